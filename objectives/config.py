@@ -1,0 +1,127 @@
+"""The configuration of one trial: every knob of a strategy, its head and its optimisation, validated and immutable."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import InvalidInputError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HeadConfig(_Config):
+    """What stands on the backbone.
+
+    Attributes:
+        pooling: How a feature map (N, C, H, W) becomes a vector; a backbone that ends in vectors is not pooled.
+        hidden_layers: Hidden layers between pooling and output, 0 to 2.
+        width: Units of each hidden layer.
+        activation: After each hidden layer.
+        normalization: Before each activation, and before the output where there is no hidden layer.
+        dropout: Probability, before every linear layer of the head.
+        init: Of the linear layers; ``zeros`` concerns the output layer only and gives uniform first predictions.
+    """
+
+    pooling: Literal["avg", "max", "avgmax", "flatten"] = "avg"
+    hidden_layers: int = Field(default=0, ge=0, le=2)
+    width: int = Field(default=256, ge=1, le=8192)
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    normalization: Literal["none", "batch", "layer"] = "none"
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    init: Literal["default", "xavier", "kaiming", "zeros"] = "default"
+
+
+class TrialConfig(_Config):
+    """One configuration: a strategy with all it needs.
+
+    Attributes:
+        strategy: Name in the strategy registry.
+        freeze_depth: Units frozen, counted from the input. ``partial`` needs it; ``lp_ft`` takes it for its second
+            stage (default 0); the other strategies define it themselves and refuse it.
+        head: The head.
+        optimizer: ``sgd`` is Nesterov with momentum 0.9.
+        learning_rate: Peak rate of the head.
+        backbone_lr_ratio: Peak rate of trainable backbone units = this x ``learning_rate``.
+        weight_decay: Not applied to biases, norms and position embeddings.
+        schedule: Of the learning rate after the warm-up, per step.
+        warmup: Share of a phase's steps over which the rate rises linearly from 0.
+        label_smoothing: Of the training loss.
+        augmentation: Policy of the training images.
+        views: Distinct augmented views per image; 0 draws a new one each epoch. Few views let a frozen prefix be
+            computed once for all epochs.
+        batch_size: Images per optimiser step.
+        epochs: Upper bound, all phases together.
+        probe_epochs: ``lp_ft`` only: how many of ``epochs`` are spent on the linear probe.
+        probe_learning_rate: ``lp_ft`` only: the head's rate in the probe.
+        batch_norm: Mode of trainable batch norms: ``train`` uses and updates batch statistics, ``eval`` keeps the
+            pretrained ones. Frozen units are always in ``eval``.
+        patience: Epochs without a better validation score after which a phase ends.
+    """
+
+    strategy: str
+    freeze_depth: int | None = Field(default=None, ge=0)
+    head: HeadConfig = HeadConfig()
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
+    backbone_lr_ratio: float = Field(default=0.1, gt=0.0, le=10.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Fraction = 0.0
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    augmentation: Literal["none", "crop", "flip_crop", "resized_crop"] = "none"
+    views: int = Field(default=0, ge=0, le=64)
+    batch_size: int = Field(default=32, ge=2, le=4096)
+    epochs: int = Field(default=10, ge=1, le=1000)
+    probe_epochs: int | None = Field(default=None, ge=1)
+    probe_learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
+    batch_norm: Literal["train", "eval"] = "train"
+    patience: int = Field(default=5, ge=1)
+
+
+def nest(flat: dict[str, Any]) -> dict[str, Any]:
+    """Turn dotted names into nested tables: ``{"head.width": 8}`` becomes ``{"head": {"width": 8}}``."""
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *tables, key = name.split(".")
+        table = nested
+        for part in tables:
+            table = table.setdefault(part, {})
+        table[key] = value
+    return nested
+
+
+def flatten(config: BaseModel) -> dict[str, Any]:
+    """The inverse of :func:`nest` for a configuration: dotted names to plain values."""
+    flat: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, BaseModel):
+            flat |= {f"{name}.{key}": inner for key, inner in flatten(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+def create_config(flat: dict[str, Any]) -> TrialConfig:
+    """Validate dotted names and values into a configuration.
+
+    Raises:
+        InvalidInputError: All faults at once, each by dotted name.
+    """
+    try:
+        return TrialConfig.model_validate(nest(flat))
+    except ValidationError as error:
+        raise InvalidInputError(
+            [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, got {fault['input']!r}" for fault in error.errors()]
+        ) from None
+
+
+def parameter_names() -> list[str]:
+    """Dotted names of everything that can be searched, the strategy aside."""
+    return [name for name in flatten(TrialConfig(strategy="")) if name != "strategy"]
