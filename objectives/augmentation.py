@@ -1,0 +1,122 @@
+"""Views of the images: augmentation that depends on (seed, image, view) alone, batched on the device.
+
+View v of image i is the same picture whenever, in whatever batch and by whichever worker it is asked for. With K
+views, epoch e sees view e mod K, so what a frozen prefix makes of them can be kept; unlimited augmentation is view e
+in epoch e.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .preprocessing import Preprocessing
+
+# Area and aspect of a resized crop; milder than ImageNet training's (0.08, 1), which is meant for 300 epochs.
+CROP_SCALE = (0.35, 1.0)
+CROP_LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
+_DRAWS = 5
+
+
+class Views:
+    """Turns stored canvases into what the network sees.
+
+    Args:
+        policy: ``none`` (the evaluation crop), ``crop`` (random position), ``flip_crop`` (and mirrored half the
+            time) or ``resized_crop`` (random area, aspect and position, mirrored half the time).
+        count: Distinct views; 0 for a new one each epoch. ``none`` has one.
+        preprocessing: Sizes and statistics.
+        images: How many images the split has.
+        seed: Of the random draws.
+    """
+
+    def __init__(self, policy: str, count: int, preprocessing: Preprocessing, images: int, seed: int) -> None:
+        self.policy = policy
+        self.count = 1 if policy == "none" else count
+        self._preprocessing = preprocessing
+        self._images = images
+        self._seed = seed
+        self._drawn: tuple[int, Tensor] | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the pixels of a view depend on, besides the stored images and the view's number."""
+        return (self._preprocessing, self.policy, None if self.policy == "none" else self._seed)
+
+    def of_epoch(self, epoch: int) -> int:
+        """Number of the view that an epoch (from 0) sees."""
+        return epoch % self.count if self.count else epoch
+
+    def apply(self, canvas: Tensor, positions: Tensor, view: int) -> Tensor:
+        """Map canvases uint8 (N, 3, R, R) of the images at ``positions`` to normalised float32 (N, 3, S, S)."""
+        if self.policy == "none":
+            pixels = centre_crop(canvas, self._preprocessing.image_size).float()
+        else:
+            draws = self._draws(view)[positions.to("cpu")].to(canvas.device)
+            pixels = self._augment(canvas, draws)
+        return self._normalise(pixels).contiguous(memory_format=torch.channels_last)
+
+    def _draws(self, view: int) -> Tensor:
+        """Uniform numbers (images, draws) of one view; the latest view is kept."""
+        if self._drawn is None or self._drawn[0] != view:
+            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + view)
+            self._drawn = (view, torch.rand(self._images, _DRAWS, generator=generator))
+        return self._drawn[1]
+
+    def _augment(self, canvas: Tensor, draws: Tensor) -> Tensor:
+        size = self._preprocessing.image_size
+        if self.policy == "resized_crop":
+            pixels = resized_crop(canvas.float(), draws[:, :4], size)
+        else:
+            pixels = shifted_crop(canvas, draws[:, :2], size).float()
+        if self.policy == "crop":
+            return pixels
+        return torch.where((draws[:, 4] < 0.5)[:, None, None, None], pixels.flip(3), pixels)
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        mean, std = (
+            torch.tensor(values, device=pixels.device)[:, None, None]
+            for values in (self._preprocessing.mean, self._preprocessing.std)
+        )
+        return (pixels / 255 - mean) / std
+
+
+def centre_crop(canvas: Tensor, size: int) -> Tensor:
+    """The central (N, C, size, size), rounded as torchvision's ``center_crop`` does."""
+    start = round((canvas.shape[-1] - size) / 2)
+    return canvas[..., start : start + size, start : start + size]
+
+
+def shifted_crop(canvas: Tensor, draws: Tensor, size: int) -> Tensor:
+    """A crop (N, C, size, size) at whole-pixel offsets from uniform draws (N, 2), per image.
+
+    Canvases with less room than an eighth of the size are padded by reflection first.
+    """
+    padding = max(0, math.ceil((size // 8 - (canvas.shape[-1] - size)) / 2))
+    if padding:
+        canvas = F.pad(canvas.float(), [padding] * 4, mode="reflect")
+    offsets = (draws * (canvas.shape[-1] - size + 1)).long()
+    span = torch.arange(size, device=canvas.device)
+    rows = offsets[:, 0, None] + span
+    columns = offsets[:, 1, None] + span
+    batch = torch.arange(len(canvas), device=canvas.device)[:, None, None]
+    return canvas.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def resized_crop(canvas: Tensor, draws: Tensor, size: int) -> Tensor:
+    """A crop of random area, aspect and place from uniform draws (N, 4), resized bilinearly to (N, C, size, size).
+
+    The distribution is that of torchvision's RandomResizedCrop (Szegedy et al. 2015), by one grid sample a batch.
+    """
+    area = CROP_SCALE[0] + draws[:, 0] * (CROP_SCALE[1] - CROP_SCALE[0])
+    ratio = (CROP_LOG_RATIO[0] + draws[:, 1] * (CROP_LOG_RATIO[1] - CROP_LOG_RATIO[0])).exp()
+    width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
+    theta = canvas.new_zeros(len(canvas), 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = width, height
+    theta[:, 0, 2] = (2 * draws[:, 2] - 1) * (1 - width)
+    theta[:, 1, 2] = (2 * draws[:, 3] - 1) * (1 - height)
+    grid = F.affine_grid(theta, [len(canvas), canvas.shape[1], size, size], align_corners=False)
+    return F.grid_sample(canvas, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

@@ -1,0 +1,175 @@
+"""The objective: one configuration, trained and validated once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .augmentation import Views
+from .backbones import Backbone, BackboneSpec, create_backbone
+from .config import TrialConfig
+from .dataset import ImageSplit
+from .devices import PeakMemory, free_memory
+from .features import FeatureSource, FeatureStore, ImageSource
+from .freezing import FrozenCheck
+from .heads import create_head
+from .network import Network
+from .strategies import Phase, get_strategy, plan_phases
+from .training import EpochResult, OnEpoch, PhaseData, predict_logits, train_phase
+
+
+class BackbonePool:
+    """Backbones of one specification, built once a process and handed out with their first weights.
+
+    Args:
+        spec: Which network and weights.
+    """
+
+    def __init__(self, spec: BackboneSpec) -> None:
+        self.spec = spec
+        self._backbone = create_backbone(spec)
+        self._pristine = {name: value.clone() for name, value in self._backbone.model.state_dict().items()}
+
+    @property
+    def pretrained(self) -> Backbone:
+        """For looking at: units, shapes, the report of loading."""
+        return self._backbone
+
+    def fresh(self, *, pretrained: bool, seed: int) -> Backbone:
+        """The pretrained network as it was loaded (one at a time), or one of random weights drawn from the seed."""
+        if not pretrained:
+            return create_backbone(self.spec, pretrained=False, seed=seed)
+        self._backbone.model.load_state_dict(self._pristine)
+        return self._backbone
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all trials of a study share. There is no test split in it (contract C2).
+
+    Attributes:
+        train: Images to learn from.
+        val: Images to choose by.
+        backbones: Where networks come from.
+        metric: Name of the validation metric.
+        device: Where to train.
+        store: Features kept between trials.
+    """
+
+    train: ImageSplit
+    val: ImageSplit
+    backbones: BackbonePool
+    metric: str
+    device: torch.device
+    store: FeatureStore
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """A trained network and how it came about.
+
+    Attributes:
+        score: Best validation score of the last phase, in [0, 1].
+        best_epoch: Its epoch.
+        epochs: Every epoch of every phase.
+        frozen_checks: One a phase, all passed.
+        seconds: Wall time of the trial.
+        peak_memory_bytes: See :class:`~frostline.objectives.devices.PeakMemory`.
+        trainable_parameters: Of the last phase.
+        network: With the weights of the best epoch, in evaluation mode.
+    """
+
+    score: float
+    best_epoch: int
+    epochs: tuple[EpochResult, ...]
+    frozen_checks: tuple[FrozenCheck, ...]
+    seconds: float
+    peak_memory_bytes: int
+    trainable_parameters: int
+    network: Network
+
+
+def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = lambda result: None) -> FinetuneResult:
+    """Train one configuration and validate it after each epoch.
+
+    Args:
+        config: What to train; checked against the backbone before anything else.
+        task: Data, backbone, metric and device.
+        seed: Of head, data order, augmentation and dropout.
+        on_epoch: Called after each epoch, to report or to prune by raising.
+
+    Raises:
+        InvalidInputError: The configuration does not suit the strategy or the backbone.
+        TrainingFailedError: A loss was not finite, or frozen units moved (contract C1).
+    """
+    phases = plan_phases(config, len(task.backbones.pretrained.units))
+    started = time.perf_counter()
+    memory = PeakMemory(task.device)
+    backbone = task.backbones.fresh(pretrained=get_strategy(config.strategy).pretrained, seed=seed)
+    torch.manual_seed(seed)
+    head = create_head(config.head, backbone.units[-1].output_shape, len(task.train.classes))
+    backbone.model.to(task.device)
+    head.to(task.device)
+
+    def watch(result: EpochResult) -> None:
+        memory.sample()
+        on_epoch(result)
+
+    epochs: list[EpochResult] = []
+    checks: list[FrozenCheck] = []
+    try:
+        for phase in phases:
+            network = Network(backbone, phase.freeze_depth, head, config.batch_norm)
+            latest, check = _run_phase(network, config, phase, task, seed, len(epochs), watch)
+            epochs += latest
+            checks.append(check)
+    finally:
+        free_memory(task.device)
+    best = max(latest, key=lambda result: result.score)
+    return FinetuneResult(
+        score=best.score,
+        best_epoch=best.epoch,
+        epochs=tuple(epochs),
+        frozen_checks=tuple(checks),
+        seconds=time.perf_counter() - started,
+        peak_memory_bytes=memory.bytes,
+        trainable_parameters=sum(parameter.numel() for _, parameter in network.trainable()),
+        network=network.eval(),
+    )
+
+
+def _run_phase(
+    network: Network, config: TrialConfig, phase: Phase, task: Task, seed: int, first_epoch: int, on_epoch: OnEpoch
+) -> tuple[list[EpochResult], FrozenCheck]:
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    data = PhaseData(
+        train=_source(task.train, config, network, task, seed),
+        val=_evaluation_source(task.val, network, task),
+        metric=task.metric,
+        device=task.device,
+        seed=seed,
+    )
+    results = train_phase(network, config, phase, data, first_epoch, on_epoch)
+    check = network.prefix.check(phase.name)
+    check.require()
+    return results, check
+
+
+def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task, seed: int) -> FeatureSource:
+    views = Views(config.augmentation, config.views, split.preprocessing, len(split), seed)
+    return FeatureSource(ImageSource(split, task.device), views, network.prefix, task.store)
+
+
+def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> FeatureSource:
+    views = Views("none", 1, split.preprocessing, len(split), 0)
+    return FeatureSource(ImageSource(split, task.device), views, network.prefix, task.store)
+
+
+def predict(network: Network, split: ImageSplit, task: Task) -> NDArray[np.float32]:
+    """Class probabilities (N, classes) of a split by a trained network."""
+    logits = predict_logits(network, _evaluation_source(split, network, task))
+    return logits.softmax(dim=1).cpu().numpy()

@@ -1,0 +1,99 @@
+"""Frozen means frozen: contract C1 for the units before the cut (strategies.md, contract F)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .errors import TrainingFailedError
+
+# A frozen prefix always runs on this many images at once. Convolutions may round differently for another batch
+# size, so a canonical one makes a feature the same number whoever computes it, and when (contract C3).
+CANONICAL_BATCH = 32
+
+
+def state_hash(module: nn.Module) -> str:
+    """SHA-256 over names, shapes, types and bytes of a module's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        array = value.detach().to("cpu").contiguous()
+        digest.update(f"{name}|{tuple(array.shape)}|{array.dtype}|".encode())
+        digest.update(array.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FrozenCheck:
+    """Evidence that a phase left its frozen units alone.
+
+    Attributes:
+        phase: Name of the phase.
+        freeze_depth: Units frozen.
+        parameters: Frozen parameters.
+        before: Hash of frozen parameters and buffers before the phase.
+        after: The same, after it.
+    """
+
+    phase: str
+    freeze_depth: int
+    parameters: int
+    before: str
+    after: str
+
+    @property
+    def passed(self) -> bool:
+        return self.before == self.after
+
+    def require(self) -> None:
+        """Raise TrainingFailedError unless nothing moved."""
+        if not self.passed:
+            raise TrainingFailedError(f"frozen units changed during phase {self.phase!r} (depth {self.freeze_depth})")
+
+
+class FrozenPrefix(nn.Module):
+    """The units before a cut: no gradients, always in evaluation mode, run at the canonical batch size.
+
+    Args:
+        prefix: The network before the cut.
+        depth: How many units that is; 0 passes images through.
+
+    Attributes:
+        fingerprint: Hash of parameters and buffers as they were handed over.
+    """
+
+    def __init__(self, prefix: nn.Module, depth: int) -> None:
+        super().__init__()
+        self.prefix = prefix.requires_grad_(False).eval()
+        self.depth = depth
+        self.fingerprint = state_hash(self)
+
+    def train(self, mode: bool = True) -> FrozenPrefix:
+        """Stay in evaluation mode: batch norms use their running statistics, dropout is off."""
+        self.training = mode
+        self.prefix.eval()
+        return self
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, ...) to features (N, ...), in chunks of the canonical size, the last one padded."""
+        if self.depth == 0:
+            return images
+        return torch.cat([self._chunk(chunk) for chunk in images.split(CANONICAL_BATCH)])
+
+    def _chunk(self, images: Tensor) -> Tensor:
+        count = len(images)
+        if count < CANONICAL_BATCH:
+            images = torch.cat([images, images[-1:].expand(CANONICAL_BATCH - count, *images.shape[1:])])
+        return self.prefix(_channels_last(images))[:count]
+
+    def check(self, phase: str) -> FrozenCheck:
+        """Compare parameters and buffers with what they were at the start."""
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        return FrozenCheck(phase, self.depth, parameters, self.fingerprint, state_hash(self))
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images

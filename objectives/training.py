@@ -1,0 +1,175 @@
+"""The training loop of one phase: epochs, validation, early stopping, the best weights kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from .config import TrialConfig
+from .devices import autocast
+from .errors import TrainingFailedError
+from .features import FeatureSource
+from .metrics import score
+from .network import Network
+from .optimization import create_optimizer, create_schedule, learning_rates
+from .strategies import Phase
+
+EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch gave.
+
+    Attributes:
+        epoch: From 0, counted over all phases.
+        phase: Name of the phase.
+        train_loss: Mean over the epoch's images, label smoothing included.
+        val_loss: Mean cross-entropy over the validation images.
+        score: The study's metric on the validation images.
+        learning_rates: Per part at the end of the epoch.
+        seconds: Training and validation.
+    """
+
+    epoch: int
+    phase: str
+    train_loss: float
+    val_loss: float
+    score: float
+    learning_rates: dict[str, float]
+    seconds: float
+
+
+OnEpoch = Callable[[EpochResult], None]
+
+
+@dataclass(frozen=True)
+class PhaseData:
+    """Training and validation inputs of a phase, behind its frozen prefix."""
+
+    train: FeatureSource
+    val: FeatureSource
+    metric: str
+    device: torch.device
+    seed: int
+
+
+def train_phase(
+    network: Network, config: TrialConfig, phase: Phase, data: PhaseData, first_epoch: int, on_epoch: OnEpoch
+) -> list[EpochResult]:
+    """Train a phase and leave the weights of its best validation score in the network.
+
+    Args:
+        network: Cut at the phase's depth, on the device.
+        config: The trial's.
+        phase: What trains, how long, at which rates.
+        data: Inputs, metric, device and seed.
+        first_epoch: Number of the phase's first epoch within the trial.
+        on_epoch: Called after each epoch; what it raises ends the trial.
+
+    Raises:
+        TrainingFailedError: The loss is not finite.
+    """
+    optimizer = create_optimizer(config, phase, network)
+    steps = phase.epochs * _batches_per_epoch(len(data.train), config.batch_size)
+    schedule = create_schedule(config, optimizer, steps)
+    results: list[EpochResult] = []
+    best_score, best_state, best_epoch = -1.0, network.trainable_state(), first_epoch
+    for epoch in range(first_epoch, first_epoch + phase.epochs):
+        started = time.perf_counter()
+        train_loss = _train_epoch(network, config, data, epoch, optimizer, schedule)
+        val_loss, val_score = validate(network, data)
+        _require_finite(train_loss, val_loss, epoch)
+        result = EpochResult(
+            epoch,
+            phase.name,
+            train_loss,
+            val_loss,
+            val_score,
+            learning_rates(optimizer),
+            time.perf_counter() - started,
+        )
+        results.append(result)
+        on_epoch(result)
+        if val_score > best_score:
+            best_score, best_state, best_epoch = val_score, network.trainable_state(), epoch
+        if epoch - best_epoch >= config.patience:
+            break
+    network.load_trainable_state(best_state)
+    return results
+
+
+def _require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
+    for name, loss in (("training", train_loss), ("validation", val_loss)):
+        if not np.isfinite(loss):
+            raise TrainingFailedError(f"{name} loss is {loss} in epoch {epoch}: the learning rate may be too high")
+
+
+def _batches_per_epoch(images: int, batch_size: int) -> int:
+    return -(-images // batch_size)
+
+
+def _batches(images: int, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Shuffled positions in batches of nearly equal size: no tiny last one, on which batch norm would fail."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(images, generator=generator)
+    yield from order.tensor_split(_batches_per_epoch(images, batch_size))
+
+
+def _train_epoch(
+    network: Network,
+    config: TrialConfig,
+    data: PhaseData,
+    epoch: int,
+    optimizer: Optimizer,
+    schedule: LRScheduler,
+) -> float:
+    network.train()
+    # Summed on the device and read once: reading each step would make the host wait for it.
+    total = torch.zeros((), device=data.device)
+    for positions in _batches(len(data.train), config.batch_size, data.seed, epoch):
+        with autocast(data.device):
+            logits = network.classify(data.train.batch(positions, epoch))
+        labels = data.train.labels[positions.to(data.device)]
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += loss.detach() * len(positions)
+    return float(total) / len(data.train)
+
+
+@torch.no_grad()
+def predict_logits(network: Network, source: FeatureSource) -> Tensor:
+    """Logits (N, classes) float32 of a whole split, in evaluation mode."""
+    network.eval()
+    logits = []
+    for positions in torch.arange(len(source)).split(EVALUATION_BATCH):
+        with autocast(network_device(network)):
+            logits.append(network.classify(source.batch(positions, 0)).float())
+    return torch.cat(logits)
+
+
+def network_device(network: Network) -> torch.device:
+    return next(network.head.parameters()).device
+
+
+def validate(network: Network, data: PhaseData) -> tuple[float, float]:
+    """Mean cross-entropy and metric on the validation images."""
+    logits = predict_logits(network, data.val)
+    loss = float(F.cross_entropy(logits, data.val.labels))
+    return loss, score(data.metric, _numpy(data.val.labels), _numpy(logits.argmax(dim=1)))
+
+
+def _numpy(labels: Tensor) -> NDArray[np.int64]:
+    return labels.cpu().numpy()

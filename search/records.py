@@ -1,0 +1,127 @@
+"""What a study has found so far, as plain records that every reader shares: verdict, live view, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+STATES = ("waiting", "running", "complete", "pruned", "failed")
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        number: Of the Optuna trial, from 0.
+        state: One of :data:`STATES`.
+        strategy: None while it waits.
+        config: Active parameters by dotted name.
+        score: Best validation score, in [0, 1]; of a pruned trial the last one.
+        curve: Validation score by epoch.
+        seconds: Wall time.
+        trainable_parameters: Of the last phase.
+        freeze_depth: Units frozen in the last phase.
+        reason: Why it failed.
+        run_id: Of its MLflow run.
+        finished: When it ended.
+    """
+
+    number: int
+    state: str
+    strategy: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    score: float | None = None
+    curve: dict[int, float] = field(default_factory=dict)
+    seconds: float | None = None
+    trainable_parameters: int | None = None
+    freeze_depth: int | None = None
+    reason: str | None = None
+    run_id: str | None = None
+    finished: datetime | None = None
+
+
+@dataclass(frozen=True)
+class FinalRecord:
+    """A finalist, trained once with one seed and tested.
+
+    Attributes:
+        strategy: Its strategy.
+        trial_number: The trial whose configuration it is.
+        seed: Of this repetition.
+        val_score: Validation score, in [0, 1].
+        test_score: The metric on the test split, in [0, 1].
+        seconds: Wall time of the training.
+        trainable_parameters: Of the last phase.
+        labels: True classes of the test images (N,).
+        predictions: Predicted classes (N,).
+        run_id: Of its MLflow run.
+    """
+
+    strategy: str
+    trial_number: int
+    seed: int
+    val_score: float
+    test_score: float
+    seconds: float
+    trainable_parameters: int
+    labels: NDArray[np.int64] = field(repr=False)
+    predictions: NDArray[np.int64] = field(repr=False)
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class StrategySummary:
+    """Where one strategy stands.
+
+    Attributes:
+        strategy: Its name.
+        complete: Trials that ended with a score.
+        pruned: Trials stopped early.
+        failed: Trials that failed.
+        running: Trials in flight.
+        best: The complete trial of the highest validation score.
+        seconds: Wall time of all its trials.
+    """
+
+    strategy: str
+    complete: int
+    pruned: int
+    failed: int
+    running: int
+    best: TrialRecord | None
+    seconds: float
+
+
+def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
+    """The complete trial of the highest score; of equals, the quicker."""
+    complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
+    return max(complete, key=lambda trial: (trial.score, -(trial.seconds or 0.0)), default=None)
+
+
+def summarise(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:
+    """One summary a strategy, in the order given."""
+    return [_summary(name, [trial for trial in trials if trial.strategy == name]) for name in strategies]
+
+
+def _summary(strategy: str, trials: Sequence[TrialRecord]) -> StrategySummary:
+    count = {state: sum(trial.state == state for trial in trials) for state in STATES}
+    return StrategySummary(
+        strategy=strategy,
+        complete=count["complete"],
+        pruned=count["pruned"],
+        failed=count["failed"],
+        running=count["running"],
+        best=best_trial(trials),
+        seconds=sum(trial.seconds or 0.0 for trial in trials),
+    )
+
+
+def finished(trials: Sequence[TrialRecord]) -> int:
+    """Trials that count against the budget: complete, pruned or failed."""
+    return sum(trial.state in ("complete", "pruned", "failed") for trial in trials)

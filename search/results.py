@@ -1,0 +1,62 @@
+"""Everything known of a study, gathered for reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .records import FinalRecord, StrategySummary, TrialRecord, summarise
+from .settings import StudySettings
+from .verdict import Verdict, reach_verdict
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What was found out about data and backbone when the study began; stored with it.
+
+    Attributes:
+        classes: Names of the classes.
+        counts: Images by split.
+        fingerprint: Of the images and labels.
+        skipped: Files that were left out, with the reason.
+        units: Names of the backbone's units, from the input.
+        frozen_flops: Share of the forward FLOPs before each depth 0..n.
+        notes: About the weights: parts that were missing from the file.
+    """
+
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    fingerprint: str
+    skipped: tuple[tuple[str, str], ...]
+    units: tuple[str, ...]
+    frozen_flops: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study as it stands.
+
+    Attributes:
+        settings: What it asks.
+        facts: Of its data and backbone.
+        trials: All, by number.
+        finals: Those of the present finalists.
+        device: Where it last ran, in words.
+        versions: Of the libraries it last ran with.
+    """
+
+    settings: StudySettings
+    facts: StudyFacts
+    trials: tuple[TrialRecord, ...]
+    finals: tuple[FinalRecord, ...]
+    device: str
+    versions: dict[str, str]
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """None before there are finals."""
+        return reach_verdict(self.finals, self.settings.metric) if self.finals else None
+
+    @property
+    def summaries(self) -> list[StrategySummary]:
+        return summarise(self.trials, self.settings.strategies)

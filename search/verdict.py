@@ -1,0 +1,205 @@
+"""The verdict: which strategy wins, by how much, how surely, at what cost; a tie goes to the cheaper.
+
+Strategies are compared on the same test images by a paired bootstrap (Efron & Tibshirani 1993) that resamples the
+images, stratified by class, and the seeds of each strategy. Intervals are simultaneous over all comparisons with the
+leader (Bonferroni), so that more strategies do not make a chance winner more likely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..objectives.metrics import item_weights
+from .records import FinalRecord
+
+REPLICATES = 10_000
+CONFIDENCE = 0.95
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A strategy in the verdict.
+
+    Attributes:
+        strategy: Its name.
+        trial_number: The trial whose configuration was retrained.
+        scores: Test score of each seed, in [0, 1].
+        seconds: Mean wall time of a training.
+        trainable_parameters: Of the last phase.
+        behind: Mean test score of the leader minus its own; 0 for the leader.
+        interval: Simultaneous confidence interval of ``behind``; None for the leader.
+    """
+
+    strategy: str
+    trial_number: int
+    scores: tuple[float, ...]
+    seconds: float
+    trainable_parameters: int
+    behind: float
+    interval: tuple[float, float] | None
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.scores))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over seeds; 0 for one seed."""
+        return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
+
+    @property
+    def tied(self) -> bool:
+        """Whether it leads or cannot be told from the leader: its interval includes 0."""
+        return self.interval is None or self.interval[0] <= 0.0 <= self.interval[1]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of a study.
+
+    Attributes:
+        metric: What the scores are.
+        contenders: All strategies, the highest mean test score first.
+        winner: The cheapest of those that lead or tie.
+        test_images: Size of the test split.
+        confidence: Of all intervals together.
+    """
+
+    metric: str
+    contenders: tuple[Contender, ...]
+    winner: Contender
+    test_images: int
+    confidence: float = CONFIDENCE
+
+    @property
+    def leader(self) -> Contender:
+        return self.contenders[0]
+
+    def sentence(self) -> str:
+        """The verdict in a sentence or two."""
+        won, metric = self.winner, self.metric.replace("_", " ")
+        text = f"{won.strategy} wins: {_percent(won.mean)} test {metric} (mean of {len(won.scores)} seeds)"
+        tied = [contender.strategy for contender in self.contenders if contender.tied and contender is not won]
+        if won is self.leader:
+            if tied:
+                return f"{text}; {_list(tied)} cannot be told apart from it and cost more."
+            return f"{text}, ahead of all others beyond chance ({self.confidence:.0%} confidence)."
+        return (
+            f"{text}. {self.leader.strategy} scored {_percent(self.leader.mean)}, but that difference may be chance, "
+            f"and it takes {self.leader.seconds / max(won.seconds, 1e-9):.1f}x the training time."
+        )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) -> Verdict:
+    """Compare finalists.
+
+    Args:
+        finals: Of two or more strategies, each with one or more seeds, on the same test images in the same order.
+        metric: ``accuracy`` or ``balanced_accuracy``.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: No finals, or not on the same test images.
+    """
+    if not finals:
+        raise ValueError("no finals to compare")
+    labels = finals[0].labels
+    if any(not np.array_equal(final.labels, labels) for final in finals):
+        raise ValueError("the finals were not tested on the same images")
+    by_strategy: dict[str, list[FinalRecord]] = {}
+    for final in finals:
+        by_strategy.setdefault(final.strategy, []).append(final)
+    ranked = sorted(by_strategy.values(), key=lambda group: -float(np.mean([final.test_score for final in group])))
+    correct = [np.stack([final.predictions == labels for final in group]).astype(np.float64) for group in ranked]
+    replicates = bootstrap_scores(correct, labels, metric, seed=seed)
+    contenders = tuple(
+        _contender(group, ranked[0], None if place == 0 else replicates[0] - replicates[place], len(ranked) - 1)
+        for place, group in enumerate(ranked)
+    )
+    winner = min((contender for contender in contenders if contender.tied), key=lambda contender: contender.seconds)
+    return Verdict(metric, contenders, winner, len(labels))
+
+
+def _contender(
+    group: Sequence[FinalRecord],
+    leaders: Sequence[FinalRecord],
+    differences: NDArray[np.float64] | None,
+    comparisons: int,
+) -> Contender:
+    scores = tuple(final.test_score for final in group)
+    return Contender(
+        strategy=group[0].strategy,
+        trial_number=group[0].trial_number,
+        scores=scores,
+        seconds=float(np.mean([final.seconds for final in group])),
+        trainable_parameters=group[0].trainable_parameters,
+        behind=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
+        interval=None if differences is None else simultaneous_interval(differences, comparisons),
+    )
+
+
+def simultaneous_interval(replicates: NDArray[np.float64], comparisons: int) -> tuple[float, float]:
+    """Percentile interval that holds for all of so many comparisons at once (Bonferroni)."""
+    tail = (1 - CONFIDENCE) / (2 * max(1, comparisons))
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def bootstrap_scores(
+    correct: Sequence[NDArray[np.float64]],
+    labels: NDArray[np.int64],
+    metric: str,
+    *,
+    seed: int,
+    replicates: int = REPLICATES,
+) -> list[NDArray[np.float64]]:
+    """Resampled mean scores of each strategy, paired by resampling the same images for all.
+
+    Args:
+        correct: A strategy each: whether image i was classified correctly with seed s, (S, N).
+        labels: Classes of the images (N,); resampling keeps the number of images of each.
+        metric: Gives the images their weights.
+        seed: Of the resampling.
+        replicates: How many, B.
+
+    Returns:
+        A strategy each: (B,) scores.
+    """
+    rng = np.random.default_rng(seed)
+    weights = item_weights(metric, labels)
+    chunks = [min(_CHUNK, replicates - start) for start in range(0, replicates, _CHUNK)]
+    drawn: list[list[NDArray[np.float64]]] = [[] for _ in correct]
+    for size in chunks:
+        counts = _resample(labels, size, rng) * weights
+        for scores, outcomes in zip(drawn, correct, strict=True):
+            scores.append(_over_seeds(counts @ outcomes.T, rng))
+    return [np.concatenate(scores) for scores in drawn]
+
+
+def _resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """How often each image is drawn (B, N), with replacement within its class."""
+    counts = np.zeros((size, len(labels)))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=size)
+    return counts
+
+
+def _over_seeds(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Mean (B,) over seeds drawn with replacement from scores (B, S)."""
+    seeds = scores.shape[1]
+    picks = rng.integers(seeds, size=scores.shape)
+    return np.take_along_axis(scores, picks, axis=1).mean(axis=1)
