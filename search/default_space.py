@@ -1,0 +1,79 @@
+"""The default space: for each strategy what practice has found worth searching, with one good first configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# A trial sees about this many images, so that small and large datasets cost alike (BiT-HyperRule fixes steps, not
+# epochs, for the same reason).
+IMAGES_PER_TRIAL = 6000
+EPOCHS_RANGE = (5, 40)
+# Few views let the frozen prefix be computed once a view instead of once an epoch.
+VIEWS = 4
+
+_AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "flip_crop"}
+_HIDDEN = {"head.hidden_layers": [1]}
+
+
+def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
+    """The default space as :func:`~frostline.search.space.create_space` takes it.
+
+    Args:
+        train_images: Size of the training split; epochs follow from it.
+    """
+    epochs = min(EPOCHS_RANGE[1], max(EPOCHS_RANGE[0], round(IMAGES_PER_TRIAL / train_images)))
+    finetuning = {
+        "learning_rate": {"low": 2e-4, "high": 2e-2, "log": True, "default": 2e-3},
+        "backbone_lr_ratio": {"low": 0.01, "high": 1.0, "log": True, "default": 0.1},
+        "augmentation": _AUGMENTATION,
+        "batch_norm": {"choices": ["train", "eval"], "default": "train"},
+        "epochs": epochs,
+    }
+    return {
+        "shared": _shared(),
+        "feature_extraction": {
+            "learning_rate": {"low": 3e-4, "high": 1e-1, "log": True, "default": 3e-3},
+            "augmentation": {**_AUGMENTATION, "default": "none"},
+            "views": VIEWS,
+            "epochs": 3 * epochs,
+        },
+        "partial": {
+            **finetuning,
+            "freeze_depth": {"low": 1, "high": -1, "default": -3},
+            "views": VIEWS,
+        },
+        "full": finetuning,
+        "lp_ft": {
+            **finetuning,
+            "freeze_depth": {"low": 0, "high": -1, "default": 0},
+            "probe_epochs": {"low": 1, "high": epochs - 2, "default": epochs // 2},
+            "probe_learning_rate": {"low": 3e-4, "high": 3e-2, "log": True, "default": 3e-3},
+            "views": VIEWS,
+        },
+        "scratch": {
+            "learning_rate": {"low": 2e-4, "high": 2e-2, "log": True, "default": 2e-3},
+            "augmentation": _AUGMENTATION,
+            "epochs": epochs,
+        },
+    }
+
+
+def _shared() -> dict[str, Any]:
+    return {
+        "optimizer": {"choices": ["adamw", "sgd"], "default": "adamw"},
+        "weight_decay": {"low": 1e-6, "high": 1e-1, "log": True, "default": 1e-3},
+        "schedule": {"choices": ["cosine", "linear", "constant"], "default": "cosine"},
+        "warmup": {"low": 0.0, "high": 0.3, "default": 0.1},
+        "label_smoothing": {"low": 0.0, "high": 0.2, "default": 0.0},
+        "batch_size": {"choices": [16, 32, 64], "default": 32},
+        "patience": 5,
+        "head": {
+            "pooling": {"choices": ["avg", "max", "avgmax"], "default": "avg"},
+            "hidden_layers": {"low": 0, "high": 1, "default": 0},
+            "dropout": {"low": 0.0, "high": 0.5, "default": 0.1},
+            "normalization": {"choices": ["none", "batch", "layer"], "default": "none"},
+            "width": {"low": 64, "high": 1024, "log": True, "default": 256, "when": _HIDDEN},
+            "activation": {"choices": ["relu", "gelu"], "default": "relu", "when": _HIDDEN},
+            "init": "default",
+        },
+    }

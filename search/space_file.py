@@ -1,0 +1,71 @@
+"""Spaces as TOML files: written for people to edit, read back with all faults at once."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..objectives.errors import InvalidInputError
+from ..objectives.strategies import STRATEGIES
+from .space import Space, create_space
+
+HEADER = """\
+# What `frostline search --space FILE` searches. A table a strategy; leave out a table to leave out the strategy.
+#   name = value                                             a constant
+#   name = { choices = [...], default = ... }                categories
+#   name = { low = ..., high = ..., log = true, default = ... }   a range, both ends included
+#   when = { "other.parameter" = [...] }                     the parameter exists only then
+# `default` is what the strategy's first trial uses. [shared] holds for every strategy that takes the parameter;
+# a strategy's own table comes first. A negative freeze_depth counts from the last unit: -1 freezes all but one
+# (`frostline backbones NAME` lists the units).
+"""
+
+
+def read_space(path: Path) -> Space:
+    """Read and validate a space file.
+
+    Raises:
+        InvalidInputError: It cannot be read, is not TOML, or has faults (all of them).
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise InvalidInputError(f"The space file {path} cannot be read: {reason}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"The space file {path} is not valid TOML: {error}.") from None
+    try:
+        return create_space(tables)
+    except InvalidInputError as error:
+        raise InvalidInputError([f"{path}: {fault}" for fault in error.faults]) from None
+
+
+def write_space(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """A space as TOML text, one parameter a line."""
+    sections = [HEADER]
+    for name, table in tables.items():
+        summary = f"  # {STRATEGIES[name].summary}" if name in STRATEGIES else "  # taken by every strategy"
+        lines = [f"[{name}]{summary}", *_lines(table)]
+        if "head" in table:
+            lines += ["", f"[{name}.head]", *_lines(table["head"])]
+        sections.append("\n".join(lines) + "\n")
+    return "\n".join(sections)
+
+
+def _lines(table: Mapping[str, Any]) -> list[str]:
+    width = max(len(name) for name in table)
+    return [f"{name:<{width}} = {_value(value)}" for name, value in table.items() if name != "head"]
+
+
+def _value(value: Any) -> str:
+    """A TOML value; numbers, booleans, strings and arrays of them are written as in JSON."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
+    return json.dumps(value)
+
+
+def _key(key: str) -> str:
+    return json.dumps(key) if "." in key else key

@@ -1,0 +1,205 @@
+"""A study in its database: created once, opened again with the same settings, read as records."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..objectives.errors import InvalidInputError, unknown_name
+from ..storage.database import Database, safe_url, share_sqlite
+from ..storage.errors import UnreachableError
+from ..storage.finals import FinalsTable
+from ..storage.workspace import Workspace
+from .pruner import StrategyPruner
+from .records import FinalRecord, TrialRecord
+from .results import StudyFacts, StudyResults
+from .sampler import STRATEGY, StrategySampler
+from .settings import StudySettings
+from .space import optuna_name
+
+_SETTINGS, _FACTS, _TRACKING, _RAN = "frostline:settings", "frostline:facts", "frostline:tracking", "frostline:ran"
+_STATES = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+LIBRARIES = ("frostline", "torch", "torchvision", "optuna", "mlflow", "numpy")
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Optuna's storage on a database that several processes can use.
+
+    Raises:
+        UnreachableError: No connection.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = RDBStorage(url)
+    except SQLAlchemyError as error:
+        raise UnreachableError(f"The database {safe_url(url)} cannot be used: {type(error).__name__}") from error
+    share_sqlite(storage.engine)
+    # The connection that made the schema does not have the settings yet.
+    storage.engine.dispose()
+    return storage
+
+
+def study_names(workspace: Workspace) -> list[str]:
+    """Names of the studies in a workspace, the latest last; none is made."""
+    if not (workspace.root / "studies.db").exists():
+        return []
+    return optuna.get_all_study_names(open_storage(workspace.studies_url))
+
+
+class Study:
+    """One study: its Optuna side, its settings and facts, its finals.
+
+    Args:
+        inner: The Optuna study.
+        workspace: Where its database is.
+    """
+
+    def __init__(self, inner: optuna.Study, workspace: Workspace) -> None:
+        self.inner = inner
+        self.workspace = workspace
+        self.settings = StudySettings.model_validate_json(inner.user_attrs[_SETTINGS])
+        self.facts = _read_facts(inner.user_attrs[_FACTS])
+        self.finals = FinalsTable(Database(workspace.studies_url), self.settings.name)
+
+    @classmethod
+    def create(
+        cls, settings: StudySettings, facts: StudyFacts, workspace: Workspace, tracking_uri: str | None
+    ) -> Study:
+        """Make a study whose first trials are its strategies' default configurations."""
+        inner = optuna.create_study(
+            study_name=settings.name, storage=open_storage(workspace.create().studies_url), direction="maximize"
+        )
+        inner.set_user_attr(_FACTS, json.dumps(asdict(facts)))
+        inner.set_user_attr(_TRACKING, tracking_uri)
+        inner.set_user_attr(_SETTINGS, settings.model_dump_json())
+        return cls(inner, workspace).ready()
+
+    @classmethod
+    def load(cls, name: str, workspace: Workspace) -> Study:
+        """Open a study.
+
+        Raises:
+            InvalidInputError: There is none of this name; the nearest is named.
+        """
+        names = study_names(workspace)
+        if name not in names:
+            if not names:
+                raise InvalidInputError(
+                    f"There is no study {name!r} in {workspace.root}, nor any other. Begin one with: frostline search"
+                    " DATA; or name another folder with --workspace."
+                )
+            raise InvalidInputError(unknown_name("study", name, names))
+        inner = optuna.load_study(study_name=name, storage=open_storage(workspace.studies_url))
+        if _SETTINGS not in inner.user_attrs:
+            raise InvalidInputError(f"Study {name!r} was not finished being made. Take another name with --name.")
+        return cls(inner, workspace)
+
+    def ready(self) -> Study:
+        """Set sampler and pruner, and queue the default configurations that were not yet."""
+        trials = len(self.inner.get_trials(deepcopy=False))
+        self.inner.sampler = StrategySampler(self.settings.trials, seed=self.settings.seed + trials)
+        self.inner.pruner = StrategyPruner()
+        for strategy in self.settings.strategies:
+            values = self.settings.space.default(strategy)
+            own = {optuna_name(strategy, name): value for name, value in values.items() if name != STRATEGY}
+            self.inner.enqueue_trial({STRATEGY: strategy, **own}, skip_if_exists=True)
+        return self
+
+    @property
+    def storage(self) -> BaseStorage:
+        return self.inner._storage
+
+    @property
+    def tracking_uri(self) -> str | None:
+        return self.inner.user_attrs[_TRACKING]
+
+    def requeue(self, trial_id: int) -> None:
+        """Put a trial that was cut off back into the queue: it keeps number and parameters and runs again."""
+        self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
+
+    def requeue_running(self) -> list[int]:
+        """Requeue what a killed process left running; only for who holds the study. Returns the numbers."""
+        running = self.inner.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in running:
+            self.requeue(trial._trial_id)
+        return [trial.number for trial in running]
+
+    def record_run(self, device: str) -> None:
+        """Note where the study runs and with which versions."""
+        versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+        self.inner.set_user_attr(_RAN, {"device": device, "versions": versions})
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials by number."""
+        return [trial_record(trial) for trial in self.inner.get_trials(deepcopy=False)]
+
+    def final_records(self) -> list[FinalRecord]:
+        """Every training of every finalist there has been."""
+        return [
+            FinalRecord(seed=final.seed, labels=final.labels, predictions=final.predictions, **final.outcome)
+            for final in self.finals.all()
+        ]
+
+    def results(self) -> StudyResults:
+        """Everything known, for reading."""
+        ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
+        trials = self.trials()
+        return StudyResults(
+            settings=self.settings,
+            facts=self.facts,
+            trials=tuple(trials),
+            finals=tuple(present_finals(self.final_records(), trials)),
+            device=ran["device"],
+            versions=ran["versions"],
+        )
+
+
+def trial_record(trial: FrozenTrial) -> TrialRecord:
+    """An Optuna trial as a record."""
+    attributes: dict[str, Any] = trial.user_attrs
+    return TrialRecord(
+        number=trial.number,
+        state=_STATES[trial.state],
+        strategy=trial.params.get(STRATEGY),
+        config=attributes.get("config", {}),
+        score=trial.value if trial.state.is_finished() else None,
+        curve=dict(sorted(trial.intermediate_values.items())),
+        seconds=attributes.get("seconds"),
+        trainable_parameters=attributes.get("trainable_parameters"),
+        freeze_depth=attributes.get("freeze_depth"),
+        reason=attributes.get("reason"),
+        run_id=attributes.get("run_id"),
+        finished=trial.datetime_complete,
+    )
+
+
+def present_finals(finals: list[FinalRecord], trials: list[TrialRecord]) -> list[FinalRecord]:
+    """Those of the trials that are their strategies' best now: more trials may have found better ones since."""
+    from .records import best_trial
+
+    best: dict[str, int] = {}
+    for strategy in {trial.strategy for trial in trials if trial.strategy is not None}:
+        leader = best_trial([trial for trial in trials if trial.strategy == strategy])
+        if leader is not None:
+            best[strategy] = leader.number
+    return [final for final in finals if best.get(final.strategy) == final.trial_number]
+
+
+def _read_facts(text: str) -> StudyFacts:
+    facts = json.loads(text)
+    tuples = {name: tuple(facts[name]) for name in ("classes", "units", "frozen_flops", "notes")}
+    return StudyFacts(**{**facts, **tuples, "skipped": tuple((path, reason) for path, reason in facts["skipped"])})

@@ -1,0 +1,20 @@
+"""Errors of the storage layer.
+
+StorageError
+├── StudyBusyError      another process works on the study
+└── UnreachableError    a database or tracking server does not answer
+"""
+
+from __future__ import annotations
+
+
+class StorageError(Exception):
+    """Root of what this layer raises on purpose; the message says what to do."""
+
+
+class StudyBusyError(StorageError):
+    """Another process works on the study."""
+
+
+class UnreachableError(StorageError):
+    """A database or tracking server does not answer; no secret of its URL is in the message."""

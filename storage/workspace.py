@@ -1,0 +1,80 @@
+"""One folder that holds everything a study leaves."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import StorageError
+
+DEFAULT_WORKSPACE = "frostline-workspace"
+ENVIRONMENT_VARIABLE = "FROSTLINE_WORKSPACE"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Paths in a workspace; nothing is made until it is needed.
+
+    Attributes:
+        root: The folder, absolute.
+    """
+
+    root: Path
+
+    @classmethod
+    def locate(cls, folder: Path | None = None) -> Workspace:
+        """The folder given, else ``$FROSTLINE_WORKSPACE``, else ``./frostline-workspace``.
+
+        Raises:
+            StorageError: The path is a file.
+        """
+        chosen = folder or Path(os.environ.get(ENVIRONMENT_VARIABLE, DEFAULT_WORKSPACE))
+        root = chosen.expanduser().absolute()
+        if root.exists() and not root.is_dir():
+            raise StorageError(f"The workspace {chosen} is a file. Name a folder with --workspace.")
+        return cls(root)
+
+    def create(self) -> Workspace:
+        """Make the folder.
+
+        Raises:
+            StorageError: It cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"The workspace {self.root} cannot be made ({error.strerror}). Name another folder with --workspace."
+            ) from None
+        return self
+
+    @property
+    def studies_url(self) -> str:
+        return f"sqlite:///{self.root / 'studies.db'}"
+
+    @property
+    def tracking_url(self) -> str:
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def images(self) -> Path:
+        """Decoded datasets."""
+        return self.root / "images"
+
+    @property
+    def downloads(self) -> Path:
+        """What dataset libraries fetched."""
+        return self.root / "downloads"
+
+    def report(self, study: str) -> Path:
+        return self.root / "reports" / f"{study}.html"
+
+    def lock(self, name: str) -> Path:
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.lock"
