@@ -1,0 +1,155 @@
+"""One image from whatever a camera, a scanner or a web page wrote to the pixels that a network sees.
+
+Decoding accepts every colour mode and gives upright RGB. A canvas is the square around the centre crop that is stored
+once per image: evaluation crops its centre, training crops anywhere inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image, ImageOps
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from .errors import InvalidInputError
+from .preprocessing import Preprocessing
+
+# Read as images; those that this Pillow cannot decode are reported rather than passed over in silence.
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff")
+    + (".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif")
+)
+# Pillow also opens formats that start other programs (EPS) or are no photographs; a file's suffix does not bind it.
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+
+LONGEST_ASPECT = 100
+# Above this many pixels images are decoded one at a time, so that memory does not grow with the number of threads.
+_LARGE = 25_000_000
+_large_image = threading.Lock()
+
+ImageSource = Path | bytes | np.ndarray | Image.Image
+
+
+class UndecodableImageError(InvalidInputError):
+    """An image that cannot be used; the message is the reason, in one line."""
+
+
+def decode_image(source: ImageSource) -> Image.Image:
+    """Decode into upright 8-bit RGB.
+
+    EXIF orientation is applied, transparency is laid on white, 16-bit values are scaled to 8, the first frame of an
+    animation is taken.
+
+    Args:
+        source: A file, the bytes of one, an opened image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8,
+            or (H, W) uint16 or float.
+
+    Raises:
+        UndecodableImageError: Not an image, damaged, larger than Pillow's limit, or longer than 100 times its width.
+    """
+    try:
+        with _opened(source) as image:
+            _check_shape(image)
+            with _large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
+                return _to_rgb(_upright(image))
+    except (UndecodableImageError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can raise anything out of a decoder
+        raise UndecodableImageError(_reason(error)) from error
+
+
+def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """Resize and cut the square that holds the evaluation crop at its centre.
+
+    The centre crop of ``image_size`` out of the canvas is, bit for bit, the one that the weights' own transform takes
+    out of the resized image.
+
+    Args:
+        image: RGB.
+        preprocessing: Its ``resize_size`` is the side R of the canvas.
+
+    Returns:
+        uint8, shape (R, R, 3).
+    """
+    side, crop = preprocessing.resize_size, preprocessing.image_size
+    # Typed for tensors, it takes and gives PIL images too, as the weights' transforms use it.
+    resized: Any = F.resize(cast(Any, image), [side], InterpolationMode(preprocessing.interpolation))
+    top, left = (_window_start(length, side, crop) for length in (resized.height, resized.width))
+    return np.asarray(resized.crop((left, top, left + side, top + side)))
+
+
+@contextlib.contextmanager
+def quiet_decoding() -> Iterator[None]:
+    """Silence Pillow's remarks on odd but readable files. Enter it in one thread only, around all decoding."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+@cache
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _opened(source: ImageSource) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source.copy()
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(source[..., 0] if source.shape[2:] == (1,) else source)
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+
+
+def _check_shape(image: Image.Image) -> None:
+    short, long = sorted(image.size)
+    if long > LONGEST_ASPECT * short:
+        raise UndecodableImageError(f"{image.width} x {image.height} pixels is no picture; at most {LONGEST_ASPECT}:1")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    # Damaged metadata does not spoil the pixels.
+    with contextlib.suppress(Exception):
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _scaled_to_bytes(image).convert("RGB")
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scaled_to_bytes(image: Image.Image) -> Image.Image:
+    """Integers are 16-bit; floats reach to 1, 255 or 65535, whichever holds their largest value."""
+    values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
+        raise UndecodableImageError("pixel values outside 0 to 65535")
+    top = next(top for top in (1, 255, 65535) if values.max() <= top) if image.mode == "F" else 65535
+    return Image.fromarray(np.round(values * (255 / top)).astype(np.uint8))
+
+
+def _window_start(length: int, side: int, crop: int) -> int:
+    """Where the canvas begins so that both centre crops, each rounded as torchvision rounds, coincide."""
+    return round((length - crop) / 2) - round((side - crop) / 2)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image of a known format (convert HEIC, SVG and camera raw files to JPEG or PNG)"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

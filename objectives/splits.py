@@ -1,0 +1,107 @@
+"""Which images train, which validate, which are kept for the verdict: stratified by class, fixed by a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .errors import InvalidInputError
+
+SPLITS = ("train", "val", "test")
+
+# Of the images that may be divided; train keeps the rest.
+CARVED_SHARE = 0.15
+
+
+def stratified_split(
+    labels: Sequence[int] | np.ndarray, fractions: Mapping[str, float], seed: int
+) -> dict[str, np.ndarray]:
+    """Divide images so that every split has each class in the same share.
+
+    Within a class the counts follow the fractions to less than one image, except that no split goes without:
+    each gets at least one image of every class.
+
+    Args:
+        labels: Class of each image, shape (N,).
+        fractions: Share of each split; they add up to 1. Their order does not matter.
+        seed: Non-negative; each class draws from its own stream, so a class more leaves the others' splits alone.
+
+    Returns:
+        Per split its positions in ``labels``, ascending int64; together they are 0..N-1, each once.
+
+    Raises:
+        InvalidInputError: A class has fewer images than there are splits.
+    """
+    labels, names = np.asarray(labels), sorted(fractions)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for label in np.unique(labels):
+        members = np.random.default_rng([seed, int(label)]).permutation(np.flatnonzero(labels == label))
+        counts = _counts_per_split(len(members), np.array([fractions[name] for name in names]), int(label))
+        for name, part in zip(names, np.split(members, np.cumsum(counts)[:-1]), strict=True):
+            parts[name].append(part)
+    return {name: _sorted_union(parts[name]) for name in fractions}
+
+
+def resolve_splits(given: Sequence[str | None], labels: Sequence[int] | np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """The three splits of a dataset, keeping those it came with.
+
+    A dataset without splits is divided 70/15/15; a missing ``val`` or ``test`` is carved out of ``train``, 15 % each.
+
+    Args:
+        given: Split of each image, ``None`` where the dataset has none.
+        labels: Class of each image, shape (N,).
+        seed: Non-negative; decides only what was not given.
+
+    Returns:
+        ``train``, ``val`` and ``test``: positions, ascending int64.
+    """
+    origin, labels = _origins(given), np.asarray(labels)
+    fixed = {name: np.flatnonzero(origin == name) for name in SPLITS[1:] if name in origin}
+    carved = [name for name in SPLITS[1:] if name not in fixed]
+    pool = np.flatnonzero(origin == "train")
+    fractions = {"train": 1 - CARVED_SHARE * len(carved)} | dict.fromkeys(carved, CARVED_SHARE)
+    divided = stratified_split(labels[pool], fractions, seed)
+    found = fixed | {name: pool[positions] for name, positions in divided.items()}
+    return {name: found[name] for name in SPLITS}
+
+
+def split_faults(classes: Sequence[str], given: Sequence[str | None], labels: Sequence[int] | np.ndarray) -> list[str]:
+    """What stands in the way of :func:`resolve_splits`: one message per class (and split) with too few images."""
+    origin, labels = _origins(given), np.asarray(labels, dtype=np.int64)
+    carved = [name for name in SPLITS[1:] if name not in origin]
+    has_splits = any(given)
+    faults = []
+    for split in [name for name in SPLITS if name not in carved]:
+        uses = ["train", *carved] if split == "train" else [split]
+        where = f" in {split}" if any(given) else ""
+        counts = np.bincount(labels[origin == split], minlength=len(classes)).tolist()
+        faults += [
+            f"Class {name!r} has {count} usable image{'s' * (count != 1)}{where} but needs at least {len(uses)} "
+            f"(one each for {', '.join(uses)}). Add images or take the class out."
+            for name, count in zip(classes, counts, strict=True)
+            if count < len(uses)
+        ]
+    return faults
+
+
+def _origins(given: Sequence[str | None]) -> np.ndarray:
+    """Images without a split are divided just as those of a lone ``train``."""
+    return np.array([split or "train" for split in given], dtype="U5")
+
+
+def _counts_per_split(total: int, fractions: np.ndarray, label: int) -> np.ndarray:
+    """Largest remainder with a floor of one: integer counts that add up to ``total``."""
+    if total < len(fractions):
+        raise InvalidInputError(f"Class {label} has {total} images, too few for {len(fractions)} splits: add images.")
+    ideal = total * fractions
+    counts = np.maximum(1, np.floor(ideal + 1e-9).astype(np.int64))
+    while (missing := total - counts.sum()) != 0:
+        # Never below one: only a split that was lifted to its floor makes the sum too large, and others then give.
+        gap = np.where(counts > 1, counts - ideal, -np.inf) if missing < 0 else ideal - counts
+        counts[np.argmax(gap)] += np.sign(missing)
+    return counts
+
+
+def _sorted_union(parts: list[np.ndarray]) -> np.ndarray:
+    return np.sort(np.concatenate(parts)).astype(np.int64) if parts else np.empty(0, dtype=np.int64)
