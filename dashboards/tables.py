@@ -1,0 +1,117 @@
+"""The tables that the terminal and the report share, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..search.records import StrategySummary, TrialRecord
+from ..search.results import StudyResults
+from ..search.verdict import Contender, Verdict
+from .formats import NOTHING, count, duration, percent, points, value
+
+
+class Column(NamedTuple):
+    """Title of a column, and whether it holds numbers, which stand flush right."""
+
+    title: str
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table ready to be shown.
+
+    Attributes:
+        columns: Titles.
+        rows: Cells, as wide as the columns.
+        emphasised: Index of the row that stands out.
+    """
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    emphasised: int | None = None
+
+
+def verdict_rows(verdict: Verdict) -> TextTable:
+    """The finalists, the highest mean test score first."""
+    metric = verdict.metric.replace("_", " ")
+    columns = (
+        Column("strategy", numeric=False),
+        Column(f"test {metric} %, mean ± sd (seeds)"),
+        Column(f"behind leader, points [{verdict.confidence:.0%} interval]"),
+        Column("training"),
+        Column("trainable weights"),
+        Column("", numeric=False),
+    )
+    rows = tuple(_contender_row(contender, verdict) for contender in verdict.contenders)
+    return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
+
+
+def _contender_row(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
+    mark = "winner" if contender is verdict.winner else "tie" if contender.tied else ""
+    return (
+        contender.strategy,
+        f"{points(contender.mean)} ± {points(contender.spread)} ({len(contender.scores)})",
+        behind_leader(contender),
+        duration(contender.seconds),
+        count(contender.trainable_parameters),
+        mark,
+    )
+
+
+def behind_leader(contender: Contender) -> str:
+    """The difference to the leader with its interval, in percentage points."""
+    if contender.interval is None:
+        return "leader"
+    low, high = contender.interval
+    return f"{points(contender.behind)} [{points(low)}, {points(high)}]"
+
+
+def status_rows(results: StudyResults) -> TextTable:
+    """Where each strategy stands in the search."""
+    columns = (
+        Column("strategy", numeric=False),
+        *(Column(title) for title in ("complete", "pruned", "failed", "running", "best validation", "time")),
+    )
+    rows = tuple(_summary_row(summary) for summary in results.summaries)
+    return TextTable(columns, rows, _best_row(results.summaries))
+
+
+def _summary_row(summary: StrategySummary) -> tuple[str, ...]:
+    counts = (summary.complete, summary.pruned, summary.failed, summary.running)
+    best = percent(summary.best.score) if summary.best else NOTHING
+    return (summary.strategy, *map(str, counts), best, duration(summary.seconds))
+
+
+def _best_row(summaries: Sequence[StrategySummary]) -> int | None:
+    scores = [summary.best.score if summary.best and summary.best.score is not None else -1.0 for summary in summaries]
+    return scores.index(max(scores)) if scores and max(scores) >= 0 else None
+
+
+def failed_rows(results: StudyResults) -> TextTable:
+    """Trials that failed, and why."""
+    columns = (Column("trial"), Column("strategy", numeric=False), Column("reason", numeric=False))
+    failed = [trial for trial in results.trials if trial.state == "failed"]
+    return TextTable(
+        columns,
+        tuple((str(trial.number), trial.strategy or NOTHING, trial.reason or "unknown") for trial in failed),
+    )
+
+
+def configuration_rows(results: StudyResults) -> TextTable:
+    """The best configuration of each strategy: a row a parameter, blank where the strategy does not take it."""
+    best = [summary.best for summary in results.summaries if summary.best]
+    names = list(dict.fromkeys(name for trial in best for name in trial.config if name != "strategy"))
+    columns = (Column("parameter", numeric=False), *(Column(trial.strategy or NOTHING) for trial in best))
+    head = (
+        ("trial", *(str(trial.number) for trial in best)),
+        ("validation score", *(percent(trial.score) for trial in best)),
+    )
+    return TextTable(columns, head + tuple((name, *(_setting(trial, name) for trial in best)) for name in names))
+
+
+def _setting(trial: TrialRecord, name: str) -> str:
+    setting = trial.config.get(name)
+    return NOTHING if setting is None else value(setting)

@@ -1,0 +1,151 @@
+"""A study as it might be: five strategies, 25 trials, three seeds a finalist, and names that try to break pages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from frostline.search.records import FinalRecord, TrialRecord
+from frostline.search.results import StudyFacts, StudyResults
+from frostline.search.settings import StudySettings
+from frostline.search.space import Domain, Space
+
+STRATEGIES = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
+HOSTILE = "<script>alert(1)</script>"
+UNITS = ("stem", "layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer3.0", "layer3.1", "layer4.0", "layer4.1")
+# Score and seconds about which a strategy's trials vary.
+_LEVEL = {
+    "feature_extraction": (0.86, 6.0),
+    "partial": (0.92, 16.0),
+    "full": (0.925, 41.0),
+    "lp_ft": (0.90, 33.0),
+    "scratch": (0.62, 45.0),
+}
+
+
+def make_settings(**changes: Any) -> StudySettings:
+    domains = {"learning_rate": Domain(low=1e-4, high=1e-1, log=True)}
+    values: dict[str, Any] = {
+        "name": "flowers-resnet18",
+        "data": "photos of/flowers",
+        "backbone": "resnet18",
+        "weights": "IMAGENET1K_V1",
+        "image_size": 96,
+        "trials": 25,
+        "metric": "accuracy",
+        "seed": 7,
+        "finals_seeds": 3,
+        "space": Space(strategies=dict.fromkeys(STRATEGIES, domains)),
+    }
+    return StudySettings(**{**values, **changes})
+
+
+def make_facts() -> StudyFacts:
+    return StudyFacts(
+        classes=("daisy", "rose & tulip", HOSTILE),
+        counts={"train": 420, "val": 90, "test": 90},
+        fingerprint="9f86d081884c7d659a2feaa0c55ad015",
+        skipped=(("rose & tulip/broken.jpg", "cannot identify image file"),),
+        units=UNITS,
+        frozen_flops=tuple(np.linspace(0, 1, len(UNITS) + 1).tolist()),
+        notes=("conv1.bias was missing from the weights",),
+    )
+
+
+def make_trial(number: int, rng: np.random.Generator, epochs: int = 12) -> TrialRecord:
+    strategy = STRATEGIES[number % len(STRATEGIES)]
+    level, seconds = _LEVEL[strategy]
+    state = {6: "pruned", 9: "failed", 13: "pruned", 17: "pruned", 22: "failed"}.get(number, "complete")
+    ran = 4 if state == "pruned" else epochs
+    top = level - abs(rng.normal(0, 0.03))
+    curve = {epoch: float(top - 0.5 * np.exp(-epoch / 2.5) + rng.normal(0, 0.006)) for epoch in range(ran)}
+    depth = {"feature_extraction": len(UNITS), "partial": int(rng.integers(1, len(UNITS))), "lp_ft": number % 4}
+    trial = TrialRecord(
+        number=number,
+        state=state,
+        strategy=strategy,
+        config=make_config(strategy, depth.get(strategy, 0), rng),
+        score=list(curve.values())[-1] if state == "pruned" else max(curve.values()),
+        curve=curve,
+        seconds=float(seconds * ran / epochs * rng.uniform(0.7, 1.4)),
+        trainable_parameters=513 * (len(UNITS) + 1 - depth.get(strategy, 0)) * 2000,
+        freeze_depth=depth.get(strategy, 0),
+        run_id=f"run{number}",
+        finished=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
+    )
+    if state != "failed":
+        return trial
+    reason = "training loss is nan in epoch 2: the learning rate may be too high"
+    return replace(trial, score=None, curve={0: 0.3, 1: 0.2}, freeze_depth=None, reason=reason)
+
+
+def make_config(strategy: str, depth: int, rng: np.random.Generator) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "strategy": strategy,
+        "head.pooling": str(rng.choice(["avg", "max"])),
+        "head.hidden_layers": 0,
+        "optimizer": str(rng.choice(["adamw", "sgd"])),
+        "learning_rate": float(10 ** rng.uniform(-4, -2)),
+        "augmentation": "flip_crop",
+        "batch_size": 32,
+        "epochs": 12,
+    }
+    if strategy in ("partial", "lp_ft"):
+        config["freeze_depth"] = depth
+    if strategy in ("partial", "full", "lp_ft"):
+        config["backbone_lr_ratio"] = 0.1
+    return config
+
+
+def make_finals(rng: np.random.Generator, strategies: tuple[str, ...] = STRATEGIES) -> tuple[FinalRecord, ...]:
+    labels = np.arange(90) % 3
+    return tuple(make_final(strategy, seed, labels, rng) for strategy in strategies for seed in range(3))
+
+
+def make_final(strategy: str, seed: int, labels: Any, rng: np.random.Generator) -> FinalRecord:
+    level, seconds = _LEVEL[strategy]
+    wrong = rng.random(len(labels)) > level
+    predictions = np.where(wrong, (labels + 1) % 3, labels)
+    return FinalRecord(
+        strategy=strategy,
+        trial_number=STRATEGIES.index(strategy),
+        seed=seed,
+        val_score=level,
+        test_score=float(np.mean(predictions == labels)),
+        seconds=seconds + seed,
+        trainable_parameters=1_000_000,
+        labels=labels,
+        predictions=predictions,
+    )
+
+
+def make_results(finals: bool = True, trials: int = 25) -> StudyResults:
+    rng = np.random.default_rng(0)
+    return StudyResults(
+        settings=make_settings(trials=trials),
+        facts=make_facts(),
+        trials=tuple(make_trial(number, rng) for number in range(trials)),
+        finals=make_finals(rng) if finals else (),
+        device="NVIDIA H200",
+        versions={"frostline": "0.1.0", "torch": "2.15.0", "optuna": "5.0.0"},
+    )
+
+
+@pytest.fixture(scope="session")
+def results() -> StudyResults:
+    return make_results()
+
+
+@pytest.fixture(scope="session")
+def undecided() -> StudyResults:
+    """Before the finals."""
+    return make_results(finals=False)
+
+
+@pytest.fixture(scope="session")
+def many() -> StudyResults:
+    return make_results(trials=1000)
