@@ -10,6 +10,7 @@ A cache folder belongs to one content and one geometry and is never changed afte
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -41,6 +42,8 @@ _LARGEST_FILE = 512 * 2**20
 _BATCH = 256
 # A file changed this short a time ago may change again within the clock's resolution: its hash is not remembered.
 _SETTLED_SECONDS = 2
+# In the place of a hash.
+_UNREADABLE = "unreadable"
 
 Progress = Callable[[int, int], None]
 
@@ -136,17 +139,28 @@ def prepare_dataset(
         InvalidInputError: Unusable dataset, more than 10 % of its files do not decode, or no space for the cache.
     """
     listing = list_source(source, download_dir=cache_dir / "downloads")
-    digests = _digests(listing, cache_dir)
-    fingerprint = _fingerprint(listing, digests)
-    folder = cache_dir / _key(fingerprint, preprocessing)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        manifest = _read_manifest(folder)
-        if manifest is None:
-            _build(folder, listing, digests, preprocessing, fingerprint, on_progress or (lambda done, total: None))
+    with _write_errors_explained(cache_dir):
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        digests = _digests(listing, cache_dir)
+        folder = cache_dir / _key(_fingerprint(listing, digests), preprocessing)
+        with FileLock(f"{folder}.lock"):
+            if not _is_complete(folder):
+                _build(folder, listing, digests, preprocessing, on_progress or (lambda done, total: None))
             manifest = _read_json(folder / "manifest.json")
-        positions = _stored_splits(folder, manifest, seed)
+            positions = _stored_splits(folder, manifest, seed)
     return _assemble(listing.name, folder, manifest, positions, preprocessing)
+
+
+@contextlib.contextmanager
+def _write_errors_explained(cache_dir: Path) -> Iterator[None]:
+    """What cannot be read is dealt with per image; other file errors come from the cache."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInputError(
+            f"Cannot keep decoded images in {cache_dir}: {error.strerror or error}. "
+            "Free some space there or choose another workspace."
+        ) from error
 
 
 def _assemble(
@@ -182,11 +196,9 @@ def _digests(listing: Listing, cache_dir: Path) -> list[str]:
 
     def digest(item: Item) -> str:
         stamp = _stamp(item)
-        if stamp is not None and (entry := known.get(item.name)) and entry[0] == stamp:
-            value = entry[1]
-        else:
-            value = _digest(item)
-        if stamp is not None and time.time_ns() - max(stamp[1:]) > _SETTLED_SECONDS * 10**9:
+        stored = known.get(item.name)
+        value = stored[1] if stored and stored[0] == stamp else _digest(item)
+        if stamp and value != _UNREADABLE and time.time_ns() - max(stamp[1:]) > _SETTLED_SECONDS * 10**9:
             index[item.name] = [stamp, value]
         return value
 
@@ -220,7 +232,7 @@ def _digest(item: Item) -> str:
             with item.content.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
-            return "unreadable"
+            return _UNREADABLE
     return _sha256_of_read(item.read())
 
 
@@ -252,34 +264,21 @@ def _sha256(text: str) -> str:
 
 
 def _build(
-    folder: Path,
-    listing: Listing,
-    digests: Sequence[str],
-    preprocessing: Preprocessing,
-    fingerprint: str,
-    on_progress: Progress,
+    folder: Path, listing: Listing, digests: Sequence[str], preprocessing: Preprocessing, on_progress: Progress
 ) -> None:
     """Decode everything beside ``folder``, then move it there in one step."""
     partial = folder.with_name(f"{folder.name}.partial")
     for leftover in (folder, partial):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
+        partial.mkdir()
         canvases = _canvases(listing, digests, preprocessing, on_progress)
         skipped = _write_images(partial / "images.npy", listing.items, canvases, preprocessing.resize_size)
         kept = [item for item in listing.items if item.name not in skipped]
         _refuse_unusable(listing, kept, skipped)
-        manifest = _manifest(listing, kept, skipped) | {
-            "fingerprint": fingerprint,
-            "preprocessing": preprocessing.to_dict(),
-        }
+        manifest = _manifest(listing, kept, skipped) | {"fingerprint": _fingerprint(listing, digests)}
         _write_json(partial / "manifest.json", manifest)
         partial.replace(folder)
-    except OSError as error:
-        raise InvalidInputError(
-            f"Cannot write the decoded images to {folder.parent}: {error.strerror or error}. "
-            "Free some space or choose another workspace."
-        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -309,7 +308,9 @@ def _read_unchanged(item: Item, digest: str) -> bytes | Image.Image:
             raise UndecodableImageError(f"larger than {_LARGEST_FILE // 2**20} MiB")
         content = item.read()
     except OSError as error:
-        raise UndecodableImageError(error.strerror or str(error)) from error
+        if digest == _UNREADABLE:
+            raise UndecodableImageError(error.strerror or str(error)) from error
+        raise InvalidInputError(f"{item.name} can no longer be read: {error.strerror}. Try again.") from error
     if _sha256_of_read(content) != digest:
         raise InvalidInputError(f"{item.name} changed while it was being read. Try again when the dataset is at rest.")
     return content
@@ -367,26 +368,23 @@ def _manifest(listing: Listing, kept: Sequence[Item], skipped: dict[str, str]) -
 # Stored files ---------------------------------------------------------------------------------------------------------
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a whole cache; ``None`` where anything is missing, torn, or of another size."""
+def _is_complete(folder: Path) -> bool:
+    """Whether a cache is whole: nothing missing, nothing torn."""
     manifest = _read_json(folder / "manifest.json")
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-        side = manifest["preprocessing"]["resize_size"] if manifest else 0
-        complete = manifest is not None and images.shape == (len(manifest["labels"]), side, side, 3)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
-        return None
-    return manifest if complete else None
+    except (OSError, ValueError, EOFError):
+        return False
+    return manifest is not None and len(images) == len(manifest["labels"])
 
 
 def _stored_splits(folder: Path, manifest: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
     """The splits of a seed, as they were first made."""
     file = folder / f"splits-{seed}.json"
     stored = _read_json(file)
-    if stored is None or stored.keys() != {*SPLITS, "split_fingerprint"}:
+    if stored is None:
         made = resolve_splits(manifest["given_splits"], manifest["labels"], seed)
         stored = {name: rows.tolist() for name, rows in made.items()}
-        stored["split_fingerprint"] = _split_fingerprint(manifest["fingerprint"], made)
         _write_json(file, stored)
     return {name: np.array(stored[name], dtype=np.int64) for name in SPLITS}
 

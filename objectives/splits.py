@@ -70,7 +70,6 @@ def split_faults(classes: Sequence[str], given: Sequence[str | None], labels: Se
     """What stands in the way of :func:`resolve_splits`: one message per class (and split) with too few images."""
     origin, labels = _origins(given), np.asarray(labels, dtype=np.int64)
     carved = [name for name in SPLITS[1:] if name not in origin]
-    has_splits = any(given)
     faults = []
     for split in [name for name in SPLITS if name not in carved]:
         uses = ["train", *carved] if split == "train" else [split]
