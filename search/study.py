@@ -19,13 +19,15 @@ from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable
 from ..storage.workspace import Workspace
 from .pruner import StrategyPruner
-from .records import FinalRecord, TrialRecord
+from .records import FinalRecord, TrialRecord, best_trial
 from .results import StudyFacts, StudyResults
 from .sampler import STRATEGY, StrategySampler
 from .settings import StudySettings
 from .space import optuna_name
 
 _SETTINGS, _FACTS, _TRACKING, _RAN = "frostline:settings", "frostline:facts", "frostline:tracking", "frostline:ran"
+# What a trial notes when it begins (config, run_id) and when it ends (seconds, reason, ...).
+STARTED, OUTCOME = "frostline:started", "frostline:outcome"
 _STATES = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",
@@ -170,27 +172,25 @@ class Study:
 
 def trial_record(trial: FrozenTrial) -> TrialRecord:
     """An Optuna trial as a record."""
-    attributes: dict[str, Any] = trial.user_attrs
+    known: dict[str, Any] = trial.user_attrs.get(STARTED, {}) | trial.user_attrs.get(OUTCOME, {})
     return TrialRecord(
         number=trial.number,
         state=_STATES[trial.state],
         strategy=trial.params.get(STRATEGY),
-        config=attributes.get("config", {}),
+        config=known.get("config", {}),
         score=trial.value if trial.state.is_finished() else None,
         curve=dict(sorted(trial.intermediate_values.items())),
-        seconds=attributes.get("seconds"),
-        trainable_parameters=attributes.get("trainable_parameters"),
-        freeze_depth=attributes.get("freeze_depth"),
-        reason=attributes.get("reason"),
-        run_id=attributes.get("run_id"),
+        seconds=known.get("seconds"),
+        trainable_parameters=known.get("trainable_parameters"),
+        freeze_depth=known.get("freeze_depth"),
+        reason=known.get("reason"),
+        run_id=known.get("run_id"),
         finished=trial.datetime_complete,
     )
 
 
 def present_finals(finals: list[FinalRecord], trials: list[TrialRecord]) -> list[FinalRecord]:
     """Those of the trials that are their strategies' best now: more trials may have found better ones since."""
-    from .records import best_trial
-
     best: dict[str, int] = {}
     for strategy in {trial.strategy for trial in trials if trial.strategy is not None}:
         leader = best_trial([trial for trial in trials if trial.strategy == strategy])

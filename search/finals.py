@@ -1,0 +1,105 @@
+"""The finals: each strategy's best configuration, trained again with several seeds, the test split opened once each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..objectives.config import TrialConfig, create_config
+from ..objectives.devices import free_memory
+from ..objectives.finetune import finetune, predict
+from ..objectives.metrics import score
+from ..objectives.strategies import get_strategy, takes_parameter
+from ..objectives.training import EpochResult
+from .records import FinalRecord, TrialRecord, best_trial
+from .sampler import STRATEGY
+from .session import Session, final_key
+from .trials import describe, epoch_metrics, numbers, outcome_tags
+
+# Final seeds keep clear of the search's own, whose best score was picked for being high.
+SEED_OFFSET = 1000
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """The best trial of a strategy.
+
+    Attributes:
+        trial: The trial.
+        seed: Of one of its trainings.
+    """
+
+    trial: TrialRecord
+    seed: int
+
+    @property
+    def strategy(self) -> str:
+        return str(self.trial.strategy)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.strategy}-{self.trial.number}"
+
+    @property
+    def config(self) -> TrialConfig:
+        return restore_config(self.trial.config)
+
+
+def restore_config(parameters: dict[str, object]) -> TrialConfig:
+    """A configuration from the active parameters of a trial."""
+    strategy = get_strategy(str(parameters[STRATEGY]))
+    return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
+
+
+def finalists(session: Session) -> list[Finalist]:
+    """Every strategy that completed a trial, with every final seed."""
+    settings = session.study.settings
+    trials = session.study.trials()
+    best = [best_trial([trial for trial in trials if trial.strategy == name]) for name in settings.strategies]
+    seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
+    return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]
+
+
+def run_finals(session: Session) -> None:
+    """Train and test what has not been yet; a final once recorded is never trained or tested again."""
+    every = finalists(session)
+    done = {(final.finalist, final.seed) for final in session.study.finals.all()}
+    for place, finalist in enumerate(every, start=1):
+        if (finalist.identity, finalist.seed) not in done:
+            session.observer.final_started(finalist.strategy, finalist.seed, place, len(every))
+            session.observer.final_finished(_run_final(session, finalist))
+            free_memory(session.task.device)
+
+
+def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
+    run = session.tracker.run(
+        final_key(finalist.strategy, finalist.trial.number, finalist.seed),
+        f"final {finalist.strategy} seed {finalist.seed}",
+        {**finalist.trial.config, "seed": finalist.seed, "trial": finalist.trial.number},
+        {STRATEGY: finalist.strategy, "kind": "final"},
+    )
+
+    def on_epoch(result: EpochResult) -> None:
+        run.log_step(result.epoch, epoch_metrics(result))
+        session.observer.epoch_finished(finalist.trial.number, result)
+
+    result = finetune(finalist.config, session.task, seed=finalist.seed, on_epoch=on_epoch)
+    test = session.dataset.open_test()
+    predictions = predict(result.network, test, session.task).argmax(axis=1).astype(np.int64)
+    outcome = {
+        "strategy": finalist.strategy,
+        "trial_number": finalist.trial.number,
+        "val_score": result.score,
+        "test_score": score(session.task.metric, test.labels, predictions),
+        "seconds": result.seconds,
+        "trainable_parameters": result.trainable_parameters,
+        "run_id": run.run_id,
+    }
+    session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, predictions)
+    description = describe(result)
+    run.log_summary(
+        {**numbers(description), **numbers(outcome)}, {"trial.state": "complete", **outcome_tags(description)}
+    )
+    run.finish("FINISHED")
+    return FinalRecord(seed=finalist.seed, labels=test.labels, predictions=predictions, **outcome)

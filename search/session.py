@@ -1,0 +1,106 @@
+"""Everything a process needs to work on a study: the study held exclusively, its task on a device, its tracker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from ..objectives.dataset import ImageDataset
+from ..objectives.devices import choose_device, feature_budget
+from ..objectives.features import FeatureStore
+from ..objectives.finetune import BackbonePool, Task
+from ..storage.locks import exclusive
+from ..storage.tracking import StudyTracker
+from .progress import Observer
+from .study import Study
+
+_RUN_STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+
+
+@dataclass(frozen=True)
+class Session:
+    """One process at work on one study.
+
+    Attributes:
+        study: The study.
+        dataset: Its data; the test split stays sealed in it until the finals.
+        task: What the trials share.
+        tracker: Its MLflow side.
+        observer: Told what happens.
+    """
+
+    study: Study
+    dataset: ImageDataset
+    task: Task
+    tracker: StudyTracker
+    observer: Observer
+
+
+@contextmanager
+def open_session(
+    study: Study, dataset: ImageDataset, backbones: BackbonePool, device: str, observer: Observer
+) -> Iterator[Session]:
+    """Hold a study while working on it; put back what is cut off, whatever cuts it off.
+
+    Raises:
+        StudyBusyError: Another process holds it.
+        UnreachableError: The tracking store does not answer.
+    """
+    chosen = choose_device(device)
+    train, val = dataset.search_splits()
+    task = Task(train, val, backbones, study.settings.metric, chosen, FeatureStore(feature_budget(chosen)))
+    with exclusive(study.workspace, study.settings.name):
+        tracker = StudyTracker(study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study))
+        session = Session(study, dataset, task, tracker, observer)
+        study.record_run(describe_device(chosen))
+        for number in study.requeue_running():
+            observer.note(f"trial {number} was cut off and runs again")
+        _close_finished_runs(session)
+        try:
+            yield session
+        except BaseException:
+            study.requeue_running()
+            for _, run in tracker.unfinished():
+                run.finish("KILLED")
+            tracker.parent_run.finish("KILLED")
+            raise
+        tracker.parent_run.finish("FINISHED")
+
+
+def describe_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()}, {torch.get_num_threads()} threads"
+
+
+def _parent_tags(study: Study) -> dict[str, str]:
+    settings, facts = study.settings, study.facts
+    return {
+        "frostline.data": settings.data,
+        "frostline.backbone": settings.backbone,
+        "frostline.weights": settings.weights,
+        "frostline.metric": settings.metric,
+        "frostline.fingerprint": facts.fingerprint,
+        "frostline.command": " ".join(sys.argv[:1] and ["frostline", *sys.argv[1:]]),
+    }
+
+
+def trial_key(number: int) -> str:
+    return f"trial-{number}"
+
+
+def final_key(strategy: str, trial_number: int, seed: int) -> str:
+    return f"final-{strategy}-{trial_number}-{seed}"
+
+
+def _close_finished_runs(session: Session) -> None:
+    """Give a final status to runs whose trial or final ended just before a kill."""
+    study = session.study
+    ended = {trial_key(trial.number): _RUN_STATUS.get(trial.state) for trial in study.trials()}
+    ended |= {final_key(final.strategy, final.trial_number, final.seed): "FINISHED" for final in study.final_records()}
+    for key, run in session.tracker.unfinished():
+        run.finish(ended.get(key) or "KILLED")

@@ -1,0 +1,140 @@
+"""The trial loop: ask, train, report, tell, until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from ..objectives.config import TrialConfig, flatten
+from ..objectives.devices import free_memory
+from ..objectives.errors import ObjectiveError
+from ..objectives.finetune import FinetuneResult, finetune
+from ..objectives.strategies import get_strategy, plan_phases, takes_parameter
+from ..objectives.training import EpochResult
+from ..storage.errors import StorageError
+from ..storage.tracking import TrackedRun
+from .records import finished
+from .sampler import STRATEGY
+from .session import Session, trial_key
+from .study import OUTCOME, STARTED, trial_record
+
+
+def run_trials(session: Session) -> None:
+    """Run trials until as many as the study's budget are complete, pruned or failed."""
+    session.observer.study_started(session.study.settings, session.study.trials())
+    while finished(session.study.trials()) < session.study.settings.trials:
+        _run_trial(session)
+
+
+def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
+    """What a configuration's training depends on, by dotted name: no parameter of another strategy or of no layer."""
+    strategy = get_strategy(config.strategy)
+    values = {name: value for name, value in flatten(config).items() if takes_parameter(strategy, name)}
+    values["freeze_depth"] = plan_phases(config, units)[-1].freeze_depth
+    if config.head.hidden_layers == 0:
+        values = {name: value for name, value in values.items() if name not in ("head.width", "head.activation")}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _run_trial(session: Session) -> None:
+    trial = session.study.inner.ask()
+    settings = session.study.settings
+    strategy = trial.suggest_categorical(STRATEGY, list(settings.strategies))
+    started = time.perf_counter()
+    run: TrackedRun | None = None
+    try:
+        config = settings.space.suggest(trial, strategy)
+        units = len(session.study.facts.units)
+        parameters = active_parameters(config, units)
+        run = session.tracker.run(
+            trial_key(trial.number), f"{trial.number:03d} {strategy}", parameters, {STRATEGY: strategy, "kind": "trial"}
+        )
+        trial.set_user_attr(STARTED, {"config": parameters, "run_id": run.run_id})
+        session.observer.trial_started(trial.number, strategy, config.epochs)
+        result = finetune(config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run))
+        outcome, state = describe(result), TrialState.COMPLETE
+        score = result.score
+        del result
+    except optuna.TrialPruned:
+        outcome, state, score = {}, TrialState.PRUNED, None
+    except StorageError:
+        raise
+    except Exception as error:
+        outcome, state, score = {"reason": _reason(error)}, TrialState.FAIL, None
+    free_memory(session.task.device)
+    outcome = {"seconds": time.perf_counter() - started, **outcome}
+    trial.set_user_attr(OUTCOME, outcome)
+    record = trial_record(session.study.inner.tell(trial, score, state=state))
+    if run is not None:
+        _finish_run(run, record.state, record.score, outcome)
+    session.observer.trial_finished(record)
+
+
+def _reporter(session: Session, trial: Trial, run: TrackedRun) -> Any:
+    """What follows an epoch: tracking, the observer, and pruning."""
+    # A trial that was cut off has reported its first epochs already.
+    reported = session.study.inner.get_trials(deepcopy=False)[trial.number].intermediate_values.keys()
+
+    def on_epoch(result: EpochResult) -> None:
+        run.log_step(result.epoch, epoch_metrics(result))
+        session.observer.epoch_finished(trial.number, result)
+        if result.epoch not in reported:
+            trial.report(result.score, result.epoch)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    return on_epoch
+
+
+def epoch_metrics(result: EpochResult) -> dict[str, float]:
+    """An epoch as MLflow metrics."""
+    rates = {f"learning_rate/{part}": rate for part, rate in result.learning_rates.items()}
+    return {
+        "epoch": result.epoch,
+        "train_loss": result.train_loss,
+        "val_loss": result.val_loss,
+        "val_score": result.score,
+        **rates,
+    }
+
+
+def describe(result: FinetuneResult) -> dict[str, Any]:
+    """Costs and checks of a training, as plain values."""
+    last = result.frozen_checks[-1]
+    return {
+        "seconds": result.seconds,
+        "best_epoch": result.best_epoch,
+        "trainable_parameters": result.trainable_parameters,
+        "peak_memory_mb": result.peak_memory_bytes / 2**20,
+        "freeze_depth": last.freeze_depth,
+        "frozen_parameters": last.parameters,
+        "frozen_check": {check.phase: [check.before, check.after] for check in result.frozen_checks},
+    }
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if isinstance(error, ObjectiveError) else f"{type(error).__name__}: {text[0] if text else ''}"
+
+
+def _finish_run(run: TrackedRun, state: str, score: float | None, outcome: Mapping[str, Any]) -> None:
+    scores = {} if score is None else {"score": score}
+    run.log_summary({**scores, **numbers(outcome)}, {"trial.state": state, **outcome_tags(outcome)})
+    run.finish("FAILED" if state == "failed" else "FINISHED")
+
+
+def numbers(outcome: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in outcome.items() if isinstance(value, int | float)}
+
+
+def outcome_tags(outcome: Mapping[str, Any]) -> dict[str, str]:
+    """The frozen check per phase, and the reason of a failure."""
+    tags = {
+        f"frozen_check.{phase}": f"{'passed' if before == after else 'FAILED'} {before[:16]} -> {after[:16]}"
+        for phase, (before, after) in outcome.get("frozen_check", {}).items()
+    }
+    return tags | ({"reason": outcome["reason"]} if "reason" in outcome else {})
