@@ -159,7 +159,7 @@ def _write_errors_explained(cache_dir: Path) -> Iterator[None]:
     except OSError as error:
         raise InvalidInputError(
             f"Cannot keep decoded images in {cache_dir}: {error.strerror or error}. "
-            "Free some space there or choose another workspace."
+            "Make room there, or choose a workspace that can be written."
         ) from error
 
 

@@ -119,9 +119,9 @@ def _check_shape(image: Image.Image) -> None:
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
-    # Damaged metadata does not spoil the pixels.
+    # Damaged metadata does not spoil the pixels. In place, as copies of large photos are what takes memory.
     with contextlib.suppress(Exception):
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     return image
 
 
@@ -131,7 +131,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _scaled_to_bytes(image: Image.Image) -> Image.Image:
@@ -151,6 +151,8 @@ def _window_start(length: int, side: int, crop: int) -> int:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image of a known format (convert HEIC, SVG and camera raw files to JPEG or PNG)"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels; scale it down"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = str(error).splitlines()

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torchvision import datasets
 
 from .errors import InvalidInputError, unknown_name
@@ -239,6 +237,8 @@ def _sorted_by_name(items: Iterator[Item]) -> tuple[Item, ...]:
 
 
 def _list_digits(name: str) -> Listing:
+    from sklearn.datasets import load_digits  # slow to import, and rarely needed
+
     parts = re.fullmatch(r"(?P<set>\w*)(\[(?P<classes>[^\]]*)\])?(@(?P<limit>.+))?", name)
     if parts is None or parts["set"] != "digits":
         raise InvalidInputError(
@@ -275,6 +275,8 @@ def _limited(name: str, labels: np.ndarray, classes: int, limit: str | None) -> 
     """``@N``: N images are given to train, the rest to test; validation is then carved out of the N."""
     if limit is None:
         return [None] * len(labels)
+    from sklearn.model_selection import train_test_split
+
     low, high = 2 * classes, len(labels) - classes
     if not limit.isdecimal() or not low <= int(limit) <= high:
         raise InvalidInputError(

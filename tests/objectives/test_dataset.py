@@ -298,7 +298,7 @@ def test_a_cache_that_cannot_be_written_says_so(folder: Path, tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_write_header", full)
-    with pytest.raises(InvalidInputError, match=r"No space left on device\. Free some space"):
+    with pytest.raises(InvalidInputError, match=r"No space left on device\. Make room there"):
         prepare_dataset(str(folder), SMALL, cache_dir=tmp_path / "cache", seed=0)
     assert not list((tmp_path / "cache").glob("*.partial"))
 
