@@ -1,4 +1,5 @@
 import gzip
+import inspect
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
+from frostline.objectives import sources
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.sources import Listing, list_source
 from frostline.objectives.splits import resolve_splits
@@ -312,3 +314,9 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     (fault,) = faults_of("torchvision:cifar10", tmp_path)
     assert fault.startswith("Cannot get torchvision:CIFAR10: <urlopen error no route>. Check the connection")
     assert str(tmp_path / "downloads/CIFAR10") in fault
+
+
+@pytest.mark.parametrize("name", sources._TORCHVISION)
+def test_torchvision_opens_every_set_as_asked(name: str, tmp_path: Path) -> None:
+    for options in sources._TORCHVISION[name].values():
+        inspect.signature(getattr(datasets, name)).bind(tmp_path, download=True, **options)
