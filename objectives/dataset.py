@@ -58,6 +58,7 @@ class ImageSplit:
         labels: int64, shape (n,), the class of each of them.
         classes: Names, in the order of the labels.
         preprocessing: The geometry of the canvases, and the statistics to normalise by.
+        fingerprint: Which images these are: the dataset's contents, its division and the split's name.
     """
 
     canvas: np.ndarray
@@ -65,6 +66,7 @@ class ImageSplit:
     labels: np.ndarray
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    fingerprint: str
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -118,7 +120,8 @@ class ImageDataset:
 
     def _split(self, name: str) -> ImageSplit:
         rows = self._positions[name]
-        return ImageSplit(self._canvas, rows, self._labels[rows], self.classes, self.preprocessing)
+        identity = f"{self.split_fingerprint}/{name}"
+        return ImageSplit(self._canvas, rows, self._labels[rows], self.classes, self.preprocessing, identity)
 
 
 def prepare_dataset(

@@ -13,7 +13,7 @@ from .augmentation import Views
 from .backbones import Backbone, BackboneSpec, create_backbone
 from .config import TrialConfig
 from .dataset import ImageSplit
-from .devices import PeakMemory, free_memory
+from .devices import PeakMemory
 from .features import FeatureSource, FeatureStore, ImageSource
 from .freezing import FrozenCheck
 from .heads import create_head
@@ -121,15 +121,12 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
 
     epochs: list[EpochResult] = []
     checks: list[FrozenCheck] = []
-    try:
-        for phase in phases:
-            network = Network(backbone, phase.freeze_depth, head, config.batch_norm)
-            latest, check = _run_phase(network, config, phase, task, seed, len(epochs), watch)
-            epochs += latest
-            checks.append(check)
-    finally:
-        free_memory(task.device)
-    best = max(latest, key=lambda result: result.score)
+    for phase in phases:
+        network = Network(backbone, phase.freeze_depth, head, config.batch_norm)
+        epochs += _run_phase(network, config, phase, task, seed, len(epochs), watch)
+        checks.append(_check_frozen(network, phase))
+    network = network.eval()  # pyright: ignore[reportPossiblyUnboundVariable]
+    best = max((result for result in epochs if result.phase == phases[-1].name), key=lambda result: result.score)
     return FinetuneResult(
         score=best.score,
         best_epoch=best.epoch,
@@ -138,13 +135,19 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
         seconds=time.perf_counter() - started,
         peak_memory_bytes=memory.bytes,
         trainable_parameters=sum(parameter.numel() for _, parameter in network.trainable()),
-        network=network.eval(),
+        network=network,
     )
+
+
+def _check_frozen(network: Network, phase: Phase) -> FrozenCheck:
+    check = network.prefix.check(phase.name)
+    check.require()
+    return check
 
 
 def _run_phase(
     network: Network, config: TrialConfig, phase: Phase, task: Task, seed: int, first_epoch: int, on_epoch: OnEpoch
-) -> tuple[list[EpochResult], FrozenCheck]:
+) -> list[EpochResult]:
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     data = PhaseData(
         train=_source(task.train, config, network, task, seed),
@@ -153,10 +156,7 @@ def _run_phase(
         device=task.device,
         seed=seed,
     )
-    results = train_phase(network, config, phase, data, first_epoch, on_epoch)
-    check = network.prefix.check(phase.name)
-    check.require()
-    return results, check
+    return train_phase(network, config, phase, data, first_epoch, on_epoch)
 
 
 def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task, seed: int) -> FeatureSource:

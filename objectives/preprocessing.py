@@ -9,6 +9,8 @@ from torchvision.models import get_model_weights
 
 # Below this side no backbone gives meaningful features.
 SMALLEST_IMAGE = 16
+# For checks that come before the weights' own size is known.
+DEFAULT_SIZE = 224
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,12 @@ def check_weights_file(path: Path) -> str | None:
     try:
         if path.suffix == ".safetensors":
             _metadata(path)
-        elif not path.open("rb").read(4).startswith(_TORCH_MAGIC):
-            return f"Weights file {str(path)!r} is not a file written by torch.save."
+            return None
+        with path.open("rb") as file:
+            written_by_torch = file.read(4).startswith(_TORCH_MAGIC)
     except (SafetensorError, OSError) as error:
         return f"Weights file {str(path)!r} cannot be read: {error}."
-    return None
+    return None if written_by_torch else f"Weights file {str(path)!r} was not written by torch.save."
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -141,7 +142,13 @@ def fit_weights(
         for name in offered:
             target[name].copy_(state[name])
     warning = f"not in the weights, so initialised at random: {', '.join(absent)}" if absent else None
-    return WeightsReport(*(tuple(sorted(names)) for names in (offered, missing, unexpected, left_out)), warning)
+    return WeightsReport(
+        loaded=tuple(sorted(offered)),
+        missing=tuple(sorted(missing)),
+        unexpected=tuple(sorted(unexpected)),
+        left_out=tuple(sorted(left_out)),
+        warning=warning,
+    )
 
 
 def _load(path: Path) -> Any:

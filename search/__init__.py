@@ -1,1 +1,25 @@
-"""What to try next: settings, space, sampler, pruner, trial loop, finals, verdict, command line."""
+"""What to try next: settings, space, sampler, pruner, trial loop, finals, verdict, command line.
+
+from frostline.search import Request, run_search
+study = run_search(Request(data="photos", backbone="resnet18", trials=30))
+print(study.results().verdict.sentence())
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .planning import Request
+    from .run import load_study, resume, run_search
+
+__all__ = ["Request", "load_study", "resume", "run_search"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: the command line asks for this package and must not wait for torch.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import planning, run
+
+    return getattr(planning if name == "Request" else run, name)

@@ -18,6 +18,9 @@ class Observer:
     def note(self, message: str) -> None:
         """Something worth a line: a file left out, a layer not in the weights, a trial taken up again."""
 
+    def decoding(self, done: int, total: int) -> None:
+        """So many of the images are decoded."""
+
     def trial_started(self, number: int, strategy: str, epochs: int) -> None:
         """A trial begins that trains at most so many epochs."""
 

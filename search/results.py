@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from .records import FinalRecord, StrategySummary, TrialRecord, summarise
+from .records import FinalRecord, StrategySummary, TrialRecord, finished, summarise
 from .settings import StudySettings
 from .verdict import Verdict, reach_verdict
 
@@ -60,3 +61,53 @@ class StudyResults:
     @property
     def summaries(self) -> list[StrategySummary]:
         return summarise(self.trials, self.settings.strategies)
+
+
+def describe(results: StudyResults) -> dict[str, Any]:
+    """A study as plain values, for scripts."""
+    return {
+        "study": results.settings.name,
+        "settings": results.settings.model_dump(mode="json", exclude={"space"}),
+        "budget": results.settings.trials,
+        "finished": finished(results.trials),
+        "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
+        "verdict": _describe_verdict(results.verdict),
+    }
+
+
+def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
+    best = summary.best
+    return {
+        "complete": summary.complete,
+        "pruned": summary.pruned,
+        "failed": summary.failed,
+        "running": summary.running,
+        "seconds": summary.seconds,
+        "best": None if best is None else {"trial": best.number, "score": best.score, "config": best.config},
+    }
+
+
+def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    contenders = [
+        {
+            "strategy": contender.strategy,
+            "trial": contender.trial_number,
+            "test": {"mean": contender.mean, "spread": contender.spread, "scores": contender.scores},
+            "behind": contender.behind,
+            "interval": contender.interval,
+            "tied": contender.tied,
+            "seconds": contender.seconds,
+            "trainable_parameters": contender.trainable_parameters,
+        }
+        for contender in verdict.contenders
+    ]
+    return {
+        "winner": verdict.winner.strategy,
+        "metric": verdict.metric,
+        "test_images": verdict.test_images,
+        "confidence": verdict.confidence,
+        "sentence": verdict.sentence(),
+        "contenders": contenders,
+    }

@@ -48,9 +48,15 @@ class StudySettings(BaseModel):
         return tuple(self.space.strategies)
 
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
-        """Fields that differ, by name: own value, the other's."""
-        return {
-            field: (getattr(self, field), getattr(other, field))
-            for field in type(self).model_fields
-            if getattr(self, field) != getattr(other, field)
-        }
+        """What differs, by dotted name down to single parameters of the space: own value, the other's."""
+        own, others = _leaves(self.model_dump()), _leaves(other.model_dump())
+        names = dict.fromkeys([*own, *others])
+        return {name: (own.get(name), others.get(name)) for name in names if own.get(name) != others.get(name)}
+
+
+def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        leaves |= _leaves(inner, f"{name}.") if isinstance(inner, dict) and inner else {name: inner}
+    return leaves

@@ -70,7 +70,7 @@ class Domain(BaseModel):
             and (self.low <= value <= self.high)
         )
 
-    def suggest(self, trial: BaseTrial, name: str, *, integer: bool) -> Scalar:
+    def suggest(self, trial: BaseTrial, name: str, *, integer: bool) -> Any:
         """Ask Optuna for a value; constants are not asked for."""
         if self.choices is not None:
             return self.choices[0] if len(self.choices) == 1 else trial.suggest_categorical(name, list(self.choices))

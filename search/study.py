@@ -140,6 +140,11 @@ class Study:
             self.requeue(trial._trial_id)
         return [trial.number for trial in running]
 
+    def set_budget(self, trials: int) -> None:
+        """Let the study have so many trials."""
+        self.settings = self.settings.model_copy(update={"trials": trials})
+        self.inner.set_user_attr(_SETTINGS, self.settings.model_dump_json())
+
     def record_run(self, device: str) -> None:
         """Note where the study runs and with which versions."""
         versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}

@@ -63,13 +63,8 @@ class Workspace:
 
     @property
     def images(self) -> Path:
-        """Decoded datasets."""
+        """Decoded datasets, and what dataset libraries downloaded."""
         return self.root / "images"
-
-    @property
-    def downloads(self) -> Path:
-        """What dataset libraries fetched."""
-        return self.root / "downloads"
 
     def report(self, study: str) -> Path:
         return self.root / "reports" / f"{study}.html"

@@ -1,0 +1,304 @@
+"""The command line of the search: thin commands over the library; what people see comes from the views.
+
+Heavy imports wait inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from ..objectives.backbones import Backbone
+    from ..storage.workspace import Workspace
+    from .progress import Observer
+    from .results import StudyResults
+    from .study import Study
+
+INTERRUPTED = 130
+
+
+class Views(Protocol):
+    """How the command line shows things; the layer above decides."""
+
+    def observer(self) -> Observer:
+        """Follows a running study on the terminal."""
+        ...
+
+    def results(self, results: StudyResults) -> None:
+        """Where a study stands."""
+        ...
+
+    def studies(self, every: list[StudyResults]) -> None:
+        """A list of studies."""
+        ...
+
+    def ended(self, study: Study) -> None:
+        """A study reached its verdict."""
+        ...
+
+    def backbones(self) -> None:
+        """What can be searched."""
+        ...
+
+    def units(self, backbone: Backbone) -> None:
+        """One backbone's units."""
+        ...
+
+
+class _Group(TyperGroup):
+    """Turns errors that are meant for users into messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("\nStopped. The trial in flight does not count; go on with: frostline resume STUDY", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            code = _exit_code(error)
+            if code is None:
+                raise
+            for line in str(error).splitlines():
+                typer.secho(line, err=True, fg=typer.colors.RED)
+            raise typer.Exit(code) from None
+
+
+def _exit_code(error: Exception) -> int | None:
+    """2 for wrong input, 1 for what failed on the way, None for our own faults, which keep their traceback."""
+    from ..objectives.errors import InvalidInputError, ObjectiveError
+    from ..storage.errors import StorageError
+
+    if isinstance(error, InvalidInputError):
+        return 2
+    return 1 if isinstance(error, ObjectiveError | StorageError) else None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Find, for an image dataset, which way of using a pretrained network wins.",
+)
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="Folder for all that studies leave. [default: ./frostline-workspace]",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+StudyArgument = Annotated[str, typer.Argument(help="Name of the study; `frostline status` lists them.")]
+
+
+@app.command()
+def search(
+    ctx: typer.Context,
+    data: Annotated[
+        str,
+        typer.Argument(help="Folder of class folders, sklearn:digits or torchvision:NAME (e.g. torchvision:CIFAR10)."),
+    ],
+    backbone: Annotated[
+        str, typer.Option("--backbone", "-b", help="torchvision model; `frostline backbones` lists them.")
+    ] = "mobilenet_v3_small",
+    weights: Annotated[
+        str, typer.Option("--weights", help="torchvision weights name, a local .safetensors/.pt file, or none.")
+    ] = "DEFAULT",
+    trials: Annotated[int, typer.Option("--trials", "-n", help="Trials in all.")] = 30,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", help="Side in pixels. [default: the weights' own]", show_default=False)
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the study. [default: from data and backbone]", show_default=False)
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", "-s", help="Let only this one compete; repeat it for more.", show_default=False),
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="Space file; `frostline space > space.toml` writes one.", show_default=False),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            help="accuracy or balanced_accuracy. [default: balanced if the largest class is over 3x the smallest]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of splits, heads, data order and sampling.")] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each finalist.")] = 3,
+    device: DeviceOption = "auto",
+    tracking_uri: Annotated[
+        str | None, typer.Option("--tracking-uri", help="MLflow. [default: the workspace's own]", show_default=False)
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search a dataset and end with the verdict. The same command again goes on where it stopped."""
+    from .planning import Request
+    from .run import run_search
+
+    request = Request(
+        data=data,
+        backbone=backbone,
+        weights=weights,
+        image_size=image_size,
+        trials=trials,
+        name=name,
+        strategies=tuple(strategy or ()),
+        space=space,
+        metric=metric,
+        seed=seed,
+        finals_seeds=seeds,
+        device=device,
+        tracking_uri=tracking_uri,
+    )
+    _end(ctx, run_search(request, _locate(workspace), _observer(ctx, as_json)), as_json)
+
+
+@app.command()
+def resume(
+    ctx: typer.Context,
+    study: StudyArgument,
+    trials: Annotated[int | None, typer.Option("--trials", "-n", help="A larger budget.", show_default=False)] = None,
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on where a study stopped: finished trials stay, one that was cut off runs again."""
+    from .run import resume as go_on
+
+    ended = go_on(study, _locate(workspace), _observer(ctx, as_json), trials=trials, device=device)
+    _end(ctx, ended, as_json)
+
+
+@app.command()
+def verdict(
+    ctx: typer.Context,
+    study: StudyArgument,
+    device: DeviceOption = "auto",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the finals that are missing, and print the verdict."""
+    from .run import rerun_finals
+
+    _end(ctx, rerun_finals(study, _locate(workspace), _observer(ctx, as_json), device=device), as_json)
+
+
+@app.command()
+def status(
+    ctx: typer.Context,
+    study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Where a study stands, per strategy; without a name, all studies of the workspace."""
+    from .study import Study, study_names
+
+    place = _locate(workspace)
+    names = [study] if study else study_names(place)
+    every = [Study.load(name, place).results() for name in names]
+    if as_json:
+        described = [_describe(results) for results in every]
+        typer.echo(json.dumps(described[0] if study else described, indent=2))
+    elif study:
+        ctx.obj.results(every[0])
+    elif every:
+        ctx.obj.studies(every)
+    else:
+        typer.echo(f"There are no studies in {place.root}. Begin one with: frostline search DATA")
+
+
+@app.command()
+def backbones(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="Of one, to see its units.", show_default=False)] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", help="Pixels, for the FLOPs. [default: the model's own]", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the networks that can be searched, or one network's units with the shares of what is before each."""
+    from dataclasses import asdict
+
+    from ..objectives.backbones import BackboneSpec, backbone_table, check_backbone, create_backbone
+    from ..objectives.preprocessing import DEFAULT_SIZE, preprocessing_for
+
+    if name is None:
+        _show(as_json, lambda: [asdict(info) for info in backbone_table()], ctx.obj.backbones)
+        return
+    check_backbone(BackboneSpec(name, "none", image_size or DEFAULT_SIZE))
+    size = preprocessing_for(name, "none", image_size).image_size
+    backbone = create_backbone(BackboneSpec(name, "none", size))
+    _show(as_json, lambda: [asdict(unit) for unit in backbone.units], lambda: ctx.obj.units(backbone))
+
+
+@app.command()
+def space(
+    data: Annotated[
+        str | None, typer.Argument(help="Dataset, from whose size the epochs follow.", show_default="1,000 images")
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", "-s", help="Only this one; repeat it for more.", show_default=False),
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Print the default search space as a file to edit: frostline space > space.toml"""
+    from .default_space import default_tables
+    from .planning import train_images
+    from .space import create_space
+    from .space_file import write_space
+
+    tables = default_tables(train_images(data, _locate(workspace))) if data else default_tables()
+    chosen = create_space(tables).only(strategy or ()).strategies
+    typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
+
+
+def _locate(workspace: Path | None) -> Workspace:
+    from ..storage.workspace import Workspace
+
+    return Workspace.locate(workspace)
+
+
+def _observer(ctx: typer.Context, as_json: bool) -> Observer:
+    """Where JSON is wanted, progress goes to standard error."""
+    if not as_json:
+        return ctx.obj.observer()
+    from .progress import LineProgress
+
+    return LineProgress(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _end(ctx: typer.Context, study: Study, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(_describe(study.results()), indent=2))
+    else:
+        ctx.obj.ended(study)
+
+
+def _show(as_json: bool, describe: Any, view: Any) -> None:
+    if as_json:
+        typer.echo(json.dumps(describe(), indent=2))
+    else:
+        view()
+
+
+def _describe(results: StudyResults) -> dict[str, Any]:
+    from .results import describe
+
+    return describe(results)

@@ -1,0 +1,262 @@
+"""From what a user asks to a study that can run: everything is checked before anything is made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..objectives.backbones import Backbone, BackboneSpec, check_backbone
+from ..objectives.dataset import ImageDataset, prepare_dataset
+from ..objectives.devices import choose_device
+from ..objectives.errors import InvalidInputError
+from ..objectives.finetune import BackbonePool
+from ..objectives.metrics import METRICS, check_metric, default_metric
+from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing, preprocessing_for
+from ..objectives.sources import Listing, list_source
+from ..objectives.splits import resolve_splits
+from ..storage.workspace import Workspace
+from .default_space import default_tables
+from .progress import Observer
+from .results import StudyFacts
+from .settings import StudySettings
+from .space import Space, create_space
+from .space_file import read_space
+from .study import Study, study_names
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a search; None means: choose for me.
+
+    Attributes:
+        data: A folder, ``sklearn:digits...`` or ``torchvision:NAME``.
+        backbone: Name of a torchvision classification model.
+        weights: A torchvision weights name, a file, or ``none``.
+        image_size: Pixels.
+        trials: Budget.
+        name: Of the study.
+        strategies: Which compete; all of the space if empty.
+        space: A space file.
+        metric: Name.
+        seed: Of everything random.
+        finals_seeds: Trainings of each finalist.
+        device: Where to train.
+        tracking_uri: Of MLflow.
+    """
+
+    data: str
+    backbone: str = "mobilenet_v3_small"
+    weights: str = "DEFAULT"
+    image_size: int | None = None
+    trials: int = 30
+    name: str | None = None
+    strategies: tuple[str, ...] = ()
+    space: Path | None = None
+    metric: str | None = None
+    seed: int = 0
+    finals_seeds: int = 3
+    device: str = "auto"
+    tracking_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study with what it takes to work on it."""
+
+    study: Study
+    dataset: ImageDataset
+    backbones: BackbonePool
+
+
+def prepare_search(request: Request, workspace: Workspace, observer: Observer) -> Prepared:
+    """Check a request, decode the data and make the study, or open the one that asks the same.
+
+    Raises:
+        InvalidInputError: All faults at once; nothing was made.
+    """
+    listing, written = _check(request, workspace)
+    preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
+    backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
+    settings = _settings(request, listing, written, len(backbones.pretrained.units), preprocessing)
+    existing = _existing(settings, workspace)
+    dataset = _decode(settings, preprocessing, workspace, observer)
+    facts = _facts(dataset, backbones.pretrained)
+    for note in facts.notes:
+        observer.note(note)
+    study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
+    return Prepared(study, dataset, backbones)
+
+
+def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: int | None = None) -> Prepared:
+    """Open a study to go on with it, with a larger budget if one is given.
+
+    Raises:
+        InvalidInputError: No such study, a smaller budget, or the data are no longer the same.
+    """
+    study = Study.load(name, workspace)
+    settings = study.settings
+    if trials is not None and trials < settings.trials:
+        raise InvalidInputError(f"--trials {trials} is below the study's {settings.trials}; a budget can only grow.")
+    preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
+    check_backbone(settings.spec)
+    dataset = _decode(settings, preprocessing, workspace, observer)
+    if dataset.fingerprint != study.facts.fingerprint:
+        raise InvalidInputError(
+            f"The data of study {name!r} ({settings.data}) are not what they were when it began. "
+            "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
+        )
+    if trials is not None:
+        study.set_budget(trials)
+    return Prepared(study.ready(), dataset, BackbonePool(settings.spec))
+
+
+def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | None]:
+    """The cheap checks, all of them, before anything is built, decoded or made."""
+    faults: list[str] = []
+    with _collecting(faults):
+        _check_numbers(request)
+    with _collecting(faults):
+        check_backbone(BackboneSpec(request.backbone, request.weights, request.image_size or DEFAULT_SIZE))
+    with _collecting(faults):
+        check_metric(request.metric or METRICS[0])
+    with _collecting(faults):
+        choose_device(request.device)
+    space: Space | None = None
+    with _collecting(faults):
+        space = read_space(request.space) if request.space else None
+        chosen = (space or create_space(default_tables())).only(request.strategies)
+        _check_budget(request.trials, len(chosen.strategies))
+    listing: Listing | None = None
+    with _collecting(faults):
+        listing = _list(request.data, workspace)
+    if faults or listing is None:
+        raise InvalidInputError(faults)
+    return listing, space
+
+
+def _list(data: str, workspace: Workspace) -> Listing:
+    return list_source(data, download_dir=workspace.images / "downloads")
+
+
+@contextmanager
+def _collecting(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except InvalidInputError as error:
+        faults += error.faults
+
+
+def _check_numbers(request: Request) -> None:
+    limits = {"--trials": (request.trials, 1), "--seeds": (request.finals_seeds, 1), "--seed": (request.seed, 0)}
+    faults = [f"{name} must be at least {low}, got {value}." for name, (value, low) in limits.items() if value < low]
+    if request.name is not None and not _NAME.fullmatch(request.name):
+        faults.append(f"--name {request.name!r}: use letters, digits, '.', '_' and '-', at most 100, a letter first.")
+    if faults:
+        raise InvalidInputError(faults)
+
+
+def _check_budget(trials: int, strategies: int) -> None:
+    if 1 <= trials < strategies:
+        raise InvalidInputError(
+            f"--trials {trials} is too few for {strategies} strategies, which get one each at least. "
+            f"Give --trials {strategies} or more, or name fewer with --strategy."
+        )
+
+
+def _settings(
+    request: Request, listing: Listing, written: Space | None, units: int, preprocessing: Preprocessing
+) -> StudySettings:
+    counts = _train_counts(listing, request.seed)
+    space = written or create_space(default_tables(sum(counts)))
+    return StudySettings(
+        name=request.name or default_name(listing.name, request.backbone),
+        data=_absolute(request.data),
+        backbone=request.backbone,
+        weights=_absolute(request.weights),
+        image_size=preprocessing.image_size,
+        trials=request.trials,
+        metric=request.metric or default_metric(counts),
+        seed=request.seed,
+        finals_seeds=request.finals_seeds,
+        space=space.only(request.strategies).resolve(units),
+    )
+
+
+def _train_counts(listing: Listing, seed: int) -> list[int]:
+    """Training images of each class."""
+    labels = np.array([item.label for item in listing.items])
+    train = resolve_splits([item.split for item in listing.items], labels, seed)["train"]
+    return np.bincount(labels[train], minlength=len(listing.classes)).tolist()
+
+
+def train_images(data: str, workspace: Workspace) -> int:
+    """Size of a dataset's training split."""
+    return sum(_train_counts(_list(data, workspace), seed=0))
+
+
+def default_name(data: str, backbone: str) -> str:
+    """A study's name from its data and backbone."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data}-{backbone}").strip("-._")[:100]
+
+
+def _absolute(text: str) -> str:
+    """Paths as they hold from any folder; names as they are."""
+    path = Path(text).expanduser()
+    return str(path.resolve()) if path.exists() else text
+
+
+def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
+    """The study of this name if it asks the same.
+
+    Raises:
+        InvalidInputError: It asks something else; says what.
+    """
+    if settings.name not in study_names(workspace):
+        return None
+    study = Study.load(settings.name, workspace)
+    differences = study.settings.differences(settings)
+    if differences:
+        raise InvalidInputError(
+            [
+                f"Study {settings.name!r} exists with other settings:",
+                *[f"  {name}: {old} there, {new} here" for name, (old, new) in differences.items()],
+                f"Go on with it: frostline resume {settings.name}. Or begin another: add --name ANOTHER",
+            ]
+        )
+    return study.ready()
+
+
+def _decode(
+    settings: StudySettings, preprocessing: Preprocessing, workspace: Workspace, observer: Observer
+) -> ImageDataset:
+    dataset = prepare_dataset(
+        settings.data,
+        preprocessing,
+        cache_dir=workspace.images,
+        seed=settings.seed,
+        on_progress=observer.decoding,
+    )
+    for file, reason in dataset.skipped.items():
+        observer.note(f"left out {file}: {reason}")
+    return dataset
+
+
+def _facts(dataset: ImageDataset, backbone: Backbone) -> StudyFacts:
+    depths = range(len(backbone.units) + 1)
+    warning = backbone.weights_report.warning
+    return StudyFacts(
+        classes=dataset.classes,
+        counts={split: sum(classes.values()) for split, classes in dataset.counts.items()},
+        fingerprint=dataset.fingerprint,
+        skipped=tuple(dataset.skipped.items()),
+        units=tuple(unit.name for unit in backbone.units),
+        frozen_flops=tuple(backbone.frozen_share(depth)[1] for depth in depths),
+        notes=(warning,) if warning else (),
+    )
