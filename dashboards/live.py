@@ -1,4 +1,4 @@
-"""The live view of a running study in a terminal, and the tables printed there."""
+"""The live view of a running study in a terminal, redrawn in place."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,47 +19,15 @@ from rich.text import Text
 from ..objectives.training import EpochResult
 from ..search.progress import Observer
 from ..search.records import FinalRecord, StrategySummary, TrialRecord, finished, summarise
-from ..search.results import StudyResults
 from ..search.settings import StudySettings
-from ..search.verdict import Verdict
 from .formats import duration, percent
 from .palette import look
-from .tables import TextTable, status_rows, verdict_rows
+from .terminal_tables import plain_table, print_verdict, status_table, verdict_table
+
+__all__ = ["LiveProgress", "print_verdict", "status_table", "verdict_table"]
 
 EVENTS_SHOWN = 4
-_BAR_WIDTH = 24
-
-
-def verdict_table(verdict: Verdict) -> RenderableType:
-    """The finalists in a table: score, distance to the leader, cost, who wins and who ties."""
-    return _rich_table(verdict_rows(verdict))
-
-
-def print_verdict(console: Console, verdict: Verdict) -> None:
-    """The verdict in words, then its table."""
-    console.print(Text(verdict.sentence(), style="bold"))
-    console.print(verdict_table(verdict))
-
-
-def status_table(results: StudyResults) -> RenderableType:
-    """Where each strategy of a study stands."""
-    return _rich_table(status_rows(results))
-
-
-def _rich_table(content: TextTable) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
-    for column in content.columns:
-        # Numbers keep their line; titles wrap instead.
-        table.add_column(
-            Text(column.title), justify="right" if column.numeric else "left", no_wrap=False, vertical="bottom"
-        )
-    for place, row in enumerate(content.rows):
-        table.add_row(*map(_cell, row), style="bold" if place == content.emphasised else None)
-    return table
-
-
-def _cell(text: str) -> Text:
-    return Text(text, no_wrap=True)
+_BAR_WIDTH = 20
 
 
 @dataclass
@@ -187,7 +155,7 @@ class LiveProgress(Observer):
             yield _finals_line(self._finals)
         yield from (_running_line(number, trial) for number, trial in sorted(self._running.items()))
         if self._settings is not None:
-            yield self._strategies(self._settings)
+            yield Padding(self._strategies(self._settings), (1, 0))
         if self._finals is not None and self._finals.done:
             yield _finals_table(self._finals.done)
         yield from self._events
@@ -203,11 +171,10 @@ class LiveProgress(Observer):
         return _bar_line(done, settings.trials, text)
 
     def _strategies(self, settings: StudySettings) -> RenderableType:
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
-        table.add_column("strategy")
-        for title in ("complete", "pruned", "failed"):
-            table.add_column(title, justify="right")
-        table.add_column("best validation", justify="right")
+        table = plain_table(gap=2)
+        table.add_column("strategy", no_wrap=True)
+        for title in ("complete", "pruned", "failed", "best val."):
+            table.add_column(title, justify="right", no_wrap=True)
         table.add_column("", width=_BAR_WIDTH)
         summaries = summarise(list(self._trials.values()), settings.strategies)
         leading = max((_best_score(summary) for summary in summaries), default=0.0)
@@ -226,7 +193,7 @@ def _header(settings: StudySettings, device: str | None) -> Text:
 
 def _bar_line(done: float, total: int, text: str) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
-    grid.add_row(ProgressBar(total=max(1, total), completed=min(done, max(1, total)), width=_BAR_WIDTH), Text(text))
+    grid.add_row(ProgressBar(total=max(1, total), completed=min(done, max(1, total)), width=_BAR_WIDTH), _line(text))
     return grid
 
 
@@ -236,8 +203,8 @@ def _time_left(elapsed: float, done: float, remaining: float) -> float | None:
 
 
 def _running_line(number: int, trial: _Running) -> RenderableType:
-    phase = f" ({trial.phase})" if trial.phase else ""
-    score = "" if trial.score is None else f", validation {percent(trial.score)}"
+    phase = f" {trial.phase}" if trial.phase else ""
+    score = "" if trial.score is None else f", {percent(trial.score)}"
     return _bar_line(
         trial.epoch, trial.epochs, f"trial {number} {trial.strategy}: epoch {trial.epoch}/{trial.epochs}{phase}{score}"
     )
@@ -281,13 +248,13 @@ def _trial_event(trial: TrialRecord) -> Text:
     took = "" if trial.seconds is None else f" in {duration(trial.seconds)}"
     reason = f": {trial.reason}" if trial.reason else ""
     style = "red" if trial.state == "failed" else "dim"
-    return _event(f"trial {trial.number} {trial.strategy or '?'} {outcome}{took}{reason}", style)
+    return _line(f"trial {trial.number} {trial.strategy or '?'} {outcome}{took}{reason}", style)
 
 
 def _final_event(final: FinalRecord) -> Text:
     outcome = f"test {percent(final.test_score)} in {duration(final.seconds)}"
-    return _event(f"final {final.strategy} seed {final.seed}: {outcome}", "dim")
+    return _line(f"final {final.strategy} seed {final.seed}: {outcome}", "dim")
 
 
-def _event(text: str, style: str) -> Text:
+def _line(text: str, style: str = "") -> Text:
     return Text(" ".join(text.split()), style=style, no_wrap=True, overflow="ellipsis")

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def render_report(results: StudyResults) -> str:
 
 
 def search_command(settings: StudySettings) -> str:
-    """What to type to ask the same question again."""
+    """What to type to ask the same question again, an option a line."""
     options: dict[str, Any] = {
         "--backbone": settings.backbone,
         "--weights": settings.weights,
@@ -63,8 +64,8 @@ def search_command(settings: StudySettings) -> str:
         "--metric": settings.metric,
         "--seed": settings.seed,
     }
-    words = ["frostline", "search", settings.data]
-    return shlex.join(words + [str(word) for option in options.items() for word in option])
+    lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options.items())]
+    return " \\\n  ".join(map(shlex.join, lines))
 
 
 def _context(results: StudyResults) -> dict[str, Any]:
@@ -84,19 +85,22 @@ def _context(results: StudyResults) -> dict[str, Any]:
         "skipped_shown": SKIPPED_SHOWN,
         "command": search_command(results.settings),
         "charts": charts,
-        "figures": {chart.name: _plain(chart) for chart in charts},
+        "figures": _pack(_figures(charts)),
         "plotly": _packed_plotly() if charts else "",
     }
 
 
-def _plain(chart: Chart) -> dict[str, Any]:
-    """The figure as JSON values; the template escapes them for HTML."""
-    return json.loads(chart.figure.to_json() or "{}")
+def _figures(charts: Sequence[Chart]) -> str:
+    """All figures as one JSON object, by name."""
+    members = (f"{json.dumps(chart.name)}: {chart.figure.to_json()}" for chart in charts)
+    return "{" + ", ".join(members) + "}"
+
+
+def _pack(text: str) -> str:
+    """Compressed, in characters that are safe anywhere in HTML; browsers inflate it themselves."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 @cache
 def _packed_plotly() -> str:
-    """Plotly's JavaScript, which browsers inflate themselves: 5 MB would be too much for a file to mail."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
-
-
+    return _pack(get_plotlyjs())

@@ -39,11 +39,11 @@ def verdict_rows(verdict: Verdict) -> TextTable:
     metric = verdict.metric.replace("_", " ")
     columns = (
         Column("strategy", numeric=False),
+        Column("", numeric=False),
         Column(f"test {metric} %, mean ± sd (seeds)"),
-        Column(f"behind leader, points [{verdict.confidence:.0%} interval]"),
+        Column(f"behind leader, points [{100 * verdict.confidence:.0f} % interval]"),
         Column("training"),
         Column("trainable weights"),
-        Column("", numeric=False),
     )
     rows = tuple(_contender_row(contender, verdict) for contender in verdict.contenders)
     return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
@@ -53,11 +53,11 @@ def _contender_row(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
     mark = "winner" if contender is verdict.winner else "tie" if contender.tied else ""
     return (
         contender.strategy,
+        mark,
         f"{points(contender.mean)} ± {points(contender.spread)} ({len(contender.scores)})",
         behind_leader(contender),
         duration(contender.seconds),
         count(contender.trainable_parameters),
-        mark,
     )
 
 

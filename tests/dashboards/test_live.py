@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from frostline.dashboards.live import LiveProgress, print_verdict, status_table, verdict_table
+from frostline.objectives.training import EpochResult
+from frostline.search.results import StudyResults
+
+WIDTH = 80
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=WIDTH, force_terminal=True, color_system=None, record=True)
+
+
+def output(console: Console) -> str:
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def epoch(number: int) -> EpochResult:
+    return EpochResult(number, "finetune", 0.5, 0.4, 0.87, {"head": 1e-3}, 1.0)
+
+
+def play(live: LiveProgress, results: StudyResults) -> None:
+    live.study_started(results.settings, list(results.trials[:5]))
+    for trial in results.trials[5:20]:
+        live.trial_started(trial.number, trial.strategy or "", 12)
+        live.epoch_finished(trial.number, epoch(3))
+        live.trial_finished(trial)
+    live.trial_started(20, "feature_extraction", 12)
+    live.epoch_finished(20, epoch(3))
+
+
+def drawn(live: LiveProgress) -> str:
+    """One picture of the view, as a terminal of 80 columns has it."""
+    paper = Console(file=io.StringIO(), width=WIDTH, force_terminal=False)
+    paper.print(live._render())
+    return output(paper)
+
+
+def test_search_is_drawn_in_80_columns(console: Console, results: StudyResults) -> None:
+    with LiveProgress(console, device="CPU") as live:
+        play(live, results)
+        picture = drawn(live)
+    assert all(len(line) <= WIDTH for line in picture.splitlines())
+    for text in (
+        "flowers-resnet18  resnet18 · photos of/flowers · CPU",
+        "trials 20/25",
+        "left",
+        "trial 20 feature_extraction: epoch 4/12 finetune, 87.0 %",
+        "90.6 %",
+        "trial 17 full pruned",
+    ):
+        assert text in picture
+    row = next(line for line in picture.splitlines() if line.startswith("full "))
+    assert row.split()[:4] == ["full", "3", "1", "0"]
+    assert picture.count("\ntrial ") == 4
+
+
+def test_finals_are_drawn(console: Console, results: StudyResults) -> None:
+    with LiveProgress(console) as live:
+        live.study_started(results.settings, list(results.trials))
+        live.final_started("partial", 1, 5, 15)
+        live.final_finished(results.finals[0])
+        live.final_started("partial", 2, 6, 15)
+        picture = drawn(live)
+    assert "final 6/15: partial, seed 2" in picture
+    assert f"test {100 * results.finals[0].test_score:.1f} %" in picture
+
+
+def test_notes_are_kept_as_written(console: Console, results: StudyResults) -> None:
+    with LiveProgress(console) as live:
+        live.note("before the start")
+        live.study_started(results.settings, [])
+        live.note("skipped [bold]a.jpg[/bold]")
+    assert "note: before the start" in output(console)
+    assert "note: skipped [bold]a.jpg[/bold]" in output(console)
+
+
+def test_any_order_of_events_is_drawn(results: StudyResults) -> None:
+    events: list[Callable[[LiveProgress], None]] = [
+        lambda live: live.study_started(results.settings, []),
+        lambda live: live.epoch_finished(3, epoch(0)),
+        lambda live: live.trial_started(3, "not a strategy", 0),
+        lambda live: live.trial_finished(results.trials[9]),
+        lambda live: live.final_finished(results.finals[0]),
+        lambda live: live.final_started("full", 0, 1, 0),
+        lambda live: live.close(),
+    ]
+    for order in itertools.islice(itertools.permutations(events), 0, None, 97):
+        live = LiveProgress(Console(file=io.StringIO(), width=WIDTH, force_terminal=True))
+        for event in order:
+            event(live)
+            drawn(live)
+        live.close()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_cursor_returns_after_an_error(console: Console, results: StudyResults, error: type[BaseException]) -> None:
+    def interrupted() -> None:
+        with LiveProgress(console) as live:
+            live.study_started(results.settings, [])
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    assert hidden in output(console)
+    assert output(console).rindex(shown) > output(console).rindex(hidden)
+
+
+def test_prints_of_others_land_above_the_view(console: Console, results: StudyResults) -> None:
+    with LiveProgress(console) as live:
+        live.study_started(results.settings, [])
+        print("from a library")
+    assert "from a library" in console.export_text()
+
+
+def test_verdict_fits_and_names_winner_and_ties(results: StudyResults) -> None:
+    paper = Console(file=io.StringIO(), width=WIDTH)
+    verdict = results.verdict
+    assert verdict is not None
+    print_verdict(paper, verdict)
+    text = output(paper)
+    assert all(len(line) <= WIDTH for line in text.splitlines())
+    assert "…" not in text
+    assert " ".join(text.split()).startswith(verdict.sentence())
+    for contender in verdict.contenders:
+        row = next(line for line in text.splitlines() if line.startswith(f"{contender.strategy} ") and "±" in line)
+        assert ("winner" in row) == (contender is verdict.winner)
+        assert (" tie " in row) == (contender.tied and contender is not verdict.winner)
+        assert f"{100 * contender.mean:.1f} ± {100 * contender.spread:.1f} ({len(contender.scores)})" in row
+
+
+def test_status_counts_trials(undecided: StudyResults) -> None:
+    paper = Console(file=io.StringIO(), width=WIDTH)
+    paper.print(status_table(undecided))
+    row = next(line for line in output(paper).splitlines() if line.startswith("full"))
+    assert row.split()[:5] == ["full", "3", "1", "1", "0"]
+
+
+def test_wider_terminals_show_the_same_table(results: StudyResults) -> None:
+    verdict = results.verdict
+    assert verdict is not None
+    papers = [Console(file=io.StringIO(), width=width) for width in (WIDTH, 160)]
+    for paper in papers:
+        paper.print(verdict_table(verdict))
+    assert output(papers[0]) == output(papers[1])

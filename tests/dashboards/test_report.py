@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import shlex
+import time
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostline.dashboards.report import render_report, search_command, write_report
+from frostline.search.results import StudyResults
+
+HOSTILE = "<script>alert(1)</script>"
+LARGEST = 3 * 1024 * 1024
+
+
+class Page(HTMLParser):
+    """Visible text, tables, addresses and scripts of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.rows: list[list[str]] = []
+        self.addresses: list[str] = []
+        self.scripts: dict[str, str] = {}
+        self._script: str | None = None
+        self._cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "data", "action", "srcset")]
+        if tag == "script":
+            self._script = named.get("id") or f"script{len(self.scripts)}"
+            self.scripts[self._script] = ""
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = None if tag == "script" else self._script
+        self._cell = self._cell and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self._script is not None:
+            self.scripts[self._script] += data
+            return
+        self.text.append(data)
+        if self._cell:
+            self.rows[-1][-1] += data
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+    def inflate(self, script: str) -> str:
+        return gzip.decompress(base64.b64decode(self.scripts[script])).decode()
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return json.loads(self.inflate("figures"))
+
+
+@pytest.fixture(scope="module")
+def html(results: StudyResults) -> str:
+    return render_report(results)
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_verdict_comes_in_words_and_as_a_table(page: Page, results: StudyResults) -> None:
+    verdict = results.verdict
+    assert verdict is not None
+    assert verdict.sentence() in page.words
+    for contender in verdict.contenders:
+        row = next(row for row in page.rows if row[0] == contender.strategy)
+        assert f"{100 * contender.mean:.1f}" in row[2]
+        assert (row[1] == "winner") == (contender is verdict.winner)
+
+
+def test_every_chart_is_there_with_its_numbers(page: Page) -> None:
+    assert list(page.figures) == ["strategies", "cost", "depth", "curves"]
+    assert page.words.count("The numbers in this chart") == 4
+    assert "Plotly" in page.inflate("plotly")
+
+
+def test_nothing_is_loaded_from_anywhere(html: str, page: Page) -> None:
+    assert page.addresses == []
+    assert "default-src 'none'" in html
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+def test_names_cannot_break_out(html: str, page: Page) -> None:
+    assert HOSTILE not in html
+    assert f"daisy, rose & tulip, {HOSTILE}" in page.words
+    assert len(page.scripts) == 3
+
+
+def test_every_field_is_escaped(results: StudyResults) -> None:
+    names = {"name": HOSTILE, "data": HOSTILE, "backbone": HOSTILE, "weights": HOSTILE}
+    facts = replace(
+        results.facts, skipped=((HOSTILE, HOSTILE),), notes=(HOSTILE,), fingerprint=HOSTILE, units=(HOSTILE,) * 9
+    )
+    trials = tuple(replace(trial, reason=trial.reason and HOSTILE) for trial in results.trials)
+    hostile = replace(
+        results,
+        settings=results.settings.model_copy(update=names),
+        facts=facts,
+        trials=trials,
+        device=HOSTILE,
+        versions={HOSTILE: HOSTILE},
+    )
+    html = render_report(hostile)
+    assert HOSTILE not in html
+    assert len(Page(html).scripts) == 3
+
+
+def test_what_failed_and_what_was_left_out_is_told(page: Page) -> None:
+    reasons = [row for row in page.rows if row[-1].startswith("training loss is nan")]
+    assert [row[:2] for row in reasons] == [["9", "scratch"], ["22", "full"]]
+    assert "rose & tulip/broken.jpg" in page.words
+
+
+def test_reproduction_is_told(page: Page, results: StudyResults) -> None:
+    for text in (results.facts.fingerprint, "torch 2.15.0", "NVIDIA H200", "7; finals with 3 seeds"):
+        assert text in page.words
+    words = shlex.split(search_command(results.settings).replace("\\\n", ""))
+    assert words[:5] == ["frostline", "search", "photos of/flowers", "--backbone", "resnet18"]
+
+
+def test_best_configurations_show_active_parameters_only(page: Page) -> None:
+    row = next(row for row in page.rows if row[0] == "freeze_depth")
+    assert row[1] == "–"
+    assert row[2] != "–"
+
+
+def test_before_the_finals_it_says_what_to_type(undecided: StudyResults) -> None:
+    page = Page(render_report(undecided))
+    assert "The verdict is not reached yet." in page.words
+    assert "frostline verdict flowers-resnet18" in page.words
+    assert list(page.figures) == ["cost", "depth", "curves"]
+
+
+def test_before_the_first_trial_there_is_a_report(undecided: StudyResults) -> None:
+    page = Page(render_report(replace(undecided, trials=())))
+    assert "0 of 25 trials done" in page.words
+    assert page.scripts == {}
+
+
+def test_a_thousand_trials_stay_small_and_quick(many: StudyResults, tmp_path: Path) -> None:
+    started = time.perf_counter()
+    path = write_report(many, tmp_path / "reports" / "many.html")
+    assert time.perf_counter() - started < 10
+    assert path.stat().st_size <= LARGEST
+
+
+def test_a_report_replaces_an_older_one(undecided: StudyResults, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    assert write_report(undecided, path) == path
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    assert "not reached yet" in path.read_text(encoding="utf-8")
