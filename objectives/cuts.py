@@ -112,7 +112,7 @@ def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
     """The part of a network between two cuts: takes the tensor at ``start``, returns the one at ``stop``.
 
     It holds exactly the modules, parameters and buffers that it uses, under their names in the model and shared with
-    it, not copied. It starts in the mode of ``traced``.
+    it, not copied. Making it changes the mode of none of them.
 
     Args:
         traced: Of :func:`trace`.
@@ -133,7 +133,12 @@ def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
         if node.op != "get_attr":
             copies[node] = graph.node_copy(node, copy_of)
     graph.output(copy_of(by_name[stop.value]))
-    return fx.GraphModule(traced, graph, "Segment").train(traced.training)
+    part = fx.GraphModule(traced, graph, "Segment")
+    for module in part.modules():
+        # Only the empty containers that fx makes for dotted names: the others are shared and keep their mode.
+        if type(module) is nn.Module:
+            module.training = traced.training
+    return part
 
 
 class _Recorder(fx.Interpreter):

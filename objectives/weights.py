@@ -96,14 +96,20 @@ def load_weights(
     classifier_prefixes: Collection[str],
     units: Mapping[str, Collection[str]] | None = None,
 ) -> WeightsReport:
-    """Copy the weights of a file into a model; see :func:`fit_weights`."""
+    """Copy the weights of a file into a model; see :func:`fit_weights`.
+
+    Raises:
+        InvalidInputError: Of :func:`read_weights` and :func:`fit_weights`; if the file names the network that it is
+            for, so does the message.
+    """
+    state = read_weights(path)
     try:
-        return fit_weights(model, read_weights(path), classifier_prefixes, units)
+        return fit_weights(model, state, classifier_prefixes, units)
     except InvalidInputError as error:
-        arch = _metadata(path).get("arch") if path.suffix == ".safetensors" and path.is_file() else None
-        note = f" The file says that it is for {arch!r}." if arch else ""
-        known = [fault if str(path) in fault else f"Weights file {str(path)!r}: {fault}" for fault in error.faults]
-        raise InvalidInputError([fault + note for fault in known]) from error
+        faults = [f"Weights file {str(path)!r}: {fault}" for fault in error.faults]
+        arch = _metadata(path).get("arch") if path.suffix == ".safetensors" else None
+        note = [f"The file says that it is for {arch!r}: take that backbone, or another file."] if arch else []
+        raise InvalidInputError(faults + note) from error
 
 
 def fit_weights(

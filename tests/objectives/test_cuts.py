@@ -84,6 +84,14 @@ def test_modes(traced: fx.GraphModule) -> None:
     assert not torch.equal(prefix.get_buffer("norm.running_mean"), before)
 
 
+def test_making_a_segment_changes_no_mode(traced: fx.GraphModule) -> None:
+    cuts = find_cuts(traced, 8)
+    suffix = segment(traced, middle(cuts), cuts[-1]).train()
+    segment(traced, cuts[0], cuts[-1])
+    assert all(module.training for module in suffix.modules())
+    assert not traced.get_submodule("norm").training
+
+
 def test_a_module_that_reads_its_mode_follows_it() -> None:
     traced = trace(nn.Sequential(nn.Identity(), ReadsMode()).eval())
     x = torch.zeros(1)
