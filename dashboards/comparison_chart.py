@@ -61,7 +61,7 @@ def _add_cost(figure: go.Figure, contender: Contender) -> None:
         y=[_broken(contender.strategy)],
         orientation="h",
         name=contender.strategy,
-        marker_color=look(contender.strategy).colour,
+        marker={"color": look(contender.strategy).colour, "line": {"width": 0}},
         width=0.45,
         hovertemplate=f"{duration(contender.seconds)} a training<extra></extra>",
         row=1,

@@ -104,7 +104,7 @@ def marker_each(style: Look, trials: Sequence[TrialRecord]) -> dict[str, object]
     """Full for complete trials, hollow for pruned ones."""
     symbols = [style.symbol + ("-open" if trial.state == "pruned" else "") for trial in trials]
     crowded = len(trials) > _CROWD
-    return {**marker(style, size=6 if crowded else 9), "symbol": symbols, "opacity": 0.5 if crowded else 0.8}
+    return {**marker(style, size=6 if crowded else 9), "symbol": symbols, "opacity": 0.5 if crowded else 0.9}
 
 
 def by_strategy(results: StudyResults, trials: Sequence[TrialRecord]) -> list[tuple[str, list[TrialRecord]]]:

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from ..objectives.strategies import STRATEGIES
 from ..search.records import finished
 from ..search.results import StudyResults
 from ..search.settings import StudySettings
@@ -24,6 +25,8 @@ from .tables import configuration_rows, failed_rows, status_rows, verdict_rows
 _TEMPLATES = Path(__file__).with_name("templates")
 # Skipped files beyond these are only counted: a page is no place for thousands of them.
 SKIPPED_SHOWN = 50
+# More classes than these are folded away.
+CLASSES_SHOWN = 30
 
 
 def write_report(results: StudyResults, path: Path) -> Path:
@@ -56,15 +59,18 @@ def render_report(results: StudyResults) -> str:
 
 def search_command(settings: StudySettings) -> str:
     """What to type to ask the same question again, an option a line."""
-    options: dict[str, Any] = {
-        "--backbone": settings.backbone,
-        "--weights": settings.weights,
-        "--image-size": settings.image_size,
-        "--trials": settings.trials,
-        "--metric": settings.metric,
-        "--seed": settings.seed,
-    }
-    lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options.items())]
+    options: list[tuple[str, Any]] = [
+        ("--backbone", settings.backbone),
+        ("--weights", settings.weights),
+        ("--image-size", settings.image_size),
+        ("--trials", settings.trials),
+        ("--metric", settings.metric),
+        ("--seed", settings.seed),
+        ("--seeds", settings.finals_seeds),
+    ]
+    if set(settings.strategies) != set(STRATEGIES):
+        options += [("--strategy", name) for name in settings.strategies]
+    lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options)]
     return " \\\n  ".join(map(shlex.join, lines))
 
 
@@ -83,6 +89,7 @@ def _context(results: StudyResults) -> dict[str, Any]:
         "failed_table": failed_rows(results),
         "configuration_table": configuration_rows(results),
         "skipped_shown": SKIPPED_SHOWN,
+        "classes_shown": CLASSES_SHOWN,
         "command": search_command(results.settings),
         "charts": charts,
         "figures": _pack(_figures(charts)),

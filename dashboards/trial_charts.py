@@ -45,7 +45,8 @@ def plot_cost(results: StudyResults) -> Chart:
         )
     seconds = [trial.seconds for trial in scored if trial.seconds]
     if seconds and max(seconds) > 20 * min(seconds):
-        figure.update_xaxes(type="log", title_text="seconds a trial (logarithmic)", dtick="D2")
+        ticks = [digit * 10.0**power for power in range(-2, 6) for digit in (1, 3)]
+        figure.update_xaxes(type="log", title_text="seconds a trial (logarithmic)", tickvals=ticks, tickformat="~g")
     else:
         figure.update_xaxes(rangemode="tozero", title_text="seconds a trial")
     set_score_axis(figure, results, scored)
@@ -90,9 +91,11 @@ def plot_depth(results: StudyResults) -> Chart:
     figure = go.Figure()
     placed = [trial for trial in scored_trials(results) if trial.freeze_depth is not None]
     groups = by_strategy(results, placed)
+    units = len(results.facts.units)
+    margin = max(0.5, 0.03 * units)
     for place, (strategy, trials) in enumerate(groups):
         # Strategies share depths (full and scratch both freeze nothing): side by side, they can be told apart.
-        shift = 0.12 * (place - (len(groups) - 1) / 2)
+        shift = 0.24 * margin * (place - (len(groups) - 1) / 2)
         figure.add_scatter(
             x=[_depth(trial) + shift for trial in trials],
             y=[percentage(trial) for trial in trials],
@@ -115,11 +118,10 @@ def plot_depth(results: StudyResults) -> Chart:
                 showlegend=False,
                 hoverinfo="skip",
             )
-    units = len(results.facts.units)
     ticks = _depth_ticks(units)
     figure.update_xaxes(
         title_text="frozen units, and the last of them",
-        range=[-0.5, units + 0.5],
+        range=[-margin, units + margin],
         tickvals=ticks,
         tickangle=-40,
         ticktext=[_tick(results, depth) for depth in ticks],
@@ -136,7 +138,7 @@ def describe_depth(results: StudyResults, depth: int) -> str:
     if depth == 0:
         return "nothing frozen"
     flops = results.facts.frozen_flops[depth]
-    return f"{depth} of {len(units)} units frozen (up to {units[depth - 1]}, {flops:.0%} of the forward FLOPs)"
+    return f"{depth} of {len(units)} units frozen (up to {units[depth - 1]}, {percent(flops)} of the forward FLOPs)"
 
 
 def _depth_caption(results: StudyResults, placed: Sequence[TrialRecord]) -> str:

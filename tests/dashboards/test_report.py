@@ -135,8 +135,24 @@ def test_what_failed_and_what_was_left_out_is_told(page: Page) -> None:
 def test_reproduction_is_told(page: Page, results: StudyResults) -> None:
     for text in (results.facts.fingerprint, "torch 2.15.0", "NVIDIA H200", "7; finals with 3 seeds"):
         assert text in page.words
+
+
+def test_command_can_be_pasted(results: StudyResults) -> None:
     words = shlex.split(search_command(results.settings).replace("\\\n", ""))
     assert words[:5] == ["frostline", "search", "photos of/flowers", "--backbone", "resnet18"]
+    assert "--strategy" not in words
+
+
+def test_command_names_strategies_where_only_some_compete(results: StudyResults) -> None:
+    few = results.settings.model_copy(update={"space": results.settings.space.only(["full", "scratch"])})
+    assert search_command(few).endswith("--strategy full \\\n  --strategy scratch")
+
+
+def test_many_classes_are_folded_away(results: StudyResults) -> None:
+    facts = replace(results.facts, classes=tuple(f"class {place}" for place in range(102)))
+    html = render_report(replace(results, facts=facts))
+    assert "<details><summary>The classes</summary>" in html
+    assert "class 101" in Page(html).words
 
 
 def test_best_configurations_show_active_parameters_only(page: Page) -> None:
