@@ -55,6 +55,11 @@ class Network(nn.Module):
             name: value.detach().clone() for name, value in self.state_dict().items() if not name.startswith("prefix.")
         }
 
+    def backbone_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the whole backbone, named as in the model."""
+        state = {**self.prefix.prefix.state_dict(), **self.suffix.state_dict()}
+        return {name: value.detach().clone() for name, value in state.items()}
+
     def load_trainable_state(self, state: dict[str, Tensor]) -> None:
         """Put back what :meth:`trainable_state` gave."""
         own = self.state_dict()

@@ -165,7 +165,7 @@ def search(
         device=device,
         tracking_uri=tracking_uri,
     )
-    _end(ctx, run_search(request, _locate(workspace), _observer(ctx, as_json)), as_json)
+    _end(ctx, run_search(request, locate(workspace), _observer(ctx, as_json)), as_json)
 
 
 @app.command()
@@ -180,7 +180,7 @@ def resume(
     """Go on where a study stopped: finished trials stay, one that was cut off runs again."""
     from .run import resume as go_on
 
-    ended = go_on(study, _locate(workspace), _observer(ctx, as_json), trials=trials, device=device)
+    ended = go_on(study, locate(workspace), _observer(ctx, as_json), trials=trials, device=device)
     _end(ctx, ended, as_json)
 
 
@@ -195,7 +195,7 @@ def verdict(
     """Run the finals that are missing, and print the verdict."""
     from .run import rerun_finals
 
-    _end(ctx, rerun_finals(study, _locate(workspace), _observer(ctx, as_json), device=device), as_json)
+    _end(ctx, rerun_finals(study, locate(workspace), _observer(ctx, as_json), device=device), as_json)
 
 
 @app.command()
@@ -208,7 +208,7 @@ def status(
     """Where a study stands, per strategy; without a name, all studies of the workspace."""
     from .study import Study, study_names
 
-    place = _locate(workspace)
+    place = locate(workspace)
     names = [study] if study else study_names(place)
     every = [Study.load(name, place).results() for name in names]
     if as_json:
@@ -248,6 +248,16 @@ def backbones(
 
 
 @app.command()
+def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: WorkspaceOption = None) -> None:
+    """The two-minute tour: a network that knows the digits 0-4 is taught 5-9; which strategy does it best?"""
+    from .demo import demo_request
+    from .run import run_search
+
+    place, observer = locate(workspace), ctx.obj.observer()
+    ctx.obj.ended(run_search(demo_request(place, observer, device=device), place, observer))
+
+
+@app.command()
 def space(
     data: Annotated[
         str | None, typer.Argument(help="Dataset, from whose size the epochs follow.", show_default="1,000 images")
@@ -264,12 +274,13 @@ def space(
     from .space import create_space
     from .space_file import write_space
 
-    tables = default_tables(train_images(data, _locate(workspace))) if data else default_tables()
+    tables = default_tables(train_images(data, locate(workspace))) if data else default_tables()
     chosen = create_space(tables).only(strategy or ()).strategies
     typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
 
 
-def _locate(workspace: Path | None) -> Workspace:
+def locate(workspace: Path | None) -> Workspace:
+    """The workspace of an option; see :meth:`Workspace.locate`."""
     from ..storage.workspace import Workspace
 
     return Workspace.locate(workspace)

@@ -38,7 +38,7 @@ class StrategySampler(TPESampler):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             super().__init__(
-                multivariate=True, group=True, constant_liar=True, warn_independent_sampling=False, seed=seed
+                multivariate=True, group=True, constant_liar=True, seed=seed
             )
         self._budget = budget
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ def open_session(
     with exclusive(study.workspace, study.settings.name):
         tracker = StudyTracker(study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study))
         session = Session(study, dataset, task, tracker, observer)
+        study.record_parent(tracker.experiment_id, tracker.parent.info.run_id)
         study.record_run(describe_device(chosen))
         for number in study.requeue_running():
             observer.note(f"trial {number} was cut off and runs again")
@@ -85,7 +87,7 @@ def _parent_tags(study: Study) -> dict[str, str]:
         "frostline.weights": settings.weights,
         "frostline.metric": settings.metric,
         "frostline.fingerprint": facts.fingerprint,
-        "frostline.command": " ".join(sys.argv[:1] and ["frostline", *sys.argv[1:]]),
+        "frostline.command": shlex.join(["frostline", *sys.argv[1:]]),
     }
 
 

@@ -111,12 +111,12 @@ class Space(BaseModel):
         return values
 
     def only(self, strategies: Iterable[str]) -> Space:
-        """The space of some strategies, in the order given.
+        """The space of some strategies in the order given; of all if none is given.
 
         Raises:
             InvalidInputError: One is unknown, or not in this space.
         """
-        names = list(dict.fromkeys(strategies))
+        names = list(dict.fromkeys(strategies)) or list(self.strategies)
         faults = [unknown_name("strategy", name, self.strategies) for name in names if name not in self.strategies]
         if faults:
             raise InvalidInputError(faults)

@@ -25,7 +25,8 @@ from .sampler import STRATEGY, StrategySampler
 from .settings import StudySettings
 from .space import optuna_name
 
-_SETTINGS, _FACTS, _TRACKING, _RAN = "frostline:settings", "frostline:facts", "frostline:tracking", "frostline:ran"
+_SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
+_TRACKING, _PARENT = "frostline:tracking", "frostline:parent"
 # What a trial notes when it begins (config, run_id) and when it ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
 _STATES = {
@@ -128,6 +129,15 @@ class Study:
     @property
     def tracking_uri(self) -> str | None:
         return self.inner.user_attrs[_TRACKING]
+
+    @property
+    def parent_run(self) -> tuple[str, str] | None:
+        """MLflow's ids of experiment and parent run; None before the first trial."""
+        known = self.inner.user_attrs.get(_PARENT)
+        return None if known is None else (known[0], known[1])
+
+    def record_parent(self, experiment_id: str, run_id: str) -> None:
+        self.inner.set_user_attr(_PARENT, [experiment_id, run_id])
 
     def requeue(self, trial_id: int) -> None:
         """Put a trial that was cut off back into the queue: it keeps number and parameters and runs again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,9 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _KEY = "frostline.key"
 _PARENT = "mlflow.parentRunId"
@@ -103,6 +107,16 @@ class StudyTracker:
                 return
 
 
+def log_artifact(uri: str, run_id: str, file: Path) -> None:
+    """Add a file to a run, whatever its status.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+    with reachable(uri):
+        MlflowClient(tracking_uri=uri).log_artifact(run_id, str(file))
+
+
 class TrackedRun:
     """One MLflow run, written to while a trial trains."""
 
@@ -129,10 +143,6 @@ class TrackedRun:
                 self.run_id, tags=[RunTag(key, value[:5000]) for key, value in tags.items()], metrics=[]
             )
         self._log(metrics, 0)
-
-    def log_artifact(self, file: Path) -> None:
-        with reachable(self._uri):
-            self._client.log_artifact(self.run_id, str(file))
 
     def finish(self, status: str) -> None:
         """Set the final status: FINISHED, FAILED or KILLED."""

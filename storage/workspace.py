@@ -50,6 +50,11 @@ class Workspace:
         return self
 
     @property
+    def is_default(self) -> bool:
+        """Whether a command finds it without being told."""
+        return self == Workspace.locate()
+
+    @property
     def studies_url(self) -> str:
         return f"sqlite:///{self.root / 'studies.db'}"
 

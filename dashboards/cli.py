@@ -1,0 +1,125 @@
+"""The command ``frostline``: the search's commands with their views, the report and the MLflow UI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..search.cli import StudyArgument, WorkspaceOption, app, locate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..objectives.backbones import Backbone
+    from ..search.progress import Observer
+    from ..search.results import StudyResults
+    from ..search.study import Study
+
+MLFLOW_PORT = 5000
+
+
+class TerminalViews:
+    """Rich where there is a terminal, plain lines where there is none."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console: Console = Console(highlight=False)
+
+    def observer(self) -> Observer:
+        from ..search.progress import LineProgress
+        from .live import LiveProgress
+
+        if self._console.is_terminal:
+            return LiveProgress(self._console)
+        return LineProgress(lambda line: print(line, flush=True))
+
+    def results(self, results: StudyResults) -> None:
+        from .live import print_verdict, status_table
+
+        self._console.print(status_table(results))
+        if results.verdict is not None:
+            print_verdict(self._console, results.verdict)
+
+    def studies(self, every: list[StudyResults]) -> None:
+        from .listing import studies_table
+
+        self._console.print(studies_table(every))
+
+    def ended(self, study: Study) -> None:
+        from .live import print_verdict
+
+        results = study.results()
+        if results.verdict is not None:
+            print_verdict(self._console, results.verdict)
+        place = f" --workspace {study.workspace.root}" if not study.workspace.is_default else ""
+        self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
+        self._console.print(f"Trials:  frostline ui {study.settings.name}{place}", soft_wrap=True)
+
+    def backbones(self) -> None:
+        from ..objectives.backbones import backbone_table
+        from .listing import backbones_table
+
+        self._console.print(backbones_table(backbone_table()))
+
+    def units(self, backbone: Backbone) -> None:
+        from .listing import units_table
+
+        self._console.print(units_table(backbone))
+
+
+def _report(study: Study, path: Path | None = None) -> Path:
+    """Write the report and log it to the study's MLflow run."""
+    from ..storage.tracking import log_artifact
+    from .report import write_report
+
+    written = write_report(study.results(), path or study.workspace.report(study.settings.name))
+    if study.parent_run is not None:
+        log_artifact(study.tracking_uri or study.workspace.tracking_url, study.parent_run[1], written)
+    return written
+
+
+@app.command()
+def report(
+    study: StudyArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File. [default: in the workspace]", show_default=False)
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write one self-contained HTML page about a study, and log it to its MLflow run."""
+    from ..search.study import Study
+
+    typer.echo(_report(Study.load(study, locate(workspace)), output))
+
+
+@app.command()
+def ui(
+    study: Annotated[str | None, typer.Argument(help="Open at this study.", show_default=False)] = None,
+    port: Annotated[int, typer.Option("--port", "-p", help="On the loopback.")] = MLFLOW_PORT,
+    browser: Annotated[bool, typer.Option(help="Open a browser where there is a screen.")] = True,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Open the MLflow UI on a workspace; Ctrl-C ends it."""
+    from ..search.study import Study
+    from .ui import UiError, serve_ui, study_page
+
+    place = locate(workspace)
+    opened = Study.load(study, place) if study else None
+    page = study_page(*opened.parent_run) if opened and opened.parent_run else None
+    uri = (opened and opened.tracking_uri) or place.tracking_url
+    if uri == place.tracking_url and not (place.root / "mlflow.db").exists():
+        typer.secho(f"There are no trials in {place.root}. Begin with: frostline search DATA", err=True, fg="red")
+        raise typer.Exit(2)
+    try:
+        serve_ui(uri, place.artifacts, port=port, open_browser=browser, study_url_path=page)
+    except UiError as error:
+        typer.secho(str(error), err=True, fg="red")
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """Entry point of the command ``frostline``."""
+    app(obj=TerminalViews())
