@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..objectives.training import EpochResult
-from .records import FinalRecord, TrialRecord
+from .records import FinalRecord, TrialRecord, finished
 from .settings import StudySettings
 
 
@@ -53,7 +53,7 @@ class LineProgress(Observer):
 
     def study_started(self, settings: StudySettings, trials: list[TrialRecord]) -> None:
         self._budget = settings.trials
-        done = f", {len(trials)} there already" if trials else ""
+        done = f", {finished(trials)} done" if finished(trials) else ""
         self._write(f"study {settings.name}: {settings.trials} trials of {len(settings.strategies)} strategies{done}")
 
     def note(self, message: str) -> None:

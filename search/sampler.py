@@ -37,9 +37,7 @@ class StrategySampler(TPESampler):
     def __init__(self, budget: int, *, seed: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            super().__init__(
-                multivariate=True, group=True, constant_liar=True, seed=seed
-            )
+            super().__init__(multivariate=True, group=True, constant_liar=True, seed=seed)
         self._budget = budget
 
     def sample_relative(

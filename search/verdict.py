@@ -18,6 +18,8 @@ from .records import FinalRecord
 
 REPLICATES = 10_000
 CONFIDENCE = 0.95
+# Wall times within this factor of the cheapest count as equal: they vary that much on a busy machine.
+SAME_COST = 1.5
 _CHUNK = 500
 
 
@@ -65,7 +67,7 @@ class Verdict:
     Attributes:
         metric: What the scores are.
         contenders: All strategies, the highest mean test score first.
-        winner: The cheapest of those that lead or tie.
+        winner: The cheapest of those that lead or tie; where costs are about equal (:data:`SAME_COST`), the best.
         test_images: Size of the test split.
         confidence: Of all intervals together.
     """
@@ -87,7 +89,7 @@ class Verdict:
         tied = [contender.strategy for contender in self.contenders if contender.tied and contender is not won]
         if won is self.leader:
             if tied:
-                return f"{text}; {_list(tied)} cannot be told apart from it and cost more."
+                return f"{text}; {_list(tied)} cannot be told apart from it, but do not cost less."
             return f"{text}, ahead of all others beyond chance ({self.confidence:.0%} confidence)."
         return (
             f"{text}. {self.leader.strategy} scored {_percent(self.leader.mean)}, but that difference may be chance, "
@@ -129,8 +131,14 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
         _contender(group, ranked[0], None if place == 0 else replicates[0] - replicates[place], len(ranked) - 1)
         for place, group in enumerate(ranked)
     )
-    winner = min((contender for contender in contenders if contender.tied), key=lambda contender: contender.seconds)
-    return Verdict(metric, contenders, winner, len(labels))
+    return Verdict(metric, contenders, _winner(contenders), len(labels))
+
+
+def _winner(contenders: Sequence[Contender]) -> Contender:
+    """The best of the cheapest of those that lead or tie; ``contenders`` come best first."""
+    tied = [contender for contender in contenders if contender.tied]
+    cheapest = min(contender.seconds for contender in tied)
+    return next(contender for contender in tied if contender.seconds <= SAME_COST * cheapest)
 
 
 def _contender(
