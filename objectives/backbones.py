@@ -176,7 +176,13 @@ def _load(backbone: Backbone, spec: BackboneSpec) -> WeightsReport:
     published = _published(spec.name)
     if spec.weights not in published:
         return load_weights(backbone.model, Path(spec.weights), classifier, tensors)
-    state = published[spec.weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
+    try:
+        state = published[spec.weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except OSError as error:
+        raise InvalidInputError(
+            f"The weights {spec.weights} of {spec.name} could not be downloaded ({error}). "
+            "Check the network, or give --weights FILE, or --weights none for random ones."
+        ) from None
     return fit_weights(backbone.model, rename(state), classifier, tensors)
 
 

@@ -44,6 +44,7 @@ class BackbonePool:
         if not pretrained:
             return create_backbone(self.spec, pretrained=False, seed=seed)
         self._backbone.model.load_state_dict(self._pristine)
+        self._backbone.model.zero_grad(set_to_none=True)
         return self._backbone
 
 

@@ -1,0 +1,99 @@
+"""Views: a picture depends on seed, image and view alone, and is what its policy says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision.transforms.functional as TF
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frostline.objectives.augmentation import Views, centre_crop, resized_crop, shifted_crop
+from frostline.objectives.preprocessing import Preprocessing
+
+PREPROCESSING = Preprocessing(16, 20, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+CANVAS = torch.randint(0, 256, (12, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+EVERY = torch.arange(12)
+RANDOM = ["crop", "flip_crop", "resized_crop"]
+
+
+def views(policy: str, count: int = 0, seed: int = 0) -> Views:
+    return Views(policy, count, PREPROCESSING, 12, seed)
+
+
+def test_none_is_the_evaluation_transform_of_torchvision():
+    expected = TF.normalize(
+        TF.convert_image_dtype(TF.center_crop(CANVAS, [16]), torch.float32),
+        list(PREPROCESSING.mean),
+        list(PREPROCESSING.std),
+    )
+    torch.testing.assert_close(views("none").apply(CANVAS, EVERY, 0), expected, rtol=0, atol=1e-6)
+
+
+@given(st.integers(4, 40), st.integers(0, 30))
+def test_the_centre_is_torchvisions(size: int, margin: int):
+    canvas = torch.arange((size + margin) ** 2).reshape(1, 1, size + margin, size + margin)
+    assert torch.equal(centre_crop(canvas, size), TF.center_crop(canvas, [size]))
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_a_picture_does_not_depend_on_its_batch(policy: str):
+    whole = views(policy).apply(CANVAS, EVERY, 3)
+    picked = torch.tensor([7, 2, 11])
+    assert torch.equal(views(policy).apply(CANVAS[picked], picked, 3), whole[picked])
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_views_and_seeds_differ(policy: str):
+    first = views(policy).apply(CANVAS, EVERY, 0)
+    assert not torch.equal(first, views(policy).apply(CANVAS, EVERY, 1))
+    assert not torch.equal(first, views(policy, seed=1).apply(CANVAS, EVERY, 0))
+    assert torch.equal(first, views(policy).apply(CANVAS, EVERY, 0))
+
+
+def test_epochs_share_a_bounded_number_of_views():
+    assert [views("crop", count=3).of_epoch(epoch) for epoch in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    assert [views("crop", count=0).of_epoch(epoch) for epoch in range(3)] == [0, 1, 2]
+    assert [views("none", count=0).of_epoch(epoch) for epoch in range(3)] == [0, 0, 0]
+
+
+def test_a_shifted_crop_is_a_slice_at_its_offset():
+    draws = torch.rand(12, 2, generator=torch.Generator().manual_seed(1))
+    crops = shifted_crop(CANVAS, draws, 16)
+    for image, draw, crop in zip(CANVAS, draws, crops, strict=True):
+        top, left = (int(value * 5) for value in draw)
+        assert torch.equal(crop, image[:, top : top + 16, left : left + 16])
+
+
+def test_canvases_without_room_are_padded_by_reflection():
+    canvas = CANVAS[:, :, :16, :16]
+    padded = torch.nn.functional.pad(canvas.float(), [1, 1, 1, 1], mode="reflect")
+    crops = shifted_crop(canvas, torch.zeros(12, 2), 16)
+    assert torch.equal(crops, padded[:, :, :16, :16])
+
+
+def test_about_half_of_the_images_are_mirrored():
+    many = Views("flip_crop", 0, Preprocessing(16, 18, "bilinear", (0, 0, 0), (1, 1, 1)), 2000, 0)
+    ramp = torch.arange(18, dtype=torch.uint8).expand(2000, 3, 18, 18)
+    out = many.apply(ramp, torch.arange(2000), 0)
+    mirrored = (out[:, 0, 0, 0] > out[:, 0, 0, -1]).float().mean().item()
+    assert mirrored == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_resized_crop_of_everything_is_the_image():
+    draws = torch.tensor([[1.0, 0.5, 0.5, 0.5]]).expand(12, 4)
+    torch.testing.assert_close(resized_crop(CANVAS.float(), draws, 20), CANVAS.float(), rtol=0, atol=1e-3)
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=4, max_size=4))
+def test_a_resized_crop_stays_within_the_image(draw: list[float]):
+    ramp = torch.linspace(0, 255, 20).expand(1, 1, 20, 20)
+    crop = resized_crop(ramp, torch.tensor([draw]), 16)
+    assert crop.min() >= -1e-3
+    assert crop.max() <= 255 + 1e-3
+    # No folding back at a border: brightness rises from left to right throughout.
+    assert (crop[..., 1:] - crop[..., :-1] >= -1e-2).all()
+
+
+def test_what_the_network_sees_is_channels_last():
+    assert views("flip_crop").apply(CANVAS, EVERY, 0).is_contiguous(memory_format=torch.channels_last)

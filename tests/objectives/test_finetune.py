@@ -1,0 +1,128 @@
+"""One trial: reproducible, the same with and without kept features, its best weights returned, its failures told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import task
+
+from frostline.objectives.config import create_config
+from frostline.objectives.errors import InvalidInputError, TrainingFailedError
+from frostline.objectives.features import FeatureStore
+from frostline.objectives.finetune import FinetuneResult, finetune, predict
+from frostline.objectives.metrics import score
+from frostline.objectives.training import EpochResult, _batches
+
+BASE = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3}
+CASES = [
+    {"strategy": "feature_extraction"},
+    {"strategy": "feature_extraction", "augmentation": "flip_crop", "views": 2},
+    {"strategy": "feature_extraction", "augmentation": "resized_crop", "views": 0},
+    {"strategy": "partial", "freeze_depth": 6, "augmentation": "crop", "views": 2, "head.dropout": 0.3},
+    {"strategy": "lp_ft", "freeze_depth": 3, "views": 1, "augmentation": "flip_crop"},
+    {"strategy": "full", "augmentation": "flip_crop"},
+]
+
+
+def train(values: dict[str, object], budget: int = 2**30, seed: int = 0) -> FinetuneResult:
+    return finetune(create_config({**BASE, **values}), task(budget), seed=seed)
+
+
+def assert_same(first: FinetuneResult, second: FinetuneResult) -> None:
+    for ours, theirs in zip(first.epochs, second.epochs, strict=True):
+        assert (ours.train_loss, ours.val_loss, ours.score) == (theirs.train_loss, theirs.val_loss, theirs.score)
+    own, other = first.network.state_dict(), second.network.state_dict()
+    assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+@pytest.mark.parametrize("values", CASES, ids=str)
+def test_cached_equals_uncached_bit_for_bit(values: dict[str, object]):
+    assert_same(train(values, budget=2**30), train(values, budget=0))
+
+
+@pytest.mark.parametrize("values", CASES[-2:], ids=str)
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not(values: dict[str, object]):
+    first = train(values)
+    torch.rand(5)
+    assert_same(first, train(values))
+    assert first.epochs[0].train_loss != train(values, seed=1).epochs[0].train_loss
+
+
+def test_it_learns_and_returns_the_weights_of_its_best_epoch():
+    work = task(train=120)
+    values = {**BASE, "strategy": "full", "epochs": 6, "backbone_lr_ratio": 1.0}
+    result = finetune(create_config(values), work, seed=0)
+    assert result.score > 0.8
+    assert result.score == max(epoch.score for epoch in result.epochs)
+    assert result.epochs[result.best_epoch].score == result.score
+    probabilities = predict(result.network, work.val, work)
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(work.val)), abs=1e-5)
+    assert score("accuracy", work.val.labels, probabilities.argmax(axis=1)) == result.score
+
+
+def test_a_phase_ends_when_nothing_gets_better():
+    result = train({"strategy": "feature_extraction", "epochs": 50, "patience": 2, "learning_rate": 1e-9})
+    assert len(result.epochs) == 3
+
+
+def test_a_loss_that_is_not_finite_ends_the_trial_with_its_reason():
+    config = create_config({**BASE, "strategy": "full", "optimizer": "sgd"}).model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(TrainingFailedError, match=r"loss is (nan|inf) in epoch 0"):
+        finetune(config, task(), seed=0)
+
+
+def test_a_misfit_is_refused_before_training():
+    def never(result: EpochResult) -> None:
+        raise AssertionError("trained")
+
+    with pytest.raises(InvalidInputError, match="freeze_depth"):
+        finetune(create_config({**BASE, "strategy": "partial", "freeze_depth": 99}), task(), seed=0, on_epoch=never)
+
+
+def test_what_on_epoch_raises_ends_the_trial_and_the_next_one_starts_clean():
+    undisturbed = train(CASES[-1])
+
+    class StopError(Exception):
+        pass
+
+    def stop(result: EpochResult) -> None:
+        raise StopError
+
+    work = task()
+    with pytest.raises(StopError):
+        finetune(create_config({**BASE, **CASES[-1]}), work, seed=0, on_epoch=stop)
+    assert_same(undisturbed, finetune(create_config({**BASE, **CASES[-1]}), work, seed=0))
+
+
+def test_costs_are_measured():
+    result = train({"strategy": "partial", "freeze_depth": 10})
+    assert 0 < result.seconds < 60
+    assert result.peak_memory_bytes > 2**20
+    assert result.trainable_parameters == sum(p.numel() for _, p in result.network.trainable())
+    assert result.frozen_checks[0].parameters == sum(p.numel() for p in result.network.prefix.parameters())
+
+
+@given(st.integers(2, 300), st.integers(2, 64), st.integers(0, 5))
+def test_an_epoch_sees_every_image_once_in_batches_of_nearly_equal_size(images: int, size: int, epoch: int):
+    batches = list(_batches(images, size, 0, epoch))
+    assert sorted(torch.cat(batches).tolist()) == list(range(images))
+    sizes = {len(batch) for batch in batches}
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_store_keeps_to_its_budget_and_drops_what_was_used_least_lately():
+    store = FeatureStore(budget=3 * 400)
+    for key in "abc":
+        store.put(key, torch.zeros(100))
+    assert store.get("a") is not None
+    store.put("d", torch.zeros(100))
+    assert store.get("b") is None
+    assert store.get("a") is not None
+    assert store.used == 1200
+    store.put("huge", torch.zeros(1000))
+    assert store.get("huge") is None
+    assert store.get("d") is not None

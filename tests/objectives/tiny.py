@@ -1,0 +1,35 @@
+"""A small learnable task: images whose colour tells the class, and a small backbone of random weights."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+
+from frostline.objectives.backbones import BackboneSpec
+from frostline.objectives.dataset import ImageSplit
+from frostline.objectives.features import FeatureStore
+from frostline.objectives.finetune import BackbonePool, Task
+from frostline.objectives.preprocessing import Preprocessing
+
+CLASSES = ("red", "green", "blue")
+PREPROCESSING = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+SPEC = BackboneSpec("shufflenet_v2_x0_5", "none", 32)
+
+
+@functools.cache
+def pool() -> BackbonePool:
+    return BackbonePool(SPEC)
+
+
+def split(count: int, seed: int) -> ImageSplit:
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int64) % len(CLASSES)
+    canvas = rng.integers(0, 120, size=(count, 36, 36, 3), dtype=np.uint8)
+    canvas[np.arange(count), :, :, labels] += 90
+    return ImageSplit(canvas, np.arange(count), labels, CLASSES, PREPROCESSING, f"tiny-{count}-{seed}")
+
+
+def task(budget: int = 2**30, train: int = 30, val: int = 15) -> Task:
+    return Task(split(train, 0), split(val, 1), pool(), "accuracy", torch.device("cpu"), FeatureStore(budget))
