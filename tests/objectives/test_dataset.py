@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frostline.objectives import dataset as module
+from frostline.objectives import image_cache as module
 from frostline.objectives.dataset import ImageDataset, prepare_dataset
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.images import decode_image, to_canvas
@@ -314,7 +314,8 @@ def test_bad_input_creates_nothing(tmp_path: Path) -> None:
 PREPARE = """
 import sys
 from pathlib import Path
-from frostline.objectives import dataset as module
+from frostline.objectives import image_cache as module
+from frostline.objectives.dataset import prepare_dataset
 from frostline.objectives.preprocessing import Preprocessing
 
 _, source, cache, delay = sys.argv
@@ -329,7 +330,7 @@ def slow(content):
 
 module.decode_image = slow
 preprocessing = Preprocessing(16, 18, "bilinear", (0.5,) * 3, (0.2,) * 3)
-dataset = module.prepare_dataset(source, preprocessing, cache_dir=Path(cache), seed=0)
+dataset = prepare_dataset(source, preprocessing, cache_dir=Path(cache), seed=0)
 print(dataset.split_fingerprint)
 """
 

@@ -10,9 +10,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from frostline.objectives import sources
+from frostline.objectives import published
 from frostline.objectives.errors import InvalidInputError
-from frostline.objectives.sources import Listing, list_source
+from frostline.objectives.listing import Listing
+from frostline.objectives.sources import list_source
 from frostline.objectives.splits import resolve_splits
 
 
@@ -316,7 +317,7 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     assert str(tmp_path / "downloads/CIFAR10") in fault
 
 
-@pytest.mark.parametrize("name", sources._TORCHVISION)
+@pytest.mark.parametrize("name", published.PUBLISHED)
 def test_torchvision_opens_every_set_as_asked(name: str, tmp_path: Path) -> None:
-    for options in sources._TORCHVISION[name].values():
+    for options in published.PUBLISHED[name].values():
         inspect.signature(getattr(datasets, name)).bind(tmp_path, download=True, **options)

@@ -1,0 +1,63 @@
+"""The package list equals the tree, names go through the package, and the documents hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("search", "objectives", "storage", "dashboards")
+SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+COMMANDS = ("search", "resume", "status", "verdict", "report", "ui", "backbones", "space", "demo")
+
+
+def test_the_packages_listed_are_those_of_the_tree():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {"frostline." + ".".join(path.parent.relative_to(ROOT).parts) for path in SOURCES}
+    assert set(listed) == found
+    assert all((ROOT / folder / "py.typed").exists() for folder in FOLDERS)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "tests").rglob("*.py"))], ids=lambda path: path.name)
+def test_no_module_is_imported_by_its_bare_folder(path: Path):
+    """`import search.space` works at the repository root and would load a second copy of the module."""
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            imported.add(node.module.split(".")[0])
+    assert not imported & set(FOLDERS)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_documents_name_exist(path: Path):
+    text = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    named = re.findall(r"`((?:search|objectives|storage|dashboards|tests)/[\w./-]+)`", text)
+    missing = [name for name in [*links, *named] if not (ROOT / name).exists()]
+    assert not missing
+
+
+def test_the_annotated_tree_names_every_module():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    unnamed = [str(path.relative_to(ROOT)) for path in SOURCES if path.name != "__init__.py" and path.name not in text]
+    assert not unnamed
+
+
+def test_every_command_is_documented():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [name for name in COMMANDS if f"frostline {name}" not in text]
+
+
+def test_the_installed_command_has_these_commands():
+    frostline = Path(sys.executable).with_name("frostline")
+    shown = subprocess.run([frostline, "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert {name for name in COMMANDS if re.search(rf"[│ ] {name}\b", shown)} == set(COMMANDS)
