@@ -36,6 +36,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Frostline and its libraries (about 3 minutes and 6 GB the first time) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	@# The names under which the folders are installed, for pyright.
+	@mkdir -p $(VENV)/typing/frostline
+	@for folder in search objectives storage dashboards; do ln -sfn ../../../$$folder $(VENV)/typing/frostline/$$folder; done
 	@touch $@
 
 clean:
