@@ -14,7 +14,7 @@ from ..objectives.devices import free_memory
 from ..objectives.errors import ObjectiveError
 from ..objectives.finetune import FinetuneResult, finetune
 from ..objectives.strategies import get_strategy, plan_phases, takes_parameter
-from ..objectives.training import EpochResult
+from ..objectives.training import EpochResult, OnEpoch
 from ..storage.errors import StorageError
 from ..storage.tracking import TrackedRun
 from .records import finished
@@ -55,7 +55,7 @@ def _run_trial(session: Session) -> None:
         )
         trial.set_user_attr(STARTED, {"config": parameters, "run_id": run.run_id})
         session.observer.trial_started(trial.number, strategy, config.epochs)
-        result = finetune(config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run))
+        result = finetune(config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run, config.epochs))
         outcome, state = describe(result), TrialState.COMPLETE
         score = result.score
         del result
@@ -74,8 +74,8 @@ def _run_trial(session: Session) -> None:
     session.observer.trial_finished(record)
 
 
-def _reporter(session: Session, trial: Trial, run: TrackedRun) -> Any:
-    """What follows an epoch: tracking, the observer, and pruning."""
+def _reporter(session: Session, trial: Trial, run: TrackedRun, epochs: int) -> OnEpoch:
+    """What follows an epoch: tracking, the observer, and pruning, which after the last one would save nothing."""
     # A trial that was cut off has reported its first epochs already.
     reported = session.study.inner.get_trials(deepcopy=False)[trial.number].intermediate_values.keys()
 
@@ -84,7 +84,7 @@ def _reporter(session: Session, trial: Trial, run: TrackedRun) -> Any:
         session.observer.epoch_finished(trial.number, result)
         if result.epoch not in reported:
             trial.report(result.score, result.epoch)
-        if trial.should_prune():
+        if result.epoch + 1 < epochs and trial.should_prune():
             raise optuna.TrialPruned
 
     return on_epoch

@@ -85,11 +85,13 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in a sentence or two."""
         won, metric = self.winner, self.metric.replace("_", " ")
-        text = f"{won.strategy} wins: {_percent(won.mean)} test {metric} (mean of {len(won.scores)} seeds)"
+        text = f"{won.strategy} wins: {_percent(won.mean)} test {metric} (mean of {_count(len(won.scores), 'seed')})"
         tied = [contender.strategy for contender in self.contenders if contender.tied and contender is not won]
         if won is self.leader:
             if tied:
-                return f"{text}; {_list(tied)} cannot be told apart from it, but do not cost less."
+                return f"{text}; {_list(tied)} cannot be told apart from it, but cost no less, or hardly."
+            if len(self.contenders) == 1:
+                return f"{text}, with no other to compare."
             return f"{text}, ahead of all others beyond chance ({self.confidence:.0%} confidence)."
         return (
             f"{text}. {self.leader.strategy} scored {_percent(self.leader.mean)}, but that difference may be chance, "
@@ -99,6 +101,10 @@ class Verdict:
 
 def _percent(value: float) -> str:
     return f"{100 * value:.1f} %"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _list(names: Sequence[str]) -> str:
@@ -122,9 +128,10 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
     if any(not np.array_equal(final.labels, labels) for final in finals):
         raise ValueError("the finals were not tested on the same images")
     by_strategy: dict[str, list[FinalRecord]] = {}
-    for final in finals:
+    # Sorted, so that the answer does not depend on the order in which the finals ended.
+    for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
         by_strategy.setdefault(final.strategy, []).append(final)
-    ranked = sorted(by_strategy.values(), key=lambda group: -float(np.mean([final.test_score for final in group])))
+    ranked = sorted(by_strategy.values(), key=_rank)
     correct = [np.stack([final.predictions == labels for final in group]).astype(np.float64) for group in ranked]
     replicates = bootstrap_scores(correct, labels, metric, seed=seed)
     contenders = tuple(
@@ -132,6 +139,11 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
         for place, group in enumerate(ranked)
     )
     return Verdict(metric, contenders, _winner(contenders), len(labels))
+
+
+def _rank(group: Sequence[FinalRecord]) -> tuple[float, float]:
+    """Best mean first, of equals the cheaper."""
+    return -float(np.mean([final.test_score for final in group])), float(np.mean([final.seconds for final in group]))
 
 
 def _winner(contenders: Sequence[Contender]) -> Contender:
