@@ -55,7 +55,9 @@ def _run_trial(session: Session) -> None:
         )
         trial.set_user_attr(STARTED, {"config": parameters, "run_id": run.run_id})
         session.observer.trial_started(trial.number, strategy, config.epochs)
-        result = finetune(config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run, config.epochs))
+        result = finetune(
+            config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run, config.epochs)
+        )
         outcome, state = describe(result), TrialState.COMPLETE
         score = result.score
         del result

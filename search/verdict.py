@@ -89,7 +89,7 @@ class Verdict:
         tied = [contender.strategy for contender in self.contenders if contender.tied and contender is not won]
         if won is self.leader:
             if tied:
-                return f"{text}; {_list(tied)} cannot be told apart from it, but cost no less, or hardly."
+                return f"{text}; {_list(tied)} cannot be told apart from it, at no clearly lower cost."
             if len(self.contenders) == 1:
                 return f"{text}, with no other to compare."
             return f"{text}, ahead of all others beyond chance ({self.confidence:.0%} confidence)."
