@@ -1,8 +1,8 @@
 """The verdict: which strategy wins, by how much, how surely, at what cost; a tie goes to the cheaper.
 
 Strategies are compared on the same test images by a paired bootstrap (Efron & Tibshirani 1993) that resamples the
-images, stratified by class, and the seeds of each strategy. Intervals are simultaneous over all comparisons with the
-leader (Bonferroni), so that more strategies do not make a chance winner more likely.
+images, stratified by class (small classes together), and the seeds of each strategy. Intervals are simultaneous over
+all comparisons with the leader (Bonferroni), so that more strategies do not make a chance winner more likely.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ REPLICATES = 10_000
 CONFIDENCE = 0.95
 # Wall times within this factor of the cheapest count as equal: they vary that much on a busy machine.
 SAME_COST = 1.5
+# Classes of fewer test images are resampled together: alone, a class of one image would show no chance at all.
+SMALLEST_STRATUM = 5
 _CHUNK = 500
 
 
@@ -190,7 +192,8 @@ def bootstrap_scores(
 
     Args:
         correct: A strategy each: whether image i was classified correctly with seed s, (S, N).
-        labels: Classes of the images (N,); resampling keeps the number of images of each.
+        labels: Classes of the images (N,); resampling keeps the number of images of each, small
+            classes aside.
         metric: Gives the images their weights.
         seed: Of the resampling.
         replicates: How many, B.
@@ -210,12 +213,20 @@ def bootstrap_scores(
 
 
 def _resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each image is drawn (B, N), with replacement within its class."""
+    """How often each image is drawn (B, N), with replacement within its stratum."""
     counts = np.zeros((size, len(labels)))
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    for members in _strata(labels):
         counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=size)
     return counts
+
+
+def _strata(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Positions of each class; those of small classes together, with larger ones until they are enough."""
+    classes = sorted((np.flatnonzero(labels == label) for label in np.unique(labels)), key=len)
+    together = classes.pop(0)
+    while classes and (len(classes[0]) < SMALLEST_STRATUM or len(together) < SMALLEST_STRATUM):
+        together = np.concatenate([together, classes.pop(0)])
+    return [together, *classes]
 
 
 def _over_seeds(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:

@@ -291,6 +291,19 @@ def test_without_a_true_difference_a_sole_winner_is_rarely_declared(monkeypatch:
     assert sole <= 20
 
 
+@pytest.mark.parametrize("images_per_class", [1, 2])
+def test_few_images_a_class_are_no_evidence_either(monkeypatch: pytest.MonkeyPatch, images_per_class: int) -> None:
+    monkeypatch.setattr("frostline.search.verdict.bootstrap_scores", _fewer_replicates)
+    rng = np.random.default_rng(2)
+    labels = np.repeat(np.arange(10), images_per_class)
+
+    def alike() -> list[FinalRecord]:
+        return [final(name, labels, rng.random(len(labels)) < 0.75) for name in STRATEGIES[:2]]
+
+    sole = sum(not reach_verdict(alike(), "accuracy").contenders[1].tied for _ in range(200))
+    assert sole <= 20
+
+
 def test_a_true_difference_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frostline.search.verdict.bootstrap_scores", _fewer_replicates)
     rng = np.random.default_rng(1)
