@@ -108,7 +108,7 @@ def ui(
 
     place = locate(workspace)
     opened = Study.load(study, place) if study else None
-    page = study_page(*opened.parent_run) if opened and opened.parent_run else None
+    page = study_page(opened.parent_run[0]) if opened and opened.parent_run else None
     uri = (opened and opened.tracking_uri) or place.tracking_url
     if uri == place.tracking_url and not (place.root / "mlflow.db").exists():
         typer.secho(f"There are no trials in {place.root}. Begin with: frostline search DATA", err=True, fg="red")

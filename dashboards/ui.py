@@ -37,10 +37,12 @@ class UiError(Exception):
     """The UI cannot be served; the message says why and what to type."""
 
 
-def study_page(experiment_id: str, run_id: str | None = None) -> str:
-    """Path of a study's page in the MLflow UI: its run, else its experiment."""
-    page = f"#/experiments/{experiment_id}"
-    return f"{page}/runs/{run_id}" if run_id else page
+def study_page(experiment_id: str) -> str:
+    """Path of a study's page in the MLflow UI: its runs, the trials folded under their parent.
+
+    MLflow 3 opens on pages for language models unless it is asked for model training.
+    """
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def serve_ui(

@@ -28,6 +28,8 @@ from mlflow.exceptions import MlflowException
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
+# Without it MLflow's pages are those for language models.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _KEY = "frostline.key"
 _PARENT = "mlflow.parentRunId"
 _PAGE = 1000
@@ -86,7 +88,7 @@ class StudyTracker:
             return found.experiment_id
         # A server chooses its own place for artifacts; a database does not know one.
         own = None if urlsplit(self.uri).scheme in ("http", "https") else (artifacts / study).as_uri()
-        return self.client.create_experiment(study, artifact_location=own)
+        return self.client.create_experiment(study, artifact_location=own, tags=_KIND)
 
     def _open(self, key: str, name: str, tags: Mapping[str, str], parent: str | None) -> Run:
         scope = "" if parent is None else f" and tags.`{_PARENT}` = '{parent}'"

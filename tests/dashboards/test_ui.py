@@ -24,7 +24,7 @@ from pathlib import Path
 from frostline.dashboards.ui import serve_ui, study_page
 uri, artifacts, port = sys.argv[1:]
 def write(line): print(line, flush=True)
-serve_ui(uri, Path(artifacts), port=int(port), open_browser=False, study_url_path=study_page("1", "abc"), write=write)
+serve_ui(uri, Path(artifacts), port=int(port), open_browser=False, study_url_path=study_page("1"), write=write)
 """
 
 
@@ -87,7 +87,7 @@ def test_ui_serves_this_machine_alone_and_leaves_nothing(
         assert process.stdout is not None
         said = [next(process.stdout) for _ in range(3)]
         address = f"http://127.0.0.1:{free_port}"
-        assert f"MLflow UI: {address}/#/experiments/1/runs/abc\n" in said
+        assert f"MLflow UI: {address}/#/experiments/1/runs?workflowType=machine_learning\n" in said
         (server,) = children(process.pid)
         assert status(f"{address}/health") == 200
         assert status(f"{address}/") == 200
@@ -141,4 +141,4 @@ def test_tracking_server_is_only_named() -> None:
         study_url_path=study_page("3"),
         write=said.append,
     )
-    assert said == ["MLflow UI: https://mlflow.example/base/#/experiments/3"]
+    assert said == ["MLflow UI: https://mlflow.example/base/#/experiments/3/runs?workflowType=machine_learning"]
