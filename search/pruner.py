@@ -2,30 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 from optuna import Study
 from optuna.pruners import BasePruner, MedianPruner
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from .sampler import STRATEGY
-
-
-class _OneStrategy:
-    """A study as a pruner sees it, with the trials of one strategy."""
-
-    def __init__(self, study: Study, strategy: str) -> None:
-        self._study = study
-        self._strategy = strategy
-
-    @property
-    def direction(self) -> StudyDirection:
-        return self._study.direction
-
-    def get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        trials = self._study.get_trials(*args, **kwargs)
-        return [trial for trial in trials if trial.params.get(STRATEGY) == self._strategy]
+from .sampler import STRATEGY, OneStrategy
 
 
 class StrategyPruner(BasePruner):
@@ -39,5 +20,4 @@ class StrategyPruner(BasePruner):
         self._median = MedianPruner(n_startup_trials=2, n_warmup_steps=2)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        view = cast(Study, _OneStrategy(study, trial.params[STRATEGY]))
-        return self._median.prune(view, trial)
+        return self._median.prune(OneStrategy.of(study, trial.params[STRATEGY]), trial)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 STRATEGY = "strategy"
 # Share of the budget that is spread evenly over the strategies; TPE spends the rest where it expects most.
 FLOOR_SHARE = 0.6
+# Trials of a strategy before TPE models it; the first is its default configuration.
+STARTUP_TRIALS = 4
 
 
 def strategy_floor(budget: int, strategies: int) -> int:
@@ -23,11 +26,39 @@ def strategy_floor(budget: int, strategies: int) -> int:
     return max(1, math.ceil(FLOOR_SHARE * budget / strategies))
 
 
-class StrategySampler(TPESampler):
-    """TPE (Bergstra et al. 2011) that gives every strategy its floor first.
+class OneStrategy:
+    """A study as Optuna's samplers and pruners see it, with the trials of one strategy only (contract C7)."""
 
-    Parameters bear their strategy's name, so that the joint model of a group sees trials of one strategy only: what
-    is learned about one never steers another (contract C7).
+    def __init__(self, study: Study, strategy: str) -> None:
+        self._study = study
+        self._strategy = strategy
+
+    @classmethod
+    def of(cls, study: Study, strategy: str) -> Study:
+        return cast(Study, cls(study, strategy))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        return self._own(self._study.get_trials(*args, **kwargs))
+
+    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        return self._own(self._study._get_trials(*args, **kwargs))
+
+    def _own(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        return [trial for trial in trials if trial.params.get(STRATEGY) == self._strategy]
+
+
+class StrategySampler(BaseSampler):
+    """TPE (Bergstra et al. 2011) within each strategy, and a floor of trials for all of them.
+
+    TPE splits trials into good and bad ones; among the trials of all strategies the good ones would be those of one
+    strategy, and the others would learn nothing. So each is modelled on its own trials: what is learned about one
+    never steers another (contract C7).
+
+    What is drawn depends on the seed, the trial's number and the results so far, and not on the process that draws:
+    a study that was interrupted goes on as it would have.
 
     Args:
         budget: Trials of the study.
@@ -35,27 +66,49 @@ class StrategySampler(TPESampler):
     """
 
     def __init__(self, budget: int, *, seed: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            super().__init__(multivariate=True, group=True, constant_liar=True, seed=seed)
         self._budget = budget
+        self._seed = seed
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        space: dict[str, BaseDistribution] = {}
+        for strategy in _tried(study):
+            own = self._tpe(trial, strategy).infer_relative_search_space(OneStrategy.of(study, strategy), trial)
+            space |= {name: distribution for name, distribution in own.items() if name != STRATEGY}
+        return space
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        params = super().sample_relative(study, trial, search_space)
-        # Left out here, a parameter is asked for below, where the floor is known.
-        params.pop(STRATEGY, None)
+        params: dict[str, Any] = {}
+        for strategy in _tried(study):
+            view, tpe = OneStrategy.of(study, strategy), self._tpe(trial, strategy)
+            own = tpe.infer_relative_search_space(view, trial).keys() & search_space.keys()
+            params |= tpe.sample_relative(view, trial, {name: search_space[name] for name in own})
         return params
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        view = study
         if param_name == STRATEGY:
             due = self._below_floor(study, trial, list(getattr(param_distribution, "choices", ())))
             if due is not None:
                 return due
-        return super().sample_independent(study, trial, param_name, param_distribution)
+        else:
+            view = OneStrategy.of(study, trial.params[STRATEGY])
+        return self._tpe(trial, param_name).sample_independent(view, trial, param_name, param_distribution)
+
+    def _tpe(self, trial: FrozenTrial, purpose: str) -> TPESampler:
+        """A sampler with a random state of its own for this trial and purpose."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return TPESampler(
+                multivariate=True,
+                group=True,
+                constant_liar=True,
+                n_startup_trials=STARTUP_TRIALS,
+                seed=zlib.crc32(f"{self._seed}/{trial.number}/{purpose}".encode()),
+            )
 
     def _below_floor(self, study: Study, trial: FrozenTrial, strategies: list[str]) -> str | None:
         """The strategy with the fewest trials, unless all have their floor."""
@@ -63,3 +116,8 @@ class StrategySampler(TPESampler):
         count = Counter(other.params.get(STRATEGY) for other in others)
         fewest = min(strategies, key=lambda name: count[name])
         return fewest if count[fewest] < strategy_floor(self._budget, len(strategies)) else None
+
+
+def _tried(study: Study) -> list[str]:
+    """Strategies that have trials, in a fixed order."""
+    return sorted({trial.params[STRATEGY] for trial in study.get_trials(deepcopy=False) if STRATEGY in trial.params})

@@ -113,8 +113,7 @@ class Study:
 
     def ready(self) -> Study:
         """Set sampler and pruner, and queue the default configurations that were not yet."""
-        trials = len(self.inner.get_trials(deepcopy=False))
-        self.inner.sampler = StrategySampler(self.settings.trials, seed=self.settings.seed + trials)
+        self.inner.sampler = StrategySampler(self.settings.trials, seed=self.settings.seed)
         self.inner.pruner = StrategyPruner()
         for strategy in self.settings.strategies:
             values = self.settings.space.default(strategy)
