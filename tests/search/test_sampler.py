@@ -1,0 +1,151 @@
+"""The sampler: a floor for every strategy, and nothing learned about one steers another."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import TrialState
+
+from frostline.search.sampler import FLOOR_SHARE, STRATEGY, StrategySampler, strategy_floor
+
+STRATEGIES = ["feature_extraction", "partial", "full", "lp_ft", "scratch"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def suggest(trial: optuna.Trial, strategies: list[str]) -> tuple[str, float, float]:
+    """A strategy and two parameters of it, one of them conditional."""
+    strategy = str(trial.suggest_categorical(STRATEGY, strategies))
+    x = trial.suggest_float(f"{strategy}/x", 0, 1)
+    hidden = trial.suggest_int(f"{strategy}/hidden", 0, 1)
+    width = trial.suggest_float(f"{strategy}/width", 0, 1) if hidden else 0.0
+    return strategy, x, width
+
+
+def new_study(budget: int, seed: int = 0) -> optuna.Study:
+    return optuna.create_study(direction="maximize", sampler=StrategySampler(budget, seed=seed))
+
+
+def run(study: optuna.Study, trials: int, strategies: list[str], score: Callable[[str, float], float]) -> list[str]:
+    """Run trials, and which strategies they had."""
+    order = []
+    for _ in range(trials):
+        trial = study.ask()
+        strategy, x, _ = suggest(trial, strategies)
+        order.append(strategy)
+        study.tell(trial, score(strategy, x))
+    return order
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(5, 60), st.integers(1, 5), st.sampled_from(STRATEGIES), st.integers(0, 1000))
+def test_every_strategy_gets_its_floor_before_any_gets_more(budget: int, number: int, best: str, seed: int) -> None:
+    strategies = STRATEGIES[:number]
+    order = run(new_study(budget, seed), budget, strategies, lambda strategy, x: float(strategy == best) + x / 10)
+    count = Counter(order)
+    floor = strategy_floor(budget, number)
+    fair_share = min(floor, budget // number)
+    assert all(count[strategy] >= fair_share for strategy in strategies)
+    # Until all have their floor, none has more.
+    seen: Counter[str] = Counter()
+    for strategy in order:
+        if min(seen[name] for name in strategies) < floor:
+            assert seen[strategy] < floor
+        seen[strategy] += 1
+
+
+@given(st.integers(5, 60), st.integers(1, 5))
+def test_the_floor_is_the_stated_share_of_the_budget(budget: int, number: int) -> None:
+    floor = strategy_floor(budget, number)
+    assert floor >= 1
+    assert floor * number >= FLOOR_SHARE * budget
+    assert floor - 1 < FLOOR_SHARE * budget / number or floor == 1
+    assert floor <= math.ceil(budget / number)
+
+
+def test_waiting_and_failed_trials_do_not_starve_a_strategy() -> None:
+    study = new_study(20)
+    study.enqueue_trial({STRATEGY: "full", "full/x": 0.5, "full/hidden": 0})
+    study.enqueue_trial({STRATEGY: "scratch", "scratch/x": 0.5, "scratch/hidden": 0})
+    strategies = ["full", "scratch"]
+    for _ in range(20):
+        trial = study.ask()
+        strategy, x, _ = suggest(trial, strategies)
+        study.tell(trial, x if strategy == "full" else None, state=None if strategy == "full" else TrialState.FAIL)
+    count = Counter(trial.params[STRATEGY] for trial in study.trials)
+    assert min(count[name] for name in strategies) >= strategy_floor(20, 2)
+
+
+def add(study: optuna.Study, strategy: str, x: float, score: float) -> None:
+    uniform = optuna.distributions.FloatDistribution(0, 1)
+    study.add_trial(
+        optuna.trial.create_trial(
+            params={STRATEGY: strategy, f"{strategy}/x": x, f"{strategy}/hidden": 0},
+            distributions={
+                STRATEGY: optuna.distributions.CategoricalDistribution(["full", "scratch"]),
+                f"{strategy}/x": uniform,
+                f"{strategy}/hidden": optuna.distributions.IntDistribution(0, 1),
+            },
+            value=score,
+        )
+    )
+
+
+def study_with(others: Callable[[int], tuple[float, float]], seed: int) -> optuna.Study:
+    """Twelve trials of full with a peak at x = 0.7, and twelve of scratch."""
+    study = new_study(60, seed)
+    for place in range(12):
+        x = place / 11
+        add(study, "full", x, 0.5 - (x - 0.7) ** 2)
+        add(study, "scratch", *others(place))
+    return study
+
+
+def sampled(study: optuna.Study) -> dict[str, Any]:
+    study.enqueue_trial({STRATEGY: "full"})
+    trial = study.ask()
+    suggest(trial, ["full", "scratch"])
+    return trial.params
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_results_of_another_strategy_change_nothing(seed: int) -> None:
+    worse = study_with(lambda place: (place / 11, 0.01 * place), seed)
+    better = study_with(lambda place: (0.3, 0.9 + 0.001 * place), seed)
+    assert sampled(worse) == sampled(better)
+
+
+def test_tpe_learns_within_a_strategy_even_when_another_is_better_throughout() -> None:
+    drawn = [sampled(study_with(lambda place: (0.1, 0.9 + 0.001 * place), seed))["full/x"] for seed in range(30)]
+    # Uniform draws would be 0.25 away from 0.7 on average or more; a good tenth of TPE's prior stays uniform.
+    assert np.mean(np.abs(np.array(drawn) - 0.7)) < 0.18
+
+
+@pytest.mark.parametrize("cut", [3, 8, 14])
+def test_another_process_goes_on_as_this_one_would_have(cut: int) -> None:
+    def score(strategy: str, x: float) -> float:
+        return x + 0.1 * STRATEGIES.index(strategy)
+
+    undisturbed = new_study(18, seed=4)
+    run(undisturbed, 18, STRATEGIES[:3], score)
+    resumed = new_study(18, seed=4)
+    run(resumed, cut, STRATEGIES[:3], score)
+    resumed.sampler = StrategySampler(18, seed=4)
+    run(resumed, 18 - cut, STRATEGIES[:3], score)
+    assert [trial.params for trial in resumed.trials] == [trial.params for trial in undisturbed.trials]
+
+
+def test_seeds_differ() -> None:
+    drawn = {sampled(study_with(lambda place: (0.1, 0.1 * place), seed))["full/x"] for seed in range(8)}
+    assert len(drawn) == 8
