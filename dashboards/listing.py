@@ -53,7 +53,8 @@ def backbones_table(every: Sequence[BackboneInfo]) -> Table:
 
 def units_table(backbone: Backbone) -> Table:
     """A line a unit, with the share of parameters and forward FLOPs that is frozen if it is the last frozen one."""
-    table = _table("unit", "depth", "kind", "output", "parameters", "before", "FLOPs before", title=backbone.name)
+    title = f"{backbone.name}: what freezing up to and including a unit freezes"
+    table = _table("unit", "depth", "kind", "output", "parameters", "frozen", "FLOPs", title=title)
     for depth, unit in enumerate(backbone.units, start=1):
         parameters, flops = backbone.frozen_share(depth)
         shape = "x".join(map(str, unit.output_shape))

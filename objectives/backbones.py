@@ -95,6 +95,13 @@ class Backbone:
             raise ValueError(f"A segment needs 0 <= start <= stop <= {n}, but got {start=}, {stop=}.")
         return segment(self._traced, self._bounds[start], self._bounds[-1 if stop is None else stop])
 
+    def to(self, device: torch.device | str) -> Backbone:
+        """Move the network; segments made from now on are there."""
+        self.model.to(device)
+        # Buffers that the graph reads directly are its own: moving a module replaces them.
+        self._traced.to(device)
+        return self
+
     def unit_tensors(self) -> dict[str, list[str]]:
         """Names of each unit's parameters and buffers, in order from the input."""
         bounds = pairwise(self._bounds[:-1])

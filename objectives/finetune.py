@@ -113,7 +113,7 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
     backbone = task.backbones.fresh(pretrained=get_strategy(config.strategy).pretrained, seed=seed)
     torch.manual_seed(seed)
     head = create_head(config.head, backbone.units[-1].output_shape, len(task.train.classes))
-    backbone.model.to(task.device)
+    backbone.to(task.device)
     head.to(task.device)
 
     def watch(result: EpochResult) -> None:

@@ -57,8 +57,8 @@ class _Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("\nStopped. The trial in flight does not count; go on with: frostline resume STUDY", err=True)
+        except KeyboardInterrupt as interrupt:
+            typer.echo(f"\n{interrupt}" if str(interrupt) else "\nStopped.", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except Exception as error:
             code = _exit_code(error)
@@ -244,7 +244,7 @@ def backbones(
     check_backbone(BackboneSpec(name, "none", image_size or DEFAULT_SIZE))
     size = preprocessing_for(name, "none", image_size).image_size
     backbone = create_backbone(BackboneSpec(name, "none", size))
-    _show(as_json, lambda: [asdict(unit) for unit in backbone.units], lambda: ctx.obj.units(backbone))
+    _show(as_json, lambda: _describe_units(backbone), lambda: ctx.obj.units(backbone))
 
 
 @app.command()
@@ -307,6 +307,16 @@ def _show(as_json: bool, describe: Any, view: Any) -> None:
         typer.echo(json.dumps(describe(), indent=2))
     else:
         view()
+
+
+def _describe_units(backbone: Backbone) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    shares = [backbone.frozen_share(depth) for depth in range(1, len(backbone.units) + 1)]
+    return [
+        {"freeze_depth": depth, **asdict(unit), "frozen_parameters": parameters, "frozen_flops": flops}
+        for depth, (unit, (parameters, flops)) in enumerate(zip(backbone.units, shares, strict=True), start=1)
+    ]
 
 
 def _describe(results: StudyResults) -> dict[str, Any]:

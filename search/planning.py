@@ -87,7 +87,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     settings = _settings(request, listing, written, len(backbones.pretrained.units), preprocessing)
     existing = _existing(settings, workspace)
     dataset = _decode(settings, preprocessing, workspace, observer)
-    facts = _facts(dataset, backbones.pretrained)
+    facts = _facts(dataset, backbones.pretrained, request.weights)
     for note in facts.notes:
         observer.note(note)
     study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
@@ -248,9 +248,11 @@ def _decode(
     return dataset
 
 
-def _facts(dataset: ImageDataset, backbone: Backbone) -> StudyFacts:
+def _facts(dataset: ImageDataset, backbone: Backbone, weights: str) -> StudyFacts:
     depths = range(len(backbone.units) + 1)
-    warning = backbone.weights_report.warning
+    notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
+    if weights == "none":
+        notes.append("weights are none: every strategy starts from random weights, so none can profit from pretraining")
     return StudyFacts(
         classes=dataset.classes,
         counts={split: sum(classes.values()) for split, classes in dataset.counts.items()},
@@ -258,5 +260,5 @@ def _facts(dataset: ImageDataset, backbone: Backbone) -> StudyFacts:
         skipped=tuple(dataset.skipped.items()),
         units=tuple(unit.name for unit in backbone.units),
         frozen_flops=tuple(backbone.frozen_share(depth)[1] for depth in depths),
-        notes=(warning,) if warning else (),
+        notes=tuple(notes),
     )

@@ -63,6 +63,10 @@ def load_study(name: str, workspace: Workspace | None = None) -> Study:
     return Study.load(name, workspace or Workspace.locate())
 
 
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C; the message says how to go on."""
+
+
 def _work(prepared: Prepared, device: str, observer: Observer, *, search: bool) -> Study:
     study = prepared.study
     try:
@@ -74,6 +78,10 @@ def _work(prepared: Prepared, device: str, observer: Observer, *, search: bool) 
             verdict = study.results().verdict
             if verdict is not None:
                 _log_verdict(session, verdict)
+    except KeyboardInterrupt:
+        raise SearchInterrupted(
+            f"Stopped. The trial in flight is not counted. Go on with: frostline resume {study.settings.name}"
+        ) from None
     finally:
         observer.close()
     return study

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import optuna
+from filelock import FileLock
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -39,15 +40,18 @@ _STATES = {
 LIBRARIES = ("frostline", "torch", "torchvision", "optuna", "mlflow", "numpy")
 
 
-def open_storage(url: str) -> RDBStorage:
-    """Optuna's storage on a database that several processes can use.
+def open_storage(workspace: Workspace) -> RDBStorage:
+    """Optuna's storage on the workspace's database, such that several processes can use it.
 
     Raises:
         UnreachableError: No connection.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = workspace.studies_url
     try:
-        storage = RDBStorage(url)
+        # Two processes that make the schema together get in each other's way.
+        with FileLock(workspace.lock("studies-schema")):
+            storage = RDBStorage(url)
     except SQLAlchemyError as error:
         raise UnreachableError(f"The database {safe_url(url)} cannot be used: {type(error).__name__}") from error
     share_sqlite(storage.engine)
@@ -60,7 +64,7 @@ def study_names(workspace: Workspace) -> list[str]:
     """Names of the studies in a workspace, the latest last; none is made."""
     if not (workspace.root / "studies.db").exists():
         return []
-    return optuna.get_all_study_names(open_storage(workspace.studies_url))
+    return optuna.get_all_study_names(open_storage(workspace))
 
 
 class Study:
@@ -84,7 +88,7 @@ class Study:
     ) -> Study:
         """Make a study whose first trials are its strategies' default configurations."""
         inner = optuna.create_study(
-            study_name=settings.name, storage=open_storage(workspace.create().studies_url), direction="maximize"
+            study_name=settings.name, storage=open_storage(workspace.create()), direction="maximize"
         )
         inner.set_user_attr(_FACTS, json.dumps(asdict(facts)))
         inner.set_user_attr(_TRACKING, tracking_uri)
@@ -106,7 +110,7 @@ class Study:
                     " DATA; or name another folder with --workspace."
                 )
             raise InvalidInputError(unknown_name("study", name, names))
-        inner = optuna.load_study(study_name=name, storage=open_storage(workspace.studies_url))
+        inner = optuna.load_study(study_name=name, storage=open_storage(workspace))
         if _SETTINGS not in inner.user_attrs:
             raise InvalidInputError(f"Study {name!r} was not finished being made. Take another name with --name.")
         return cls(inner, workspace)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +42,13 @@ def _display(uri: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
+def _let_readers_in(uri: str) -> None:
+    """Switch a SQLite store to WAL, which stays with the file: the UI may read while a search writes."""
+    if uri.startswith("sqlite:///"):
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+
 class StudyTracker:
     """The MLflow side of one study.
 
@@ -59,6 +67,7 @@ class StudyTracker:
         # Two processes that first touch a SQLite store together leave it unusable.
         with reachable(self.uri), FileLock(workspace.lock("mlflow-schema")):
             self.client = MlflowClient(tracking_uri=self.uri)
+            _let_readers_in(self.uri)
             self.experiment_id = self._experiment(study, workspace.artifacts)
             self.parent = self._open(study, study, {**tags, "frostline.study": study}, parent=None)
 
