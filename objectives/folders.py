@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ def list_folder(root: Path) -> Listing:
     """List a folder; see :func:`~frostline.objectives.sources.list_source`."""
     if not root.exists():
         raise InvalidInputError(
-            f"No such folder: {root}. Give a folder of class folders, torchvision:NAME or sklearn:digits."
+            f"No such folder: {root}.{_nearest(root)} Give a folder of class folders, torchvision:NAME or sklearn:digits."
         )
     if not root.is_dir():
         raise InvalidInputError(f"{root} is a file. Give the folder that holds the class folders.")
@@ -38,6 +39,13 @@ def list_folder(root: Path) -> Listing:
         for path in paths
     )
     return Listing(root.resolve().name, classes, sorted_by_name(items))
+
+
+def _nearest(missing: Path) -> str:
+    """A folder beside the missing one that may have been meant."""
+    beside = _subfolders(missing.parent) if missing.parent.is_dir() else []
+    near = difflib.get_close_matches(missing.name, [folder.name for folder in beside], n=1)
+    return f" Did you mean {missing.parent / near[0]}?" if near else ""
 
 
 def _split_folders(root: Path) -> dict[str | None, Path]:

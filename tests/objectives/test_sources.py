@@ -321,3 +321,9 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
 def test_torchvision_opens_every_set_as_asked(name: str, tmp_path: Path) -> None:
     for options in published.PUBLISHED[name].values():
         inspect.signature(getattr(datasets, name)).bind(tmp_path, download=True, **options)
+
+
+def test_a_missing_folder_is_told_with_its_nearest_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "flowers").mkdir()
+    with pytest.raises(InvalidInputError, match=r"No such folder: .*flower\. Did you mean .*flowers\?"):
+        list_source(str(tmp_path / "flower"), download_dir=tmp_path)
