@@ -23,7 +23,8 @@ def list_folder(root: Path) -> Listing:
     """List a folder; see :func:`~frostline.objectives.sources.list_source`."""
     if not root.exists():
         raise InvalidInputError(
-            f"No such folder: {root}.{_nearest(root)} Give a folder of class folders, torchvision:NAME or sklearn:digits."
+            f"No such folder: {root}.{_nearest(root)} "
+            "Give a folder of class folders, torchvision:NAME or sklearn:digits."
         )
     if not root.is_dir():
         raise InvalidInputError(f"{root} is a file. Give the folder that holds the class folders.")

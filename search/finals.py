@@ -98,8 +98,8 @@ def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
     }
     session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, predictions)
     description = describe(result)
-    run.log_summary(
-        {**numbers(description), **numbers(outcome)}, {"trial.state": "complete", **outcome_tags(description)}
-    )
+    # As for a trial, `score` is the best of the epochs' `val_score`.
+    scores = {"score": result.score, "test_score": outcome["test_score"]}
+    run.log_summary({**numbers(description), **scores}, {"trial.state": "complete", **outcome_tags(description)})
     run.finish("FINISHED")
     return FinalRecord(seed=finalist.seed, labels=test.labels, predictions=predictions, **outcome)

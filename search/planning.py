@@ -19,6 +19,7 @@ from ..objectives.metrics import METRICS, check_metric, default_metric
 from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing, preprocessing_for
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
+from ..storage.locks import exclusive
 from ..storage.workspace import Workspace
 from .default_space import default_tables
 from .progress import Observer
@@ -99,6 +100,7 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
 
     Raises:
         InvalidInputError: No such study, a smaller budget, or the data are no longer the same.
+        StudyBusyError: Another process works on it.
     """
     study = Study.load(name, workspace)
     settings = study.settings
@@ -112,9 +114,11 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
             f"The data of study {name!r} ({settings.data}) are not what they were when it began. "
             "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
         )
-    if trials is not None:
-        study.set_budget(trials)
-    return Prepared(study.ready(), dataset, BackbonePool(settings.spec))
+    with exclusive(workspace, name):
+        if trials is not None:
+            study.set_budget(trials)
+        study.ready()
+    return Prepared(study, dataset, BackbonePool(settings.spec))
 
 
 def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,8 +56,11 @@ class StudyResults:
 
     @property
     def verdict(self) -> Verdict | None:
-        """None before there are finals."""
-        return reach_verdict(self.finals, self.settings.metric) if self.finals else None
+        """None before every finalist was trained with every seed: some of them prove nothing."""
+        due = {summary.strategy for summary in self.summaries if summary.best is not None}
+        count = Counter(final.strategy for final in self.finals)
+        complete = all(count[strategy] >= self.settings.finals_seeds for strategy in due)
+        return reach_verdict(self.finals, self.settings.metric) if self.finals and complete else None
 
     @property
     def summaries(self) -> list[StrategySummary]:
