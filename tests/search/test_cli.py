@@ -1,0 +1,430 @@
+"""The command line end to end: a search, its interruptions and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from typer.testing import CliRunner
+
+from frostline.dashboards.cli import TerminalViews, app
+from frostline.objectives.training import EpochResult
+from frostline.search.progress import Observer
+from frostline.search.study import Study
+from frostline.storage.workspace import Workspace
+
+# MLflow's own, on SQLAlchemy 2.1.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+STUDY, DATA = "tiny", "sklearn:digits[0-2]@60"
+EPOCHS, TRIALS, SEEDS, STRATEGIES = 6, 3, 2, 2
+SPACE = f"""
+[shared]
+epochs = {EPOCHS}
+patience = 99
+batch_size = 16
+
+[feature_extraction]
+learning_rate = {{ low = 1e-3, high = 1e-2, log = true }}
+
+[full]
+learning_rate = {{ low = 1e-3, high = 1e-2, log = true, default = 3e-3 }}
+"""
+
+
+def invoke(*args: str | Path, views: TerminalViews | None = None) -> Result:
+    return CliRunner().invoke(app, [str(arg) for arg in args], obj=views or TerminalViews(), prog_name="frostline")
+
+
+def search_args(space: Path, root: Path, trials: int = TRIALS) -> list[str]:
+    return [
+        *("search", DATA, "--backbone", "shufflenet_v2_x0_5", "--weights", "none", "--image-size", "32"),
+        *("--space", str(space), "--trials", str(trials), "--seeds", str(SEEDS), "--name", STUDY),
+        *("--device", "cpu", "--workspace", str(root)),
+    ]
+
+
+def resume_args(root: Path) -> list[str]:
+    return ["resume", STUDY, "--device", "cpu", "--workspace", str(root)]
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("space") / "space.toml"
+    path.write_text(SPACE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, space: Path) -> Path:
+    """The workspace of a study that ran undisturbed; tests leave it as it is."""
+    root = tmp_path_factory.mktemp("finished")
+    result = invoke(*search_args(space, root), "--json")
+    assert result.exit_code == 0, result.output
+    (root / "search.json").write_text(result.stdout)
+    (root / "search.err").write_text(result.stderr)
+    return root
+
+
+def load(root: Path) -> Study:
+    return Study.load(STUDY, Workspace(root))
+
+
+def scores(root: Path) -> dict[int, Any]:
+    return {trial.number: (trial.strategy, trial.config, trial.score, trial.curve) for trial in load(root).trials()}
+
+
+def final_scores(root: Path) -> list[tuple[str, int, float, float]]:
+    return [(final.strategy, final.seed, final.val_score, final.test_score) for final in load(root).final_records()]
+
+
+def client(root: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=Workspace(root).tracking_url)
+
+
+def runs(root: Path) -> list[Run]:
+    tracking = client(root)
+    experiment = tracking.get_experiment_by_name(STUDY)
+    assert experiment is not None
+    return list(tracking.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def parent(root: Path) -> Run:
+    (found,) = [run for run in runs(root) if "mlflow.parentRunId" not in run.data.tags]
+    return found
+
+
+def nested(root: Path, kind: str) -> list[Run]:
+    above = parent(root).info.run_id
+    return [
+        run
+        for run in runs(root)
+        if run.data.tags.get("mlflow.parentRunId") == above and run.data.tags.get("kind") == kind
+    ]
+
+
+def assert_exact(root: Path, trials: int = TRIALS) -> None:
+    """So many trials, none twice; one finished MLflow run each, no step of a metric twice."""
+    records = load(root).trials()
+    assert [record.number for record in records] == list(range(trials))
+    assert {record.state for record in records} <= {"complete", "pruned"}
+    found = nested(root, "trial")
+    assert sorted(record.run_id or "" for record in records) == sorted(run.info.run_id for run in found)
+    assert len(nested(root, "final")) == len(load(root).final_records()) == STRATEGIES * SEEDS
+    assert {run.info.status for run in runs(root)} == {"FINISHED"}
+    tracking = client(root)
+    for run in [*found, *nested(root, "final")]:
+        for key in run.data.metrics:
+            steps = [metric.step for metric in tracking.get_metric_history(run.info.run_id, key)]
+            assert max(Counter(steps).values()) == 1, (run.info.run_name, key, steps)
+
+
+# From the search to the verdict
+
+
+def test_the_tracking_database_holds_every_trial_and_final_once(finished: Path) -> None:
+    assert_exact(finished)
+    assert parent(finished).data.tags["frostline.data"] == DATA
+    for run in nested(finished, "trial"):
+        assert run.data.tags["strategy"] in ("feature_extraction", "full")
+        assert run.data.tags["trial.state"] == "complete"
+        assert any(key.startswith("frozen_check.") and "passed" in value for key, value in run.data.tags.items())
+        assert {"strategy", "learning_rate", "epochs", "freeze_depth"} <= run.data.params.keys()
+        assert {"train_loss", "val_loss", "val_score", "score", "seconds", "trainable_parameters"} <= (
+            run.data.metrics.keys()
+        )
+        history = client(finished).get_metric_history(run.info.run_id, "val_score")
+        assert [metric.step for metric in history] == list(range(EPOCHS))
+        assert run.data.metrics["score"] == max(metric.value for metric in history)
+    for run in nested(finished, "final"):
+        assert {"test_score", "score", "val_score"} <= run.data.metrics.keys()
+
+
+def test_both_strategies_begin_with_their_default_configuration(finished: Path) -> None:
+    first, second, _ = load(finished).trials()
+    assert (first.strategy, first.config["learning_rate"]) == ("feature_extraction", 1e-3)
+    assert (second.strategy, second.config["learning_rate"]) == ("full", 3e-3)
+
+
+def test_json_is_all_there_is_on_standard_output(finished: Path) -> None:
+    described = json.loads((finished / "search.json").read_text())
+    assert described["study"] == STUDY
+    assert described["budget"] == described["finished"] == TRIALS
+    assert described["verdict"]["winner"] in ("feature_extraction", "full")
+    for contender in described["verdict"]["contenders"]:
+        own = [score for strategy, _, _, score in final_scores(finished) if strategy == contender["strategy"]]
+        assert contender["test"]["scores"] == own
+    assert "trial 3/3" in (finished / "search.err").read_text()
+
+
+def test_the_same_command_again_repeats_nothing(finished: Path, space: Path) -> None:
+    before, finals, ids = scores(finished), final_scores(finished), {run.info.run_id for run in runs(finished)}
+    result = invoke(*search_args(space, finished))
+    assert result.exit_code == 0, result.output
+    assert f"{TRIALS} done" in result.stdout
+    assert "wins" in result.stdout
+    assert scores(finished) == before
+    assert final_scores(finished) == finals
+    assert {run.info.run_id for run in runs(finished)} == ids
+    assert_exact(finished)
+
+
+def test_status_verdict_and_report_read_a_finished_study(finished: Path) -> None:
+    before, finals = scores(finished), final_scores(finished)
+    status = invoke("status", STUDY, "--workspace", finished, "--json")
+    assert status.exit_code == 0, status.output
+    assert json.loads(status.stdout) == json.loads((finished / "search.json").read_text())
+    everything = json.loads(invoke("status", "--workspace", finished, "--json").stdout)
+    assert [each["study"] for each in everything] == [STUDY]
+    for args in (["status", STUDY], ["status"]):
+        shown = invoke(*args, "--workspace", finished)
+        assert shown.exit_code == 0, shown.output
+        assert STUDY in shown.stdout or "full" in shown.stdout
+    verdict = invoke("verdict", STUDY, "--workspace", finished, "--device", "cpu", "--json")
+    assert json.loads(verdict.stdout)["verdict"] == json.loads(status.stdout)["verdict"]
+    report = invoke("report", STUDY, "--workspace", finished, "--output", finished / "page.html")
+    assert report.exit_code == 0, report.output
+    assert "<html" in (finished / "page.html").read_text()
+    logged = [file.path for file in client(finished).list_artifacts(parent(finished).info.run_id)]
+    assert "page.html" in logged
+    assert scores(finished) == before
+    assert final_scores(finished) == finals
+
+
+# Interruptions
+
+
+class InterruptingViews(TerminalViews):
+    """Ctrl-C in an epoch of a trial."""
+
+    def __init__(self, number: int, epoch: int) -> None:
+        super().__init__()
+        self._place = number, epoch
+
+    def observer(self) -> Observer:
+        place = self._place
+
+        class Interrupting(Observer):
+            def epoch_finished(self, number: int, result: EpochResult) -> None:
+                if (number, result.epoch) == place:
+                    raise KeyboardInterrupt
+
+        return Interrupting()
+
+
+def test_ctrl_c_leaves_the_trial_waiting_and_resume_goes_on(tmp_path: Path, finished: Path, space: Path) -> None:
+    stopped = invoke(*search_args(space, tmp_path), views=InterruptingViews(1, 2))
+    assert stopped.exit_code == 130
+    assert "frostline resume" in stopped.stderr
+    assert "Traceback" not in stopped.output
+    assert [trial.state for trial in load(tmp_path).trials()] == ["complete", "waiting"]
+    cut_off = load(tmp_path).trials()[1].run_id
+    status = {run.info.run_id: run.info.status for run in runs(tmp_path)}
+    assert status[cut_off or ""] == "KILLED"
+    assert "RUNNING" not in status.values()
+
+    described = json.loads(invoke("status", STUDY, "--workspace", tmp_path, "--json").stdout)
+    assert (described["finished"], described["verdict"]) == (1, None)
+
+    resumed = invoke(*resume_args(tmp_path))
+    assert resumed.exit_code == 0, resumed.output
+    assert_exact(tmp_path)
+    assert load(tmp_path).trials()[1].run_id == cut_off
+    assert scores(tmp_path) == scores(finished)
+    assert final_scores(tmp_path) == final_scores(finished)
+
+    more = invoke(*resume_args(tmp_path), "--trials", str(TRIALS + 1))
+    assert more.exit_code == 0, more.output
+    assert [trial.state for trial in load(tmp_path).trials()] == ["complete"] * (TRIALS + 1)
+    assert {number: score for number, score in scores(tmp_path).items() if number < TRIALS} == scores(finished)
+    assert len(nested(tmp_path, "trial")) == TRIALS + 1
+    fewer = invoke(*resume_args(tmp_path), "--trials", str(TRIALS))
+    assert fewer.exit_code == 2
+    assert str(TRIALS + 1) in fewer.stderr
+
+
+def test_ctrl_c_in_the_finals_leaves_no_verdict_on_half_of_them(tmp_path: Path, space: Path) -> None:
+    class Views(TerminalViews):
+        def observer(self) -> Observer:
+            class Interrupting(Observer):
+                def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
+                    if place == total:
+                        raise KeyboardInterrupt
+
+            return Interrupting()
+
+    assert invoke(*search_args(space, tmp_path, trials=2), views=Views()).exit_code == 130
+    assert len(load(tmp_path).final_records()) == STRATEGIES * SEEDS - 1
+    assert load(tmp_path).results().verdict is None
+    before = final_scores(tmp_path)
+    assert invoke(*resume_args(tmp_path)).exit_code == 0
+    assert final_scores(tmp_path)[:-1] == before
+    assert load(tmp_path).results().verdict is not None
+    assert_exact(tmp_path, trials=2)
+
+
+def reported(database: Path, number: int) -> int:
+    """Epochs that a running trial has reported, read from outside."""
+    query = (
+        "SELECT count(*) FROM trials JOIN trial_intermediate_values USING (trial_id)"
+        " WHERE trials.number = ? AND trials.state = 'RUNNING'"
+    )
+    try:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1)) as connection:
+            return connection.execute(query, (number,)).fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_a_killed_search_is_finished_by_resume(tmp_path: Path, finished: Path, space: Path) -> None:
+    script = "from frostline.dashboards.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *search_args(space, tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while reported(tmp_path / "studies.db", 1) < 2:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        output, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert "trial 1/3" in output
+    assert "trial 2/3" not in output
+    assert [trial.state for trial in load(tmp_path).trials()] == ["complete", "running"]
+    running = [run.info.run_id for run in runs(tmp_path) if run.info.status == "RUNNING"]
+    assert sorted(running) == sorted([parent(tmp_path).info.run_id, load(tmp_path).trials()[1].run_id or ""])
+
+    resumed = invoke(*resume_args(tmp_path))
+    assert resumed.exit_code == 0, resumed.output
+    assert "trial 1 was cut off and runs again" in resumed.stdout
+    assert_exact(tmp_path)
+    assert scores(tmp_path) == scores(finished)
+    assert final_scores(tmp_path) == final_scores(finished)
+
+
+@contextmanager
+def held_elsewhere(root: Path) -> Iterator[None]:
+    """Another process works on the study."""
+    script = (
+        "import sys; from pathlib import Path; from frostline.storage.locks import exclusive\n"
+        "from frostline.storage.workspace import Workspace\n"
+        "with exclusive(Workspace(Path(sys.argv[1])), sys.argv[2]): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(root), STUDY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield
+        process.communicate("")
+
+
+def test_a_second_process_on_a_study_is_turned_away(finished: Path, space: Path) -> None:
+    before = scores(finished)
+    with held_elsewhere(finished):
+        for args in (
+            search_args(space, finished),
+            [*resume_args(finished), "--trials", "9"],
+            ["verdict", STUDY, "--device", "cpu", "--workspace", str(finished)],
+        ):
+            refused = invoke(*args)
+            assert refused.exit_code == 1, refused.output
+            assert "another process" in refused.stderr
+            assert f"frostline status {STUDY}" in refused.stderr
+        assert invoke("status", STUDY, "--workspace", finished).exit_code == 0
+    assert load(finished).settings.trials == TRIALS
+    assert scores(finished) == before
+    assert {run.info.status for run in runs(finished)} == {"FINISHED"}
+
+
+# What is refused (more in test_planning.py)
+
+
+def test_a_study_of_other_settings_says_what_differs_and_how_to_resume(finished: Path, space: Path) -> None:
+    files = sorted(finished.rglob("*"))
+    changed = search_args(space, finished, trials=5)
+    result = invoke(*changed, "--seed", "4")
+    assert result.exit_code == 2
+    for part in ("trials: 3 there, 5 here", "seed: 0 there, 4 here", f"frostline resume {STUDY}", "--name"):
+        assert part in result.stderr
+    assert "backbone:" not in result.stderr
+    assert sorted(finished.rglob("*")) == files
+    assert load(finished).settings.trials == TRIALS
+
+
+@pytest.mark.parametrize("command", ["resume", "verdict", "status", "report"])
+def test_an_unknown_study_names_the_nearest(finished: Path, command: str) -> None:
+    result = invoke(command, "tinny", "--workspace", finished)
+    assert result.exit_code == 2
+    assert "'tinny'" in result.stderr
+    assert "Did you mean 'tiny'?" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["resume", "verdict", "status", "report", "ui"])
+def test_a_study_of_an_empty_workspace_makes_nothing(tmp_path: Path, command: str) -> None:
+    result = invoke(command, "tiny", "--workspace", tmp_path / "none")
+    assert result.exit_code == 2
+    assert "frostline search" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_of_an_empty_workspace_says_how_to_begin(tmp_path: Path) -> None:
+    result = invoke("status", "--workspace", tmp_path / "none")
+    assert result.exit_code == 0
+    assert "frostline search" in result.stdout
+    assert invoke("status", "--workspace", tmp_path / "none", "--json").stdout.strip() == "[]"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_of_every_command_is_there_without_torch() -> None:
+    script = """
+import sys
+from typer.testing import CliRunner
+from frostline.dashboards.cli import app
+commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+for args in ([], *([name] for name in commands)):
+    result = CliRunner().invoke(app, [*args, "--help"], prog_name="frostline")
+    assert result.exit_code == 0, result.output
+    assert "Usage: frostline" in result.output, result.output
+heavy = {"torch", "torchvision", "optuna", "mlflow", "sqlalchemy", "sklearn", "scipy"} & set(sys.modules)
+assert not heavy, heavy
+print(*sorted(commands))
+"""
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    expected = {"search", "resume", "status", "verdict", "report", "ui", "backbones", "space", "demo"}
+    assert expected <= set(shown.stdout.split())
+
+
+def test_backbones_and_space_can_be_listed() -> None:
+    names = [info["name"] for info in json.loads(invoke("backbones", "--json").stdout)]
+    assert len(names) >= 80
+    assert "shufflenet_v2_x0_5" in names
+    units = json.loads(invoke("backbones", "shufflenet_v2_x0_5", "--image-size", "32", "--json").stdout)
+    assert len(units) > 3
+    unknown = invoke("backbones", "resnet81")
+    assert unknown.exit_code == 2
+    assert "Did you mean 'resnet18'?" in unknown.stderr
+    written = invoke("space", "--strategy", "full", "--strategy", "scratch")
+    assert written.exit_code == 0
+    assert "[full]" in written.stdout
+    assert "[partial]" not in written.stdout
