@@ -54,9 +54,9 @@ class TerminalViews:
         results = study.results()
         if results.verdict is not None:
             print_verdict(self._console, results.verdict)
-        place = f" --workspace {study.workspace.root}" if not study.workspace.is_default else ""
+        self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
-        self._console.print(f"Trials:  frostline ui {study.settings.name}{place}", soft_wrap=True)
+        self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)
 
     def backbones(self) -> None:
         from ..objectives.backbones import backbone_table

@@ -80,7 +80,8 @@ def _work(prepared: Prepared, device: str, observer: Observer, *, search: bool) 
                 _log_verdict(session, verdict)
     except KeyboardInterrupt:
         raise SearchInterrupted(
-            f"Stopped. The trial in flight is not counted. Go on with: frostline resume {study.settings.name}"
+            "Stopped. The trial in flight is not counted. "
+            f"Go on with: frostline resume {study.settings.name}{study.workspace.option}"
         ) from None
     finally:
         observer.close()

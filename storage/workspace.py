@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,9 @@ class Workspace:
         return self
 
     @property
-    def is_default(self) -> bool:
-        """Whether a command finds it without being told."""
-        return self == Workspace.locate()
+    def option(self) -> str:
+        """What a command must add to find this workspace: nothing where it would anyway."""
+        return "" if self == Workspace.locate() else f" --workspace {shlex.quote(str(self.root))}"
 
     @property
     def studies_url(self) -> str:
