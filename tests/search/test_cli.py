@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -78,6 +79,21 @@ def finished(tmp_path_factory: pytest.TempPathFactory, space: Path) -> Path:
     (root / "search.json").write_text(result.stdout)
     (root / "search.err").write_text(result.stderr)
     return root
+
+
+@pytest.fixture(scope="module")
+def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking database without runs: making its schema takes MLflow seconds."""
+    file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def root(tmp_path: Path, empty_tracking: Path) -> Path:
+    """A workspace without studies."""
+    shutil.copy(empty_tracking, tmp_path)
+    return tmp_path
 
 
 def load(root: Path) -> Study:
@@ -226,38 +242,38 @@ class InterruptingViews(TerminalViews):
         return Interrupting()
 
 
-def test_ctrl_c_leaves_the_trial_waiting_and_resume_goes_on(tmp_path: Path, finished: Path, space: Path) -> None:
-    stopped = invoke(*search_args(space, tmp_path), views=InterruptingViews(1, 2))
+def test_ctrl_c_leaves_the_trial_waiting_and_resume_goes_on(root: Path, finished: Path, space: Path) -> None:
+    stopped = invoke(*search_args(space, root), views=InterruptingViews(1, 2))
     assert stopped.exit_code == 130
     assert "frostline resume" in stopped.stderr
     assert "Traceback" not in stopped.output
-    assert [trial.state for trial in load(tmp_path).trials()] == ["complete", "waiting"]
-    cut_off = load(tmp_path).trials()[1].run_id
-    status = {run.info.run_id: run.info.status for run in runs(tmp_path)}
+    assert [trial.state for trial in load(root).trials()] == ["complete", "waiting"]
+    cut_off = load(root).trials()[1].run_id
+    status = {run.info.run_id: run.info.status for run in runs(root)}
     assert status[cut_off or ""] == "KILLED"
     assert "RUNNING" not in status.values()
 
-    described = json.loads(invoke("status", STUDY, "--workspace", tmp_path, "--json").stdout)
+    described = json.loads(invoke("status", STUDY, "--workspace", root, "--json").stdout)
     assert (described["finished"], described["verdict"]) == (1, None)
 
-    resumed = invoke(*resume_args(tmp_path))
+    resumed = invoke(*resume_args(root), "--json")
     assert resumed.exit_code == 0, resumed.output
-    assert_exact(tmp_path)
-    assert load(tmp_path).trials()[1].run_id == cut_off
-    assert scores(tmp_path) == scores(finished)
-    assert final_scores(tmp_path) == final_scores(finished)
+    assert_exact(root)
+    assert load(root).trials()[1].run_id == cut_off
+    assert scores(root) == scores(finished)
+    assert final_scores(root) == final_scores(finished)
 
-    more = invoke(*resume_args(tmp_path), "--trials", str(TRIALS + 1))
+    more = invoke(*resume_args(root), "--trials", str(TRIALS + 1), "--json")
     assert more.exit_code == 0, more.output
-    assert [trial.state for trial in load(tmp_path).trials()] == ["complete"] * (TRIALS + 1)
-    assert {number: score for number, score in scores(tmp_path).items() if number < TRIALS} == scores(finished)
-    assert len(nested(tmp_path, "trial")) == TRIALS + 1
-    fewer = invoke(*resume_args(tmp_path), "--trials", str(TRIALS))
+    assert [trial.state for trial in load(root).trials()] == ["complete"] * (TRIALS + 1)
+    assert {number: score for number, score in scores(root).items() if number < TRIALS} == scores(finished)
+    assert len(nested(root, "trial")) == TRIALS + 1
+    fewer = invoke(*resume_args(root), "--trials", str(TRIALS))
     assert fewer.exit_code == 2
     assert str(TRIALS + 1) in fewer.stderr
 
 
-def test_ctrl_c_in_the_finals_leaves_no_verdict_on_half_of_them(tmp_path: Path, space: Path) -> None:
+def test_ctrl_c_in_the_finals_leaves_no_verdict_on_half_of_them(root: Path, space: Path) -> None:
     class Views(TerminalViews):
         def observer(self) -> Observer:
             class Interrupting(Observer):
@@ -267,14 +283,14 @@ def test_ctrl_c_in_the_finals_leaves_no_verdict_on_half_of_them(tmp_path: Path, 
 
             return Interrupting()
 
-    assert invoke(*search_args(space, tmp_path, trials=2), views=Views()).exit_code == 130
-    assert len(load(tmp_path).final_records()) == STRATEGIES * SEEDS - 1
-    assert load(tmp_path).results().verdict is None
-    before = final_scores(tmp_path)
-    assert invoke(*resume_args(tmp_path)).exit_code == 0
-    assert final_scores(tmp_path)[:-1] == before
-    assert load(tmp_path).results().verdict is not None
-    assert_exact(tmp_path, trials=2)
+    assert invoke(*search_args(space, root, trials=2), views=Views()).exit_code == 130
+    assert len(load(root).final_records()) == STRATEGIES * SEEDS - 1
+    assert load(root).results().verdict is None
+    before = final_scores(root)
+    assert invoke(*resume_args(root), "--json").exit_code == 0
+    assert final_scores(root)[:-1] == before
+    assert load(root).results().verdict is not None
+    assert_exact(root, trials=2)
 
 
 def reported(database: Path, number: int) -> int:
@@ -290,17 +306,17 @@ def reported(database: Path, number: int) -> int:
         return 0
 
 
-def test_a_killed_search_is_finished_by_resume(tmp_path: Path, finished: Path, space: Path) -> None:
+def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space: Path) -> None:
     script = "from frostline.dashboards.cli import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-c", script, *search_args(space, tmp_path)],
+        [sys.executable, "-c", script, *search_args(space, root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     ) as process:
         deadline = time.monotonic() + 120
-        while reported(tmp_path / "studies.db", 1) < 2:
+        while reported(root / "studies.db", 1) < 2:
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -309,16 +325,16 @@ def test_a_killed_search_is_finished_by_resume(tmp_path: Path, finished: Path, s
     assert process.returncode == -signal.SIGKILL
     assert "trial 1/3" in output
     assert "trial 2/3" not in output
-    assert [trial.state for trial in load(tmp_path).trials()] == ["complete", "running"]
-    running = [run.info.run_id for run in runs(tmp_path) if run.info.status == "RUNNING"]
-    assert sorted(running) == sorted([parent(tmp_path).info.run_id, load(tmp_path).trials()[1].run_id or ""])
+    assert [trial.state for trial in load(root).trials()] == ["complete", "running"]
+    running = [run.info.run_id for run in runs(root) if run.info.status == "RUNNING"]
+    assert sorted(running) == sorted([parent(root).info.run_id, load(root).trials()[1].run_id or ""])
 
-    resumed = invoke(*resume_args(tmp_path))
+    resumed = invoke(*resume_args(root), "--json")
     assert resumed.exit_code == 0, resumed.output
-    assert "trial 1 was cut off and runs again" in resumed.stdout
-    assert_exact(tmp_path)
-    assert scores(tmp_path) == scores(finished)
-    assert final_scores(tmp_path) == final_scores(finished)
+    assert "trial 1 was cut off and runs again" in resumed.stderr
+    assert_exact(root)
+    assert scores(root) == scores(finished)
+    assert final_scores(root) == final_scores(finished)
 
 
 @contextmanager
