@@ -174,16 +174,29 @@ def _active(domain: Domain, values: Mapping[str, Any]) -> bool:
     return all(values.get(name) in allowed for name, allowed in domain.when.items())
 
 
+def _counts(depth: Any) -> bool:
+    """Whether a depth counts from the end."""
+    return isinstance(depth, int) and depth < 0
+
+
 def _absolute(domain: Domain, units: int) -> Domain:
     def count(value: Any) -> Any:
-        return value + units if isinstance(value, int) and value < 0 else value
+        return value + units if _counts(value) else value
 
     changes: dict[str, Any] = {key: count(getattr(domain, key)) for key in ("low", "high", "default")}
     changes["choices"] = domain.choices and tuple(count(value) for value in domain.choices)
+    if _counts(domain.default) and domain.low is not None:
+        # In a short backbone, so far from the end may be before the lowest depth.
+        changes["default"] = max(changes["default"], changes["low"])
     try:
-        return Domain(**{**domain.model_dump(), **changes})
+        resolved = Domain(**{**domain.model_dump(), **changes})
     except ValidationError as error:
         raise InvalidInputError(f"freeze_depth: {_reason(error)} (this backbone has {units} units)") from None
+    if resolved.default is not None and not resolved.contains(resolved.default):
+        raise InvalidInputError(
+            f"freeze_depth: default {domain.default!r} is not among its values (this backbone has {units} units)"
+        )
+    return resolved
 
 
 def create_space(tables: Mapping[str, Any]) -> Space:
@@ -261,7 +274,7 @@ def _value_faults(section: str, name: str, domain: Domain) -> list[str]:
     faults = []
     candidates = [*domain.extremes, *([] if domain.default is None else [domain.default])]
     for value in dict.fromkeys(candidates):
-        if name == "freeze_depth" and isinstance(value, int) and value < 0:
+        if name == "freeze_depth" and _counts(value):
             continue
         try:
             create_config({"strategy": "", name: value})
@@ -274,7 +287,7 @@ def _value_faults(section: str, name: str, domain: Domain) -> list[str]:
 
 def _counts_from_end(name: str, domain: Domain) -> bool:
     values = (*domain.extremes, domain.default)
-    return name == "freeze_depth" and any(isinstance(value, int) and value < 0 for value in values)
+    return name == "freeze_depth" and any(_counts(value) for value in values)
 
 
 def _merge(
