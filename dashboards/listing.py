@@ -16,7 +16,7 @@ def _table(*columns: str, title: str | None = None) -> Table:
     """The first column is text, the others are numbers."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True, overflow="fold")
+        table.add_column(column, justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
     return table
 
 
