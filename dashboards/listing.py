@@ -12,17 +12,18 @@ from ..search.results import StudyResults
 from .formats import count, percent
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
-    """The first column is text, the others are numbers."""
+def _table(*columns: str, text: tuple[str, ...], title: str | None = None) -> Table:
+    """Columns of text are on the left and fold where the terminal is narrow; the others are numbers."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
+    for column in columns:
+        justify = "left" if column in text else "right"
+        table.add_column(column, justify=justify, no_wrap=column not in text, overflow="fold")
     return table
 
 
 def studies_table(every: Sequence[StudyResults]) -> Table:
     """A line a study: budget spent and the winner, if there is one."""
-    table = _table("study", "trials", "best validation", "winner", "test")
+    table = _table("study", "trials", "best validation", "winner", "test", text=("study",))
     for results in every:
         best = max((summary.best.score or 0.0 for summary in results.summaries if summary.best), default=None)
         verdict = results.verdict
@@ -38,7 +39,7 @@ def studies_table(every: Sequence[StudyResults]) -> Table:
 
 def backbones_table(every: Sequence[BackboneInfo]) -> Table:
     """A line a model: size, cost, input and published weights."""
-    table = _table("backbone", "parameters", "GFLOPs", "pixels", "at least", "weights")
+    table = _table("backbone", "parameters", "GFLOPs", "pixels", "at least", "weights", text=("weights",))
     for info in every:
         table.add_row(
             info.name,
@@ -54,7 +55,7 @@ def backbones_table(every: Sequence[BackboneInfo]) -> Table:
 def units_table(backbone: Backbone) -> Table:
     """A line a unit, with the share of parameters and forward FLOPs that is frozen if it is the last frozen one."""
     title = f"{backbone.name}: what freezing up to and including a unit freezes"
-    table = _table("unit", "depth", "kind", "output", "parameters", "frozen", "FLOPs", title=title)
+    table = _table("unit", "depth", "kind", "output", "parameters", "frozen", "FLOPs", text=("unit",), title=title)
     for depth, unit in enumerate(backbone.units, start=1):
         parameters, flops = backbone.frozen_share(depth)
         shape = "x".join(map(str, unit.output_shape))
