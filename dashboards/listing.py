@@ -16,7 +16,7 @@ def _table(*columns: str, text: tuple[str, ...], title: str | None = None) -> Ta
     """Columns of text are on the left and fold where the terminal is narrow; the others are numbers."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        justify = "left" if column in text else "right"
+        justify = "left" if column in (columns[0], *text) else "right"
         table.add_column(column, justify=justify, no_wrap=column not in text, overflow="fold")
     return table
 
