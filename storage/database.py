@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from .errors import UnreachableError
@@ -21,7 +21,10 @@ class Table(DeclarativeBase):
 
 def safe_url(url: str) -> str:
     """The URL without its password, for messages."""
-    return make_url(url).render_as_string(hide_password=True)
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(not a database URL)"
 
 
 def share_sqlite(engine: Engine) -> None:
@@ -71,6 +74,8 @@ class Database:
     def _reachable(self) -> Iterator[None]:
         try:
             yield
-        except SQLAlchemyError as error:
-            reason = str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0]
+        except (SQLAlchemyError, ModuleNotFoundError) as error:
+            # An SQLAlchemy error may quote the URL; the driver's own does not.
+            said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
+            reason = str(said or type(error).__name__).splitlines()[0]
             raise UnreachableError(f"The database {safe_url(self._url)} cannot be used: {reason}") from error

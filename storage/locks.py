@@ -18,7 +18,7 @@ def exclusive(workspace: Workspace, study: str) -> Iterator[None]:
     Raises:
         StudyBusyError: Another process holds it.
     """
-    lock = FileLock(workspace.lock(study))
+    lock = FileLock(workspace.lock(f"study-{study}"))
     try:
         lock.acquire(timeout=0)
     except Timeout:

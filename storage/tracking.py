@@ -21,10 +21,13 @@ from .workspace import Workspace
 # Read by mlflow when it is first imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
+# Standard output belongs to the command line; MLflow would print links there.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -34,6 +37,14 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 _KEY = "frostline.key"
 _PARENT = "mlflow.parentRunId"
 _PAGE = 1000
+
+
+def _user() -> str:
+    """Who runs this; in a container the number may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _display(uri: str) -> str:
@@ -69,7 +80,7 @@ class StudyTracker:
             self.client = MlflowClient(tracking_uri=self.uri)
             _let_readers_in(self.uri)
             self.experiment_id = self._experiment(study, workspace.artifacts)
-            self.parent = self._open(study, study, {**tags, "frostline.study": study}, parent=None)
+            self.parent = self._open(f"study-{study}", study, {**tags, "frostline.study": study}, parent=None)
 
     def run(self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> TrackedRun:
         """The nested run of a key, made when it is not there yet; a run that was cut off goes on."""
@@ -104,7 +115,7 @@ class StudyTracker:
         for run in self._search(f"tags.`{_KEY}` = '{key}'{scope}"):
             self.client.update_run(run.info.run_id, status="RUNNING")
             return self.client.get_run(run.info.run_id)
-        own = {_KEY: key, "mlflow.user": getpass.getuser(), "mlflow.source.name": "frostline"}
+        own = {_KEY: key, "mlflow.user": _user(), "mlflow.source.name": "frostline"}
         nested = {} if parent is None else {_PARENT: parent}
         return self.client.create_run(self.experiment_id, run_name=name, tags={**tags, **own, **nested})
 
@@ -178,8 +189,10 @@ def reachable(uri: str) -> Iterator[None]:
     """Turn MLflow's errors into one that names the store, without the secrets of its URI."""
     try:
         yield
-    except MlflowException as error:
-        reason = str(error).splitlines()[0].replace(uri, _display(uri))
+    except (MlflowException, SQLAlchemyError, ModuleNotFoundError, sqlite3.Error) as error:
+        secret, at, _ = urlsplit(uri).netloc.rpartition("@")
+        reason = str(error).splitlines()[0].replace(secret + at, "")
+        # The error itself stays out of the traceback: it holds the secret.
         raise UnreachableError(
             f"MLflow at {_display(uri)} refused: {reason}. Check --tracking-uri; go on with: frostline resume"
-        ) from error
+        ) from None

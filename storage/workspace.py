@@ -11,6 +11,7 @@ from .errors import StorageError
 
 DEFAULT_WORKSPACE = "frostline-workspace"
 ENVIRONMENT_VARIABLE = "FROSTLINE_WORKSPACE"
+_NOT_IN_URLS = set("?%")
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Workspace:
         """The folder given, else ``$FROSTLINE_WORKSPACE``, else ``./frostline-workspace``.
 
         Raises:
-            StorageError: The path is a file.
+            StorageError: The path is a file, or the URL of a database in it would be misread.
         """
         chosen = folder or Path(os.environ.get(ENVIRONMENT_VARIABLE, DEFAULT_WORKSPACE))
         root = chosen.expanduser().absolute()
         if root.exists() and not root.is_dir():
             raise StorageError(f"The workspace {chosen} is a file. Name a folder with --workspace.")
+        if _NOT_IN_URLS & set(str(root)):
+            raise StorageError(f"The workspace {root} has '?' or '%' in its path. Name another with --workspace.")
         return cls(root)
 
     def create(self) -> Workspace:
