@@ -250,6 +250,9 @@ def _dotted(table: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _parse_domain(place: str, value: Any, faults: list[str]) -> Domain | None:
+    if isinstance(value, list):
+        faults.append(f"{place}: write a list as {{ choices = [...] }}, a range as {{ low = ..., high = ... }}")
+        return None
     written = value if isinstance(value, Mapping) else {"choices": [value]}
     try:
         return Domain.model_validate(written)

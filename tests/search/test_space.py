@@ -227,6 +227,7 @@ def test_faults_of_several_strategies_come_together() -> None:
         ({"choices": [0.1, "much"]}, "much"),
         ("much", "much"),
         (-0.1, "-0.1"),
+        ([0.1, 0.2], "write a list as { choices = [...] }"),
     ],
 )
 def test_a_fault_names_section_and_parameter(value: Any, part: str) -> None:
