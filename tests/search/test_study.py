@@ -1,0 +1,250 @@
+"""A study in its database: made once, opened again, cut off and requeued, read as records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from frostline.objectives.errors import InvalidInputError
+from frostline.search.records import FinalRecord, TrialRecord
+from frostline.search.results import StudyFacts, describe
+from frostline.search.sampler import STRATEGY
+from frostline.search.settings import StudySettings
+from frostline.search.space import create_space
+from frostline.search.study import OUTCOME, STARTED, Study, present_finals, study_names
+from frostline.storage.workspace import Workspace
+
+FACTS = StudyFacts(
+    classes=("daisy", "röse"),
+    counts={"train": 7, "val": 2, "test": 2},
+    fingerprint="9f86",
+    skipped=(("a.jpg", "truncated"),),
+    units=("stem", "layer1", "layer2"),
+    frozen_flops=(0.0, 0.2, 0.7, 1.0),
+    notes=("conv1 was missing",),
+)
+SPACE = {
+    "shared": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True, "default": 1e-3}},
+    "full": {"batch_norm": {"choices": ["train", "eval"]}},
+    "scratch": {"epochs": 3},
+}
+
+
+def make_settings(**changes: Any) -> StudySettings:
+    values: dict[str, Any] = {
+        "name": "flowers",
+        "data": "photos",
+        "backbone": "resnet18",
+        "weights": "none",
+        "image_size": 64,
+        "trials": 6,
+        "metric": "accuracy",
+        "seed": 0,
+        "finals_seeds": 1,
+        "space": create_space(SPACE).resolve(3),
+    }
+    return StudySettings(**{**values, **changes})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def study(workspace: Workspace) -> Study:
+    return Study.create(make_settings(), FACTS, workspace, "http://tracking")
+
+
+def begin(study: Study) -> optuna.Trial:
+    trial = study.inner.ask()
+    strategy = trial.suggest_categorical(STRATEGY, list(study.settings.strategies))
+    config = study.settings.space.suggest(trial, strategy)
+    trial.set_user_attr(STARTED, {"config": {"learning_rate": config.learning_rate}, "run_id": f"run{trial.number}"})
+    return trial
+
+
+def complete(study: Study, score: float) -> None:
+    trial = begin(study)
+    trial.report(score, 0)
+    trial.set_user_attr(OUTCOME, {"seconds": 2.5, "trainable_parameters": 9, "freeze_depth": 0})
+    study.inner.tell(trial, score)
+
+
+# Made and opened
+
+
+def test_a_study_is_opened_as_it_was_made(study: Study, workspace: Workspace) -> None:
+    opened = Study.load("flowers", workspace)
+    assert opened.settings == study.settings
+    assert opened.facts == FACTS
+    assert opened.tracking_uri == "http://tracking"
+    assert opened.parent_run is None
+    opened.record_parent("3", "abc")
+    assert Study.load("flowers", workspace).parent_run == ("3", "abc")
+
+
+def test_default_configurations_wait_first_and_only_once(study: Study, workspace: Workspace) -> None:
+    for _ in range(3):
+        Study.load("flowers", workspace).ready()
+    assert [trial.state for trial in study.trials()] == ["waiting", "waiting"]
+    first, second = begin(study), begin(study)
+    assert first.params == {STRATEGY: "full", "full/learning_rate": 1e-3, "full/batch_norm": "train"}
+    assert second.params == {STRATEGY: "scratch", "scratch/learning_rate": 1e-3}
+    Study.load("flowers", workspace).ready()
+    assert len(study.trials()) == 2
+
+
+def test_names_are_listed_and_looking_makes_nothing(workspace: Workspace) -> None:
+    assert study_names(workspace) == []
+    assert not workspace.root.exists()
+    for name in ("b", "a"):
+        Study.create(make_settings(name=name), FACTS, workspace, None)
+    assert study_names(workspace) == ["b", "a"]
+
+
+def test_an_unknown_study_is_told_with_the_nearest(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInputError, match="frostline search"):
+        Study.load("flowers", workspace)
+    assert not workspace.root.exists()
+    Study.create(make_settings(), FACTS, workspace, None)
+    with pytest.raises(InvalidInputError, match="Did you mean 'flowers'"):
+        Study.load("flower", workspace)
+
+
+def test_a_study_that_was_not_finished_being_made_says_so(workspace: Workspace) -> None:
+    optuna.create_study(study_name="half", storage=workspace.create().studies_url)
+    with pytest.raises(InvalidInputError, match="--name"):
+        Study.load("half", workspace)
+
+
+# Cut off and gone on with
+
+
+def test_a_requeued_trial_keeps_number_and_parameters_and_runs_again(study: Study, workspace: Workspace) -> None:
+    complete(study, 0.5)
+    cut_off = begin(study)
+    cut_off.report(0.4, 0)
+    params = cut_off.params
+    other = Study.load("flowers", workspace).ready()
+    assert [trial.state for trial in other.trials()] == ["complete", "running"]
+    assert other.requeue_running() == [1]
+    assert [trial.state for trial in other.trials()] == ["complete", "waiting"]
+    again = begin(other)
+    assert again.number == 1
+    assert again.params == params
+    other.inner.tell(again, 0.6)
+    assert [(trial.number, trial.state, trial.score) for trial in other.trials()] == [
+        (0, "complete", 0.5),
+        (1, "complete", 0.6),
+    ]
+    assert other.requeue_running() == []
+
+
+def test_a_requeued_sampled_trial_keeps_its_parameters(study: Study, workspace: Workspace) -> None:
+    for score in (0.1, 0.2):
+        complete(study, score)
+    cut_off = begin(study)
+    other = Study.load("flowers", workspace).ready()
+    other.requeue_running()
+    assert begin(other).params == cut_off.params
+
+
+def test_a_budget_is_kept(study: Study, workspace: Workspace) -> None:
+    study.set_budget(9)
+    opened = Study.load("flowers", workspace)
+    assert opened.settings.trials == study.settings.trials == 9
+    assert opened.settings.differences(make_settings()) == {"trials": (9, 6)}
+
+
+# Read
+
+
+def test_trials_are_read_as_records(study: Study) -> None:
+    complete(study, 0.75)
+    pruned = begin(study)
+    for epoch, score in enumerate((0.3, 0.2)):
+        pruned.report(score, epoch)
+    study.inner.tell(pruned, state=TrialState.PRUNED)
+    failed = begin(study)
+    failed.set_user_attr(OUTCOME, {"seconds": 1.0, "reason": "loss is nan"})
+    study.inner.tell(failed, state=TrialState.FAIL)
+    first, second, third = study.trials()
+    assert (first.state, first.score, first.curve, first.seconds) == ("complete", 0.75, {0: 0.75}, 2.5)
+    assert (first.trainable_parameters, first.freeze_depth, first.run_id) == (9, 0, "run0")
+    assert first.config == {"learning_rate": 1e-3}
+    assert first.finished is not None
+    assert (second.state, second.score, second.curve) == ("pruned", 0.2, {0: 0.3, 1: 0.2})
+    assert (third.state, third.score, third.reason) == ("failed", None, "loss is nan")
+
+
+def test_results_are_plain_values_for_scripts(study: Study) -> None:
+    complete(study, 0.75)
+    described = json.loads(json.dumps(describe(study.results())))
+    assert (described["study"], described["budget"], described["finished"]) == ("flowers", 6, 1)
+    assert described["strategies"]["full"]["best"]["score"] == 0.75
+    assert described["strategies"]["scratch"]["best"] is None
+    assert described["verdict"] is None
+
+
+def add_final(study: Study, strategy: str, number: int, seed: int = 1000) -> None:
+    outcome = {
+        "strategy": strategy,
+        "trial_number": number,
+        "val_score": 0.5,
+        "test_score": 0.5,
+        "seconds": 1.0,
+        "trainable_parameters": 5,
+        "run_id": None,
+    }
+    study.finals.add(f"{strategy}-{number}", seed, outcome, np.array([0, 1]), np.array([0, 0]))
+
+
+def test_there_is_a_verdict_once_every_finalist_is_done(study: Study) -> None:
+    for score in (0.5, 0.6):
+        complete(study, score)
+    assert study.results().verdict is None
+    add_final(study, "full", 0)
+    assert study.results().verdict is None
+    add_final(study, "scratch", 1)
+    verdict = study.results().verdict
+    assert verdict is not None
+    assert verdict.test_images == 2
+    # A better trial of full: its finalist was not tested yet.
+    study.inner.enqueue_trial({STRATEGY: "full"})
+    complete(study, 0.9)
+    assert [final.trial_number for final in study.results().finals] == [1]
+    assert study.results().verdict is None
+
+
+def trial(number: int, strategy: str, score: float | None, state: str = "complete") -> TrialRecord:
+    return TrialRecord(number, state, strategy, score=score, seconds=1.0)
+
+
+def final(strategy: str, number: int) -> FinalRecord:
+    classes = np.array([0, 1])
+    return FinalRecord(strategy, number, 1000, 0.5, 0.5, 1.0, 5, classes, classes)
+
+
+def test_finals_of_trials_that_were_overtaken_are_left_out() -> None:
+    trials = [
+        trial(0, "full", 0.5),
+        trial(1, "scratch", 0.4),
+        trial(2, "full", 0.7),
+        trial(3, "scratch", 0.9, "pruned"),
+        trial(4, "full", None, "failed"),
+        TrialRecord(5, "waiting"),
+    ]
+    finals = [final("full", 0), final("scratch", 1), final("full", 2)]
+    assert [(kept.strategy, kept.trial_number) for kept in present_finals(finals, trials)] == [
+        ("scratch", 1),
+        ("full", 2),
+    ]
+    assert present_finals(finals, []) == []
+    assert present_finals([], trials) == []
