@@ -73,7 +73,7 @@ def test_one_class_and_seed_give_the_interval_of_scipys_paired_bootstrap() -> No
         rng=np.random.default_rng(0),
     )
     # A tenth of a standard error is several times the Monte Carlo error of 10,000 replicates; images are discrete.
-    tolerance = 0.1 * reference.standard_error + 1 / len(labels)
+    tolerance = float(0.1 * reference.standard_error + 1 / len(labels))
     assert interval(verdict, "scratch") == pytest.approx(tuple(reference.confidence_interval), abs=tolerance)
 
 
