@@ -15,7 +15,7 @@ from ..objectives.training import EpochResult
 from .records import FinalRecord, TrialRecord, best_trial
 from .sampler import STRATEGY
 from .session import Session, final_key
-from .trials import describe, epoch_metrics, numbers, outcome_tags
+from .tracked import describe, epoch_metrics, numbers, outcome_tags
 
 # Final seeds keep clear of the search's own, whose best score was picked for being high.
 SEED_OFFSET = 1000

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing, preprocessin
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
 from ..storage.locks import exclusive
+from ..storage.tracking import SCHEMES
 from ..storage.workspace import Workspace
 from .default_space import default_tables
 from .progress import Observer
@@ -140,6 +142,8 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
     listing: Listing | None = None
     with _collecting(faults):
         listing = _list(request.data, workspace)
+    if request.tracking_uri and urlsplit(request.tracking_uri).scheme.partition("+")[0] not in SCHEMES:
+        faults.append(f"--tracking-uri must begin with one of {', '.join(SCHEMES)}, such as sqlite:////path/mlflow.db.")
     if faults or listing is None:
         raise InvalidInputError(faults)
     return listing, space
@@ -227,11 +231,12 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
     study = Study.load(settings.name, workspace)
     differences = study.settings.differences(settings)
     if differences:
+        more = f" --trials {settings.trials}" if settings.trials > study.settings.trials else ""
         raise InvalidInputError(
             [
                 f"Study {settings.name!r} exists with other settings:",
                 *[f"  {name}: {old} there, {new} here" for name, (old, new) in differences.items()],
-                f"Go on with it: frostline resume {settings.name}. Or begin another: add --name ANOTHER",
+                f"Go on with it: frostline resume {settings.name}{more}. Or begin another: add --name ANOTHER",
             ]
         )
     return study.ready()

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-STATES = ("waiting", "running", "complete", "pruned", "failed")
+FINISHED = ("complete", "pruned", "failed")
+STATES = ("waiting", "running", *FINISHED)
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,11 @@ class StrategySummary:
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial of the highest score; of equals, the quicker."""
+    """The complete trial of the highest score; of equals, the one that trains fewer weights, then the earlier."""
     complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
-    return max(complete, key=lambda trial: (trial.score, -(trial.seconds or 0.0)), default=None)
+    return max(
+        complete, key=lambda trial: (trial.score, -(trial.trainable_parameters or 0), -trial.number), default=None
+    )
 
 
 def summarise(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:
@@ -124,4 +127,4 @@ def _summary(strategy: str, trials: Sequence[TrialRecord]) -> StrategySummary:
 
 def finished(trials: Sequence[TrialRecord]) -> int:
     """Trials that count against the budget: complete, pruned or failed."""
-    return sum(trial.state in ("complete", "pruned", "failed") for trial in trials)
+    return sum(trial.state in FINISHED for trial in trials)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..objectives.errors import InvalidInputError
+from ..objectives.errors import TrainingFailedError
 from ..storage.workspace import Workspace
 from .finals import finalists, run_finals
 from .planning import Prepared, Request, prepare_resume, prepare_search
@@ -91,11 +91,10 @@ def _work(prepared: Prepared, device: str, observer: Observer, *, search: bool) 
 def _require_finalists(session: Session) -> None:
     if not finalists(session):
         reasons = {trial.reason for trial in session.study.trials() if trial.reason}
-        raise InvalidInputError(
-            [
-                f"No trial of study {session.study.settings.name!r} was completed, so there is no verdict.",
-                *sorted(reasons),
-            ]
+        raise TrainingFailedError(
+            "\n".join(
+                [f"No trial of study {session.study.settings.name!r} was completed: no verdict.", *sorted(reasons)]
+            )
         )
 
 

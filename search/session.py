@@ -17,9 +17,9 @@ from ..objectives.finetune import BackbonePool, Task
 from ..storage.locks import exclusive
 from ..storage.tracking import StudyTracker
 from .progress import Observer
+from .records import FINISHED
 from .study import Study
-
-_RUN_STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
+from .tracked import finish_trial_run
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def open_session(
         _close_finished_runs(session)
         try:
             yield session
-        except BaseException:
+        except BaseException as error:
             study.requeue_running()
             for _, run in tracker.unfinished():
                 run.finish("KILLED")
-            tracker.parent_run.finish("KILLED")
+            tracker.parent_run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
         tracker.parent_run.finish("FINISHED")
 
@@ -100,9 +100,13 @@ def final_key(strategy: str, trial_number: int, seed: int) -> str:
 
 
 def _close_finished_runs(session: Session) -> None:
-    """Give a final status to runs whose trial or final ended just before a kill."""
+    """End the runs whose trial or final ended just before a kill."""
     study = session.study
-    ended = {trial_key(trial.number): _RUN_STATUS.get(trial.state) for trial in study.trials()}
-    ended |= {final_key(final.strategy, final.trial_number, final.seed): "FINISHED" for final in study.final_records()}
+    trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
+    finals = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
     for key, run in session.tracker.unfinished():
-        run.finish(ended.get(key) or "KILLED")
+        if key in trials:
+            trial = trials[key]
+            finish_trial_run(run, trial.state, trial.score, study.outcome(trial.number))
+        else:
+            run.finish("FINISHED" if key in finals else "KILLED")

@@ -167,6 +167,10 @@ class Study:
         """All trials by number."""
         return [trial_record(trial) for trial in self.inner.get_trials(deepcopy=False)]
 
+    def outcome(self, number: int) -> dict[str, Any]:
+        """What a finished trial noted of its costs and checks."""
+        return self.inner.get_trials(deepcopy=False)[number].user_attrs.get(OUTCOME, {})
+
     def final_records(self) -> list[FinalRecord]:
         """Every training of every finalist there has been."""
         return [

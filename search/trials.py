@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -12,7 +11,7 @@ from optuna.trial import Trial, TrialState
 from ..objectives.config import TrialConfig, flatten
 from ..objectives.devices import free_memory
 from ..objectives.errors import ObjectiveError
-from ..objectives.finetune import FinetuneResult, finetune
+from ..objectives.finetune import finetune
 from ..objectives.strategies import get_strategy, plan_phases, takes_parameter
 from ..objectives.training import EpochResult, OnEpoch
 from ..storage.errors import StorageError
@@ -21,6 +20,7 @@ from .records import finished
 from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED, trial_record
+from .tracked import describe, epoch_metrics, finish_trial_run
 
 
 def run_trials(session: Session) -> None:
@@ -72,7 +72,7 @@ def _run_trial(session: Session) -> None:
     trial.set_user_attr(OUTCOME, outcome)
     record = trial_record(session.study.inner.tell(trial, score, state=state))
     if run is not None:
-        _finish_run(run, record.state, record.score, outcome)
+        finish_trial_run(run, record.state, record.score, outcome)
     session.observer.trial_finished(record)
 
 
@@ -92,51 +92,6 @@ def _reporter(session: Session, trial: Trial, run: TrackedRun, epochs: int) -> O
     return on_epoch
 
 
-def epoch_metrics(result: EpochResult) -> dict[str, float]:
-    """An epoch as MLflow metrics."""
-    rates = {f"learning_rate/{part}": rate for part, rate in result.learning_rates.items()}
-    return {
-        "epoch": result.epoch,
-        "train_loss": result.train_loss,
-        "val_loss": result.val_loss,
-        "val_score": result.score,
-        **rates,
-    }
-
-
-def describe(result: FinetuneResult) -> dict[str, Any]:
-    """Costs and checks of a training, as plain values."""
-    last = result.frozen_checks[-1]
-    return {
-        "seconds": result.seconds,
-        "best_epoch": result.best_epoch,
-        "trainable_parameters": result.trainable_parameters,
-        "peak_memory_mb": result.peak_memory_bytes / 2**20,
-        "freeze_depth": last.freeze_depth,
-        "frozen_parameters": last.parameters,
-        "frozen_check": {check.phase: [check.before, check.after] for check in result.frozen_checks},
-    }
-
-
 def _reason(error: Exception) -> str:
     text = str(error).strip().splitlines()
     return text[0] if isinstance(error, ObjectiveError) else f"{type(error).__name__}: {text[0] if text else ''}"
-
-
-def _finish_run(run: TrackedRun, state: str, score: float | None, outcome: Mapping[str, Any]) -> None:
-    scores = {} if score is None else {"score": score}
-    run.log_summary({**scores, **numbers(outcome)}, {"trial.state": state, **outcome_tags(outcome)})
-    run.finish("FAILED" if state == "failed" else "FINISHED")
-
-
-def numbers(outcome: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in outcome.items() if isinstance(value, int | float)}
-
-
-def outcome_tags(outcome: Mapping[str, Any]) -> dict[str, str]:
-    """The frozen check per phase, and the reason of a failure."""
-    tags = {
-        f"frozen_check.{phase}": f"{'passed' if before == after else 'FAILED'} {before[:16]} -> {after[:16]}"
-        for phase, (before, after) in outcome.get("frozen_check", {}).items()
-    }
-    return tags | ({"reason": outcome["reason"]} if "reason" in outcome else {})

@@ -60,6 +60,9 @@ def _let_readers_in(uri: str) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
 
 
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+
+
 class StudyTracker:
     """The MLflow side of one study.
 
@@ -159,12 +162,11 @@ class TrackedRun:
             self._last_step = step
 
     def log_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Metrics of the whole run, and tags."""
+        """Metrics of the whole run, and tags; what is logged already is not logged twice."""
         with reachable(self._uri):
-            self._client.log_batch(
-                self.run_id, tags=[RunTag(key, value[:5000]) for key, value in tags.items()], metrics=[]
-            )
-        self._log(metrics, 0)
+            known = self._client.get_run(self.run_id).data.metrics
+            self._client.log_batch(self.run_id, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])
+        self._log({key: value for key, value in metrics.items() if known.get(key) != value}, 0)
 
     def finish(self, status: str) -> None:
         """Set the final status: FINISHED, FAILED or KILLED."""
