@@ -36,7 +36,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "Frostline needs Python 3.11 or newer: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Frostline and its libraries (about 3 minutes and 6 GB the first time) ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	@# The names under which the folders are installed, for pyright.
 	@mkdir -p $(VENV)/typing/frostline
 	@for folder in search objectives storage dashboards; do ln -sfn ../../../$$folder $(VENV)/typing/frostline/$$folder; done

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from ..objectives.strategies import STRATEGIES
+from ..search.default_space import COMPETING
 from ..search.records import finished
 from ..search.results import StudyResults
 from ..search.settings import StudySettings
@@ -68,7 +68,7 @@ def search_command(settings: StudySettings) -> str:
         ("--seed", settings.seed),
         ("--seeds", settings.finals_seeds),
     ]
-    if set(settings.strategies) != set(STRATEGIES):
+    if set(settings.strategies) != set(COMPETING):
         options += [("--strategy", name) for name in settings.strategies]
     lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options)]
     return " \\\n  ".join(map(shlex.join, lines))

@@ -43,7 +43,8 @@ class TrialConfig(_Config):
     Attributes:
         strategy: Name in the strategy registry.
         freeze_depth: Units frozen, counted from the input. ``partial`` needs it; ``lp_ft`` takes it for its second
-            stage (default 0); the other strategies define it themselves and refuse it.
+            stage, ``gradual_unfreezing`` for its last, ``surgical`` for where its range begins, and ``l2_sp`` (default
+            0); the other strategies define it themselves and refuse it.
         head: The head.
         optimizer: ``sgd`` is Nesterov with momentum 0.9.
         learning_rate: Peak rate of the head.
@@ -62,6 +63,13 @@ class TrialConfig(_Config):
         batch_norm: Mode of trainable batch norms: ``train`` uses and updates batch statistics, ``eval`` keeps the
             pretrained ones. Frozen units are always in ``eval``.
         patience: Epochs without a better validation score after which a phase ends.
+        layer_decay: ``discriminative`` and ``gradual_unfreezing``: unit i of n trains at this ** (n - i) of the rate.
+        trained_units: ``surgical``: how many units train after ``freeze_depth``, at most.
+        unfreeze_every: ``gradual_unfreezing``: epochs until the next unit trains.
+        l2_sp_alpha: ``l2_sp``: pull of the backbone towards the pretrained weights.
+        l2_sp_beta: ``l2_sp``: pull of the head towards zero.
+        lora_rank: ``lora``: rank of the additions.
+        lora_alpha: ``lora``: the additions are scaled by this / rank.
     """
 
     strategy: str
@@ -82,6 +90,13 @@ class TrialConfig(_Config):
     probe_learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
     batch_norm: Literal["train", "eval"] = "train"
     patience: int = Field(default=5, ge=1)
+    layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
+    trained_units: int = Field(default=1, ge=1)
+    unfreeze_every: int = Field(default=1, ge=1)
+    l2_sp_alpha: float = Field(default=0.01, ge=0.0)
+    l2_sp_beta: float = Field(default=0.01, ge=0.0)
+    lora_rank: int = Field(default=8, ge=1, le=1024)
+    lora_alpha: float = Field(default=8.0, gt=0.0)
 
 
 def nest(flat: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .adapters import remove_adapters
 from .augmentation import Views
 from .backbones import Backbone, BackboneSpec, create_backbone
 from .config import TrialConfig
@@ -18,8 +19,10 @@ from .features import FeatureSource, FeatureStore, ImageSource
 from .freezing import FrozenCheck
 from .heads import create_head
 from .network import Network
-from .strategies import Phase, get_strategy, plan_phases
-from .training import EpochResult, OnEpoch, PhaseData, predict_logits, train_phase
+from .optimization import Optimisation
+from .phases import Phase, chains
+from .strategies import get_strategy, plan_phases
+from .training import EpochResult, OnEpoch, PhaseData, batches_per_epoch, predict_logits, train_phase
 
 
 class BackbonePool:
@@ -43,6 +46,7 @@ class BackbonePool:
         """The pretrained network as it was loaded (one at a time), or one of random weights drawn from the seed."""
         if not pretrained:
             return create_backbone(self.spec, pretrained=False, seed=seed)
+        remove_adapters(self._backbone.model, merge=False)
         self._backbone.model.load_state_dict(self._pristine)
         self._backbone.model.zero_grad(set_to_none=True)
         return self._backbone
@@ -122,10 +126,18 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
 
     epochs: list[EpochResult] = []
     checks: list[FrozenCheck] = []
-    for phase in phases:
-        network = Network(backbone, phase.freeze_depth, head, config.batch_norm)
-        epochs += _run_phase(network, config, phase, task, seed, len(epochs), watch)
-        checks.append(_check_frozen(network, phase))
+    for chain in chains(phases):
+        optimisation: Optimisation | None = None
+        for phase in chain:
+            network = Network(backbone, phase, head).to(task.device, memory_format=torch.channels_last)
+            data = _phase_data(network, config, task, seed)
+            if phase.solve is not None:
+                epochs += phase.solve(network, config, data, len(epochs), watch)
+            else:
+                optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
+                last = phase is chain[-1]
+                epochs += train_phase(network, config, data, optimisation, len(epochs), watch, last=last)
+            checks.append(_check_frozen(network))
     network = network.eval()  # pyright: ignore[reportPossiblyUnboundVariable]
     best = max((result for result in epochs if result.phase == phases[-1].name), key=lambda result: result.score)
     return FinetuneResult(
@@ -140,24 +152,31 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
     )
 
 
-def _check_frozen(network: Network, phase: Phase) -> FrozenCheck:
-    check = network.prefix.check(phase.name)
+def _optimisation(
+    present: Optimisation | None, network: Network, config: TrialConfig, chain: list[Phase], images: int
+) -> Optimisation:
+    """The optimizer of a chain of phases: made in its first, extended in the others."""
+    if present is None:
+        steps = sum(phase.epochs for phase in chain) * batches_per_epoch(images, config.batch_size)
+        return Optimisation(config, network, steps)
+    present.extend(network)
+    return present
+
+
+def _check_frozen(network: Network) -> FrozenCheck:
+    check = network.check_frozen()
     check.require()
     return check
 
 
-def _run_phase(
-    network: Network, config: TrialConfig, phase: Phase, task: Task, seed: int, first_epoch: int, on_epoch: OnEpoch
-) -> list[EpochResult]:
-    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    data = PhaseData(
+def _phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> PhaseData:
+    return PhaseData(
         train=_source(task.train, config, network, task, seed),
         val=_evaluation_source(task.val, network, task),
         metric=task.metric,
         device=task.device,
         seed=seed,
     )
-    return train_phase(network, config, phase, data, first_epoch, on_epoch)
 
 
 def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task, seed: int) -> FeatureSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +16,10 @@ from .errors import TrainingFailedError
 CANONICAL_BATCH = 32
 
 
-def state_hash(module: nn.Module) -> str:
-    """SHA-256 over names, shapes, types and bytes of a module's parameters and buffers."""
+def state_hash(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes, types and bytes of tensors."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         array = value.detach().to("cpu").contiguous()
         digest.update(f"{name}|{tuple(array.shape)}|{array.dtype}|".encode())
         digest.update(array.flatten().view(torch.uint8).numpy().data)
@@ -31,9 +32,9 @@ class FrozenCheck:
 
     Attributes:
         phase: Name of the phase.
-        freeze_depth: Units frozen.
+        freeze_depth: Units frozen, counted from the input.
         parameters: Frozen parameters.
-        before: Hash of frozen parameters and buffers before the phase.
+        before: Hash of all that the phase freezes, before it.
         after: The same, after it.
     """
 
@@ -68,7 +69,7 @@ class FrozenPrefix(nn.Module):
         super().__init__()
         self.prefix = prefix.requires_grad_(False).eval()
         self.depth = depth
-        self.fingerprint = state_hash(self)
+        self.fingerprint = state_hash(self.state_dict())
 
     def train(self, mode: bool = True) -> FrozenPrefix:
         """Stay in evaluation mode: batch norms use their running statistics, dropout is off."""
@@ -88,11 +89,6 @@ class FrozenPrefix(nn.Module):
         if count < CANONICAL_BATCH:
             images = torch.cat([images, images[-1:].expand(CANONICAL_BATCH - count, *images.shape[1:])])
         return self.prefix(_channels_last(images))[:count]
-
-    def check(self, phase: str) -> FrozenCheck:
-        """Compare parameters and buffers with what they were at the start."""
-        parameters = sum(parameter.numel() for parameter in self.parameters())
-        return FrozenCheck(phase, self.depth, parameters, self.fingerprint, state_hash(self))
 
 
 def _channels_last(images: Tensor) -> Tensor:

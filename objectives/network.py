@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .backbones import Backbone
-from .freezing import FrozenPrefix
+from .errors import InvalidInputError
+from .freezing import FrozenCheck, FrozenPrefix, state_hash
+from .phases import Phase
 
 
 class Network(nn.Module):
-    """A backbone cut at a depth, with a head.
+    """A backbone cut at a phase's depth, with a head.
 
     Args:
         backbone: Whose units are shared, not copied.
-        freeze_depth: Units before the cut.
+        phase: What is frozen and what trains.
         head: From the backbone's last features to logits.
-        batch_norm: Mode of the suffix's batch norms while training, ``train`` or ``eval``.
+
+    Attributes:
+        suffix: One segment a unit.
     """
 
-    def __init__(self, backbone: Backbone, freeze_depth: int, head: nn.Module, batch_norm: str = "train") -> None:
+    def __init__(self, backbone: Backbone, phase: Phase, head: nn.Module) -> None:
         super().__init__()
-        units = len(backbone.units)
-        self.prefix = FrozenPrefix(backbone.segment(0, freeze_depth), freeze_depth)
-        self.suffix: nn.Module = backbone.segment(freeze_depth, units) if freeze_depth < units else nn.Identity()
-        self.suffix.requires_grad_(True)
+        depth = phase.freeze_depth
+        self.prefix = FrozenPrefix(backbone.segment(0, depth), depth)
+        self.suffix = nn.Sequential(*(backbone.segment(unit, unit + 1) for unit in range(depth, len(backbone.units))))
         self.head = head
-        self._batch_norm_eval = batch_norm == "eval"
+        self.phase = phase
+        for unit, rate in zip(self.suffix, phase.unit_learning_rates, strict=True):
+            _select(unit, phase, trains=rate > 0)
+        if phase.adapt is not None and not any(parameter.requires_grad for parameter in self.suffix.parameters()):
+            raise InvalidInputError("lora: this backbone has no linear layer and no 1x1 convolution to adapt")
+        self._frozen_before = self._frozen_hash()
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalised images (N, 3, S, S)."""
@@ -39,15 +49,23 @@ class Network(nn.Module):
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
-        if mode and self._batch_norm_eval:
-            for module in self.suffix.modules():
-                if isinstance(module, _BatchNorm):
-                    module.eval()
+        for unit, rate in zip(self.suffix, self.phase.unit_learning_rates, strict=True):
+            if rate == 0:
+                unit.eval()
+            elif mode and self.phase.batch_norm == "eval":
+                for module in unit.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
         return self
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters of suffix and head."""
+        """Names and parameters of what trains."""
         return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def unit_rate(self, name: str) -> tuple[int, float]:
+        """Place in the backbone and learning rate of the unit that a parameter of the suffix belongs to."""
+        place = int(name.split(".")[1])
+        return self.phase.freeze_depth + place, self.phase.unit_learning_rates[place]
 
     def trainable_state(self) -> dict[str, Tensor]:
         """A copy of the parameters and buffers of suffix and head."""
@@ -55,14 +73,47 @@ class Network(nn.Module):
             name: value.detach().clone() for name, value in self.state_dict().items() if not name.startswith("prefix.")
         }
 
-    def backbone_state(self) -> dict[str, Tensor]:
-        """Parameters and buffers of the whole backbone, named as in the model."""
-        state = {**self.prefix.prefix.state_dict(), **self.suffix.state_dict()}
-        return {name: value.detach().clone() for name, value in state.items()}
-
     def load_trainable_state(self, state: dict[str, Tensor]) -> None:
         """Put back what :meth:`trainable_state` gave."""
         own = self.state_dict()
         with torch.no_grad():
             for name, value in state.items():
                 own[name].copy_(value)
+
+    def backbone_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the whole backbone, named as in the model."""
+        state = dict(self.prefix.prefix.state_dict())
+        for unit in self.suffix:
+            state |= unit.state_dict()
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def check_frozen(self) -> FrozenCheck:
+        """Compare everything that the phase freezes with what it was when the network was put together."""
+        parameters = sum(parameter.numel() for parameter in self.parameters() if not parameter.requires_grad)
+        after = self._frozen_hash()
+        return FrozenCheck(self.phase.name, self.phase.freeze_depth, parameters, self._frozen_before, after)
+
+    def _frozen_hash(self) -> str:
+        """Of the prefix, and in the suffix of frozen units, unselected parameters and kept statistics."""
+        digest = hashlib.sha256(state_hash(self.prefix.state_dict()).encode())
+        for unit, rate in zip(self.suffix, self.phase.unit_learning_rates, strict=True):
+            digest.update(state_hash(_frozen_state(unit, whole=rate == 0, phase=self.phase)).encode())
+        return digest.hexdigest()
+
+
+def _select(unit: nn.Module, phase: Phase, *, trains: bool) -> None:
+    """Let exactly those parameters of a unit train that the phase selects."""
+    for module in unit.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.requires_grad_(trains and phase.selects(module, name))
+    if trains and phase.adapt is not None:
+        unit.requires_grad_(False)
+        phase.adapt(unit)
+
+
+def _frozen_state(unit: nn.Module, *, whole: bool, phase: Phase) -> dict[str, Tensor]:
+    if whole:
+        return unit.state_dict()
+    frozen = {name: value for name, value in unit.named_parameters() if not value.requires_grad}
+    statistics = dict(unit.named_buffers()) if phase.batch_norm == "eval" else {}
+    return {**frozen, **statistics}

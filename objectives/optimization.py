@@ -7,11 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn, optim
-from torch.optim.lr_scheduler import LambdaLR
 
 from .config import TrialConfig
 from .network import Network
-from .strategies import Phase
 
 # Weight decay pulls towards zero, which means nothing for scales, offsets and embeddings of positions.
 _NO_DECAY_NAMES = ("bias", "class_token", "pos_embedding", "position")
@@ -27,40 +25,82 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not any(part in name for part in _NO_DECAY_NAMES)
 
 
-def parameter_groups(network: Network, phase: Phase, weight_decay: float) -> list[dict[str, Any]]:
-    """Head and backbone groups, each with and without weight decay; every trainable parameter is in exactly one."""
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
+    """Groups by part and rate, each with and without weight decay; every trainable parameter is in exactly one.
+
+    Each group is named ``head``, ``backbone`` where all units share a rate, or ``unit 07``, and bears its ``peak``
+    rate.
+    """
+    phase = network.phase
+    layerwise = len({rate for rate in phase.unit_learning_rates if rate > 0}) > 1
+    groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.trainable():
-        part = "head" if name.startswith("head.") else "backbone"
-        groups.setdefault((part, decays(name, parameter)), []).append(parameter)
-    rates = {"head": phase.head_learning_rate, "backbone": phase.backbone_learning_rate}
+        part, rate = "head", phase.head_learning_rate
+        if not name.startswith("head."):
+            unit, rate = network.unit_rate(name)
+            part = f"unit {unit:02d}" if layerwise else "backbone"
+        decay = decays(name, parameter) and (part == "head" or phase.decays_backbone)
+        groups.setdefault((part, rate, decay), []).append(parameter)
     return [
-        {"name": part, "params": parameters, "lr": rates[part], "weight_decay": weight_decay if decay else 0.0}
-        for (part, decay), parameters in groups.items()
+        {"name": part, "params": parameters, "lr": rate, "peak": rate, "weight_decay": weight_decay if decay else 0.0}
+        for (part, rate, decay), parameters in groups.items()
     ]
 
 
-def create_optimizer(config: TrialConfig, phase: Phase, network: Network) -> optim.Optimizer:
-    """A new optimizer over what this phase trains; nothing carries over from an earlier phase."""
-    groups = parameter_groups(network, phase, config.weight_decay)
+def create_optimizer(config: TrialConfig, network: Network) -> optim.Optimizer:
+    """A new optimizer over what a phase trains; nothing carries over from an earlier phase."""
+    groups = parameter_groups(network, config.weight_decay)
     if config.optimizer == "sgd":
-        return optim.SGD(groups, lr=phase.head_learning_rate, momentum=0.9, nesterov=True)
-    return optim.AdamW(groups, lr=phase.head_learning_rate)
+        return optim.SGD(groups, lr=network.phase.head_learning_rate, momentum=0.9, nesterov=True)
+    return optim.AdamW(groups, lr=network.phase.head_learning_rate)
 
 
-def create_schedule(config: TrialConfig, optimizer: optim.Optimizer, steps: int) -> LambdaLR:
-    """Linear warm-up from near 0, then the configured shape, over a phase of so many steps."""
-    warmup = round(config.warmup * steps)
-    shape = SCHEDULES[config.schedule]
+class Optimisation:
+    """An optimizer under a schedule: linear warm-up from near 0, then the configured shape.
 
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        return shape((step - warmup) / max(1, steps - warmup))
+    Args:
+        config: The trial's.
+        network: Of the first phase that it trains.
+        steps: Of all phases that it trains.
+    """
 
-    return LambdaLR(optimizer, factor)
+    def __init__(self, config: TrialConfig, network: Network, steps: int) -> None:
+        self._config = config
+        self._steps = steps
+        self._warmup = round(config.warmup * steps)
+        self._done = 0
+        self.optimizer = create_optimizer(config, network)
+        self._set_rates()
 
+    def extend(self, network: Network) -> None:
+        """Take in what a further phase trains besides; the state of the rest stays."""
+        known = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        for group in parameter_groups(network, self._config.weight_decay):
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in known]
+            if group["params"]:
+                self.optimizer.add_param_group(group)
+        self._set_rates()
 
-def learning_rates(optimizer: optim.Optimizer) -> dict[str, float]:
-    """Present rate of each part (``head``, ``backbone``)."""
-    return {group["name"]: float(group["lr"]) for group in optimizer.param_groups}
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """One step of the optimizer at the present rates, then the next rates."""
+        self.optimizer.step()
+        self._done += 1
+        self._set_rates()
+
+    def learning_rates(self) -> dict[str, float]:
+        """Present rate of each part."""
+        return {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
+
+    def _set_rates(self) -> None:
+        factor = self._factor()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+
+    def _factor(self) -> float:
+        if self._done < self._warmup:
+            return (self._done + 1) / (self._warmup + 1)
+        progress = (self._done - self._warmup) / max(1, self._steps - self._warmup)
+        return SCHEDULES[self._config.schedule](min(1.0, progress))

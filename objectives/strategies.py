@@ -1,36 +1,22 @@
 """The strategies: which units train, in which phases, from which weights. ``strategies.md`` is the specification.
 
 A strategy is data: a name, the parameters it takes beyond the shared ones, and a plan that turns a configuration
-into phases. The training loop knows phases only, so a new strategy is one more entry here.
+into phases. The training loop knows phases only, so a new strategy is one more plan and one more entry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+from .adapters import add_lora
 from .config import TrialConfig
 from .errors import InvalidInputError, unknown_name
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One stretch of training with a fixed set of trainable units, a new optimizer and a new schedule.
-
-    Attributes:
-        name: For logs.
-        freeze_depth: Units frozen, counted from the input; n leaves the head alone to train.
-        epochs: Upper bound.
-        head_learning_rate: Peak rate of the head.
-        backbone_learning_rate: Peak rate of the trainable units; unused where there are none.
-    """
-
-    name: str
-    freeze_depth: int
-    epochs: int
-    head_learning_rate: float
-    backbone_learning_rate: float
-
+from .penalties import l2_sp
+from .phases import Phase
+from .selection import norms_and_biases
+from .solvers import solve_logistic_regression
 
 Plan = Callable[[TrialConfig, int], tuple[Phase, ...]]
 
@@ -45,6 +31,7 @@ class Strategy:
         plan: From a configuration and the number of units to phases.
         takes: Parameters that this strategy needs or allows, beyond those that all share.
         pretrained: Whether it starts from the pretrained weights.
+        refuses: Shared parameters that mean nothing to it.
     """
 
     name: str
@@ -52,14 +39,31 @@ class Strategy:
     plan: Plan
     takes: frozenset[str] = field(default_factory=frozenset)
     pretrained: bool = True
+    refuses: frozenset[str] = field(default_factory=frozenset)
 
 
 STRATEGIES: dict[str, Strategy] = {}
 # Parameters that only some strategies take; all others are shared by every strategy.
-OWN_PARAMETERS = frozenset({"freeze_depth", "backbone_lr_ratio", "batch_norm", "probe_epochs", "probe_learning_rate"})
+OWN_PARAMETERS = frozenset(
+    {
+        "freeze_depth",
+        "backbone_lr_ratio",
+        "batch_norm",
+        "probe_epochs",
+        "probe_learning_rate",
+        "layer_decay",
+        "trained_units",
+        "unfreeze_every",
+        "l2_sp_alpha",
+        "l2_sp_beta",
+        "lora_rank",
+        "lora_alpha",
+    }
+)
 
 
 def register_strategy(strategy: Strategy) -> None:
+    """Let a strategy be used by its name."""
     STRATEGIES[strategy.name] = strategy
 
 
@@ -71,7 +75,10 @@ def get_strategy(name: str) -> Strategy:
 
 
 def takes_parameter(strategy: Strategy, parameter: str) -> bool:
-    return parameter not in OWN_PARAMETERS or parameter in strategy.takes
+    """Whether a parameter (dotted name) means something to a strategy."""
+    if parameter in OWN_PARAMETERS:
+        return parameter in strategy.takes
+    return parameter not in strategy.refuses
 
 
 def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
@@ -81,18 +88,15 @@ def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
         InvalidInputError: Parameters that the strategy does not take, or depths and epochs out of range.
     """
     strategy = get_strategy(config.strategy)
-    foreign = sorted(name for name in config.model_fields_set if not takes_parameter(strategy, name))
+    given = config.model_fields_set | {f"head.{name}" for name in config.head.model_fields_set}
+    foreign = sorted(name for name in given if not takes_parameter(strategy, name))
     if foreign:
         raise InvalidInputError([f"{strategy.name} takes no {name}: leave it out" for name in foreign])
     return strategy.plan(config, units)
 
 
-def _single(config: TrialConfig, name: str, depth: int) -> tuple[Phase, ...]:
-    rate = config.learning_rate
-    return (Phase(name, depth, config.epochs, rate, rate * config.backbone_lr_ratio),)
-
-
-def _depth(config: TrialConfig, lowest: int, units: int) -> int:
+def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:
+    """The configuration's depth within its limits, ``lowest`` where it names none and that is 0."""
     depth = config.freeze_depth if config.freeze_depth is not None else (0 if lowest == 0 else None)
     if depth is None or not lowest <= depth < units:
         raise InvalidInputError(
@@ -102,39 +106,97 @@ def _depth(config: TrialConfig, lowest: int, units: int) -> int:
     return depth
 
 
+def head_phase(name: str, config: TrialConfig, units: int, epochs: int, rate: float) -> Phase:
+    """All units frozen."""
+    return Phase(name, units, epochs, rate)
+
+
+def finetuning_phase(config: TrialConfig, units: int, depth: int, epochs: int | None = None) -> Phase:
+    """The units after a depth train, at the ratio of the head's rate and the decay per unit that are configured."""
+    rate = config.learning_rate
+    rates = (rate * config.backbone_lr_ratio * config.layer_decay ** (units - unit) for unit in range(depth, units))
+    return Phase("finetune", depth, epochs or config.epochs, rate, tuple(rates), config.batch_norm)
+
+
 def _feature_extraction(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    return _single(config, "head", units)
+    return (head_phase("head", config, units, config.epochs, config.learning_rate),)
 
 
 def _partial(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    return _single(config, "finetune", _depth(config, 1, units))
+    return (finetuning_phase(config, units, freeze_depth(config, units, lowest=1)),)
 
 
 def _full(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    return _single(config, "finetune", 0)
+    return (finetuning_phase(config, units, 0),)
 
 
 def _lp_ft(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    depth = _depth(config, 0, units)
+    depth = freeze_depth(config, units, lowest=0)
     probe_epochs = config.probe_epochs or max(1, config.epochs // 2)
     if probe_epochs >= config.epochs:
         raise InvalidInputError(
             f"lp_ft: probe_epochs must be below epochs, got probe_epochs={probe_epochs}, epochs={config.epochs}"
         )
-    probe_rate = config.probe_learning_rate or config.learning_rate
-    rate = config.learning_rate
+    rate = config.probe_learning_rate or config.learning_rate
     return (
-        Phase("probe", units, probe_epochs, probe_rate, probe_rate),
-        Phase("finetune", depth, config.epochs - probe_epochs, rate, rate * config.backbone_lr_ratio),
+        head_phase("probe", config, units, probe_epochs, rate),
+        finetuning_phase(config, units, depth, config.epochs - probe_epochs),
     )
 
 
 def _scratch(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     rate = config.learning_rate
-    return (Phase("scratch", 0, config.epochs, rate, rate),)
+    return (Phase("scratch", 0, config.epochs, rate, (rate,) * units),)
+
+
+def _gradual_unfreezing(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    """One more unit from the end every so many epochs, down to the freeze depth; one optimizer and schedule."""
+    lowest = freeze_depth(config, units, lowest=0)
+    stages = min(-(-config.epochs // config.unfreeze_every), units - lowest + 1)
+    spent = config.unfreeze_every * (stages - 1)
+    lengths = [config.unfreeze_every] * (stages - 1) + [config.epochs - spent]
+    phases = []
+    for stage, epochs in enumerate(lengths):
+        phase = finetuning_phase(config, units, units - stage, epochs)
+        phases.append(replace(phase, name=f"top {stage}", continues=stage > 0))
+    return tuple(phases)
+
+
+def _surgical(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    first = freeze_depth(config, units, lowest=0)
+    last = first + config.trained_units
+    phase = finetuning_phase(config, units, first)
+    rates = tuple(rate if first + place < last else 0.0 for place, rate in enumerate(phase.unit_learning_rates))
+    return (replace(phase, unit_learning_rates=rates),)
+
+
+def _norm_bias(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    return (replace(finetuning_phase(config, units, 0), selects=norms_and_biases, batch_norm="eval"),)
+
+
+def _lora(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    adapt = partial(add_lora, rank=config.lora_rank, alpha=config.lora_alpha)
+    return (replace(finetuning_phase(config, units, 0), adapt=adapt, batch_norm="eval"),)
+
+
+def _l2_sp(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    penalty = partial(l2_sp, alpha=config.l2_sp_alpha, beta=config.l2_sp_beta)
+    phase = finetuning_phase(config, units, freeze_depth(config, units, lowest=0))
+    return (replace(phase, penalty=penalty, decays_backbone=False),)
+
+
+def _linear_probe_exact(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    return (replace(head_phase("solve", config, units, 1, 0.0), solve=solve_logistic_regression),)
 
 
 _FINETUNES = frozenset({"backbone_lr_ratio", "batch_norm"})
+_SOLVED = frozenset(
+    {
+        *("optimizer", "learning_rate", "weight_decay", "schedule", "warmup", "label_smoothing", "batch_size"),
+        *("epochs", "patience", "augmentation", "views"),
+        *("head.hidden_layers", "head.width", "head.activation", "head.normalization", "head.dropout", "head.init"),
+    }
+)
 
 for _strategy in (
     Strategy(
@@ -151,5 +213,42 @@ for _strategy in (
         _FINETUNES | {"freeze_depth", "probe_epochs", "probe_learning_rate"},
     ),
     Strategy("scratch", "the same architecture from random weights: the control", _scratch, pretrained=False),
+    Strategy(
+        "gradual_unfreezing",
+        "the head first, then one more unit from the end at a time (Howard & Ruder 2018)",
+        _gradual_unfreezing,
+        _FINETUNES | {"freeze_depth", "unfreeze_every", "layer_decay"},
+    ),
+    Strategy(
+        "discriminative",
+        "every weight trains, each unit at a lower rate than the next (Howard & Ruder 2018)",
+        _full,
+        _FINETUNES | {"layer_decay"},
+    ),
+    Strategy(
+        "surgical",
+        "one contiguous range of units and the head train (Lee et al. 2023)",
+        _surgical,
+        _FINETUNES | {"freeze_depth", "trained_units"},
+    ),
+    Strategy("norm_bias", "norms, biases and the head train", _norm_bias, frozenset({"backbone_lr_ratio"})),
+    Strategy(
+        "lora",
+        "low-rank additions to linear layers and 1x1 convolutions train (Hu et al. 2022)",
+        _lora,
+        frozenset({"backbone_lr_ratio", "lora_rank", "lora_alpha"}),
+    ),
+    Strategy(
+        "l2_sp",
+        "weights are pulled towards the pretrained ones (Li et al. 2018)",
+        _l2_sp,
+        _FINETUNES | {"freeze_depth", "l2_sp_alpha", "l2_sp_beta"},
+    ),
+    Strategy(
+        "linear_probe_exact",
+        "multinomial logistic regression on frozen features, solved, not trained",
+        _linear_probe_exact,
+        refuses=_SOLVED,
+    ),
 ):
     register_strategy(_strategy)

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from .config import TrialConfig
 from .devices import autocast
@@ -20,8 +18,8 @@ from .errors import TrainingFailedError
 from .features import FeatureSource
 from .metrics import score
 from .network import Network
-from .optimization import create_optimizer, create_schedule, learning_rates
-from .strategies import Phase
+from .optimization import Optimisation
+from .phases import Penalty
 
 EVALUATION_BATCH = 128
 
@@ -64,45 +62,47 @@ class PhaseData:
 
 
 def train_phase(
-    network: Network, config: TrialConfig, phase: Phase, data: PhaseData, first_epoch: int, on_epoch: OnEpoch
+    network: Network,
+    config: TrialConfig,
+    data: PhaseData,
+    optimisation: Optimisation,
+    first_epoch: int,
+    on_epoch: OnEpoch,
+    *,
+    last: bool = True,
 ) -> list[EpochResult]:
-    """Train a phase and leave the weights of its best validation score in the network.
+    """Train a phase.
 
     Args:
-        network: Cut at the phase's depth, on the device.
+        network: Cut as the phase says, on the device.
         config: The trial's.
-        phase: What trains, how long, at which rates.
         data: Inputs, metric, device and seed.
+        optimisation: Optimizer and schedule.
         first_epoch: Number of the phase's first epoch within the trial.
         on_epoch: Called after each epoch; what it raises ends the trial.
+        last: Whether no further phase goes on with this optimizer: then the phase ends early when nothing gets
+            better, and leaves the weights of its best validation score in the network.
 
     Raises:
         TrainingFailedError: The loss is not finite.
     """
-    optimizer = create_optimizer(config, phase, network)
-    steps = phase.epochs * _batches_per_epoch(len(data.train), config.batch_size)
-    schedule = create_schedule(config, optimizer, steps)
+    phase = network.phase
+    penalty = phase.penalty(network) if phase.penalty else None
     results: list[EpochResult] = []
-    best_score, best_state, best_epoch = -1.0, network.trainable_state(), first_epoch
+    best_score, best_state, best_epoch = -1.0, {}, first_epoch
     for epoch in range(first_epoch, first_epoch + phase.epochs):
         started = time.perf_counter()
-        train_loss = _train_epoch(network, config, data, epoch, optimizer, schedule)
+        train_loss = _train_epoch(network, config, data, epoch, optimisation, penalty)
         val_loss, val_score = validate(network, data)
         _require_finite(train_loss, val_loss, epoch)
-        result = EpochResult(
-            epoch,
-            phase.name,
-            train_loss,
-            val_loss,
-            val_score,
-            learning_rates(optimizer),
-            time.perf_counter() - started,
-        )
+        rates, seconds = optimisation.learning_rates(), time.perf_counter() - started
+        result = EpochResult(epoch, phase.name, train_loss, val_loss, val_score, rates, seconds)
         results.append(result)
         on_epoch(result)
         if val_score > best_score:
-            best_score, best_state, best_epoch = val_score, network.trainable_state(), epoch
-        if epoch - best_epoch >= config.patience:
+            best_score, best_epoch = val_score, epoch
+            best_state = network.trainable_state() if last else {}
+        if last and epoch - best_epoch >= config.patience:
             break
     network.load_trainable_state(best_state)
     return results
@@ -114,7 +114,8 @@ def _require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
             raise TrainingFailedError(f"{name} loss is {loss} in epoch {epoch}: the learning rate may be too high")
 
 
-def _batches_per_epoch(images: int, batch_size: int) -> int:
+def batches_per_epoch(images: int, batch_size: int) -> int:
+    """Optimiser steps of an epoch."""
     return -(-images // batch_size)
 
 
@@ -122,7 +123,7 @@ def _batches(images: int, batch_size: int, seed: int, epoch: int) -> Iterator[Te
     """Shuffled positions in batches of nearly equal size: no tiny last one, on which batch norm would fail."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order = torch.randperm(images, generator=generator)
-    yield from order.tensor_split(_batches_per_epoch(images, batch_size))
+    yield from order.tensor_split(batches_per_epoch(images, batch_size))
 
 
 def _train_epoch(
@@ -130,8 +131,8 @@ def _train_epoch(
     config: TrialConfig,
     data: PhaseData,
     epoch: int,
-    optimizer: Optimizer,
-    schedule: LRScheduler,
+    optimisation: Optimisation,
+    penalty: Penalty | None,
 ) -> float:
     network.train()
     # Summed on the device and read once: reading each step would make the host wait for it.
@@ -141,10 +142,11 @@ def _train_epoch(
             logits = network.classify(data.train.batch(positions, epoch))
         labels = data.train.labels[positions.to(data.device)]
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
+        if penalty is not None:
+            loss = loss + penalty()
+        optimisation.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        optimisation.step()
         total += loss.detach() * len(positions)
     return float(total) / len(data.train)
 

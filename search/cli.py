@@ -269,13 +269,13 @@ def space(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print the default search space as a file to edit: frostline space > space.toml"""
-    from .default_space import default_tables
+    from .default_space import COMPETING, default_tables
     from .planning import train_images
     from .space import create_space
     from .space_file import write_space
 
     tables = default_tables(train_images(data, locate(workspace))) if data else default_tables()
-    chosen = create_space(tables).only(strategy or ()).strategies
+    chosen = create_space(tables).only(strategy or COMPETING).strategies
     typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
 
 

@@ -11,6 +11,9 @@ EPOCHS_RANGE = (5, 40)
 # Few views let the frozen prefix be computed once a view instead of once an epoch.
 VIEWS = 4
 
+# What competes when the user names no strategies; the others are there by name.
+COMPETING = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
+
 _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "flip_crop"}
 _HIDDEN = {"head.hidden_layers": [1]}
 
@@ -55,6 +58,40 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
             "augmentation": _AUGMENTATION,
             "epochs": epochs,
         },
+        **_further(finetuning),
+    }
+
+
+def _further(finetuning: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The strategies that compete only when they are named."""
+    depth = {"low": 0, "high": -1, "default": 0}
+    decay = {"low": 0.5, "high": 1.0, "default": 0.8}
+    # Few weights train, from where they are: they bear the head's rate and more.
+    few = {name: domain for name, domain in finetuning.items() if name != "batch_norm"} | {
+        "backbone_lr_ratio": {"low": 0.1, "high": 10.0, "log": True, "default": 1.0}
+    }
+    return {
+        "gradual_unfreezing": {
+            **finetuning,
+            "unfreeze_every": {"low": 1, "high": 3, "default": 1},
+            "layer_decay": decay,
+        },
+        "discriminative": {**finetuning, "layer_decay": decay},
+        "surgical": {
+            **finetuning,
+            "freeze_depth": depth,
+            "trained_units": {"low": 1, "high": 4, "default": 2},
+            "views": VIEWS,
+        },
+        "norm_bias": few,
+        "lora": {**few, "lora_rank": {"choices": [2, 4, 8, 16], "default": 8}},
+        "l2_sp": {
+            **finetuning,
+            "freeze_depth": depth,
+            "l2_sp_alpha": {"low": 1e-4, "high": 1.0, "log": True, "default": 1e-2},
+            "l2_sp_beta": {"low": 1e-4, "high": 1e-1, "log": True, "default": 1e-2},
+        },
+        "linear_probe_exact": {"head": {"pooling": {"choices": ["avg", "max", "avgmax"], "default": "avg"}}},
     }
 
 

@@ -23,7 +23,7 @@ from ..objectives.splits import resolve_splits
 from ..storage.locks import exclusive
 from ..storage.tracking import SCHEMES
 from ..storage.workspace import Workspace
-from .default_space import default_tables
+from .default_space import COMPETING, default_tables
 from .progress import Observer
 from .results import StudyFacts
 from .settings import StudySettings
@@ -45,7 +45,7 @@ class Request:
         image_size: Pixels.
         trials: Budget.
         name: Of the study.
-        strategies: Which compete; all of the space if empty.
+        strategies: Which compete; if none are named, all of the space file, or the usual five.
         space: A space file.
         metric: Name.
         seed: Of everything random.
@@ -137,7 +137,7 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
     space: Space | None = None
     with _collecting(faults):
         space = read_space(request.space) if request.space else None
-        chosen = (space or create_space(default_tables())).only(request.strategies)
+        chosen = (space or create_space(default_tables())).only(_chosen(request))
         _check_budget(request.trials, len(chosen.strategies))
     listing: Listing | None = None
     with _collecting(faults):
@@ -147,6 +147,11 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
     if faults or listing is None:
         raise InvalidInputError(faults)
     return listing, space
+
+
+def _chosen(request: Request) -> tuple[str, ...]:
+    """The strategies that compete: those named, else all of a space file, else the usual ones."""
+    return request.strategies or (() if request.space else COMPETING)
 
 
 def _list(data: str, workspace: Workspace) -> Listing:
@@ -193,7 +198,7 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
-        space=space.only(request.strategies).resolve(units),
+        space=space.only(_chosen(request)).resolve(units),
     )
 
 

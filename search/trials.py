@@ -54,10 +54,9 @@ def _run_trial(session: Session) -> None:
             trial_key(trial.number), f"{trial.number:03d} {strategy}", parameters, {STRATEGY: strategy, "kind": "trial"}
         )
         trial.set_user_attr(STARTED, {"config": parameters, "run_id": run.run_id})
-        session.observer.trial_started(trial.number, strategy, config.epochs)
-        result = finetune(
-            config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run, config.epochs)
-        )
+        epochs = sum(phase.epochs for phase in plan_phases(config, units))
+        session.observer.trial_started(trial.number, strategy, epochs)
+        result = finetune(config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run, epochs))
         outcome, state = describe(result), TrialState.COMPLETE
         score = result.score
         del result

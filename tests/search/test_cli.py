@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -471,3 +472,19 @@ def test_backbones_and_space_can_be_listed() -> None:
     assert written.exit_code == 0
     assert "[full]" in written.stdout
     assert "[partial]" not in written.stdout
+
+
+FURTHER = ("linear_probe_exact", "gradual_unfreezing", "discriminative", "surgical", "norm_bias", "lora", "l2_sp")
+
+
+def test_the_further_strategies_run_to_a_verdict(tmp_path: Path) -> None:
+    named = [word for name in FURTHER for word in ("--strategy", name)]
+    tables = invoke("space", DATA, *named, "--workspace", tmp_path / "ws").stdout
+    file = tmp_path / "space.toml"
+    file.write_text(re.sub(r"(?m)^epochs += \d+$", "epochs = 2", tables))
+    arguments = search_args(file, tmp_path / "ws", trials=len(FURTHER))
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    described = json.loads(result.stdout)
+    assert {name: counts["complete"] for name, counts in described["strategies"].items()} == dict.fromkeys(FURTHER, 1)
+    assert len(described["verdict"]["contenders"]) == len(FURTHER)

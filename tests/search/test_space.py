@@ -106,7 +106,7 @@ def test_every_parameter_knows_whether_it_counts() -> None:
     counts = {name for name in flatten(TrialConfig(strategy="")) if name != "strategy" and is_integer(name)}
     assert counts == {
         *("freeze_depth", "head.hidden_layers", "head.width", "views", "batch_size", "epochs", "probe_epochs"),
-        "patience",
+        *("patience", "trained_units", "unfreeze_every", "lora_rank"),
     }
 
 

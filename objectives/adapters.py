@@ -1,0 +1,69 @@
+"""Low-rank adapters (LoRA, Hu et al. 2022), as parametrizations of the layers they adapt.
+
+A layer keeps its weight W, frozen, and computes with W + (alpha / rank) B A. B starts at zero, so the first output is
+exactly the pretrained one; merging writes the sum into the weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+
+class LowRank(nn.Module):
+    """The parametrization of one weight.
+
+    Args:
+        weight: (out, in), (out, in, 1, 1), or ``blocks`` such matrices one above the other.
+        rank: Of each block's addition.
+        alpha: The addition is scaled by alpha / rank.
+        blocks: 3 for attention's packed query, key and value.
+    """
+
+    def __init__(self, weight: Tensor, rank: int, alpha: float, blocks: int) -> None:
+        super().__init__()
+        rows, columns = len(weight) // blocks, weight[0].numel()
+        rank = min(rank, rows, columns)
+        self._scale = alpha / rank
+        self.down = nn.Parameter(weight.new_empty(blocks, rank, columns))
+        self.up = nn.Parameter(weight.new_zeros(blocks, rows, rank))
+        nn.init.kaiming_uniform_(self.down.view(-1, columns), a=math.sqrt(5))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + self._scale * (self.up @ self.down).reshape(weight.shape)
+
+
+def add_lora(unit: nn.Module, *, rank: int, alpha: float) -> None:
+    """Adapt every linear layer, 1x1 convolution and packed attention projection of a unit."""
+    for module, name, blocks in list(_adaptable(unit)):
+        addition = LowRank(getattr(module, name), rank, alpha, blocks)
+        parametrize.register_parametrization(module, name, addition)
+
+
+def _adaptable(unit: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
+    """Modules with the name of the weight to adapt, and how many matrices it packs."""
+    for module in unit.modules():
+        if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
+            yield module, "in_proj_weight", 3
+        elif isinstance(module, nn.Linear) or (
+            isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+        ):
+            yield module, "weight", 1
+
+
+def remove_adapters(model: nn.Module, *, merge: bool) -> None:
+    """Take all adapters out of a network.
+
+    Args:
+        model: The network.
+        merge: Whether weights keep what the adapters added.
+    """
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # pyright: ignore[reportArgumentType, reportCallIssue]
+                with torch.no_grad():
+                    parametrize.remove_parametrizations(module, name, leave_parametrized=merge)
