@@ -129,7 +129,8 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
     for chain in chains(phases):
         optimisation: Optimisation | None = None
         for phase in chain:
-            network = Network(backbone, phase, head).to(task.device, memory_format=torch.channels_last)
+            network = Network(backbone, phase, head).to(task.device)
+            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             data = _phase_data(network, config, task, seed)
             if phase.solve is not None:
                 epochs += phase.solve(network, config, data, len(epochs), watch)

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from .config import TrialConfig
     from .network import Network
+    from .training import EpochResult, OnEpoch, PhaseData
 
 Selects = Callable[[nn.Module, str], bool]
 """Whether a parameter of a trainable unit trains, by the module that owns it and its name there."""
 Penalty = Callable[[], Tensor]
 """A term of the loss, read at each step."""
+Solver = Callable[["Network", "TrialConfig", "PhaseData", int, "OnEpoch"], "list[EpochResult]"]
+"""Fits the head of a network: its configuration, data, the number of the phase's epoch, and whom to tell."""
 
 
 def every_parameter(module: nn.Module, name: str) -> bool:
@@ -51,7 +55,7 @@ class Phase:
     penalty: Callable[[Network], Penalty] | None = None
     decays_backbone: bool = True
     continues: bool = False
-    solve: Callable[..., object] | None = None
+    solve: Solver | None = None
 
 
 def chains(phases: Sequence[Phase]) -> list[list[Phase]]:

@@ -135,7 +135,7 @@ def test_lora_at_step_0_changes_nothing_and_merging_changes_no_output(layer: str
 def test_the_packed_attention_projection_gets_three_additions():
     attention = nn.MultiheadAttention(8, 2)
     add_lora(nn.ModuleList([attention]), rank=3, alpha=3.0)
-    addition = attention.parametrizations["in_proj_weight"][0]  # type: ignore[index]
+    addition = next(part for part in attention.modules() if isinstance(part, LowRank) and len(part.up) == 3)
     assert addition.up.shape == (3, 8, 3)
     nn.init.normal_(addition.up)
     query, key, value = (attention.in_proj_weight - attention.parametrizations["in_proj_weight"].original).chunk(3)  # type: ignore[union-attr]
