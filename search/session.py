@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shlex
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,9 @@ def open_session(
         for number in study.requeue_running():
             observer.note(f"trial {number} was cut off and runs again")
         _close_finished_runs(session)
+        # Collecting garbage after each trial looks at what came with the trial only, not at all the libraries.
+        gc.collect()
+        gc.freeze()
         try:
             yield session
         except BaseException as error:
