@@ -74,6 +74,8 @@ def open_session(
                 run.finish("KILLED")
             tracker.parent_run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
+        finally:
+            gc.unfreeze()
         tracker.parent_run.finish("FINISHED")
 
 
