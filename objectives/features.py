@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .augmentation import Views
 from .dataset import ImageSplit
+from .devices import autocast
 from .freezing import FrozenPrefix
 
 
@@ -119,7 +120,10 @@ class FeatureSource:
         return features.contiguous(memory_format=torch.channels_last) if features.ndim == 4 else features
 
     def _compute(self, positions: Tensor, view: int) -> Tensor:
-        return self._prefix(self._views.apply(self._images.batch(positions), positions, view))
+        images = self._views.apply(self._images.batch(positions), positions, view)
+        # Here, so that a feature has the same precision whoever asks for it.
+        with autocast(images.device):
+            return self._prefix(images)
 
     def _whole(self, view: int) -> Tensor | None:
         split = self._images.split

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import task
 
+from frostline.objectives import features, training
 from frostline.objectives.config import create_config
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
 from frostline.objectives.features import FeatureStore
@@ -126,3 +127,18 @@ def test_the_store_keeps_to_its_budget_and_drops_what_was_used_least_lately():
     store.put("huge", torch.zeros(1000))
     assert store.get("huge") is None
     assert store.get("d") is not None
+
+
+def test_features_have_one_precision_whoever_asks_for_them(monkeypatch: pytest.MonkeyPatch):
+    """Under autocast, as on CUDA: what the exact probe reads does not depend on a trial that came before."""
+
+    def half(device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+
+    for module in (features, training):
+        monkeypatch.setattr(module, "autocast", half)
+    probe = create_config({"strategy": "linear_probe_exact"})
+    alone = finetune(probe, task(), seed=0)
+    shared = task()
+    finetune(create_config({**BASE, "strategy": "feature_extraction"}), shared, seed=0)
+    assert_same(alone, finetune(probe, shared, seed=0))
