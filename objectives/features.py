@@ -44,9 +44,6 @@ class FeatureStore:
         while self.used > self.budget:
             self._entries.popitem(last=False)
 
-    def clear(self) -> None:
-        self._entries.clear()
-
 
 class ImageSource:
     """Stored images of a split on the training device, resident there if they fit.

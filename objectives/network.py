@@ -37,7 +37,7 @@ class Network(nn.Module):
             _select(unit, phase, trains=rate > 0)
         if phase.adapt is not None and not any(parameter.requires_grad for parameter in self.suffix.parameters()):
             raise InvalidInputError("lora: this backbone has no linear layer and no 1x1 convolution to adapt")
-        self._frozen_before = self._frozen_hash()
+        self._frozen_before = self._frozen_hash(self.prefix.fingerprint)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalised images (N, 3, S, S)."""
@@ -90,12 +90,12 @@ class Network(nn.Module):
     def check_frozen(self) -> FrozenCheck:
         """Compare everything that the phase freezes with what it was when the network was put together."""
         parameters = sum(parameter.numel() for parameter in self.parameters() if not parameter.requires_grad)
-        after = self._frozen_hash()
+        after = self._frozen_hash(state_hash(self.prefix.state_dict()))
         return FrozenCheck(self.phase.name, self.phase.freeze_depth, parameters, self._frozen_before, after)
 
-    def _frozen_hash(self) -> str:
-        """Of the prefix, and in the suffix of frozen units, unselected parameters and kept statistics."""
-        digest = hashlib.sha256(state_hash(self.prefix.state_dict()).encode())
+    def _frozen_hash(self, prefix: str) -> str:
+        """Of the prefix's hash, and in the suffix of frozen units, unselected parameters and kept statistics."""
+        digest = hashlib.sha256(prefix.encode())
         for unit, rate in zip(self.suffix, self.phase.unit_learning_rates, strict=True):
             digest.update(state_hash(_frozen_state(unit, whole=rate == 0, phase=self.phase)).encode())
         return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from torchvision.models import get_model_weights
@@ -30,9 +30,6 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def preprocessing_for(backbone: str, weights: str, image_size: int | None = None) -> Preprocessing:

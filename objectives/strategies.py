@@ -106,7 +106,7 @@ def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:
     return depth
 
 
-def head_phase(name: str, config: TrialConfig, units: int, epochs: int, rate: float) -> Phase:
+def head_phase(name: str, units: int, epochs: int, rate: float) -> Phase:
     """All units frozen."""
     return Phase(name, units, epochs, rate)
 
@@ -119,7 +119,7 @@ def finetuning_phase(config: TrialConfig, units: int, depth: int, epochs: int | 
 
 
 def _feature_extraction(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    return (head_phase("head", config, units, config.epochs, config.learning_rate),)
+    return (head_phase("head", units, config.epochs, config.learning_rate),)
 
 
 def _partial(config: TrialConfig, units: int) -> tuple[Phase, ...]:
@@ -139,7 +139,7 @@ def _lp_ft(config: TrialConfig, units: int) -> tuple[Phase, ...]:
         )
     rate = config.probe_learning_rate or config.learning_rate
     return (
-        head_phase("probe", config, units, probe_epochs, rate),
+        head_phase("probe", units, probe_epochs, rate),
         finetuning_phase(config, units, depth, config.epochs - probe_epochs),
     )
 
@@ -186,7 +186,7 @@ def _l2_sp(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _linear_probe_exact(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    return (replace(head_phase("solve", config, units, 1, 0.0), solve=solve_logistic_regression),)
+    return (replace(head_phase("solve", units, 1, 0.0), solve=solve_logistic_regression),)
 
 
 _FINETUNES = frozenset({"backbone_lr_ratio", "batch_norm"})
