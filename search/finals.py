@@ -12,7 +12,7 @@ from ..objectives.finetune import finetune, predict
 from ..objectives.metrics import score
 from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
-from .records import FinalRecord, TrialRecord, best_trial
+from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
 from .tracked import describe, epoch_metrics, numbers, outcome_tags
@@ -55,8 +55,7 @@ def restore_config(parameters: dict[str, object]) -> TrialConfig:
 def finalists(session: Session) -> list[Finalist]:
     """Every strategy that completed a trial, with every final seed."""
     settings = session.study.settings
-    trials = session.study.trials()
-    best = [best_trial([trial for trial in trials if trial.strategy == name]) for name in settings.strategies]
+    best = [summary.best for summary in summarise(session.study.trials(), settings.strategies)]
     seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
     return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]
 

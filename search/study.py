@@ -20,7 +20,7 @@ from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable
 from ..storage.workspace import Workspace
 from .pruner import StrategyPruner
-from .records import FinalRecord, TrialRecord, best_trial
+from .records import FinalRecord, TrialRecord, summarise
 from .results import StudyFacts, StudyResults
 from .sampler import STRATEGY, StrategySampler
 from .settings import StudySettings
@@ -213,11 +213,8 @@ def trial_record(trial: FrozenTrial) -> TrialRecord:
 
 def present_finals(finals: list[FinalRecord], trials: list[TrialRecord]) -> list[FinalRecord]:
     """Those of the trials that are their strategies' best now: more trials may have found better ones since."""
-    best: dict[str, int] = {}
-    for strategy in {trial.strategy for trial in trials if trial.strategy is not None}:
-        leader = best_trial([trial for trial in trials if trial.strategy == strategy])
-        if leader is not None:
-            best[strategy] = leader.number
+    strategies = {trial.strategy for trial in trials if trial.strategy is not None}
+    best = {summary.strategy: summary.best.number for summary in summarise(trials, sorted(strategies)) if summary.best}
     return [final for final in finals if best.get(final.strategy) == final.trial_number]
 
 
