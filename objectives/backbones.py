@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,15 @@ class Backbone:
         if not 0 <= start <= (n if stop is None else stop) <= n:
             raise ValueError(f"A segment needs 0 <= start <= stop <= {n}, but got {start=}, {stop=}.")
         return segment(self._traced, self._bounds[start], self._bounds[-1 if stop is None else stop])
+
+    def truncated(self, dropped: int) -> Backbone:
+        """The same network without its last units; it shares everything with this one.
+
+        Args:
+            dropped: How many, at least one unit must stay.
+        """
+        kept = len(self.units) - dropped
+        return replace(self, units=self.units[:kept], _bounds=(*self._bounds[: kept + 1], self._bounds[-1]))
 
     def to(self, device: torch.device | str) -> Backbone:
         """Move the network; segments made from now on are there."""

@@ -20,21 +20,25 @@ class HeadConfig(_Config):
 
     Attributes:
         pooling: How a feature map (N, C, H, W) becomes a vector; a backbone that ends in vectors is not pooled.
+            ``gem`` learns its exponent.
         hidden_layers: Hidden layers between pooling and output, 0 to 2.
         width: Units of each hidden layer.
         activation: After each hidden layer.
         normalization: Before each activation, and before the output where there is no hidden layer.
         dropout: Probability, before every linear layer of the head.
+        output: ``linear``, or ``cosine``: scaled cosines between features and class weights.
         init: Of the linear layers; ``zeros`` concerns the output layer only and gives uniform first predictions.
+            ``probe`` puts in logistic regression on the pretrained features, before anything trains.
     """
 
-    pooling: Literal["avg", "max", "avgmax", "flatten"] = "avg"
+    pooling: Literal["avg", "max", "avgmax", "gem", "flatten"] = "avg"
     hidden_layers: int = Field(default=0, ge=0, le=2)
     width: int = Field(default=256, ge=1, le=8192)
     activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
     normalization: Literal["none", "batch", "layer"] = "none"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    init: Literal["default", "xavier", "kaiming", "zeros"] = "default"
+    output: Literal["linear", "cosine"] = "linear"
+    init: Literal["default", "xavier", "kaiming", "zeros", "probe"] = "default"
 
 
 class TrialConfig(_Config):
@@ -45,14 +49,22 @@ class TrialConfig(_Config):
         freeze_depth: Units frozen, counted from the input. ``partial`` needs it; ``lp_ft`` takes it for its second
             stage, ``gradual_unfreezing`` for its last, ``surgical`` for where its range begins, and ``l2_sp`` (default
             0); the other strategies define it themselves and refuse it.
+        truncate: Units dropped from the end; the head stands on what is left.
         head: The head.
-        optimizer: ``sgd`` is Nesterov with momentum 0.9.
+        optimizer: ``adamw`` decouples weight decay; the others add it to the gradient.
+        momentum: ``sgd`` and ``rmsprop`` only.
+        nesterov: ``sgd`` only: look ahead along the momentum.
         learning_rate: Peak rate of the head.
         backbone_lr_ratio: Peak rate of trainable backbone units = this x ``learning_rate``.
         weight_decay: Not applied to biases, norms and position embeddings.
-        schedule: Of the learning rate after the warm-up, per step.
-        warmup: Share of a phase's steps over which the rate rises linearly from 0.
+        schedule: Of the learning rate after the warm-up, per step; ``one_cycle`` has a rise of its own.
+        warmup: Share of a phase's steps over which the rate rises linearly from 0; not for ``one_cycle``.
+        gradient_clip: Largest norm of all gradients together; 0 does not clip.
+        ema_decay: Of the average of the weights that is validated and kept; 0 keeps the weights themselves.
         label_smoothing: Of the training loss.
+        class_weights: ``balanced`` weighs the loss of each class by the inverse of its frequency.
+        sampling: ``shuffled`` shows each image once an epoch, ``balanced`` draws as many with replacement, all classes
+            equally often.
         augmentation: Policy of the training images.
         views: Distinct augmented views per image; 0 draws a new one each epoch. Few views let a frozen prefix be
             computed once for all epochs.
@@ -74,14 +86,21 @@ class TrialConfig(_Config):
 
     strategy: str
     freeze_depth: int | None = Field(default=None, ge=0)
+    truncate: int = Field(default=0, ge=0)
     head: HeadConfig = HeadConfig()
-    optimizer: Literal["sgd", "adamw"] = "adamw"
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adamw"
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    nesterov: bool = True
     learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
     backbone_lr_ratio: float = Field(default=0.1, gt=0.0, le=10.0)
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "constant", "one_cycle", "step"] = "cosine"
     warmup: Fraction = 0.0
+    gradient_clip: float = Field(default=0.0, ge=0.0)
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
     augmentation: Literal["none", "crop", "flip_crop", "resized_crop"] = "none"
     views: int = Field(default=0, ge=0, le=64)
     batch_size: int = Field(default=32, ge=2, le=4096)

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from .adapters import remove_adapters
 from .augmentation import Views
 from .backbones import Backbone, BackboneSpec, create_backbone
+from .certificate import Certificate, certify
 from .config import TrialConfig
 from .dataset import ImageSplit
 from .devices import PeakMemory
 from .features import FeatureSource, FeatureStore, ImageSource
-from .freezing import FrozenCheck
 from .heads import create_head
 from .network import Network
 from .optimization import Optimisation
@@ -81,7 +82,7 @@ class FinetuneResult:
         score: Best validation score of the last phase, in [0, 1].
         best_epoch: Its epoch.
         epochs: Every epoch of every phase.
-        frozen_checks: One a phase, all passed.
+        certificates: One a phase, all passed.
         seconds: Wall time of the trial.
         peak_memory_bytes: See :class:`~frostline.objectives.devices.PeakMemory`.
         trainable_parameters: Of the last phase.
@@ -91,11 +92,22 @@ class FinetuneResult:
     score: float
     best_epoch: int
     epochs: tuple[EpochResult, ...]
-    frozen_checks: tuple[FrozenCheck, ...]
+    certificates: tuple[Certificate, ...]
     seconds: float
     peak_memory_bytes: int
     trainable_parameters: int
     network: Network
+
+
+def check_trainable(config: TrialConfig, backbones: BackbonePool) -> None:
+    """Refuse a configuration whose phases would find nothing to train on this backbone; nothing is trained.
+
+    Raises:
+        InvalidInputError: See above, or of :func:`plan_phases`.
+    """
+    backbone = backbones.fresh(pretrained=True, seed=0).truncated(config.truncate)
+    for phase in plan_phases(config, len(backbones.pretrained.units)):
+        Network(backbone, phase, nn.Identity())
 
 
 def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = lambda result: None) -> FinetuneResult:
@@ -115,6 +127,7 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
     started = time.perf_counter()
     memory = PeakMemory(task.device)
     backbone = task.backbones.fresh(pretrained=get_strategy(config.strategy).pretrained, seed=seed)
+    backbone = backbone.truncated(config.truncate)
     torch.manual_seed(seed)
     head = create_head(config.head, backbone.units[-1].output_shape, len(task.train.classes))
     backbone.to(task.device)
@@ -125,7 +138,7 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
         on_epoch(result)
 
     epochs: list[EpochResult] = []
-    checks: list[FrozenCheck] = []
+    certificates: list[Certificate] = []
     for chain in chains(phases):
         optimisation: Optimisation | None = None
         for phase in chain:
@@ -138,14 +151,14 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
                 optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
                 last = phase is chain[-1]
                 epochs += train_phase(network, config, data, optimisation, len(epochs), watch, last=last)
-            checks.append(_check_frozen(network))
+            certificates.append(_certify(network, optimisation))
     network = network.eval()  # pyright: ignore[reportPossiblyUnboundVariable]
     best = max((result for result in epochs if result.phase == phases[-1].name), key=lambda result: result.score)
     return FinetuneResult(
         score=best.score,
         best_epoch=best.epoch,
         epochs=tuple(epochs),
-        frozen_checks=tuple(checks),
+        certificates=tuple(certificates),
         seconds=time.perf_counter() - started,
         peak_memory_bytes=memory.bytes,
         trainable_parameters=sum(parameter.numel() for _, parameter in network.trainable()),
@@ -164,10 +177,10 @@ def _optimisation(
     return present
 
 
-def _check_frozen(network: Network) -> FrozenCheck:
-    check = network.check_frozen()
-    check.require()
-    return check
+def _certify(network: Network, optimisation: Optimisation | None) -> Certificate:
+    certificate = certify(network, optimisation)
+    certificate.require()
+    return certificate
 
 
 def _phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> PhaseData:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-
-from .errors import TrainingFailedError
 
 # A frozen prefix always runs on this many images at once. Convolutions may round differently for another batch
 # size, so a canonical one makes a feature the same number whoever computes it, and when (contract C3).
@@ -24,34 +21,6 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name}|{tuple(array.shape)}|{array.dtype}|".encode())
         digest.update(array.flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class FrozenCheck:
-    """Evidence that a phase left its frozen units alone.
-
-    Attributes:
-        phase: Name of the phase.
-        freeze_depth: Units frozen, counted from the input.
-        parameters: Frozen parameters.
-        before: Hash of all that the phase freezes, before it.
-        after: The same, after it.
-    """
-
-    phase: str
-    freeze_depth: int
-    parameters: int
-    before: str
-    after: str
-
-    @property
-    def passed(self) -> bool:
-        return self.before == self.after
-
-    def require(self) -> None:
-        """Raise TrainingFailedError unless nothing moved."""
-        if not self.passed:
-            raise TrainingFailedError(f"frozen units changed during phase {self.phase!r} (depth {self.freeze_depth})")
 
 
 class FrozenPrefix(nn.Module):

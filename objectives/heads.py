@@ -1,11 +1,16 @@
-"""The head: pooling, hidden layers and the output layer that replace a backbone's own classifier."""
+"""The head: pooling, hidden layers and the output layer that replace a backbone's own classifier.
+
+Its last module is the output layer; all before it makes the features that the output layer sees.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import HeadConfig
@@ -18,6 +23,63 @@ class AvgMaxPool(nn.Module):
         return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
 
 
+class GeMPool(nn.Module):
+    """Generalised mean with a learned exponent: (N, C, H, W) to (N, C) (Radenović et al. 2018; p starts at 3)."""
+
+    def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor([p]))
+        self._eps = eps
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.float().clamp(min=self._eps).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)
+
+
+class CosineLinear(nn.Module):
+    """Scaled cosines of features and class weights, (N, D) to (N, K) (Gidaris & Komodakis 2018).
+
+    Args:
+        size_in: D.
+        size_out: K.
+        scale: First value of the learned factor, which cosines in [-1, 1] need to become confident logits.
+    """
+
+    def __init__(self, size_in: int, size_out: int, scale: float = 16.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(size_out, size_in))
+        self.scale = nn.Parameter(torch.tensor([scale]))
+        nn.init.kaiming_normal_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
+
+
+class ToMap(nn.Module):
+    """Puts features into the order (N, C, H, W): tokens (N, L, C) become (N, C, L, 1), maps (N, H, W, C) are turned.
+
+    Args:
+        shape: Of one image's features.
+
+    Attributes:
+        shape: Of one image's features as (C, H, W).
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.turns = len(shape) == 2 or channels_come_last(shape)
+        self.shape = (shape[-1], *shape[:-1]) if self.turns else shape
+        self.shape += (1,) * (3 - len(shape))
+
+    def forward(self, features: Tensor) -> Tensor:
+        ordered = features.movedim(-1, 1) if self.turns else features
+        return ordered.reshape(len(features), *self.shape)
+
+
+def channels_come_last(shape: tuple[int, ...]) -> bool:
+    """Whether a map of one image is (H, W, C), as in Swin: maps of square images are square."""
+    return shape[0] == shape[1] != shape[2]
+
+
 def _global(pool: nn.Module) -> nn.Module:
     return nn.Sequential(pool, nn.Flatten())
 
@@ -26,6 +88,7 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "avg": lambda: _global(nn.AdaptiveAvgPool2d(1)),
     "max": lambda: _global(nn.AdaptiveMaxPool2d(1)),
     "avgmax": AvgMaxPool,
+    "gem": GeMPool,
     "flatten": nn.Flatten,
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -35,6 +98,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
 }
 NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+OUTPUTS: dict[str, Callable[[int, int], nn.Module]] = {"linear": nn.Linear, "cosine": CosineLinear}
 
 
 def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
@@ -42,29 +106,34 @@ def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes:
 
     Args:
         config: Its architecture.
-        feature_shape: What the backbone gives for one image: (C, H, W), or (C,) which needs no pooling.
+        feature_shape: What the backbone gives for one image: (C, H, W), (H, W, C), tokens (L, C), or (C,) which needs
+            no pooling.
         num_classes: Size of the output.
 
     Returns:
         A module from (N, *feature_shape) to logits (N, num_classes). Its weights come from torch's global generator.
     """
-    layers: list[nn.Module] = [POOLINGS[config.pooling]() if len(feature_shape) == 3 else nn.Flatten()]
-    sizes = [_pooled_size(config.pooling, feature_shape), *[config.width] * config.hidden_layers]
+    layers, size = _pooling(config.pooling, feature_shape)
+    sizes = [size, *[config.width] * config.hidden_layers]
     if config.hidden_layers == 0 and config.normalization != "none":
         layers.append(NORMALIZATIONS[config.normalization](sizes[0]))
     for size_in, size_out in pairwise(sizes):
         layers += _hidden_layer(config, size_in, size_out)
-    layers += [*_dropout(config), nn.Linear(sizes[-1], num_classes)]
+    layers += [*_dropout(config), OUTPUTS[config.output](sizes[-1], num_classes)]
     head = nn.Sequential(*layers)
     _initialise(head, config.init)
     return head
 
 
-def _pooled_size(pooling: str, feature_shape: tuple[int, ...]) -> int:
-    if len(feature_shape) == 1:
-        return feature_shape[0]
-    channels, height, width = feature_shape
-    return {"avgmax": 2 * channels, "flatten": channels * height * width}.get(pooling, channels)
+def _pooling(pooling: str, shape: tuple[int, ...]) -> tuple[list[nn.Module], int]:
+    """Modules from features to vectors, and the size of the vectors."""
+    if len(shape) == 1:
+        return [nn.Flatten()], shape[0]
+    arrange = ToMap(shape)
+    channels = arrange.shape[0]
+    size = {"avgmax": 2 * channels, "flatten": math.prod(shape)}.get(pooling, channels)
+    pool = POOLINGS[pooling]()
+    return ([pool] if arrange.shape == shape else [arrange, pool]), size
 
 
 def _dropout(config: HeadConfig) -> list[nn.Module]:
@@ -78,7 +147,7 @@ def _hidden_layer(config: HeadConfig, size_in: int, size_out: int) -> list[nn.Mo
 
 def _initialise(head: nn.Sequential, init: str) -> None:
     linears = [layer for layer in head if isinstance(layer, nn.Linear)]
-    if init == "zeros":
+    if init == "zeros" and linears[-1:] == [head[-1]]:
         nn.init.zeros_(linears[-1].weight)
         nn.init.zeros_(linears[-1].bias)
     elif init in ("xavier", "kaiming"):

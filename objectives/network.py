@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .backbones import Backbone
 from .errors import InvalidInputError
-from .freezing import FrozenCheck, FrozenPrefix, state_hash
+from .freezing import FrozenPrefix, state_hash
 from .phases import Phase
 
 
@@ -35,8 +35,8 @@ class Network(nn.Module):
         self.phase = phase
         for unit, rate in zip(self.suffix, phase.unit_learning_rates, strict=True):
             _select(unit, phase, trains=rate > 0)
-        if phase.adapt is not None and not any(parameter.requires_grad for parameter in self.suffix.parameters()):
-            raise InvalidInputError("lora: this backbone has no linear layer and no 1x1 convolution to adapt")
+        if any(phase.unit_learning_rates) and not any(value.requires_grad for value in self.suffix.parameters()):
+            raise InvalidInputError(f"nothing to train: these units have no {phase.trains_only}")
         self._frozen_before = self._frozen_hash(self.prefix.fingerprint)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,6 +61,13 @@ class Network(nn.Module):
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         """Names and parameters of what trains."""
         return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def moving_tensors(self) -> list[Tensor]:
+        """What training changes: trainable parameters, and statistics of the batch norms that it updates."""
+        self.train()
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm) and module.training]
+        statistics = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
+        return [*(parameter for _, parameter in self.trainable()), *statistics]
 
     def unit_rate(self, name: str) -> tuple[int, float]:
         """Place in the backbone and learning rate of the unit that a parameter of the suffix belongs to."""
@@ -87,11 +94,20 @@ class Network(nn.Module):
             state |= unit.state_dict()
         return {name: value.detach().clone() for name, value in state.items()}
 
-    def check_frozen(self) -> FrozenCheck:
-        """Compare everything that the phase freezes with what it was when the network was put together."""
-        parameters = sum(parameter.numel() for parameter in self.parameters() if not parameter.requires_grad)
-        after = self._frozen_hash(state_hash(self.prefix.state_dict()))
-        return FrozenCheck(self.phase.name, self.phase.freeze_depth, parameters, self._frozen_before, after)
+    @staticmethod
+    def model_name(name: str) -> str:
+        """A tensor's or module's name in the model, from its name here; ``head.`` stays before those of the head."""
+        part, _, rest = name.partition(".")
+        return rest.partition(".")[2] if part in ("prefix", "suffix") else name
+
+    def frozen_units(self) -> list[nn.Module]:
+        """The prefix, and the units of the suffix that the phase freezes."""
+        rates = self.phase.unit_learning_rates
+        return [self.prefix.prefix, *(unit for unit, rate in zip(self.suffix, rates, strict=True) if rate == 0)]
+
+    def frozen_hashes(self) -> tuple[str, str]:
+        """Of everything that the phase freezes: when the network was put together, and now."""
+        return self._frozen_before, self._frozen_hash(state_hash(self.prefix.state_dict()))
 
     def _frozen_hash(self, prefix: str) -> str:
         """Of the prefix's hash, and in the suffix of frozen units, unselected parameters and kept statistics."""

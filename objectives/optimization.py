@@ -1,22 +1,51 @@
-"""Optimizers, parameter groups and learning-rate schedules of a phase."""
+"""Optimizers, parameter groups, learning-rate schedules, clipping and averaging of a phase."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import nn, optim
 
+from .averaging import WeightAverage
 from .config import TrialConfig
 from .network import Network
 
 # Weight decay pulls towards zero, which means nothing for scales, offsets and embeddings of positions.
 _NO_DECAY_NAMES = ("bias", "class_token", "pos_embedding", "position")
+# Of the one-cycle policy: share of the steps that rise, and the rate at the start and at the end as shares of the peak.
+ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 25 / 1e4
+# After these shares of the steps the rate falls to a tenth (BiT-HyperRule, Kolesnikov et al. 2020).
+MILESTONES = (0.3, 0.6, 0.9)
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def _one_cycle(progress: float) -> float:
+    """Smith & Topin 2018 in the form of ``torch.optim.lr_scheduler.OneCycleLR``; momentum stays as it is."""
+    if progress < ONE_CYCLE_RISE:
+        return _cosine(ONE_CYCLE_START, 1.0, progress / ONE_CYCLE_RISE)
+    return _cosine(1.0, ONE_CYCLE_END, (progress - ONE_CYCLE_RISE) / (1.0 - ONE_CYCLE_RISE))
+
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
     "linear": lambda progress: 1.0 - progress,
-    "cosine": lambda progress: 0.5 * (1.0 + math.cos(math.pi * progress)),
+    "cosine": lambda progress: _cosine(1.0, 0.0, progress),
+    "one_cycle": _one_cycle,
+    "step": lambda progress: 0.1 ** sum(progress >= milestone for milestone in MILESTONES),
+}
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrialConfig], optim.Optimizer]] = {
+    "sgd": lambda groups, config: optim.SGD(
+        groups, momentum=config.momentum, nesterov=config.nesterov and config.momentum > 0
+    ),
+    "adam": lambda groups, config: optim.Adam(groups),
+    "adamw": lambda groups, config: optim.AdamW(groups),
+    "rmsprop": lambda groups, config: optim.RMSprop(groups, momentum=config.momentum),
 }
 
 
@@ -49,14 +78,11 @@ def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, An
 
 def create_optimizer(config: TrialConfig, network: Network) -> optim.Optimizer:
     """A new optimizer over what a phase trains; nothing carries over from an earlier phase."""
-    groups = parameter_groups(network, config.weight_decay)
-    if config.optimizer == "sgd":
-        return optim.SGD(groups, lr=network.phase.head_learning_rate, momentum=0.9, nesterov=True)
-    return optim.AdamW(groups, lr=network.phase.head_learning_rate)
+    return OPTIMIZERS[config.optimizer](parameter_groups(network, config.weight_decay), config)
 
 
 class Optimisation:
-    """An optimizer under a schedule: linear warm-up from near 0, then the configured shape.
+    """An optimizer under a schedule (linear warm-up from near 0, then the configured shape), and what goes with it.
 
     Args:
         config: The trial's.
@@ -67,18 +93,21 @@ class Optimisation:
     def __init__(self, config: TrialConfig, network: Network, steps: int) -> None:
         self._config = config
         self._steps = steps
-        self._warmup = round(config.warmup * steps)
+        self._warmup = 0 if config.schedule == "one_cycle" else round(config.warmup * steps)
         self._done = 0
         self.optimizer = create_optimizer(config, network)
+        self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
         self._set_rates()
 
     def extend(self, network: Network) -> None:
         """Take in what a further phase trains besides; the state of the rest stays."""
-        known = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        known = {id(parameter) for parameter in self.parameters()}
         for group in parameter_groups(network, self._config.weight_decay):
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in known]
             if group["params"]:
                 self.optimizer.add_param_group(group)
+        if self._average is not None:
+            self._average.extend(network)
         self._set_rates()
 
     def zero_grad(self) -> None:
@@ -86,9 +115,21 @@ class Optimisation:
 
     def step(self) -> None:
         """One step of the optimizer at the present rates, then the next rates."""
+        if self._config.gradient_clip:
+            nn.utils.clip_grad_norm_(self.parameters(), self._config.gradient_clip)
         self.optimizer.step()
+        if self._average is not None:
+            self._average.update()
         self._done += 1
         self._set_rates()
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that the optimizer changes."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it, the network has the weights to validate and to keep: their average where one is asked for."""
+        return nullcontext() if self._average is None else self._average.applied()
 
     def learning_rates(self) -> dict[str, float]:
         """Present rate of each part."""

@@ -37,6 +37,7 @@ class Phase:
         unit_learning_rates: Peak rate of each unit after the frozen ones; 0 freezes a unit.
         batch_norm: Mode of the batch norms of trainable units: ``train`` or ``eval``.
         selects: Which parameters of a trainable unit train.
+        trains_only: What ``selects`` and ``adapt`` look for, for the message where a backbone has none.
         adapt: Puts trainable adapters into a trainable unit, whose own weights then stay as they are.
         penalty: Makes an extra term of the loss when the phase begins.
         decays_backbone: Whether weight decay applies to the backbone.
@@ -51,6 +52,7 @@ class Phase:
     unit_learning_rates: tuple[float, ...] = ()
     batch_norm: str = "train"
     selects: Selects = every_parameter
+    trains_only: str = "weight"
     adapt: Callable[[nn.Module], None] | None = None
     penalty: Callable[[Network], Penalty] | None = None
     decays_backbone: bool = True

@@ -68,9 +68,9 @@ def solve_logistic_regression(
 def pooled_features(network: Network, source: FeatureSource) -> Tensor:
     """What the head's linear layer sees of a split, (N, D) float64; on the CPU where the device has no float64."""
     network.eval()
-    pool = network.head[0]  # pyright: ignore[reportIndexIssue]
+    before_output = network.head[:-1]  # pyright: ignore[reportIndexIssue]
     chunks = (source.batch(positions, 0) for positions in torch.arange(len(source)).split(256))
-    features = torch.cat([pool(chunk).float() for chunk in chunks])
+    features = torch.cat([before_output(chunk).float() for chunk in chunks])
     return (features.cpu() if features.device.type == "mps" else features).double()
 
 

@@ -82,28 +82,63 @@ def takes_parameter(strategy: Strategy, parameter: str) -> bool:
 
 
 def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    """The phases of a configuration on a backbone with so many units.
+    """The phases of a configuration on a backbone with so many units, of which it may drop the last.
 
     Raises:
         InvalidInputError: Parameters that the strategy does not take, or depths and epochs out of range.
     """
     strategy = get_strategy(config.strategy)
+    faults = _faults(strategy, config, units)
+    if faults:
+        raise InvalidInputError(faults)
+    left = units - config.truncate
+    phases = strategy.plan(config, left)
+    if config.head.init == "probe":
+        return (replace(head_phase("probe solution", left, 1, 0.0), solve=solve_logistic_regression), *phases)
+    return phases
+
+
+def _faults(strategy: Strategy, config: TrialConfig, units: int) -> list[str]:
+    """What of a configuration does not suit its strategy, or contradicts itself."""
     given = config.model_fields_set | {f"head.{name}" for name in config.head.model_fields_set}
-    foreign = sorted(name for name in given if not takes_parameter(strategy, name))
-    if foreign:
-        raise InvalidInputError([f"{strategy.name} takes no {name}: leave it out" for name in foreign])
-    return strategy.plan(config, units)
+    faults = [
+        f"{strategy.name} takes no {name}: leave it out"
+        for name in sorted(given)
+        if not takes_parameter(strategy, name)
+    ]
+    if config.truncate >= units:
+        faults.append(f"truncate must be below {units}, for one unit must stay, got {config.truncate}")
+    head = config.head
+    if head.init == "probe" and not strategy.pretrained:
+        faults.append(f"head.init = 'probe' needs pretrained features, and {strategy.name} has none: take another init")
+    if head.init == "probe" and head.hidden_layers > 0:
+        faults.append("head.init = 'probe' solves a linear head: set head.hidden_layers = 0, or take another init")
+    if head.init in ("probe", "zeros") and head.output == "cosine":
+        faults.append(f"head.init = {head.init!r} needs head.output = 'linear': a cosine layer has no such weights")
+    if config.class_weights == config.sampling == "balanced":
+        faults.append("class_weights and sampling are both 'balanced', which corrects twice: set one of them back")
+    return faults
 
 
 def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:
     """The configuration's depth within its limits, ``lowest`` where it names none and that is 0."""
+    if units <= lowest:
+        raise InvalidInputError(
+            f"{config.strategy} freezes a unit and trains another, but {_left(config, units)}: leave this strategy out"
+        )
     depth = config.freeze_depth if config.freeze_depth is not None else (0 if lowest == 0 else None)
     if depth is None or not lowest <= depth < units:
         raise InvalidInputError(
             f"{config.strategy}: freeze_depth must be between {lowest} and {units - 1} "
-            f"(this backbone has {units} units), got {config.freeze_depth}"
+            f"({_left(config, units)}), got {config.freeze_depth}"
         )
     return depth
+
+
+def _left(config: TrialConfig, units: int) -> str:
+    if config.truncate:
+        return f"this backbone has {units + config.truncate} units and truncate drops {config.truncate}"
+    return f"this backbone has {units} unit{'s' * (units != 1)}"
 
 
 def head_phase(name: str, units: int, epochs: int, rate: float) -> Phase:
@@ -171,12 +206,14 @@ def _surgical(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _norm_bias(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    return (replace(finetuning_phase(config, units, 0), selects=norms_and_biases, batch_norm="eval"),)
+    phase = finetuning_phase(config, units, 0)
+    return (replace(phase, selects=norms_and_biases, trains_only="norm and no bias", batch_norm="eval"),)
 
 
 def _lora(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     adapt = partial(add_lora, rank=config.lora_rank, alpha=config.lora_alpha)
-    return (replace(finetuning_phase(config, units, 0), adapt=adapt, batch_norm="eval"),)
+    phase = finetuning_phase(config, units, 0)
+    return (replace(phase, adapt=adapt, trains_only="linear layer and no 1x1 convolution", batch_norm="eval"),)
 
 
 def _l2_sp(config: TrialConfig, units: int) -> tuple[Phase, ...]:
@@ -192,9 +229,10 @@ def _linear_probe_exact(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 _FINETUNES = frozenset({"backbone_lr_ratio", "batch_norm"})
 _SOLVED = frozenset(
     {
-        *("optimizer", "learning_rate", "weight_decay", "schedule", "warmup", "label_smoothing", "batch_size"),
-        *("epochs", "patience", "augmentation", "views"),
-        *("head.hidden_layers", "head.width", "head.activation", "head.normalization", "head.dropout", "head.init"),
+        *("optimizer", "momentum", "nesterov", "learning_rate", "weight_decay", "schedule", "warmup", "batch_size"),
+        *("gradient_clip", "ema_decay", "label_smoothing", "class_weights", "sampling", "epochs", "patience"),
+        *("augmentation", "views", "head.hidden_layers", "head.width", "head.activation", "head.normalization"),
+        *("head.dropout", "head.output", "head.init"),
     }
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from .config import TrialConfig
 from .devices import autocast
@@ -31,7 +31,7 @@ class EpochResult:
     Attributes:
         epoch: From 0, counted over all phases.
         phase: Name of the phase.
-        train_loss: Mean over the epoch's images, label smoothing included.
+        train_loss: Mean over the epoch's images, with label smoothing, class weights and penalties.
         val_loss: Mean cross-entropy over the validation images.
         score: The study's metric on the validation images.
         learning_rates: Per part at the end of the epoch.
@@ -88,20 +88,22 @@ def train_phase(
     """
     phase = network.phase
     penalty = phase.penalty(network) if phase.penalty else None
+    criterion = create_criterion(config, data.train.labels)
     results: list[EpochResult] = []
     best_score, best_state, best_epoch = -1.0, {}, first_epoch
     for epoch in range(first_epoch, first_epoch + phase.epochs):
         started = time.perf_counter()
-        train_loss = _train_epoch(network, config, data, epoch, optimisation, penalty)
-        val_loss, val_score = validate(network, data)
+        train_loss = _train_epoch(network, config, data, epoch, optimisation, criterion, penalty)
+        with optimisation.averaged():
+            val_loss, val_score = validate(network, data)
+            candidate = network.trainable_state() if last and val_score > best_score else {}
         _require_finite(train_loss, val_loss, epoch)
         rates, seconds = optimisation.learning_rates(), time.perf_counter() - started
         result = EpochResult(epoch, phase.name, train_loss, val_loss, val_score, rates, seconds)
         results.append(result)
         on_epoch(result)
         if val_score > best_score:
-            best_score, best_epoch = val_score, epoch
-            best_state = network.trainable_state() if last else {}
+            best_score, best_epoch, best_state = val_score, epoch, candidate
         if last and epoch - best_epoch >= config.patience:
             break
     network.load_trainable_state(best_state)
@@ -119,11 +121,37 @@ def batches_per_epoch(images: int, batch_size: int) -> int:
     return -(-images // batch_size)
 
 
-def _batches(images: int, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
-    """Shuffled positions in batches of nearly equal size: no tiny last one, on which batch norm would fail."""
+def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss:
+    """The training loss: cross-entropy with label smoothing, each class weighed as configured.
+
+    Args:
+        config: The trial's.
+        labels: Of all training images (N,), each class at least once.
+    """
+    weights = None
+    if config.class_weights == "balanced":
+        counts = labels.bincount().float()
+        weights = len(labels) / (len(counts) * counts)
+    return nn.CrossEntropyLoss(weight=weights, label_smoothing=config.label_smoothing)
+
+
+def epoch_batches(config: TrialConfig, labels: Tensor, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Positions of an epoch's images in batches of nearly equal size: no tiny last one, on which batch norm would fail.
+
+    Args:
+        config: The trial's.
+        labels: Of all training images (N,).
+        seed: Of the trial.
+        epoch: Within the trial; order and draws depend on the two alone.
+    """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    order = torch.randperm(images, generator=generator)
-    yield from order.tensor_split(batches_per_epoch(images, batch_size))
+    images = len(labels)
+    if config.sampling == "balanced":
+        labels = labels.cpu()
+        order = (1.0 / labels.bincount())[labels].multinomial(images, replacement=True, generator=generator)
+    else:
+        order = torch.randperm(images, generator=generator)
+    yield from order.tensor_split(batches_per_epoch(images, config.batch_size))
 
 
 def _train_epoch(
@@ -132,16 +160,17 @@ def _train_epoch(
     data: PhaseData,
     epoch: int,
     optimisation: Optimisation,
+    criterion: nn.CrossEntropyLoss,
     penalty: Penalty | None,
 ) -> float:
     network.train()
     # Summed on the device and read once: reading each step would make the host wait for it.
     total = torch.zeros((), device=data.device)
-    for positions in _batches(len(data.train), config.batch_size, data.seed, epoch):
+    for positions in epoch_batches(config, data.train.labels, data.seed, epoch):
         with autocast(data.device):
             logits = network.classify(data.train.batch(positions, epoch))
         labels = data.train.labels[positions.to(data.device)]
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        loss = criterion(logits.float(), labels)
         if penalty is not None:
             loss = loss + penalty()
         optimisation.zero_grad()

@@ -15,7 +15,7 @@ from ..objectives.training import EpochResult
 from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
-from .tracked import describe, epoch_metrics, numbers, outcome_tags
+from .tracked import describe, epoch_metrics, log_certificate, numbers, outcome_tags
 
 # Final seeds keep clear of the search's own, whose best score was picked for being high.
 SEED_OFFSET = 1000
@@ -96,6 +96,7 @@ def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
         "run_id": run.run_id,
     }
     session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, predictions)
+    log_certificate(run, result)
     description = describe(result)
     # As for a trial, `score` is the best of the epochs' `val_score`.
     scores = {"score": result.score, "test_score": outcome["test_score"]}

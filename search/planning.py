@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ..objectives.backbones import Backbone, BackboneSpec, check_backbone
+from ..objectives.config import create_config
 from ..objectives.dataset import ImageDataset, prepare_dataset
 from ..objectives.devices import choose_device
 from ..objectives.errors import InvalidInputError
-from ..objectives.finetune import BackbonePool
+from ..objectives.finetune import BackbonePool, check_trainable
 from ..objectives.metrics import METRICS, check_metric, default_metric
 from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing, preprocessing_for
 from ..objectives.sources import Listing, list_source
@@ -88,6 +89,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
     backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
     settings = _settings(request, listing, written, len(backbones.pretrained.units), preprocessing)
+    _check_trainable(settings, backbones)
     existing = _existing(settings, workspace)
     dataset = _decode(settings, preprocessing, workspace, observer)
     facts = _facts(dataset, backbones.pretrained, request.weights)
@@ -200,6 +202,17 @@ def _settings(
         finals_seeds=request.finals_seeds,
         space=space.only(_chosen(request)).resolve(units),
     )
+
+
+def _check_trainable(settings: StudySettings, backbones: BackbonePool) -> None:
+    faults: list[str] = []
+    for strategy in settings.strategies:
+        try:
+            check_trainable(create_config(settings.space.default(strategy)), backbones)
+        except InvalidInputError as error:
+            faults += [f"{strategy}: {fault}. Leave it out, or take another backbone." for fault in error.faults]
+    if faults:
+        raise InvalidInputError(faults)
 
 
 def _train_counts(listing: Listing, seed: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import combinations, product
 from typing import Any, get_args
 
 from optuna.trial import BaseTrial
@@ -104,10 +105,14 @@ class Space(BaseModel):
 
     def default(self, strategy: str) -> dict[str, Any]:
         """The strategy's first configuration, by dotted name."""
+        return self._first_with(strategy, {})
+
+    def _first_with(self, strategy: str, chosen: Mapping[str, Scalar]) -> dict[str, Any]:
+        """The first configuration with some values chosen, where their conditions hold."""
         values: dict[str, Any] = {"strategy": strategy}
         for name, domain in self.strategies[strategy].items():
             if _active(domain, values):
-                values[name] = domain.first
+                values[name] = chosen.get(name, domain.first)
         return values
 
     def only(self, strategies: Iterable[str]) -> Space:
@@ -141,14 +146,18 @@ class Space(BaseModel):
         return space
 
     def _plan_faults(self, strategy: str, units: int) -> list[str]:
-        """What is wrong with the strategy's first configuration and its lowest and highest depths."""
-        first = self.default(strategy)
-        depth = self.strategies[strategy].get("freeze_depth")
-        variants = [first] + [first | {"freeze_depth": value} for value in (depth.extremes if depth else ())]
+        """What is wrong with the strategy's first configuration, and with each pair of extreme values in it."""
+        options = {
+            name: [value for value in domain.extremes if value != domain.first] or [domain.first]
+            for name, domain in self.strategies[strategy].items()
+        }
+        chosen: list[dict[str, Scalar]] = [{}, *({name: value} for name in options for value in options[name])]
+        for one, other in combinations(options, 2):
+            chosen += [{one: left, other: right} for left, right in product(options[one], options[other])]
         faults: list[str] = []
-        for values in variants:
+        for values in chosen:
             try:
-                plan_phases(create_config(values), units)
+                plan_phases(create_config(self._first_with(strategy, values)), units)
             except InvalidInputError as error:
                 faults += [f"{strategy}: {fault}" for fault in error.faults]
         return list(dict.fromkeys(faults))

@@ -24,16 +24,21 @@ def epoch_metrics(result: EpochResult) -> dict[str, float]:
 
 def describe(result: FinetuneResult) -> dict[str, Any]:
     """Costs and checks of a training, as plain values."""
-    last = result.frozen_checks[-1]
+    last = result.certificates[-1]
     return {
         "seconds": result.seconds,
         "best_epoch": result.best_epoch,
         "trainable_parameters": result.trainable_parameters,
         "peak_memory_mb": result.peak_memory_bytes / 2**20,
         "freeze_depth": last.freeze_depth,
-        "frozen_parameters": last.parameters,
-        "frozen_check": {check.phase: [check.before, check.after] for check in result.frozen_checks},
+        "frozen_parameters": last.frozen_parameters,
+        "frozen_check": {check.phase: [check.before, check.after] for check in result.certificates},
     }
+
+
+def log_certificate(run: TrackedRun, result: FinetuneResult) -> None:
+    """Keep with a run what each phase froze and trained, with the proof."""
+    run.log_json("certificate.json", [certificate.describe() for certificate in result.certificates])
 
 
 def finish_trial_run(run: TrackedRun, state: str, score: float | None, outcome: Mapping[str, Any]) -> None:

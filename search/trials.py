@@ -20,7 +20,7 @@ from .records import finished
 from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED, trial_record
-from .tracked import describe, epoch_metrics, finish_trial_run
+from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate
 
 
 def run_trials(session: Session) -> None:
@@ -57,6 +57,7 @@ def _run_trial(session: Session) -> None:
         epochs = sum(phase.epochs for phase in plan_phases(config, units))
         session.observer.trial_started(trial.number, strategy, epochs)
         result = finetune(config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run, epochs))
+        log_certificate(run, result)
         outcome, state = describe(result), TrialState.COMPLETE
         score = result.score
         del result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import logging
 import os
 import sqlite3
@@ -167,6 +168,11 @@ class TrackedRun:
             known = self._client.get_run(self.run_id).data.metrics
             self._client.log_batch(self.run_id, tags=[RunTag(key, value[:5000]) for key, value in tags.items()])
         self._log({key: value for key, value in metrics.items() if known.get(key) != value}, 0)
+
+    def log_json(self, file: str, content: Any) -> None:
+        """Keep plain values as a file of the run."""
+        with reachable(self._uri):
+            self._client.log_text(self.run_id, json.dumps(content, indent=1), file)
 
     def finish(self, status: str) -> None:
         """Set the final status: FINISHED, FAILED or KILLED."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from frostline.objectives.config import HeadConfig
-from frostline.objectives.heads import ACTIVATIONS, NORMALIZATIONS, POOLINGS, create_head
+from frostline.objectives.heads import ACTIVATIONS, NORMALIZATIONS, POOLINGS, CosineLinear, GeMPool, create_head
 
 SHAPE = (6, 3, 4)
 
@@ -32,6 +32,36 @@ def test_every_head_gives_logits_and_trains(pooling: str, hidden: int, normaliza
     assert sum(isinstance(layer, nn.Linear) for layer in head) == hidden + 1
 
 
+def test_gem_lies_between_mean_and_maximum_and_learns_its_exponent():
+    features = torch.rand(2, *SHAPE) + 0.1
+    pool = GeMPool(1.0)
+    torch.testing.assert_close(pool(features), features.mean(dim=(2, 3)))
+    torch.testing.assert_close(GeMPool(300.0)(features), features.amax(dim=(2, 3)), rtol=0.02, atol=0)
+    pool(features).sum().backward()
+    assert pool.p.grad is not None
+    assert pool.p.grad.abs() > 0
+
+
+def test_a_cosine_output_is_the_scaled_cosine_whatever_the_length_of_the_features():
+    head = create_head(HeadConfig(output="cosine"), (9,), 3)
+    output = head[-1]
+    assert isinstance(output, CosineLinear)
+    features = torch.randn(4, 9)
+    cosines = nn.functional.cosine_similarity(features[:, None], output.weight[None], dim=2)
+    torch.testing.assert_close(head(features), 16.0 * cosines)
+    torch.testing.assert_close(head(5 * features), head(features))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("shape", [(50, 8), (7, 7, 8)], ids=["tokens", "channels last"])
+def test_tokens_and_maps_with_the_channels_last_are_pooled_over_their_places(pooling: str, shape: tuple[int, ...]):
+    head = create_head(HeadConfig.model_validate({"pooling": pooling, "output": "cosine"}), shape, 3)
+    features = torch.rand(2, *shape)
+    places = features.reshape(2, -1, 8).movedim(2, 1)
+    plain = create_head(HeadConfig.model_validate({"pooling": pooling}), (*places.shape[1:], 1), 3)
+    torch.testing.assert_close(head[:-1](features), plain[:-1](places[..., None]))
+
+
 @pytest.mark.parametrize(
     ("pooling", "reference"),
     [
@@ -39,6 +69,7 @@ def test_every_head_gives_logits_and_trains(pooling: str, hidden: int, normaliza
         ("max", lambda x: x.flatten(2).max(2).values),
         ("avgmax", lambda x: torch.cat([x.flatten(2).mean(2), x.flatten(2).max(2).values], 1)),
         ("flatten", lambda x: x.reshape(len(x), -1)),
+        ("gem", lambda x: (x.clamp(min=1e-6) ** 3).flatten(2).mean(2) ** (1 / 3)),
     ],
 )
 def test_pooling(pooling: str, reference):

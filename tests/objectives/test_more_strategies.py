@@ -62,7 +62,7 @@ def test_surgical_moves_its_range_alone():
     assert not any(changes[:4])
     assert not any(changes[7:]), "units after the range are frozen, statistics included"
     assert [set(group) for group in names[4:7]] == changes[4:7]
-    assert result.frozen_checks[0].passed
+    assert result.certificates[0].passed
 
 
 def test_norm_bias_moves_norms_and_biases_and_no_statistic():
@@ -77,7 +77,7 @@ def test_norm_bias_moves_norms_and_biases_and_no_statistic():
     }
     assert changed == expected
     assert not any(is_statistic(name) for name in changed)
-    assert result.frozen_checks[0].parameters > 0
+    assert result.certificates[0].frozen_parameters > 0
 
 
 def test_lora_moves_its_additions_alone():
@@ -289,4 +289,4 @@ def test_every_strategy_trains_and_is_the_same_twice(strategy: str):
     else:
         first, second = run(strategy, **values), run(strategy, **values)
     assert [epoch.val_loss for epoch in first.epochs] == [epoch.val_loss for epoch in second.epochs]
-    assert all(check.passed for check in first.frozen_checks)
+    assert all(check.passed for check in first.certificates)

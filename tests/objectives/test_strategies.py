@@ -54,8 +54,8 @@ def test_partial_moves_exactly_the_units_after_the_cut(depth: int):
     names = list(pool().pretrained.unit_tensors().values())
     for changed, tensors in zip(changes[depth:], names[depth:], strict=True):
         assert changed == set(tensors)
-    assert [check.freeze_depth for check in result.frozen_checks] == [depth]
-    assert all(check.passed for check in result.frozen_checks)
+    assert [check.freeze_depth for check in result.certificates] == [depth]
+    assert all(check.passed for check in result.certificates)
 
 
 def test_full_moves_every_weight_and_statistic():
@@ -93,7 +93,7 @@ def test_lp_ft_may_keep_the_first_units_frozen():
     changes = list(moved(before, after).values())
     assert not any(changes[:9])
     assert all(changes[9:])
-    assert [check.freeze_depth for check in result.frozen_checks] == [UNITS, 9]
+    assert [check.freeze_depth for check in result.certificates] == [UNITS, 9]
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

@@ -106,7 +106,7 @@ def test_every_parameter_knows_whether_it_counts() -> None:
     counts = {name for name in flatten(TrialConfig(strategy="")) if name != "strategy" and is_integer(name)}
     assert counts == {
         *("freeze_depth", "head.hidden_layers", "head.width", "views", "batch_size", "epochs", "probe_epochs"),
-        *("patience", "trained_units", "unfreeze_every", "lora_rank"),
+        *("patience", "trained_units", "unfreeze_every", "lora_rank", "truncate"),
     }
 
 
@@ -237,10 +237,10 @@ def test_a_fault_names_section_and_parameter(value: Any, part: str) -> None:
 
 
 def test_a_wrong_choice_names_the_valid_ones() -> None:
-    (fault,) = faults({"shared": {"optimizer": {"choices": ["adamw", "adam"]}}, "full": {}})
+    (fault,) = faults({"shared": {"optimizer": {"choices": ["adamw", "adagrad"]}}, "full": {}})
     assert fault.startswith("[shared] optimizer")
-    assert "'sgd' or 'adamw'" in fault
-    assert "'adam'" in fault
+    assert "'sgd', 'adam', 'adamw' or 'rmsprop'" in fault
+    assert "'adagrad'" in fault
 
 
 def test_parameters_that_a_strategy_does_not_take_are_refused() -> None:
