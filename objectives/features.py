@@ -125,8 +125,7 @@ class FeatureSource:
     def _whole(self, view: int) -> Tensor | None:
         split = self._images.split
         key = (
-            self._prefix.fingerprint,
-            self._prefix.depth,
+            self._prefix.key,
             split.fingerprint,
             self._views.key,
             view,

@@ -107,7 +107,7 @@ def check_trainable(config: TrialConfig, backbones: BackbonePool) -> None:
     """
     backbone = backbones.fresh(pretrained=True, seed=0).truncated(config.truncate)
     for phase in plan_phases(config, len(backbones.pretrained.units)):
-        Network(backbone, phase, nn.Identity())
+        Network(backbone, phase, nn.Sequential())
 
 
 def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = lambda result: None) -> FinetuneResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,16 +29,23 @@ class FrozenPrefix(nn.Module):
     Args:
         prefix: The network before the cut.
         depth: How many units that is; 0 passes images through.
+        pooling: Modules without parameters that follow at once; what they give is smaller to keep.
 
     Attributes:
         fingerprint: Hash of parameters and buffers as they were handed over.
     """
 
-    def __init__(self, prefix: nn.Module, depth: int) -> None:
+    def __init__(self, prefix: nn.Module, depth: int, pooling: Sequence[nn.Module] = ()) -> None:
         super().__init__()
         self.prefix = prefix.requires_grad_(False).eval()
+        self.pooling = nn.Sequential(*pooling)
         self.depth = depth
         self.fingerprint = state_hash(self.state_dict())
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """What its results depend on, besides the images."""
+        return (self.fingerprint, self.depth, repr(self.pooling))
 
     def train(self, mode: bool = True) -> FrozenPrefix:
         """Stay in evaluation mode: batch norms use their running statistics, dropout is off."""
@@ -57,7 +64,7 @@ class FrozenPrefix(nn.Module):
         count = len(images)
         if count < CANONICAL_BATCH:
             images = torch.cat([images, images[-1:].expand(CANONICAL_BATCH - count, *images.shape[1:])])
-        return self.prefix(_channels_last(images))[:count]
+        return self.pooling(self.prefix(_channels_last(images)))[:count]
 
 
 def _channels_last(images: Tensor) -> Tensor:

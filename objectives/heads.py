@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import torch
 import torch.nn.functional as F
@@ -134,6 +134,13 @@ def _pooling(pooling: str, shape: tuple[int, ...]) -> tuple[list[nn.Module], int
     size = {"avgmax": 2 * channels, "flatten": math.prod(shape)}.get(pooling, channels)
     pool = POOLINGS[pooling]()
     return ([pool] if arrange.shape == shape else [arrange, pool]), size
+
+
+def leading_pooling(head: nn.Sequential) -> list[nn.Module]:
+    """The modules at the head's beginning that have nothing to learn and draw nothing: the same features for all."""
+    kinds = (ToMap, AvgMaxPool, nn.Flatten, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Sequential)
+    fixed = takewhile(lambda layer: isinstance(layer, kinds) and not list(layer.parameters()), head)
+    return list(fixed)
 
 
 def _dropout(config: HeadConfig) -> list[nn.Module]:

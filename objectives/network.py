@@ -11,11 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .backbones import Backbone
 from .errors import InvalidInputError
 from .freezing import FrozenPrefix, state_hash
+from .heads import leading_pooling
 from .phases import Phase
 
 
 class Network(nn.Module):
     """A backbone cut at a phase's depth, with a head.
+
+    Where all units are frozen, the head's pooling goes with them: features to keep are vectors then.
 
     Args:
         backbone: Whose units are shared, not copied.
@@ -26,10 +29,12 @@ class Network(nn.Module):
         suffix: One segment a unit.
     """
 
-    def __init__(self, backbone: Backbone, phase: Phase, head: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, phase: Phase, head: nn.Sequential) -> None:
         super().__init__()
         depth = phase.freeze_depth
-        self.prefix = FrozenPrefix(backbone.segment(0, depth), depth)
+        pooling = leading_pooling(head) if depth == len(backbone.units) else []
+        self.prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling)
+        self._pooled = len(pooling)
         self.suffix = nn.Sequential(*(backbone.segment(unit, unit + 1) for unit in range(depth, len(backbone.units))))
         self.head = head
         self.phase = phase
@@ -45,7 +50,12 @@ class Network(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits (N, classes) of the prefix's features (N, ...): the part that trains."""
-        return self.head(self.suffix(features))
+        return self.pooled_head(self.suffix(features))
+
+    @property
+    def pooled_head(self) -> nn.Sequential:
+        """The head after what of its pooling went with the prefix."""
+        return self.head[self._pooled :]
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)

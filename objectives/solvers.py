@@ -37,7 +37,7 @@ def solve_logistic_regression(
     from .training import EpochResult, validate
 
     started = time.perf_counter()
-    output = network.head[-1]  # pyright: ignore[reportIndexIssue]
+    output = network.head[-1]
     assert isinstance(output, nn.Linear)
     train, val = pooled_features(network, data.train), pooled_features(network, data.val)
     labels, val_labels = data.train.labels.to(train.device), data.val.labels.cpu().numpy()
@@ -68,7 +68,7 @@ def solve_logistic_regression(
 def pooled_features(network: Network, source: FeatureSource) -> Tensor:
     """What the head's linear layer sees of a split, (N, D) float64; on the CPU where the device has no float64."""
     network.eval()
-    before_output = network.head[:-1]  # pyright: ignore[reportIndexIssue]
+    before_output = network.pooled_head[:-1]
     chunks = (source.batch(positions, 0) for positions in torch.arange(len(source)).split(256))
     features = torch.cat([before_output(chunk).float() for chunk in chunks])
     return (features.cpu() if features.device.type == "mps" else features).double()
