@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .augment_policies import RandomOps
 from .preprocessing import Preprocessing
 
 # Area and aspect of a resized crop; milder than ImageNet training's (0.08, 1), which is meant for 300 epochs.
@@ -26,25 +27,36 @@ class Views:
 
     Args:
         policy: ``none`` (the evaluation crop), ``crop`` (random position), ``flip_crop`` (and mirrored half the
-            time) or ``resized_crop`` (random area, aspect and position, mirrored half the time).
+            time), ``resized_crop`` (random area, aspect and position, mirrored half the time), ``trivial`` or
+            ``randaugment`` (``flip_crop``, then the random operations).
         count: Distinct views; 0 for a new one each epoch. ``none`` has one.
         preprocessing: Sizes and statistics.
         images: How many images the split has.
         seed: Of the random draws.
+        ops: The random operations of ``trivial`` and ``randaugment``, on pixels before they are normalised.
     """
 
-    def __init__(self, policy: str, count: int, preprocessing: Preprocessing, images: int, seed: int) -> None:
+    def __init__(
+        self,
+        policy: str,
+        count: int,
+        preprocessing: Preprocessing,
+        images: int,
+        seed: int,
+        ops: RandomOps | None = None,
+    ) -> None:
         self.policy = policy
         self.count = 1 if policy == "none" else count
         self._preprocessing = preprocessing
         self._images = images
         self._seed = seed
+        self._ops = ops
         self._drawn: tuple[int, Tensor] | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
         """What the pixels of a view depend on, besides the stored images and the view's number."""
-        return (self._preprocessing, self.policy, None if self.policy == "none" else self._seed)
+        return (self._preprocessing, self.policy, self._ops, None if self.policy == "none" else self._seed)
 
     def of_epoch(self, epoch: int) -> int:
         """Number of the view that an epoch (from 0) sees."""
@@ -55,15 +67,18 @@ class Views:
         if self.policy == "none":
             pixels = centre_crop(canvas, self._preprocessing.image_size).float()
         else:
-            draws = self._draws(view)[positions.to("cpu")].to(canvas.device)
-            pixels = self._augment(canvas, draws)
+            draws = self._draws(view)[positions.to("cpu")]
+            pixels = self._augment(canvas, draws[:, :_DRAWS].to(canvas.device))
+            if self._ops is not None:
+                pixels = self._ops.apply(pixels.byte(), draws[:, _DRAWS:]).float()
         return self._normalise(pixels).contiguous(memory_format=torch.channels_last)
 
     def _draws(self, view: int) -> Tensor:
         """Uniform numbers (images, draws) of one view; the latest view is kept."""
         if self._drawn is None or self._drawn[0] != view:
             generator = torch.Generator().manual_seed(self._seed * 1_000_003 + view)
-            self._drawn = (view, torch.rand(self._images, _DRAWS, generator=generator))
+            count = _DRAWS + (self._ops.draws if self._ops else 0)
+            self._drawn = (view, torch.rand(self._images, count, generator=generator))
         return self._drawn[1]
 
     def _augment(self, canvas: Tensor, draws: Tensor) -> Tensor:

@@ -65,9 +65,15 @@ class TrialConfig(_Config):
         class_weights: ``balanced`` weighs the loss of each class by the inverse of its frequency.
         sampling: ``shuffled`` shows each image once an epoch, ``balanced`` draws as many with replacement, all classes
             equally often.
-        augmentation: Policy of the training images.
+        augmentation: Policy of the training images; ``trivial`` is TrivialAugment (Müller & Hutter 2021),
+            ``randaugment`` RandAugment (Cubuk et al. 2020), both after ``flip_crop``.
+        randaugment_ops: ``randaugment``: operations one after another.
+        randaugment_magnitude: ``randaugment``: strength of each, in 30ths of its range.
         views: Distinct augmented views per image; 0 draws a new one each epoch. Few views let a frozen prefix be
-            computed once for all epochs.
+            computed once for all epochs, unless images are mixed.
+        mixing: Of the training images of a batch, with their labels: ``mixup`` (Zhang et al. 2018) or ``cutmix`` (Yun
+            et al. 2019). A frozen prefix is then computed at every step: no two mixed images are alike.
+        mixing_alpha: ``mixup`` and ``cutmix``: the share of an image in its mixture is drawn from Beta(this, this).
         batch_size: Images per optimiser step.
         epochs: Upper bound, all phases together.
         probe_epochs: ``lp_ft`` only: how many of ``epochs`` are spent on the linear probe.
@@ -101,8 +107,12 @@ class TrialConfig(_Config):
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["shuffled", "balanced"] = "shuffled"
-    augmentation: Literal["none", "crop", "flip_crop", "resized_crop"] = "none"
+    augmentation: Literal["none", "crop", "flip_crop", "resized_crop", "trivial", "randaugment"] = "none"
+    randaugment_ops: int = Field(default=2, ge=1, le=8)
+    randaugment_magnitude: int = Field(default=9, ge=0, le=30)
     views: int = Field(default=0, ge=0, le=64)
+    mixing: Literal["none", "mixup", "cutmix"] = "none"
+    mixing_alpha: float = Field(default=0.2, gt=0.0, le=100.0)
     batch_size: int = Field(default=32, ge=2, le=4096)
     epochs: int = Field(default=10, ge=1, le=1000)
     probe_epochs: int | None = Field(default=None, ge=1)
@@ -116,6 +126,19 @@ class TrialConfig(_Config):
     l2_sp_beta: float = Field(default=0.01, ge=0.0)
     lora_rank: int = Field(default=8, ge=1, le=1024)
     lora_alpha: float = Field(default=8.0, gt=0.0)
+
+
+# A parameter that means something only while another has one of these values: (the other, its values).
+CONDITIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "head.width": ("head.hidden_layers", (1, 2)),
+    "head.activation": ("head.hidden_layers", (1, 2)),
+    "randaugment_ops": ("augmentation", ("randaugment",)),
+    "randaugment_magnitude": ("augmentation", ("randaugment",)),
+    "mixing_alpha": ("mixing", ("mixup", "cutmix")),
+    "momentum": ("optimizer", ("sgd", "rmsprop")),
+    "nesterov": ("optimizer", ("sgd",)),
+    "warmup": ("schedule", ("cosine", "linear", "constant", "step")),
+}
 
 
 def nest(flat: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +163,12 @@ def flatten(config: BaseModel) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def without_effect(config: TrialConfig) -> set[str]:
+    """Dotted names of the parameters that mean nothing beside the configuration's others."""
+    values = flatten(config)
+    return {name for name, (other, allowed) in CONDITIONS.items() if values[other] not in allowed}
 
 
 def create_config(flat: dict[str, Any]) -> TrialConfig:

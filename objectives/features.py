@@ -13,6 +13,7 @@ from .augmentation import Views
 from .dataset import ImageSplit
 from .devices import autocast
 from .freezing import FrozenPrefix
+from .mixing import Mix
 
 
 class FeatureStore:
@@ -109,15 +110,25 @@ class FeatureSource:
     def labels(self) -> Tensor:
         return self._images.labels
 
-    def batch(self, positions: Tensor, epoch: int) -> Tensor:
-        """Features (N, ...) of the images at positions (N,), in the view that this epoch sees."""
+    @property
+    def image_size(self) -> int:
+        """Side of the images before the prefix, pixels."""
+        return self._images.split.preprocessing.image_size
+
+    def batch(self, positions: Tensor, epoch: int, mix: Mix | None = None) -> Tensor:
+        """Features (N, ...) of the images at positions (N,), in the view that this epoch sees.
+
+        A mix acts on the images before the prefix, so its features are computed and never kept.
+        """
         view = self._views.of_epoch(epoch)
-        whole = self._whole(view) if self._worth_keeping else None
-        features = self._compute(positions, view) if whole is None else whole[positions.to(whole.device)]
+        whole = self._whole(view) if self._worth_keeping and mix is None else None
+        features = self._compute(positions, view, mix) if whole is None else whole[positions.to(whole.device)]
         return features.contiguous(memory_format=torch.channels_last) if features.ndim == 4 else features
 
-    def _compute(self, positions: Tensor, view: int) -> Tensor:
+    def _compute(self, positions: Tensor, view: int, mix: Mix | None = None) -> Tensor:
         images = self._views.apply(self._images.batch(positions), positions, view)
+        if mix is not None:
+            images = mix.images(images)
         # Here, so that a feature has the same precision whoever asks for it.
         with autocast(images.device):
             return self._prefix(images)

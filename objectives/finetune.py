@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .adapters import remove_adapters
+from .augment_policies import random_ops
 from .augmentation import Views
 from .backbones import Backbone, BackboneSpec, create_backbone
 from .certificate import Certificate, certify
@@ -194,7 +195,8 @@ def _phase_data(network: Network, config: TrialConfig, task: Task, seed: int) ->
 
 
 def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task, seed: int) -> FeatureSource:
-    views = Views(config.augmentation, config.views, split.preprocessing, len(split), seed)
+    ops = random_ops(config)
+    views = Views(config.augmentation, config.views, split.preprocessing, len(split), seed, ops)
     return FeatureSource(ImageSource(split, task.device), views, network.prefix, task.store)
 
 

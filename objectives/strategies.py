@@ -231,7 +231,8 @@ _SOLVED = frozenset(
     {
         *("optimizer", "momentum", "nesterov", "learning_rate", "weight_decay", "schedule", "warmup", "batch_size"),
         *("gradient_clip", "ema_decay", "label_smoothing", "class_weights", "sampling", "epochs", "patience"),
-        *("augmentation", "views", "head.hidden_layers", "head.width", "head.activation", "head.normalization"),
+        *("augmentation", "randaugment_ops", "randaugment_magnitude", "mixing", "mixing_alpha", "views"),
+        *("head.hidden_layers", "head.width", "head.activation", "head.normalization"),
         *("head.dropout", "head.output", "head.init"),
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from .devices import autocast
 from .errors import TrainingFailedError
 from .features import FeatureSource
 from .metrics import score
+from .mixing import Mixer, mixed_loss
 from .network import Network
 from .optimization import Optimisation
 from .phases import Penalty
@@ -31,7 +33,7 @@ class EpochResult:
     Attributes:
         epoch: From 0, counted over all phases.
         phase: Name of the phase.
-        train_loss: Mean over the epoch's images, with label smoothing, class weights and penalties.
+        train_loss: Mean over the epoch's images, with label smoothing, mixing, class weights and penalties.
         val_loss: Mean cross-entropy over the validation images.
         score: The study's metric on the validation images.
         learning_rates: Per part at the end of the epoch.
@@ -166,11 +168,13 @@ def _train_epoch(
     network.train()
     # Summed on the device and read once: reading each step would make the host wait for it.
     total = torch.zeros((), device=data.device)
-    for positions in epoch_batches(config, data.train.labels, data.seed, epoch):
+    mixer = Mixer(config.mixing, config.mixing_alpha, data.train.image_size, data.seed)
+    for step, positions in enumerate(epoch_batches(config, data.train.labels, data.seed, epoch)):
+        mix = mixer.draw(len(positions), epoch, step)
         with autocast(data.device):
-            logits = network.classify(data.train.batch(positions, epoch))
+            logits = network.classify(data.train.batch(positions, epoch, mix))
         labels = data.train.labels[positions.to(data.device)]
-        loss = criterion(logits.float(), labels)
+        loss = mixed_loss(partial(criterion, logits.float()), labels, mix)
         if penalty is not None:
             loss = loss + penalty()
         optimisation.zero_grad()

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from ..objectives.config import TrialConfig, flatten
+from ..objectives.config import TrialConfig, flatten, without_effect
 from ..objectives.devices import free_memory
 from ..objectives.errors import ObjectiveError
 from ..objectives.finetune import finetune
@@ -31,13 +31,12 @@ def run_trials(session: Session) -> None:
 
 
 def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
-    """What a configuration's training depends on, by dotted name: no parameter of another strategy or of no layer."""
+    """What a configuration's training depends on, by dotted name: only parameters that have an effect in it."""
     strategy = get_strategy(config.strategy)
     values = {name: value for name, value in flatten(config).items() if takes_parameter(strategy, name)}
     values["freeze_depth"] = plan_phases(config, units)[-1].freeze_depth
-    if config.head.hidden_layers == 0:
-        values = {name: value for name, value in values.items() if name not in ("head.width", "head.activation")}
-    return {name: value for name, value in values.items() if value is not None}
+    absent = without_effect(config)
+    return {name: value for name, value in values.items() if value is not None and name not in absent}
 
 
 def _run_trial(session: Session) -> None:

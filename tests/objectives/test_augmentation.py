@@ -8,17 +8,20 @@ import torchvision.transforms.functional as TF
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frostline.objectives.augment_policies import random_ops
 from frostline.objectives.augmentation import Views, centre_crop, resized_crop, shifted_crop
+from frostline.objectives.config import create_config
 from frostline.objectives.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(16, 20, "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 CANVAS = torch.randint(0, 256, (12, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 EVERY = torch.arange(12)
-RANDOM = ["crop", "flip_crop", "resized_crop"]
+RANDOM = ["crop", "flip_crop", "resized_crop", "trivial", "randaugment"]
 
 
 def views(policy: str, count: int = 0, seed: int = 0) -> Views:
-    return Views(policy, count, PREPROCESSING, 12, seed)
+    ops = random_ops(create_config({"strategy": "full", "augmentation": policy}))
+    return Views(policy, count, PREPROCESSING, 12, seed, ops)
 
 
 def test_none_is_the_evaluation_transform_of_torchvision():
@@ -41,6 +44,12 @@ def test_a_picture_does_not_depend_on_its_batch(policy: str):
     whole = views(policy).apply(CANVAS, EVERY, 3)
     picked = torch.tensor([7, 2, 11])
     assert torch.equal(views(policy).apply(CANVAS[picked], picked, 3), whole[picked])
+
+
+@pytest.mark.parametrize("policy", RANDOM)
+def test_a_batch_is_its_images_one_at_a_time(policy: str):
+    alone = torch.cat([views(policy).apply(CANVAS[[place]], EVERY[[place]], 3) for place in range(12)])
+    assert torch.equal(alone, views(policy).apply(CANVAS, EVERY, 3))
 
 
 @pytest.mark.parametrize("policy", RANDOM)
@@ -93,6 +102,31 @@ def test_a_resized_crop_stays_within_the_image(draw: list[float]):
     assert crop.max() <= 255 + 1e-3
     # No folding back at a border: brightness rises from left to right throughout.
     assert (crop[..., 1:] - crop[..., :-1] >= -1e-2).all()
+
+
+def test_random_operations_come_after_crop_and_flip():
+    """Where TrivialAugment draws the identity, its view is a crop and flip of its image, and elsewhere it is none."""
+    images, size = 400, 16
+    generator = torch.Generator().manual_seed(3)
+    canvas = torch.randint(0, 256, (images, 3, 18, 18), dtype=torch.uint8, generator=generator)
+    plain = Preprocessing(size, 18, "bilinear", (0, 0, 0), (1, 1, 1))
+    ops = random_ops(create_config({"strategy": "full", "augmentation": "trivial"}))
+    out = (Views("trivial", 0, plain, images, 0, ops).apply(canvas, torch.arange(images), 0) * 255).round().byte()
+    windows = canvas.unfold(2, size, 1).unfold(3, size, 1).flatten(2, 3).transpose(1, 2)
+    same = [
+        (torch.cat([own, own.flip(-1)]) == image).flatten(1).all(1).any()
+        for own, image in zip(windows, out, strict=True)
+    ]
+    # One in 14 is the identity; weak magnitudes of others leave an image alone as well.
+    assert 1 / 14 < torch.stack(same).float().mean() < 0.3
+
+
+def test_the_strength_of_randaugment_is_part_of_a_views_key():
+    keys = set()
+    for values in ({}, {"randaugment_ops": 1}, {"randaugment_magnitude": 10}):
+        ops = random_ops(create_config({"strategy": "full", "augmentation": "randaugment", **values}))
+        keys.add(Views("randaugment", 2, PREPROCESSING, 12, 0, ops).key)
+    assert len(keys) == 3
 
 
 def test_what_the_network_sees_is_channels_last():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torchvision.models import get_model_weights
 
-from frostline.objectives.config import TrialConfig, create_config, flatten, nest, parameter_names
+from frostline.objectives.config import TrialConfig, create_config, flatten, nest, parameter_names, without_effect
 from frostline.objectives.devices import choose_device
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.preprocessing import preprocessing_for
@@ -25,6 +25,15 @@ def test_all_faults_are_told_at_once_by_name():
     assert len(error.value.faults) == 3
     for part in ("epochs", "head.pooling", "'avg'", "learning_rat"):
         assert part in text
+
+
+def test_parameters_without_effect_are_told():
+    config = create_config({"strategy": "full", "head.width": 7, "randaugment_ops": 3, "mixing_alpha": 1.0})
+    names = {"head.width", "head.activation", "randaugment_ops", "randaugment_magnitude", "mixing_alpha"}
+    assert without_effect(config) == names
+    values = {"strategy": "full", "head.hidden_layers": 2, "augmentation": "randaugment", "mixing": "cutmix"}
+    assert without_effect(create_config(values)) == set()
+    assert names <= set(parameter_names())
 
 
 def test_a_configuration_does_not_change():

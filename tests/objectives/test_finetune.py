@@ -23,6 +23,8 @@ CASES = [
     {"strategy": "feature_extraction"},
     {"strategy": "feature_extraction", "augmentation": "flip_crop", "views": 2},
     {"strategy": "feature_extraction", "augmentation": "resized_crop", "views": 0},
+    {"strategy": "feature_extraction", "augmentation": "trivial", "views": 2},
+    {"strategy": "partial", "freeze_depth": 6, "augmentation": "randaugment", "views": 2},
     {"strategy": "partial", "freeze_depth": 6, "augmentation": "crop", "views": 2, "head.dropout": 0.3},
     {"strategy": "lp_ft", "freeze_depth": 3, "views": 1, "augmentation": "flip_crop"},
     {"strategy": "full", "augmentation": "flip_crop"},
