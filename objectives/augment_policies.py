@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -50,6 +51,7 @@ def _ranges(
 _RANGES = {"wide": wide_ranges, "standard": standard_ranges}
 
 
+@cache
 def magnitude_table(ranges: str, size: int) -> Tensor:
     """Magnitudes float32 (operations, bins) without their signs."""
     spans = _RANGES[ranges](size)

@@ -14,6 +14,9 @@ VIEWS = 4
 # What competes when the user names no strategies; the others are there by name.
 COMPETING = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 
+# Without `trivial` and `randaugment`: over so few images TrivialAugment was no better than `flip_crop` (validation
+# accuracy lower in 7 of 11 paired trainings of a MobileNetV2 on three sets of photos, by 2 points on average).
+# Without mixing: it would take a frozen prefix through every step again.
 _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "flip_crop"}
 _HIDDEN = {"head.hidden_layers": [1]}
 
