@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
-from ..objectives.strategies import STRATEGIES
+from ..objectives.strategies import BUILT_IN, STRATEGIES
 
 # Okabe-Ito, its orange, vermilion and grey moved until each has 3:1 contrast on white and on the dark page.
 # Neighbours also differ in symbol, so that nothing hangs on colour alone.
@@ -26,9 +27,11 @@ class Look:
 
 
 def look(strategy: str | None) -> Look:
-    """The look of a strategy; one that is not in the registry gets a fixed one too."""
-    names = list(STRATEGIES)
-    place = names.index(strategy) if strategy in names else len(names)
+    """The look of a strategy; a plugin's is the same whether the plugin is there or not."""
+    names = [name for name in STRATEGIES if name in BUILT_IN]
+    # As many pairs of colour and symbol as there are; by their names, plugins' strategies share what is left.
+    left = len(_COLOURS) * len(_SYMBOLS) - len(names)
+    place = names.index(strategy) if strategy in names else len(names) + zlib.crc32(str(strategy).encode()) % left
     # Past the last colour the symbols shift by one, so that the pairs stay distinct.
     lap = place // len(_COLOURS)
     return Look(_COLOURS[place % len(_COLOURS)], _SYMBOLS[(place + lap) % len(_SYMBOLS)])

@@ -70,6 +70,7 @@ def search_command(settings: StudySettings) -> str:
     ]
     if set(settings.strategies) != set(COMPETING):
         options += [("--strategy", name) for name in settings.strategies]
+    options += [("--plugin", name) for name in settings.plugins]
     lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options)]
     return " \\\n  ".join(map(shlex.join, lines))
 

@@ -6,12 +6,14 @@ into phases. The training loop knows phases only, so a new strategy is one more 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from .adapters import add_lora
-from .config import TrialConfig
+from .config import TrialConfig, parameter_names
 from .errors import InvalidInputError, unknown_name
 from .penalties import l2_sp
 from .phases import Phase
@@ -32,6 +34,8 @@ class Strategy:
         takes: Parameters that this strategy needs or allows, beyond those that all share.
         pretrained: Whether it starts from the pretrained weights.
         refuses: Shared parameters that mean nothing to it.
+        domains: What is searched of its parameters by default, as in a table of a space file. Plugins give theirs
+            here; those of the strategies below are in ``search/default_space.py``.
     """
 
     name: str
@@ -40,9 +44,12 @@ class Strategy:
     takes: frozenset[str] = field(default_factory=frozenset)
     pretrained: bool = True
     refuses: frozenset[str] = field(default_factory=frozenset)
+    domains: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 STRATEGIES: dict[str, Strategy] = {}
+# Tables of space and study files that are no strategies.
+RESERVED_NAMES = ("shared", "study")
 # Parameters that only some strategies take; all others are shared by every strategy.
 OWN_PARAMETERS = frozenset(
     {
@@ -63,7 +70,27 @@ OWN_PARAMETERS = frozenset(
 
 
 def register_strategy(strategy: Strategy) -> None:
-    """Let a strategy be used by its name."""
+    """Let a strategy be used by its name.
+
+    Raises:
+        InvalidInputError: Its name is no name or that of another strategy, or it names unknown parameters.
+    """
+    faults = []
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", strategy.name) or strategy.name in RESERVED_NAMES:
+        faults.append(
+            f"{strategy.name!r} cannot be a strategy's name: use small letters, digits and '_', a letter first, "
+            f"and none of: {', '.join(RESERVED_NAMES)}."
+        )
+    if STRATEGIES.get(strategy.name, strategy) != strategy:
+        faults.append(f"There is another strategy {strategy.name!r}: choose another name.")
+    names = parameter_names()
+    faults += [
+        f"Strategy {strategy.name!r}: {unknown_name('parameter', name, names)}"
+        for name in sorted(strategy.takes | strategy.refuses)
+        if name not in names
+    ]
+    if faults:
+        raise InvalidInputError(faults)
     STRATEGIES[strategy.name] = strategy
 
 
@@ -85,14 +112,16 @@ def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     """The phases of a configuration on a backbone with so many units, of which it may drop the last.
 
     Raises:
-        InvalidInputError: Parameters that the strategy does not take, or depths and epochs out of range.
+        InvalidInputError: Parameters that the strategy does not take, or depths and epochs out of range; or its plan
+            does not fit the backbone.
     """
     strategy = get_strategy(config.strategy)
-    faults = _faults(strategy, config, units)
-    if faults:
+    if faults := _faults(strategy, config, units):
         raise InvalidInputError(faults)
     left = units - config.truncate
-    phases = strategy.plan(config, left)
+    phases = tuple(strategy.plan(config, left))
+    if faults := _phase_faults(phases, left):
+        raise InvalidInputError([f"{strategy.name}: its plan {fault}" for fault in faults])
     if config.head.init == "probe":
         return (replace(head_phase("probe solution", left, 1, 0.0), solve=solve_logistic_regression), *phases)
     return phases
@@ -117,6 +146,22 @@ def _faults(strategy: Strategy, config: TrialConfig, units: int) -> list[str]:
         faults.append(f"head.init = {head.init!r} needs head.output = 'linear': a cosine layer has no such weights")
     if config.class_weights == config.sampling == "balanced":
         faults.append("class_weights and sampling are both 'balanced', which corrects twice: set one of them back")
+    return faults
+
+
+def _phase_faults(phases: Sequence[Phase], units: int) -> list[str]:
+    """What is wrong with a plan, whatever the configuration: a fault of the strategy's author."""
+    faults = [] if phases else ["has no phase"]
+    if len({phase.name for phase in phases}) < len(phases):
+        faults.append(f"names two phases alike: {', '.join(phase.name for phase in phases)}")
+    for phase in phases:
+        depth, rates = phase.freeze_depth, len(phase.unit_learning_rates)
+        if not 0 <= depth <= units:
+            faults.append(f"freezes {depth} units in phase {phase.name!r}, of {units}")
+        elif rates != units - depth:
+            faults.append(f"gives {rates} unit_learning_rates in phase {phase.name!r}, needs {units} - {depth}")
+        if phase.epochs < 1:
+            faults.append(f"gives phase {phase.name!r} {phase.epochs} epochs")
     return faults
 
 
@@ -291,3 +336,5 @@ for _strategy in (
     ),
 ):
     register_strategy(_strategy)
+# All others are plugins'.
+BUILT_IN = frozenset(STRATEGIES)

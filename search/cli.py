@@ -98,6 +98,10 @@ WorkspaceOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="Module of yours that registers strategies; repeat it for more.", show_default=False),
+]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study; `frostline status` lists them.")]
 
 
@@ -106,8 +110,13 @@ def search(
     ctx: typer.Context,
     data: Annotated[
         str,
-        typer.Argument(help="Folder of class folders, sklearn:digits or torchvision:NAME (e.g. torchvision:CIFAR10)."),
+        typer.Argument(
+            help="Folder of class folders, sklearn:digits, torchvision:NAME (e.g. torchvision:CIFAR10) or a study file."
+        ),
     ],
+    other_data: Annotated[
+        str | None, typer.Option("--data", help="Data in place of the study file's.", show_default=False)
+    ] = None,
     backbone: Annotated[
         str, typer.Option("--backbone", "-b", help="torchvision model; `frostline backbones` lists them.")
     ] = "mobilenet_v3_small",
@@ -129,6 +138,7 @@ def search(
         Path | None,
         typer.Option("--space", help="Space file; `frostline space > space.toml` writes one.", show_default=False),
     ] = None,
+    plugin: PluginOption = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -147,11 +157,12 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Search a dataset and end with the verdict. The same command again goes on where it stopped."""
+    from .options import with_study_file
     from .planning import Request
     from .run import run_search
 
     request = Request(
-        data=data,
+        data=other_data or data,
         backbone=backbone,
         weights=weights,
         image_size=image_size,
@@ -164,7 +175,9 @@ def search(
         finals_seeds=seeds,
         device=device,
         tracking_uri=tracking_uri,
+        plugins=tuple(plugin or ()),
     )
+    request = with_study_file(ctx, data, request)
     _end(ctx, run_search(request, locate(workspace), _observer(ctx, as_json)), as_json)
 
 
@@ -266,16 +279,19 @@ def space(
         list[str] | None,
         typer.Option("--strategy", "-s", help="Only this one; repeat it for more.", show_default=False),
     ] = None,
+    plugin: PluginOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print the default search space as a file to edit: frostline space > space.toml"""
     from .default_space import COMPETING, default_tables
     from .planning import train_images
+    from .plugins import load_plugins
     from .space import create_space
     from .space_file import write_space
 
+    brought = load_plugins(plugin or ())
     tables = default_tables(train_images(data, locate(workspace))) if data else default_tables()
-    chosen = create_space(tables).only(strategy or COMPETING).strategies
+    chosen = create_space(tables).only(strategy or (*COMPETING, *brought)).strategies
     typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,12 +26,15 @@ from ..storage.locks import exclusive
 from ..storage.tracking import SCHEMES
 from ..storage.workspace import Workspace
 from .default_space import COMPETING, default_tables
+from .plugins import load_plugins
 from .progress import Observer
+from .records import finished
 from .results import StudyFacts
 from .settings import StudySettings
 from .space import Space, create_space
 from .space_file import read_space
 from .study import Study, study_names
+from .study_file import StudyFile, read_study
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -46,13 +50,15 @@ class Request:
         image_size: Pixels.
         trials: Budget.
         name: Of the study.
-        strategies: Which compete; if none are named, all of the space file, or the usual five.
+        strategies: Which compete; if none are named, all of the space file, or the usual five and the plugins'.
         space: A space file.
         metric: Name.
         seed: Of everything random.
         finals_seeds: Trainings of each finalist.
         device: Where to train.
         tracking_uri: Of MLflow.
+        plugins: Modules that register strategies; these compete too.
+        file: The study file it was read from, whose space is searched unless ``space`` is given.
     """
 
     data: str
@@ -68,6 +74,18 @@ class Request:
     finals_seeds: int = 3
     device: str = "auto"
     tracking_uri: str | None = None
+    plugins: tuple[str, ...] = ()
+    file: StudyFile | None = None
+
+    @classmethod
+    def read(cls, path: str | Path, **given: Any) -> Request:
+        """A request from a study file; fields that are given come before the file's.
+
+        Raises:
+            InvalidInputError: It cannot be read or is no study file; what else is wrong is told with the rest.
+        """
+        file = read_study(Path(path))
+        return cls(**{"data": "", **file.options, **given}, file=file)
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,8 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
     """
     study = Study.load(name, workspace)
     settings = study.settings
+    if settings.plugins and _trains(study, trials):
+        load_plugins(settings.plugins)
     if trials is not None and trials < settings.trials:
         raise InvalidInputError(f"--trials {trials} is below the study's {settings.trials}; a budget can only grow.")
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
@@ -125,9 +145,14 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
     return Prepared(study, dataset, BackbonePool(settings.spec))
 
 
+def _trains(study: Study, trials: int | None) -> bool:
+    """Whether trials or finals are missing, and with them the code of the strategies."""
+    return finished(study.trials()) < (trials or study.settings.trials) or study.results().verdict is None
+
+
 def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | None]:
     """The cheap checks, all of them, before anything is built, decoded or made."""
-    faults: list[str] = []
+    faults: list[str] = list(request.file.faults) if request.file else []
     with _collecting(faults):
         _check_numbers(request)
     with _collecting(faults):
@@ -138,8 +163,9 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
         choose_device(request.device)
     space: Space | None = None
     with _collecting(faults):
-        space = read_space(request.space) if request.space else None
-        chosen = (space or create_space(default_tables())).only(_chosen(request))
+        load_plugins(request.plugins)
+        space = _written(request)
+        chosen = (space or create_space(default_tables())).only(_chosen(request, space))
         _check_budget(request.trials, len(chosen.strategies))
     listing: Listing | None = None
     with _collecting(faults):
@@ -151,12 +177,23 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
     return listing, space
 
 
-def _chosen(request: Request) -> tuple[str, ...]:
-    """The strategies that compete: those named, else all of a space file, else the usual ones."""
-    return request.strategies or (() if request.space else COMPETING)
+def _chosen(request: Request, written: Space | None) -> tuple[str, ...]:
+    """The strategies that compete: those named, else all of a file's space, else the usual ones and the plugins'."""
+    return request.strategies or (() if written else (*COMPETING, *load_plugins(request.plugins)))
+
+
+def _written(request: Request) -> Space | None:
+    """The space of the request's files; None for the default."""
+    if request.space is not None:
+        return read_space(request.space)
+    return request.file.space() if request.file else None
 
 
 def _list(data: str, workspace: Workspace) -> Listing:
+    if not data:
+        raise InvalidInputError(
+            'No data are named. In a study file, add data = "FOLDER" to [study], or type --data FOLDER.'
+        )
     return list_source(data, download_dir=workspace.images / "downloads")
 
 
@@ -191,7 +228,7 @@ def _settings(
     counts = _train_counts(listing, request.seed)
     space = written or create_space(default_tables(sum(counts)))
     return StudySettings(
-        name=request.name or default_name(listing.name, request.backbone),
+        name=request.name or default_name(listing.name, request.file.path.stem if request.file else request.backbone),
         data=_absolute(request.data),
         backbone=request.backbone,
         weights=_absolute(request.weights),
@@ -200,7 +237,8 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
-        space=space.only(_chosen(request)).resolve(units),
+        space=space.only(_chosen(request, written)).resolve(units),
+        plugins=request.plugins,
     )
 
 

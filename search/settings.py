@@ -24,6 +24,7 @@ class StudySettings(BaseModel):
         seed: Of splits, data order, heads and sampling.
         finals_seeds: Trainings of each finalist.
         space: What is searched.
+        plugins: Modules that register strategies of the space; what trains imports them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class StudySettings(BaseModel):
     seed: int = Field(ge=0)
     finals_seeds: int = Field(ge=1)
     space: Space
+    plugins: tuple[str, ...] = ()
 
     @property
     def spec(self) -> BackboneSpec:

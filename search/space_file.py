@@ -20,7 +20,8 @@ HEADER = """\
 #   when = { "other.parameter" = [...] }                     the parameter exists only then
 # `default` is what the strategy's first trial uses. [shared] holds for every strategy that takes the parameter;
 # a strategy's own table comes first. A negative freeze_depth counts from the last unit: -1 freezes all but one
-# (`frostline backbones NAME` lists the units).
+# (`frostline backbones NAME` lists the units). With a table [study] of options (data, backbone, trials, ...) it is a
+# study file: `frostline search FILE`.
 """
 
 
@@ -28,15 +29,39 @@ def read_space(path: Path) -> Space:
     """Read and validate a space file.
 
     Raises:
-        InvalidInputError: It cannot be read, is not TOML, or has faults (all of them).
+        InvalidInputError: It cannot be read, is not TOML, is a study file, or has faults (all of them).
+    """
+    tables = read_tables(path, "space")
+    if "study" in tables:
+        raise InvalidInputError(f"{path} has a table [study], so it is a study file. Type: frostline search {path}")
+    return space_of(path, tables)
+
+
+def read_tables(path: Path, kind: str) -> dict[str, Any]:
+    """A TOML file, unchecked.
+
+    Args:
+        path: The file.
+        kind: What it is, for the messages.
+
+    Raises:
+        InvalidInputError: It cannot be read or is not TOML.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
-        raise InvalidInputError(f"The space file {path} cannot be read: {reason}.") from None
+        raise InvalidInputError(f"The {kind} file {path} cannot be read: {reason}.") from None
     except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"The space file {path} is not valid TOML: {error}.") from None
+        raise InvalidInputError(f"The {kind} file {path} is not valid TOML: {error}.") from None
+
+
+def space_of(path: Path, tables: Mapping[str, Any]) -> Space:
+    """The space that a file's tables describe.
+
+    Raises:
+        InvalidInputError: Its faults, each with the file's name.
+    """
     try:
         return create_space(tables)
     except InvalidInputError as error:
@@ -56,7 +81,7 @@ def write_space(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _lines(table: Mapping[str, Any]) -> list[str]:
-    width = max(len(name) for name in table)
+    width = max((len(name) for name in table), default=0)
     return [f"{name:<{width}} = {_value(value)}" for name, value in table.items() if name != "head"]
 
 
