@@ -22,6 +22,7 @@ from ..objectives.metrics import METRICS, check_metric, default_metric
 from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing, preprocessing_for
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
+from ..objectives.strategies import BUILT_IN, STRATEGIES
 from ..storage.locks import exclusive
 from ..storage.tracking import SCHEMES
 from ..storage.workspace import Workspace
@@ -126,8 +127,7 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
     """
     study = Study.load(name, workspace)
     settings = study.settings
-    if settings.plugins and _trains(study, trials):
-        load_plugins(settings.plugins)
+    _require_strategies(study, trials)
     if trials is not None and trials < settings.trials:
         raise InvalidInputError(f"--trials {trials} is below the study's {settings.trials}; a budget can only grow.")
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
@@ -145,9 +145,18 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
     return Prepared(study, dataset, BackbonePool(settings.spec))
 
 
-def _trains(study: Study, trials: int | None) -> bool:
-    """Whether trials or finals are missing, and with them the code of the strategies."""
-    return finished(study.trials()) < (trials or study.settings.trials) or study.results().verdict is None
+def _require_strategies(study: Study, trials: int | None) -> None:
+    """Import a study's plugins where trials or finals are missing that need them."""
+    settings = study.settings
+    complete = finished(study.trials()) >= (trials or settings.trials) and study.results().verdict is not None
+    if BUILT_IN.issuperset(settings.strategies) or complete:
+        return
+    load_plugins(settings.plugins)
+    if missing := [name for name in settings.strategies if name not in STRATEGIES]:
+        raise InvalidInputError(
+            f"Study {settings.name!r} needs {', '.join(missing)}, which its plugins "
+            f"({', '.join(settings.plugins) or 'none'}) do not register. Put back the module that did."
+        )
 
 
 def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | None]:

@@ -264,7 +264,7 @@ class InterruptingViews(TerminalViews):
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has not imported the plugin."""
-    STRATEGIES.pop(EXAMPLE)
+    STRATEGIES.pop(EXAMPLE, None)
     del sys.modules[EXAMPLE]
     monkeypatch.setattr(plugins, "_registered", {})
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(Path.cwd())])
@@ -293,12 +293,19 @@ def test_resume_needs_no_more_than_the_name_of_the_study(folder: Path, monkeypat
 
     # Without the plugin, then in another process with it.
     forget(monkeypatch)
-    monkeypatch.chdir(folder.parent)
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     lost = invoke("resume", "tiny", "--workspace", folder / "ws")
     assert lost.exit_code == 2, lost.output
     assert f"plugin {EXAMPLE}: there is no module {EXAMPLE!r}" in lost.stderr
     assert "PYTHONPATH" in lost.stderr
     assert [trial.state for trial in study.trials()] == ["complete", "waiting"]
+    write(elsewhere, EXAMPLE, registering("renamed"))
+    renamed = invoke("resume", "tiny", "--workspace", folder / "ws")
+    assert renamed.exit_code == 2, renamed.output
+    assert f"Study 'tiny' needs {EXAMPLE}, which its plugins ({EXAMPLE}) do not register" in renamed.stderr
+    forget(monkeypatch)
     script = "from frostline.dashboards.cli import main; main()"
     command = [sys.executable, "-P", "-c", script, "resume", "tiny", *PLACE, "--json"]
     resumed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
