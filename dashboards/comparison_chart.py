@@ -5,8 +5,9 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from ..objectives.metrics import METRICS
 from ..search.verdict import Contender, Verdict
-from .drawing import Chart, layout, marker, span, words
+from .drawing import Chart, layout, marker, span
 from .formats import duration, percent, points
 from .palette import look
 from .tables import Column, TextTable
@@ -20,7 +21,7 @@ def compare_strategies(verdict: Verdict) -> Chart:
         _add_cost(figure, contender)
     scores = [100 * score for contender in verdict.contenders for score in contender.scores]
     edges = [100 * (c.mean + side * c.spread) for c in verdict.contenders for side in (-1, 1)]
-    figure.update_xaxes(title_text=f"test {words(verdict.metric)}, %", range=span(scores + edges), row=1, col=1)
+    figure.update_xaxes(title_text=f"test {METRICS[verdict.metric].title}, %", range=span(scores + edges), row=1, col=1)
     figure.update_xaxes(title_text="training, s", rangemode="tozero", nticks=4, row=1, col=2)
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(layout(100 + 52 * len(verdict.contenders)), showlegend=False)

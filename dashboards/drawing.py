@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from ..objectives.metrics import METRICS
 from ..search.records import TrialRecord
 from ..search.results import StudyResults
 from .formats import duration, percent, plural, value
@@ -83,7 +84,7 @@ def set_score_axis(
     figure: go.Figure, results: StudyResults, trials: Sequence[TrialRecord], scores: Sequence[float] | None = None
 ) -> None:
     shown = [trial.score for trial in trials if trial.score is not None] if scores is None else scores
-    title = f"validation {words(results.settings.metric)}, %"
+    title = f"validation {METRICS[results.settings.metric].title}, %"
     figure.update_yaxes(title_text=title, range=span([100 * score for score in shown]))
 
 
@@ -133,7 +134,3 @@ def counted(strategy: str, trials: Sequence[TrialRecord]) -> str:
 def sample(trials: Sequence[TrialRecord]) -> str:
     pruned = sum(trial.state == "pruned" for trial in trials)
     return f"n = {plural(len(trials), 'trial')}" + (f", {pruned} of them pruned" if pruned else "")
-
-
-def words(metric: str) -> str:
-    return metric.replace("_", " ")

@@ -15,12 +15,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from ..objectives.metrics import METRICS
 from ..search.default_space import COMPETING
 from ..search.records import finished
 from ..search.results import StudyResults
 from ..search.settings import StudySettings
 from .charts import Chart, create_charts
-from .tables import configuration_rows, failed_rows, status_rows, verdict_rows
+from .tables import configuration_rows, failed_rows, metric_rows, status_rows, verdict_rows
 
 _TEMPLATES = Path(__file__).with_name("templates")
 # Skipped files beyond these are only counted: a page is no place for thousands of them.
@@ -86,6 +87,8 @@ def _context(results: StudyResults) -> dict[str, Any]:
         "done": finished(results.trials),
         "verdict": verdict,
         "verdict_table": verdict_rows(verdict) if verdict else None,
+        "metric_table": metric_rows(verdict) if verdict else None,
+        "metric": METRICS[results.settings.metric].title,
         "status_table": status_rows(results),
         "failed_table": failed_rows(results),
         "configuration_table": configuration_rows(results),

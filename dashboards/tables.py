@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..objectives.metrics import METRICS, Metric
 from ..search.records import StrategySummary, TrialRecord
 from ..search.results import StudyResults
 from ..search.verdict import Contender, Verdict
@@ -36,11 +37,10 @@ class TextTable:
 
 def verdict_rows(verdict: Verdict) -> TextTable:
     """The finalists, the highest mean test score first."""
-    metric = verdict.metric.replace("_", " ")
     columns = (
         Column("strategy", numeric=False),
         Column("", numeric=False),
-        Column(f"test {metric} %, mean ± sd (seeds)"),
+        Column(f"test {METRICS[verdict.metric].title} %, mean ± sd (seeds)"),
         Column(f"behind leader, points [{100 * verdict.confidence:.0f} % interval]"),
         Column("training"),
         Column("trainable weights"),
@@ -67,6 +67,22 @@ def behind_leader(contender: Contender) -> str:
         return "leader"
     low, high = contender.interval
     return f"{points(contender.behind)} [{points(low)}, {points(high)}]"
+
+
+def metric_rows(verdict: Verdict) -> TextTable:
+    """Every metric of the finalists on the test split, means over seeds; blank where they cannot be known."""
+    metrics = METRICS.values()
+    titles = (f"{metric.title} %" if metric.share else metric.title for metric in metrics)
+    rows = tuple((c.strategy, *(_metric(c, metric) for metric in metrics)) for c in verdict.contenders)
+    columns = (Column("strategy", numeric=False), *(Column(title) for title in titles))
+    return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
+
+
+def _metric(contender: Contender, metric: Metric) -> str:
+    mean = contender.metrics.get(metric.name)
+    if mean is None:
+        return NOTHING
+    return points(mean) if metric.share else f"{mean:.3f}"
 
 
 def status_rows(results: StudyResults) -> TextTable:

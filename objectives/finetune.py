@@ -20,11 +20,20 @@ from .dataset import ImageSplit
 from .devices import PeakMemory
 from .features import FeatureSource, FeatureStore, ImageSource
 from .heads import create_head
+from .metrics import all_scores
 from .network import Network
 from .optimization import Optimisation
 from .phases import Phase, chains
 from .strategies import get_strategy, plan_phases
-from .training import EpochResult, OnEpoch, PhaseData, batches_per_epoch, predict_logits, train_phase
+from .training import (
+    EpochResult,
+    OnEpoch,
+    PhaseData,
+    batches_per_epoch,
+    predict_logits,
+    to_probabilities,
+    train_phase,
+)
 
 
 class BackbonePool:
@@ -82,6 +91,7 @@ class FinetuneResult:
     Attributes:
         score: Best validation score of the last phase, in [0, 1].
         best_epoch: Its epoch.
+        val_metrics: Every metric on the validation images, of the network as it is returned.
         epochs: Every epoch of every phase.
         certificates: One a phase, all passed.
         seconds: Wall time of the trial.
@@ -92,6 +102,7 @@ class FinetuneResult:
 
     score: float
     best_epoch: int
+    val_metrics: dict[str, float]
     epochs: tuple[EpochResult, ...]
     certificates: tuple[Certificate, ...]
     seconds: float
@@ -154,10 +165,12 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
                 epochs += train_phase(network, config, data, optimisation, len(epochs), watch, last=last)
             certificates.append(_certify(network, optimisation))
     network = network.eval()  # pyright: ignore[reportPossiblyUnboundVariable]
+    probabilities = to_probabilities(predict_logits(network, data.val))  # pyright: ignore[reportPossiblyUnboundVariable]
     best = max((result for result in epochs if result.phase == phases[-1].name), key=lambda result: result.score)
     return FinetuneResult(
         score=best.score,
         best_epoch=best.epoch,
+        val_metrics=all_scores(probabilities, task.val.labels),
         epochs=tuple(epochs),
         certificates=tuple(certificates),
         seconds=time.perf_counter() - started,
@@ -207,5 +220,4 @@ def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> Featu
 
 def predict(network: Network, split: ImageSplit, task: Task) -> NDArray[np.float32]:
     """Class probabilities (N, classes) of a split by a trained network."""
-    logits = predict_logits(network, _evaluation_source(split, network, task))
-    return logits.softmax(dim=1).cpu().numpy()
+    return to_probabilities(predict_logits(network, _evaluation_source(split, network, task)))

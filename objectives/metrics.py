@@ -1,15 +1,51 @@
-"""Validation metrics, and the per-image scores from which the verdict resamples them."""
+"""Metrics of class probabilities, each as a function of image weights, so that the verdict can resample the images.
+
+An image of weight k counts as k equal images, one of weight 0 as none. Classes are columns of the probabilities, and
+the predicted class is the most probable, the first of equals. Definitions are scikit-learn's where it has the metric.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from .errors import InvalidInputError, unknown_name
 
-METRICS = ("accuracy", "balanced_accuracy")
+Probabilities = NDArray[np.floating]
+Labels = NDArray[np.int64]
+# Non-negative weights (B, N), each row of a positive sum, to values (B,). Quickest where weights.T is contiguous.
+Weighted = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
 # Above this ratio of the largest to the smallest class, plain accuracy rewards ignoring the small one.
 IMBALANCE = 3.0
+CALIBRATION_BINS = 15
+# How far from 1 probabilities may sum: bfloat16 and float16 round so much, logits are further off.
+_ROUNDING = 1e-2
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: As users write it.
+        title: As tables and sentences write it.
+        prepare: Takes probabilities (N, K) and labels (N,), does what does not depend on weights, gives the rest.
+        higher_is_better: Its direction. Those that grow are in [0, 1], and a study can maximise them.
+        share: Whether it is shown in percent.
+        of_classes: Whether predicted classes, as one-hot probabilities, determine it.
+    """
+
+    name: str
+    title: str
+    prepare: Callable[[Probabilities, Labels], Weighted]
+    higher_is_better: bool = True
+    share: bool = True
+    of_classes: bool = True
 
 
 def default_metric(class_counts: list[int]) -> str:
@@ -18,22 +54,179 @@ def default_metric(class_counts: list[int]) -> str:
 
 
 def check_metric(name: str) -> None:
-    if name not in METRICS:
-        raise InvalidInputError(unknown_name("metric", name, METRICS))
+    """Refuse what a study cannot maximise.
 
-
-def item_weights(metric: str, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weights (N,) that sum to 1, such that the metric is the weighted mean of correctness.
-
-    Both metrics are linear in correctness: accuracy weighs images equally, balanced accuracy (the mean of per-class
-    recalls) weighs classes equally.
+    Raises:
+        InvalidInputError: No metric of this name, or one that is reported only.
     """
-    if metric == "accuracy":
-        return np.full(len(labels), 1.0 / len(labels))
-    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return 1.0 / (len(classes) * counts[inverse])
+    if name not in METRICS:
+        raise InvalidInputError(unknown_name("metric", name, OBJECTIVES))
+    if name not in OBJECTIVES:
+        raise InvalidInputError(
+            f"Metric {name!r} is reported for every finalist, but a study maximises one of: {', '.join(OBJECTIVES)}."
+        )
 
 
-def score(metric: str, labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> float:
-    """The metric of predicted classes (N,) against labels (N,), in [0, 1]."""
-    return float(item_weights(metric, labels) @ (labels == predictions))
+def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weighted:
+    """A metric of these images as a function of their weights.
+
+    Args:
+        metric: Its name.
+        probabilities: Of the classes (N, K), N and K at least 1 and 2.
+        labels: True classes (N,), below K.
+
+    Raises:
+        ValueError: Not probabilities (NaN, logits), or labels that do not go with them.
+    """
+    if (
+        probabilities.ndim != 2
+        or probabilities.shape[1] < 2
+        or labels.shape != (len(probabilities),)
+        or not len(labels)
+    ):
+        raise ValueError(f"probabilities {probabilities.shape} and labels {labels.shape} are not (N, K) and (N,)")
+    if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
+        raise ValueError(f"labels must be in 0 ... {probabilities.shape[1] - 1}")
+    sums = probabilities.sum(axis=1, dtype=np.float64)
+    # Written so that NaN is refused too.
+    if not (probabilities.min() >= 0 and np.abs(sums - 1).max() <= _ROUNDING):
+        raise ValueError("probabilities must not be negative or NaN, and sum to 1 for each image")
+    return METRICS[metric].prepare(probabilities, labels)
+
+
+def score(metric: str, probabilities: Probabilities, labels: Labels) -> float:
+    """A metric of probabilities (N, K) against labels (N,), every image counted once; raises as :func:`weighted`."""
+    return float(weighted(metric, probabilities, labels)(np.ones((1, len(labels))))[0])
+
+
+def all_scores(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
+    """Every metric by name; raises as :func:`weighted`."""
+    return {name: score(name, probabilities, labels) for name in METRICS}
+
+
+def one_hot(classes: Labels, width: int) -> NDArray[np.float32]:
+    """Predicted classes (N,) as certain probabilities (N, width)."""
+    return np.eye(width, dtype=np.float32)[classes]
+
+
+def _accuracy(probabilities: Probabilities, labels: Labels) -> Weighted:
+    """Share of images whose class was predicted."""
+    correct_and_all = np.stack([_correct(probabilities, labels), np.ones(len(labels))], axis=1)
+
+    def value(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        correct, total = (weights @ correct_and_all).T
+        return correct / total
+
+    return value
+
+
+def _balanced_accuracy(probabilities: Probabilities, labels: Labels) -> Weighted:
+    """Mean recall of the classes that have images."""
+    classes = probabilities.shape[1]
+    correct = _group_sums(labels, _correct(probabilities, labels), classes)
+    present = _group_sums(labels, np.ones(len(labels)), classes)
+    return lambda weights: _mean_ratio(correct @ weights.T, present @ weights.T)
+
+
+def _macro_f1(probabilities: Probabilities, labels: Labels) -> Weighted:
+    """Mean of 2 TP / (true + predicted images) over the classes that are true or predicted for some image."""
+    classes, ones = probabilities.shape[1], np.ones(len(labels))
+    hits = _group_sums(labels, 2 * _correct(probabilities, labels), classes)
+    mentions = _group_sums(labels, ones, classes) + _group_sums(probabilities.argmax(axis=1), ones, classes)
+    return lambda weights: _mean_ratio(hits @ weights.T, mentions @ weights.T)
+
+
+def _auroc(probabilities: Probabilities, labels: Labels) -> Weighted:
+    """Area under the ROC curve: of two classes that of the second, of more the mean of each against the rest.
+
+    A class without positives or without negatives does not count; where none is left, it is 0.5, as of a coin.
+    """
+    two = probabilities.shape[1] == 2
+    classes = [1] if two else np.unique(labels).tolist()
+    pairs = [_ordered_pairs(probabilities[:, place], labels == place) for place in classes]
+
+    def value(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        columns = np.ascontiguousarray(weights.T)
+        won, possible = (np.stack(part) for part in zip(*(count(columns) for count in pairs), strict=True))
+        return _mean_ratio(won, possible, undefined=0.5)
+
+    return value
+
+
+def _ordered_pairs(
+    scores: NDArray[np.floating], positive: NDArray[np.bool_]
+) -> Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Mann-Whitney's U: of all pairs of a positive and a negative, those in which the positive scores higher.
+
+    Ties count half. Everything is sorted here, once; what is left for weights (N, B) is a sum a negative and a
+    cumulative sum over the positives.
+
+    Returns:
+        From weights (N, B) to the weight of the pairs won and of all pairs, (B,) each.
+    """
+    negatives, positives = np.flatnonzero(~positive), np.flatnonzero(positive)
+    positives = positives[np.argsort(scores[positives], kind="stable")]
+    below, upto = (np.searchsorted(scores[positives], scores[negatives], side) for side in ("left", "right"))
+    # Row g sums the negatives that g positives do not beat: half of each counts those below, half those up to it.
+    halves = (np.full(2 * len(negatives), 0.5), (np.concatenate([below, upto]), np.tile(negatives, 2)))
+    unbeaten = csr_array(halves, shape=(len(positives) + 1, len(scores)))
+
+    def count(columns: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        cumulative = np.zeros((len(positives) + 1, columns.shape[1]))
+        np.cumsum(columns[positives], axis=0, out=cumulative[1:])
+        negative = unbeaten @ columns
+        possible = cumulative[-1] * negative.sum(axis=0)
+        return possible - np.einsum("gb,gb->b", cumulative, negative), possible
+
+    return count
+
+
+def _log_loss(probabilities: Probabilities, labels: Labels) -> Weighted:
+    """Mean negative log-likelihood, in nats; probabilities are clipped by their type's machine epsilon."""
+    epsilon = float(np.finfo(probabilities.dtype).eps)
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    losses = -np.log(np.clip(own, epsilon, 1 - epsilon))
+    return lambda weights: weights @ losses / weights.sum(axis=1)
+
+
+def _calibration_error(probabilities: Probabilities, labels: Labels) -> Weighted:
+    """Expected calibration error of the predicted class over 15 bins of equal width (Guo et al. 2017, eq. 3).
+
+    A bin holds its upper edge, not its lower one.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    bins = np.searchsorted(np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1], confidence)
+    gaps = _group_sums(bins, _correct(probabilities, labels) - confidence, CALIBRATION_BINS)
+    return lambda weights: np.abs(gaps @ weights.T).sum(axis=0) / weights.sum(axis=1)
+
+
+def _correct(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
+    return (probabilities.argmax(axis=1) == labels).astype(np.float64)
+
+
+def _group_sums(groups: NDArray[np.int64], values: NDArray[np.float64], count: int) -> csr_array:
+    """A matrix (count, N) whose product with weights (N, B) is the weighted sum of the values of each group."""
+    return csr_array((values, (groups, np.arange(len(values)))), shape=(count, len(values)))
+
+
+def _mean_ratio(parts: NDArray[np.float64], wholes: NDArray[np.float64], undefined: float = 0.0) -> NDArray[np.float64]:
+    """Mean (B,) of parts / wholes (K, B) over those classes whose whole is not 0."""
+    defined = wholes > 0
+    ratios = np.divide(parts, wholes, out=np.zeros_like(parts), where=defined)
+    counts = defined.sum(axis=0)
+    return np.where(counts > 0, ratios.sum(axis=0) / np.maximum(counts, 1), undefined)
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "accuracy", _accuracy),
+        Metric("balanced_accuracy", "balanced accuracy", _balanced_accuracy),
+        Metric("macro_f1", "macro F1", _macro_f1),
+        Metric("auroc", "AUROC", _auroc, of_classes=False),
+        Metric("log_loss", "log loss", _log_loss, higher_is_better=False, share=False, of_classes=False),
+        Metric("calibration_error", "calibration error", _calibration_error, higher_is_better=False, of_classes=False),
+    )
+}
+# What a study can maximise.
+OBJECTIVES = tuple(name for name, metric in METRICS.items() if metric.higher_is_better)

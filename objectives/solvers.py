@@ -47,8 +47,8 @@ def solve_logistic_regression(
     best = (-1.0, weight, bias, 0.0)
     for strength in INVERSE_STRENGTHS:
         weight, bias = fit_logistic_regression(standard, labels, strength, (weight, bias))
-        predicted = (val_standard @ weight.T + bias).argmax(dim=1).cpu().numpy()
-        reached = score(data.metric, val_labels, predicted)
+        probabilities = (val_standard @ weight.T + bias).softmax(dim=1).cpu().numpy()
+        reached = score(data.metric, probabilities, val_labels)
         if reached > best[0]:
             train_loss = float(F.cross_entropy(standard @ weight.T + bias, labels))
             best = (reached, weight, bias, train_loss)

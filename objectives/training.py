@@ -200,11 +200,14 @@ def network_device(network: Network) -> torch.device:
 
 
 def validate(network: Network, data: PhaseData) -> tuple[float, float]:
-    """Mean cross-entropy and metric on the validation images."""
+    """Mean cross-entropy and metric on the validation images; no metric (NaN) where the cross-entropy is not finite."""
     logits = predict_logits(network, data.val)
     loss = float(F.cross_entropy(logits, data.val.labels))
-    return loss, score(data.metric, _numpy(data.val.labels), _numpy(logits.argmax(dim=1)))
+    if not np.isfinite(loss):
+        return loss, float("nan")
+    return loss, score(data.metric, to_probabilities(logits), data.val.labels.cpu().numpy())
 
 
-def _numpy(labels: Tensor) -> NDArray[np.int64]:
-    return labels.cpu().numpy()
+def to_probabilities(logits: Tensor) -> NDArray[np.float32]:
+    """Class probabilities (N, classes) of logits."""
+    return logits.softmax(dim=1).cpu().numpy()

@@ -143,7 +143,8 @@ def search(
         str | None,
         typer.Option(
             "--metric",
-            help="accuracy or balanced_accuracy. [default: balanced if the largest class is over 3x the smallest]",
+            help="accuracy, balanced_accuracy, macro_f1 or auroc. "
+            "[default: balanced_accuracy if the largest class is over 3x the smallest, else accuracy]",
             show_default=False,
         ),
     ] = None,

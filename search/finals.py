@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..objectives.config import TrialConfig, create_config
 from ..objectives.devices import free_memory
 from ..objectives.finetune import finetune, predict
-from ..objectives.metrics import score
+from ..objectives.metrics import all_scores
 from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
 from .records import FinalRecord, TrialRecord, summarise
@@ -85,21 +83,23 @@ def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
 
     result = finetune(finalist.config, session.task, seed=finalist.seed, on_epoch=on_epoch)
     test = session.dataset.open_test()
-    predictions = predict(result.network, test, session.task).argmax(axis=1).astype(np.int64)
+    probabilities = predict(result.network, test, session.task)
+    metrics = all_scores(probabilities, test.labels)
     outcome = {
         "strategy": finalist.strategy,
         "trial_number": finalist.trial.number,
         "val_score": result.score,
-        "test_score": score(session.task.metric, test.labels, predictions),
+        "test_score": metrics[session.task.metric],
         "seconds": result.seconds,
         "trainable_parameters": result.trainable_parameters,
         "run_id": run.run_id,
     }
-    session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, predictions)
+    session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities)
     log_certificate(run, result)
     description = describe(result)
     # As for a trial, `score` is the best of the epochs' `val_score`.
     scores = {"score": result.score, "test_score": outcome["test_score"]}
+    scores |= {f"test/{name}": value for name, value in metrics.items()}
     run.log_summary({**numbers(description), **scores}, {"trial.state": "complete", **outcome_tags(description)})
     run.finish("FINISHED")
-    return FinalRecord(seed=finalist.seed, labels=test.labels, predictions=predictions, **outcome)
+    return FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)

@@ -18,7 +18,7 @@ from ..objectives.dataset import ImageDataset, prepare_dataset
 from ..objectives.devices import choose_device
 from ..objectives.errors import InvalidInputError
 from ..objectives.finetune import BackbonePool, check_trainable
-from ..objectives.metrics import METRICS, check_metric, default_metric
+from ..objectives.metrics import OBJECTIVES, check_metric, default_metric
 from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing, preprocessing_for
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
@@ -167,7 +167,7 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
     with _collecting(faults):
         check_backbone(BackboneSpec(request.backbone, request.weights, request.image_size or DEFAULT_SIZE))
     with _collecting(faults):
-        check_metric(request.metric or METRICS[0])
+        check_metric(request.metric or OBJECTIVES[0])
     with _collecting(faults):
         choose_device(request.device)
     space: Space | None = None

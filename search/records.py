@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..objectives.metrics import METRICS, score
 
 FINISHED = ("complete", "pruned", "failed")
 STATES = ("waiting", "running", *FINISHED)
@@ -60,8 +63,10 @@ class FinalRecord:
         seconds: Wall time of the training.
         trainable_parameters: Of the last phase.
         labels: True classes of the test images (N,).
-        predictions: Predicted classes (N,).
+        probabilities: Of the classes (N, K).
         run_id: Of its MLflow run.
+        classes_only: Whether only predicted classes are known, as of finals before probabilities were kept; the
+            probabilities are then one-hot.
     """
 
     strategy: str
@@ -72,8 +77,20 @@ class FinalRecord:
     seconds: float
     trainable_parameters: int
     labels: NDArray[np.int64] = field(repr=False)
-    predictions: NDArray[np.int64] = field(repr=False)
+    probabilities: NDArray[np.float32] = field(repr=False)
     run_id: str | None = None
+    classes_only: bool = False
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """Predicted classes (N,)."""
+        return self.probabilities.argmax(axis=1)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Every metric on the test split by name; those of predicted classes where only these are known."""
+        known = [name for name, metric in METRICS.items() if metric.of_classes or not self.classes_only]
+        return {name: score(name, self.probabilities, self.labels) for name in known}
 
 
 @dataclass(frozen=True)

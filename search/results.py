@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .records import FinalRecord, StrategySummary, TrialRecord, finished, summarise
@@ -54,7 +55,7 @@ class StudyResults:
     device: str
     versions: dict[str, str]
 
-    @property
+    @cached_property
     def verdict(self) -> Verdict | None:
         """None before every finalist was trained with every seed: some of them prove nothing."""
         due = {summary.strategy for summary in self.summaries if summary.best is not None}
@@ -99,6 +100,7 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
             "strategy": contender.strategy,
             "trial": contender.trial_number,
             "test": {"mean": contender.mean, "spread": contender.spread, "scores": contender.scores},
+            "metrics": dict(contender.metrics),
             "behind": contender.behind,
             "interval": contender.interval,
             "tied": contender.tied,

@@ -99,7 +99,7 @@ def _require_finalists(session: Session) -> None:
 
 
 def _log_verdict(session: Session, verdict: Verdict) -> None:
-    scores = {f"test/{contender.strategy}": contender.mean for contender in verdict.contenders}
+    scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     session.tracker.parent_run.log_summary(
         {**scores, "test_score": verdict.winner.mean},
         {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict.sentence()},

@@ -15,9 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..objectives.errors import InvalidInputError, unknown_name
+from ..objectives.metrics import one_hot
 from ..storage.database import Database, safe_url, share_sqlite
 from ..storage.errors import UnreachableError
-from ..storage.finals import FinalsTable
+from ..storage.finals import FinalsTable, StoredFinal
 from ..storage.workspace import Workspace
 from .pruner import StrategyPruner
 from .records import FinalRecord, TrialRecord, summarise
@@ -173,10 +174,7 @@ class Study:
 
     def final_records(self) -> list[FinalRecord]:
         """Every training of every finalist there has been."""
-        return [
-            FinalRecord(seed=final.seed, labels=final.labels, predictions=final.predictions, **final.outcome)
-            for final in self.finals.all()
-        ]
+        return [_final_record(final, len(self.facts.classes)) for final in self.finals.all()]
 
     def results(self) -> StudyResults:
         """Everything known, for reading."""
@@ -208,6 +206,14 @@ def trial_record(trial: FrozenTrial) -> TrialRecord:
         reason=known.get("reason"),
         run_id=known.get("run_id"),
         finished=trial.datetime_complete,
+    )
+
+
+def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
+    known = final.probabilities
+    probabilities = one_hot(final.predictions, classes) if known is None else known
+    return FinalRecord(
+        seed=final.seed, labels=final.labels, probabilities=probabilities, classes_only=known is None, **final.outcome
     )
 
 

@@ -23,7 +23,7 @@ def epoch_metrics(result: EpochResult) -> dict[str, float]:
 
 
 def describe(result: FinetuneResult) -> dict[str, Any]:
-    """Costs and checks of a training, as plain values."""
+    """Costs, checks and metrics of a training, as plain values."""
     last = result.certificates[-1]
     return {
         "seconds": result.seconds,
@@ -33,6 +33,7 @@ def describe(result: FinetuneResult) -> dict[str, Any]:
         "freeze_depth": last.freeze_depth,
         "frozen_parameters": last.frozen_parameters,
         "frozen_check": {check.phase: [check.before, check.after] for check in result.certificates},
+        **{f"val/{name}": value for name, value in result.val_metrics.items()},
     }
 
 

@@ -1,19 +1,20 @@
 """The verdict: which strategy wins, by how much, how surely, at what cost; a tie goes to the cheaper.
 
 Strategies are compared on the same test images by a paired bootstrap (Efron & Tibshirani 1993) that resamples the
-images, stratified by class (small classes together), and the seeds of each strategy. Intervals are simultaneous over
-all comparisons with the leader (Bonferroni), so that more strategies do not make a chance winner more likely.
+images, stratified by class (small classes together), and the seeds of each strategy. A metric is resampled through
+its image weights: how often each image was drawn. Intervals are simultaneous over all comparisons with the leader
+(Bonferroni), so that more strategies do not make a chance winner more likely.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..objectives.metrics import item_weights
+from ..objectives.metrics import METRICS, Weighted, weighted
 from .records import FinalRecord
 
 REPLICATES = 10_000
@@ -37,6 +38,7 @@ class Contender:
         trainable_parameters: Of the last phase.
         behind: Mean test score of the leader minus its own; 0 for the leader.
         interval: Simultaneous confidence interval of ``behind``; None for the leader.
+        metrics: Every metric on the test split by name, mean over seeds; see :attr:`FinalRecord.metrics`.
     """
 
     strategy: str
@@ -46,6 +48,7 @@ class Contender:
     trainable_parameters: int
     behind: float
     interval: tuple[float, float] | None
+    metrics: Mapping[str, float]
 
     @property
     def mean(self) -> float:
@@ -86,7 +89,7 @@ class Verdict:
 
     def sentence(self) -> str:
         """The verdict in a sentence or two."""
-        won, metric = self.winner, self.metric.replace("_", " ")
+        won, metric = self.winner, METRICS[self.metric].title
         text = f"{won.strategy} wins: {_percent(won.mean)} test {metric} (mean of {_count(len(won.scores), 'seed')})"
         tied = [contender.strategy for contender in self.contenders if contender.tied and contender is not won]
         if won is self.leader:
@@ -118,7 +121,7 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
 
     Args:
         finals: Of two or more strategies, each with one or more seeds, on the same test images in the same order.
-        metric: ``accuracy`` or ``balanced_accuracy``.
+        metric: What a study can maximise, by name.
         seed: Of the resampling.
 
     Raises:
@@ -134,8 +137,8 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
     for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
         by_strategy.setdefault(final.strategy, []).append(final)
     ranked = sorted(by_strategy.values(), key=_rank)
-    correct = [np.stack([final.predictions == labels for final in group]).astype(np.float64) for group in ranked]
-    replicates = bootstrap_scores(correct, labels, metric, seed=seed)
+    scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
+    replicates = bootstrap_scores(scores, labels, seed=seed)
     contenders = tuple(
         _contender(group, ranked[0], None if place == 0 else replicates[0] - replicates[place], len(ranked) - 1)
         for place, group in enumerate(ranked)
@@ -170,7 +173,14 @@ def _contender(
         trainable_parameters=group[0].trainable_parameters,
         behind=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
         interval=None if differences is None else simultaneous_interval(differences, comparisons),
+        metrics=_mean_metrics([final.metrics for final in group]),
     )
+
+
+def _mean_metrics(seeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Means over seeds of the metrics that all of them have."""
+    names = [name for name in seeds[0] if all(name in metrics for metrics in seeds)]
+    return {name: float(np.mean([metrics[name] for metrics in seeds])) for name in names}
 
 
 def simultaneous_interval(replicates: NDArray[np.float64], comparisons: int) -> tuple[float, float]:
@@ -181,9 +191,8 @@ def simultaneous_interval(replicates: NDArray[np.float64], comparisons: int) -> 
 
 
 def bootstrap_scores(
-    correct: Sequence[NDArray[np.float64]],
+    strategies: Sequence[Sequence[Weighted]],
     labels: NDArray[np.int64],
-    metric: str,
     *,
     seed: int,
     replicates: int = REPLICATES,
@@ -191,10 +200,9 @@ def bootstrap_scores(
     """Resampled mean scores of each strategy, paired by resampling the same images for all.
 
     Args:
-        correct: A strategy each: whether image i was classified correctly with seed s, (S, N).
+        strategies: The score of each seed of each strategy as a function of the images' weights.
         labels: Classes of the images (N,); resampling keeps the number of images of each, small
             classes aside.
-        metric: Gives the images their weights.
         seed: Of the resampling.
         replicates: How many, B.
 
@@ -202,19 +210,19 @@ def bootstrap_scores(
         A strategy each: (B,) scores.
     """
     rng = np.random.default_rng(seed)
-    weights = item_weights(metric, labels)
     chunks = [min(_CHUNK, replicates - start) for start in range(0, replicates, _CHUNK)]
-    drawn: list[list[NDArray[np.float64]]] = [[] for _ in correct]
+    drawn: list[list[NDArray[np.float64]]] = [[] for _ in strategies]
     for size in chunks:
-        counts = _resample(labels, size, rng) * weights
-        for scores, outcomes in zip(drawn, correct, strict=True):
-            scores.append(_over_seeds(counts @ outcomes.T, rng))
+        counts = _resample(labels, size, rng)
+        for scores, seeds in zip(drawn, strategies, strict=True):
+            scores.append(_over_seeds(np.stack([score(counts) for score in seeds], axis=1), rng))
     return [np.concatenate(scores) for scores in drawn]
 
 
 def _resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """How often each image is drawn (B, N), with replacement within its stratum."""
-    counts = np.zeros((size, len(labels)))
+    # An image's draws lie together: that is how metrics gather them.
+    counts = np.zeros((len(labels), size)).T
     for members in _strata(labels):
         counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=size)
     return counts

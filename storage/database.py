@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -47,6 +47,18 @@ def share_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _add_columns(engine: Engine) -> None:
+    """Give tables of an earlier version the columns that came since, which are nullable for this."""
+    with engine.begin() as connection:
+        inspector = inspect(connection)
+        for table in Table.metadata.sorted_tables:
+            present = {column["name"] for column in inspector.get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in present:
+                    kind = column.type.compile(engine.dialect)
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+
+
 class Database:
     """Sessions on our own tables, which are made when missing.
 
@@ -63,6 +75,7 @@ class Database:
             self.engine = create_engine(url)
             share_sqlite(self.engine)
             Table.metadata.create_all(self.engine)
+            _add_columns(self.engine)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -25,6 +25,8 @@ class _FinalRow(Table):
     outcome: Mapped[dict[str, Any]] = mapped_column(JSON)
     labels: Mapped[bytes] = mapped_column(LargeBinary)
     predictions: Mapped[bytes] = mapped_column(LargeBinary)
+    # Null in finals from before they were kept.
+    probabilities: Mapped[bytes | None] = mapped_column(LargeBinary)
     test_opened: Mapped[datetime]
 
 
@@ -38,6 +40,7 @@ class StoredFinal:
         outcome: Scores and costs, plain values.
         labels: True classes of the test images (N,).
         predictions: Predicted classes (N,).
+        probabilities: Of the classes (N, K); None in finals from before they were kept.
         test_opened: When the test split was opened for it (UTC).
     """
 
@@ -46,6 +49,7 @@ class StoredFinal:
     outcome: dict[str, Any]
     labels: NDArray[np.int64]
     predictions: NDArray[np.int64]
+    probabilities: NDArray[np.float32] | None
     test_opened: datetime
 
 
@@ -67,7 +71,7 @@ class FinalsTable:
         seed: int,
         outcome: dict[str, Any],
         labels: NDArray[np.int64],
-        predictions: NDArray[np.int64],
+        probabilities: NDArray[np.float32],
     ) -> None:
         """Record a training together with the opening of the test split that it took."""
         row = _FinalRow(
@@ -76,7 +80,8 @@ class FinalsTable:
             seed=seed,
             outcome=outcome,
             labels=_pack(labels),
-            predictions=_pack(predictions),
+            predictions=_pack(probabilities.argmax(axis=1)),
+            probabilities=np.asarray(probabilities, dtype="<f4").tobytes(),
             test_opened=datetime.now(UTC).replace(tzinfo=None),
         )
         with self._database.session() as session:
@@ -88,7 +93,13 @@ class FinalsTable:
             rows = session.scalars(select(_FinalRow).where(_FinalRow.study == self._study).order_by(_FinalRow.id)).all()
         return [
             StoredFinal(
-                row.finalist, row.seed, row.outcome, _unpack(row.labels), _unpack(row.predictions), row.test_opened
+                finalist=row.finalist,
+                seed=row.seed,
+                outcome=row.outcome,
+                labels=_unpack(row.labels),
+                predictions=_unpack(row.predictions),
+                probabilities=_unpack_probabilities(row),
+                test_opened=row.test_opened,
             )
             for row in rows
         ]
@@ -100,3 +111,9 @@ def _pack(classes: NDArray[np.int64]) -> bytes:
 
 def _unpack(data: bytes) -> NDArray[np.int64]:
     return np.frombuffer(data, dtype="<i4").astype(np.int64)
+
+
+def _unpack_probabilities(row: _FinalRow) -> NDArray[np.float32] | None:
+    if row.probabilities is None:
+        return None
+    return np.frombuffer(row.probabilities, dtype="<f4").reshape(len(_unpack(row.labels)), -1)

@@ -10,7 +10,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from frostline.dashboards.report import render_report, search_command, write_report
 from frostline.search.results import StudyResults
@@ -86,6 +88,24 @@ def test_verdict_comes_in_words_and_as_a_table(page: Page, results: StudyResults
         row = next(row for row in page.rows if row[0] == contender.strategy)
         assert f"{100 * contender.mean:.1f}" in row[2]
         assert (row[1] == "winner") == (contender is verdict.winner)
+
+
+def test_every_metric_of_every_finalist_is_a_row_of_the_second_table(page: Page, results: StudyResults) -> None:
+    tables = [place for place, row in enumerate(page.rows) if row[0] == "strategy"]
+    titles = ["accuracy %", "balanced accuracy %", "macro F1 %", "AUROC %", "log loss", "calibration error %"]
+    assert page.rows[tables[1]] == ["strategy", *titles]
+    for row in page.rows[tables[1] + 1 : tables[1] + 6]:
+        finals = [final for final in results.finals if final.strategy == row[0]]
+        losses = [log_loss(final.labels, final.probabilities) for final in finals]
+        assert row[1] == f"{100 * np.mean([final.test_score for final in finals]):.1f}"
+        assert row[5] == f"{np.mean(losses):.3f}"
+
+
+def test_metrics_that_predicted_classes_do_not_give_are_left_blank(results: StudyResults) -> None:
+    before = replace(results, finals=tuple(replace(final, classes_only=True) for final in results.finals))
+    rows = Page(render_report(before)).rows
+    place = next(place for place, row in enumerate(rows) if row[-1] == "calibration error %")
+    assert all(row[4:] == ["–"] * 3 and "–" not in row[1:4] for row in rows[place + 1 : place + 6])
 
 
 def test_every_chart_is_there_with_its_numbers(page: Page) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 from tiny import task
 
@@ -15,7 +18,7 @@ from frostline.objectives.config import create_config
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
 from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import FinetuneResult, finetune, predict
-from frostline.objectives.metrics import score
+from frostline.objectives.metrics import all_scores
 from frostline.objectives.training import EpochResult, create_criterion, epoch_batches
 
 BASE = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3}
@@ -70,7 +73,19 @@ def test_it_learns_and_returns_the_weights_of_its_best_epoch():
     assert result.epochs[result.best_epoch].score == result.score
     probabilities = predict(result.network, work.val, work)
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(work.val)), abs=1e-5)
-    assert score("accuracy", work.val.labels, probabilities.argmax(axis=1)) == result.score
+    assert np.mean(probabilities.argmax(axis=1) == work.val.labels) == result.score
+    assert result.val_metrics == all_scores(probabilities, work.val.labels)
+    assert result.val_metrics["accuracy"] == result.score
+    assert result.val_metrics["log_loss"] == pytest.approx(result.epochs[result.best_epoch].val_loss, abs=1e-6)
+
+
+def test_a_trial_is_validated_by_its_studys_metric():
+    work = replace(task(val=30), metric="auroc")
+    result = finetune(create_config({**BASE, "strategy": "feature_extraction"}), work, seed=0)
+    probabilities = predict(result.network, work.val, work)
+    reference = roc_auc_score(work.val.labels, probabilities, multi_class="ovr")
+    assert result.score == max(epoch.score for epoch in result.epochs) == pytest.approx(reference, abs=1e-6)
+    assert result.score != result.val_metrics["accuracy"]
 
 
 def test_a_phase_ends_when_nothing_gets_better():

@@ -23,6 +23,7 @@ from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
+from frostline.objectives.metrics import METRICS
 from frostline.objectives.training import EpochResult
 from frostline.search.progress import Observer
 from frostline.search.study import Study
@@ -191,11 +192,18 @@ def test_the_tracking_database_holds_every_trial_and_final_once(finished: Path) 
         assert {"train_loss", "val_loss", "val_score", "score", "seconds", "trainable_parameters"} <= (
             run.data.metrics.keys()
         )
+        assert {f"val/{name}" for name in METRICS} <= run.data.metrics.keys()
+        assert run.data.metrics["val/accuracy"] == run.data.metrics["score"]
         history = client(finished).get_metric_history(run.info.run_id, "val_score")
         assert [metric.step for metric in history] == list(range(EPOCHS))
         assert run.data.metrics["score"] == max(metric.value for metric in history)
     for run in nested(finished, "final"):
         assert {"test_score", "score", "val_score"} <= run.data.metrics.keys()
+        assert {f"{split}/{name}" for split in ("val", "test") for name in METRICS} <= run.data.metrics.keys()
+        assert run.data.metrics["test/accuracy"] == run.data.metrics["test_score"]
+    for contender in json.loads((finished / "search.json").read_text())["verdict"]["contenders"]:
+        assert parent(finished).data.metrics[f"final/{contender['strategy']}"] == contender["test"]["mean"]
+        assert contender["metrics"]["accuracy"] == pytest.approx(contender["test"]["mean"])
 
 
 def test_both_strategies_begin_with_their_default_configuration(finished: Path) -> None:

@@ -53,6 +53,7 @@ def make_images(folder: Path, sizes: dict[str, int]) -> Path:
     [
         ("--backbone", "shuflenet_v2_x0_5", ["'shuflenet_v2_x0_5'", "shufflenet_v2_x0_5", "frostline backbones"]),
         ("--strategy", "ful", ["'ful'", "Did you mean 'full'?", "scratch"]),
+        ("--metric", "log_loss", ["'log_loss'", "reported", "macro_f1"]),
         ("--metric", "acuracy", ["'acuracy'", "Did you mean 'accuracy'?", "balanced_accuracy"]),
         ("--weights", "IMAGENET1K_V7", ["IMAGENET1K_V7", "IMAGENET1K_V1"]),
         ("--device", "gpu", ["gpu", "cuda"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ FACTS = StudyFacts(
     frozen_flops=(0.0, 0.2, 0.7, 1.0),
     notes=("conv1 was missing",),
 )
+# The second of two images of class 0 and 1 is missed.
+PROBABILITIES = np.array([[0.9, 0.1], [0.6, 0.4]], dtype=np.float32)
 SPACE = {
     "shared": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True, "default": 1e-3}},
     "full": {"batch_norm": {"choices": ["train", "eval"]}},
@@ -203,7 +206,7 @@ def add_final(study: Study, strategy: str, number: int, seed: int = 1000) -> Non
         "trainable_parameters": 5,
         "run_id": None,
     }
-    study.finals.add(f"{strategy}-{number}", seed, outcome, np.array([0, 1]), np.array([0, 0]))
+    study.finals.add(f"{strategy}-{number}", seed, outcome, np.array([0, 1]), PROBABILITIES)
 
 
 def test_there_is_a_verdict_once_every_finalist_is_done(study: Study) -> None:
@@ -216,6 +219,10 @@ def test_there_is_a_verdict_once_every_finalist_is_done(study: Study) -> None:
     verdict = study.results().verdict
     assert verdict is not None
     assert verdict.test_images == 2
+    full, _ = study.final_records()
+    np.testing.assert_array_equal(full.probabilities, PROBABILITIES)
+    assert full.predictions.tolist() == [0, 0]
+    assert (full.metrics["accuracy"], full.metrics["auroc"]) == (0.5, 1.0)
     # A better trial of full: its finalist was not tested yet.
     study.inner.enqueue_trial({STRATEGY: "full"})
     complete(study, 0.9)
@@ -223,13 +230,31 @@ def test_there_is_a_verdict_once_every_finalist_is_done(study: Study) -> None:
     assert study.results().verdict is None
 
 
+def test_finals_from_before_probabilities_were_kept_are_read_by_their_classes(study: Study) -> None:
+    for score in (0.5, 0.6):
+        complete(study, score)
+    add_final(study, "full", 0)
+    add_final(study, "scratch", 1)
+    with sqlite3.connect(study.workspace.root / "studies.db") as connection:
+        connection.execute("ALTER TABLE frostline_finals DROP COLUMN probabilities")
+    connection.close()
+    old = Study.load("flowers", study.workspace)
+    record = old.final_records()[0]
+    assert record.probabilities.tolist() == [[1, 0], [1, 0]]
+    assert record.metrics == {"accuracy": 0.5, "balanced_accuracy": 0.5, "macro_f1": pytest.approx(1 / 3)}
+    verdict = old.results().verdict
+    assert verdict is not None
+    assert [contender.mean for contender in verdict.contenders] == [0.5, 0.5]
+    add_final(old, "full", 0, seed=1001)
+    assert [final.classes_only for final in old.final_records()] == [True, True, False]
+
+
 def trial(number: int, strategy: str, score: float | None, state: str = "complete") -> TrialRecord:
     return TrialRecord(number, state, strategy, score=score, seconds=1.0)
 
 
 def final(strategy: str, number: int) -> FinalRecord:
-    classes = np.array([0, 1])
-    return FinalRecord(strategy, number, 1000, 0.5, 0.5, 1.0, 5, classes, classes)
+    return FinalRecord(strategy, number, 1000, 0.5, 0.5, 1.0, 5, np.array([0, 1]), PROBABILITIES)
 
 
 def test_finals_of_trials_that_were_overtaken_are_left_out() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import scipy.stats
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from frostline.objectives.metrics import METRICS, Weighted, one_hot, score, weighted
 from frostline.search.records import FinalRecord
 from frostline.search.verdict import (
     CONFIDENCE,
@@ -23,6 +26,17 @@ from frostline.search.verdict import (
 )
 
 STRATEGIES = ("full", "partial", "feature_extraction", "lp_ft", "scratch")
+
+
+def answers(labels: Any, correct: Any) -> Any:
+    """Probabilities that are certain, and right exactly where ``correct`` says so."""
+    classes = int(np.max(labels)) + 2
+    return one_hot(np.where(correct, labels, labels + 1), classes)
+
+
+def seeds(metric: str, labels: Any, correct: Any) -> list[Weighted]:
+    """A metric of one strategy, right where ``correct`` (S, N) says so, as a function of image weights."""
+    return [weighted(metric, answers(labels, row), labels) for row in np.asarray(correct, dtype=bool)]
 
 
 def final(
@@ -40,7 +54,7 @@ def final(
         seconds=seconds,
         trainable_parameters=1000,
         labels=labels,
-        predictions=np.where(correct, labels, labels + 1),
+        probabilities=answers(labels, correct),
     )
 
 
@@ -82,7 +96,7 @@ def test_replicates_have_the_closed_form_of_stratified_resampling(metric: str) -
     labels = np.repeat([0, 1, 2], [20, 60, 120])
     rng = np.random.default_rng(0)
     correct = (rng.random((1, 200)) < 0.7).astype(np.float64)
-    (scores,) = bootstrap_scores([correct], labels, metric, seed=1, replicates=20_000)
+    (scores,) = bootstrap_scores([seeds(metric, labels, correct)], labels, seed=1, replicates=20_000)
     recalls = np.array([correct[0, labels == label].mean() for label in range(3)])
     sizes = np.array([20, 60, 120])
     shares = sizes / sizes.sum() if metric == "accuracy" else np.full(3, 1 / 3)
@@ -92,11 +106,65 @@ def test_replicates_have_the_closed_form_of_stratified_resampling(metric: str) -
     assert scores.std() == pytest.approx(np.sqrt(variance), rel=0.03)
 
 
+@pytest.mark.parametrize("metric", ["macro_f1", "auroc", "log_loss", "calibration_error"])
+def test_any_metric_is_resampled_as_if_the_drawn_images_were_the_test_set(metric: str) -> None:
+    rng = np.random.default_rng(4)
+    labels = np.repeat([0, 1, 2], [9, 12, 15])
+    probabilities = rng.dirichlet(np.ones(3), size=36)
+    (scores,) = bootstrap_scores([[weighted(metric, probabilities, labels)]], labels, seed=0, replicates=2000)
+    by_class = [np.flatnonzero(labels == label) for label in range(3)]
+    drawn = [np.concatenate([rng.choice(members, len(members)) for members in by_class]) for _ in range(2000)]
+    reference = [score(metric, probabilities[images], labels[images]) for images in drawn]
+    # Two samples of one distribution, unless that happens which does once in a thousand.
+    chance: Any = scipy.stats.ks_2samp(scores, reference)
+    assert chance.pvalue > 1e-3
+
+
+def test_auroc_sees_what_accuracy_cannot() -> None:
+    rng = np.random.default_rng(5)
+    labels = np.arange(200) % 2
+    # Both predict class 0 always; only one ranks the images.
+    ranks, blind = (0.4 * labels + 0.05 * rng.random(200)), 0.45 * rng.random(200)
+    finals = [
+        FinalRecord(name, place, 0, 0.5, score("auroc", outputs, labels), 10.0, 1000, labels, outputs)
+        for place, name, second in ((0, "full", ranks), (1, "scratch", blind))
+        for outputs in [np.stack([1 - second, second], axis=1).astype(np.float32)]
+    ]
+    verdict = reach_verdict(finals, "auroc")
+    assert verdict.winner.strategy == "full"
+    assert verdict.winner.mean == 1.0
+    assert not verdict.contenders[1].tied
+    assert [contender.metrics["accuracy"] for contender in verdict.contenders] == [0.5, 0.5]
+    assert "test AUROC" in verdict.sentence()
+
+
+def test_ten_thousand_replicates_of_a_metric_take_seconds() -> None:
+    rng = np.random.default_rng(6)
+    labels = np.arange(1200) % 10
+    outputs = [rng.dirichlet(np.ones(10), size=1200) for _ in range(3)]
+    for metric in ("macro_f1", "auroc"):
+        started = time.process_time()
+        bootstrap_scores([[weighted(metric, each, labels) for each in outputs]], labels, seed=0)
+        # A fifth of what five strategies may take.
+        assert time.process_time() - started < 20 / 5
+
+
+def test_metrics_are_means_over_seeds_and_only_those_that_are_known() -> None:
+    labels = np.arange(20) % 2
+    finals = [final("full", labels, first(count, of=20), seed=seed) for seed, count in enumerate((10, 15))]
+    (contender,) = reach_verdict(finals, "accuracy").contenders
+    assert contender.metrics["accuracy"] == contender.mean == pytest.approx(0.625)
+    assert set(contender.metrics) == set(METRICS)
+    before = [replace(each, classes_only=True) for each in finals]
+    (contender,) = reach_verdict(before, "accuracy").contenders
+    assert set(contender.metrics) == {"accuracy", "balanced_accuracy", "macro_f1"}
+
+
 def test_seeds_add_their_own_variance() -> None:
     labels = np.zeros(50, dtype=np.int64)
     correct = np.zeros((2, 50))
     correct[0] = 1.0
-    (scores,) = bootstrap_scores([correct], labels, "accuracy", seed=0, replicates=8000)
+    (scores,) = bootstrap_scores([seeds("accuracy", labels, correct)], labels, seed=0, replicates=8000)
     # Two seeds of scores 0 and 1, two draws: 0, 1/2, 1 with chances 1/4, 1/2, 1/4, whichever images are drawn.
     values, counts = np.unique(scores.round(9), return_counts=True)
     assert values.tolist() == [0.0, 0.5, 1.0]
@@ -109,7 +177,8 @@ def test_images_are_paired_across_strategies() -> None:
     good[0, :30] = 0
     better = np.ones((1, 100))
     better[0, :20] = 0
-    first_scores, second_scores = bootstrap_scores([better, good], labels, "accuracy", seed=0, replicates=4000)
+    strategies = [seeds("accuracy", labels, better), seeds("accuracy", labels, good)]
+    first_scores, second_scores = bootstrap_scores(strategies, labels, seed=0, replicates=4000)
     # They differ on ten images only: the variance of the difference is that of a share of 0.1, not of two shares.
     assert (first_scores - second_scores).std() == pytest.approx(np.sqrt(0.1 * 0.9 / 100), rel=0.06)
 
@@ -312,8 +381,8 @@ def test_a_true_difference_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {verdict.winner.strategy for verdict in found} == {STRATEGIES[0]}
 
 
-def _fewer_replicates(correct: Any, labels: Any, metric: str, *, seed: int) -> Any:
-    return bootstrap_scores(correct, labels, metric, seed=seed, replicates=1000)
+def _fewer_replicates(strategies: Any, labels: Any, *, seed: int) -> Any:
+    return bootstrap_scores(strategies, labels, seed=seed, replicates=1000)
 
 
 # Wrong input

@@ -74,7 +74,7 @@ def test_processes_that_write_lose_nothing(tmp_path: Path, url: str) -> None:
         "from frostline.storage.finals import FinalsTable\n"
         "table = FinalsTable(Database(sys.argv[1]), 'study')\n"
         f"for seed in range({WRITES}):\n"
-        "    table.add(sys.argv[2], seed, {}, np.arange(3), np.arange(3))\n"
+        "    table.add(sys.argv[2], seed, {}, np.arange(3), np.eye(3))\n"
     )
     commands = [[sys.executable, "-c", script, url, name] for name in ("a", "b")]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
@@ -152,6 +152,6 @@ def test_urls_are_shown_without_password() -> None:
 
 def test_labels_of_any_class_survive(url: str) -> None:
     table = FinalsTable(Database(url), "study")
-    table.add("a", 0, {}, np.array([0, 2**31 - 1]), np.array([999, 1]))
+    table.add("a", 0, {}, np.array([0, 2**31 - 1]), np.eye(1000, dtype=np.float32)[[999, 1]])
     (kept,) = table.all()
     assert kept.labels.tolist() == [0, 2**31 - 1]
