@@ -167,14 +167,14 @@ def _ordered_pairs(
     negatives, positives = np.flatnonzero(~positive), np.flatnonzero(positive)
     positives = positives[np.argsort(scores[positives], kind="stable")]
     below, upto = (np.searchsorted(scores[positives], scores[negatives], side) for side in ("left", "right"))
-    # Row g sums the negatives that g positives do not beat: half of each counts those below, half those up to it.
+    # Row g sums the negatives that beat the g lowest positives; half of each beats its ties, half does not.
     halves = (np.full(2 * len(negatives), 0.5), (np.concatenate([below, upto]), np.tile(negatives, 2)))
-    unbeaten = csr_array(halves, shape=(len(positives) + 1, len(scores)))
+    beating = csr_array(halves, shape=(len(positives) + 1, len(scores)))
 
     def count(columns: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         cumulative = np.zeros((len(positives) + 1, columns.shape[1]))
         np.cumsum(columns[positives], axis=0, out=cumulative[1:])
-        negative = unbeaten @ columns
+        negative = beating @ columns
         possible = cumulative[-1] * negative.sum(axis=0)
         return possible - np.einsum("gb,gb->b", cumulative, negative), possible
 

@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.core
+import typer.main
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
-from frostline.objectives.metrics import METRICS
+from frostline.objectives.metrics import METRICS, OBJECTIVES
 from frostline.objectives.training import EpochResult
 from frostline.search.progress import Observer
 from frostline.search.study import Study
@@ -465,6 +467,14 @@ print(*sorted(commands))
     assert shown.returncode == 0, shown.stderr
     expected = {"search", "resume", "status", "verdict", "report", "ui", "backbones", "space", "demo"}
     assert expected <= set(shown.stdout.split())
+
+
+def test_help_names_every_metric_that_can_be_searched_for() -> None:
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    (option,) = [parameter for parameter in command.commands["search"].params if parameter.name == "metric"]
+    assert isinstance(option, typer.core.TyperOption)
+    assert all(name in (option.help or "") for name in OBJECTIVES)
 
 
 def test_backbones_and_space_can_be_listed() -> None:
