@@ -59,7 +59,7 @@ class TerminalViews:
         self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)
 
     def backbones(self) -> None:
-        from ..objectives.backbones import backbone_table
+        from ..objectives.torchvision_models import backbone_table
         from .listing import backbones_table
 
         self._console.print(backbones_table(backbone_table()))

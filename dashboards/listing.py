@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from ..objectives.backbones import Backbone, BackboneInfo
+from ..objectives.backbones import Backbone
+from ..objectives.torchvision_models import BackboneInfo
 from ..search.records import finished
 from ..search.results import StudyResults
 from .formats import count, percent

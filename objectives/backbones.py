@@ -1,22 +1,19 @@
-"""The pretrained networks: the classification models of torchvision by name, built, loaded and cut into units."""
+"""The pretrained networks: built by name, loaded and cut into units."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
-import torchvision
 from torch import fx, nn
-from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models
 
-from .cuts import Cut, find_cuts, segment, trace
+from .cuts import Cut, find_cuts, segment
 from .errors import InvalidInputError, unknown_name
-from .preprocessing import SMALLEST_IMAGE, preprocessing_for
+from .model_sources import model_source
+from .tracing import trace
 from .units import Unit, group
 from .weights import SUFFIXES, WeightsReport, check_weights_file, fit_weights, load_weights, rename
 
@@ -26,9 +23,10 @@ class BackboneSpec:
     """Which network, with which weights, for which images.
 
     Attributes:
-        name: Of a torchvision classification model, e.g. ``"resnet18"``.
-        weights: A torchvision weights name (``"DEFAULT"``, ``"IMAGENET1K_V1"``), which torchvision downloads; the path
-            of a local ``.safetensors``, ``.pt`` or ``.pth`` file; or ``"none"``.
+        name: Of a torchvision classification model, e.g. ``"resnet18"``; ``"timm:NAME"``; or ``"module:function"``.
+        weights: A published name (``"DEFAULT"``, ``"IMAGENET1K_V1"``), which torchvision or timm downloads, or with
+            which the function returns its network; the path of a local ``.safetensors``, ``.pt`` or ``.pth`` file; or
+            ``"none"``.
         image_size: Side of the square that the network sees, pixels.
     """
 
@@ -37,33 +35,12 @@ class BackboneSpec:
     image_size: int = 224
 
 
-@dataclass(frozen=True)
-class BackboneInfo:
-    """One line of the list of backbones; what torchvision publishes about a model.
-
-    Attributes:
-        name: Of the model.
-        parameters: With its ImageNet classifier.
-        gflops: 1e9 floating-point operations per image of the default size; a multiply-add counts 2.
-        image_size: Default, pixels.
-        min_image_size: Smallest side that it can take, pixels.
-        weights: Names of the published weights.
-    """
-
-    name: str
-    parameters: int
-    gflops: float
-    image_size: int
-    min_image_size: int
-    weights: tuple[str, ...]
-
-
 @dataclass
 class Backbone:
     """A network that can be cut after each of its units.
 
     Attributes:
-        name: Of the torchvision model.
+        name: Of the network.
         model: The whole model with its own classifier, in eval mode at first.
         units: Of the backbone, from the input to the last feature map.
         weights_report: What was loaded.
@@ -124,16 +101,6 @@ class Backbone:
         return _share(self.units, depth, "parameters"), _share(self.units, depth, "flops")
 
 
-def backbone_names() -> list[str]:
-    """Names of all classification models of torchvision, sorted."""
-    return list_models(module=torchvision.models)
-
-
-def backbone_table() -> list[BackboneInfo]:
-    """What torchvision publishes about each model; builds none."""
-    return [_info(name) for name in backbone_names()]
-
-
 def check_backbone(spec: BackboneSpec) -> None:
     """Refuse what cannot work, without building anything.
 
@@ -141,8 +108,7 @@ def check_backbone(spec: BackboneSpec) -> None:
         InvalidInputError: Unknown backbone or weights, a file that is missing or unreadable, or an image size that
             the model cannot take; all faults at once.
     """
-    if spec.name not in backbone_names():
-        raise InvalidInputError(unknown_name("backbone", spec.name, backbone_names(), list_valid="frostline backbones"))
+    model_source(spec.name)
     faults = [_weights_fault(spec), _size_fault(spec)]
     if any(faults):
         raise InvalidInputError([fault for fault in faults if fault])
@@ -160,55 +126,59 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
         InvalidInputError: See :func:`check_backbone`; or the weights do not fit the model.
     """
     check_backbone(spec)
-    pretrained = pretrained and spec.weights != "none"
+    weights = spec.weights if pretrained and spec.weights != "none" else None
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = get_model(spec.name, weights=None, **_options(spec, pretrained)).eval()
-    traced = trace(model)
-    cuts = find_cuts(traced, spec.image_size)
-    units, bounds = group(traced, model, cuts)
-    backbone = Backbone(spec.name, model, tuple(units), _traced=traced, _bounds=(*bounds, cuts[-1]))
-    if pretrained:
-        backbone.weights_report = _load(backbone, spec)
+        model = model_source(spec.name).create(spec.image_size, weights).eval()
+    backbone = cut(spec.name, model, spec.image_size)
+    if weights is not None:
+        backbone.weights_report = _load(backbone, weights)
     return backbone
 
 
-def _options(spec: BackboneSpec, pretrained: bool) -> dict[str, Any]:
-    """Keyword arguments that some of the builders need."""
-    if spec.name in ("googlenet", "inception_v3"):
-        # Their published weights come from TensorFlow and expect other input statistics; the model converts.
-        return {"aux_logits": False, "init_weights": True, "transform_input": pretrained}
-    if spec.name.startswith("vit_"):
-        return {"image_size": spec.image_size}
-    if spec.name.startswith("maxvit"):
-        return {"input_size": (spec.image_size, spec.image_size)}
-    return {}
+def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
+    """Divide any network into units.
 
-
-def _load(backbone: Backbone, spec: BackboneSpec) -> WeightsReport:
-    tensors = backbone.unit_tensors()
-    held = {name for names in tensors.values() for name in names}
-    classifier = {name.split(".")[0] for name in backbone.model.state_dict() if name not in held}
-    published = _published(spec.name)
-    if spec.weights not in published:
-        return load_weights(backbone.model, Path(spec.weights), classifier, tensors)
+    Raises:
+        InvalidInputError: It cannot be cut, or not for images of this size; with the reason.
+    """
+    traced = trace(model, image_size)
     try:
-        state = published[spec.weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
-    except OSError as error:
+        cuts = find_cuts(traced, image_size)
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InvalidInputError(
-            f"The weights {spec.weights} of {spec.name} could not be downloaded ({error}). "
-            "Check the network, or give --weights FILE, or --weights none for random ones."
-        ) from None
+            f"{name} cannot take images of {image_size} px: {reason}. Give another --image-size."
+        ) from error
+    units, bounds = group(traced, model, cuts)
+    return Backbone(name, model, tuple(units), _traced=traced, _bounds=(*bounds, cuts[-1]))
+
+
+def _load(backbone: Backbone, weights: str) -> WeightsReport:
+    own = backbone.model.state_dict().keys()
+    tensors = {unit: [name for name in names if name in own] for unit, names in backbone.unit_tensors().items()}
+    classifier = _classifier_prefixes(own, {name for names in tensors.values() for name in names})
+    source = model_source(backbone.name)
+    if weights not in source.weights:
+        return load_weights(backbone.model, Path(weights), classifier, tensors)
+    state = source.state(weights)
+    if state is None:
+        return WeightsReport(loaded=tuple(sorted(own)))
     return fit_weights(backbone.model, rename(state), classifier, tensors)
 
 
-def _published(name: str) -> dict[str, WeightsEnum]:
-    """Published weights by name, ``DEFAULT`` among them."""
-    return dict(get_model_weights(name).__members__)
+def _classifier_prefixes(names: Iterable[str], held: Collection[str]) -> set[str]:
+    """The outermost modules that hold no tensor of the backbone."""
+    inner = {name[:end] for name in held for end, letter in enumerate(name) if letter == "."}
+    prefixes = set()
+    for name in set(names) - set(held):
+        outer = [name[:end] for end, letter in enumerate(name) if letter == "."]
+        prefixes.add(next((path for path in [*outer, name] if path not in inner), name))
+    return prefixes
 
 
 def _weights_fault(spec: BackboneSpec) -> str | None:
-    published = _published(spec.name)
+    published = model_source(spec.name).weights
     if spec.weights == "none" or spec.weights in published:
         return None
     path = Path(spec.weights)
@@ -218,42 +188,13 @@ def _weights_fault(spec: BackboneSpec) -> str | None:
     return unknown_name(f"weights for {spec.name}", spec.weights, choices)
 
 
-def _size_step(name: str) -> int:
-    """What the side of the image must be a multiple of."""
-    if name.startswith("maxvit"):
-        return 224  # Windows of 7 in each of five halvings.
-    patch = re.fullmatch(r"vit_\w_(\d+)", name)
-    return int(patch[1]) if patch else 1
-
-
-def _min_image_size(name: str) -> int:
-    """Smallest side that works, pixels: published, but transformers publish the side that they were trained at."""
-    step, entry = _size_step(name), next(iter(_published(name).values()))
-    smallest, trained = entry.meta["min_size"][0], preprocessing_for(name, entry.name).image_size
-    smallest = max(SMALLEST_IMAGE, smallest if smallest < trained else 0)
-    return -(-smallest // step) * step
-
-
 def _size_fault(spec: BackboneSpec) -> str | None:
-    step, smallest = _size_step(spec.name), _min_image_size(spec.name)
+    smallest, step = model_source(spec.name).size_rule()
     if spec.image_size >= smallest and spec.image_size % step == 0:
         return None
     nearest = max(smallest, round(spec.image_size / step) * step)
     rule = f"a multiple of {step}" if step > 1 else f"at least {smallest} px"
     return f"{spec.name} cannot take images of {spec.image_size} px: it needs {rule}. Try {nearest}."
-
-
-def _info(name: str) -> BackboneInfo:
-    published = get_model_weights(name)
-    first = next(iter(published))
-    return BackboneInfo(
-        name=name,
-        parameters=first.meta["num_params"],
-        gflops=2 * first.meta["_ops"],
-        image_size=preprocessing_for(name, first.name).image_size,
-        min_image_size=_min_image_size(name),
-        weights=tuple(entry.name for entry in published),
-    )
 
 
 def _share(units: Iterable[Unit], depth: int, what: str) -> float:

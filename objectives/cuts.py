@@ -1,14 +1,14 @@
 """Cutting a network into segments at any place where all that follows depends on one tensor.
 
-The network is traced into a graph (torch.fx). A value is *live* after a node if it was computed up to there and is
+The network is traced into a graph (tracing.py). A value is *live* after a node if it was computed up to there and is
 read later. Where exactly one value is live, the graph falls into a prefix that computes it and a suffix that needs
-nothing else: the classic live-variable analysis of compilers, here over a straight line of nodes. No family of models
-needs a rule of its own.
+nothing else: the classic live-variable analysis of compilers, here over a straight line of nodes. What any segment can
+find out for itself (constants, the number of images) is never live. No family of models needs a rule of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-# Of the recorded forward. Odd and above 1, so that a tensor with one row per image is told from one that merely
-# has 1 or 2 rows.
-_BATCH = 3
+from .tracing import BATCHES
+
+# Of the recorded forward.
+_BATCH = BATCHES[0]
 
 
 @dataclass(frozen=True)
@@ -39,46 +40,64 @@ class Cut:
     flops: int
 
 
-class _Tracer(fx.Tracer):
-    """Traces into every module but those of torch.nn and those that ask for their mode.
-
-    A module that reads ``self.training`` would be traced in one mode for ever; kept whole it follows ``train()``.
-    """
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        code = getattr(type(m).forward, "__code__", None)
-        reads_mode = code is not None and "training" in code.co_names
-        return reads_mode or super().is_leaf_module(m, module_qualified_name)
-
-
-def trace(model: nn.Module) -> fx.GraphModule:
-    """The graph of a model with one input; modules, parameters and buffers are shared with the model.
-
-    Each node knows the modules that it was traced in (:func:`module_path`).
-    """
-    traced = fx.GraphModule(model, _Tracer().trace(model), type(model).__name__)
-    return traced.train(model.training)
-
-
 def module_path(node: fx.Node) -> str:
     """Name of the innermost module that a node belongs to; ``""`` is the root."""
     stack = node.meta.get("nn_module_stack", {})
     return list(stack.values())[-1][0] if stack else ""
 
 
-def live_values(graph: fx.Graph) -> Iterator[set[fx.Node]]:
+def live_values(graph: fx.Graph, free: Collection[fx.Node] = ()) -> Iterator[set[fx.Node]]:
     """For each node in order, the values computed up to and including it that later nodes read.
 
-    ``get_attr`` nodes (parameters, buffers) are never live: whoever needs one fetches it again.
+    ``get_attr`` nodes (parameters, buffers) are never live: whoever needs one fetches it again. So are ``free`` ones.
     """
     order = {node: index for index, node in enumerate(graph.nodes)}
     last_use = {node: max((order[user] for user in node.users), default=-1) for node in order}
     live: set[fx.Node] = set()
     for node, index in order.items():
-        if node.op != "get_attr":
+        if node.op != "get_attr" and node not in free:
             live.add(node)
         live = {value for value in live if last_use[value] > index}
         yield live
+
+
+def free_values(traced: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that any segment can compute for itself: the number of images, and what buffers alone decide."""
+    free: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        constant = node.op in ("call_function", "call_method", "get_attr") and free.issuperset(node.all_input_nodes)
+        fixed = constant and not _parameters(traced, node) and not any(map(_writes, [node, *node.users]))
+        if fixed or node.meta.get("is_batch_size"):
+            free.add(node)
+    return free
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether an operation changes its input, by torch's names for those that do."""
+    name = str(getattr(node.target, "__name__", node.target))
+    return name == "setitem" or (name.endswith("_") and not name.endswith("__"))
+
+
+def _parameters(traced: fx.GraphModule, node: fx.Node) -> list[nn.Parameter]:
+    """Those that a node itself runs with or fetches."""
+    if node.op == "call_module":
+        return list(traced.get_submodule(str(node.target)).parameters())
+    if node.op == "get_attr":
+        *path, name = str(node.target).split(".")
+        value = getattr(traced.get_submodule(".".join(path)), name)
+        return [value] if isinstance(value, nn.Parameter) else []
+    return []
+
+
+def _shared_spans(traced: fx.GraphModule) -> list[tuple[int, int]]:
+    """First and last use of parameters that are used more than once: a cut between would freeze and train them."""
+    uses: dict[nn.Parameter, list[int]] = {}
+    for position, node in enumerate(traced.graph.nodes):
+        for source in (node, *node.all_input_nodes):
+            if source is node or source.op == "get_attr":
+                for parameter in _parameters(traced, source) if node.op != "get_attr" else []:
+                    uses.setdefault(parameter, []).append(position)
+    return [(places[0], places[-1]) for places in uses.values() if places[0] < places[-1]]
 
 
 def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
@@ -86,19 +105,20 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
 
     A tensor qualifies if it has one row per image and nothing after the cut writes to it (in-place activations do),
     so it may be stored and used again. Both are observed in one recorded forward on fake tensors, which computes
-    shapes and floating-point operations but no numbers.
+    shapes and floating-point operations but no numbers; with numbers only where control flow needs them. Parameters
+    that are used more than once stay on one side.
 
     Args:
-        traced: Of :func:`trace`; takes (N, 3, image_size, image_size).
+        traced: Of :func:`~frostline.objectives.tracing.trace`; takes (N, 3, image_size, image_size).
         image_size: Pixels.
 
     Raises:
         RuntimeError: The model cannot take images of this size.
     """
-    record = _record(traced, image_size)
+    record, shared = _record(traced, image_size), _shared_spans(traced)
     cuts: dict[fx.Node, Cut] = {}
-    for position, live in enumerate(live_values(traced.graph)):
-        if len(live) != 1:
+    for position, live in enumerate(live_values(traced.graph, free_values(traced))):
+        if len(live) != 1 or any(first <= position < last for first, last in shared):
             continue
         (value,) = live
         tensor, version = record.tensors.get(value, (None, 0))
@@ -115,22 +135,25 @@ def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
     it, not copied. Making it changes the mode of none of them.
 
     Args:
-        traced: Of :func:`trace`.
+        traced: Of :func:`~frostline.objectives.tracing.trace`.
         start: Of :func:`find_cuts`; the first one is the input of the model.
         stop: At or after ``start``; the last one is the output of the model.
     """
     nodes = list(traced.graph.nodes)
     graph = fx.Graph()
     by_name = {node.name: node for node in nodes}
-    copies = {by_name[start.value]: graph.placeholder("x")}
+    given, free = graph.placeholder("x"), free_values(traced)
+    copies = {by_name[start.value]: given}
 
     def copy_of(node: fx.Node) -> fx.Node:
-        if node not in copies and node.op == "get_attr":
-            copies[node] = graph.node_copy(node)
+        if node not in copies and node.meta.get("is_batch_size"):
+            copies[node] = graph.call_method("size", (given, 0))
+        elif node not in copies and (node.op == "get_attr" or node in free):
+            copies[node] = graph.node_copy(node, copy_of)
         return copies[node]
 
     for node in nodes[start.position + 1 : stop.position + 1]:
-        if node.op != "get_attr":
+        if node.op != "get_attr" and node not in free:
             copies[node] = graph.node_copy(node, copy_of)
     graph.output(copy_of(by_name[stop.value]))
     part = fx.GraphModule(traced, graph, "Segment")
@@ -160,14 +183,24 @@ class _Recorder(fx.Interpreter):
 
 def _record(traced: fx.GraphModule, image_size: int) -> _Recorder:
     training, fastpath = traced.training, torch.backends.mha.get_fastpath_enabled()
-    counter = FlopCounterMode(display=False)
-    recorder = _Recorder(traced.eval(), counter)
+    traced.eval()
     # The fused attention of torch is one opaque operation to the counter.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), counter:
-            recorder.run(torch.empty(_BATCH, 3, image_size, image_size))
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return _run(traced, image_size)
+    except Exception:
+        # What the data decide cannot be run without numbers. Another fault shows again.
+        return _run(traced, image_size)
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
         traced.train(training)
+
+
+@torch.no_grad()
+def _run(traced: fx.GraphModule, image_size: int) -> _Recorder:
+    counter = FlopCounterMode(display=False)
+    recorder = _Recorder(traced, counter)
+    with counter:
+        recorder.run(torch.zeros(_BATCH, 3, image_size, image_size))
     return recorder

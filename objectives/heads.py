@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import HeadConfig
+from .units import is_map
 
 
 class AvgMaxPool(nn.Module):
@@ -66,18 +67,13 @@ class ToMap(nn.Module):
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.turns = len(shape) == 2 or channels_come_last(shape)
+        self.turns = not is_map(shape)
         self.shape = (shape[-1], *shape[:-1]) if self.turns else shape
         self.shape += (1,) * (3 - len(shape))
 
     def forward(self, features: Tensor) -> Tensor:
         ordered = features.movedim(-1, 1) if self.turns else features
         return ordered.reshape(len(features), *self.shape)
-
-
-def channels_come_last(shape: tuple[int, ...]) -> bool:
-    """Whether a map of one image is (H, W, C), as in Swin: maps of square images are square."""
-    return shape[0] == shape[1] != shape[2]
 
 
 def _global(pool: nn.Module) -> nn.Module:

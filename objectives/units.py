@@ -15,6 +15,7 @@ from itertools import pairwise
 from torch import fx, nn
 
 from .cuts import Cut, module_path, segment
+from .errors import InvalidInputError
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,14 @@ class _Part:
     last: int
 
 
-def divide(model: nn.Module, path: str = "") -> Iterator[str]:
+def divide(model: nn.Module, path: str | None = None) -> Iterator[str]:
     """Names of the modules that are not divided further, in the order of the module tree; the root always is.
 
     Args:
         model: The root.
-        path: Where to start; the whole tree by default.
+        path: Where to start; by default inside modules that merely wrap another one.
     """
+    path = _core(model) if path is None else path
     for name, child in model.get_submodule(path).named_children():
         name = f"{path}.{name}" if path else name
         if _is_divided(child):
@@ -64,7 +66,8 @@ def group(traced: fx.GraphModule, model: nn.Module, cuts: list[Cut]) -> tuple[li
     """Divide the backbone of a model into units.
 
     The backbone ends at the last feature map (N, C, H, W) before global pooling; where there is none (a class token)
-    at the last cut before the classifier, which is the top-level module that holds the last weights.
+    at the last cut before the classifier: the module that holds the last weights, if they are linear and give the
+    output. A model without one is a backbone as a whole, or up to its last map if it pools that.
 
     Args:
         traced: The graph of the model.
@@ -73,11 +76,19 @@ def group(traced: fx.GraphModule, model: nn.Module, cuts: list[Cut]) -> tuple[li
 
     Returns:
         The n units and the n + 1 cuts around them: the input, then the end of each unit.
+
+    Raises:
+        InvalidInputError: There is no cut between the first weights and the classifier.
     """
     parts = _weighted_parts(traced, model)
-    top = parts[-1].name.split(".")[0]
-    body = [part for part in parts if part.name.split(".")[0] != top]
-    end = _backbone_end(traced, cuts, top)
+    stop = _classifier_start(traced, model, parts, cuts)
+    end = _backbone_end(traced, cuts, stop)
+    body = [part for part in parts if part.first <= end.position]
+    if not body or end.position == cuts[0].position:
+        raise InvalidInputError(
+            f"{type(model).__name__} cannot be cut: nowhere between its input and its classifier "
+            "is there one tensor that carries everything, with weights before it."
+        )
     names, bounds = [body[0].name], [cuts[0]]
     for index, part in enumerate(body[1:], start=1):
         reach = max(before.last for before in body[:index])
@@ -88,6 +99,14 @@ def group(traced: fx.GraphModule, model: nn.Module, cuts: list[Cut]) -> tuple[li
     bounds.append(end)
     units = [_unit(traced, model, name, *pair) for name, pair in zip(names, pairwise(bounds), strict=True)]
     return units, bounds
+
+
+def _core(model: nn.Module, path: str = "") -> str:
+    children = list(model.named_children())
+    if len(children) == 1 and (len(list(children[0][1].children())) == 1 or _is_divided(children[0][1])):
+        name, child = children[0]
+        return _core(child, f"{path}.{name}" if path else name)
+    return path
 
 
 def _weights(module: nn.Module) -> int:
@@ -114,22 +133,72 @@ def _weighted_parts(traced: fx.GraphModule, model: nn.Module) -> list[_Part]:
     names = {name for name in divide(model) if _weights(model.get_submodule(name))}
     spans: dict[str, list[int]] = {}
     for position, node in enumerate(traced.graph.nodes):
-        path = module_path(node).split(".")
-        for depth in range(1, len(path) + 1):
-            name = ".".join(path[:depth])
-            if name in names:
-                spans.setdefault(name, []).append(position)
+        name = _part_name(node, names, model)
+        if name is not None:
+            spans.setdefault(name, []).append(position)
     return [_Part(name, positions[0], positions[-1]) for name, positions in spans.items()]
 
 
-def _backbone_end(traced: fx.GraphModule, cuts: list[Cut], top: str) -> Cut:
-    """The last feature map before global pooling and the classifier ``top``, else the last cut before ``top``."""
+def _part_name(node: fx.Node, names: set[str], model: nn.Module) -> str | None:
+    path = module_path(node).split(".")
+    for depth in range(1, len(path) + 1):
+        if ".".join(path[:depth]) in names:
+            return ".".join(path[:depth])
+    # A module that the graph keeps whole is a part even if it holds blocks.
+    whole = node.op == "call_module" and _weights(model.get_submodule(str(node.target))) > 0
+    return str(node.target) if whole else None
+
+
+def _classifier_start(traced: fx.GraphModule, model: nn.Module, parts: list[_Part], cuts: list[Cut]) -> int:
+    """Index of the first node of the classifier, or past the last node if the model has none."""
     nodes = list(traced.graph.nodes)
-    stop = next(index for index, node in enumerate(nodes) if module_path(node).split(".")[0] == top)
-    start = max(index for index, node in enumerate(nodes[:stop]) if _has_parameters(traced, node))
+    last = max(parts, key=lambda part: part.last, default=None)
+    if last is None or len(cuts[-1].shape) != 1 or not _is_linear(model.get_submodule(last.name)):
+        return len(nodes)
+    weighted = [index for index in range(last.first, len(nodes)) if _has_parameters(traced, nodes[index])]
+    if not _is_linear_node(traced, nodes[weighted[-1]]):
+        return len(nodes)
+    name = last.name
+    while "." in name and _is_linear(model.get_submodule(name.rpartition(".")[0])):
+        name = name.rpartition(".")[0]
+    return next(index for index, node in enumerate(nodes) if f"{module_path(node)}.".startswith(f"{name}."))
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Whether all weights are those of linear layers."""
+    return all(_is_linear_layer(inner) or not _own_weights(inner) for inner in module.modules())
+
+
+def _own_weights(module: nn.Module) -> bool:
+    return any(parameter.ndim >= 2 for parameter in module.parameters(recurse=False))
+
+
+def _is_linear_layer(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1))
+
+
+def _is_linear_node(traced: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op != "call_module":
+        return False
+    inside = traced.get_submodule(str(node.target)).modules()
+    weighted = [module for module in inside if list(module.parameters(recurse=False))]
+    return _is_linear_layer(weighted[-1])
+
+
+def _backbone_end(traced: fx.GraphModule, cuts: list[Cut], stop: int) -> Cut:
+    """The last feature map before global pooling and the classifier at ``stop``, else the last cut before ``stop``."""
+    nodes = list(traced.graph.nodes)
+    start = max((index for index, node in enumerate(nodes[:stop]) if _has_parameters(traced, node)), default=stop)
     pooled = next((index for index in range(start, stop) if _pools(traced, nodes[index])), stop)
-    maps = [cut for cut in cuts if start <= cut.position < pooled and len(cut.shape) == 3]
-    return maps[-1] if maps else [cut for cut in cuts if cut.position < stop][-1]
+    maps = [cut for cut in cuts if start <= cut.position < pooled and is_map(cut.shape)]
+    # Pooling by a kernel as large as the map has no name of its own.
+    unpooled = [cut for cut in maps if cut.shape[1] > 1] or maps
+    return unpooled[-1] if unpooled else [cut for cut in cuts if cut.position < stop][-1]
+
+
+def is_map(shape: tuple[int, ...]) -> bool:
+    """Whether features are (C, H, W): square, as the images are, and with the channels first."""
+    return len(shape) == 3 and shape[1] == shape[2]
 
 
 def _has_parameters(traced: fx.GraphModule, node: fx.Node) -> bool:

@@ -126,14 +126,15 @@ def fit_weights(
     Args:
         model: Changed in place.
         state: Name to tensor.
-        classifier_prefixes: Top-level modules of the model's own classifier, e.g. ``["fc"]``.
+        classifier_prefixes: Modules of the model's own classifier, e.g. ``["fc"]``, and parameters outside of any.
         units: Names of the tensors of each unit of the backbone, in order from the input.
 
     Raises:
         InvalidInputError: Anything else is missing, unexpected or of another shape; the model is then unchanged.
     """
     state, target = _resize_positions(model, state), model.state_dict()
-    classifier = {name for name in state | target if _top(name) in classifier_prefixes}
+    roots = tuple(f"{prefix}." for prefix in classifier_prefixes)
+    classifier = {name for name in state | target if f"{name}.".startswith(roots)}
     fits = all(name in state and name in target and state[name].shape == target[name].shape for name in classifier)
     left_out = set() if fits else classifier & state.keys()
     unexpected = {name for name in state.keys() - target.keys() if getattr(model, _top(name), ...) is None}

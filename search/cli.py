@@ -118,10 +118,15 @@ def search(
         str | None, typer.Option("--data", help="Data in place of the study file's.", show_default=False)
     ] = None,
     backbone: Annotated[
-        str, typer.Option("--backbone", "-b", help="torchvision model; `frostline backbones` lists them.")
+        str,
+        typer.Option(
+            "--backbone",
+            "-b",
+            help="torchvision model (`frostline backbones` lists them), timm:NAME, or my_module:factory.",
+        ),
     ] = "mobilenet_v3_small",
     weights: Annotated[
-        str, typer.Option("--weights", help="torchvision weights name, a local .safetensors/.pt file, or none.")
+        str, typer.Option("--weights", help="Published weights' name, a local .safetensors/.pt file, or none.")
     ] = "DEFAULT",
     trials: Annotated[int, typer.Option("--trials", "-n", help="Trials in all.")] = 30,
     image_size: Annotated[
@@ -239,7 +244,10 @@ def status(
 @app.command()
 def backbones(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="Of one, to see its units.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Of one (also timm:NAME, my_module:factory), to see its units.", show_default=False),
+    ] = None,
     image_size: Annotated[
         int | None,
         typer.Option("--image-size", help="Pixels, for the FLOPs. [default: the model's own]", show_default=False),
@@ -249,8 +257,10 @@ def backbones(
     """List the networks that can be searched, or one network's units with the shares of what is before each."""
     from dataclasses import asdict
 
-    from ..objectives.backbones import BackboneSpec, backbone_table, check_backbone, create_backbone
-    from ..objectives.preprocessing import DEFAULT_SIZE, preprocessing_for
+    from ..objectives.backbones import BackboneSpec, check_backbone, create_backbone
+    from ..objectives.model_sources import preprocessing_for
+    from ..objectives.preprocessing import DEFAULT_SIZE
+    from ..objectives.torchvision_models import backbone_table
 
     if name is None:
         _show(as_json, lambda: [asdict(info) for info in backbone_table()], ctx.obj.backbones)

@@ -17,7 +17,7 @@ from ..objectives.dataset import prepare_dataset
 from ..objectives.devices import choose_device
 from ..objectives.features import FeatureStore
 from ..objectives.finetune import BackbonePool, Task, finetune
-from ..objectives.preprocessing import preprocessing_for
+from ..objectives.model_sources import preprocessing_for
 from ..storage.workspace import Workspace
 from .planning import Request
 from .progress import Observer

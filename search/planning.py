@@ -19,7 +19,8 @@ from ..objectives.devices import choose_device
 from ..objectives.errors import InvalidInputError
 from ..objectives.finetune import BackbonePool, check_trainable
 from ..objectives.metrics import OBJECTIVES, check_metric, default_metric
-from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing, preprocessing_for
+from ..objectives.model_sources import preprocessing_for
+from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
 from ..objectives.strategies import BUILT_IN, STRATEGIES
@@ -46,8 +47,8 @@ class Request:
 
     Attributes:
         data: A folder, ``sklearn:digits...`` or ``torchvision:NAME``.
-        backbone: Name of a torchvision classification model.
-        weights: A torchvision weights name, a file, or ``none``.
+        backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
+        weights: A published name, a file, or ``none``.
         image_size: Pixels.
         trials: Budget.
         name: Of the study.

@@ -16,8 +16,8 @@ class StudySettings(BaseModel):
     Attributes:
         name: Of the study, its MLflow experiment and parent run.
         data: A folder, ``sklearn:digits...`` or ``torchvision:NAME``.
-        backbone: Name of a torchvision classification model.
-        weights: A torchvision weights name, a file, or ``none``.
+        backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
+        weights: A published name, a file, or ``none``.
         image_size: Side of the square the network sees, pixels.
         trials: Budget: how many trials end complete, pruned or failed.
         metric: What trials maximise on the validation split.

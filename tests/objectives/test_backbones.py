@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from frostline.objectives.backbones import (
     Backbone,
     BackboneSpec,
-    backbone_names,
-    backbone_table,
     check_backbone,
     create_backbone,
 )
 from frostline.objectives.errors import InvalidInputError
+from frostline.objectives.torchvision_models import backbone_names, backbone_table
 
 DATA = Path(os.environ.get("FROSTLINE_TEST_DATA", Path(__file__).parents[2] / ".." / "shared"))
 

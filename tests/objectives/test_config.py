@@ -8,7 +8,7 @@ from torchvision.models import get_model_weights
 from frostline.objectives.config import TrialConfig, create_config, flatten, nest, parameter_names, without_effect
 from frostline.objectives.devices import choose_device
 from frostline.objectives.errors import InvalidInputError
-from frostline.objectives.preprocessing import preprocessing_for
+from frostline.objectives.model_sources import preprocessing_for
 
 
 def test_flat_and_nested_are_inverse():
@@ -30,9 +30,11 @@ def test_all_faults_are_told_at_once_by_name():
 def test_parameters_without_effect_are_told():
     config = create_config({"strategy": "full", "head.width": 7, "randaugment_ops": 3, "mixing_alpha": 1.0})
     names = {"head.width", "head.activation", "randaugment_ops", "randaugment_magnitude", "mixing_alpha"}
+    names |= {"momentum", "nesterov"}
     assert without_effect(config) == names
     values = {"strategy": "full", "head.hidden_layers": 2, "augmentation": "randaugment", "mixing": "cutmix"}
-    assert without_effect(create_config(values)) == set()
+    assert without_effect(create_config({**values, "optimizer": "sgd"})) == set()
+    assert without_effect(create_config({**values, "optimizer": "sgd", "schedule": "one_cycle"})) == {"warmup"}
     assert names <= set(parameter_names())
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 from torchvision.models import get_model
 
-from frostline.objectives.cuts import Cut, find_cuts, live_values, module_path, segment, trace
+from frostline.objectives.cuts import Cut, find_cuts, live_values, module_path, segment
+from frostline.objectives.tracing import trace
 
 
 class Branching(nn.Module):
@@ -39,7 +40,7 @@ class ReadsMode(nn.Module):
 
 @pytest.fixture
 def traced() -> fx.GraphModule:
-    return trace(Branching().eval())
+    return trace(Branching().eval(), 8)
 
 
 def middle(cuts: list[Cut]) -> Cut:
@@ -93,7 +94,7 @@ def test_making_a_segment_changes_no_mode(traced: fx.GraphModule) -> None:
 
 
 def test_a_module_that_reads_its_mode_follows_it() -> None:
-    traced = trace(nn.Sequential(nn.Identity(), ReadsMode()).eval())
+    traced = trace(nn.Sequential(nn.Identity(), ReadsMode()).eval(), 8)
     x = torch.zeros(1)
     assert traced(x) == 0
     assert traced.train()(x) == 1
@@ -102,7 +103,7 @@ def test_a_module_that_reads_its_mode_follows_it() -> None:
 @pytest.mark.parametrize("name", ["swin_t", "densenet121", "efficientnet_b0"])
 def test_dropout_and_stochastic_depth_stay_live(name: str) -> None:
     model = get_model(name, weights=None, **({"drop_rate": 0.5} if name == "densenet121" else {})).eval()
-    traced = trace(model)
+    traced = trace(model, 32)
     cuts = find_cuts(traced, 32)
     suffix, x = segment(traced, cuts[0], cuts[-2]), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -113,7 +114,7 @@ def test_dropout_and_stochastic_depth_stay_live(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["swin_t", "shufflenet_v2_x0_5"])
 def test_segments_copy_and_pickle(name: str) -> None:
-    traced = trace(get_model(name, weights=None).eval())
+    traced = trace(get_model(name, weights=None).eval(), 32)
     cuts = find_cuts(traced, 32)
     part, x = segment(traced, cuts[0], cuts[len(cuts) // 2]), torch.rand(2, 3, 32, 32)
     for twin in (copy.deepcopy(part), pickle.loads(pickle.dumps(part))):
@@ -126,7 +127,7 @@ def test_finding_cuts_leaves_mode_weights_and_statistics_alone() -> None:
     model = Branching().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     fastpath = torch.backends.mha.get_fastpath_enabled()
-    find_cuts(trace(model), 8)
+    find_cuts(trace(model, 8), 8)
     assert model.training
     assert model.norm.training
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -134,7 +135,7 @@ def test_finding_cuts_leaves_mode_weights_and_statistics_alone() -> None:
 
 
 def test_module_path() -> None:
-    traced = trace(nn.Sequential(nn.Sequential(nn.ReLU())))
+    traced = trace(nn.Sequential(nn.Sequential(nn.ReLU())), 8)
     assert [module_path(node) for node in traced.graph.nodes] == ["", "0.0", ""]
 
 

@@ -35,7 +35,7 @@ def test_what_is_recorded_makes_the_same_configuration_in_effect() -> None:
 
 def test_a_linear_probe_is_recorded_without_what_it_refuses() -> None:
     config = create_config({"strategy": "linear_probe_exact"})
-    assert set(active_parameters(config, UNITS)) == {"strategy", "freeze_depth", "head.pooling"}
+    assert set(active_parameters(config, UNITS)) == {"strategy", "freeze_depth", "truncate", "head.pooling"}
 
 
 def test_spaces_ask_for_the_strength_of_a_policy_only_where_it_is_drawn() -> None:
