@@ -17,7 +17,7 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from .tracing import BATCHES
+from .sized_tracer import BATCHES
 
 # Of the recorded forward.
 _BATCH = BATCHES[0]

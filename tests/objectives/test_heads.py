@@ -11,7 +11,7 @@ from torch import nn
 from frostline.objectives.config import HeadConfig
 from frostline.objectives.heads import ACTIVATIONS, NORMALIZATIONS, POOLINGS, CosineLinear, GeMPool, create_head
 
-SHAPE = (6, 3, 4)
+SHAPE = (6, 4, 4)
 
 
 @pytest.mark.parametrize(

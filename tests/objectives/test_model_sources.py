@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -107,9 +108,10 @@ def test_models_of_timm_are_cut(name: str) -> None:
 
 
 def test_the_preprocessing_of_timm_is_what_its_own_transform_does() -> None:
+    library: Any = timm
     for name in ("resnet10t", "vit_tiny_patch16_224", "tf_efficientnet_b0"):
-        config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
-        resize, crop, *_, normalise = timm.data.create_transform(**config).transforms
+        config = library.data.resolve_data_config(pretrained_cfg=library.get_pretrained_cfg(name).to_dict())
+        resize, crop, *_, normalise = library.data.create_transform(**config).transforms
         own = preprocessing_for(f"timm:{name}", "DEFAULT")
         assert (own.resize_size, own.image_size) == (resize.size, crop.size[0])
         assert own.interpolation == resize.interpolation.value

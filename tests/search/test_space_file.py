@@ -51,7 +51,7 @@ FAULTY = """
 learning_rat = 0.1
 warmup = { low = 0.3, high = 0.1 }
 dropout = 0.1
-optimizer = { choices = ["sgd", "adam"] }
+optimizer = { choices = ["sgd", "adagrad"] }
 
 [full]
 weight_decay = { low = 0, high = 0.1, log = true }
@@ -69,7 +69,7 @@ EXPECTED = [
     ("[shared]", "'learning_rat'", "Did you mean 'learning_rate'?"),
     ("[shared] warmup", "low is above high: 0.3 > 0.1"),
     ("[shared]", "'dropout'", "Did you mean 'head.dropout'?"),
-    ("[shared] optimizer", "'adam'"),
+    ("[shared] optimizer", "'adagrad'"),
     ("[full] weight_decay", "log needs a low above 0"),
     ("[full] takes no freeze_depth",),
     ("[full] label_smoothing", "default 0.5"),

@@ -1,0 +1,190 @@
+"""A torch.fx tracer that knows sizes.
+
+Every value carries what it becomes for two batch sizes, as fake tensors without numbers. A size that is the same for
+both is a plain number, so control flow and arithmetic on it just run; one that differs stays symbolic.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.node import map_arg
+from torch.fx.proxy import Proxy, TraceError
+
+# Two batch sizes, both odd and above 1, so that a dimension of images is told from one that merely has 1 or 2 rows.
+BATCHES = (3, 5)
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+class _SizedProxy(Proxy):
+    """A value of the graph whose sizes are plain numbers, except those that depend on the batch."""
+
+    tracer: SizedTracer
+
+    @property
+    def shape(self) -> Any:
+        values = self.tracer.tensors(self.node)
+        if values is None:
+            return self.__getattr__("shape")
+        pairs = zip(*(value.shape for value in values), strict=True)
+        return tuple(one if one == other else self._size(index) for index, (one, other) in enumerate(pairs))
+
+    def _size(self, index: int) -> Proxy:
+        return self.tracer.create_proxy("call_method", "size", (self, index), {})
+
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
+
+    @property
+    def ndim(self) -> Any:
+        values = self.tracer.tensors(self.node)
+        return self.__getattr__("ndim") if values is None else values[0].ndim
+
+    def dim(self) -> Any:
+        return self.ndim
+
+    def __len__(self) -> int:
+        length = self._length()
+        return super().__len__() if length is None else length
+
+    def __iter__(self) -> Iterator[Proxy]:
+        length = self._length()
+        if length is None:
+            raise TraceError("a value of unknown length is iterated over")
+        return (self[index] for index in range(length))  # pyright: ignore[reportIndexIssue]
+
+    def _length(self) -> int | None:
+        """Of a sequence or of a first dimension; None if it depends on the batch or is not known."""
+        one, other = self.tracer.values.get(self.node, (None, None))
+        if isinstance(one, torch.Tensor | tuple | list) and len(one) == len(other):  # pyright: ignore[reportArgumentType]
+            return len(one)
+        return None
+
+
+class SizedTracer(fx.Tracer):
+    """Traces into every module but layers of torch.nn and their kin, those that ask for their mode, and ``whole``.
+
+    A module that reads ``self.training`` would be traced in one mode for ever; kept whole it follows ``train()``.
+
+    Args:
+        image_size: Side of the images, pixels.
+        whole: Modules not to trace into.
+        forward: What to trace instead of the root's forward.
+
+    Attributes:
+        values: Of each node for both batch sizes, where they can be computed without numbers.
+        failed: The innermost module in which tracing ended.
+    """
+
+    def __init__(self, image_size: int, whole: Sequence[nn.Module], forward: Callable[..., Any] | None) -> None:
+        super().__init__()
+        self._image_size, self._whole, self._forward = image_size, {*whole}, forward
+        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self._computing = False
+        self.values: dict[fx.Node, tuple[Any, Any]] = {}
+        self.failed: nn.Module | None = None
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        known = m in self._whole or _reads_mode(type(m)) or _is_layer(m)
+        return known or super().is_leaf_module(m, module_qualified_name)
+
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
+        """The first parameter is the image; the others keep their defaults."""
+        name = list(inspect.signature(root_fn).parameters)[1]
+        return self._forward or root_fn, [self.root, self.create_proxy("placeholder", name, (), {})]
+
+    def proxy(self, node: fx.Node) -> Proxy:
+        return _SizedProxy(node, self)
+
+    def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> Any:
+        proxy = super().create_proxy(kind, target, *args, **kwargs)
+        values = self._compute(proxy.node)
+        if values is not None and target is operator.getitem and _is_sizes(values[0]) and values[0] == values[1]:
+            return values[0]  # Sizes that a module gives beside its tensor.
+        if values is not None:
+            self.values[proxy.node] = values
+            proxy.node.meta["is_batch_size"] = type(values[0]) is int and values == BATCHES
+        return proxy
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if self._computing:
+            return forward(*args, **kwargs)
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        except Exception:
+            if self.failed is None and m in (self.submodule_paths or {}) and m not in self._whole:
+                self.failed = m
+            raise
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def to_bool(self, obj: Proxy) -> bool:
+        if self._is_fixed(obj.node):
+            return bool(self.values[obj.node][0])
+        return super().to_bool(obj)
+
+    def tensors(self, node: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:
+        values = self.values.get(node, (None, None))
+        return values if all(isinstance(value, torch.Tensor) for value in values) else None
+
+    def _is_fixed(self, node: fx.Node) -> bool:
+        """Whether it follows from sizes, types and devices that do not depend on the batch."""
+        one, other = self.values.get(node, (None, None))
+        if not isinstance(one, bool | int | float | str | torch.dtype | torch.device) or one != other:
+            return False
+        return all(self.tensors(source) or self._is_fixed(source) for source in node.all_input_nodes)
+
+    def _compute(self, node: fx.Node) -> tuple[Any, Any] | None:
+        self._computing = True
+        try:
+            with torch.no_grad(), self._fake:
+                return self._value(node, 0), self._value(node, 1)
+        except Exception:
+            return None
+        finally:
+            self._computing = False
+
+    def _value(self, node: fx.Node, which: int) -> Any:
+        if node.op == "placeholder":
+            return torch.empty(BATCHES[which], 3, self._image_size, self._image_size)
+        target: Any = node.target
+        if node.op == "get_attr":
+            return _attribute(self.root, target)
+        args, kwargs = map_arg((node.args, node.kwargs), lambda source: self._known(source, which))
+        if node.op == "call_method":
+            return getattr(args[0], target)(*args[1:], **kwargs)
+        return (self.root.get_submodule(target) if node.op == "call_module" else target)(*args, **kwargs)
+
+    def _known(self, source: fx.Node, which: int) -> Any:
+        # fx makes the nodes of constants itself.
+        return self._value(source, which) if source.op == "get_attr" else self.values[source][which]
+
+
+def _is_sizes(value: Any) -> bool:
+    return all(type(each) is int for each in (value if isinstance(value, tuple | list) else [value]))
+
+
+def _reads_mode(kind: type[nn.Module]) -> bool:
+    own = (base for base in kind.__mro__ if base is not nn.Module)
+    methods = (value for base in own for name, value in vars(base).items() if name not in ("train", "eval"))
+    return any("training" in method.__code__.co_names for method in methods if inspect.isfunction(method))
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether it is a layer of torch.nn with a forward of its own, such as a convolution that pads for itself."""
+    bases = [base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")]
+    return len(bases) > 1 and not isinstance(module, _CONTAINERS) and not list(module.children())
+
+
+def _attribute(root: Any, path: str) -> Any:
+    for name in path.split("."):
+        root = getattr(root, name)
+    return root
