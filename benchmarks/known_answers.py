@@ -15,6 +15,7 @@ faded: shapes -> low contrast. ``full`` with batch norms in training mode: the s
 from __future__ import annotations
 
 import argparse
+import functools
 import platform
 import sys
 import tempfile
@@ -34,16 +35,17 @@ from frostline.search.records import best_trial
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks is no installed package
 
 from benchmarks import small_cnn
 from benchmarks.procedural import Images, Labels, faded, noise, recoloured, regrouped, shaped, textured
 
 Data = tuple[Images, Labels]
+Draw = Callable[[int, np.random.Generator], Data]
 BACKBONE = "benchmarks.small_cnn:create"
 MEAN, STD = 0.5, 0.25
 SEEDS = 5
-TRIALS = 12
+SOURCE_IMAGES, SOURCE_EPOCHS = 3000, 12
 
 _SHARED = """
 [shared]
@@ -57,6 +59,8 @@ learning_rate = {{ low = 2e-3, high = 2e-2, log = true, default = 5e-3 }}
 """
 _RATIO = "backbone_lr_ratio = { low = 0.1, high = 1.0, log = true, default = 0.3 }"
 
+_HIGH_RATIO = "backbone_lr_ratio = { low = 0.3, high = 2.0, log = true, default = 1.0 }"
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -66,14 +70,16 @@ class Pair:
         source: Draws what the network learns first, from a count and a generator.
         target: Draws what the search is run on.
         train: Training images of the target.
+        trials: Of the search.
         epochs: Of a trial.
         strategies: Tables of the space file.
         correct: Whether a study's verdict is the known answer.
     """
 
-    source: Callable[[int, np.random.Generator], Data]
-    target: Callable[[int, np.random.Generator], Data]
+    source: Draw
+    target: Draw
     train: int
+    trials: int
     epochs: int
     strategies: str
     correct: Callable[[Study], bool]
@@ -111,6 +117,7 @@ PAIRS = {
         shaped,
         lambda count, rng: regrouped(shaped(count, rng)),
         train=120,
+        trials=12,
         epochs=15,
         strategies=f"[feature_extraction]\n[partial]\nfreeze_depth = 3\n{_RATIO}\n[full]\n{_RATIO}\n[scratch]\n",
         correct=lambda study: _wins(study, "feature_extraction"),
@@ -119,25 +126,28 @@ PAIRS = {
         shaped,
         lambda count, rng: recoloured(shaped(count, rng)),
         train=120,
+        trials=15,
         epochs=20,
         strategies="[feature_extraction]\n"
-        f"[surgical]\nfreeze_depth = {{ low = 0, high = -1, default = 2 }}\ntrained_units = 1\n{_RATIO}\n"
-        f"[full]\n{_RATIO}\n[scratch]\n",
+        f"[surgical]\nfreeze_depth = {{ low = 0, high = -1, default = 0 }}\ntrained_units = 1\n{_RATIO}\n"
+        f"[full]\n{_RATIO}\n",
         correct=_first_unit_wins,
     ),
     "reshaped": Pair(
         textured,
         shaped,
-        train=400,
+        train=300,
+        trials=12,
         epochs=15,
-        strategies=f"[feature_extraction]\n[partial]\nfreeze_depth = {{ low = -2, high = -1 }}\n{_RATIO}\n"
-        f"[full]\n{_RATIO}\n[scratch]\n",
+        strategies=f"[feature_extraction]\n[partial]\nfreeze_depth = {{ low = -2, high = -1 }}\n{_HIGH_RATIO}\n"
+        f"[full]\n{_HIGH_RATIO}\n[scratch]\n",
         correct=lambda study: _wins(study, "full"),
     ),
     "unrelated": Pair(
         noise,
         shaped,
-        train=400,
+        train=300,
+        trials=12,
         epochs=15,
         strategies=f"[feature_extraction]\n[partial]\nfreeze_depth = 3\n{_RATIO}\n[full]\n{_RATIO}\n[scratch]\n",
         correct=_scratch_ties_or_wins,
@@ -146,6 +156,7 @@ PAIRS = {
         shaped,
         lambda count, rng: faded(shaped(count, rng)),
         train=120,
+        trials=12,
         epochs=15,
         strategies=f'[feature_extraction]\n[full]\nbatch_norm = {{ choices = ["eval", "train"] }}\n{_RATIO}\n',
         correct=_training_mode_wins,
@@ -170,21 +181,23 @@ class Outcome:
     seconds: float
 
 
-def learn(data: Data, seed: int, epochs: int = 10) -> nn.Module:
-    """A small network trained on a source."""
+@functools.cache
+def learn(source: Draw, seed: int) -> tuple[nn.Module, float]:
+    """A small network trained on a source, and its accuracy on images that it has not seen."""
     torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
     network = small_cnn.create()
-    images, labels = _tensors(data)
+    images, labels = _tensors(source(SOURCE_IMAGES, rng))
     batches = len(images) // 64
     optimizer = torch.optim.AdamW(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=epochs * batches)
-    for _ in range(epochs):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=SOURCE_EPOCHS * batches)
+    for _ in range(SOURCE_EPOCHS):
         for batch in torch.randperm(len(images))[: batches * 64].split(64):
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(images[batch]), labels[batch]).backward()
             optimizer.step()
             schedule.step()
-    return network.eval()
+    return network.eval(), accuracy(network, source(300, rng))
 
 
 @torch.no_grad()
@@ -207,11 +220,11 @@ def write_images(data: Data, folder: Path) -> None:
         Image.fromarray((image * 255).astype(np.uint8)).save(path)
 
 
-def run(pair: Pair, seed: int, folder: Path, trials: int = TRIALS) -> Outcome:
+def run(pair: Pair, seed: int, folder: Path) -> Outcome:
     """Learn the source, search the target, compare with the answer."""
     started = time.perf_counter()
-    rng = np.random.default_rng(seed)
-    network = learn(pair.source(1500, rng), seed)
+    rng = np.random.default_rng([1, seed])
+    network, source_accuracy = learn(pair.source, seed)
     weights = folder / "source.safetensors"
     save_file(network.state_dict(), weights)
     for split, count in (("train", pair.train), ("val", 150), ("test", 300)):
@@ -223,7 +236,7 @@ def run(pair: Pair, seed: int, folder: Path, trials: int = TRIALS) -> Outcome:
         backbone=BACKBONE,
         weights=str(weights),
         image_size=32,
-        trials=trials,
+        trials=pair.trials,
         space=space,
         seed=seed,
         finals_seeds=3,
@@ -233,7 +246,7 @@ def run(pair: Pair, seed: int, folder: Path, trials: int = TRIALS) -> Outcome:
     verdict = study.results().verdict
     assert verdict is not None
     seconds = time.perf_counter() - started
-    return Outcome(pair.correct(study), verdict.sentence(), accuracy(network, pair.source(300, rng)), seconds)
+    return Outcome(pair.correct(study), verdict.sentence(), source_accuracy, seconds)
 
 
 def _outcomes(names: list[str], seeds: int) -> Iterator[tuple[str, int, Outcome]]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
+
+from frostline.objectives.preprocessing import Preprocessing
 
 WIDTHS = (16, 32, 48, 64, 64)
 
@@ -20,3 +24,8 @@ def create(num_classes: int = 6) -> nn.Sequential:
     widths = (3, *WIDTHS)
     blocks = [_block(*pair, stride=2 if place else 1) for place, pair in enumerate(zip(widths, WIDTHS, strict=False))]
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], num_classes))
+
+
+# Images are drawn at the size that it takes, so none is resized or cropped.
+_factory: Any = create
+_factory.preprocessing = Preprocessing(32, 32, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))

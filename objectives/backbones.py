@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from .cuts import Cut, find_cuts, segment
 from .errors import InvalidInputError, unknown_name
@@ -127,13 +127,25 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
     """
     check_backbone(spec)
     weights = spec.weights if pretrained and spec.weights != "none" else None
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model = model_source(spec.name).create(spec.image_size, weights).eval()
-    backbone = cut(spec.name, model, spec.image_size)
+    backbone = cut(spec.name, _build(spec, weights, seed), spec.image_size)
     if weights is not None:
         backbone.weights_report = _load(backbone, weights)
     return backbone
+
+
+def random_weights(spec: BackboneSpec, seed: int) -> dict[str, Tensor]:
+    """Parameters and buffers of the network at its random initialisation; the global random state is left alone.
+
+    Raises:
+        InvalidInputError: Its source cannot draw them.
+    """
+    return _build(spec, None, seed).state_dict()
+
+
+def _build(spec: BackboneSpec, weights: str | None, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return model_source(spec.name).create(spec.image_size, weights).eval()
 
 
 def cut(name: str, model: nn.Module, image_size: int) -> Backbone:

@@ -13,7 +13,7 @@ from torch import nn
 from .adapters import remove_adapters
 from .augment_policies import random_ops
 from .augmentation import Views
-from .backbones import Backbone, BackboneSpec, create_backbone
+from .backbones import Backbone, BackboneSpec, create_backbone, random_weights
 from .certificate import Certificate, certify
 from .config import TrialConfig
 from .dataset import ImageSplit
@@ -54,11 +54,10 @@ class BackbonePool:
         return self._backbone
 
     def fresh(self, *, pretrained: bool, seed: int) -> Backbone:
-        """The pretrained network as it was loaded (one at a time), or one of random weights drawn from the seed."""
-        if not pretrained:
-            return create_backbone(self.spec, pretrained=False, seed=seed)
+        """The network as it was loaded, or with random weights of the seed. There is one: the next call changes it."""
+        state = self._pristine if pretrained else random_weights(self.spec, seed)
         remove_adapters(self._backbone.model, merge=False)
-        self._backbone.model.load_state_dict(self._pristine)
+        self._backbone.model.load_state_dict(state)
         self._backbone.model.zero_grad(set_to_none=True)
         return self._backbone
 
@@ -117,7 +116,8 @@ def check_trainable(config: TrialConfig, backbones: BackbonePool) -> None:
     Raises:
         InvalidInputError: See above, or of :func:`plan_phases`.
     """
-    backbone = backbones.fresh(pretrained=True, seed=0).truncated(config.truncate)
+    pretrained = get_strategy(config.strategy).pretrained
+    backbone = backbones.fresh(pretrained=pretrained, seed=0).truncated(config.truncate)
     for phase in plan_phases(config, len(backbones.pretrained.units)):
         Network(backbone, phase, nn.Sequential())
 

@@ -1,0 +1,45 @@
+"""The search finds winners that are known by construction; `benchmarks/known_answers.py` does it with five seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.known_answers import PAIRS, run
+from benchmarks.procedural import SHAPES, faded, noise, recoloured, regrouped, shaped, textured
+
+# Optuna and MLflow meet SQLAlchemy 2.1, which warns them of what 2.2 will drop.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+
+@pytest.mark.parametrize("draw", [shaped, textured, noise])
+def test_images_are_in_range_and_follow_from_the_seed(draw):
+    images, labels = draw(30, np.random.default_rng(3))
+    assert images.shape == (30, 32, 32, 3)
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert set(labels) <= set(range(len(SHAPES)))
+    again, _ = draw(30, np.random.default_rng(3))
+    assert np.array_equal(images, again)
+    assert not np.array_equal(images, draw(30, np.random.default_rng(4))[0])
+
+
+def test_targets_change_what_they_say_and_nothing_else():
+    data = shaped(60, np.random.default_rng(0))
+    images, labels = data
+    assert np.array_equal(regrouped(data)[0], images)
+    assert all(len(set(regrouped(data)[1][labels == shape])) == 1 for shape in range(len(SHAPES)))
+    assert np.array_equal(recoloured(data)[1], labels)
+    pale, _ = faded(data)
+    np.testing.assert_allclose((pale - 0.78) / 0.2, images, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "relabelled" else pytest.mark.slow) for name in PAIRS]
+)
+def test_the_search_finds_the_known_winner(name: str, tmp_path: Path):
+    outcome = run(PAIRS[name], seed=0, folder=tmp_path)
+    assert outcome.source_accuracy > 0.9 or name == "unrelated"
+    assert outcome.correct, outcome.sentence
