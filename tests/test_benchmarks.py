@@ -1,0 +1,186 @@
+"""Every speed benchmark runs at tiny settings and gives its table; no time is asserted, for machines differ."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import (
+    bare,
+    gpu,
+    harness,
+    speed_bare_optuna,
+    speed_overhead,
+    speed_ray_tune,
+    speed_scaling,
+    speed_suffix,
+    time_to_score,
+)
+from benchmarks.harness import Pairs, Report, Setting, at_least, at_most
+from benchmarks.known_answers import write_images
+from benchmarks.procedural import shaped
+from frostline.objectives.augmentation import Views
+from frostline.objectives.config import TrialConfig
+from frostline.objectives.finetune import BackbonePool
+from frostline.search.default_space import default_tables
+
+# MLflow's own, on SQLAlchemy 2.1.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Setting:
+    folder = tmp_path_factory.mktemp("shapes")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 12), ("test", 12)):
+        write_images(shaped(count, rng), folder / split)
+    return Setting(str(folder), "shufflenet_v2_x0_5", "none", 32, pairs=1, quick=True)
+
+
+@pytest.fixture(autouse=True)
+def short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default space, with two or three epochs instead of up to 120."""
+    tables = default_tables(10**9)
+
+    def shortened(train_images: int = 0) -> dict[str, dict[str, object]]:
+        short = {name: {**table} for name, table in tables.items()}
+        for table in short.values():
+            if "epochs" in table:
+                table["epochs"] = 3
+        short["lp_ft"]["probe_epochs"] = 1
+        return short
+
+    for module in ("frostline.search.planning", *(f"benchmarks.{name}" for name in USERS)):
+        monkeypatch.setattr(f"{module}.default_tables", shortened)
+
+
+USERS = ("speed_bare_optuna", "speed_ray_tune", "speed_scaling", "time_to_score")
+
+
+@pytest.fixture
+def restored_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def headings(report: Report) -> set[str]:
+    assert all(table.rows for table in report.tables.values())
+    text = report.markdown()
+    assert "cores" in text
+    assert "torch" in text
+    return set(report.tables)
+
+
+def test_ratios_are_of_pairs() -> None:
+    seconds = iter([1.0, 4.0, 2.0, 6.0])
+    pairs = harness.alternate(lambda: next(seconds), lambda: next(seconds), 2)
+    assert pairs == Pairs(ours=(1.0, 2.0), rival=(4.0, 6.0))
+    assert pairs.faster == (4.0, 3.0)
+    assert pairs.slower == (0.25, pytest.approx(1 / 3))
+    assert harness.spread(pairs.faster) == "3.5 [3, 4]"
+    assert at_least(3.5).judge(pairs.faster) == "yes"
+    assert at_most(3.4).judge(pairs.faster) == "NO"
+
+
+def test_the_rival_sees_the_same_pixels_labels_and_division(tiny: Setting, tmp_path: Path) -> None:
+    dataset = tiny.dataset(tmp_path)
+    _, val = dataset.search_splits()
+    data = bare.BareData.of(dataset, tiny.data)
+    _, loader = data.loaders(TrialConfig(strategy="full"))
+    images, labels = next(iter(loader))
+    own = Views("none", 1, val.preprocessing, len(val), 0).apply(val.images(slice(None)), torch.arange(len(val)), 0)
+    assert labels.tolist() == val.labels.tolist()
+    torch.testing.assert_close(images, own, atol=1e-5, rtol=0)
+    cached = bare.BareData.of(dataset, tiny.data, cached=True)
+    again, _ = next(iter(cached.loaders(TrialConfig(strategy="full"))[1]))
+    assert torch.equal(images, again)
+
+
+def test_the_rival_freezes_what_it_shall(tiny: Setting, tmp_path: Path) -> None:
+    data = bare.BareData.of(tiny.dataset(tmp_path), tiny.data)
+    pool = BackbonePool(tiny.spec)
+    before = {name: value.clone() for name, value in pool.pretrained.model.state_dict().items()}
+    depth = 3
+    frozen = {name for names in list(pool.pretrained.unit_tensors().values())[:depth] for name in names}
+    config = TrialConfig(strategy="partial", freeze_depth=depth, epochs=1, batch_size=8)
+    bare.train(config, data, pool, seed=0, device=torch.device("cpu"))
+    changed = {
+        name for name, value in pool.pretrained.model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert changed
+    assert not changed & frozen
+
+
+def test_bare_optuna(tiny: Setting) -> None:
+    report = speed_bare_optuna.measure(tiny, epochs=2, trials=2, sample=1)
+    assert len(headings(report)) == 2
+    rows = report.tables["Seconds a trial"].rows
+    names = " ".join(row[0] for row in rows)
+    assert all(part in names for part in ("head", "partial", "lp_ft", "full", "scratch"))
+
+
+def test_time_to_score(tiny: Setting) -> None:
+    assert headings(time_to_score.measure(tiny, seeds=1, trials=5, cached=True)) == {"Searches", "All"}
+    assert time_to_score.reached([(1.0, 0.2), (2.0, 0.5)], 0.4) == 2.0
+    assert time_to_score.reached([(1.0, 0.2)], 0.4) is None
+
+
+def test_suffix(tiny: Setting) -> None:
+    report = speed_suffix.measure(tiny, epochs=1, shares=(0.5,))
+    assert [row[0] for row in report.tables["Epochs"].rows] == ["partial", "full"]
+
+
+def test_overhead_counts_each_second_once(tiny: Setting) -> None:
+    report = speed_overhead.measure(tiny, head_trials=2, mixed_trials=5)
+    assert headings(report) == {"Targets", "Head-only trials", "Trials of all strategies"}
+    parts = {row[0] for row in report.tables["Head-only trials"].rows}
+    assert {"training", "ask", "tell", "garbage collection", "other"} <= parts
+
+
+def test_nested_calls_are_counted_as_their_own_part_only() -> None:
+    parts = speed_overhead.Parts()
+    inner = parts.timed(lambda: sum(range(200_000)), "inner")
+    started = harness.seconds(parts.timed(inner, "outer"))
+    assert 0 <= parts.seconds["outer"] < parts.seconds["inner"]
+    assert sum(parts.seconds.values()) <= started
+
+
+def test_scaling(tiny: Setting) -> None:
+    report = speed_scaling.measure(tiny, images=(12,), trials=(6,), networks=("resnet18",))
+    assert headings(report) == {"Images", "Trials", "Units"}
+
+
+def test_gpu_functions_run_on_the_cpu(tiny: Setting) -> None:
+    report = gpu.measure(tiny, parts=("throughput", "bare"), network="shufflenet_v2_x0_5", network_size=32)
+    assert headings(report) == {"Full fine-tuning", "speed_bare_optuna: Seconds a trial"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_gpu_without_one_says_what_to_type() -> None:
+    with pytest.raises(SystemExit, match="--device cpu --quick"):
+        gpu.require_device("cuda")
+
+
+def test_ray_draws_configurations_that_the_rival_trains(tiny: Setting, tmp_path: Path) -> None:
+    data = bare.BareData.of(tiny.dataset(tmp_path), tiny.data)
+    units = len(BackbonePool(tiny.spec).pretrained.units)
+    reported: list[dict[str, float]] = []
+    for values in speed_ray_tune.draw(len(data.train), units, 6, seed=0):
+        speed_ray_tune.train(values, data, tiny.spec, "cpu", reported.append)
+    assert len(reported) >= 6
+    assert all(0 <= report["score"] <= 1 for report in reported)
+
+
+def test_missing_data_are_named_with_what_to_type(tiny: Setting, restored_threads: None) -> None:
+    arguments = harness.parser("").parse_args(["--data", "nowhere", "--weights", "none"])
+    with pytest.raises(SystemExit, match="nowhere.*--data"):
+        harness.setting(arguments)
+    assert harness.setting(harness.parser("").parse_args(["--data", tiny.data, "--weights", "none", "--threads", "1"]))
