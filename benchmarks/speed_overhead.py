@@ -139,13 +139,16 @@ def describe(report: Report, heading: str, ledger: Ledger) -> None:
     report.notes.append(f"{heading}: {len(every)} trials, {calls:.1f} epochs each on average.")
 
 
-def measure(setting: Setting, *, head_trials: int = 30, mixed_trials: int = 15) -> Report:
+def measure(
+    setting: Setting, *, head_trials: int = 30, mixed_trials: int = 15, strategies: tuple[str, ...] = ()
+) -> Report:
     """A study of head-only trials and one of all strategies.
 
     Args:
         setting: On what.
         head_trials: Of the first.
         mixed_trials: Of the second.
+        strategies: Of the second; all that usually compete if none are named.
     """
     report = Report("speed_overhead", "What a trial costs besides training.", setting)
     verdicts = report.table("Targets", "what", "measured", "n", "target", "met")
@@ -155,7 +158,7 @@ def measure(setting: Setting, *, head_trials: int = 30, mixed_trials: int = 15) 
         each = [1000 * overhead(parts) for _, parts in ledger.trials]
         target = at_most(10)
         verdicts.add("ms a head-only trial", harness.spread(each), len(each), target, target.judge(each))
-        mixed = run(setting, folder / "mixed", (), mixed_trials)
+        mixed = run(setting, folder / "mixed", strategies, mixed_trials)
         describe(report, "Trials of all strategies", mixed)
     long = [overhead(parts) / sum(parts.values()) for _, parts in mixed.trials if sum(parts.values()) > 2]
     if long:

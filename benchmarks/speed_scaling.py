@@ -76,19 +76,17 @@ def measure_images(report: Report, setting: Setting, counts: Sequence[int]) -> N
 
 
 class FreeTraining:
-    """Stands in for `finetune`: a real result again and again, with other scores, for no time.
+    """Stands in for `finetune`: one real result again and again, with other scores, for no time."""
 
-    Args:
-        result: Of a real training.
-    """
-
-    def __init__(self, result: FinetuneResult) -> None:
-        self._result = result
+    def __init__(self) -> None:
+        self._result: FinetuneResult | None = None
         self._rng = np.random.default_rng(0)
 
     def __call__(
         self, config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = lambda result: None
     ) -> FinetuneResult:
+        if self._result is None:
+            self._result = finetune(default_config(task, "feature_extraction", epochs=1), task, seed=0)
         score = float(self._rng.uniform(0.3, 0.9))
         for number in range(3):
             on_epoch(EpochResult(number, "free", 1.0, 1.0, score, {"head": config.learning_rate}, 0.0))
@@ -96,10 +94,9 @@ class FreeTraining:
 
 
 @contextmanager
-def free_training(setting: Setting) -> Iterator[None]:
-    """Trials and finals cost nothing within."""
-    task = random_task(setting, 20, 10)
-    free = FreeTraining(finetune(default_config(task, "feature_extraction", epochs=1), task, seed=0))
+def free_training() -> Iterator[None]:
+    """Trials and finals cost nothing within, but for the first."""
+    free = FreeTraining()
     with ExitStack() as stack:
         for module in (trials, finals):
             stack.enter_context(mock.patch.object(module, "finetune", free))
@@ -111,7 +108,7 @@ def measure_trials(report: Report, setting: Setting, counts: Sequence[int]) -> N
     columns = ("ms a trial", "of the last tenth", "all, s", "Optuna alone: ms a trial", "of the last tenth ")
     table = report.table("Trials", "trials", *columns)
     for count in counts:
-        with free_training(setting), harness.scratch_folder() as folder:
+        with free_training(), harness.scratch_folder() as folder:
             clock = Clock()
             request = setting.request(trials=count, finals_seeds=1, name="scaling", metric="accuracy")
             run_search(request, Workspace(folder), clock)

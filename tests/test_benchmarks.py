@@ -127,6 +127,7 @@ def test_bare_optuna(tiny: Setting) -> None:
     assert all(part in names for part in ("head", "partial", "lp_ft", "full", "scratch"))
 
 
+@pytest.mark.slow
 def test_time_to_score(tiny: Setting) -> None:
     assert headings(time_to_score.measure(tiny, seeds=1, trials=5, cached=True)) == {"Searches", "All"}
     assert time_to_score.reached([(1.0, 0.2), (2.0, 0.5)], 0.4) == 2.0
@@ -139,7 +140,7 @@ def test_suffix(tiny: Setting) -> None:
 
 
 def test_overhead_counts_each_second_once(tiny: Setting) -> None:
-    report = speed_overhead.measure(tiny, head_trials=2, mixed_trials=5)
+    report = speed_overhead.measure(tiny, head_trials=2, mixed_trials=1, strategies=("full",))
     assert headings(report) == {"Targets", "Head-only trials", "Trials of all strategies"}
     parts = {row[0] for row in report.tables["Head-only trials"].rows}
     assert {"training", "ask", "tell", "garbage collection", "other"} <= parts
@@ -153,6 +154,7 @@ def test_nested_calls_are_counted_as_their_own_part_only() -> None:
     assert sum(parts.seconds.values()) <= started
 
 
+@pytest.mark.slow
 def test_scaling(tiny: Setting) -> None:
     report = speed_scaling.measure(tiny, images=(12,), trials=(6,), networks=("resnet18",))
     assert headings(report) == {"Images", "Trials", "Units"}
@@ -181,6 +183,6 @@ def test_ray_draws_configurations_that_the_rival_trains(tiny: Setting, tmp_path:
 
 def test_missing_data_are_named_with_what_to_type(tiny: Setting, restored_threads: None) -> None:
     arguments = harness.parser("").parse_args(["--data", "nowhere", "--weights", "none"])
-    with pytest.raises(SystemExit, match="nowhere.*--data"):
+    with pytest.raises(SystemExit, match=r"nowhere.*--data"):
         harness.setting(arguments)
     assert harness.setting(harness.parser("").parse_args(["--data", tiny.data, "--weights", "none", "--threads", "1"]))
