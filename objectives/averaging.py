@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -42,6 +42,16 @@ class WeightAverage:
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         torch._foreach_lerp_(self._average, self._live, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to go on from."""
+        steps = torch.tensor(self._steps)
+        return {"steps": steps, **{str(place): tensor for place, tensor in enumerate(self._average)}}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave."""
+        self._steps = int(state["steps"])
+        _copy(self._average, [state[str(place)].to(tensor.device) for place, tensor in enumerate(self._average)])
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from .augment_policies import random_ops
 from .augmentation import Views
 from .backbones import Backbone, BackboneSpec, create_backbone, random_weights
 from .certificate import Certificate, certify
-from .config import TrialConfig
+from .checkpoint import Checkpoints, NoCheckpoints, TrialState, identity
+from .config import TrialConfig, flatten
 from .dataset import ImageSplit
 from .devices import PeakMemory
 from .features import FeatureSource, FeatureStore, ImageSource
+from .freezing import state_hash
 from .heads import create_head
 from .metrics import all_scores
 from .network import Network
@@ -29,11 +31,14 @@ from .training import (
     EpochResult,
     OnEpoch,
     PhaseData,
+    PhaseRun,
     batches_per_epoch,
     predict_logits,
     to_probabilities,
     train_phase,
 )
+
+_NO_CHECKPOINTS = NoCheckpoints()
 
 
 class BackbonePool:
@@ -47,6 +52,11 @@ class BackbonePool:
         self.spec = spec
         self._backbone = create_backbone(spec)
         self._pristine = {name: value.clone() for name, value in self._backbone.model.state_dict().items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the first weights."""
+        return state_hash(self._pristine)
 
     @property
     def pretrained(self) -> Backbone:
@@ -122,21 +132,29 @@ def check_trainable(config: TrialConfig, backbones: BackbonePool) -> None:
         Network(backbone, phase, nn.Sequential())
 
 
-def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = lambda result: None) -> FinetuneResult:
-    """Train one configuration and validate it after each epoch.
+def finetune(
+    config: TrialConfig,
+    task: Task,
+    *,
+    seed: int,
+    on_epoch: OnEpoch = lambda result: None,
+    checkpoints: Checkpoints = _NO_CHECKPOINTS,
+) -> FinetuneResult:
+    """Train one configuration and validate it after each epoch; go on where the checkpoints end (contract C4).
 
     Args:
         config: What to train; checked against the backbone before anything else.
         task: Data, backbone, metric and device.
         seed: Of head, data order, augmentation and dropout.
-        on_epoch: Called after each epoch, to report or to prune by raising.
+        on_epoch: Called after each epoch, to report or to prune by raising; not for epochs that a checkpoint holds.
+        checkpoints: Of this very training. An epoch's is written after ``on_epoch``, so that no epoch goes unreported.
 
     Raises:
         InvalidInputError: The configuration does not suit the strategy or the backbone.
         TrainingFailedError: A loss was not finite, or frozen units moved (contract C1).
     """
     phases = plan_phases(config, len(task.backbones.pretrained.units))
-    started = time.perf_counter()
+    state = TrialState(checkpoints, _identity(config, task, seed, phases), task.device)
     memory = PeakMemory(task.device)
     backbone = task.backbones.fresh(pretrained=get_strategy(config.strategy).pretrained, seed=seed)
     backbone = backbone.truncated(config.truncate)
@@ -149,34 +167,56 @@ def finetune(config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = 
         memory.sample()
         on_epoch(result)
 
-    epochs: list[EpochResult] = []
-    certificates: list[Certificate] = []
     for chain in chains(phases):
         optimisation: Optimisation | None = None
         for phase in chain:
             network = Network(backbone, phase, head).to(task.device)
             network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-            data = _phase_data(network, config, task, seed)
-            if phase.solve is not None:
-                epochs += phase.solve(network, config, data, len(epochs), watch)
-            else:
+            if phase.solve is None:
                 optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
-                last = phase is chain[-1]
-                epochs += train_phase(network, config, data, optimisation, len(epochs), watch, last=last)
-            certificates.append(_certify(network, optimisation))
+            run = PhaseRun(network, optimisation, len(state.epochs), last=phase is chain[-1])
+            if not state.enter(run):
+                _run_phase(run, config, _phase_data(network, config, task, seed), state, watch)
+                state.leave(run, _certify(network, optimisation))
     network = network.eval()  # pyright: ignore[reportPossiblyUnboundVariable]
-    probabilities = to_probabilities(predict_logits(network, data.val))  # pyright: ignore[reportPossiblyUnboundVariable]
-    best = max((result for result in epochs if result.phase == phases[-1].name), key=lambda result: result.score)
+    probabilities = predict(network, task.val, task)
+    best = run.best  # pyright: ignore[reportPossiblyUnboundVariable]
+    assert best is not None
     return FinetuneResult(
         score=best.score,
         best_epoch=best.epoch,
         val_metrics=all_scores(probabilities, task.val.labels),
-        epochs=tuple(epochs),
-        certificates=tuple(certificates),
-        seconds=time.perf_counter() - started,
+        epochs=tuple(state.epochs),
+        certificates=tuple(state.certificates),
+        seconds=state.seconds,
         peak_memory_bytes=memory.bytes,
         trainable_parameters=sum(parameter.numel() for _, parameter in network.trainable()),
         network=network,
+    )
+
+
+def _run_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, state: TrialState, on_epoch: OnEpoch) -> None:
+    """Train or solve what is left of a phase, and keep its state after each epoch."""
+
+    def after_epoch(result: EpochResult) -> None:
+        on_epoch(result)
+        state.save(run)
+
+    solve = run.network.phase.solve
+    if solve is None:
+        train_phase(run, config, data, after_epoch)
+    elif not run.results:
+        run.results += solve(run.network, config, data, run.first_epoch, on_epoch)
+        state.save(run)
+
+
+def _identity(config: TrialConfig, task: Task, seed: int, phases: tuple[Phase, ...]) -> str:
+    return identity(
+        phases,
+        config=flatten(config),
+        seed=seed,
+        data=[task.train.fingerprint, task.val.fingerprint, task.metric],
+        backbone=[asdict(task.backbones.spec), task.backbones.fingerprint],
     )
 
 

@@ -90,8 +90,8 @@ class Network(nn.Module):
             name: value.detach().clone() for name, value in self.state_dict().items() if not name.startswith("prefix.")
         }
 
-    def load_trainable_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what :meth:`trainable_state` gave."""
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what :meth:`trainable_state` or ``state_dict`` gave."""
         own = self.state_dict()
         with torch.no_grad():
             for name, value in state.items():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torch import nn, optim
+import torch
+from torch import Tensor, nn, optim
 
 from .averaging import WeightAverage
 from .config import TrialConfig
@@ -132,6 +133,33 @@ class Optimisation:
         """Within it, the network has the weights to validate and to keep: their average where one is asked for."""
         return nullcontext() if self._average is None else self._average.applied()
 
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to go on from: the steps done, what the optimizer holds of each parameter, the average."""
+        held = {
+            f"{place}/{name}": value
+            for place, parameter in enumerate(self.parameters())
+            for name, value in self.optimizer.state.get(parameter, {}).items()
+        }
+        average = {} if self._average is None else self._average.state()
+        return {"done": torch.tensor(self._done), **held, **{f"average/{name}": average[name] for name in average}}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave, after the same phases were taken in."""
+        self._done = int(state["done"])
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, value in state.items():
+            part, _, own = name.rpartition("/")
+            parts.setdefault(part, {})[own] = value
+        if self._average is not None:
+            self._average.load_state(parts["average"])
+        held = {
+            place: {name: _laid_out(value, parameter) for name, value in parts[str(place)].items()}
+            for place, parameter in enumerate(self.parameters())
+            if str(place) in parts
+        }
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": held})
+        self._set_rates()
+
     def learning_rates(self) -> dict[str, float]:
         """Present rate of each part."""
         return {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
@@ -146,3 +174,8 @@ class Optimisation:
             return (self._done + 1) / (self._warmup + 1)
         progress = (self._done - self._warmup) / max(1, self._steps - self._warmup)
         return SCHEDULES[self._config.schedule](min(1.0, progress))
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """A copy of what an optimizer holds, in the parameter's memory format: fused kernels go through both in step."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value.clone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -52,6 +52,50 @@ class EpochResult:
 OnEpoch = Callable[[EpochResult], None]
 
 
+@dataclass
+class PhaseRun:
+    """A phase under way. Made before anything of it is trained or put back: penalties look at what it begins with.
+
+    Attributes:
+        network: Cut as the phase says, on the device.
+        optimisation: Optimizer and schedule; None where the head is solved.
+        first_epoch: Number of the phase's first epoch within the trial.
+        last: Whether no further phase goes on with this optimizer: then the phase ends early when nothing gets
+            better, and leaves the weights of its best validation score in the network.
+        results: Of its epochs so far.
+        best_state: Weights of the best of them, if they are wanted.
+        penalty: The phase's.
+    """
+
+    network: Network
+    optimisation: Optimisation | None
+    first_epoch: int
+    last: bool = True
+    results: list[EpochResult] = field(default_factory=list)
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    penalty: Penalty | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        create = self.network.phase.penalty
+        self.penalty = create(self.network) if create else None
+
+    @property
+    def epoch(self) -> int:
+        """Number of the next epoch within the trial."""
+        return self.first_epoch + len(self.results)
+
+    @property
+    def best(self) -> EpochResult | None:
+        """The first of the best epochs so far."""
+        return max(self.results, key=lambda result: result.score, default=None)
+
+    def ended(self, patience: int) -> bool:
+        """Whether all epochs are done, or nothing got better for so many."""
+        if len(self.results) == self.network.phase.epochs:
+            return True
+        return self.last and self.best is not None and self.results[-1].epoch - self.best.epoch >= patience
+
+
 @dataclass(frozen=True)
 class PhaseData:
     """Training and validation inputs of a phase, behind its frozen prefix."""
@@ -63,53 +107,34 @@ class PhaseData:
     seed: int
 
 
-def train_phase(
-    network: Network,
-    config: TrialConfig,
-    data: PhaseData,
-    optimisation: Optimisation,
-    first_epoch: int,
-    on_epoch: OnEpoch,
-    *,
-    last: bool = True,
-) -> list[EpochResult]:
-    """Train a phase.
+def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: OnEpoch) -> None:
+    """Train what is left of a phase.
 
     Args:
-        network: Cut as the phase says, on the device.
+        run: The phase; its results and best weights are kept up in it.
         config: The trial's.
         data: Inputs, metric, device and seed.
-        optimisation: Optimizer and schedule.
-        first_epoch: Number of the phase's first epoch within the trial.
         on_epoch: Called after each epoch; what it raises ends the trial.
-        last: Whether no further phase goes on with this optimizer: then the phase ends early when nothing gets
-            better, and leaves the weights of its best validation score in the network.
 
     Raises:
         TrainingFailedError: The loss is not finite.
     """
-    phase = network.phase
-    penalty = phase.penalty(network) if phase.penalty else None
+    network, optimisation = run.network, run.optimisation
+    assert optimisation is not None
     criterion = create_criterion(config, data.train.labels)
-    results: list[EpochResult] = []
-    best_score, best_state, best_epoch = -1.0, {}, first_epoch
-    for epoch in range(first_epoch, first_epoch + phase.epochs):
-        started = time.perf_counter()
-        train_loss = _train_epoch(network, config, data, epoch, optimisation, criterion, penalty)
+    while not run.ended(config.patience):
+        started, epoch = time.perf_counter(), run.epoch
+        train_loss = _train_epoch(network, config, data, epoch, optimisation, criterion, run.penalty)
         with optimisation.averaged():
             val_loss, val_score = validate(network, data)
-            candidate = network.trainable_state() if last and val_score > best_score else {}
+            if run.last and (run.best is None or val_score > run.best.score):
+                run.best_state = network.trainable_state()
         _require_finite(train_loss, val_loss, epoch)
         rates, seconds = optimisation.learning_rates(), time.perf_counter() - started
-        result = EpochResult(epoch, phase.name, train_loss, val_loss, val_score, rates, seconds)
-        results.append(result)
+        result = EpochResult(epoch, network.phase.name, train_loss, val_loss, val_score, rates, seconds)
+        run.results.append(result)
         on_epoch(result)
-        if val_score > best_score:
-            best_score, best_epoch, best_state = val_score, epoch, candidate
-        if last and epoch - best_epoch >= config.patience:
-            break
-    network.load_trainable_state(best_state)
-    return results
+    network.load_state(run.best_state)
 
 
 def _require_finite(train_loss: float, val_loss: float, epoch: int) -> None:

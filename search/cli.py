@@ -196,7 +196,7 @@ def resume(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on where a study stopped: finished trials stay, one that was cut off runs again."""
+    """Go on where a study stopped: finished trials stay, one that was cut off goes on from its last epoch kept."""
     from .run import resume as go_on
 
     ended = go_on(study, locate(workspace), _observer(ctx, as_json), trials=trials, device=device)

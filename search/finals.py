@@ -70,8 +70,9 @@ def run_finals(session: Session) -> None:
 
 
 def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
+    key = final_key(finalist.strategy, finalist.trial.number, finalist.seed)
     run = session.tracker.run(
-        final_key(finalist.strategy, finalist.trial.number, finalist.seed),
+        key,
         f"final {finalist.strategy} seed {finalist.seed}",
         {**finalist.trial.config, "seed": finalist.seed, "trial": finalist.trial.number},
         {STRATEGY: finalist.strategy, "kind": "final"},
@@ -81,7 +82,8 @@ def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
         run.log_step(result.epoch, epoch_metrics(result))
         session.observer.epoch_finished(finalist.trial.number, result)
 
-    result = finetune(finalist.config, session.task, seed=finalist.seed, on_epoch=on_epoch)
+    checkpoints = session.checkpoints(key)
+    result = finetune(finalist.config, session.task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
     metrics = all_scores(probabilities, test.labels)
@@ -95,6 +97,7 @@ def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
         "run_id": run.run_id,
     }
     session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities)
+    checkpoints.remove()
     log_certificate(run, result)
     description = describe(result)
     # As for a trial, `score` is the best of the epochs' `val_score`.

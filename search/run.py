@@ -37,7 +37,7 @@ def resume(
     trials: int | None = None,
     device: str = "auto",
 ) -> Study:
-    """Go on with a study where it stopped: finished trials stay, one that was cut off runs again.
+    """Go on with a study where it stopped: finished trials stay, one that was cut off goes on from its last checkpoint.
 
     Args:
         name: Of the study.

@@ -15,6 +15,7 @@ from ..objectives.dataset import ImageDataset
 from ..objectives.devices import choose_device, feature_budget
 from ..objectives.features import FeatureStore
 from ..objectives.finetune import BackbonePool, Task
+from ..storage.checkpoints import CheckpointFolder
 from ..storage.locks import exclusive
 from ..storage.tracking import StudyTracker
 from .progress import Observer
@@ -41,6 +42,10 @@ class Session:
     tracker: StudyTracker
     observer: Observer
 
+    def checkpoints(self, key: str) -> CheckpointFolder:
+        """Of the training of a key."""
+        return CheckpointFolder(self.study.workspace.checkpoints(self.study.settings.name) / key)
+
 
 @contextmanager
 def open_session(
@@ -61,7 +66,7 @@ def open_session(
         study.record_parent(tracker.experiment_id, tracker.parent.info.run_id)
         study.record_run(describe_device(chosen))
         for number in study.requeue_running():
-            observer.note(f"trial {number} was cut off and runs again")
+            observer.note(f"trial {number} was cut off and is taken up again")
         _close_finished_runs(session)
         # Collecting garbage after each trial looks at what came with the trial only, not at all the libraries.
         gc.collect()
@@ -106,10 +111,12 @@ def final_key(strategy: str, trial_number: int, seed: int) -> str:
 
 
 def _close_finished_runs(session: Session) -> None:
-    """End the runs whose trial or final ended just before a kill."""
+    """End the runs whose trial or final ended just before a kill, and remove their checkpoints."""
     study = session.study
     trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
     finals = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
+    for key in trials.keys() | finals:
+        session.checkpoints(key).remove()
     for key, run in session.tracker.unfinished():
         if key in trials:
             trial = trials[key]

@@ -144,7 +144,7 @@ class Study:
         self.inner.set_user_attr(_PARENT, [experiment_id, run_id])
 
     def requeue(self, trial_id: int) -> None:
-        """Put a trial that was cut off back into the queue: it keeps number and parameters and runs again."""
+        """Put a trial that was cut off back into the queue: it keeps number and parameters and goes on."""
         self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
     def requeue_running(self) -> list[int]:

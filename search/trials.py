@@ -44,6 +44,7 @@ def _run_trial(session: Session) -> None:
     settings = session.study.settings
     strategy = trial.suggest_categorical(STRATEGY, list(settings.strategies))
     started = time.perf_counter()
+    checkpoints = session.checkpoints(trial_key(trial.number))
     run: TrackedRun | None = None
     try:
         config = settings.space.suggest(trial, strategy)
@@ -55,7 +56,8 @@ def _run_trial(session: Session) -> None:
         trial.set_user_attr(STARTED, {"config": parameters, "run_id": run.run_id})
         epochs = sum(phase.epochs for phase in plan_phases(config, units))
         session.observer.trial_started(trial.number, strategy, epochs)
-        result = finetune(config, session.task, seed=settings.seed, on_epoch=_reporter(session, trial, run, epochs))
+        report = _reporter(session, trial, run, epochs)
+        result = finetune(config, session.task, seed=settings.seed, on_epoch=report, checkpoints=checkpoints)
         log_certificate(run, result)
         outcome, state = describe(result), TrialState.COMPLETE
         score = result.score
@@ -70,6 +72,7 @@ def _run_trial(session: Session) -> None:
     outcome = {"seconds": time.perf_counter() - started, **outcome}
     trial.set_user_attr(OUTCOME, outcome)
     record = trial_record(session.study.inner.tell(trial, score, state=state))
+    checkpoints.remove()
     if run is not None:
         finish_trial_run(run, record.state, record.score, outcome)
     session.observer.trial_finished(record)
@@ -79,8 +82,12 @@ def _reporter(session: Session, trial: Trial, run: TrackedRun, epochs: int) -> O
     """What follows an epoch: tracking, the observer, and pruning, which after the last one would save nothing."""
     # A trial that was cut off has reported its first epochs already.
     reported = session.study.inner.get_trials(deepcopy=False)[trial.number].intermediate_values.keys()
+    seen: list[int] = []
 
     def on_epoch(result: EpochResult) -> None:
+        if not seen and result.epoch > 0:
+            session.observer.note(f"trial {trial.number} went on from epoch {result.epoch}")
+        seen.append(result.epoch)
         run.log_step(result.epoch, epoch_metrics(result))
         session.observer.epoch_finished(trial.number, result)
         if result.epoch not in reported:

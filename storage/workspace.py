@@ -75,6 +75,10 @@ class Workspace:
         """Decoded datasets, and what dataset libraries downloaded."""
         return self.root / "images"
 
+    def checkpoints(self, study: str) -> Path:
+        """Of trainings under way, one folder each."""
+        return self.root / "checkpoints" / study
+
     def report(self, study: str) -> Path:
         return self.root / "reports" / f"{study}.html"
 

@@ -346,7 +346,14 @@ def reported(database: Path, number: int) -> int:
 
 
 def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space: Path) -> None:
-    script = "from frostline.dashboards.cli import main; main()"
+    script = "; ".join(
+        [
+            "from frostline.storage import checkpoints",
+            "checkpoints.INTERVAL, checkpoints.SHARE = 0.0, float('inf')",
+            "from frostline.dashboards.cli import main",
+            "main()",
+        ]
+    )
     with subprocess.Popen(
         [sys.executable, "-c", script, *search_args(space, root)],
         stdout=subprocess.PIPE,
@@ -355,7 +362,8 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
         start_new_session=True,
     ) as process:
         deadline = time.monotonic() + 120
-        while reported(root / "studies.db", 1) < 2:
+        # An epoch is kept after it is reported: with three reported, two are kept.
+        while reported(root / "studies.db", 1) < 3:
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -368,9 +376,19 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
     running = [run.info.run_id for run in runs(root) if run.info.status == "RUNNING"]
     assert sorted(running) == sorted([parent(root).info.run_id, load(root).trials()[1].run_id or ""])
 
+    folder = Workspace(root).checkpoints(STUDY)
+    assert [training.name for training in folder.iterdir()] == ["trial-1"]
+    killed = time.time() * 1000
+
     resumed = invoke(*resume_args(root), "--json")
     assert resumed.exit_code == 0, resumed.output
-    assert "trial 1 was cut off and runs again" in resumed.stderr
+    assert "trial 1 was cut off and is taken up again" in resumed.stderr
+    told = re.search(r"trial 1 went on from epoch (\d)", resumed.stderr)
+    assert told is not None, resumed.stderr
+    assert int(told[1]) >= 2
+    history = client(root).get_metric_history(load(root).trials()[1].run_id or "", "val_loss")
+    assert {metric.step for metric in history if metric.timestamp < killed} >= set(range(int(told[1])))
+    assert list(folder.iterdir()) == []
     assert_exact(root)
     assert_undisturbed(root, finished)
 

@@ -1,0 +1,81 @@
+"""Checkpoints of trainings under way: two generations a training, each written whole, with a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import StorageError
+
+# Seconds to the first checkpoint of a training, and from one to the next, at least; and the share of the time that
+# checkpoints may take: after a slow one, the next waits longer.
+INTERVAL = 5.0
+SHARE = 0.1
+_DIGEST = hashlib.sha256().digest_size
+
+
+class CheckpointFolder:
+    """The checkpoints of one training. A training that is over before the first is due writes none.
+
+    Args:
+        folder: Of this training alone; made with the first checkpoint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._due = time.monotonic() + INTERVAL
+
+    def save(self, state: Callable[[], bytes]) -> None:
+        """Keep a state if the last one is old enough; the one before it stays beside it.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        began = time.monotonic()
+        if began < self._due:
+            return
+        try:
+            self._write(state())
+        except OSError as error:
+            raise StorageError(
+                f"No checkpoint can be written to {self._folder} ({error.strerror}). Make room there; go on with: "
+                "frostline resume"
+            ) from None
+        ended = time.monotonic()
+        self._due = ended + max(INTERVAL, (ended - began) / SHARE)
+
+    def load(self) -> bytes | None:
+        """The latest state that is whole; None if there is none."""
+        for file in (self._latest, self._previous):
+            content = file.read_bytes() if file.exists() else b""
+            if content[:_DIGEST] == hashlib.sha256(content[_DIGEST:]).digest():
+                return content[_DIGEST:]
+        return None
+
+    def remove(self) -> None:
+        """The training is over."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _latest(self) -> Path:
+        return self._folder / "latest"
+
+    @property
+    def _previous(self) -> Path:
+        return self._folder / "previous"
+
+    def _write(self, content: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = self._folder / "part"
+        with part.open("wb") as file:
+            file.write(hashlib.sha256(content).digest())
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if self._latest.exists():
+            self._latest.replace(self._previous)
+        part.replace(self._latest)
