@@ -106,6 +106,7 @@ class FinetuneResult:
         seconds: Wall time of the trial.
         peak_memory_bytes: See :class:`~frostline.objectives.devices.PeakMemory`.
         trainable_parameters: Of the last phase.
+        frozen_share: Share of the backbone's parameters, and of its forward operations, before the last phase's cut.
         network: With the weights of the best epoch, in evaluation mode.
     """
 
@@ -117,6 +118,7 @@ class FinetuneResult:
     seconds: float
     peak_memory_bytes: int
     trainable_parameters: int
+    frozen_share: tuple[float, float]
     network: Network
 
 
@@ -191,6 +193,7 @@ def finetune(
         seconds=state.seconds,
         peak_memory_bytes=memory.bytes,
         trainable_parameters=sum(parameter.numel() for _, parameter in network.trainable()),
+        frozen_share=backbone.frozen_share(phases[-1].freeze_depth),
         network=network,
     )
 

@@ -32,6 +32,8 @@ def describe(result: FinetuneResult) -> dict[str, Any]:
         "peak_memory_mb": result.peak_memory_bytes / 2**20,
         "freeze_depth": last.freeze_depth,
         "frozen_parameters": last.frozen_parameters,
+        "frozen_parameter_share": result.frozen_share[0],
+        "frozen_flop_share": result.frozen_share[1],
         "frozen_check": {check.phase: [check.before, check.after] for check in result.certificates},
         **{f"val/{name}": value for name, value in result.val_metrics.items()},
     }
