@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Hashable
+import hashlib
+import time
 from functools import cached_property
 
+import PIL
 import torch
+import torchvision
 from torch import Tensor
 
 from .augmentation import Views
 from .dataset import ImageSplit
 from .devices import autocast
-from .freezing import FrozenPrefix
+from .feature_store import FeatureStore, Probe
+from .freezing import CANONICAL_BATCH, FrozenPrefix, state_hash
 from .mixing import Mix
 
-
-class FeatureStore:
-    """Features of whole splits in memory, least recently used out first, shared by the trials of a process.
-
-    Args:
-        budget: Bytes that all entries together may take.
-    """
-
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self._entries: OrderedDict[Hashable, Tensor] = OrderedDict()
-
-    @property
-    def used(self) -> int:
-        """Bytes held."""
-        return sum(entry.nbytes for entry in self._entries.values())
-
-    def get(self, key: Hashable) -> Tensor | None:
-        if key in self._entries:
-            self._entries.move_to_end(key)
-        return self._entries.get(key)
-
-    def put(self, key: Hashable, features: Tensor) -> None:
-        """Keep features, dropping the least recently used ones until they fit; too large ones are not kept."""
-        if features.nbytes > self.budget:
-            return
-        self._entries[key] = features
-        while self.used > self.budget:
-            self._entries.popitem(last=False)
+# Part of every key: raise it when views or prefixes give other numbers than before.
+_FORMAT = 1
 
 
 class ImageSource:
@@ -101,7 +77,8 @@ class FeatureSource:
         self._views = views
         self._prefix = prefix
         self._store = store
-        self._worth_keeping = prefix.depth > 0 and views.count > 0
+        self._keepable = prefix.depth > 0 and views.count > 0 and store.enabled
+        self._latest: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self._images)
@@ -121,8 +98,11 @@ class FeatureSource:
         A mix acts on the images before the prefix, so its features are computed and never kept.
         """
         view = self._views.of_epoch(epoch)
-        whole = self._whole(view) if self._worth_keeping and mix is None else None
-        features = self._compute(positions, view, mix) if whole is None else whole[positions.to(whole.device)]
+        if mix is None and view < self._kept_views:
+            whole = self._whole(view)
+            features = whole[positions.to(whole.device)].to(self._images.device, non_blocking=True)
+        else:
+            features = self._compute(positions, view, mix)
         return features.contiguous(memory_format=torch.channels_last) if features.ndim == 4 else features
 
     def _compute(self, positions: Tensor, view: int, mix: Mix | None = None) -> Tensor:
@@ -133,22 +113,51 @@ class FeatureSource:
         with autocast(images.device):
             return self._prefix(images)
 
-    def _whole(self, view: int) -> Tensor | None:
-        split = self._images.split
-        key = (
-            self._prefix.key,
-            split.fingerprint,
-            self._views.key,
-            view,
-            self._images.device,
-        )
-        features = self._store.get(key)
-        if features is None and self._bytes_each * len(self) <= self._store.budget:
-            features = torch.cat([self._compute(chunk, view) for chunk in torch.arange(len(self)).split(256)])
-            self._store.put(key, features)
-        return features
+    def _whole(self, view: int) -> Tensor:
+        """Features of all images in a view; the latest are at hand."""
+        if self._latest is None or self._latest[0] != view:
+            self._latest = None
+            size, device = len(self) * self._probe.image_bytes, self._images.device
+            self._latest = (view, self._store.get(self._key(view), device, size, lambda: self._all(view)))
+        return self._latest[1]
+
+    def _all(self, view: int) -> Tensor:
+        place = self._store.place(len(self) * self._probe.bytes, self._images.device)
+        return torch.cat([self._compute(chunk, view).to(place) for chunk in torch.arange(len(self)).split(256)])
 
     @cached_property
-    def _bytes_each(self) -> int:
-        """Size of one image's features."""
-        return self._compute(torch.tensor([0]), 0).nbytes
+    def _kept_views(self) -> int:
+        """How many views are kept: the first ones.
+
+        Views take turns. If more were kept than there is room for, each would push out the one that is needed next.
+        """
+        return self._store.room(self._probe, len(self)) if self._keepable else 0
+
+    def _key(self, view: int) -> str:
+        """Digest of all that the features of a view depend on."""
+        device = self._images.device
+        machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        versions = (torch.__version__, torchvision.__version__, PIL.__version__)
+        made_by = (_FORMAT, CANONICAL_BATCH, "channels_last", self._prefix.key, self._probe.digest, machine, versions)
+        made_of = (self._images.split.fingerprint, self._views.key, view)
+        return hashlib.sha256(repr((made_by, made_of)).encode()).hexdigest()
+
+    @cached_property
+    def _probe(self) -> Probe:
+        key = (self._prefix.key, self.image_size, self._images.device)
+        if key not in self._store.probes:
+            self._store.probes[key] = probe_prefix(self._prefix, self.image_size, self._images.device)
+        return self._store.probes[key]
+
+
+def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device) -> Probe:
+    """Run a prefix on one canonical batch of noise (32, 3, S, S), the same everywhere."""
+    noise = torch.randn(CANONICAL_BATCH, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    images = noise.to(device)
+    with autocast(device):
+        if device.type != "cpu":
+            prefix(images).cpu()  # the first run of a device makes it ready
+        started = time.perf_counter()
+        features = prefix(images).cpu()
+    seconds = (time.perf_counter() - started) / CANONICAL_BATCH
+    return Probe(seconds, features[0].nbytes, images[0].nbytes, state_hash({"features": features}))

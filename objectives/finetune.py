@@ -19,7 +19,8 @@ from .checkpoint import Checkpoints, NoCheckpoints, TrialState, identity
 from .config import TrialConfig, flatten
 from .dataset import ImageSplit
 from .devices import PeakMemory
-from .features import FeatureSource, FeatureStore, ImageSource
+from .feature_store import FeatureStore
+from .features import FeatureSource, ImageSource
 from .freezing import state_hash
 from .heads import create_head
 from .metrics import all_scores

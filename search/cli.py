@@ -97,6 +97,9 @@ WorkspaceOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+CacheOption = Annotated[
+    str, typer.Option("--cache-budget", help="Of features, in memory and on disk: 4GB, 200MB, 0 (none) or auto.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 PluginOption = Annotated[
     list[str] | None,
@@ -156,6 +159,7 @@ def search(
     seed: Annotated[int, typer.Option("--seed", help="Of splits, heads, data order and sampling.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each finalist.")] = 3,
     device: DeviceOption = "auto",
+    cache_budget: CacheOption = "auto",
     tracking_uri: Annotated[
         str | None, typer.Option("--tracking-uri", help="MLflow. [default: the workspace's own]", show_default=False)
     ] = None,
@@ -180,6 +184,7 @@ def search(
         seed=seed,
         finals_seeds=seeds,
         device=device,
+        cache_budget=cache_budget,
         tracking_uri=tracking_uri,
         plugins=tuple(plugin or ()),
     )
@@ -193,13 +198,15 @@ def resume(
     study: StudyArgument,
     trials: Annotated[int | None, typer.Option("--trials", "-n", help="A larger budget.", show_default=False)] = None,
     device: DeviceOption = "auto",
+    cache_budget: CacheOption = "auto",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Go on where a study stopped: finished trials stay, one that was cut off goes on from its last epoch kept."""
     from .run import resume as go_on
 
-    ended = go_on(study, locate(workspace), _observer(ctx, as_json), trials=trials, device=device)
+    observer = _observer(ctx, as_json)
+    ended = go_on(study, locate(workspace), observer, trials=trials, device=device, cache_budget=cache_budget)
     _end(ctx, ended, as_json)
 
 

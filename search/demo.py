@@ -15,7 +15,7 @@ from ..objectives.backbones import BackboneSpec
 from ..objectives.config import TrialConfig
 from ..objectives.dataset import prepare_dataset
 from ..objectives.devices import choose_device
-from ..objectives.features import FeatureStore
+from ..objectives.feature_store import FeatureStore
 from ..objectives.finetune import BackbonePool, Task, finetune
 from ..objectives.model_sources import preprocessing_for
 from ..storage.workspace import Workspace

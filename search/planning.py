@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from ..objectives.backbones import Backbone, BackboneSpec, check_backbone
+from ..objectives.cache_policy import parse_size
 from ..objectives.config import create_config
 from ..objectives.dataset import ImageDataset, prepare_dataset
 from ..objectives.devices import choose_device
@@ -58,6 +59,7 @@ class Request:
         seed: Of everything random.
         finals_seeds: Trainings of each finalist.
         device: Where to train.
+        cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
         tracking_uri: Of MLflow.
         plugins: Modules that register strategies; these compete too.
         file: The study file it was read from, whose space is searched unless ``space`` is given.
@@ -75,6 +77,7 @@ class Request:
     seed: int = 0
     finals_seeds: int = 3
     device: str = "auto"
+    cache_budget: str = "auto"
     tracking_uri: str | None = None
     plugins: tuple[str, ...] = ()
     file: StudyFile | None = None
@@ -171,6 +174,8 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
         check_metric(request.metric or OBJECTIVES[0])
     with _collecting(faults):
         choose_device(request.device)
+    with _collecting(faults):
+        parse_size(request.cache_budget)
     space: Space | None = None
     with _collecting(faults):
         load_plugins(request.plugins)

@@ -26,7 +26,7 @@ def run_search(request: Request, workspace: Workspace | None = None, observer: O
         StorageError: Another process works on the study, or a database does not answer.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    return _work(prepare_search(request, place, watch), request.device, watch, search=True)
+    return _work(prepare_search(request, place, watch), request.device, request.cache_budget, watch, search=True)
 
 
 def resume(
@@ -36,6 +36,7 @@ def resume(
     *,
     trials: int | None = None,
     device: str = "auto",
+    cache_budget: str = "auto",
 ) -> Study:
     """Go on with a study where it stopped: finished trials stay, one that was cut off goes on from its last checkpoint.
 
@@ -45,9 +46,10 @@ def resume(
         observer: Told what happens.
         trials: A larger budget.
         device: Where to train.
+        cache_budget: Size of the feature cache, such as ``4GB``.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    return _work(prepare_resume(name, place, watch, trials), device, watch, search=True)
+    return _work(prepare_resume(name, place, watch, trials), device, cache_budget, watch, search=True)
 
 
 def rerun_finals(
@@ -55,7 +57,7 @@ def rerun_finals(
 ) -> Study:
     """Run what finals are missing for the best trials so far, without further trials."""
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    return _work(prepare_resume(name, place, watch), device, watch, search=False)
+    return _work(prepare_resume(name, place, watch), device, "auto", watch, search=False)
 
 
 def load_study(name: str, workspace: Workspace | None = None) -> Study:
@@ -67,10 +69,10 @@ class SearchInterrupted(KeyboardInterrupt):
     """Ctrl-C; the message says how to go on."""
 
 
-def _work(prepared: Prepared, device: str, observer: Observer, *, search: bool) -> Study:
+def _work(prepared: Prepared, device: str, cache_budget: str, observer: Observer, *, search: bool) -> Study:
     study = prepared.study
     try:
-        with open_session(study, prepared.dataset, prepared.backbones, device, observer) as session:
+        with open_session(study, prepared.dataset, prepared.backbones, device, cache_budget, observer) as session:
             if search:
                 run_trials(session)
             _require_finalists(session)

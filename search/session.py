@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
+from ..objectives.cache_policy import parse_size
 from ..objectives.dataset import ImageDataset
-from ..objectives.devices import choose_device, feature_budget
-from ..objectives.features import FeatureStore
+from ..objectives.devices import choose_device
+from ..objectives.feature_store import FeatureStore
 from ..objectives.finetune import BackbonePool, Task
 from ..storage.checkpoints import CheckpointFolder
+from ..storage.feature_files import FeatureFiles
 from ..storage.locks import exclusive
 from ..storage.tracking import StudyTracker
 from .progress import Observer
@@ -49,7 +51,7 @@ class Session:
 
 @contextmanager
 def open_session(
-    study: Study, dataset: ImageDataset, backbones: BackbonePool, device: str, observer: Observer
+    study: Study, dataset: ImageDataset, backbones: BackbonePool, device: str, cache_budget: str, observer: Observer
 ) -> Iterator[Session]:
     """Hold a study while working on it; put back what is cut off, whatever cuts it off.
 
@@ -59,7 +61,8 @@ def open_session(
     """
     chosen = choose_device(device)
     train, val = dataset.search_splits()
-    task = Task(train, val, backbones, study.settings.metric, chosen, FeatureStore(feature_budget(chosen)))
+    store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
+    task = Task(train, val, backbones, study.settings.metric, chosen, store)
     with exclusive(study.workspace, study.settings.name):
         tracker = StudyTracker(study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study))
         session = Session(study, dataset, task, tracker, observer)

@@ -32,6 +32,7 @@ class _Options(BaseModel):
     seed: int = 0
     seeds: int = 0
     device: str = ""
+    cache_budget: str = ""
     plugins: list[str] = []
 
 

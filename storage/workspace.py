@@ -79,6 +79,11 @@ class Workspace:
         """Of trainings under way, one folder each."""
         return self.root / "checkpoints" / study
 
+    @property
+    def features(self) -> Path:
+        """What frozen prefixes make of images, shared by all studies."""
+        return self.root / "features"
+
     def report(self, study: str) -> Path:
         return self.root / "reports" / f"{study}.html"
 

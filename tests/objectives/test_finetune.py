@@ -16,7 +16,6 @@ from tiny import task
 from frostline.objectives import features, training
 from frostline.objectives.config import create_config
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
-from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import FinetuneResult, finetune, predict
 from frostline.objectives.metrics import all_scores
 from frostline.objectives.training import EpochResult, create_criterion, epoch_batches
@@ -176,20 +175,6 @@ def test_a_head_from_the_probe_starts_at_the_exact_solution():
     assert len(states) == 4
     first = finetune(create_config({**values, "learning_rate": 1e-12, "batch_norm": "eval"}), work, seed=0)
     assert first.epochs[1].val_loss == pytest.approx(exact.epochs[0].val_loss, rel=1e-4)
-
-
-def test_the_store_keeps_to_its_budget_and_drops_what_was_used_least_lately():
-    store = FeatureStore(budget=3 * 400)
-    for key in "abc":
-        store.put(key, torch.zeros(100))
-    assert store.get("a") is not None
-    store.put("d", torch.zeros(100))
-    assert store.get("b") is None
-    assert store.get("a") is not None
-    assert store.used == 1200
-    store.put("huge", torch.zeros(1000))
-    assert store.get("huge") is None
-    assert store.get("d") is not None
 
 
 def test_features_have_one_precision_whoever_asks_for_them(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ import torch
 
 from frostline.objectives.backbones import BackboneSpec
 from frostline.objectives.dataset import ImageSplit
-from frostline.objectives.features import FeatureStore
+from frostline.objectives.feature_store import FeatureStore
 from frostline.objectives.finetune import BackbonePool, Task
 from frostline.objectives.preprocessing import Preprocessing
 

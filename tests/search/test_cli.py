@@ -239,6 +239,26 @@ def test_the_same_command_again_repeats_nothing(finished: Path, space: Path) -> 
     assert_exact(finished)
 
 
+@pytest.mark.parametrize("budget", ["200KB", "0"])
+def test_a_study_with_a_small_cache_or_none_ends_with_the_same_scores(
+    root: Path, finished: Path, space: Path, budget: str
+) -> None:
+    result = invoke(*search_args(space, root), "--cache-budget", budget)
+    assert result.exit_code == 0, result.output
+    assert (scores(root), final_scores(root)) == (scores(finished), final_scores(finished))
+    kept = sum(file.stat().st_size for file in Workspace(root).features.glob("*.features"))
+    everything = sum(file.stat().st_size for file in Workspace(finished).features.glob("*.features"))
+    assert kept <= (200_000 if budget == "200KB" else 0) < everything
+
+
+def test_a_cache_budget_that_is_no_size_is_refused_with_the_other_faults(tmp_path: Path, space: Path) -> None:
+    result = invoke(*search_args(space, tmp_path / "new"), "--cache-budget", "lots", "--metric", "f2")
+    assert result.exit_code == 2
+    assert "--cache-budget 'lots' is no size. Write a number with its unit, such as 200MB" in result.stderr
+    assert "f2" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_status_verdict_and_report_read_a_finished_study(finished: Path) -> None:
     before, finals = scores(finished), final_scores(finished)
     status = invoke("status", STUDY, "--workspace", finished, "--json")
