@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..search.cli import StudyArgument, WorkspaceOption, app, locate
+from ..search.cli import StudyArgument, WorkspaceOption, locate
+from ..search.cli_info import app
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,12 +73,11 @@ class TerminalViews:
 
 def _report(study: Study, path: Path | None = None) -> Path:
     """Write the report and log it to the study's MLflow run."""
-    from ..storage.tracking import log_artifact
+    from ..search.sync import log_with_study
     from .report import write_report
 
     written = write_report(study.results(), path or study.workspace.report(study.settings.name))
-    if study.parent_run is not None:
-        log_artifact(study.tracking_uri or study.workspace.tracking_url, study.parent_run[1], written)
+    log_with_study(study, written, lambda line: typer.echo(line, err=True))
     return written
 
 
@@ -104,20 +104,34 @@ def ui(
 ) -> None:
     """Open the MLflow UI on a workspace; Ctrl-C ends it."""
     from ..search.study import Study
-    from .ui import UiError, serve_ui, study_page
+    from .ui import UiError, serve_ui
 
     place = locate(workspace)
     opened = Study.load(study, place) if study else None
-    page = study_page(opened.parent_run[0]) if opened and opened.parent_run else None
     uri = (opened and opened.tracking_uri) or place.tracking_url
     if uri == place.tracking_url and not (place.root / "mlflow.db").exists():
         typer.secho(f"There are no trials in {place.root}. Begin with: frostline search DATA", err=True, fg="red")
         raise typer.Exit(2)
+    page = _page(uri, opened) if opened else None
     try:
         serve_ui(uri, place.artifacts, port=port, open_browser=browser, study_url_path=page)
     except UiError as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(1) from None
+
+
+def _page(uri: str, study: Study) -> str | None:
+    """A study's page in the MLflow UI; None where MLflow has not heard of it, or does not answer."""
+    from ..storage.errors import StorageError
+    from ..storage.mlflow_runs import find_runs
+    from .ui import study_page
+
+    try:
+        found = find_runs(uri, study.settings.name)
+    except StorageError as error:
+        typer.echo(error, err=True)
+        return None
+    return study_page(found[0]) if found else None
 
 
 def main() -> None:

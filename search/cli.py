@@ -225,60 +225,6 @@ def verdict(
 
 
 @app.command()
-def status(
-    ctx: typer.Context,
-    study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Where a study stands, per strategy; without a name, all studies of the workspace."""
-    from .study import Study, study_names
-
-    place = locate(workspace)
-    names = [study] if study else study_names(place)
-    every = [Study.load(name, place).results() for name in names]
-    if as_json:
-        described = [_describe(results) for results in every]
-        typer.echo(json.dumps(described[0] if study else described, indent=2))
-    elif study:
-        ctx.obj.results(every[0])
-    elif every:
-        ctx.obj.studies(every)
-    else:
-        typer.echo(f"There are no studies in {place.root}. Begin one with: frostline search DATA")
-
-
-@app.command()
-def backbones(
-    ctx: typer.Context,
-    name: Annotated[
-        str | None,
-        typer.Argument(help="Of one (also timm:NAME, my_module:factory), to see its units.", show_default=False),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option("--image-size", help="Pixels, for the FLOPs. [default: the model's own]", show_default=False),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the networks that can be searched, or one network's units with the shares of what is before each."""
-    from dataclasses import asdict
-
-    from ..objectives.backbones import BackboneSpec, check_backbone, create_backbone
-    from ..objectives.model_sources import preprocessing_for
-    from ..objectives.preprocessing import DEFAULT_SIZE
-    from ..objectives.torchvision_models import backbone_table
-
-    if name is None:
-        _show(as_json, lambda: [asdict(info) for info in backbone_table()], ctx.obj.backbones)
-        return
-    check_backbone(BackboneSpec(name, "none", image_size or DEFAULT_SIZE))
-    size = preprocessing_for(name, "none", image_size).image_size
-    backbone = create_backbone(BackboneSpec(name, "none", size))
-    _show(as_json, lambda: _describe_units(backbone), lambda: ctx.obj.units(backbone))
-
-
-@app.command()
 def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: WorkspaceOption = None) -> None:
     """The two-minute tour: a network that knows the digits 0-4 is taught 5-9; which strategy does it best?"""
     from .demo import demo_request
@@ -286,31 +232,6 @@ def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: Workspace
 
     place, observer = locate(workspace), ctx.obj.observer()
     ctx.obj.ended(run_search(demo_request(place, observer, device=device), place, observer))
-
-
-@app.command()
-def space(
-    data: Annotated[
-        str | None, typer.Argument(help="Dataset, from whose size the epochs follow.", show_default="1,000 images")
-    ] = None,
-    strategy: Annotated[
-        list[str] | None,
-        typer.Option("--strategy", "-s", help="Only this one; repeat it for more.", show_default=False),
-    ] = None,
-    plugin: PluginOption = None,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Print the default search space as a file to edit: frostline space > space.toml"""
-    from .default_space import COMPETING, default_tables
-    from .planning import train_images
-    from .plugins import load_plugins
-    from .space import create_space
-    from .space_file import write_space
-
-    brought = load_plugins(plugin or ())
-    tables = default_tables(train_images(data, locate(workspace))) if data else default_tables()
-    chosen = create_space(tables).only(strategy or (*COMPETING, *brought)).strategies
-    typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
 
 
 def locate(workspace: Path | None) -> Workspace:
@@ -331,29 +252,13 @@ def _observer(ctx: typer.Context, as_json: bool) -> Observer:
 
 def _end(ctx: typer.Context, study: Study, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(_describe(study.results()), indent=2))
+        typer.echo(json.dumps(describe_results(study.results()), indent=2))
     else:
         ctx.obj.ended(study)
 
 
-def _show(as_json: bool, describe: Any, view: Any) -> None:
-    if as_json:
-        typer.echo(json.dumps(describe(), indent=2))
-    else:
-        view()
-
-
-def _describe_units(backbone: Backbone) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
-    shares = [backbone.frozen_share(depth) for depth in range(1, len(backbone.units) + 1)]
-    return [
-        {"freeze_depth": depth, **asdict(unit), "frozen_parameters": parameters, "frozen_flops": flops}
-        for depth, (unit, (parameters, flops)) in enumerate(zip(backbone.units, shares, strict=True), start=1)
-    ]
-
-
-def _describe(results: StudyResults) -> dict[str, Any]:
+def describe_results(results: StudyResults) -> dict[str, Any]:
+    """For scripts."""
     from .results import describe
 
     return describe(results)

@@ -94,7 +94,6 @@ def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
         "test_score": metrics[session.task.metric],
         "seconds": result.seconds,
         "trainable_parameters": result.trainable_parameters,
-        "run_id": run.run_id,
     }
     session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities)
     checkpoints.remove()

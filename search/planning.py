@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
 from ..objectives.strategies import BUILT_IN, STRATEGIES
 from ..storage.locks import exclusive
-from ..storage.tracking import SCHEMES
+from ..storage.tracking import uri_fault
 from ..storage.workspace import Workspace
 from .default_space import COMPETING, default_tables
 from .plugins import load_plugins
@@ -185,8 +184,8 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
     listing: Listing | None = None
     with _collecting(faults):
         listing = _list(request.data, workspace)
-    if request.tracking_uri and urlsplit(request.tracking_uri).scheme.partition("+")[0] not in SCHEMES:
-        faults.append(f"--tracking-uri must begin with one of {', '.join(SCHEMES)}, such as sqlite:////path/mlflow.db.")
+    if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
+        faults.append(fault)
     if faults or listing is None:
         raise InvalidInputError(faults)
     return listing, space

@@ -32,7 +32,6 @@ class TrialRecord:
         trainable_parameters: Of the last phase.
         freeze_depth: Units frozen in the last phase.
         reason: Why it failed.
-        run_id: Of its MLflow run.
         finished: When it ended.
     """
 
@@ -46,7 +45,6 @@ class TrialRecord:
     trainable_parameters: int | None = None
     freeze_depth: int | None = None
     reason: str | None = None
-    run_id: str | None = None
     finished: datetime | None = None
 
 
@@ -64,7 +62,6 @@ class FinalRecord:
         trainable_parameters: Of the last phase.
         labels: True classes of the test images (N,).
         probabilities: Of the classes (N, K).
-        run_id: Of its MLflow run.
         classes_only: Whether only predicted classes are known, as of finals before probabilities were kept; the
             probabilities are then one-hot.
     """
@@ -78,7 +75,6 @@ class FinalRecord:
     trainable_parameters: int
     labels: NDArray[np.int64] = field(repr=False)
     probabilities: NDArray[np.float32] = field(repr=False)
-    run_id: str | None = None
     classes_only: bool = False
 
     @property

@@ -6,7 +6,7 @@ import gc
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,13 @@ class Session:
         """Of the training of a key."""
         return CheckpointFolder(self.study.workspace.checkpoints(self.study.settings.name) / key)
 
+    def settle(self) -> None:
+        """Between trials: MLflow, loaded meanwhile, is not looked at either when garbage is collected."""
+        if self.tracker.connected.is_set():
+            self.tracker.connected.clear()
+            gc.collect()
+            gc.freeze()
+
 
 @contextmanager
 def open_session(
@@ -57,16 +64,14 @@ def open_session(
 
     Raises:
         StudyBusyError: Another process holds it.
-        UnreachableError: The tracking store does not answer.
+        StorageError: What the study is to leave in the workspace cannot be written.
     """
     chosen = choose_device(device)
     train, val = dataset.search_splits()
     store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
     task = Task(train, val, backbones, study.settings.metric, chosen, store)
-    with exclusive(study.workspace, study.settings.name):
-        tracker = StudyTracker(study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study))
+    with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer)) as tracker:
         session = Session(study, dataset, task, tracker, observer)
-        study.record_parent(tracker.experiment_id, tracker.parent.info.run_id)
         study.record_run(describe_device(chosen))
         for number in study.requeue_running():
             observer.note(f"trial {number} was cut off and is taken up again")
@@ -91,6 +96,12 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type.upper()}, {torch.get_num_threads()} threads"
+
+
+def _tracker(study: Study, observer: Observer) -> StudyTracker:
+    return StudyTracker(
+        study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study), note=observer.note
+    )
 
 
 def _parent_tags(study: Study) -> dict[str, str]:

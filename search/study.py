@@ -28,8 +28,8 @@ from .settings import StudySettings
 from .space import optuna_name
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
-_TRACKING, _PARENT = "frostline:tracking", "frostline:parent"
-# What a trial notes when it begins (config, run_id) and when it ends (seconds, reason, ...).
+_TRACKING = "frostline:tracking"
+# What a trial notes when it begins (config) and when it ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
 _STATES = {
     TrialState.WAITING: "waiting",
@@ -134,15 +134,6 @@ class Study:
     def tracking_uri(self) -> str | None:
         return self.inner.user_attrs[_TRACKING]
 
-    @property
-    def parent_run(self) -> tuple[str, str] | None:
-        """MLflow's ids of experiment and parent run; None before the first trial."""
-        known = self.inner.user_attrs.get(_PARENT)
-        return None if known is None else (known[0], known[1])
-
-    def record_parent(self, experiment_id: str, run_id: str) -> None:
-        self.inner.set_user_attr(_PARENT, [experiment_id, run_id])
-
     def requeue(self, trial_id: int) -> None:
         """Put a trial that was cut off back into the queue: it keeps number and parameters and goes on."""
         self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
@@ -204,7 +195,6 @@ def trial_record(trial: FrozenTrial) -> TrialRecord:
         trainable_parameters=known.get("trainable_parameters"),
         freeze_depth=known.get("freeze_depth"),
         reason=known.get("reason"),
-        run_id=known.get("run_id"),
         finished=trial.datetime_complete,
     )
 
@@ -212,8 +202,10 @@ def trial_record(trial: FrozenTrial) -> TrialRecord:
 def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
     known = final.probabilities
     probabilities = one_hot(final.predictions, classes) if known is None else known
+    # Finals of earlier versions noted MLflow's id.
+    outcome = {name: value for name, value in final.outcome.items() if name != "run_id"}
     return FinalRecord(
-        seed=final.seed, labels=final.labels, probabilities=probabilities, classes_only=known is None, **final.outcome
+        seed=final.seed, labels=final.labels, probabilities=probabilities, classes_only=known is None, **outcome
     )
 
 

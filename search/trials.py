@@ -28,6 +28,7 @@ def run_trials(session: Session) -> None:
     session.observer.study_started(session.study.settings, session.study.trials())
     while finished(session.study.trials()) < session.study.settings.trials:
         _run_trial(session)
+        session.settle()
 
 
 def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def _run_trial(session: Session) -> None:
         run = session.tracker.run(
             trial_key(trial.number), f"{trial.number:03d} {strategy}", parameters, {STRATEGY: strategy, "kind": "trial"}
         )
-        trial.set_user_attr(STARTED, {"config": parameters, "run_id": run.run_id})
+        trial.set_user_attr(STARTED, {"config": parameters})
         epochs = sum(phase.epochs for phase in plan_phases(config, units))
         session.observer.trial_started(trial.number, strategy, epochs)
         report = _reporter(session, trial, run, epochs)

@@ -2,7 +2,8 @@
 
 StorageError
 ├── StudyBusyError      another process works on the study
-└── UnreachableError    a database or tracking server does not answer
+├── UnreachableError    a database or tracking server does not answer
+└── RefusedError        a tracking server answers, but does not take what it was sent
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class StudyBusyError(StorageError):
 
 class UnreachableError(StorageError):
     """A database or tracking server does not answer; no secret of its URL is in the message."""
+
+
+class RefusedError(StorageError):
+    """A tracking server answers, but does not take what it was sent, now or later."""

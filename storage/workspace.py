@@ -87,6 +87,10 @@ class Workspace:
     def report(self, study: str) -> Path:
         return self.root / "reports" / f"{study}.html"
 
+    def journal(self, study: str) -> Path:
+        """What MLflow shall show of a study and may not have got yet."""
+        return self.root / "journal" / f"{study}.jsonl"
+
     def lock(self, name: str) -> Path:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)

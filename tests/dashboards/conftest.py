@@ -74,7 +74,6 @@ def make_trial(number: int, rng: np.random.Generator, epochs: int = 12) -> Trial
         seconds=float(seconds * ran / epochs * rng.uniform(0.7, 1.4)),
         trainable_parameters=513 * (len(UNITS) + 1 - depth.get(strategy, 0)) * 2000,
         freeze_depth=depth.get(strategy, 0),
-        run_id=f"run{number}",
         finished=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number),
     )
     if state != "failed":

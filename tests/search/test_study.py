@@ -69,7 +69,7 @@ def begin(study: Study) -> optuna.Trial:
     trial = study.inner.ask()
     strategy = trial.suggest_categorical(STRATEGY, list(study.settings.strategies))
     config = study.settings.space.suggest(trial, strategy)
-    trial.set_user_attr(STARTED, {"config": {"learning_rate": config.learning_rate}, "run_id": f"run{trial.number}"})
+    trial.set_user_attr(STARTED, {"config": {"learning_rate": config.learning_rate}})
     return trial
 
 
@@ -180,7 +180,7 @@ def test_trials_are_read_as_records(study: Study) -> None:
     study.inner.tell(failed, state=TrialState.FAIL)
     first, second, third = study.trials()
     assert (first.state, first.score, first.curve, first.seconds) == ("complete", 0.75, {0: 0.75}, 2.5)
-    assert (first.trainable_parameters, first.freeze_depth, first.run_id) == (9, 0, "run0")
+    assert (first.trainable_parameters, first.freeze_depth) == (9, 0)
     assert first.config == {"learning_rate": 1e-3}
     assert first.finished is not None
     assert (second.state, second.score, second.curve) == ("pruned", 0.2, {0: 0.3, 1: 0.2})

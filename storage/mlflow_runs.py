@@ -1,0 +1,283 @@
+"""MLflow: one experiment and one parent run a study, one nested run a key, made from the records of a journal.
+
+Sending records again changes nothing: a run is found by its key, and what its history has is not logged twice.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from .errors import RefusedError, StorageError, UnreachableError
+from .journal import FILE, FINISH, START, STEP, SUMMARY, TEXT, Record, parent_key
+from .workspace import Workspace
+
+# Read by mlflow when it is first imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+# Standard output belongs to the command line; MLflow would print links there.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+# MLflow would try for minutes; the sender has its own patience.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+
+for _library in ("mlflow", "alembic"):
+    logging.getLogger(_library).setLevel(logging.WARNING)
+# It writes a traceback whenever a database does not answer; we say it in a line.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+# Without it MLflow's pages are those for language models.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+KEY = "frostline.key"
+_PARENT = "mlflow.parentRunId"
+_PAGE = 1000
+# What sending again does not change.
+_REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+
+
+@dataclass
+class _Sent:
+    """A run and the points that it has."""
+
+    run_id: str
+    running: bool
+    steps: set[tuple[str, int]] = field(default_factory=set)
+    times: set[tuple[str, int]] = field(default_factory=set)
+    last: dict[str, str] = field(default_factory=dict)
+
+    def add(self, point: Metric) -> None:
+        self.steps.add((point.key, point.step))
+        self.times.add((point.key, point.timestamp))
+        # As text, in which NaN equals NaN.
+        self.last[point.key] = repr(point.value)
+
+    def knows(self, point: Metric, kind: str) -> bool:
+        """A step counts once; a summary's number counts again only where it has changed."""
+        if kind == STEP:
+            return (point.key, point.step) in self.steps
+        return (point.key, point.timestamp) in self.times or self.last.get(point.key) == repr(point.value)
+
+
+class StudyRuns:
+    """The runs of one study in a tracking store; for one thread.
+
+    Args:
+        uri: Of the store.
+        workspace: Holds artifacts and the lock under which a database's schema is made.
+        study: Name of experiment and parent run.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+
+    def __init__(self, uri: str, workspace: Workspace, study: str) -> None:
+        self._uri = uri
+        self._study = study
+        self._sent: dict[str, _Sent] = {}
+        # Two processes that first touch a SQLite store together leave it unusable.
+        with reachable(uri), FileLock(workspace.lock("mlflow-schema")):
+            self._client = MlflowClient(tracking_uri=uri)
+            _let_readers_in(uri)
+            self._experiment_id = self._experiment(workspace.artifacts)
+
+    def send(self, key: str, records: Sequence[Record]) -> None:
+        """Bring a run to where its records say that it is; all of them of one key, in order.
+
+        Raises:
+            UnreachableError: The store does not answer; how much of them arrived is not known.
+            RefusedError: The store does not take one of them.
+        """
+        with reachable(self._uri):
+            run = self._run(key, records[0])
+            waiting: list[Record] = []
+            for record in records:
+                if record.kind in (STEP, SUMMARY):
+                    waiting.append(record)
+                else:
+                    self._log(run, waiting)
+                    waiting = []
+                    self._act(run, record)
+            self._log(run, waiting)
+        if records[-1].kind == FINISH:
+            del self._sent[key]
+
+    def _run(self, key: str, first: Record) -> _Sent:
+        """The run of a key, made where there is none yet."""
+        if key not in self._sent:
+            parent = None if key == parent_key(self._study) else self._run(parent_key(self._study), first).run_id
+            found = _find(self._client, self._experiment_id, key, parent)
+            self._sent[key] = self._create(key, first, parent) if found is None else self._read(found)
+        return self._sent[key]
+
+    def _create(self, key: str, first: Record, parent: str | None) -> _Sent:
+        # Its start is missing where someone deleted the run, or for the parent where a child comes first.
+        start = first.content if first.key == key and first.kind == START else {"name": key.removeprefix("study-")}
+        own = {KEY: key, "mlflow.user": _user(), "mlflow.source.name": "frostline"}
+        tags = {**start.get("tags", {}), **own, **({} if parent is None else {_PARENT: parent})}
+        run = self._client.create_run(self._experiment_id, first.time, tags, run_name=start["name"])
+        return _Sent(run.info.run_id, running=True)
+
+    def _read(self, run: Run) -> _Sent:
+        sent = _Sent(run.info.run_id, running=run.info.status == "RUNNING")
+        for name in run.data.metrics:
+            for point in sorted(
+                self._client.get_metric_history(run.info.run_id, name), key=lambda each: (each.timestamp, each.step)
+            ):
+                sent.add(point)
+        return sent
+
+    def _act(self, run: _Sent, record: Record) -> None:
+        content = record.content
+        if record.kind == START:
+            if not run.running:
+                self._client.update_run(run.run_id, status="RUNNING")
+                run.running = True
+            params = [Param(name, value) for name, value in content["params"].items()]
+            self._client.log_batch(run.run_id, params=params)
+        elif record.kind == TEXT:
+            self._client.log_text(run.run_id, json.dumps(content["content"], indent=1), content["file"])
+        elif record.kind == FILE:
+            # Who journals a file may have deleted it since.
+            if Path(content["path"]).exists():
+                self._client.log_artifact(run.run_id, content["path"])
+        elif record.kind == FINISH:
+            self._client.set_terminated(run.run_id, content["status"], record.time)
+            run.running = False
+
+    def _log(self, run: _Sent, records: Sequence[Record]) -> None:
+        """Metrics and tags of several records in one request, or one a thousand."""
+        points: list[Metric] = []
+        tags: dict[str, str] = {}
+        for record in records:
+            tags |= record.content.get("tags", {})
+            for name, value in record.content["metrics"].items():
+                point = Metric(name, value, record.time, record.content.get("step", 0))
+                if not run.knows(point, record.kind):
+                    points.append(point)
+                    run.add(point)
+        if points or tags:
+            self._client.log_batch(run.run_id, metrics=points, tags=_tags(tags))
+
+    def forget(self) -> None:
+        """Look at the runs again before the next record: what was sent last may have arrived or not."""
+        self._sent.clear()
+
+    def _experiment(self, artifacts: Path) -> str:
+        found = self._client.get_experiment_by_name(self._study)
+        if found is not None:
+            return found.experiment_id
+        # A server chooses its own place for artifacts; a database does not know one.
+        own = None if urlsplit(self._uri).scheme in ("http", "https") else (artifacts / self._study).as_uri()
+        return self._client.create_experiment(self._study, artifact_location=own, tags=_KIND)
+
+
+def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
+    """What MLflow has of a study: the experiment's id, and the runs' ids by key; None if it has not heard of it.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+    with reachable(uri):
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None:
+            return None
+        parent = _find(client, experiment.experiment_id, parent_key(study), None)
+        if parent is None:
+            return experiment.experiment_id, {}
+        children = _search(client, experiment.experiment_id, f"tags.`{_PARENT}` = '{parent.info.run_id}'")
+        ids = {run.data.tags[KEY]: run.info.run_id for run in children if KEY in run.data.tags}
+        return experiment.experiment_id, {**ids, parent_key(study): parent.info.run_id}
+
+
+def log_artifact(uri: str, study: str, file: Path) -> None:
+    """Add a file to a study's parent run, whatever its status, if MLflow has it.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+    found = find_runs(uri, study)
+    if found and parent_key(study) in found[1]:
+        with reachable(uri):
+            MlflowClient(tracking_uri=uri).log_artifact(found[1][parent_key(study)], str(file))
+
+
+def _find(client: MlflowClient, experiment_id: str, key: str, parent: str | None) -> Run | None:
+    nested = "" if parent is None else f" and tags.`{_PARENT}` = '{parent}'"
+    # A study's trial may bear the key of its parent.
+    for run in _search(client, experiment_id, f"tags.`{KEY}` = '{key}'{nested}"):
+        if parent is not None or _PARENT not in run.data.tags:
+            return run
+    return None
+
+
+def _search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, 1, _PAGE, ["attributes.start_time ASC"], token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(name, value[:5000]) for name, value in tags.items()]
+
+
+def _user() -> str:
+    """Who runs this; in a container the number may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _let_readers_in(uri: str) -> None:
+    """Switch a SQLite store to WAL, which stays with the file: the UI may read while a search writes."""
+    if uri.startswith("sqlite:///"):
+        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+
+
+@contextmanager
+def reachable(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow raises into our errors, without the secrets of the store's URI.
+
+    Raises:
+        UnreachableError: The store does not answer, or not in a way that sending again could not mend.
+        RefusedError: It does not take what was sent.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    # From MLflow, SQLAlchemy, drivers and HTTP; none of them may end a search.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        password = urlsplit(uri).password
+        secret, at, _ = urlsplit(uri).netloc.rpartition("@")
+        reason = reason.replace(secret + at, "").replace(password or "\0", "***")
+        # The error itself stays out of the traceback: it holds the secret.
+        if getattr(error, "error_code", None) in _REFUSALS:
+            raise RefusedError(f"MLflow at {display(uri)} refused: {reason}") from None
+        raise UnreachableError(f"MLflow at {display(uri)} does not answer: {reason}") from None
+
+
+def display(uri: str) -> str:
+    """The URI without user and password."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
