@@ -10,10 +10,14 @@ import json
 import logging
 import os
 import sqlite3
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -87,10 +91,12 @@ class StudyRuns:
         self._uri = uri
         self._study = study
         self._sent: dict[str, _Sent] = {}
-        # Two processes that first touch a SQLite store together leave it unusable.
-        with reachable(uri), FileLock(workspace.lock("mlflow-schema")):
+        lock = workspace.lock("mlflow-schema")
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+            _prepare_aside(uri, lock)
+        with reachable(uri):
+            prepare_store(uri, lock)
             self._client = MlflowClient(tracking_uri=uri)
-            _let_readers_in(uri)
             self._experiment_id = self._experiment(workspace.artifacts)
 
     def send(self, key: str, records: Sequence[Record]) -> None:
@@ -124,9 +130,10 @@ class StudyRuns:
 
     def _create(self, key: str, first: Record, parent: str | None) -> _Sent:
         # Its start is missing where someone deleted the run, or for the parent where a child comes first.
-        start = first.content if first.key == key and first.kind == START else {"name": key.removeprefix("study-")}
+        missing: dict[str, Any] = {"name": key.removeprefix("study-"), "tags": {}}
+        start = first.content if first.key == key and first.kind == START else missing
         own = {KEY: key, "mlflow.user": _user(), "mlflow.source.name": "frostline"}
-        tags = {**start.get("tags", {}), **own, **({} if parent is None else {_PARENT: parent})}
+        tags = {**start["tags"], **own, **({} if parent is None else {_PARENT: parent})}
         run = self._client.create_run(self._experiment_id, first.time, tags, run_name=start["name"])
         return _Sent(run.info.run_id, running=True)
 
@@ -182,6 +189,30 @@ class StudyRuns:
         # A server chooses its own place for artifacts; a database does not know one.
         own = None if urlsplit(self._uri).scheme in ("http", "https") else (artifacts / self._study).as_uri()
         return self._client.create_experiment(self._study, artifact_location=own, tags=_KIND)
+
+
+def prepare_store(uri: str, lock: Path) -> None:
+    """Make a database's schema where it has none; two processes that do so together leave a SQLite file unusable."""
+    with FileLock(lock):
+        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        _let_readers_in(uri)
+
+
+def _prepare_aside(uri: str, lock: Path) -> None:
+    """Make the schema in another process: it is seconds of Python, which would hold up the training in this one."""
+    code = (
+        "import sys, pathlib; from frostline.storage.mlflow_runs import prepare_store; "
+        "prepare_store(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    )
+    # Ctrl-C must not stop it half-way. Should it fail, it is done here, and says why.
+    subprocess.run(
+        [sys.executable, "-c", code, uri, str(lock)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        check=False,
+    )
 
 
 def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
@@ -271,6 +302,8 @@ def reachable(uri: str) -> Iterator[None]:
         password = urlsplit(uri).password
         secret, at, _ = urlsplit(uri).netloc.rpartition("@")
         reason = reason.replace(secret + at, "").replace(password or "\0", "***")
+        # Of an HTTP library's many words the first ones say it.
+        reason = textwrap.shorten(reason, 200, placeholder=" ...")
         # The error itself stays out of the traceback: it holds the secret.
         if getattr(error, "error_code", None) in _REFUSALS:
             raise RefusedError(f"MLflow at {display(uri)} refused: {reason}") from None

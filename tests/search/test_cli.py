@@ -29,6 +29,7 @@ from frostline.objectives.metrics import METRICS, OBJECTIVES
 from frostline.objectives.training import EpochResult
 from frostline.search.progress import Observer
 from frostline.search.study import Study
+from frostline.storage.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
 # MLflow's own, on SQLAlchemy 2.1.
@@ -170,7 +171,7 @@ def assert_exact(root: Path, trials: int = TRIALS) -> None:
     assert [record.number for record in records] == list(range(trials))
     assert {record.state for record in records} <= {"complete", "pruned"}
     found = nested(root, "trial")
-    assert sorted(record.run_id or "" for record in records) == sorted(run.info.run_id for run in found)
+    assert sorted(f"trial-{record.number}" for record in records) == sorted(run.data.tags[KEY] for run in found)
     assert len(nested(root, "final")) == len(load(root).final_records()) == STRATEGIES * SEEDS
     assert {run.info.status for run in runs(root)} == {"FINISHED"}
     tracking = client(root)
@@ -308,10 +309,10 @@ def test_ctrl_c_leaves_the_trial_waiting_and_resume_goes_on(root: Path, finished
     assert "frostline resume" in stopped.stderr
     assert "Traceback" not in stopped.output
     assert [trial.state for trial in load(root).trials()] == ["complete", "waiting"]
-    cut_off = load(root).trials()[1].run_id
-    status = {run.info.run_id: run.info.status for run in runs(root)}
-    assert status[cut_off or ""] == "KILLED"
-    assert "RUNNING" not in status.values()
+    status = {run.data.tags[KEY]: (run.info.run_id, run.info.status) for run in runs(root)}
+    cut_off, how = status["trial-1"]
+    assert how == status[f"study-{STUDY}"][1] == "KILLED"
+    assert status["trial-0"][1] == "FINISHED"
 
     described = json.loads(invoke("status", STUDY, "--workspace", root, "--json").stdout)
     assert (described["finished"], described["verdict"]) == (1, None)
@@ -319,7 +320,7 @@ def test_ctrl_c_leaves_the_trial_waiting_and_resume_goes_on(root: Path, finished
     resumed = invoke(*resume_args(root), "--json")
     assert resumed.exit_code == 0, resumed.output
     assert_exact(root)
-    assert load(root).trials()[1].run_id == cut_off
+    assert [run.info.run_id for run in nested(root, "trial") if run.data.tags[KEY] == "trial-1"] == [cut_off]
     assert_undisturbed(root, finished)
 
     more = invoke(*resume_args(root), "--trials", str(TRIALS + 1), "--json")
@@ -393,8 +394,10 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
     assert "trial 1/3" in output
     assert "trial 2/3" not in output
     assert [trial.state for trial in load(root).trials()] == ["complete", "running"]
-    running = [run.info.run_id for run in runs(root) if run.info.status == "RUNNING"]
-    assert sorted(running) == sorted([parent(root).info.run_id, load(root).trials()[1].run_id or ""])
+    assert "records sent" in invoke("sync", STUDY, "--workspace", root).stdout
+    running = [run.data.tags[KEY] for run in runs(root) if run.info.status == "RUNNING"]
+    assert sorted(running) == [f"study-{STUDY}", "trial-1"]
+    assert "MLflow has everything" in invoke("sync", "--workspace", root).stdout
 
     folder = Workspace(root).checkpoints(STUDY)
     assert [training.name for training in folder.iterdir()] == ["trial-1"]
@@ -443,6 +446,7 @@ def test_a_second_process_on_a_study_is_turned_away(finished: Path, space: Path)
             assert "another process" in refused.stderr
             assert f"frostline status {STUDY}" in refused.stderr
         assert invoke("status", STUDY, "--workspace", finished).exit_code == 0
+        assert "another process" in invoke("sync", STUDY, "--workspace", finished).stdout
     assert load(finished).settings.trials == TRIALS
     assert scores(finished) == before
     assert {run.info.status for run in runs(finished)} == {"FINISHED"}
@@ -463,7 +467,7 @@ def test_a_study_of_other_settings_says_what_differs_and_how_to_resume(finished:
     assert load(finished).settings.trials == TRIALS
 
 
-@pytest.mark.parametrize("command", ["resume", "verdict", "status", "report"])
+@pytest.mark.parametrize("command", ["resume", "verdict", "status", "report", "sync"])
 def test_an_unknown_study_names_the_nearest(finished: Path, command: str) -> None:
     result = invoke(command, "tinny", "--workspace", finished)
     assert result.exit_code == 2
@@ -471,7 +475,7 @@ def test_an_unknown_study_names_the_nearest(finished: Path, command: str) -> Non
     assert "Did you mean 'tiny'?" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["resume", "verdict", "status", "report", "ui"])
+@pytest.mark.parametrize("command", ["resume", "verdict", "status", "report", "ui", "sync"])
 def test_a_study_of_an_empty_workspace_makes_nothing(tmp_path: Path, command: str) -> None:
     result = invoke(command, "tiny", "--workspace", tmp_path / "none")
     assert result.exit_code == 2
@@ -503,7 +507,7 @@ print(*sorted(commands))
 """
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
-    expected = {"search", "resume", "status", "verdict", "report", "ui", "backbones", "space", "demo"}
+    expected = {"search", "resume", "status", "verdict", "report", "ui", "backbones", "space", "demo", "sync"}
     assert expected <= set(shown.stdout.split())
 
 

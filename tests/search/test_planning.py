@@ -58,6 +58,8 @@ def make_images(folder: Path, sizes: dict[str, int]) -> Path:
         ("--weights", "IMAGENET1K_V7", ["IMAGENET1K_V7", "IMAGENET1K_V1"]),
         ("--device", "gpu", ["gpu", "cuda"]),
         ("--image-size", "3", ["3"]),
+        ("--tracking-uri", "ftp://host/mlflow", ["--tracking-uri", "http", "sqlite:////path/mlflow.db"]),
+        ("--tracking-uri", "postgresql+nodriver://host/mlflow", ["--tracking-uri", "nodriver", "Install"]),
         ("--trials", "0", ["--trials must be at least 1"]),
         ("--trials", "-3", ["--trials", "-3"]),
         ("--seeds", "0", ["--seeds must be at least 1"]),

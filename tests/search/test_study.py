@@ -88,9 +88,6 @@ def test_a_study_is_opened_as_it_was_made(study: Study, workspace: Workspace) ->
     assert opened.settings == study.settings
     assert opened.facts == FACTS
     assert opened.tracking_uri == "http://tracking"
-    assert opened.parent_run is None
-    opened.record_parent("3", "abc")
-    assert Study.load("flowers", workspace).parent_run == ("3", "abc")
 
 
 def test_default_configurations_wait_first_and_only_once(study: Study, workspace: Workspace) -> None:
