@@ -72,6 +72,10 @@ class Server:
             assert time.monotonic() < deadline
             time.sleep(0.2)
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
     def kill(self) -> None:
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -113,7 +117,7 @@ class Views(TerminalViews):
                 notes.append(message)
 
             def epoch_finished(self, number: int, result: EpochResult) -> None:
-                if (number, result.epoch) == (1, 2):
+                if server.running and (number, result.epoch) == (1, 2):
                     # Some of the trial has arrived by then.
                     deadline = time.monotonic() + 60
                     while "trial-1" not in (find_runs(server.uri, STUDY) or ("", {}))[1]:
