@@ -136,9 +136,9 @@ PAIRS = {
     "reshaped": Pair(
         textured,
         shaped,
-        train=300,
+        train=240,
         trials=12,
-        epochs=15,
+        epochs=10,
         strategies=f"[feature_extraction]\n[partial]\nfreeze_depth = {{ low = -2, high = -1 }}\n{_HIGH_RATIO}\n"
         f"[full]\n{_HIGH_RATIO}\n[scratch]\n",
         correct=lambda study: _wins(study, "full"),

@@ -80,7 +80,7 @@ class Contest:
 
     def cold(self, config: TrialConfig, seed: int) -> tuple[float, float]:
         """Ours, with no features kept from another trial."""
-        return self.ours(config, seed, replace(self.task, store=FeatureStore(self.task.store.budget)))
+        return self.ours(config, seed, replace(self.task, store=FeatureStore(self.task.store.memory.budget)))
 
     def bare(self, config: TrialConfig, seed: int, stop_after: int | None = None) -> tuple[float, float]:
         """Seconds and validation score of a trial of the bare script's study."""

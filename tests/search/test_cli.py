@@ -409,7 +409,8 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
     told = re.search(r"trial 1 went on from epoch (\d)", resumed.stderr)
     assert told is not None, resumed.stderr
     assert int(told[1]) >= 2
-    history = client(root).get_metric_history(load(root).trials()[1].run_id or "", "val_loss")
+    (run,) = [run for run in runs(root) if run.data.tags[KEY] == "trial-1"]
+    history = client(root).get_metric_history(run.info.run_id, "val_loss")
     assert {metric.step for metric in history if metric.timestamp < killed} >= set(range(int(told[1])))
     assert list(folder.iterdir()) == []
     assert_exact(root)
