@@ -52,6 +52,9 @@ class Backbone:
     weights_report: WeightsReport = field(default_factory=WeightsReport)
     _traced: fx.GraphModule = field(kw_only=True, repr=False)
     _bounds: tuple[Cut, ...] = field(kw_only=True, repr=False)
+    _device: torch.device | None = field(default=None, kw_only=True, repr=False)
+    # Made once: every trial asks for some of the same few.
+    _segments: dict[tuple[int, int | None], fx.GraphModule] = field(default_factory=dict, kw_only=True, repr=False)
 
     def segment(self, start: int = 0, stop: int | None = None) -> fx.GraphModule:
         """The part of the model between two cuts; it shares its modules with ``model``.
@@ -62,7 +65,8 @@ class Backbone:
                 own classifier.
 
         Returns:
-            A module from the tensor at ``start`` to that at ``stop``; nothing in it writes to its input.
+            A module from the tensor at ``start`` to that at ``stop``, the same at every call; nothing in it writes to
+            its input.
 
         Raises:
             ValueError: Not ``0 <= start <= stop <= len(units)``.
@@ -70,7 +74,10 @@ class Backbone:
         n = len(self.units)
         if not 0 <= start <= (n if stop is None else stop) <= n:
             raise ValueError(f"A segment needs 0 <= start <= stop <= {n}, but got {start=}, {stop=}.")
-        return segment(self._traced, self._bounds[start], self._bounds[-1 if stop is None else stop])
+        if (start, stop) not in self._segments:
+            bounds = self._bounds[start], self._bounds[-1 if stop is None else stop]
+            self._segments[start, stop] = segment(self._traced, *bounds)
+        return self._segments[start, stop]
 
     def truncated(self, dropped: int) -> Backbone:
         """The same network without its last units; it shares everything with this one.
@@ -82,10 +89,14 @@ class Backbone:
         return replace(self, units=self.units[:kept], _bounds=(*self._bounds[: kept + 1], self._bounds[-1]))
 
     def to(self, device: torch.device | str) -> Backbone:
-        """Move the network; segments made from now on are there."""
-        self.model.to(device)
+        """Move the network and its segments, with its convolutions in the memory format in which they are fast."""
+        if torch.device(device) == self._device:
+            return self
+        self._device = torch.device(device)
+        self.model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         # Buffers that the graph reads directly are its own: moving a module replaces them.
-        self._traced.to(device)
+        for part in (self._traced, *self._segments.values()):
+            part.to(device)
         return self
 
     def unit_tensors(self) -> dict[str, list[str]]:

@@ -159,11 +159,10 @@ def finetune(
     phases = plan_phases(config, len(task.backbones.pretrained.units))
     state = TrialState(checkpoints, _identity(config, task, seed, phases), task.device)
     memory = PeakMemory(task.device)
-    backbone = task.backbones.fresh(pretrained=get_strategy(config.strategy).pretrained, seed=seed)
-    backbone = backbone.truncated(config.truncate)
+    whole = task.backbones.fresh(pretrained=get_strategy(config.strategy).pretrained, seed=seed).to(task.device)
+    backbone = whole.truncated(config.truncate)
     torch.manual_seed(seed)
     head = create_head(config.head, backbone.units[-1].output_shape, len(task.train.classes))
-    backbone.to(task.device)
     head.to(task.device)
 
     def watch(result: EpochResult) -> None:
@@ -173,8 +172,7 @@ def finetune(
     for chain in chains(phases):
         optimisation: Optimisation | None = None
         for phase in chain:
-            network = Network(backbone, phase, head).to(task.device)
-            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+            network = Network(backbone, phase, head)
             if phase.solve is None:
                 optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
             run = PhaseRun(network, optimisation, len(state.epochs), last=phase is chain[-1])

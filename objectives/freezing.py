@@ -41,6 +41,8 @@ class FrozenPrefix(nn.Module):
         self.pooling = nn.Sequential(*pooling)
         self.depth = depth
         self.fingerprint = state_hash(self.state_dict())
+        # Walked twice an epoch.
+        self._frozen = tuple(prefix.modules())
 
     @property
     def key(self) -> tuple[Hashable, ...]:
@@ -50,7 +52,9 @@ class FrozenPrefix(nn.Module):
     def train(self, mode: bool = True) -> FrozenPrefix:
         """Stay in evaluation mode: batch norms use their running statistics, dropout is off."""
         self.training = mode
-        self.prefix.eval()
+        for module in self._frozen:
+            if module.training:
+                module.training = False
         return self
 
     @torch.no_grad()

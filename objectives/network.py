@@ -86,9 +86,8 @@ class Network(nn.Module):
 
     def trainable_state(self) -> dict[str, Tensor]:
         """A copy of the parameters and buffers of suffix and head."""
-        return {
-            name: value.detach().clone() for name, value in self.state_dict().items() if not name.startswith("prefix.")
-        }
+        state = self.suffix.state_dict(prefix="suffix.") | self.head.state_dict(prefix="head.")
+        return {name: value.detach().clone() for name, value in state.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Put back what :meth:`trainable_state` or ``state_dict`` gave."""

@@ -154,6 +154,41 @@ def test_a_depth_that_the_backbone_does_not_have_is_refused(tmp_path: Path) -> N
     assert "units" in message
 
 
+@pytest.mark.parametrize(
+    ("table", "parts"),
+    [
+        ("[full]\ntruncate = 18", ["truncate must be below 18", "got 18"]),
+        ("[partial]\ntruncate = { low = 0, high = 4 }\nfreeze_depth = 15", ["between 1 and 13", "truncate drops 4"]),
+        ("[scratch]\nhead = { init = 'probe' }", ["scratch has none", "take another init"]),
+        (
+            "[full]\nhead = { init = 'probe', hidden_layers = { low = 0, high = 1 } }",
+            ["solves a linear head", "head.hidden_layers = 0"],
+        ),
+        (
+            "[full]\nhead = { output = { choices = ['linear', 'cosine'] }, init = { choices = ['default', 'zeros'] } }",
+            ["head.init = 'zeros' needs head.output = 'linear'"],
+        ),
+        ("[full]\nclass_weights = 'balanced'\nsampling = 'balanced'", ["corrects twice"]),
+        ("[linear_probe_exact]\nmixing = 'mixup'", ["linear_probe_exact", "takes no mixing"]),
+        ("[full]\nmixing = 'mixcut'", ["mixing", "'mixup' or 'cutmix'"]),
+    ],
+)
+def test_knobs_that_contradict_each_other_are_refused_wherever_in_their_ranges(
+    tmp_path: Path, table: str, parts: list[str]
+) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text(table)
+    message = refused(tmp_path, *with_option("--space", space))
+    for part in parts:
+        assert part in message
+
+
+def test_strategies_that_find_nothing_to_train_are_refused(tmp_path: Path) -> None:
+    args = [DIGITS, "-b", "alexnet", "--weights", "none", "--image-size", "64", "--trials", "2"]
+    message = refused(tmp_path, *args, "-s", "lora", "-s", "full")
+    assert "lora: nothing to train: these units have no linear layer and no 1x1 convolution." in message
+
+
 def test_all_faults_of_a_command_come_at_once(tmp_path: Path) -> None:
     message = refused(tmp_path, "nowhere", *GOOD[2:], "-b", "resnet81", "-n", "0", "-s", "ful", "--metric", "f1")
     for part in ("nowhere", "resnet81", "--trials", "'ful'", "'f1'"):
