@@ -27,7 +27,8 @@ from .metrics import all_scores
 from .network import Network
 from .optimization import Optimisation
 from .phases import Phase, chains
-from .strategies import get_strategy, plan_phases
+from .plans import plan_phases
+from .strategies import get_strategy
 from .training import (
     EpochResult,
     OnEpoch,

@@ -7,7 +7,7 @@ into phases. The training loop knows phases only, so a new strategy is one more 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -106,63 +106,6 @@ def takes_parameter(strategy: Strategy, parameter: str) -> bool:
     if parameter in OWN_PARAMETERS:
         return parameter in strategy.takes
     return parameter not in strategy.refuses
-
-
-def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    """The phases of a configuration on a backbone with so many units, of which it may drop the last.
-
-    Raises:
-        InvalidInputError: Parameters that the strategy does not take, or depths and epochs out of range; or its plan
-            does not fit the backbone.
-    """
-    strategy = get_strategy(config.strategy)
-    if faults := _faults(strategy, config, units):
-        raise InvalidInputError(faults)
-    left = units - config.truncate
-    phases = tuple(strategy.plan(config, left))
-    if faults := _phase_faults(phases, left):
-        raise InvalidInputError([f"{strategy.name}: its plan {fault}" for fault in faults])
-    if config.head.init == "probe":
-        return (replace(head_phase("probe solution", left, 1, 0.0), solve=solve_logistic_regression), *phases)
-    return phases
-
-
-def _faults(strategy: Strategy, config: TrialConfig, units: int) -> list[str]:
-    """What of a configuration does not suit its strategy, or contradicts itself."""
-    given = config.model_fields_set | {f"head.{name}" for name in config.head.model_fields_set}
-    faults = [
-        f"{strategy.name} takes no {name}: leave it out"
-        for name in sorted(given)
-        if not takes_parameter(strategy, name)
-    ]
-    if config.truncate >= units:
-        faults.append(f"truncate must be below {units}, for one unit must stay, got {config.truncate}")
-    head = config.head
-    if head.init == "probe" and not strategy.pretrained:
-        faults.append(f"head.init = 'probe' needs pretrained features, and {strategy.name} has none: take another init")
-    if head.init == "probe" and head.hidden_layers > 0:
-        faults.append("head.init = 'probe' solves a linear head: set head.hidden_layers = 0, or take another init")
-    if head.init in ("probe", "zeros") and head.output == "cosine":
-        faults.append(f"head.init = {head.init!r} needs head.output = 'linear': a cosine layer has no such weights")
-    if config.class_weights == config.sampling == "balanced":
-        faults.append("class_weights and sampling are both 'balanced', which corrects twice: set one of them back")
-    return faults
-
-
-def _phase_faults(phases: Sequence[Phase], units: int) -> list[str]:
-    """What is wrong with a plan, whatever the configuration: a fault of the strategy's author."""
-    faults = [] if phases else ["has no phase"]
-    if len({phase.name for phase in phases}) < len(phases):
-        faults.append(f"names two phases alike: {', '.join(phase.name for phase in phases)}")
-    for phase in phases:
-        depth, rates = phase.freeze_depth, len(phase.unit_learning_rates)
-        if not 0 <= depth <= units:
-            faults.append(f"freezes {depth} units in phase {phase.name!r}, of {units}")
-        elif rates != units - depth:
-            faults.append(f"gives {rates} unit_learning_rates in phase {phase.name!r}, needs {units} - {depth}")
-        if phase.epochs < 1:
-            faults.append(f"gives phase {phase.name!r} {phase.epochs} epochs")
-    return faults
 
 
 def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:

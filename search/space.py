@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ..objectives.config import HeadConfig, TrialConfig, create_config, parameter_names
 from ..objectives.errors import InvalidInputError, unknown_name
-from ..objectives.strategies import STRATEGIES, get_strategy, plan_phases, takes_parameter
+from ..objectives.plans import plan_phases
+from ..objectives.strategies import STRATEGIES, get_strategy, takes_parameter
 
 Scalar = bool | int | float | str
 

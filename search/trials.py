@@ -12,7 +12,8 @@ from ..objectives.config import TrialConfig, flatten, without_effect
 from ..objectives.devices import free_memory
 from ..objectives.errors import ObjectiveError
 from ..objectives.finetune import finetune
-from ..objectives.strategies import get_strategy, plan_phases, takes_parameter
+from ..objectives.plans import plan_phases
+from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult, OnEpoch
 from ..storage.errors import StorageError
 from ..storage.tracking import TrackedRun

@@ -22,7 +22,8 @@ from frostline.objectives.config import create_config
 from frostline.objectives.heads import create_head
 from frostline.objectives.network import Network
 from frostline.objectives.phases import Phase
-from frostline.objectives.strategies import get_strategy, plan_phases
+from frostline.objectives.plans import plan_phases
+from frostline.objectives.strategies import get_strategy
 from frostline.search.planning import Request
 from frostline.search.space import Space
 

@@ -17,7 +17,7 @@ from frostline.objectives.finetune import finetune
 from frostline.objectives.heads import create_head
 from frostline.objectives.network import Network
 from frostline.objectives.optimization import Optimisation
-from frostline.objectives.strategies import plan_phases
+from frostline.objectives.plans import plan_phases
 
 
 def prepared(strategy: str = "partial", **values: object) -> tuple[Network, Optimisation]:

@@ -15,8 +15,9 @@ from frostline.objectives.adapters import LowRank, add_lora, remove_adapters
 from frostline.objectives.config import create_config
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import FinetuneResult, finetune
+from frostline.objectives.plans import plan_phases
 from frostline.objectives.solvers import fit_logistic_regression, pooled_features
-from frostline.objectives.strategies import STRATEGIES, plan_phases
+from frostline.objectives.strategies import STRATEGIES
 from frostline.objectives.training import EpochResult
 
 

@@ -12,7 +12,8 @@ from frostline.objectives.config import create_config
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import finetune
 from frostline.objectives.heads import ToMap
-from frostline.objectives.strategies import STRATEGIES, plan_phases
+from frostline.objectives.plans import plan_phases
+from frostline.objectives.strategies import STRATEGIES
 
 DEPTH = {"partial": {"freeze_depth": 9}, "surgical": {"freeze_depth": 2, "trained_units": 3}}
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frostline.objectives.config import create_config
-from frostline.objectives.strategies import STRATEGIES, plan_phases
+from frostline.objectives.plans import plan_phases
+from frostline.objectives.strategies import STRATEGIES
 from frostline.search.default_space import EPOCHS_RANGE, IMAGES_PER_TRIAL, default_tables
 from frostline.search.space import Space, create_space
 

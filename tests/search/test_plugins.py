@@ -21,7 +21,8 @@ from frostline.dashboards.palette import look
 from frostline.objectives.config import create_config
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.phases import Phase
-from frostline.objectives.strategies import BUILT_IN, STRATEGIES, Strategy, plan_phases, register_strategy
+from frostline.objectives.plans import plan_phases
+from frostline.objectives.strategies import BUILT_IN, STRATEGIES, Strategy, register_strategy
 from frostline.objectives.training import EpochResult
 from frostline.search import plugins
 from frostline.search.default_space import default_tables

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from frostline.objectives.config import TrialConfig, create_config, flatten
 from frostline.objectives.errors import InvalidInputError
-from frostline.objectives.strategies import STRATEGIES, plan_phases
+from frostline.objectives.plans import plan_phases
+from frostline.objectives.strategies import STRATEGIES
 from frostline.search.default_space import default_tables
 from frostline.search.space import Domain, Space, create_space, is_integer, optuna_name
 
