@@ -85,7 +85,7 @@ def _report(study: Study, path: Path | None = None) -> Path:
 def report(
     study: StudyArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File. [default: in the workspace]", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="File.", show_default="in the workspace")
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:

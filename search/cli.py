@@ -92,8 +92,8 @@ WorkspaceOption = Annotated[
     typer.Option(
         "--workspace",
         "-w",
-        help="Folder for all that studies leave. [default: ./frostline-workspace]",
-        show_default=False,
+        help="Folder for all that studies leave.",
+        show_default="./frostline-workspace",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
@@ -133,10 +133,10 @@ def search(
     ] = "DEFAULT",
     trials: Annotated[int, typer.Option("--trials", "-n", help="Trials in all.")] = 30,
     image_size: Annotated[
-        int | None, typer.Option("--image-size", help="Side in pixels. [default: the weights' own]", show_default=False)
+        int | None, typer.Option("--image-size", help="Side in pixels.", show_default="the weights' own")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Of the study. [default: from data and backbone]", show_default=False)
+        str | None, typer.Option("--name", help="Of the study.", show_default="from data and backbone")
     ] = None,
     strategy: Annotated[
         list[str] | None,
@@ -151,9 +151,8 @@ def search(
         str | None,
         typer.Option(
             "--metric",
-            help="accuracy, balanced_accuracy, macro_f1 or auroc. "
-            "[default: balanced_accuracy if the largest class is over 3x the smallest, else accuracy]",
-            show_default=False,
+            help="accuracy, balanced_accuracy, macro_f1 or auroc.",
+            show_default="balanced_accuracy if the largest class is over 3x the smallest, else accuracy",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of splits, heads, data order and sampling.")] = 0,
@@ -161,7 +160,7 @@ def search(
     device: DeviceOption = "auto",
     cache_budget: CacheOption = "auto",
     tracking_uri: Annotated[
-        str | None, typer.Option("--tracking-uri", help="MLflow. [default: the workspace's own]", show_default=False)
+        str | None, typer.Option("--tracking-uri", help="MLflow.", show_default="the workspace's own")
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,

@@ -63,7 +63,7 @@ def backbones(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", help="Pixels, for the FLOPs. [default: the model's own]", show_default=False),
+        typer.Option("--image-size", help="Pixels, for the FLOPs.", show_default="the model's own"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
