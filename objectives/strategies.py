@@ -112,12 +112,12 @@ def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:
     """The configuration's depth within its limits, ``lowest`` where it names none and that is 0."""
     if units <= lowest:
         raise InvalidInputError(
-            f"{config.strategy} freezes a unit and trains another, but {_left(config, units)}: leave this strategy out"
+            f"it freezes a unit and trains another, but {_left(config, units)}: leave this strategy out"
         )
     depth = config.freeze_depth if config.freeze_depth is not None else (0 if lowest == 0 else None)
     if depth is None or not lowest <= depth < units:
         raise InvalidInputError(
-            f"{config.strategy}: freeze_depth must be between {lowest} and {units - 1} "
+            f"freeze_depth must be between {lowest} and {units - 1} "
             f"({_left(config, units)}), got {config.freeze_depth}"
         )
     return depth
@@ -158,7 +158,7 @@ def _lp_ft(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     probe_epochs = config.probe_epochs or max(1, config.epochs // 2)
     if probe_epochs >= config.epochs:
         raise InvalidInputError(
-            f"lp_ft: probe_epochs must be below epochs, got probe_epochs={probe_epochs}, epochs={config.epochs}"
+            f"probe_epochs must be below epochs, got probe_epochs={probe_epochs}, epochs={config.epochs}"
         )
     rate = config.probe_learning_rate or config.learning_rate
     return (
