@@ -68,23 +68,21 @@ class StrategySampler(BaseSampler):
     def __init__(self, budget: int, *, seed: int) -> None:
         self._budget = budget
         self._seed = seed
+        # Of the latest trial: its number, and what was drawn for it.
+        self._drawn: tuple[int, dict[str, Any]] = (-1, {})
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        # One that was cut off comes again with the same number.
+        self._drawn = (-1, {})
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        space: dict[str, BaseDistribution] = {}
-        for strategy in _tried(study):
-            own = self._tpe(trial, strategy).infer_relative_search_space(OneStrategy.of(study, strategy), trial)
-            space |= {name: distribution for name, distribution in own.items() if name != STRATEGY}
-        return space
+        # Asked before the strategy is known, and only what a trial needs is modelled.
+        return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        params: dict[str, Any] = {}
-        for strategy in _tried(study):
-            view, tpe = OneStrategy.of(study, strategy), self._tpe(trial, strategy)
-            own = tpe.infer_relative_search_space(view, trial).keys() & search_space.keys()
-            params |= tpe.sample_relative(view, trial, {name: search_space[name] for name in own})
-        return params
+        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -96,7 +94,20 @@ class StrategySampler(BaseSampler):
                 return due
         else:
             view = OneStrategy.of(study, trial.params[STRATEGY])
+            drawn = self._drawn_together(view, trial)
+            if param_name in drawn and _contains(param_distribution, drawn[param_name]):
+                return drawn[param_name]
         return self._tpe(trial, param_name).sample_independent(view, trial, param_name, param_distribution)
+
+    def _drawn_together(self, view: Study, trial: FrozenTrial) -> dict[str, Any]:
+        """Parameters of the trial's strategy, drawn jointly when the first of them is asked for."""
+        number, params = self._drawn
+        if number != trial.number:
+            tpe = self._tpe(trial, trial.params[STRATEGY])
+            space = tpe.infer_relative_search_space(view, trial)
+            params = tpe.sample_relative(view, trial, {name: space[name] for name in space if name != STRATEGY})
+            self._drawn = trial.number, params
+        return params
 
     def _tpe(self, trial: FrozenTrial, purpose: str) -> TPESampler:
         """A sampler with a random state of its own for this trial and purpose."""
@@ -118,6 +129,5 @@ class StrategySampler(BaseSampler):
         return fewest if count[fewest] < strategy_floor(self._budget, len(strategies)) else None
 
 
-def _tried(study: Study) -> list[str]:
-    """Strategies that have trials, in a fixed order."""
-    return sorted({trial.params[STRATEGY] for trial in study.get_trials(deepcopy=False) if STRATEGY in trial.params})
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    return distribution._contains(distribution.to_internal_repr(value))

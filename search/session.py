@@ -49,10 +49,9 @@ class Session:
         return CheckpointFolder(self.study.workspace.checkpoints(self.study.settings.name) / key)
 
     def settle(self) -> None:
-        """Between trials: MLflow, loaded meanwhile, is not looked at either when garbage is collected."""
-        if self.tracker.connected.is_set():
-            self.tracker.connected.clear()
-            gc.collect()
+        """Between trials: of MLflow, loaded meanwhile, what is there already is not collected as garbage any more."""
+        if not self.tracker.settled:
+            self.tracker.settled = self.tracker.connected.is_set()
             gc.freeze()
 
 
@@ -70,7 +69,7 @@ def open_session(
     train, val = dataset.search_splits()
     store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
     task = Task(train, val, backbones, study.settings.metric, chosen, store)
-    with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer)) as tracker:
+    with exclusive(study.workspace, study.settings.name), study.held(), closing(_tracker(study, observer)) as tracker:
         session = Session(study, dataset, task, tracker, observer)
         study.record_run(describe_device(chosen))
         for number in study.requeue_running():

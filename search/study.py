@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -20,6 +22,7 @@ from ..storage.database import Database, safe_url, share_sqlite
 from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable, StoredFinal
 from ..storage.workspace import Workspace
+from .held_storage import HeldStorage
 from .pruner import StrategyPruner
 from .records import FinalRecord, TrialRecord, summarise
 from .results import StudyFacts, StudyResults
@@ -81,7 +84,8 @@ class Study:
         self.workspace = workspace
         self.settings = StudySettings.model_validate_json(inner.user_attrs[_SETTINGS])
         self.facts = _read_facts(inner.user_attrs[_FACTS])
-        self.finals = FinalsTable(Database(workspace.studies_url), self.settings.name)
+        self._database = Database(workspace.studies_url)
+        self.finals = FinalsTable(self._database, self.settings.name)
 
     @classmethod
     def create(
@@ -126,6 +130,24 @@ class Study:
             self.inner.enqueue_trial({STRATEGY: strategy, **own}, skip_if_exists=True)
         return self
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the trials in memory while within; only for who holds the study."""
+        shared = self.inner
+        storage = HeldStorage(open_storage(self.workspace), shared._study_id, self._database)
+        self.inner = optuna.load_study(
+            study_name=shared.study_name, storage=storage, sampler=shared.sampler, pruner=shared.pruner
+        )
+        try:
+            yield
+        finally:
+            self.inner = shared
+
+    def write(self) -> None:
+        """Have in the database what is known of the trials: before what builds on it is kept elsewhere."""
+        if isinstance(self.storage, HeldStorage):
+            self.storage.flush()
+
     @property
     def storage(self) -> BaseStorage:
         return self.inner._storage
@@ -158,6 +180,10 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         """All trials by number."""
         return [trial_record(trial) for trial in self.inner.get_trials(deepcopy=False)]
+
+    def finished(self) -> int:
+        """How many trials the budget has paid for: complete, pruned or failed."""
+        return sum(trial.state.is_finished() for trial in self.inner.get_trials(deepcopy=False))
 
     def outcome(self, number: int) -> dict[str, Any]:
         """What a finished trial noted of its costs and checks."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState
 
+from ..objectives.checkpoint import Checkpoints
 from ..objectives.config import TrialConfig, flatten, without_effect
 from ..objectives.devices import free_memory
 from ..objectives.errors import ObjectiveError
@@ -17,17 +20,16 @@ from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult, OnEpoch
 from ..storage.errors import StorageError
 from ..storage.tracking import TrackedRun
-from .records import finished
 from .sampler import STRATEGY
 from .session import Session, trial_key
-from .study import OUTCOME, STARTED, trial_record
+from .study import OUTCOME, STARTED, Study, trial_record
 from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate
 
 
 def run_trials(session: Session) -> None:
     """Run trials until as many as the study's budget are complete, pruned or failed."""
     session.observer.study_started(session.study.settings, session.study.trials())
-    while finished(session.study.trials()) < session.study.settings.trials:
+    while session.study.finished() < session.study.settings.trials:
         _run_trial(session)
         session.settle()
 
@@ -56,10 +58,12 @@ def _run_trial(session: Session) -> None:
             trial_key(trial.number), f"{trial.number:03d} {strategy}", parameters, {STRATEGY: strategy, "kind": "trial"}
         )
         trial.set_user_attr(STARTED, {"config": parameters})
+        session.study.write()
         epochs = sum(phase.epochs for phase in plan_phases(config, units))
         session.observer.trial_started(trial.number, strategy, epochs)
         report = _reporter(session, trial, run, epochs)
-        result = finetune(config, session.task, seed=settings.seed, on_epoch=report, checkpoints=checkpoints)
+        kept = _AfterReports(checkpoints, session.study)
+        result = finetune(config, session.task, seed=settings.seed, on_epoch=report, checkpoints=kept)
         log_certificate(run, result)
         outcome, state = describe(result), TrialState.COMPLETE
         score = result.score
@@ -78,6 +82,24 @@ def _run_trial(session: Session) -> None:
     if run is not None:
         finish_trial_run(run, record.state, record.score, outcome)
     session.observer.trial_finished(record)
+
+
+@dataclass(frozen=True)
+class _AfterReports:
+    """Checkpoints of a trial, each written after the reports of its epochs: who goes on from it has them."""
+
+    checkpoints: Checkpoints
+    study: Study
+
+    def save(self, state: Callable[[], bytes]) -> None:
+        def reported() -> bytes:
+            self.study.write()
+            return state()
+
+        self.checkpoints.save(reported)
+
+    def load(self) -> bytes | None:
+        return self.checkpoints.load()
 
 
 def _reporter(session: Session, trial: Trial, run: TrackedRun, epochs: int) -> OnEpoch:

@@ -87,6 +87,7 @@ class StudyTracker:
     Attributes:
         parent_run: The study's own run.
         connected: Set once MLflow is loaded and the store has answered.
+        settled: For the owner to note that it has seen to what came with MLflow.
 
     Raises:
         StorageError: The journal cannot be used.
@@ -106,6 +107,7 @@ class StudyTracker:
         self.parent_run.start(study, {}, {**tags, "frostline.study": study})
         self._sender = Sender(uri or workspace.tracking_url, workspace, study, self._journal, note)
         self.connected = self._sender.connected
+        self.settled = False
         self._sender.start()
 
     def run(self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> TrackedRun:

@@ -149,3 +149,25 @@ def test_another_process_goes_on_as_this_one_would_have(cut: int) -> None:
 def test_seeds_differ() -> None:
     drawn = {sampled(study_with(lambda place: (0.1, 0.1 * place), seed))["full/x"] for seed in range(8)}
     assert len(drawn) == 8
+
+
+def test_parameters_of_a_strategy_are_drawn_together() -> None:
+    """Good where both are low or both are high: drawn one by one, half of the pairs would be mixed."""
+    uniform = optuna.distributions.FloatDistribution(0, 1)
+    distributions = {STRATEGY: optuna.distributions.CategoricalDistribution(["full", "scratch"])}
+    distributions |= {"full/x": uniform, "full/y": uniform}
+    rng = np.random.default_rng(0)
+    places = rng.uniform(size=(80, 2))
+    places[:20] = rng.choice([0.15, 0.85], size=(20, 1)) + rng.normal(scale=0.03, size=(20, 2))
+    apart = []
+    for seed in range(20):
+        study = new_study(60, seed)
+        for x, y in places:
+            params = {STRATEGY: "full", "full/x": x, "full/y": y}
+            score = -min(np.hypot(x - 0.15, y - 0.15), np.hypot(x - 0.85, y - 0.85))
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=score))
+        study.enqueue_trial({STRATEGY: "full"})
+        trial = study.ask()
+        trial.suggest_categorical(STRATEGY, ["full", "scratch"])
+        apart.append(abs(trial.suggest_float("full/x", 0, 1) - trial.suggest_float("full/y", 0, 1)) > 0.35)
+    assert np.mean(apart) < 0.25
