@@ -154,8 +154,11 @@ def test_seeds_differ() -> None:
 def test_parameters_of_a_strategy_are_drawn_together() -> None:
     """Good where both are low or both are high: drawn one by one, half of the pairs would be mixed."""
     uniform = optuna.distributions.FloatDistribution(0, 1)
-    distributions = {STRATEGY: optuna.distributions.CategoricalDistribution(["full", "scratch"])}
-    distributions |= {"full/x": uniform, "full/y": uniform}
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        STRATEGY: optuna.distributions.CategoricalDistribution(["full", "scratch"]),
+        "full/x": uniform,
+        "full/y": uniform,
+    }
     rng = np.random.default_rng(0)
     places = rng.uniform(size=(80, 2))
     places[:20] = rng.choice([0.15, 0.85], size=(20, 1)) + rng.normal(scale=0.03, size=(20, 2))
