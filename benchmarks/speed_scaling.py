@@ -29,6 +29,7 @@ from benchmarks import harness
 from benchmarks.harness import Report, Setting
 from benchmarks.speed_bare_optuna import Clock, default_config
 from frostline.objectives.backbones import BackboneSpec
+from frostline.objectives.checkpoint import Checkpoints
 from frostline.objectives.config import TrialConfig
 from frostline.objectives.dataset import ImageSplit
 from frostline.objectives.devices import choose_device, feature_budget
@@ -83,7 +84,13 @@ class FreeTraining:
         self._rng = np.random.default_rng(0)
 
     def __call__(
-        self, config: TrialConfig, task: Task, *, seed: int, on_epoch: OnEpoch = lambda result: None
+        self,
+        config: TrialConfig,
+        task: Task,
+        *,
+        seed: int,
+        on_epoch: OnEpoch = lambda result: None,
+        checkpoints: Checkpoints | None = None,
     ) -> FinetuneResult:
         if self._result is None:
             self._result = finetune(default_config(task, "feature_extraction", epochs=1), task, seed=0)
