@@ -7,9 +7,10 @@ For each seed a small network learns the source, then a whole search runs on the
 
 relabelled: shapes -> the same shapes in groups. ``feature_extraction``: only the names are new, the rest only costs.
 corrupted: shapes -> channels mixed and inverted. ``surgical`` on the first unit: that layer alone can undo it.
-reshaped: textures -> shapes, both behind a veil. ``full``: the source teaches the first layer to lift the veil, which
-    the target's images are too few to teach (``scratch``), and nothing of shape, which needs more new layers than the
-    last two (``partial``).
+reshaped: textures -> shapes, both behind a veil of strong colours. ``full``: the source taught the first unit to lift
+    the veil, which the target's few images do not teach (``scratch`` gets half its score, with three times the epochs
+    too), but the units above know textures only, and to train the last two does not make up for it. ``partial`` may
+    train no more than these: with the first unit alone frozen it would do what ``full`` does.
 unrelated: noise with random labels -> shapes. ``scratch`` wins or ties: there is nothing to transfer.
 faded: shapes -> low contrast. ``full`` with batch norms in training mode: the source's statistics are wrong.
 """
@@ -137,6 +138,7 @@ PAIRS = {
         f"[full]\n{_RATIO}\n",
         correct=_first_unit_wins,
     ),
+    # Source pictures are filled by their texture: no unit ever sees the edge of a shape.
     "reshaped": Pair(
         lambda count, rng: veiled(papered(count, rng), rng),
         lambda count, rng: veiled(shaped(count, rng), rng),
