@@ -117,8 +117,7 @@ def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:
     depth = config.freeze_depth if config.freeze_depth is not None else (0 if lowest == 0 else None)
     if depth is None or not lowest <= depth < units:
         raise InvalidInputError(
-            f"freeze_depth must be between {lowest} and {units - 1} "
-            f"({_left(config, units)}), got {config.freeze_depth}"
+            f"freeze_depth must be between {lowest} and {units - 1} ({_left(config, units)}), got {config.freeze_depth}"
         )
     return depth
 

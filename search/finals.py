@@ -67,7 +67,6 @@ def run_finals(session: Session) -> None:
             session.observer.final_started(finalist.strategy, finalist.seed, place, len(every))
             session.observer.final_finished(_run_final(session, finalist))
             free_memory(session.task.device)
-            session.settle()
 
 
 def _run_final(session: Session, finalist: Finalist) -> FinalRecord:

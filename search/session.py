@@ -48,12 +48,6 @@ class Session:
         """Of the training of a key."""
         return CheckpointFolder(self.study.workspace.checkpoints(self.study.settings.name) / key)
 
-    def settle(self) -> None:
-        """Between trials: of MLflow, loaded meanwhile, what is there already is not collected as garbage any more."""
-        if not self.tracker.settled:
-            self.tracker.settled = self.tracker.connected.is_set()
-            gc.freeze()
-
 
 @contextmanager
 def open_session(

@@ -31,7 +31,6 @@ def run_trials(session: Session) -> None:
     session.observer.study_started(session.study.settings, session.study.trials())
     while session.study.finished() < session.study.settings.trials:
         _run_trial(session)
-        session.settle()
 
 
 def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,12 @@ class StudyRuns:
         """Look at the runs again before the next record: what was sent last may have arrived or not."""
         self._sent.clear()
 
+    def close(self) -> None:
+        """Leave a SQLite file whole, without what it has in its log (WAL), as far as nobody reads just then."""
+        if self._uri.startswith("sqlite:///"):
+            with suppress(sqlite3.Error), closing(sqlite3.connect(self._uri.removeprefix("sqlite:///"))) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _experiment(self, artifacts: Path) -> str:
         found = self._client.get_experiment_by_name(self._study)
         if found is not None:
@@ -199,12 +205,12 @@ def prepare_store(uri: str, lock: Path) -> None:
 
 
 def _prepare_aside(uri: str, lock: Path) -> None:
-    """Make the schema in another process: it is seconds of Python, which would hold up the training in this one."""
+    """Make the schema in another process, which nobody ends: one made by half leaves the file unusable."""
     code = (
         "import sys, pathlib; from frostline.storage.mlflow_runs import prepare_store; "
         "prepare_store(sys.argv[1], pathlib.Path(sys.argv[2]))"
     )
-    # Ctrl-C must not stop it half-way. Should it fail, it is done here, and says why.
+    # Not even Ctrl-C. Should it fail, it is done here, and says why.
     subprocess.run(
         [sys.executable, "-c", code, uri, str(lock)],
         stdin=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """What a study says to MLflow: a parent run, and one nested run a trial or final, found again by its key.
 
-Nothing here waits for MLflow: what is logged goes to the journal, and from there to MLflow by a thread of its own.
+Nothing here waits for MLflow: what is logged goes to the journal, and from there to MLflow by a process of its own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from .delivery import Delivery
 from .journal import FILE, FINISH, START, STEP, SUMMARY, TEXT, Journal, parent_key
-from .sender import Sender
+from .sender import PATIENCE_SECONDS, Sender, send_all
 from .workspace import Workspace
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -86,8 +87,6 @@ class StudyTracker:
 
     Attributes:
         parent_run: The study's own run.
-        connected: Set once MLflow is loaded and the store has answered.
-        settled: For the owner to note that it has seen to what came with MLflow.
 
     Raises:
         StorageError: The journal cannot be used.
@@ -106,8 +105,6 @@ class StudyTracker:
         self.parent_run = TrackedRun(self._journal, self._parent_key)
         self.parent_run.start(study, {}, {**tags, "frostline.study": study})
         self._sender = Sender(uri or workspace.tracking_url, workspace, study, self._journal, note)
-        self.connected = self._sender.connected
-        self.settled = False
         self._sender.start()
 
     def run(self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> TrackedRun:
@@ -142,8 +139,12 @@ def send_journal(uri: str | None, workspace: Workspace, study: str, note: Callab
     Raises:
         UnreachableError: The store does not answer; what did not arrive is kept.
     """
-    with closing(_open_journal(workspace, study, note)) as journal:
-        return Sender(uri or workspace.tracking_url, workspace, study, journal, note).send_all()
+    url = uri or workspace.tracking_url
+    with (
+        closing(_open_journal(workspace, study, note)) as journal,
+        closing(Delivery(url, workspace, study, PATIENCE_SECONDS)) as delivery,
+    ):
+        return send_all(journal, delivery, note)
 
 
 def _open_journal(workspace: Workspace, study: str, note: Callable[[str], None]) -> Journal:

@@ -417,6 +417,39 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
     assert_undisturbed(root, finished)
 
 
+def test_ctrl_c_in_a_terminal_lets_mlflow_know_and_mlflow_is_not_imported_where_training_is(
+    root: Path, space: Path
+) -> None:
+    script = (
+        "import sys; from frostline.dashboards.cli import main\n"
+        "try: main()\nfinally: print('mlflow' in sys.modules, 'optuna' in sys.modules)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *search_args(space, root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while reported(root / "studies.db", 1) < 1:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # As a terminal does: to all processes of the group.
+        os.killpg(process.pid, signal.SIGINT)
+        output, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "frostline resume" in errors
+    assert output.splitlines()[-1] == "False True"
+    assert {run.data.tags[KEY]: run.info.status for run in runs(root)} == {
+        f"study-{STUDY}": "KILLED",
+        "trial-0": "FINISHED",
+        "trial-1": "KILLED",
+    }
+    assert "MLflow has everything" in invoke("sync", "--workspace", root).stdout
+
+
 @contextmanager
 def held_elsewhere(root: Path) -> Iterator[None]:
     """Another process works on the study."""

@@ -292,8 +292,9 @@ def test_a_user_without_a_name_is_no_obstacle(place: Place, monkeypatch: pytest.
         raise KeyError("getpwuid(): uid not found: 12345")
 
     monkeypatch.setattr(getpass, "getuser", nobody)
-    with place.tracker():
-        pass
+    with closing(Journal(place.workspace.journal("study"))) as journal:
+        TrackedRun(journal, "study-study").start("study", {}, TAGS)
+    assert place.send() == 1
     assert place.run("study-study").data.tags["mlflow.user"]
 
 
