@@ -52,6 +52,7 @@ class _Finals:
     place: int = 0
     total: int = 0
     current: str = ""
+    epoch: int = 0
     started: float = field(default_factory=time.monotonic)
     done: list[FinalRecord] = field(default_factory=list)
 
@@ -98,8 +99,11 @@ class LiveProgress(Observer):
 
     def epoch_finished(self, number: int, result: EpochResult) -> None:
         with self._lock:
-            trial = self._running.setdefault(number, _Running("?", result.epoch + 1))
-            trial.epoch, trial.phase, trial.score = result.epoch + 1, result.phase, result.score
+            if self._finals is not None:
+                self._finals.epoch = result.epoch + 1
+            elif number in self._running:
+                trial = self._running[number]
+                trial.epoch, trial.phase, trial.score = result.epoch + 1, result.phase, result.score
         self._show()
 
     def trial_finished(self, trial: TrialRecord) -> None:
@@ -113,7 +117,7 @@ class LiveProgress(Observer):
         with self._lock:
             self._finals = self._finals or _Finals()
             self._finals.place, self._finals.total = place, total
-            self._finals.current = f"{strategy}, seed {seed}"
+            self._finals.current, self._finals.epoch = f"{strategy}, seed {seed}", 0
         self._show()
 
     def final_finished(self, final: FinalRecord) -> None:
@@ -212,6 +216,7 @@ def _running_line(number: int, trial: _Running) -> RenderableType:
 
 def _finals_line(finals: _Finals) -> RenderableType:
     text = f"final {finals.place}/{finals.total}: {finals.current}"
+    text += f", epoch {finals.epoch}" if finals.epoch else ""
     done, elapsed = len(finals.done), time.monotonic() - finals.started
     left = _time_left(elapsed, done, finals.total - done)
     if left:

@@ -71,8 +71,10 @@ def test_finals_are_drawn(console: Console, results: StudyResults) -> None:
         live.final_started("partial", 1, 5, 15)
         live.final_finished(results.finals[0])
         live.final_started("partial", 2, 6, 15)
+        live.epoch_finished(3, epoch(7))
         picture = drawn(live)
-    assert "final 6/15: partial, seed 2" in picture
+    assert "final 6/15: partial, seed 2, epoch 8" in picture
+    assert "\ntrial 3" not in picture, "a final is no trial"
     assert f"test {100 * results.finals[0].test_score:.1f} %" in picture
 
 
