@@ -17,7 +17,7 @@ from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import FinetuneResult, finetune
 from frostline.objectives.plans import plan_phases
 from frostline.objectives.solvers import fit_logistic_regression, pooled_features
-from frostline.objectives.strategies import STRATEGIES
+from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase
 from frostline.objectives.training import EpochResult
 
 
@@ -37,6 +37,13 @@ def run(strategy: str, **values: object) -> FinetuneResult:
 
 def test_layer_decay_1_is_full():
     assert_same(run("discriminative", layer_decay=1.0), run("full"))
+
+
+def test_a_freeze_depth_of_all_units_is_feature_extraction(monkeypatch: pytest.MonkeyPatch):
+    """`partial` refuses that depth, for it has a name of its own; a plan may ask for it."""
+    plan = Strategy("all_frozen", "", lambda config, units: (finetuning_phase(config, units, units),))
+    monkeypatch.setitem(STRATEGIES, "all_frozen", plan)
+    assert_same(run("all_frozen"), run("feature_extraction"))
 
 
 def test_surgical_to_the_end_is_partial():
