@@ -61,7 +61,7 @@ def senders(parent: int) -> list[int]:
 
 
 def processes() -> Iterator[tuple[int, int, str]]:
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines():
         pid, parent, command = line.split(maxsplit=2)
         yield int(pid), int(parent), command
