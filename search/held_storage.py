@@ -1,4 +1,4 @@
-"""The trials of a study that this process holds: read from memory, written together."""
+"""The trials of a study as one of its workers holds them: read from memory, written together, each under its lease."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Container, Sequence
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -15,9 +16,13 @@ from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.orm import Session, selectinload
 
 from ..storage.database import Database
+from ..storage.errors import LeaseLostError
+from ..storage.tickets import Lease, Tickets, release, show
+from ..storage.workers import Keeper
 
 # How old what others see of a trial under way may be, looked at when it reports.
 SECONDS_BEHIND = 1.0
@@ -29,66 +34,184 @@ _TABLES: dict[str, tuple[Any, Any]] = {
     "user_attrs": (models.TrialUserAttributeModel, models.TrialUserAttributeModel.key),
     "system_attrs": (models.TrialSystemAttributeModel, models.TrialSystemAttributeModel.key),
 }
+_RELATIONS = ("params", "values", "user_attributes", "system_attributes", "intermediate_values")
 # The session holds no objects that a statement could change.
 _BULK = {"synchronize_session": False}
 
 
 class HeldStorage(BaseStorage):
-    """Optuna's storage for the one process that works on a study.
+    """Optuna's storage as a worker of a study sees it.
 
-    A transaction costs about as much as an epoch of a small head, and a trial makes some seventy; nobody else changes
-    the trials meanwhile. So they are kept here, and what a trial notes is written in one transaction: when its state
-    changes, when it reports after a second, and when :meth:`flush` is called. What is decided depends on what is kept
-    here, never on when it is written.
+    A transaction costs about as much as an epoch of a small head, and a trial makes some seventy; nobody but its worker
+    changes a trial meanwhile. So what a trial notes is kept here and written in one transaction: when its state
+    changes, when it reports after a second, and when :meth:`flush` is called; with it goes the proof that the trial is
+    still this worker's. What other workers did is read when a trial is claimed. Trials come with tickets, never else:
+    number n is ticket n, so that budget and numbers are exact however many workers there are (contract C5).
 
     Args:
         backend: Optuna's storage of the database.
-        study_id: The study's in it; it is held exclusively while this is used.
+        study_id: The study's in it.
+        tickets: One a trial.
+        keeper: Of this worker's leases.
         database: The same one.
     """
 
-    def __init__(self, backend: RDBStorage, study_id: int, database: Database) -> None:
+    def __init__(
+        self, backend: RDBStorage, study_id: int, tickets: Tickets, keeper: Keeper, database: Database
+    ) -> None:
         self._backend = backend
+        self._study_id = study_id
+        self._tickets = tickets
+        self._keeper = keeper
         self._database = database
-        self._trials = {trial._trial_id: trial for trial in backend.get_all_trials(study_id, deepcopy=False)}
+        self._trials: dict[int, FrozenTrial] = {}
+        self._leases: dict[int, Lease] = {}
         # Rows by table, trial and key, not written yet; and what changes of trials' own rows.
         self._rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {name: {} for name in _TABLES}
         self._states: dict[int, dict[str, Any]] = {}
         self._flushed = time.monotonic()
+        self.refresh()
+
+    def claim(self, limit: int = 1) -> list[tuple[int, Lease]]:
+        """Take trials that nobody works on: cut off ones first, then new ones; none if there are none just now.
+
+        Args:
+            limit: How many at most.
+
+        Returns:
+            Trials' ids, each with the lease; the trials are RUNNING now, with what is known of them.
+        """
+        self.flush()
+        asked = self._keeper.now()
+        leases = self._database.patiently(lambda session: self._claim(session, limit))
+        if not leases:
+            return []
+        self._keeper.add(leases.values(), asked)
+        self._leases |= leases
+        for trial_id in leases:
+            # What is known of one that was another's is old.
+            self._trials.pop(trial_id, None)
+        self.refresh()
+        return list(leases.items())
+
+    def _claim(self, session: Session, limit: int) -> dict[int, Lease]:
+        """Leases by the ids of their trials, which are made where there are none yet."""
+        leases = self._tickets.claim(session, self._keeper.owner, self._keeper.seconds, limit)
+        numbers = [lease.number for lease in leases]
+        there = select(models.TrialModel).where(
+            models.TrialModel.study_id == self._study_id, models.TrialModel.number.in_(numbers)
+        )
+        # Optuna's columns are typed for classes, not for rows.
+        rows: Sequence[Any] = session.scalars(there).all() if leases else ()
+        trials = {row.number: row for row in rows}
+        for lease in leases:
+            if lease.number not in trials:
+                trial = trials[lease.number] = models.TrialModel(study_id=self._study_id, number=lease.number)
+                session.add(trial)
+            trial = trials[lease.number]
+            if trial.state != TrialState.RUNNING or trial.datetime_start is None:
+                trial.state, trial.datetime_start = TrialState.RUNNING, datetime.now()
+        session.flush()
+        return {trials[lease.number].trial_id: lease for lease in leases}
+
+    def give_back(self) -> None:
+        """Let other workers have this one's trials, from where they were written last.
+
+        Raises:
+            UnreachableError: The database cannot be told; the leases lapse by themselves.
+        """
+        leases, self._leases = self._leases, {}
+        self._forget_writes()
+        for lease in leases.values():
+            self._keeper.forget(lease)
+
+        def work(session: Session) -> None:
+            for trial_id, lease in leases.items():
+                if release(session, lease):
+                    session.execute(
+                        update(models.TrialModel)
+                        .where(models.TrialModel.trial_id == trial_id)
+                        .values(state=TrialState.WAITING),
+                        execution_options=_BULK,
+                    )
+
+        self._database.patiently(work, patience=0.0)
+
+    def refresh(self) -> None:
+        """Read what other workers did since the last time."""
+        read = self._database.patiently(self._read)
+        every = self._trials | {trial._trial_id: trial for trial in read}
+        self._trials = dict(sorted(every.items(), key=lambda item: item[1].number))
+
+    def _read(self, session: Session) -> list[FrozenTrial]:
+        """Trials as they are in the database: those that are new here, or others' that were not finished."""
+        # Memory is right about trials that have finished, and ahead of the database about this worker's own.
+        own = self._leases.keys()
+        settled = [trial for trial in self._trials.values() if trial.state.is_finished() or trial._trial_id in own]
+        numbers = {trial.number for trial in settled}
+        first = next(number for number in count() if number not in numbers)
+        query = select(models.TrialModel).where(
+            models.TrialModel.study_id == self._study_id,
+            models.TrialModel.number >= first,
+            models.TrialModel.trial_id.not_in([trial._trial_id for trial in settled if trial.number > first]),
+        )
+        loaded = (selectinload(getattr(models.TrialModel, name)) for name in _RELATIONS)
+        found = session.scalars(query.options(*loaded))
+        return [self._backend._build_frozen_trial_from_trial_model(trial) for trial in found]
 
     def flush(self) -> None:
         """Write what is not written yet, in one transaction.
 
         Raises:
+            LeaseLostError: A trial is another worker's now; what this one knew of it is dropped, the rest is written.
             UnreachableError: The database cannot be written; nothing of it was, and it can be tried again.
         """
         self._flushed = time.monotonic()
         if not self._states and not any(self._rows.values()):
             return
-        with self._database.session() as session:
-            for name, (table, column) in _TABLES.items():
-                rows = self._rows[name]
-                for trial_id in {trial_id for trial_id, _ in rows}:
-                    keys = [key for owner, key in rows if owner == trial_id]
-                    session.execute(
-                        delete(table).where(table.trial_id == trial_id, column.in_(keys)), execution_options=_BULK
-                    )
-                if rows:
-                    session.execute(insert(table), [{"trial_id": owner, **row} for (owner, _), row in rows.items()])
-            for trial_id, changes in self._states.items():
+        lost = self._database.patiently(self._write)
+        ended = [trial_id for trial_id, changes in self._states.items() if changes["state"].is_finished()]
+        self._forget_writes()
+        for trial_id in {*ended, *lost}:
+            self._keeper.forget(self._leases.pop(trial_id))
+        if lost:
+            numbers = ", ".join(str(self._trials.pop(trial_id).number) for trial_id in lost)
+            raise LeaseLostError(f"Trial {numbers} was taken over by another worker.")
+
+    def _write(self, session: Session) -> list[int]:
+        """Everything of the trials that are still ours; those that are not."""
+        touched = {*self._states, *(trial_id for rows in self._rows.values() for trial_id, _ in rows)}
+        lost = [trial_id for trial_id in sorted(touched) if not self._show(session, trial_id)]
+        for name, (table, column) in _TABLES.items():
+            rows = {key: row for key, row in self._rows[name].items() if key[0] not in lost}
+            for trial_id in {trial_id for trial_id, _ in rows}:
+                keys = [key for owner, key in rows if owner == trial_id]
+                session.execute(
+                    delete(table).where(table.trial_id == trial_id, column.in_(keys)), execution_options=_BULK
+                )
+            if rows:
+                session.execute(insert(table), [{"trial_id": owner, **row} for (owner, _), row in rows.items()])
+        for trial_id, changes in self._states.items():
+            if trial_id not in lost:
                 session.execute(
                     update(models.TrialModel).where(models.TrialModel.trial_id == trial_id).values(changes),
                     execution_options=_BULK,
                 )
+        return lost
+
+    def _show(self, session: Session, trial_id: int) -> bool:
+        """Whether a trial is ours; renews its lease, or ends it with the trial."""
+        done = trial_id in self._states and self._states[trial_id]["state"].is_finished()
+        progress = any(owner == trial_id for owner, _ in self._rows["steps"])
+        return show(session, self._leases[trial_id], self._keeper.seconds, done=done, progress=progress)
+
+    def _forget_writes(self) -> None:
         self._states.clear()
         for rows in self._rows.values():
             rows.clear()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        self.flush()
-        trial = self._backend._create_new_trial(study_id, template_trial)
-        self._trials[trial._trial_id] = trial
-        return trial._trial_id
+        raise NotImplementedError("trials come with tickets: claim them")
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         trial = self._changed(trial_id)
@@ -164,6 +287,10 @@ class HeldStorage(BaseStorage):
         self.check_trial_is_updatable(trial_id, self._trials[trial_id].state)
         trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
         return trial
+
+    def lease(self, trial_id: int) -> Lease:
+        """This worker's claim on one of its trials."""
+        return self._leases[trial_id]
 
     # What concerns studies is rare, and goes to the database.
 

@@ -19,11 +19,14 @@ from ..objectives.finetune import BackbonePool, Task
 from ..storage.checkpoints import CheckpointFolder
 from ..storage.feature_files import FeatureFiles
 from ..storage.locks import exclusive
+from ..storage.tickets import Lease
 from ..storage.tracking import StudyTracker
+from ..storage.workers import let_ended_lapse
 from .progress import Observer
 from .records import FINISHED
 from .study import Study
 from .tracked import finish_trial_run
+from .worker import Worker, at_work
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Session:
 
     Attributes:
         study: The study.
+        worker: Claims its trials and writes them.
         dataset: Its data; the test split stays sealed in it until the finals.
         task: What the trials share.
         tracker: Its MLflow side.
@@ -39,14 +43,16 @@ class Session:
     """
 
     study: Study
+    worker: Worker
     dataset: ImageDataset
     task: Task
     tracker: StudyTracker
     observer: Observer
 
-    def checkpoints(self, key: str) -> CheckpointFolder:
-        """Of the training of a key."""
-        return CheckpointFolder(self.study.workspace.checkpoints(self.study.settings.name) / key)
+    def checkpoints(self, key: str, lease: Lease | None = None) -> CheckpointFolder:
+        """Of the training of a key, which this worker has by a lease."""
+        folder = self.study.workspace.checkpoints(self.study.settings.name) / key
+        return CheckpointFolder(folder, lease.token if lease else 0)
 
 
 @contextmanager
@@ -63,11 +69,14 @@ def open_session(
     train, val = dataset.search_splits()
     store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
     task = Task(train, val, backbones, study.settings.metric, chosen, store)
-    with exclusive(study.workspace, study.settings.name), study.held(), closing(_tracker(study, observer)) as tracker:
-        session = Session(study, dataset, task, tracker, observer)
+    with (
+        exclusive(study.workspace, study.settings.name),
+        closing(_tracker(study, observer)) as tracker,
+        at_work(study) as worker,
+    ):
+        session = Session(study, worker, dataset, task, tracker, observer)
         study.record_run(describe_device(chosen))
-        for number in study.requeue_running():
-            observer.note(f"trial {number} was cut off and is taken up again")
+        let_ended_lapse(study.database, study.settings.name)
         _close_finished_runs(session)
         # Collecting garbage after each trial looks at what came with the trial only, not at all the libraries.
         gc.collect()
@@ -75,7 +84,6 @@ def open_session(
         try:
             yield session
         except BaseException as error:
-            study.requeue_running()
             for _, run in tracker.unfinished():
                 run.finish("KILLED")
             tracker.parent_run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")

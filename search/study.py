@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Container
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 import optuna
 from filelock import FileLock
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,12 +20,11 @@ from ..objectives.metrics import one_hot
 from ..storage.database import Database, safe_url, share_sqlite
 from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable, StoredFinal
+from ..storage.tickets import Tickets
 from ..storage.workspace import Workspace
-from .held_storage import HeldStorage
-from .pruner import StrategyPruner
 from .records import FinalRecord, TrialRecord, summarise
 from .results import StudyFacts, StudyResults
-from .sampler import STRATEGY, StrategySampler
+from .sampler import STRATEGY
 from .settings import StudySettings
 from .space import optuna_name
 
@@ -72,11 +70,15 @@ def study_names(workspace: Workspace) -> list[str]:
 
 
 class Study:
-    """One study: its Optuna side, its settings and facts, its finals.
+    """One study: its Optuna side, its settings and facts, its tickets and finals.
 
     Args:
         inner: The Optuna study.
         workspace: Where its database is.
+
+    Attributes:
+        tickets: One a trial of the budget.
+        finals: What is known of the finalists.
     """
 
     def __init__(self, inner: optuna.Study, workspace: Workspace) -> None:
@@ -84,8 +86,9 @@ class Study:
         self.workspace = workspace
         self.settings = StudySettings.model_validate_json(inner.user_attrs[_SETTINGS])
         self.facts = _read_facts(inner.user_attrs[_FACTS])
-        self._database = Database(workspace.studies_url)
-        self.finals = FinalsTable(self._database, self.settings.name)
+        self.database = Database(workspace.studies_url)
+        self.tickets = Tickets(self.database, self.settings.name, "trial")
+        self.finals = FinalsTable(self.database, self.settings.name)
 
     @classmethod
     def create(
@@ -121,51 +124,18 @@ class Study:
         return cls(inner, workspace)
 
     def ready(self) -> Study:
-        """Set sampler and pruner, and queue the default configurations that were not yet."""
-        self.inner.sampler = StrategySampler(self.settings.trials, seed=self.settings.seed)
-        self.inner.pruner = StrategyPruner()
+        """Queue the default configurations that were not yet, and issue the tickets that the budget lacks."""
         for strategy in self.settings.strategies:
             values = self.settings.space.default(strategy)
             own = {optuna_name(strategy, name): value for name, value in values.items() if name != STRATEGY}
             self.inner.enqueue_trial({STRATEGY: strategy, **own}, skip_if_exists=True)
+        known = self.inner.get_trials(deepcopy=False)
+        self.tickets.issue(self.settings.trials, done={trial.number for trial in known if trial.state.is_finished()})
         return self
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the trials in memory while within; only for who holds the study."""
-        shared = self.inner
-        storage = HeldStorage(open_storage(self.workspace), shared._study_id, self._database)
-        self.inner = optuna.load_study(
-            study_name=shared.study_name, storage=storage, sampler=shared.sampler, pruner=shared.pruner
-        )
-        try:
-            yield
-        finally:
-            self.inner = shared
-
-    def write(self) -> None:
-        """Have in the database what is known of the trials: before what builds on it is kept elsewhere."""
-        if isinstance(self.storage, HeldStorage):
-            self.storage.flush()
-
-    @property
-    def storage(self) -> BaseStorage:
-        return self.inner._storage
 
     @property
     def tracking_uri(self) -> str | None:
         return self.inner.user_attrs[_TRACKING]
-
-    def requeue(self, trial_id: int) -> None:
-        """Put a trial that was cut off back into the queue: it keeps number and parameters and goes on."""
-        self.storage.set_trial_state_values(trial_id, TrialState.WAITING)
-
-    def requeue_running(self) -> list[int]:
-        """Requeue what a killed process left running; only for who holds the study. Returns the numbers."""
-        running = self.inner.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        for trial in running:
-            self.requeue(trial._trial_id)
-        return [trial.number for trial in running]
 
     def set_budget(self, trials: int) -> None:
         """Let the study have so many trials."""
@@ -179,11 +149,8 @@ class Study:
 
     def trials(self) -> list[TrialRecord]:
         """All trials by number."""
-        return [trial_record(trial) for trial in self.inner.get_trials(deepcopy=False)]
-
-    def finished(self) -> int:
-        """How many trials the budget has paid for: complete, pruned or failed."""
-        return sum(trial.state.is_finished() for trial in self.inner.get_trials(deepcopy=False))
+        alive = {held.number for held in self.tickets.held() if held.seconds_left > 0}
+        return [trial_record(trial, alive) for trial in self.inner.get_trials(deepcopy=False)]
 
     def outcome(self, number: int) -> dict[str, Any]:
         """What a finished trial noted of its costs and checks."""
@@ -207,12 +174,18 @@ class Study:
         )
 
 
-def trial_record(trial: FrozenTrial) -> TrialRecord:
-    """An Optuna trial as a record."""
+def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
+    """An Optuna trial as a record.
+
+    Args:
+        trial: The trial.
+        alive: Numbers of trials whose workers live; any other that Optuna has running waits for a worker.
+    """
     known: dict[str, Any] = trial.user_attrs.get(STARTED, {}) | trial.user_attrs.get(OUTCOME, {})
+    cut_off = trial.state == TrialState.RUNNING and trial.number not in alive
     return TrialRecord(
         number=trial.number,
-        state=_STATES[trial.state],
+        state="waiting" if cut_off else _STATES[trial.state],
         strategy=trial.params.get(STRATEGY),
         config=known.get("config", {}),
         score=trial.value if trial.state.is_finished() else None,

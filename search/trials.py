@@ -13,24 +13,38 @@ from optuna.trial import Trial, TrialState
 from ..objectives.checkpoint import Checkpoints
 from ..objectives.config import TrialConfig, flatten, without_effect
 from ..objectives.devices import free_memory
-from ..objectives.errors import ObjectiveError
+from ..objectives.errors import ObjectiveError, TrainingFailedError
 from ..objectives.finetune import finetune
 from ..objectives.plans import plan_phases
 from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult, OnEpoch
-from ..storage.errors import StorageError
+from ..storage.errors import LeaseLostError, StorageError
+from ..storage.tickets import Lease
 from ..storage.tracking import TrackedRun
 from .sampler import STRATEGY
 from .session import Session, trial_key
-from .study import OUTCOME, STARTED, Study, trial_record
+from .study import OUTCOME, STARTED
 from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate
+from .worker import Worker
+
+# How often a worker that has nothing to do looks for something.
+LOOK_SECONDS = 0.5
+# A trial whose workers went away so often, with no epoch done in between, is not tried again.
+MOST_LAPSES = 2
 
 
 def run_trials(session: Session) -> None:
     """Run trials until as many as the study's budget are complete, pruned or failed."""
     session.observer.study_started(session.study.settings, session.study.trials())
-    while session.study.finished() < session.study.settings.trials:
-        _run_trial(session)
+    while (trial := session.worker.claim()) is not None or not session.worker.exhausted():
+        if trial is None:
+            # The last ones are with other workers, and come here should those end before them.
+            time.sleep(LOOK_SECONDS)
+            continue
+        try:
+            _run_trial(session, trial)
+        except LeaseLostError:
+            session.observer.note(f"trial {trial.number} was slow to say that it lives, and another worker has it now")
 
 
 def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
@@ -42,12 +56,14 @@ def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and name not in absent}
 
 
-def _run_trial(session: Session) -> None:
-    trial = session.study.inner.ask()
+def _run_trial(session: Session, trial: Trial) -> None:
+    lease = session.worker.lease(trial)
+    if lease.token > 1:
+        session.observer.note(f"trial {trial.number} was cut off and is taken up again")
     settings = session.study.settings
     strategy = trial.suggest_categorical(STRATEGY, list(settings.strategies))
     started = time.perf_counter()
-    checkpoints = session.checkpoints(trial_key(trial.number))
+    checkpoints = session.checkpoints(trial_key(trial.number), lease)
     run: TrackedRun | None = None
     try:
         config = settings.space.suggest(trial, strategy)
@@ -57,11 +73,12 @@ def _run_trial(session: Session) -> None:
             trial_key(trial.number), f"{trial.number:03d} {strategy}", parameters, {STRATEGY: strategy, "kind": "trial"}
         )
         trial.set_user_attr(STARTED, {"config": parameters})
-        session.study.write()
+        _require_survivable(lease)
+        session.worker.write()
         epochs = sum(phase.epochs for phase in plan_phases(config, units))
         session.observer.trial_started(trial.number, strategy, epochs)
         report = _reporter(session, trial, run, epochs)
-        kept = _AfterReports(checkpoints, session.study)
+        kept = _AfterReports(checkpoints, session.worker)
         result = finetune(config, session.task, seed=settings.seed, on_epoch=report, checkpoints=kept)
         log_certificate(run, result)
         outcome, state = describe(result), TrialState.COMPLETE
@@ -76,11 +93,20 @@ def _run_trial(session: Session) -> None:
     free_memory(session.task.device)
     outcome = {"seconds": time.perf_counter() - started, **outcome}
     trial.set_user_attr(OUTCOME, outcome)
-    record = trial_record(session.study.inner.tell(trial, score, state=state))
+    record = session.worker.tell(trial, score, state)
     checkpoints.remove()
     if run is not None:
         finish_trial_run(run, record.state, record.score, outcome)
     session.observer.trial_finished(record)
+
+
+def _require_survivable(lease: Lease) -> None:
+    """Fail a trial that seems to kill its workers, instead of handing it on for ever."""
+    if lease.lapses >= MOST_LAPSES:
+        raise TrainingFailedError(
+            f"{lease.lapses} workers ended without a word while they had it, none of them after an epoch: "
+            "is there too little memory for it?"
+        )
 
 
 @dataclass(frozen=True)
@@ -88,11 +114,11 @@ class _AfterReports:
     """Checkpoints of a trial, each written after the reports of its epochs: who goes on from it has them."""
 
     checkpoints: Checkpoints
-    study: Study
+    worker: Worker
 
     def save(self, state: Callable[[], bytes]) -> None:
         def reported() -> bytes:
-            self.study.write()
+            self.worker.write()
             return state()
 
         self.checkpoints.save(reported)
@@ -104,7 +130,7 @@ class _AfterReports:
 def _reporter(session: Session, trial: Trial, run: TrackedRun, epochs: int) -> OnEpoch:
     """What follows an epoch: tracking, the observer, and pruning, which after the last one would save nothing."""
     # A trial that was cut off has reported its first epochs already.
-    reported = session.study.inner.get_trials(deepcopy=False)[trial.number].intermediate_values.keys()
+    reported = session.worker.reported(trial)
     seen: list[int] = []
 
     def on_epoch(result: EpochResult) -> None:

@@ -1,4 +1,8 @@
-"""Checkpoints of trainings under way: two generations a training, each written whole, with a checksum."""
+"""Checkpoints of trainings under way: two generations a training, each written whole, with a checksum.
+
+Every worker that carries a training writes to a folder of its own, by the token of its lease: one that was thought
+dead and comes back cannot touch what its successor wrote.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +27,12 @@ class CheckpointFolder:
 
     Args:
         folder: Of this training alone; made with the first checkpoint.
+        token: Of the lease; larger with each worker.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, token: int = 0) -> None:
+        self._training = folder
+        self._folder = folder / str(token)
         self._due = time.monotonic() + INTERVAL
 
     def save(self, state: Callable[[], bytes]) -> None:
@@ -49,8 +55,8 @@ class CheckpointFolder:
         self._due = ended + max(INTERVAL, (ended - began) / SHARE)
 
     def load(self) -> bytes | None:
-        """The latest state that is whole; None if there is none."""
-        for file in (self._latest, self._previous):
+        """The latest state that is whole, of whichever worker; None if there is none."""
+        for file in (worker / name for worker in self._workers() for name in ("latest", "previous")):
             content = file.read_bytes() if file.exists() else b""
             if content[:_DIGEST] == hashlib.sha256(content[_DIGEST:]).digest():
                 return content[_DIGEST:]
@@ -58,15 +64,15 @@ class CheckpointFolder:
 
     def remove(self) -> None:
         """The training is over."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._training, ignore_errors=True)
+
+    def _workers(self) -> list[Path]:
+        """Folders of the workers that wrote something, the latest first."""
+        return sorted(self._training.glob("[0-9]*"), key=lambda folder: int(folder.name), reverse=True)
 
     @property
     def _latest(self) -> Path:
         return self._folder / "latest"
-
-    @property
-    def _previous(self) -> Path:
-        return self._folder / "previous"
 
     def _write(self, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -77,5 +83,9 @@ class CheckpointFolder:
             file.flush()
             os.fsync(file.fileno())
         if self._latest.exists():
-            self._latest.replace(self._previous)
+            self._latest.replace(self._folder / "previous")
+            # With two of our own, those of earlier workers are not needed.
+            for older in self._workers():
+                if int(older.name) < int(self._folder.name):
+                    shutil.rmtree(older, ignore_errors=True)
         part.replace(self._latest)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import Engine, Float, create_engine, event, inspect, make_url
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.sql.functions import FunctionElement
 
-from .errors import UnreachableError
+from .errors import LostConnectionError, UnreachableError
 
 BUSY_TIMEOUT_MS = 60_000
+# How long a database server may be away before who needs it gives up; the first and the longest wait between attempts.
+PATIENCE_SECONDS = 600.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
+
+Result = TypeVar("Result")
 
 
 class Table(DeclarativeBase):
@@ -25,6 +34,30 @@ def safe_url(url: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         return "(not a database URL)"
+
+
+class now_seconds(FunctionElement[float]):  # noqa: N801
+    """The database's own clock, seconds since 1970: one clock for all machines that use it."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(now_seconds, "sqlite")
+def _now_sqlite(element: now_seconds, compiler: Any, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now_seconds, "postgresql")
+def _now_postgresql(element: now_seconds, compiler: Any, **_: Any) -> str:
+    return "extract(epoch from clock_timestamp())::float8"
+
+
+@compiles(now_seconds, "mysql")
+@compiles(now_seconds, "mariadb")
+def _now_mysql(element: now_seconds, compiler: Any, **_: Any) -> str:
+    # Not now(), which would stand still in replication and follow the session's time zone.
+    return "unix_timestamp(sysdate(6))"
 
 
 def share_sqlite(engine: Engine) -> None:
@@ -72,7 +105,8 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         with self._reachable():
-            self.engine = create_engine(url)
+            # A server may have been restarted since a connection was last used.
+            self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
             share_sqlite(self.engine)
             Table.metadata.create_all(self.engine)
             _add_columns(self.engine)
@@ -83,6 +117,27 @@ class Database:
         with self._reachable(), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def patiently(self, work: Callable[[Session], Result], patience: float = PATIENCE_SECONDS) -> Result:
+        """A transaction that is tried again while the server is away or busy with others.
+
+        Args:
+            work: What to do in it; must be right to be done twice, for a connection may break after the commit.
+            patience: Seconds.
+
+        Raises:
+            UnreachableError: The database cannot be used, or its server did not come back in time.
+        """
+        deadline, wait = time.monotonic() + patience, FIRST_WAIT_SECONDS
+        while True:
+            try:
+                with self.session() as session:
+                    return work(session)
+            except LostConnectionError:
+                if time.monotonic() + wait > deadline:
+                    raise
+                time.sleep(wait * random.uniform(0.5, 1.5))
+                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+
     @contextmanager
     def _reachable(self) -> Iterator[None]:
         try:
@@ -91,4 +146,9 @@ class Database:
             # An SQLAlchemy error may quote the URL; the driver's own does not.
             said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
             reason = str(said or type(error).__name__).splitlines()[0]
-            raise UnreachableError(f"The database {safe_url(self._url)} cannot be used: {reason}") from error
+            kind = LostConnectionError if self._may_pass(error) else UnreachableError
+            raise kind(f"The database {safe_url(self._url)} cannot be used: {reason}") from error
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Whether the same may succeed later: of a server, lost connections and deadlocks; not what a file refuses."""
+        return isinstance(error, OperationalError | InterfaceError) and not self._url.startswith("sqlite")

@@ -3,6 +3,8 @@
 StorageError
 ├── StudyBusyError      another process works on the study
 ├── UnreachableError    a database or tracking server does not answer
+│   └── LostConnectionError     the connection broke: the same again may succeed
+├── LeaseLostError      another worker has the trial now
 └── RefusedError        a tracking server answers, but does not take what it was sent
 """
 
@@ -19,6 +21,14 @@ class StudyBusyError(StorageError):
 
 class UnreachableError(StorageError):
     """A database or tracking server does not answer; no secret of its URL is in the message."""
+
+
+class LostConnectionError(UnreachableError):
+    """The connection to a database broke, or it was busy with others: the same again may succeed."""
+
+
+class LeaseLostError(StorageError):
+    """Another worker has the trial now: whatever this one still knows of it must not be written."""
 
 
 class RefusedError(StorageError):

@@ -1,0 +1,107 @@
+"""A worker of a study: claims trials and finals, writes what becomes of them, gives back what it does not finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from ..storage.tickets import Lease
+from ..storage.workers import Keeper
+from .held_storage import HeldStorage
+from .pruner import StrategyPruner
+from .records import TrialRecord
+from .sampler import StrategySampler
+from .study import Study, open_storage, trial_record
+
+# How long a worker that says nothing is waited for. What is cut off on the same machine is noticed at once.
+LEASE_SECONDS = 20.0
+
+
+class Worker:
+    """One of the workers of a study, for one thread.
+
+    Args:
+        study: The study.
+        keeper: Keeps this worker's leases alive.
+    """
+
+    def __init__(self, study: Study, keeper: Keeper) -> None:
+        settings = study.settings
+        self._tickets = study.tickets
+        self._storage = HeldStorage(
+            open_storage(study.workspace), study.inner._study_id, study.tickets, keeper, study.database
+        )
+        self._optuna = optuna.load_study(
+            study_name=settings.name,
+            storage=self._storage,
+            sampler=StrategySampler(settings.trials, seed=settings.seed),
+            pruner=StrategyPruner(),
+        )
+        self.keeper = keeper
+
+    def claim(self) -> Trial | None:
+        """Take the first trial that nobody works on; None if there is none just now.
+
+        One that was cut off keeps its parameters and what it reported.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
+        claimed = self._storage.claim()
+        if not claimed:
+            return None
+        [(trial_id, _)] = claimed
+        self._optuna.sampler.before_trial(self._optuna, self._storage.get_trial(trial_id))
+        return Trial(self._optuna, trial_id)
+
+    def lease(self, trial: Trial) -> Lease:
+        """The claim on a trial."""
+        return self._storage.lease(trial._trial_id)
+
+    def reported(self, trial: Trial) -> set[int]:
+        """Epochs that a trial has reported, to whichever worker."""
+        return set(self._storage.get_trial(trial._trial_id).intermediate_values)
+
+    def write(self) -> None:
+        """Have in the database what is known of the trials: before what builds on it is kept elsewhere.
+
+        Raises:
+            LeaseLostError: A trial is another worker's by now.
+            UnreachableError: The database cannot be used.
+        """
+        self._storage.flush()
+
+    def tell(self, trial: Trial, score: float | None, state: TrialState) -> TrialRecord:
+        """End a trial.
+
+        Raises:
+            LeaseLostError: It is another worker's by now; nothing was written.
+            UnreachableError: The database cannot be used.
+        """
+        return trial_record(self._optuna.tell(trial, score, state=state))
+
+    def give_back(self) -> None:
+        """Let others have what this worker has not finished."""
+        self._storage.give_back()
+
+    def exhausted(self) -> bool:
+        """Whether all trials of the budget are done, by whomever."""
+        issued, done = self._tickets.counts()
+        return done >= issued
+
+
+@contextmanager
+def at_work(study: Study) -> Iterator[Worker]:
+    """Be one of a study's workers while within; what is not finished then is given back."""
+    keeper = Keeper(study.database, LEASE_SECONDS)
+    try:
+        worker = Worker(study, keeper)
+        try:
+            yield worker
+        finally:
+            worker.give_back()
+    finally:
+        keeper.close()

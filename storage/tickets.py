@@ -1,0 +1,269 @@
+"""Tickets: what a study has to do, each piece done once, however many workers there are and however they end.
+
+A ticket is leased to a worker for a time, and the worker renews its lease while it lives. One that lapsed goes to the
+next worker that asks. Each leasing raises the ticket's token (a fencing token: Kleppmann 2016, "How to do distributed
+locking"): who writes shows the token in the same transaction, so that a worker that was thought dead and comes back
+writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Index, String, UniqueConstraint, and_, case, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from .database import Database, Table, now_seconds
+from .errors import UnreachableError
+
+_BULK = {"synchronize_session": False}
+
+
+class _TicketRow(Table):
+    __tablename__ = "frostline_tickets"
+    __table_args__ = (
+        UniqueConstraint("study", "kind", "number"),
+        Index("frostline_tickets_open", "study", "kind", "done", "number"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(String(250))
+    kind: Mapped[str] = mapped_column(String(16))
+    number: Mapped[int]
+    # What it is about, where the number does not say it.
+    subject: Mapped[str | None] = mapped_column(String(128))
+    done: Mapped[bool] = mapped_column(default=False)
+    owner: Mapped[str | None] = mapped_column(String(128))
+    token: Mapped[int] = mapped_column(default=0)
+    expires: Mapped[float | None]
+    lapses: Mapped[int] = mapped_column(default=0)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A worker's claim on a ticket.
+
+    Attributes:
+        ticket: Row of the ticket.
+        number: Of the ticket within its kind.
+        subject: What it is about, where the number does not say it.
+        owner: The worker.
+        token: Grows with every leasing of this ticket.
+        lapses: How many workers went away without a word while they had it.
+    """
+
+    ticket: int
+    number: int
+    subject: str | None
+    owner: str
+    token: int
+    lapses: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """A ticket that somebody has: for readers.
+
+    Attributes:
+        number: Of the ticket.
+        owner: The worker.
+        seconds_left: Until the lease lapses; negative when it has.
+        lapses: See :class:`Lease`.
+    """
+
+    number: int
+    owner: str
+    seconds_left: float
+    lapses: int
+
+
+class Tickets:
+    """The tickets of one kind of one study.
+
+    Args:
+        database: Where they are.
+        study: Name of the study.
+        kind: ``trial`` or ``final``.
+    """
+
+    def __init__(self, database: Database, study: str, kind: str) -> None:
+        self._database = database
+        self._study = study
+        self._kind = kind
+        self._mine = and_(_TicketRow.study == study, _TicketRow.kind == kind)
+
+    def issue(self, count: int, done: Collection[int] = (), subjects: Sequence[str] = ()) -> None:
+        """See to it that there are tickets 0..count-1; those that are there stay as they are.
+
+        Args:
+            count: How many there shall be.
+            done: Numbers of new ones that have nothing left to do.
+            subjects: What each new one is about.
+        """
+
+        def work(session: Session) -> None:
+            there = set(session.scalars(select(_TicketRow.number).where(self._mine)))
+            rows = [
+                {
+                    **{"study": self._study, "kind": self._kind, "number": number, "done": number in done},
+                    **{"subject": subjects[number] if subjects else None, "token": 0, "lapses": 0},
+                }
+                for number in range(count)
+                if number not in there
+            ]
+            if rows:
+                session.execute(insert(_TicketRow), rows)
+
+        try:
+            self._database.patiently(work)
+        except UnreachableError as error:
+            if not isinstance(error.__cause__, IntegrityError):
+                raise
+            # Another process issued them meanwhile.
+            self._database.patiently(work)
+
+    def claim(self, session: Session, owner: str, seconds: float, limit: int = 1) -> list[Lease]:
+        """Lease open tickets, the lowest numbers first; what lapsed comes before what nobody had.
+
+        Args:
+            session: The transaction in which what belongs to a claim is written.
+            owner: The worker; no other may call itself so.
+            seconds: How long the leases last unless they are renewed.
+            limit: How many at most.
+        """
+        free = or_(_TicketRow.owner.is_(None), _TicketRow.expires < now_seconds())
+        rows = session.execute(
+            select(
+                _TicketRow.id,
+                _TicketRow.number,
+                _TicketRow.subject,
+                _TicketRow.token,
+                _TicketRow.owner,
+                _TicketRow.lapses,
+            )
+            .where(self._mine, _TicketRow.done.is_(False), free)
+            .order_by(_TicketRow.number)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        ).all()
+        leases = [
+            Lease(row.id, row.number, row.subject, owner, row.token + 1, row.lapses + (row.owner is not None))
+            for row in rows
+        ]
+        if leases:
+            lapsed = case((_TicketRow.owner.is_not(None), _TicketRow.lapses + 1), else_=_TicketRow.lapses)
+            session.execute(
+                update(_TicketRow)
+                .where(_TicketRow.id.in_([lease.ticket for lease in leases]))
+                # MySQL sees what stands to the left as already set: lapses must come before owner.
+                .ordered_values(
+                    (_TicketRow.lapses, lapsed),
+                    (_TicketRow.owner, owner),
+                    (_TicketRow.token, _TicketRow.token + 1),
+                    (_TicketRow.expires, now_seconds() + seconds),
+                ),
+                execution_options=_BULK,
+            )
+        return leases
+
+    def counts(self) -> tuple[int, int]:
+        """How many tickets there are, and how many of them are done."""
+
+        def work(session: Session) -> tuple[int, int]:
+            done = func.sum(case((_TicketRow.done, 1), else_=0))
+            every, finished = session.execute(select(func.count(), done).where(self._mine)).one()
+            return every, int(finished or 0)
+
+        return self._database.patiently(work)
+
+    def held(self) -> list[Held]:
+        """Tickets that somebody has or had when it went away."""
+
+        def work(session: Session) -> list[Held]:
+            left = (_TicketRow.expires - now_seconds()).label("left")
+            rows = session.execute(
+                select(_TicketRow.number, _TicketRow.owner, left, _TicketRow.lapses)
+                .where(self._mine, _TicketRow.done.is_(False), _TicketRow.owner.is_not(None))
+                .order_by(_TicketRow.number)
+            )
+            return [Held(row.number, row.owner, float(row.left), row.lapses) for row in rows]
+
+        return self._database.patiently(work)
+
+
+def show(session: Session, lease: Lease, seconds: float, *, done: bool = False, progress: bool = False) -> bool:
+    """Prove within a transaction that a lease still holds, which renews it; or end it, its ticket done.
+
+    Until the transaction ends, nobody else can lease the ticket.
+
+    Args:
+        session: The transaction.
+        lease: The claim.
+        seconds: How long it lasts from now on.
+        done: Whether the ticket has nothing left to do.
+        progress: Whether something was achieved since it was leased: then earlier lapses count no longer.
+
+    Returns:
+        Whether it held; where it did not, another worker has the ticket, and nothing may be written.
+    """
+    values: dict[str, Any] = {"owner": None, "expires": None} if done else {"expires": now_seconds() + seconds}
+    values |= {"done": True} if done else {}
+    values |= {"lapses": 0} if progress else {}
+    shown = session.execute(
+        update(_TicketRow).where(_TicketRow.id == lease.ticket, _TicketRow.token == lease.token).values(values),
+        execution_options=_BULK,
+    )
+    return _rows(shown) == 1
+
+
+def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[int]:
+    """Renew leases; the tickets (their rows) of those that hold, which are not done and nobody else's."""
+    tickets = [lease.ticket for lease in leases]
+    rows = session.execute(
+        select(_TicketRow.id, _TicketRow.token)
+        .where(_TicketRow.id.in_(tickets), _TicketRow.done.is_(False))
+        .with_for_update()
+    ).all()
+    tokens = {row.id: row.token for row in rows}
+    good = {lease.ticket for lease in leases if tokens.get(lease.ticket) == lease.token}
+    if good:
+        session.execute(
+            update(_TicketRow).where(_TicketRow.id.in_(good)).values(expires=now_seconds() + seconds),
+            execution_options=_BULK,
+        )
+    return good
+
+
+def release(session: Session, lease: Lease) -> bool:
+    """Give a ticket back at once, if it is still this lease's, which is returned."""
+    released = session.execute(
+        update(_TicketRow)
+        .where(_TicketRow.id == lease.ticket, _TicketRow.token == lease.token, _TicketRow.done.is_(False))
+        .values(owner=None, expires=None),
+        execution_options=_BULK,
+    )
+    return _rows(released) == 1
+
+
+def _rows(result: Any) -> int:
+    """How many rows a statement met."""
+    return result.rowcount
+
+
+def lapse(session: Session, study: str, owners: Collection[str]) -> None:
+    """Let the leases of workers that are known to have ended lapse now."""
+    session.execute(
+        update(_TicketRow)
+        .where(_TicketRow.study == study, _TicketRow.owner.in_(owners), _TicketRow.done.is_(False))
+        .values(expires=0.0),
+        execution_options=_BULK,
+    )
+
+
+def owners(session: Session, study: str) -> set[str]:
+    """Who has tickets of a study, or had when it went away."""
+    query = select(_TicketRow.owner).where(_TicketRow.study == study, _TicketRow.owner.is_not(None)).distinct()
+    return {owner for owner in session.scalars(query) if owner is not None}

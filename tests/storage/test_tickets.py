@@ -1,0 +1,219 @@
+"""Tickets: each goes to one worker at a time, is done once, and is taken over only from who has gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from frostline.storage import tickets as tickets_module
+from frostline.storage.database import Database
+from frostline.storage.errors import LeaseLostError
+from frostline.storage.tickets import Lease, Tickets
+from frostline.storage.workers import Keeper, has_ended, let_ended_lapse, worker_name
+
+LONG = 60.0
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture
+def tickets(database: Database) -> Tickets:
+    tickets = Tickets(database, "flowers", "trial")
+    tickets.issue(3)
+    return tickets
+
+
+def claim(database: Database, tickets: Tickets, owner: str, seconds: float = LONG, limit: int = 1) -> list[Lease]:
+    return database.patiently(lambda session: tickets.claim(session, owner, seconds, limit))
+
+
+def show(database: Database, lease: Lease, **how: bool) -> bool:
+    return database.patiently(lambda session: tickets_module.show(session, lease, LONG, **how))
+
+
+def test_the_lowest_come_first_and_none_goes_to_two(database: Database, tickets: Tickets) -> None:
+    leases = [claim(database, tickets, owner) for owner in ("a", "b", "a", "b")]
+    assert [[lease.number for lease in each] for each in leases] == [[0], [1], [2], []]
+    assert [each[0].owner for each in leases[:3]] == ["a", "b", "a"]
+
+
+def test_issuing_again_adds_what_lacks_and_changes_nothing(database: Database, tickets: Tickets) -> None:
+    [first] = claim(database, tickets, "a")
+    assert show(database, first, done=True)
+    tickets.issue(5, done=[4])
+    assert tickets.counts() == (5, 2)
+    assert [lease.number for lease in claim(database, tickets, "b", limit=9)] == [1, 2, 3]
+
+
+def test_kinds_and_studies_have_tickets_of_their_own(database: Database, tickets: Tickets) -> None:
+    finals = Tickets(database, "flowers", "final")
+    finals.issue(2, subjects=["full-3 1000", "full-3 1001"])
+    assert [lease.subject for lease in claim(database, finals, "a", limit=5)] == ["full-3 1000", "full-3 1001"]
+    assert Tickets(database, "birds", "trial").counts() == (0, 0)
+    assert tickets.counts() == (3, 0)
+
+
+def test_a_lapsed_lease_is_taken_over_and_its_first_owner_can_write_no_more(
+    database: Database, tickets: Tickets
+) -> None:
+    [slow] = claim(database, tickets, "slow", seconds=-1)
+    [taken] = claim(database, tickets, "quick")
+    assert (taken.number, taken.lapses) == (slow.number, 1)
+    assert taken.token > slow.token
+    assert not show(database, slow)
+    assert not show(database, slow, done=True)
+    assert not database.patiently(lambda session: tickets_module.release(session, slow))
+    assert database.patiently(lambda session: tickets_module.renew(session, [slow, taken], LONG)) == {taken.ticket}
+    assert show(database, taken, done=True)
+    # Done twice is done once: the answer to the first may have been lost.
+    assert show(database, taken, done=True)
+    assert tickets.counts() == (3, 1)
+
+
+def test_a_lapsed_lease_holds_until_somebody_takes_it(database: Database, tickets: Tickets) -> None:
+    [slow] = claim(database, tickets, "slow", seconds=-1)
+    assert show(database, slow)
+    assert [lease.number for lease in claim(database, tickets, "quick")] == [1]
+
+
+def test_lapses_count_until_something_is_achieved(database: Database, tickets: Tickets) -> None:
+    lapses = []
+    for owner in "abc":
+        [lease] = claim(database, tickets, owner, seconds=-1)
+        lapses.append(lease.lapses)
+    assert show(database, lease, progress=True)
+    database.patiently(lambda session: tickets_module.lapse(session, "flowers", ["c"]))
+    [lease] = claim(database, tickets, "d")
+    assert [*lapses, lease.lapses] == [0, 1, 2, 1]
+    # Giving back is no lapse.
+    assert database.patiently(lambda session: tickets_module.release(session, lease))
+    [lease] = claim(database, tickets, "e")
+    assert (lease.number, lease.lapses) == (0, 1)
+
+
+def test_many_claim_at_once_and_each_ticket_goes_to_one(database: Database) -> None:
+    tickets = Tickets(database, "crowd", "trial")
+    tickets.issue(60)
+    start = threading.Barrier(6)
+
+    def work(owner: str) -> list[int]:
+        start.wait()
+        got = []
+        while leases := claim(database, tickets, owner):
+            got += [lease.number for lease in leases]
+            assert show(database, leases[0], done=True)
+        return got
+
+    with ThreadPoolExecutor(6) as pool:
+        every = [number for got in pool.map(work, "abcdef") for number in got]
+    assert sorted(every) == list(range(60))
+    assert tickets.counts() == (60, 60)
+
+
+def test_two_that_issue_together_issue_once(database_url: str) -> None:
+    databases = [Database(database_url) for _ in range(4)]
+    every = [Tickets(database, "flowers", "trial") for database in databases]
+    start = threading.Barrier(4)
+
+    def issue(tickets: Tickets) -> None:
+        start.wait()
+        tickets.issue(50)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(issue, every))
+    assert every[0].counts() == (50, 0)
+    for database in databases:
+        database.engine.dispose()
+
+
+def test_a_keeper_renews_while_it_lives(database: Database, tickets: Tickets) -> None:
+    keeper = Keeper(database, 0.8)
+    asked = keeper.now()
+    leases = claim(database, tickets, keeper.owner, seconds=0.8)
+    keeper.add(leases, asked)
+    time.sleep(1.5)
+    [held] = tickets.held()
+    assert (held.number, held.owner) == (0, keeper.owner)
+    assert held.seconds_left > 0
+    keeper.require(leases[0])
+    keeper.close()
+    assert tickets.held() == []
+    assert claim(database, tickets, "other")[0].lapses == 0
+
+
+def test_a_keeper_that_slept_too_long_knows_it_before_it_writes(
+    database: Database, tickets: Tickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(database, LONG)
+    [lease] = claim(database, tickets, keeper.owner, seconds=-1)
+    keeper.add([lease], keeper.now() - LONG)
+    keeper.require(lease)  # it had lapsed, but nobody took it
+    [other] = claim(database, tickets, "other")
+    assert other.number == 1
+    database.patiently(lambda session: tickets_module.lapse(session, "flowers", [keeper.owner]))
+    assert claim(database, tickets, "other")[0].number == 0
+    monkeypatch.setattr("frostline.storage.workers._clock", lambda: time.clock_gettime(time.CLOCK_BOOTTIME) + 2 * LONG)
+    with pytest.raises(LeaseLostError, match="Ticket 0"):
+        keeper.require(lease)
+    keeper.close()
+    assert {held.owner for held in tickets.held()} == {"other"}
+
+
+def test_who_has_ended_is_known_on_this_machine_only() -> None:
+    mine = worker_name()
+    assert not has_ended(mine)
+    child = subprocess.run(
+        [sys.executable, "-c", "from frostline.storage.workers import worker_name; print(worker_name())"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    assert has_ended(child)
+    assert not has_ended("elsewhere/0.0/1/1/abc")
+    # Another process under the same number.
+    host, pid, _, rest = mine.rsplit("/", 3)
+    assert pid == str(os.getpid())
+    assert has_ended(f"{host}/{pid}/1/{rest}")
+
+
+def test_what_a_killed_worker_left_is_free_at_once(database_url: str, database: Database, tickets: Tickets) -> None:
+    code = (
+        "import os, sys; from frostline.storage.database import Database\n"
+        "from frostline.storage.tickets import Tickets; from frostline.storage.workers import Keeper\n"
+        "database = Database(sys.argv[1]); keeper = Keeper(database, 60.0)\n"
+        "tickets = Tickets(database, 'flowers', 'trial')\n"
+        "database.patiently(lambda session: tickets.claim(session, keeper.owner, 60.0))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, database_url], check=False).returncode == -9
+    assert [lease.number for lease in claim(database, tickets, "other")] == [1]
+    assert len(let_ended_lapse(database, "flowers")) == 1
+    assert [(lease.number, lease.lapses) for lease in claim(database, tickets, "other")] == [(0, 1)]
+
+
+def test_a_server_that_is_restarted_is_waited_for(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("postgres")
+    database = Database(server.create_database("restarted"))
+    tickets = Tickets(database, "flowers", "trial")
+    tickets.issue(1)
+    stopper = threading.Timer(0.2, server.restart)
+    stopper.start()
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        assert tickets.counts() == (1, 0)
+        time.sleep(0.01)
+    stopper.join()
+    assert [lease.number for lease in claim(database, tickets, "a")] == [0]
+    database.engine.dispose()
