@@ -26,11 +26,14 @@ class Worker:
     Args:
         study: The study.
         keeper: Keeps this worker's leases alive.
+
+    Attributes:
+        study: The study.
     """
 
     def __init__(self, study: Study, keeper: Keeper) -> None:
         settings = study.settings
-        self._tickets = study.tickets
+        self.study = study
         self._storage = HeldStorage(
             open_storage(study.workspace), study.inner._study_id, study.tickets, keeper, study.database
         )
@@ -40,7 +43,6 @@ class Worker:
             sampler=StrategySampler(settings.trials, seed=settings.seed),
             pruner=StrategyPruner(),
         )
-        self.keeper = keeper
 
     def claim(self) -> Trial | None:
         """Take the first trial that nobody works on; None if there is none just now.
@@ -89,7 +91,7 @@ class Worker:
 
     def exhausted(self) -> bool:
         """Whether all trials of the budget are done, by whomever."""
-        issued, done = self._tickets.counts()
+        issued, done = self.study.tickets.counts()
         return done >= issued
 
 

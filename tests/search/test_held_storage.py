@@ -13,8 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 from frostline.search.held_storage import HeldStorage
 from frostline.search.pruner import StrategyPruner
 from frostline.search.sampler import STRATEGY, StrategySampler
+from frostline.storage import tickets
 from frostline.storage.database import Database
+from frostline.storage.errors import LeaseLostError
+from frostline.storage.tickets import Tickets
+from frostline.storage.workers import Keeper
 
+TRIALS = 30
 STRATEGIES = ["feature_extraction", "full"]
 
 
@@ -31,15 +36,33 @@ def shared(url: str) -> optuna.Study:
     return optuna.load_study(study_name="flowers", storage=url)
 
 
-def held(url: str) -> optuna.Study:
-    backend = RDBStorage(url)
-    storage = HeldStorage(backend, backend.get_study_id_from_name("flowers"), Database(url))
+def held(url: str, owner: str = "me", seconds: float = 60.0) -> optuna.Study:
+    backend, database = RDBStorage(url), Database(url)
+    tickets = Tickets(database, "flowers", "trial")
+    tickets.issue(TRIALS)
+    keeper = Keeper(database, seconds, owner)
+    storage = HeldStorage(backend, backend.get_study_id_from_name("flowers"), tickets, keeper, database)
     sampler = StrategySampler(20, seed=0)
     return optuna.load_study(study_name="flowers", storage=storage, sampler=sampler, pruner=StrategyPruner())
 
 
+def storage_of(study: optuna.Study) -> HeldStorage:
+    storage = study._storage
+    assert isinstance(storage, HeldStorage)
+    return storage
+
+
+def ask(study: optuna.Study) -> optuna.Trial:
+    """As Optuna's own, of a trial that comes with a ticket."""
+    if not isinstance(study._storage, HeldStorage):
+        return study.ask()
+    [(trial_id, _)] = study._storage.claim()
+    study.sampler.before_trial(study, study._storage.get_trial(trial_id))
+    return optuna.Trial(study, trial_id)
+
+
 def begin(study: optuna.Study) -> optuna.Trial:
-    trial = study.ask()
+    trial = ask(study)
     strategy = trial.suggest_categorical(STRATEGY, STRATEGIES)
     trial.suggest_float(f"{strategy}/x", 0, 1)
     trial.suggest_int(f"{strategy}/depth", 1, 5)
@@ -65,7 +88,12 @@ def work(study: optuna.Study, trials: int) -> None:
     last = begin(study)
     last.report(float("nan"), 0)
     last.report(0.5, 1)
-    study._storage.set_trial_state_values(last._trial_id, TrialState.WAITING)
+    if isinstance(study._storage, HeldStorage):
+        study._storage.flush()
+        study._storage.give_back()
+        study._storage.refresh()
+    else:
+        study._storage.set_trial_state_values(last._trial_id, TrialState.WAITING)
 
 
 def seen(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
@@ -87,8 +115,8 @@ def seen(trials: list[FrozenTrial]) -> list[tuple[object, ...]]:
 
 
 def test_the_database_and_memory_say_the_same(url: str) -> None:
+    shared(url).enqueue_trial({STRATEGY: "full", "full/x": 0.5, "full/depth": 2})
     study = held(url)
-    study.enqueue_trial({STRATEGY: "full", "full/x": 0.5, "full/depth": 2})
     work(study, 18)
     assert {trial.state for trial in study.trials} == {
         TrialState.COMPLETE,
@@ -111,8 +139,7 @@ def test_what_is_noted_waits_until_it_is_flushed(url: str) -> None:
     study = held(url)
     trial = begin(study)
     assert shared(url).trials[0].params == {}
-    storage = study._storage
-    assert isinstance(storage, HeldStorage)
+    storage = storage_of(study)
     storage.flush()
     assert shared(url).trials[0].params == trial.params
     assert shared(url).trials[0].user_attrs == {"started": {"x": [1, 2]}}
@@ -128,23 +155,69 @@ def test_what_is_noted_waits_until_it_is_flushed(url: str) -> None:
 def test_another_process_goes_on_with_a_trial_that_was_cut_off(url: str) -> None:
     study = held(url)
     work(study, 6)
-    cut_off = study.trials[-1]
-    again = begin(held(url))
+    cut_off = shared(url).trials[-1]
+    again = begin(held(url, "another"))
     assert again.number == cut_off.number
     assert again.params == cut_off.params
 
 
 def test_one_that_was_killed_before_it_was_written_is_drawn_the_same(url: str) -> None:
-    study = held(url)
+    study = held(url, "killed")
     work(study, 12)
     study.tell(begin(study), 0.3)
     killed = begin(study)
-    other = held(url)
-    assert other.trials[killed.number].params == {}
-    other._storage.set_trial_state_values(killed._trial_id, TrialState.WAITING)
+    assert shared(url).trials[killed.number].params == {}
+    Database(url).patiently(lambda session: tickets.lapse(session, "flowers", ["killed"]))
+    other = held(url, "other")
     again = begin(other)
+    assert storage_of(other).lease(again._trial_id).lapses == 1
     assert again.number == killed.number
     assert again.params == killed.params
+
+
+def test_with_several_trials_only_the_lost_one_is_not_written(url: str) -> None:
+    study = held(url, "slow")
+    first, second = begin(study), begin(study)
+    storage_of(study).flush()
+    Database(url).patiently(lambda session: tickets.lapse(session, "flowers", ["slow"]))
+    taken = begin(held(url, "quick"))
+    assert taken.number == first.number
+    first.set_user_attr("seconds", 1)
+    second.set_user_attr("seconds", 2)
+    with pytest.raises(LeaseLostError, match="Trial 0"):
+        storage_of(study).flush()
+    trials = shared(url).trials
+    assert ("seconds" in trials[0].user_attrs, trials[1].user_attrs["seconds"]) == (False, 2)
+    study.tell(second, 0.5)
+    assert shared(url).trials[1].value == 0.5
+
+
+def test_memory_follows_what_others_do(url: str) -> None:
+    mine, other = held(url, "me"), held(url, "other")
+    for turn in range(8):
+        study = (mine, other)[turn % 2]
+        study.tell(begin(study), turn / 8)
+    long = begin(mine)
+    for turn in range(4):
+        other.tell(begin(other), turn / 8)
+    long.report(0.5, 0)
+    mine.tell(long, 0.7)
+    begin(mine)
+    begin(other)
+    storage_of(mine).flush()
+    storage_of(other).flush()
+    storage_of(mine).refresh()
+    storage_of(other).refresh()
+    assert seen(mine.trials) == seen(other.trials) == seen(shared(url).trials)
+
+
+def test_trials_come_with_tickets_only(url: str) -> None:
+    with pytest.raises(NotImplementedError, match="tickets"):
+        held(url).ask()
+    study = held(url)
+    every = [begin(study) for _ in range(TRIALS)]
+    assert [trial.number for trial in every] == list(range(TRIALS))
+    assert storage_of(study).claim() == []
 
 
 def test_finished_trials_are_not_changed(url: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from frostline.search.sampler import STRATEGY
 from frostline.search.settings import StudySettings
 from frostline.search.space import create_space
 from frostline.search.study import OUTCOME, STARTED, Study, present_finals, study_names
+from frostline.search.worker import Worker, at_work
+from frostline.storage import tickets
+from frostline.storage.errors import LeaseLostError
 from frostline.storage.workspace import Workspace
 
 FACTS = StudyFacts(
@@ -65,19 +70,27 @@ def study(workspace: Workspace) -> Study:
     return Study.create(make_settings(), FACTS, workspace, "http://tracking")
 
 
-def begin(study: Study) -> optuna.Trial:
-    trial = study.inner.ask()
-    strategy = trial.suggest_categorical(STRATEGY, list(study.settings.strategies))
-    config = study.settings.space.suggest(trial, strategy)
+@pytest.fixture
+def worker(study: Study) -> Iterator[Worker]:
+    with at_work(study) as worker:
+        yield worker
+
+
+def begin(worker: Worker, strategy: str | None = None) -> optuna.Trial:
+    trial = worker.claim()
+    assert trial is not None
+    settings = worker.study.settings
+    strategy = trial.suggest_categorical(STRATEGY, [strategy] if strategy else list(settings.strategies))
+    config = settings.space.suggest(trial, strategy)
     trial.set_user_attr(STARTED, {"config": {"learning_rate": config.learning_rate}})
     return trial
 
 
-def complete(study: Study, score: float) -> None:
-    trial = begin(study)
+def complete(worker: Worker, score: float, strategy: str | None = None) -> None:
+    trial = begin(worker, strategy)
     trial.report(score, 0)
     trial.set_user_attr(OUTCOME, {"seconds": 2.5, "trainable_parameters": 9, "freeze_depth": 0})
-    study.inner.tell(trial, score)
+    worker.tell(trial, score, TrialState.COMPLETE)
 
 
 # Made and opened
@@ -90,11 +103,11 @@ def test_a_study_is_opened_as_it_was_made(study: Study, workspace: Workspace) ->
     assert opened.tracking_uri == "http://tracking"
 
 
-def test_default_configurations_wait_first_and_only_once(study: Study, workspace: Workspace) -> None:
+def test_default_configurations_wait_first_and_only_once(study: Study, workspace: Workspace, worker: Worker) -> None:
     for _ in range(3):
         Study.load("flowers", workspace).ready()
     assert [trial.state for trial in study.trials()] == ["waiting", "waiting"]
-    first, second = begin(study), begin(study)
+    first, second = begin(worker), begin(worker)
     assert first.params == {STRATEGY: "full", "full/learning_rate": 1e-3, "full/batch_norm": "train"}
     assert second.params == {STRATEGY: "scratch", "scratch/learning_rate": 1e-3}
     Study.load("flowers", workspace).ready()
@@ -127,33 +140,90 @@ def test_a_study_that_was_not_finished_being_made_says_so(workspace: Workspace) 
 # Cut off and gone on with
 
 
-def test_a_requeued_trial_keeps_number_and_parameters_and_runs_again(study: Study, workspace: Workspace) -> None:
-    complete(study, 0.5)
-    cut_off = begin(study)
-    cut_off.report(0.4, 0)
-    params = cut_off.params
+def test_a_trial_that_was_given_back_keeps_number_and_parameters(study: Study, workspace: Workspace) -> None:
+    with at_work(study) as worker:
+        complete(worker, 0.5)
+        cut_off = begin(worker)
+        cut_off.report(0.4, 0)
+        worker.write()
+        assert [trial.state for trial in study.trials()] == ["complete", "running"]
     other = Study.load("flowers", workspace).ready()
-    assert [trial.state for trial in other.trials()] == ["complete", "running"]
-    assert other.requeue_running() == [1]
     assert [trial.state for trial in other.trials()] == ["complete", "waiting"]
-    again = begin(other)
-    assert again.number == 1
-    assert again.params == params
-    other.inner.tell(again, 0.6)
+    with at_work(other) as worker:
+        again = begin(worker)
+        assert (again.number, again.params) == (1, cut_off.params)
+        assert worker.reported(again) == {0}
+        assert worker.lease(again).lapses == 0
+        worker.tell(again, 0.6, TrialState.COMPLETE)
     assert [(trial.number, trial.state, trial.score) for trial in other.trials()] == [
         (0, "complete", 0.5),
         (1, "complete", 0.6),
     ]
-    assert other.requeue_running() == []
 
 
-def test_a_requeued_sampled_trial_keeps_its_parameters(study: Study, workspace: Workspace) -> None:
-    for score in (0.1, 0.2):
-        complete(study, score)
-    cut_off = begin(study)
-    other = Study.load("flowers", workspace).ready()
-    other.requeue_running()
-    assert begin(other).params == cut_off.params
+def test_a_sampled_trial_that_was_given_back_keeps_its_parameters(study: Study, workspace: Workspace) -> None:
+    with at_work(study) as worker:
+        for score in (0.1, 0.2):
+            complete(worker, score)
+        cut_off = begin(worker)
+        worker.write()
+    with at_work(Study.load("flowers", workspace).ready()) as worker:
+        assert begin(worker).params == cut_off.params
+
+
+def test_a_trial_whose_worker_is_gone_waits(study: Study) -> None:
+    with at_work(study) as worker:
+        begin(worker)
+        worker.write()
+        [held] = study.tickets.held()
+        study.database.patiently(lambda session: tickets.lapse(session, "flowers", [held.owner]))
+        assert [trial.state for trial in study.trials()] == ["waiting", "waiting"]
+
+
+def test_a_budget_is_exact_for_many_workers(study: Study, workspace: Workspace) -> None:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(at_work(Study.load("flowers", workspace))) for _ in range(4)]
+        trials = [(worker, begin(worker)) for worker in workers]
+        assert [trial.number for _, trial in trials] == [0, 1, 2, 3]
+        for worker, trial in trials:
+            worker.tell(trial, 0.5, TrialState.COMPLETE)
+        trials = [(worker, trial) for worker in workers if (trial := worker.claim()) is not None]
+        assert [trial.number for _, trial in trials] == [4, 5]
+        assert not workers[3].exhausted()
+        for worker, trial in trials:
+            trial.suggest_categorical(STRATEGY, ["full", "scratch"])
+            worker.tell(trial, None, TrialState.FAIL)
+        assert workers[3].claim() is None
+        assert workers[3].exhausted()
+    assert [trial.state for trial in study.trials()] == ["complete"] * 4 + ["failed"] * 2
+
+
+def test_what_a_worker_learns_of_the_others(study: Study, workspace: Workspace) -> None:
+    with at_work(study) as one, at_work(Study.load("flowers", workspace)) as other:
+        complete(one, 0.5)
+        begin(other)
+        seen = other._storage.get_all_trials(0, deepcopy=False)
+        assert [(trial.number, trial.value) for trial in seen] == [(0, 0.5), (1, None)]
+
+
+def test_who_lost_a_trial_writes_nothing_of_it(study: Study, workspace: Workspace) -> None:
+    with at_work(study) as slow, at_work(Study.load("flowers", workspace)) as quick:
+        mine = begin(slow)
+        slow.write()
+        [held] = study.tickets.held()
+        study.database.patiently(lambda session: tickets.lapse(session, "flowers", [held.owner]))
+        taken = begin(quick)
+        assert (taken.number, taken.params) == (mine.number, mine.params)
+        assert quick.lease(taken).lapses == 1
+        mine.report(0.9, 0)
+        with pytest.raises(LeaseLostError):
+            slow.tell(mine, 0.9, TrialState.COMPLETE)
+        taken.report(0.4, 0)
+        quick.tell(taken, 0.4, TrialState.COMPLETE)
+        following = begin(slow)
+        assert following.number == 1
+    first, _ = study.trials()
+    assert (first.score, first.curve) == (0.4, {0: 0.4})
 
 
 def test_a_budget_is_kept(study: Study, workspace: Workspace) -> None:
@@ -166,15 +236,15 @@ def test_a_budget_is_kept(study: Study, workspace: Workspace) -> None:
 # Read
 
 
-def test_trials_are_read_as_records(study: Study) -> None:
-    complete(study, 0.75)
-    pruned = begin(study)
+def test_trials_are_read_as_records(study: Study, worker: Worker) -> None:
+    complete(worker, 0.75)
+    pruned = begin(worker)
     for epoch, score in enumerate((0.3, 0.2)):
         pruned.report(score, epoch)
-    study.inner.tell(pruned, state=TrialState.PRUNED)
-    failed = begin(study)
+    worker.tell(pruned, None, TrialState.PRUNED)
+    failed = begin(worker)
     failed.set_user_attr(OUTCOME, {"seconds": 1.0, "reason": "loss is nan"})
-    study.inner.tell(failed, state=TrialState.FAIL)
+    worker.tell(failed, None, TrialState.FAIL)
     first, second, third = study.trials()
     assert (first.state, first.score, first.curve, first.seconds) == ("complete", 0.75, {0: 0.75}, 2.5)
     assert (first.trainable_parameters, first.freeze_depth) == (9, 0)
@@ -184,8 +254,8 @@ def test_trials_are_read_as_records(study: Study) -> None:
     assert (third.state, third.score, third.reason) == ("failed", None, "loss is nan")
 
 
-def test_results_are_plain_values_for_scripts(study: Study) -> None:
-    complete(study, 0.75)
+def test_results_are_plain_values_for_scripts(study: Study, worker: Worker) -> None:
+    complete(worker, 0.75)
     described = json.loads(json.dumps(describe(study.results())))
     assert (described["study"], described["budget"], described["finished"]) == ("flowers", 6, 1)
     assert described["strategies"]["full"]["best"]["score"] == 0.75
@@ -206,9 +276,9 @@ def add_final(study: Study, strategy: str, number: int, seed: int = 1000) -> Non
     study.finals.add(f"{strategy}-{number}", seed, outcome, np.array([0, 1]), PROBABILITIES)
 
 
-def test_there_is_a_verdict_once_every_finalist_is_done(study: Study) -> None:
+def test_there_is_a_verdict_once_every_finalist_is_done(study: Study, worker: Worker) -> None:
     for score in (0.5, 0.6):
-        complete(study, score)
+        complete(worker, score)
     assert study.results().verdict is None
     add_final(study, "full", 0)
     assert study.results().verdict is None
@@ -221,15 +291,14 @@ def test_there_is_a_verdict_once_every_finalist_is_done(study: Study) -> None:
     assert full.predictions.tolist() == [0, 0]
     assert (full.metrics["accuracy"], full.metrics["auroc"]) == (0.5, 1.0)
     # A better trial of full: its finalist was not tested yet.
-    study.inner.enqueue_trial({STRATEGY: "full"})
-    complete(study, 0.9)
+    complete(worker, 0.9, "full")
     assert [final.trial_number for final in study.results().finals] == [1]
     assert study.results().verdict is None
 
 
-def test_finals_from_before_probabilities_were_kept_are_read_by_their_classes(study: Study) -> None:
+def test_finals_from_before_probabilities_were_kept_are_read_by_their_classes(study: Study, worker: Worker) -> None:
     for score in (0.5, 0.6):
-        complete(study, score)
+        complete(worker, score)
     add_final(study, "full", 0)
     add_final(study, "scratch", 1)
     with sqlite3.connect(study.workspace.root / "studies.db") as connection:

@@ -21,8 +21,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoints, "SHARE", math.inf)
 
 
-def kept(folder: Path, *states: bytes) -> CheckpointFolder:
-    place = CheckpointFolder(folder)
+def kept(folder: Path, *states: bytes, token: int = 0) -> CheckpointFolder:
+    place = CheckpointFolder(folder, token)
     for state in states:
         place.save(lambda state=state: state)
     return CheckpointFolder(folder)
@@ -33,8 +33,8 @@ def test_the_latest_is_found_and_the_one_before_is_kept(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path / "trial-1").load() is None
     place = kept(tmp_path / "trial-1", b"first", b"second", b"third")
     assert place.load() == b"third"
-    assert sorted(file.name for file in (tmp_path / "trial-1").iterdir()) == ["latest", "previous"]
-    (tmp_path / "trial-1" / "latest").unlink()
+    assert sorted(file.name for file in (tmp_path / "trial-1" / "0").iterdir()) == ["latest", "previous"]
+    (tmp_path / "trial-1" / "0" / "latest").unlink()
     assert place.load() == b"second"
     place.remove()
     assert list(tmp_path.iterdir()) == []
@@ -57,7 +57,7 @@ def test_the_latest_is_found_and_the_one_before_is_kept(tmp_path: Path) -> None:
 )
 def test_what_is_not_whole_is_not_loaded(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     place = kept(tmp_path, b"first" * 9, b"second" * 9)
-    latest, previous = tmp_path / "latest", tmp_path / "previous"
+    latest, previous = tmp_path / "0" / "latest", tmp_path / "0" / "previous"
     latest.write_bytes(damage(latest.read_bytes()))
     assert place.load() == b"first" * 9
     previous.write_bytes(damage(previous.read_bytes()))
@@ -74,6 +74,22 @@ def test_a_kill_while_one_is_written_leaves_the_last(tmp_path: Path, monkeypatch
             kept(tmp_path, b"second")
     assert CheckpointFolder(tmp_path).load() == b"first"
     assert kept(tmp_path, b"third").load() == b"third"
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_worker_that_comes_back_harms_nothing_of_its_successors(tmp_path: Path) -> None:
+    zombie = CheckpointFolder(tmp_path, 1)
+    zombie.save(lambda: b"first")
+    successor = CheckpointFolder(tmp_path, 2)
+    assert successor.load() == b"first"
+    successor.save(lambda: b"second")
+    zombie.save(lambda: b"late")
+    assert CheckpointFolder(tmp_path, 10).load() == b"second"
+    # What the first worker wrote goes once it is not needed.
+    successor.save(lambda: b"third")
+    assert [folder.name for folder in tmp_path.iterdir()] == ["2"]
+    (tmp_path / "2" / "latest").write_bytes(b"")
+    assert CheckpointFolder(tmp_path, 10).load() == b"second"
 
 
 def test_a_short_training_writes_none_and_a_long_one_not_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
