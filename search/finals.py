@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from ..objectives.config import TrialConfig, create_config
@@ -10,10 +11,13 @@ from ..objectives.finetune import finetune, predict
 from ..objectives.metrics import all_scores
 from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
+from ..storage.errors import LeaseLostError
+from ..storage.tickets import Lease
 from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
 from .tracked import describe, epoch_metrics, log_certificate, numbers, outcome_tags
+from .worker import LOOK_SECONDS
 
 # Final seeds keep clear of the search's own, whose best score was picked for being high.
 SEED_OFFSET = 1000
@@ -40,6 +44,11 @@ class Finalist:
         return f"{self.strategy}-{self.trial.number}"
 
     @property
+    def subject(self) -> str:
+        """What its ticket is about."""
+        return f"{self.identity} {self.seed}"
+
+    @property
     def config(self) -> TrialConfig:
         return restore_config(self.trial.config)
 
@@ -60,16 +69,29 @@ def finalists(session: Session) -> list[Finalist]:
 
 def run_finals(session: Session) -> None:
     """Train and test what has not been yet; a final once recorded is never trained or tested again."""
-    every = finalists(session)
-    done = {(final.finalist, final.seed) for final in session.study.finals.all()}
-    for place, finalist in enumerate(every, start=1):
-        if (finalist.identity, finalist.seed) not in done:
-            session.observer.final_started(finalist.strategy, finalist.seed, place, len(every))
-            session.observer.final_finished(_run_final(session, finalist))
-            free_memory(session.task.device)
+    every = {finalist.subject: finalist for finalist in finalists(session)}
+    study, places = session.study, list(every)
+    study.final_tickets.issue_for(places)
+    while (lease := session.worker.claim_final()) is not None or not study.final_tickets.exhausted():
+        if lease is None:
+            time.sleep(LOOK_SECONDS)
+            continue
+        done = {(final.finalist, final.seed) for final in study.finals.all()}
+        finalist = every.get(str(lease.subject))
+        if finalist is None or (finalist.identity, finalist.seed) in done:
+            # A better trial has come since, or it is from before there were tickets.
+            session.worker.drop_final(lease)
+            continue
+        place = places.index(finalist.subject) + 1
+        session.observer.final_started(finalist.strategy, finalist.seed, place, len(every))
+        try:
+            session.observer.final_finished(_run_final(session, finalist, lease))
+        except LeaseLostError as error:
+            session.observer.note(str(error))
+        free_memory(session.task.device)
 
 
-def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
+def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecord:
     key = final_key(finalist.strategy, finalist.trial.number, finalist.seed)
     run = session.tracker.run(
         key,
@@ -82,7 +104,7 @@ def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
         run.log_step(result.epoch, epoch_metrics(result))
         session.observer.epoch_finished(finalist.trial.number, result)
 
-    checkpoints = session.checkpoints(key)
+    checkpoints = session.checkpoints(key, lease)
     result = finetune(finalist.config, session.task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
@@ -95,7 +117,8 @@ def _run_final(session: Session, finalist: Finalist) -> FinalRecord:
         "seconds": result.seconds,
         "trainable_parameters": result.trainable_parameters,
     }
-    session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities)
+    session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities, lease)
+    session.worker.ended_final(lease)
     checkpoints.remove()
     log_certificate(run, result)
     description = describe(result)

@@ -78,6 +78,7 @@ class Study:
 
     Attributes:
         tickets: One a trial of the budget.
+        final_tickets: One a training of a finalist.
         finals: What is known of the finalists.
     """
 
@@ -88,6 +89,7 @@ class Study:
         self.facts = _read_facts(inner.user_attrs[_FACTS])
         self.database = Database(workspace.studies_url)
         self.tickets = Tickets(self.database, self.settings.name, "trial")
+        self.final_tickets = Tickets(self.database, self.settings.name, "final")
         self.finals = FinalsTable(self.database, self.settings.name)
 
     @classmethod

@@ -25,10 +25,8 @@ from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
 from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate
-from .worker import Worker
+from .worker import LOOK_SECONDS, Worker
 
-# How often a worker that has nothing to do looks for something.
-LOOK_SECONDS = 0.5
 # A trial whose workers went away so often, with no epoch done in between, is not tried again.
 MOST_LAPSES = 2
 
@@ -36,7 +34,7 @@ MOST_LAPSES = 2
 def run_trials(session: Session) -> None:
     """Run trials until as many as the study's budget are complete, pruned or failed."""
     session.observer.study_started(session.study.settings, session.study.trials())
-    while (trial := session.worker.claim()) is not None or not session.worker.exhausted():
+    while (trial := session.worker.claim()) is not None or not session.study.tickets.exhausted():
         if trial is None:
             # The last ones are with other workers, and come here should those end before them.
             time.sleep(LOOK_SECONDS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import optuna
 from optuna.trial import Trial, TrialState
 
-from ..storage.tickets import Lease
+from ..storage.tickets import Lease, show
 from ..storage.workers import Keeper
 from .held_storage import HeldStorage
 from .pruner import StrategyPruner
@@ -18,6 +19,8 @@ from .study import Study, open_storage, trial_record
 
 # How long a worker that says nothing is waited for. What is cut off on the same machine is noticed at once.
 LEASE_SECONDS = 20.0
+# How often a worker that has nothing to do looks for something.
+LOOK_SECONDS = 0.5
 
 
 class Worker:
@@ -43,6 +46,7 @@ class Worker:
             sampler=StrategySampler(settings.trials, seed=settings.seed),
             pruner=StrategyPruner(),
         )
+        self._keeper = keeper
 
     def claim(self) -> Trial | None:
         """Take the first trial that nobody works on; None if there is none just now.
@@ -89,10 +93,22 @@ class Worker:
         """Let others have what this worker has not finished."""
         self._storage.give_back()
 
-    def exhausted(self) -> bool:
-        """Whether all trials of the budget are done, by whomever."""
-        issued, done = self.study.tickets.counts()
-        return done >= issued
+    def claim_final(self) -> Lease | None:
+        """Take a training of a finalist; None if there is none just now."""
+        asked = self._keeper.now()
+        claim = partial(self.study.final_tickets.claim, owner=self._keeper.owner, seconds=self._keeper.seconds)
+        leases = self.study.database.patiently(claim)
+        self._keeper.add(leases, asked)
+        return leases[0] if leases else None
+
+    def drop_final(self, lease: Lease) -> None:
+        """End the ticket of a final that is not needed any more."""
+        self._keeper.forget(lease)
+        self.study.database.patiently(partial(show, lease=lease, seconds=0.0, done=True))
+
+    def ended_final(self, lease: Lease) -> None:
+        """A final was recorded, and its ticket ended with it."""
+        self._keeper.forget(lease)
 
 
 @contextmanager

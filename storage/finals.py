@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from .database import Database, Table
+from .errors import LeaseLostError
+from .tickets import Lease, show
 
 
 class _FinalRow(Table):
@@ -72,8 +74,13 @@ class FinalsTable:
         outcome: dict[str, Any],
         labels: NDArray[np.int64],
         probabilities: NDArray[np.float32],
+        lease: Lease | None = None,
     ) -> None:
-        """Record a training together with the opening of the test split that it took."""
+        """Record a training together with the opening of the test split that it took, and end its ticket.
+
+        Raises:
+            LeaseLostError: Another worker has the ticket; nothing was recorded.
+        """
         row = _FinalRow(
             study=self._study,
             finalist=finalist,
@@ -84,8 +91,18 @@ class FinalsTable:
             probabilities=np.asarray(probabilities, dtype="<f4").tobytes(),
             test_opened=datetime.now(UTC).replace(tzinfo=None),
         )
-        with self._database.session() as session:
-            session.add(row)
+
+        def work(session: Session) -> None:
+            if lease is not None and not show(session, lease, 0.0, done=True):
+                raise LeaseLostError(f"The final of {finalist} with seed {seed} was taken over by another worker.")
+            there = select(_FinalRow.id).where(
+                _FinalRow.study == self._study, _FinalRow.finalist == finalist, _FinalRow.seed == seed
+            )
+            # Where a connection broke after the commit, it is there already.
+            if lease is None or session.scalar(there) is None:
+                session.add(row)
+
+        self._database.patiently(work)
 
     def all(self) -> list[StoredFinal]:
         """In the order of their ending."""

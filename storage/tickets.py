@@ -8,7 +8,7 @@ writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from .database import Database, Table, now_seconds
 from .errors import UnreachableError
 
+# How often issuing may meet another process that issues.
+ISSUERS = 20
 _BULK = {"synchronize_session": False}
 
 
@@ -95,35 +97,46 @@ class Tickets:
         self._kind = kind
         self._mine = and_(_TicketRow.study == study, _TicketRow.kind == kind)
 
-    def issue(self, count: int, done: Collection[int] = (), subjects: Sequence[str] = ()) -> None:
+    def issue(self, count: int, done: Collection[int] = ()) -> None:
         """See to it that there are tickets 0..count-1; those that are there stay as they are.
 
         Args:
             count: How many there shall be.
             done: Numbers of new ones that have nothing left to do.
-            subjects: What each new one is about.
         """
 
-        def work(session: Session) -> None:
-            there = set(session.scalars(select(_TicketRow.number).where(self._mine)))
-            rows = [
-                {
-                    **{"study": self._study, "kind": self._kind, "number": number, "done": number in done},
-                    **{"subject": subjects[number] if subjects else None, "token": 0, "lapses": 0},
-                }
-                for number in range(count)
-                if number not in there
-            ]
-            if rows:
-                session.execute(insert(_TicketRow), rows)
+        def missing(there: Sequence[_TicketRow]) -> list[dict[str, Any]]:
+            numbers = {row.number for row in there}
+            return [{"number": number, "done": number in done} for number in range(count) if number not in numbers]
 
-        try:
-            self._database.patiently(work)
-        except UnreachableError as error:
-            if not isinstance(error.__cause__, IntegrityError):
-                raise
-            # Another process issued them meanwhile.
-            self._database.patiently(work)
+        self._issue(missing)
+
+    def issue_for(self, subjects: Sequence[str]) -> None:
+        """See to it that there is a ticket about each subject, in this order after those that are there."""
+
+        def missing(there: Sequence[_TicketRow]) -> list[dict[str, Any]]:
+            known = {row.subject for row in there}
+            new = [subject for subject in subjects if subject not in known]
+            first = 1 + max((row.number for row in there), default=-1)
+            return [{"number": number, "done": False, "subject": name} for number, name in enumerate(new, first)]
+
+        self._issue(missing)
+
+    def _issue(self, missing: Callable[[Sequence[_TicketRow]], list[dict[str, Any]]]) -> None:
+        shared = {"study": self._study, "kind": self._kind, "token": 0, "lapses": 0, "subject": None}
+
+        def work(session: Session) -> None:
+            if rows := missing(session.scalars(select(_TicketRow).where(self._mine)).all()):
+                session.execute(insert(_TicketRow), [{**shared, **row} for row in rows])
+
+        for _ in range(ISSUERS):
+            try:
+                return self._database.patiently(work)
+            except UnreachableError as error:
+                if not isinstance(error.__cause__, IntegrityError):
+                    raise
+                # Another process issued some meanwhile.
+        return self._database.patiently(work)
 
     def claim(self, session: Session, owner: str, seconds: float, limit: int = 1) -> list[Lease]:
         """Lease open tickets, the lowest numbers first; what lapsed comes before what nobody had.
@@ -168,6 +181,11 @@ class Tickets:
                 execution_options=_BULK,
             )
         return leases
+
+    def exhausted(self) -> bool:
+        """Whether all tickets are done, by whomever."""
+        issued, done = self.counts()
+        return done >= issued
 
     def counts(self) -> tuple[int, int]:
         """How many tickets there are, and how many of them are done."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,9 @@ class Server:
 
     def create_database(self, name: str) -> str:
         """Make an empty database; its URL."""
-        engine = create_engine(self.admin_url, isolation_level="AUTOCOMMIT")
+        engine = create_engine(self.admin_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
         with engine.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
         return self.url_of(name)
 
 
@@ -86,12 +85,9 @@ def start_mariadb(folder: Path) -> Iterator[Server]:
         command = [binary, "--no-defaults", f"--datadir={data}", f"--socket={socket}", "--skip-networking"]
         user = ["--user=root"] if os.getuid() == 0 else []
         process = subprocess.Popen([*command, *user], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(300):
-            try:
-                create_engine(url_of("mysql")).connect().close()
-                break
-            except OperationalError:
-                time.sleep(0.1)
+        ping = ["mariadb-admin", "--no-defaults", f"--socket={socket}", "--user=root", "ping"]
+        while subprocess.run(ping, capture_output=True, check=False).returncode and process.poll() is None:
+            time.sleep(0.1)
         return process
 
     def url_of(name: str) -> str:

@@ -189,12 +189,12 @@ def test_a_budget_is_exact_for_many_workers(study: Study, workspace: Workspace) 
             worker.tell(trial, 0.5, TrialState.COMPLETE)
         trials = [(worker, trial) for worker in workers if (trial := worker.claim()) is not None]
         assert [trial.number for _, trial in trials] == [4, 5]
-        assert not workers[3].exhausted()
+        assert not study.tickets.exhausted()
         for worker, trial in trials:
             trial.suggest_categorical(STRATEGY, ["full", "scratch"])
             worker.tell(trial, None, TrialState.FAIL)
         assert workers[3].claim() is None
-        assert workers[3].exhausted()
+        assert study.tickets.exhausted()
     assert [trial.state for trial in study.trials()] == ["complete"] * 4 + ["failed"] * 2
 
 

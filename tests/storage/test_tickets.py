@@ -59,8 +59,10 @@ def test_issuing_again_adds_what_lacks_and_changes_nothing(database: Database, t
 
 def test_kinds_and_studies_have_tickets_of_their_own(database: Database, tickets: Tickets) -> None:
     finals = Tickets(database, "flowers", "final")
-    finals.issue(2, subjects=["full-3 1000", "full-3 1001"])
-    assert [lease.subject for lease in claim(database, finals, "a", limit=5)] == ["full-3 1000", "full-3 1001"]
+    finals.issue_for(["full-3 1000", "full-3 1001"])
+    finals.issue_for(["full-3 1001", "full-7 1000"])
+    subjects = [(lease.number, lease.subject) for lease in claim(database, finals, "a", limit=5)]
+    assert subjects == [(0, "full-3 1000"), (1, "full-3 1001"), (2, "full-7 1000")]
     assert Tickets(database, "birds", "trial").counts() == (0, 0)
     assert tickets.counts() == (3, 0)
 
