@@ -16,6 +16,7 @@ from ..storage.tickets import Lease
 from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
+from .study import Study
 from .tracked import describe, epoch_metrics, log_certificate, numbers, outcome_tags
 from .worker import LOOK_SECONDS
 
@@ -59,20 +60,21 @@ def restore_config(parameters: dict[str, object]) -> TrialConfig:
     return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
 
 
-def finalists(session: Session) -> list[Finalist]:
+def finalists(study: Study) -> list[Finalist]:
     """Every strategy that completed a trial, with every final seed."""
-    settings = session.study.settings
-    best = [summary.best for summary in summarise(session.study.trials(), settings.strategies)]
+    settings = study.settings
+    best = [summary.best for summary in summarise(study.trials(), settings.strategies)]
     seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
     return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]
 
 
 def run_finals(session: Session) -> None:
     """Train and test what has not been yet; a final once recorded is never trained or tested again."""
-    every = {finalist.subject: finalist for finalist in finalists(session)}
+    every = {finalist.subject: finalist for finalist in finalists(session.study)}
     study, places = session.study, list(every)
     study.final_tickets.issue_for(places)
     while (lease := session.worker.claim_final()) is not None or not study.final_tickets.exhausted():
+        session.stopper.check()
         if lease is None:
             time.sleep(LOOK_SECONDS)
             continue

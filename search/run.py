@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ..objectives.errors import TrainingFailedError
+from ..storage.tracking import StudyTracker
 from ..storage.workspace import Workspace
 from .finals import finalists, run_finals
 from .planning import Prepared, Request, prepare_resume, prepare_search
 from .progress import Observer
-from .session import Session, open_session
+from .session import open_session, supervise
 from .study import Study
 from .trials import run_trials
 from .verdict import Verdict
@@ -72,14 +73,17 @@ class SearchInterrupted(KeyboardInterrupt):
 def _work(prepared: Prepared, device: str, cache_budget: str, observer: Observer, *, search: bool) -> Study:
     study = prepared.study
     try:
-        with open_session(study, prepared.dataset, prepared.backbones, device, cache_budget, observer) as session:
-            if search:
-                run_trials(session)
-            _require_finalists(session)
-            run_finals(session)
+        with supervise(study, observer) as tracker:
+            with open_session(
+                study, prepared.dataset, prepared.backbones, device, cache_budget, tracker, observer
+            ) as session:
+                if search:
+                    run_trials(session)
+                _require_finalists(study)
+                run_finals(session)
             verdict = study.results().verdict
             if verdict is not None:
-                _log_verdict(session, verdict)
+                _log_verdict(tracker, verdict)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             "Stopped. The trial in flight is not counted. "
@@ -90,19 +94,17 @@ def _work(prepared: Prepared, device: str, cache_budget: str, observer: Observer
     return study
 
 
-def _require_finalists(session: Session) -> None:
-    if not finalists(session):
-        reasons = {trial.reason for trial in session.study.trials() if trial.reason}
+def _require_finalists(study: Study) -> None:
+    if not finalists(study):
+        reasons = {trial.reason for trial in study.trials() if trial.reason}
         raise TrainingFailedError(
-            "\n".join(
-                [f"No trial of study {session.study.settings.name!r} was completed: no verdict.", *sorted(reasons)]
-            )
+            "\n".join([f"No trial of study {study.settings.name!r} was completed: no verdict.", *sorted(reasons)])
         )
 
 
-def _log_verdict(session: Session, verdict: Verdict) -> None:
+def _log_verdict(tracker: StudyTracker, verdict: Verdict) -> None:
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
-    session.tracker.parent_run.log_summary(
+    tracker.parent_run.log_summary(
         {**scores, "test_score": verdict.winner.mean},
         {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict.sentence()},
     )

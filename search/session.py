@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -20,10 +22,11 @@ from ..storage.checkpoints import CheckpointFolder
 from ..storage.feature_files import FeatureFiles
 from ..storage.locks import exclusive
 from ..storage.tickets import Lease
-from ..storage.tracking import StudyTracker
+from ..storage.tracking import StudyTracker, Tracker
 from ..storage.workers import let_ended_lapse
 from .progress import Observer
 from .records import FINISHED
+from .stopping import Stopper
 from .study import Study
 from .tracked import finish_trial_run
 from .worker import Worker, at_work
@@ -40,57 +43,90 @@ class Session:
         task: What the trials share.
         tracker: Its MLflow side.
         observer: Told what happens.
+        stopper: Knows whether to stop.
     """
 
     study: Study
     worker: Worker
     dataset: ImageDataset
     task: Task
-    tracker: StudyTracker
+    tracker: Tracker
     observer: Observer
+    stopper: Stopper
 
-    def checkpoints(self, key: str, lease: Lease | None = None) -> CheckpointFolder:
+    def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""
-        folder = self.study.workspace.checkpoints(self.study.settings.name) / key
-        return CheckpointFolder(folder, lease.token if lease else 0)
+        return SessionCheckpoints(CheckpointFolder(_checkpoints(self.study, key), lease.token), self)
+
+
+@dataclass(frozen=True)
+class SessionCheckpoints:
+    """Checkpoints of a training, each written after the reports of its epochs: who goes on from it has them."""
+
+    folder: CheckpointFolder
+    session: Session
+
+    def save(self, state: Callable[[], bytes]) -> None:
+        def reported() -> bytes:
+            self.session.worker.write()
+            return state()
+
+        self.folder.save(reported, now=self.session.stopper.asked)
+        self.session.stopper.check()
+
+    def load(self) -> bytes | None:
+        return self.folder.load()
+
+    def remove(self) -> None:
+        self.folder.remove()
 
 
 @contextmanager
-def open_session(
-    study: Study, dataset: ImageDataset, backbones: BackbonePool, device: str, cache_budget: str, observer: Observer
-) -> Iterator[Session]:
-    """Hold a study while working on it; put back what is cut off, whatever cuts it off.
+def supervise(study: Study, observer: Observer) -> Iterator[StudyTracker]:
+    """Hold a study on this machine, and have MLflow told what becomes of it; workers work on it meanwhile.
 
     Raises:
-        StudyBusyError: Another process holds it.
+        StudyBusyError: Another process of this machine holds it.
         StorageError: What the study is to leave in the workspace cannot be written.
     """
-    chosen = choose_device(device)
-    train, val = dataset.search_splits()
-    store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
-    task = Task(train, val, backbones, study.settings.metric, chosen, store)
-    with (
-        exclusive(study.workspace, study.settings.name),
-        closing(_tracker(study, observer)) as tracker,
-        at_work(study) as worker,
-    ):
-        session = Session(study, worker, dataset, task, tracker, observer)
-        study.record_run(describe_device(chosen))
+    with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer)) as tracker:
         let_ended_lapse(study.database, study.settings.name)
-        _close_finished_runs(session)
-        # Collecting garbage after each trial looks at what came with the trial only, not at all the libraries.
-        gc.collect()
-        gc.freeze()
+        _close_finished_runs(study, tracker)
         try:
-            yield session
+            yield tracker
         except BaseException as error:
             for _, run in tracker.unfinished():
                 run.finish("KILLED")
             tracker.parent_run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
+        tracker.parent_run.finish("FINISHED")
+
+
+@contextmanager
+def open_session(
+    study: Study,
+    dataset: ImageDataset,
+    backbones: BackbonePool,
+    device: str,
+    cache_budget: str,
+    tracker: Tracker,
+    observer: Observer,
+) -> Iterator[Session]:
+    """Work on a study; what is cut off is given back, whatever cuts it off."""
+    chosen = choose_device(device)
+    train, val = dataset.search_splits()
+    store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
+    task = Task(train, val, backbones, study.settings.metric, chosen, store)
+    stopper = Stopper()
+    with stopper.listening(), at_work(study) as worker:
+        study.record_run(describe_device(chosen))
+        # Collecting garbage after each trial looks at what came with the trial only, not at all the libraries.
+        gc.collect()
+        gc.freeze()
+        try:
+            yield Session(study, worker, dataset, task, tracker, observer, stopper)
         finally:
             gc.unfreeze()
-        tracker.parent_run.finish("FINISHED")
 
 
 def describe_device(device: torch.device) -> str:
@@ -125,16 +161,19 @@ def final_key(strategy: str, trial_number: int, seed: int) -> str:
     return f"final-{strategy}-{trial_number}-{seed}"
 
 
-def _close_finished_runs(session: Session) -> None:
+def _close_finished_runs(study: Study, tracker: StudyTracker) -> None:
     """End the runs whose trial or final ended just before a kill, and remove their checkpoints."""
-    study = session.study
     trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
     finals = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
     for key in trials.keys() | finals:
-        session.checkpoints(key).remove()
-    for key, run in session.tracker.unfinished():
+        shutil.rmtree(_checkpoints(study, key), ignore_errors=True)
+    for key, run in tracker.unfinished():
         if key in trials:
             trial = trials[key]
             finish_trial_run(run, trial.state, trial.score, study.outcome(trial.number))
         else:
             run.finish("FINISHED" if key in finals else "KILLED")
+
+
+def _checkpoints(study: Study, key: str) -> Path:
+    return study.workspace.checkpoints(study.settings.name) / key

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState
 
-from ..objectives.checkpoint import Checkpoints
 from ..objectives.config import TrialConfig, flatten, without_effect
 from ..objectives.devices import free_memory
 from ..objectives.errors import ObjectiveError, TrainingFailedError
@@ -25,7 +22,7 @@ from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
 from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate
-from .worker import LOOK_SECONDS, Worker
+from .worker import LOOK_SECONDS
 
 # A trial whose workers went away so often, with no epoch done in between, is not tried again.
 MOST_LAPSES = 2
@@ -35,6 +32,7 @@ def run_trials(session: Session) -> None:
     """Run trials until as many as the study's budget are complete, pruned or failed."""
     session.observer.study_started(session.study.settings, session.study.trials())
     while (trial := session.worker.claim()) is not None or not session.study.tickets.exhausted():
+        session.stopper.check()
         if trial is None:
             # The last ones are with other workers, and come here should those end before them.
             time.sleep(LOOK_SECONDS)
@@ -76,8 +74,7 @@ def _run_trial(session: Session, trial: Trial) -> None:
         epochs = sum(phase.epochs for phase in plan_phases(config, units))
         session.observer.trial_started(trial.number, strategy, epochs)
         report = _reporter(session, trial, run, epochs)
-        kept = _AfterReports(checkpoints, session.worker)
-        result = finetune(config, session.task, seed=settings.seed, on_epoch=report, checkpoints=kept)
+        result = finetune(config, session.task, seed=settings.seed, on_epoch=report, checkpoints=checkpoints)
         log_certificate(run, result)
         outcome, state = describe(result), TrialState.COMPLETE
         score = result.score
@@ -105,24 +102,6 @@ def _require_survivable(lease: Lease) -> None:
             f"{lease.lapses} workers ended without a word while they had it, none of them after an epoch: "
             "is there too little memory for it?"
         )
-
-
-@dataclass(frozen=True)
-class _AfterReports:
-    """Checkpoints of a trial, each written after the reports of its epochs: who goes on from it has them."""
-
-    checkpoints: Checkpoints
-    worker: Worker
-
-    def save(self, state: Callable[[], bytes]) -> None:
-        def reported() -> bytes:
-            self.worker.write()
-            return state()
-
-        self.checkpoints.save(reported)
-
-    def load(self) -> bytes | None:
-        return self.checkpoints.load()
 
 
 def _reporter(session: Session, trial: Trial, run: TrackedRun, epochs: int) -> OnEpoch:

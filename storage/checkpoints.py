@@ -35,14 +35,18 @@ class CheckpointFolder:
         self._folder = folder / str(token)
         self._due = time.monotonic() + INTERVAL
 
-    def save(self, state: Callable[[], bytes]) -> None:
+    def save(self, state: Callable[[], bytes], *, now: bool = False) -> None:
         """Keep a state if the last one is old enough; the one before it stays beside it.
+
+        Args:
+            state: Makes it.
+            now: However old the last one is: the training is about to be cut off.
 
         Raises:
             StorageError: It cannot be written.
         """
         began = time.monotonic()
-        if began < self._due:
+        if began < self._due and not now:
             return
         try:
             self._write(state())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from sqlalchemy import make_url
@@ -37,6 +37,14 @@ def uri_fault(uri: str) -> str | None:
     return None
 
 
+class Appends(Protocol):
+    """A journal, or what carries records to one."""
+
+    def append(self, kind: str, key: str, **content: Any) -> None:
+        """Add a record of a kind for a run's key."""
+        ...
+
+
 class TrackedRun:
     """One run, written to while a trial trains.
 
@@ -45,7 +53,7 @@ class TrackedRun:
         key: Of the run.
     """
 
-    def __init__(self, journal: Journal, key: str) -> None:
+    def __init__(self, journal: Appends, key: str) -> None:
         self._journal = journal
         self._key = key
 
@@ -75,7 +83,24 @@ class TrackedRun:
         self._journal.append(FINISH, self._key, status=status)
 
 
-class StudyTracker:
+class Tracker:
+    """The nested runs of a study, for who trains.
+
+    Args:
+        journal: Takes what they say.
+    """
+
+    def __init__(self, journal: Appends) -> None:
+        self.journal = journal
+
+    def run(self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> TrackedRun:
+        """The nested run of a key, made when it is not there yet; a run that was cut off goes on."""
+        run = TrackedRun(self.journal, key)
+        run.start(name, params, tags)
+        return run
+
+
+class StudyTracker(Tracker):
     """The MLflow side of one study, for the process that holds the study.
 
     Args:
@@ -100,18 +125,13 @@ class StudyTracker:
         tags: Mapping[str, str],
         note: Callable[[str], None],
     ) -> None:
-        self._journal = _open_journal(workspace, study, note)
+        journal = self._journal = _open_journal(workspace, study, note)
+        super().__init__(journal)
         self._parent_key = parent_key(study)
         self.parent_run = TrackedRun(self._journal, self._parent_key)
         self.parent_run.start(study, {}, {**tags, "frostline.study": study})
         self._sender = Sender(uri or workspace.tracking_url, workspace, study, self._journal, note)
         self._sender.start()
-
-    def run(self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> TrackedRun:
-        """The nested run of a key, made when it is not there yet; a run that was cut off goes on."""
-        run = TrackedRun(self._journal, key)
-        run.start(name, params, tags)
-        return run
 
     def unfinished(self) -> Iterator[tuple[str, TrackedRun]]:
         """Keys and runs of nested runs that were started and not finished, by whichever process."""
