@@ -100,6 +100,19 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cu
 CacheOption = Annotated[
     str, typer.Option("--cache-budget", help="Of features, in memory and on disk: 4GB, 200MB, 0 (none) or auto.")
 ]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="Database that machines share, such as postgresql+psycopg://...; or $FROSTLINE_STORAGE.",
+        show_default="in the workspace",
+    ),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes that train side by side.", show_default="one a GPU, or one"),
+]
+SlotsOption = Annotated[int, typer.Option("--slots-per-gpu", help="Processes that share a GPU.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 PluginOption = Annotated[
     list[str] | None,
@@ -162,6 +175,9 @@ def search(
     tracking_uri: Annotated[
         str | None, typer.Option("--tracking-uri", help="MLflow.", show_default="the workspace's own")
     ] = None,
+    workers: WorkersOption = None,
+    slots_per_gpu: SlotsOption = 1,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -185,10 +201,12 @@ def search(
         device=device,
         cache_budget=cache_budget,
         tracking_uri=tracking_uri,
+        workers=workers,
+        slots_per_gpu=slots_per_gpu,
         plugins=tuple(plugin or ()),
     )
     request = with_study_file(ctx, data, request)
-    _end(ctx, run_search(request, locate(workspace), _observer(ctx, as_json)), as_json)
+    _end(ctx, run_search(request, locate(workspace, storage), _observer(ctx, as_json)), as_json)
 
 
 @app.command()
@@ -198,15 +216,41 @@ def resume(
     trials: Annotated[int | None, typer.Option("--trials", "-n", help="A larger budget.", show_default=False)] = None,
     device: DeviceOption = "auto",
     cache_budget: CacheOption = "auto",
+    workers: WorkersOption = None,
+    slots_per_gpu: SlotsOption = 1,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Go on where a study stopped: finished trials stay, one that was cut off goes on from its last epoch kept."""
     from .run import resume as go_on
+    from .slots import Resources
 
-    observer = _observer(ctx, as_json)
-    ended = go_on(study, locate(workspace), observer, trials=trials, device=device, cache_budget=cache_budget)
-    _end(ctx, ended, as_json)
+    observer, resources = _observer(ctx, as_json), Resources(device, cache_budget, workers, slots_per_gpu)
+    _end(ctx, go_on(study, locate(workspace, storage), observer, trials=trials, resources=resources), as_json)
+
+
+@app.command()
+def worker(
+    ctx: typer.Context,
+    study: StudyArgument,
+    storage: StorageOption = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Where the data are on this machine.", show_default="as in the study")
+    ] = None,
+    device: DeviceOption = "auto",
+    cache_budget: CacheOption = "auto",
+    workers: WorkersOption = None,
+    slots_per_gpu: SlotsOption = 1,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Join a running study from any machine that reaches its database, until nothing is left to do."""
+    from .run import join
+    from .slots import Resources
+
+    resources = Resources(device, cache_budget, workers, slots_per_gpu)
+    join(study, locate(workspace, storage), _observer(ctx, False), resources=resources, data=data)
+    typer.echo(f"Nothing is left to do for study {study}.")
 
 
 @app.command()
@@ -214,13 +258,19 @@ def verdict(
     ctx: typer.Context,
     study: StudyArgument,
     device: DeviceOption = "auto",
+    cache_budget: CacheOption = "auto",
+    workers: WorkersOption = None,
+    slots_per_gpu: SlotsOption = 1,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the finals that are missing, and print the verdict."""
     from .run import rerun_finals
+    from .slots import Resources
 
-    _end(ctx, rerun_finals(study, locate(workspace), _observer(ctx, as_json), device=device), as_json)
+    resources = Resources(device, cache_budget, workers, slots_per_gpu)
+    _end(ctx, rerun_finals(study, locate(workspace, storage), _observer(ctx, as_json), resources=resources), as_json)
 
 
 @app.command()
@@ -233,11 +283,11 @@ def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: Workspace
     ctx.obj.ended(run_search(demo_request(place, observer, device=device), place, observer))
 
 
-def locate(workspace: Path | None) -> Workspace:
+def locate(workspace: Path | None, storage: str | None = None) -> Workspace:
     """The workspace of an option; see :meth:`Workspace.locate`."""
     from ..storage.workspace import Workspace
 
-    return Workspace.locate(workspace)
+    return Workspace.locate(workspace, storage)
 
 
 def _observer(ctx: typer.Context, as_json: bool) -> Observer:

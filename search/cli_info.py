@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli import JsonOption, PluginOption, WorkspaceOption, app, describe_results, locate
+from .cli import JsonOption, PluginOption, StorageOption, WorkspaceOption, app, describe_results, locate
 
 if TYPE_CHECKING:
     from ..objectives.backbones import Backbone
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 def status(
     ctx: typer.Context,
     study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Where a study stands, per strategy; without a name, all studies of the workspace."""
     from .study import Study, study_names
 
-    place = locate(workspace)
+    place = locate(workspace, storage)
     names = [study] if study else study_names(place)
     every = [Study.load(name, place).results() for name in names]
     if as_json:

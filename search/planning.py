@@ -23,14 +23,11 @@ from ..objectives.model_sources import preprocessing_for
 from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
-from ..objectives.strategies import BUILT_IN, STRATEGIES
-from ..storage.locks import exclusive
 from ..storage.tracking import uri_fault
 from ..storage.workspace import Workspace
 from .default_space import COMPETING, default_tables
 from .plugins import load_plugins
 from .progress import Observer
-from .records import finished
 from .results import StudyFacts
 from .settings import StudySettings
 from .space import Space, create_space
@@ -60,6 +57,8 @@ class Request:
         device: Where to train.
         cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
         tracking_uri: Of MLflow.
+        workers: Processes that train; None for one a GPU, or one.
+        slots_per_gpu: Processes that share a GPU, where their number is not given.
         plugins: Modules that register strategies; these compete too.
         file: The study file it was read from, whose space is searched unless ``space`` is given.
     """
@@ -78,6 +77,8 @@ class Request:
     device: str = "auto"
     cache_budget: str = "auto"
     tracking_uri: str | None = None
+    workers: int | None = None
+    slots_per_gpu: int = 1
     plugins: tuple[str, ...] = ()
     file: StudyFile | None = None
 
@@ -113,53 +114,12 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     settings = _settings(request, listing, written, len(backbones.pretrained.units), preprocessing)
     _check_trainable(settings, backbones)
     existing = _existing(settings, workspace)
-    dataset = _decode(settings, preprocessing, workspace, observer)
+    dataset = decode(settings, preprocessing, workspace, observer)
     facts = _facts(dataset, backbones.pretrained, request.weights)
     for note in facts.notes:
         observer.note(note)
     study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
     return Prepared(study, dataset, backbones)
-
-
-def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: int | None = None) -> Prepared:
-    """Open a study to go on with it, with a larger budget if one is given.
-
-    Raises:
-        InvalidInputError: No such study, a smaller budget, or the data are no longer the same.
-        StudyBusyError: Another process works on it.
-    """
-    study = Study.load(name, workspace)
-    settings = study.settings
-    _require_strategies(study, trials)
-    if trials is not None and trials < settings.trials:
-        raise InvalidInputError(f"--trials {trials} is below the study's {settings.trials}; a budget can only grow.")
-    preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
-    check_backbone(settings.spec)
-    dataset = _decode(settings, preprocessing, workspace, observer)
-    if dataset.fingerprint != study.facts.fingerprint:
-        raise InvalidInputError(
-            f"The data of study {name!r} ({settings.data}) are not what they were when it began. "
-            "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
-        )
-    with exclusive(workspace, name):
-        if trials is not None:
-            study.set_budget(trials)
-        study.ready()
-    return Prepared(study, dataset, BackbonePool(settings.spec))
-
-
-def _require_strategies(study: Study, trials: int | None) -> None:
-    """Import a study's plugins where trials or finals are missing that need them."""
-    settings = study.settings
-    complete = finished(study.trials()) >= (trials or settings.trials) and study.results().verdict is not None
-    if BUILT_IN.issuperset(settings.strategies) or complete:
-        return
-    load_plugins(settings.plugins)
-    if missing := [name for name in settings.strategies if name not in STRATEGIES]:
-        raise InvalidInputError(
-            f"Study {settings.name!r} needs {', '.join(missing)}, which its plugins "
-            f"({', '.join(settings.plugins) or 'none'}) do not register. Put back the module that did."
-        )
 
 
 def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | None]:
@@ -220,7 +180,10 @@ def _collecting(faults: list[str]) -> Iterator[None]:
 
 
 def _check_numbers(request: Request) -> None:
-    limits = {"--trials": (request.trials, 1), "--seeds": (request.finals_seeds, 1), "--seed": (request.seed, 0)}
+    limits = {
+        **{"--trials": (request.trials, 1), "--seeds": (request.finals_seeds, 1), "--seed": (request.seed, 0)},
+        **{"--workers": (request.workers or 1, 1), "--slots-per-gpu": (request.slots_per_gpu, 1)},
+    }
     faults = [f"{name} must be at least {low}, got {value}." for name, (value, low) in limits.items() if value < low]
     if request.name is not None and not _NAME.fullmatch(request.name):
         faults.append(f"--name {request.name!r}: use letters, digits, '.', '_' and '-', at most 100, a letter first.")
@@ -312,11 +275,16 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
     return study.ready()
 
 
-def _decode(
-    settings: StudySettings, preprocessing: Preprocessing, workspace: Workspace, observer: Observer
+def decode(
+    settings: StudySettings,
+    preprocessing: Preprocessing,
+    workspace: Workspace,
+    observer: Observer,
+    data: str | None = None,
 ) -> ImageDataset:
+    """The study's images as its networks see them, from where they are on this machine."""
     dataset = prepare_dataset(
-        settings.data,
+        data or settings.data,
         preprocessing,
         cache_dir=workspace.images,
         seed=settings.seed,

@@ -6,9 +6,13 @@ from ..objectives.errors import TrainingFailedError
 from ..storage.tracking import StudyTracker
 from ..storage.workspace import Workspace
 from .finals import finalists, run_finals
-from .planning import Prepared, Request, prepare_resume, prepare_search
+from .planning import Prepared, Request, prepare_search
 from .progress import Observer
-from .session import open_session, supervise
+from .reopening import prepare_resume, reopen, require_strategies
+from .session import Session, open_session, parent_run, supervise
+from .slot import Work
+from .slots import Resources, Slots
+from .stopping import Stopper
 from .study import Study
 from .trials import run_trials
 from .verdict import Verdict
@@ -27,7 +31,8 @@ def run_search(request: Request, workspace: Workspace | None = None, observer: O
         StorageError: Another process works on the study, or a database does not answer.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    return _work(prepare_search(request, place, watch), request.device, request.cache_budget, watch, search=True)
+    resources = Resources(request.device, request.cache_budget, request.workers, request.slots_per_gpu)
+    return _lead(prepare_search(request, place, watch), resources, watch, search=True)
 
 
 def resume(
@@ -36,8 +41,7 @@ def resume(
     observer: Observer | None = None,
     *,
     trials: int | None = None,
-    device: str = "auto",
-    cache_budget: str = "auto",
+    resources: Resources | None = None,
 ) -> Study:
     """Go on with a study where it stopped: finished trials stay, one that was cut off goes on from its last checkpoint.
 
@@ -46,19 +50,22 @@ def resume(
         workspace: Where it is kept.
         observer: Told what happens.
         trials: A larger budget.
-        device: Where to train.
-        cache_budget: Size of the feature cache, such as ``4GB``.
+        resources: What to train on.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    return _work(prepare_resume(name, place, watch, trials), device, cache_budget, watch, search=True)
+    return _lead(prepare_resume(name, place, watch, trials), resources or Resources(), watch, search=True)
 
 
 def rerun_finals(
-    name: str, workspace: Workspace | None = None, observer: Observer | None = None, *, device: str = "auto"
+    name: str,
+    workspace: Workspace | None = None,
+    observer: Observer | None = None,
+    *,
+    resources: Resources | None = None,
 ) -> Study:
     """Run what finals are missing for the best trials so far, without further trials."""
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    return _work(prepare_resume(name, place, watch), device, "auto", watch, search=False)
+    return _lead(prepare_resume(name, place, watch), resources or Resources(), watch, search=False)
 
 
 def load_study(name: str, workspace: Workspace | None = None) -> Study:
@@ -70,17 +77,15 @@ class SearchInterrupted(KeyboardInterrupt):
     """Ctrl-C; the message says how to go on."""
 
 
-def _work(prepared: Prepared, device: str, cache_budget: str, observer: Observer, *, search: bool) -> Study:
+def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, search: bool) -> Study:
+    """Work on a study to its verdict."""
     study = prepared.study
     try:
-        with supervise(study, observer) as tracker:
-            with open_session(
-                study, prepared.dataset, prepared.backbones, device, cache_budget, tracker, observer
-            ) as session:
-                if search:
-                    run_trials(session)
-                _require_finalists(study)
-                run_finals(session)
+        with supervise(study, observer) as tracker, parent_run(tracker):
+            if search:
+                observer.study_started(study.settings, study.trials())
+            _work(prepared, resources, tracker, observer, search=search)
+            _require_finalists(study)
             verdict = study.results().verdict
             if verdict is not None:
                 _log_verdict(tracker, verdict)
@@ -92,6 +97,55 @@ def _work(prepared: Prepared, device: str, cache_budget: str, observer: Observer
     finally:
         observer.close()
     return study
+
+
+def join(name: str, workspace: Workspace, observer: Observer, *, resources: Resources, data: str | None = None) -> None:
+    """Work on a study that was begun elsewhere until nothing is left to do; the verdict is for who began it.
+
+    Raises:
+        InvalidInputError: No such study, or its data are not here.
+        StorageError: Another process of this workspace works on it, or a database does not answer.
+    """
+    prepared = reopen(name, workspace, observer, data)
+    require_strategies(prepared.study)
+    try:
+        with supervise(prepared.study, observer) as tracker:
+            observer.study_started(prepared.study.settings, prepared.study.trials())
+            _work(prepared, resources, tracker, observer, search=True, data=data)
+    except KeyboardInterrupt:
+        raise SearchInterrupted("Stopped. What was not finished is for the other workers.") from None
+    finally:
+        observer.close()
+
+
+def _work(
+    prepared: Prepared,
+    resources: Resources,
+    tracker: StudyTracker,
+    observer: Observer,
+    *,
+    search: bool,
+    data: str | None = None,
+) -> None:
+    """In this process where there is one worker, else in one a slot."""
+    study, where = prepared.study, resources.places()
+    if len(where) == 1:
+        device, budget = resources.device, resources.cache_budget
+        with open_session(study, prepared.dataset, prepared.backbones, device, budget, tracker, observer) as session:
+            carry_out(session, search=search)
+        return
+    root, storage = str(study.workspace.root), study.workspace.storage
+    work = Work(study.settings.name, root, storage, data, resources.device, resources.share(len(where)), 0, search)
+    stopper = Stopper(grace=None)
+    with stopper.listening():
+        Slots(study, work, tracker, observer).run(where, stopper)
+
+
+def carry_out(session: Session, *, search: bool) -> None:
+    """Do what is left of a study, as one of its workers."""
+    if search:
+        run_trials(session)
+    run_finals(session)
 
 
 def _require_finalists(study: Study) -> None:

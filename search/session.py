@@ -94,12 +94,21 @@ def supervise(study: Study, observer: Observer) -> Iterator[StudyTracker]:
         _close_finished_runs(study, tracker)
         try:
             yield tracker
-        except BaseException as error:
+        except BaseException:
             for _, run in tracker.unfinished():
                 run.finish("KILLED")
-            tracker.parent_run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
             raise
-        tracker.parent_run.finish("FINISHED")
+
+
+@contextmanager
+def parent_run(tracker: StudyTracker) -> Iterator[None]:
+    """Have the parent run end as the search does."""
+    try:
+        yield
+    except BaseException as error:
+        tracker.parent_run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    tracker.parent_run.finish("FINISHED")
 
 
 @contextmanager

@@ -19,12 +19,16 @@ class Stopped(KeyboardInterrupt):
 class Stopper:
     """Whether a worker was asked to stop.
 
+    Args:
+        grace: How many seconds after a signal the work ends where it is; None for never.
+
     Attributes:
-        asked: Whether it was.
+        asked: Whether it was asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float | None = GRACE_SECONDS) -> None:
         self.asked = False
+        self._grace = grace
 
     def ask(self) -> None:
         """Have the work stop at the next :meth:`check`; from any thread."""
@@ -63,7 +67,7 @@ class Stopper:
         if self.asked:
             raise Stopped
         self.ask()
-        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, self._grace or 0)
 
 
 def _now(number: int, frame: FrameType | None) -> None:

@@ -64,7 +64,7 @@ def open_storage(workspace: Workspace) -> RDBStorage:
 
 def study_names(workspace: Workspace) -> list[str]:
     """Names of the studies in a workspace, the latest last; none is made."""
-    if not (workspace.root / "studies.db").exists():
+    if workspace.storage is None and not (workspace.root / "studies.db").exists():
         return []
     return optuna.get_all_study_names(open_storage(workspace))
 

@@ -30,7 +30,6 @@ MOST_LAPSES = 2
 
 def run_trials(session: Session) -> None:
     """Run trials until as many as the study's budget are complete, pruned or failed."""
-    session.observer.study_started(session.study.settings, session.study.trials())
     while (trial := session.worker.claim()) is not None or not session.study.tickets.exhausted():
         session.stopper.check()
         if trial is None:

@@ -7,10 +7,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from .database import safe_url
 from .errors import StorageError
 
 DEFAULT_WORKSPACE = "frostline-workspace"
 ENVIRONMENT_VARIABLE = "FROSTLINE_WORKSPACE"
+STORAGE_VARIABLE = "FROSTLINE_STORAGE"
 _NOT_IN_URLS = set("?%")
 
 
@@ -20,13 +22,16 @@ class Workspace:
 
     Attributes:
         root: The folder, absolute.
+        storage: URL of the studies' database, if it is elsewhere.
     """
 
     root: Path
+    storage: str | None = None
 
     @classmethod
-    def locate(cls, folder: Path | None = None) -> Workspace:
-        """The folder given, else ``$FROSTLINE_WORKSPACE``, else ``./frostline-workspace``.
+    def locate(cls, folder: Path | None = None, storage: str | None = None) -> Workspace:
+        """The folder given, else ``$FROSTLINE_WORKSPACE``, else ``./frostline-workspace``; the database likewise,
+        ``$FROSTLINE_STORAGE``, else in the folder.
 
         Raises:
             StorageError: The path is a file, or the URL of a database in it would be misread.
@@ -37,7 +42,7 @@ class Workspace:
             raise StorageError(f"The workspace {chosen} is a file. Name a folder with --workspace.")
         if _NOT_IN_URLS & set(str(root)):
             raise StorageError(f"The workspace {root} has '?' or '%' in its path. Name another with --workspace.")
-        return cls(root)
+        return cls(root, storage or os.environ.get(STORAGE_VARIABLE))
 
     def create(self) -> Workspace:
         """Make the folder.
@@ -56,11 +61,20 @@ class Workspace:
     @property
     def option(self) -> str:
         """What a command must add to find this workspace: nothing where it would anyway."""
-        return "" if self == Workspace.locate() else f" --workspace {shlex.quote(str(self.root))}"
+        usual = Workspace.locate()
+        folder = "" if self.root == usual.root else f" --workspace {shlex.quote(str(self.root))}"
+        # Its password stays out of what is printed.
+        storage = "" if self.storage == usual.storage else f" --storage {shlex.quote(safe_url(self.storage or ''))}"
+        return folder + storage
 
     @property
     def studies_url(self) -> str:
-        return f"sqlite:///{self.root / 'studies.db'}"
+        return self.storage or f"sqlite:///{self.root / 'studies.db'}"
+
+    @property
+    def logs(self) -> Path:
+        """What slots print, one file each."""
+        return self.root / "logs"
 
     @property
     def tracking_url(self) -> str:

@@ -1,0 +1,155 @@
+"""One slot: a process that works on a study, started by a supervisor on the same machine.
+
+They speak in lines of JSON: what to work on comes in, over standard input; what happens goes out, over standard output:
+records for the journal, and calls for the observer. A slot ends when there is nothing left to do, when it is told to by
+SIGTERM, and when its supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..objectives.training import EpochResult
+from .progress import Observer
+from .records import FinalRecord, TrialRecord
+
+# Calls of an observer that a slot makes.
+CALLS = ("note", "trial_started", "epoch_finished", "trial_finished", "final_started", "final_finished")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a slot is to do.
+
+    Attributes:
+        study: Name.
+        root: Folder of the workspace.
+        storage: URL of the study's database, if it is not the workspace's own.
+        data: Where the data are on this machine, if elsewhere than where the study began.
+        device: Where to train.
+        cache_budget: Size of this slot's feature cache.
+        threads: Of torch; 0 leaves them as they come.
+        search: Whether trials are run, or finals alone.
+    """
+
+    study: str
+    root: str
+    storage: str | None
+    data: str | None
+    device: str
+    cache_budget: str
+    threads: int
+    search: bool
+
+
+class Line:
+    """The way out: one line a message, from any thread."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def send(self, call: str, *arguments: Any) -> None:
+        """Raises BrokenPipeError where nobody listens any more."""
+        with self._lock:
+            self._file.write(json.dumps([call, *arguments]) + "\n")
+            self._file.flush()
+
+    def append(self, kind: str, key: str, **content: Any) -> None:
+        """As a journal."""
+        self.send("journal", kind, key, content)
+
+
+class Forwarding(Observer):
+    """Tells the supervisor's observer."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def note(self, message: str) -> None:
+        self._line.send("note", message)
+
+    def trial_started(self, number: int, strategy: str, epochs: int) -> None:
+        self._line.send("trial_started", number, strategy, epochs)
+
+    def epoch_finished(self, number: int, result: EpochResult) -> None:
+        self._line.send("epoch_finished", number, asdict(result))
+
+    def trial_finished(self, trial: TrialRecord) -> None:
+        finished = trial.finished.isoformat() if trial.finished else None
+        self._line.send("trial_finished", {**asdict(trial), "finished": finished})
+
+    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
+        self._line.send("final_started", strategy, seed, place, total)
+
+    def final_finished(self, final: FinalRecord) -> None:
+        # Its probabilities are in the database.
+        self._line.send("final_finished", final.strategy, final.trial_number, final.seed)
+
+
+def restore(call: str, arguments: list[Any]) -> list[Any]:
+    """Arguments of an observer's call from those of a line; a final's are left for who knows the study."""
+    if call == "epoch_finished":
+        number, result = arguments
+        return [number, EpochResult(**result)]
+    if call == "trial_finished":
+        return [_trial(arguments[0])]
+    return arguments
+
+
+def _trial(values: Mapping[str, Any]) -> TrialRecord:
+    curve = {int(epoch): score for epoch, score in values["curve"].items()}
+    finished = datetime.fromisoformat(values["finished"]) if values["finished"] else None
+    return replace(TrialRecord(**values), curve=curve, finished=finished)
+
+
+def main() -> None:
+    """The process: work until there is nothing left to do."""
+    # Whatever prints goes to the log; the line is ours alone.
+    line = Line(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)
+    work = Work(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
+    try:
+        _work(work, line)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _work(work: Work, line: Line) -> None:
+    import torch
+
+    from ..storage.tracking import Tracker
+    from ..storage.workspace import Workspace
+    from .reopening import reopen, require_strategies
+    from .run import carry_out
+    from .session import open_session
+
+    if work.threads:
+        torch.set_num_threads(work.threads)
+    observer = Forwarding(line)
+    prepared = reopen(work.study, Workspace(Path(work.root), work.storage), Observer(), work.data)
+    require_strategies(prepared.study)
+    with open_session(
+        prepared.study, prepared.dataset, prepared.backbones, work.device, work.cache_budget, Tracker(line), observer
+    ) as session:
+        carry_out(session, search=work.search)
+
+
+def _end_with_supervisor() -> None:
+    """Without a supervisor nobody keeps what MLflow shall show."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The supervisor of a machine's slots: a process each, started anew when it dies, ended with the supervisor."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..objectives.cache_policy import parse_size
+from ..objectives.devices import choose_device, feature_budget
+from ..objectives.errors import TrainingFailedError
+from ..storage.tracking import StudyTracker
+from ..storage.workers import let_ended_lapse
+from .progress import Observer
+from .slot import Work, restore
+from .stopping import GRACE_SECONDS, Stopper
+from .study import Study
+
+# A slot that dies so often in a row, each time this soon, will not do better the next time.
+QUICK_FAILURES, QUICK_SECONDS = 3, 30.0
+_RESTART_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a slot runs.
+
+    Attributes:
+        device: As torch names it, seen from within.
+        environment: What the process sees of the machine.
+        threads: Of torch.
+    """
+
+    device: str
+    environment: dict[str, str]
+    threads: int
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What of this machine a study gets.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
+        workers: Processes that train; None for one a GPU, or one.
+        slots_per_gpu: Processes that share a GPU, where their number is not given.
+    """
+
+    device: str = "auto"
+    cache_budget: str = "auto"
+    workers: int | None = None
+    slots_per_gpu: int = 1
+
+    def places(self) -> list[Place]:
+        """Where the slots run."""
+        gpus = _visible_gpus() if self.device in ("auto", "cuda") else []
+        if gpus:
+            count = self.workers or len(gpus) * self.slots_per_gpu
+            return [Place("cuda", {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]}, 0) for slot in range(count)]
+        count = self.workers or 1
+        threads = max(1, (os.cpu_count() or 1) // count)
+        # Set before torch is imported too: libraries make their pools then.
+        return [Place(self.device, {"OMP_NUM_THREADS": str(threads)}, threads) for _ in range(count)]
+
+    def share(self, slots: int) -> str:
+        """The cache budget of each of so many slots."""
+        size = parse_size(self.cache_budget)
+        if size is None:
+            device = choose_device(self.device)
+            if device.type == "cuda":
+                return self.cache_budget
+            size = feature_budget(device)
+        return str(size // slots)
+
+
+def _visible_gpus() -> list[str]:
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return [name for name in named.split(",") if name] or [str(gpu) for gpu in range(torch.cuda.device_count())]
+
+
+class Slots:
+    """The slots of one study on this machine.
+
+    Args:
+        study: The study.
+        work: What each slot does; device and threads are its place's.
+        tracker: Gets what the slots say to MLflow.
+        observer: Told what happens, from the thread that runs the slots.
+    """
+
+    def __init__(self, study: Study, work: Work, tracker: StudyTracker, observer: Observer) -> None:
+        self._study = study
+        self._work = work
+        self._tracker = tracker
+        self._observer = observer
+        # (slot, line), and (slot, None) when a slot's process has ended.
+        self._lines: queue.Queue[tuple[_Slot, str | None]] = queue.Queue()
+
+    def run(self, where: list[Place], stopper: Stopper) -> None:
+        """Have the slots work until there is nothing left to do.
+
+        Raises:
+            TrainingFailedError: No slot stays alive.
+            Stopped: The stopper was asked to; the slots have ended.
+        """
+        logs = self._study.workspace.logs
+        logs.mkdir(parents=True, exist_ok=True)
+        name = self._study.settings.name
+        slots = [_Slot(number, place, logs / f"{name}-slot-{number}.log") for number, place in enumerate(where)]
+        try:
+            for slot in slots:
+                slot.start(self._work, self._lines)
+            while any(slot.process is not None for slot in slots):
+                self._take(0.2)
+                stopper.check()
+        finally:
+            self._end(slots)
+        if reasons := [slot.reason for slot in slots if slot.given_up]:
+            self._require_done(reasons)
+
+    def _take(self, seconds: float) -> None:
+        """The next thing that a slot says, or its end."""
+        try:
+            slot, line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            return
+        if line is None:
+            self._ended(slot)
+        else:
+            self._hear(slot, json.loads(line))
+
+    def _hear(self, slot: _Slot, message: list[Any]) -> None:
+        call, *arguments = message
+        if call == "journal":
+            kind, key, content = arguments
+            self._tracker.journal.append(kind, key, **content)
+        elif call == "final_finished":
+            known = {(each.strategy, each.trial_number, each.seed): each for each in self._study.final_records()}
+            self._observer.final_finished(known[tuple(arguments)])
+        else:
+            slot.failures = 0 if call == "trial_finished" else slot.failures
+            getattr(self._observer, call)(*restore(call, arguments))
+
+    def _ended(self, slot: _Slot) -> None:
+        status = slot.reap()
+        # What it had is for others, at once.
+        let_ended_lapse(self._study.database, self._study.settings.name)
+        if status == 0:
+            return
+        slot.failures = slot.failures + 1 if slot.lived < QUICK_SECONDS else 1
+        if slot.given_up:
+            self._observer.note(f"slot {slot.number} is given up: {slot.reason}; its log: {slot.log}")
+            return
+        self._observer.note(f"slot {slot.number} ended ({slot.reason}) and is started anew")
+        time.sleep(_RESTART_SECONDS)
+        slot.start(self._work, self._lines)
+
+    def _end(self, slots: list[_Slot]) -> None:
+        """End what still runs: with a checkpoint first, for so long as that may take."""
+        running = [slot for slot in slots if slot.process is not None]
+        for slot in running:
+            slot.signal(signal.SIGTERM)
+        deadline = time.monotonic() + 2 * GRACE_SECONDS
+        try:
+            while any(slot.process is not None for slot in running) and time.monotonic() < deadline:
+                try:
+                    slot, line = self._lines.get(timeout=0.1)
+                except queue.Empty:
+                    continue
+                if line is None:
+                    slot.reap()
+                else:
+                    self._hear(slot, json.loads(line))
+        finally:
+            for slot in running:
+                slot.signal(signal.SIGKILL)
+            for slot in running:
+                if slot.process is not None:
+                    slot.reap()
+
+    def _require_done(self, reasons: list[str]) -> None:
+        study = self._study
+        if not study.tickets.exhausted() or not study.final_tickets.exhausted():
+            raise TrainingFailedError(
+                "\n".join(
+                    [
+                        f"No slot of study {study.settings.name!r} stays alive. Once that is mended, go on with: "
+                        f"frostline resume {study.settings.name}{study.workspace.option}",
+                        *dict.fromkeys(reasons),
+                    ]
+                )
+            )
+
+
+class _Slot:
+    """One slot and the process that is in it just now."""
+
+    def __init__(self, number: int, place: Place, log: Path) -> None:
+        self.number = number
+        self.place = place
+        self.log = log
+        self.process: subprocess.Popen[str] | None = None
+        self.failures = 0
+        self.lived = 0.0
+        self.reason = ""
+        self._began = 0.0
+
+    @property
+    def given_up(self) -> bool:
+        return self.failures >= QUICK_FAILURES
+
+    def start(self, work: Work, lines: queue.Queue[tuple[_Slot, str | None]]) -> None:
+        own = replace(work, device=self.place.device, threads=self.place.threads)
+        with self.log.open("w", encoding="utf-8") as log:
+            # A session of its own: Ctrl-C in the terminal is for the supervisor.
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "frostline.search.slot"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **self.place.environment},
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+            )
+        self.process, self._began = process, time.monotonic()
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(asdict(own)) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died already; its end says why
+        threading.Thread(target=self._read, args=(process, lines), daemon=True).start()
+
+    def signal(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def reap(self) -> int:
+        """Wait for the process, which has ended, and say how."""
+        process, self.process = self.process, None
+        assert process is not None
+        status = process.wait()
+        self.lived = time.monotonic() - self._began
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self.reason = self._reason(status)
+        return status
+
+    def _reason(self, status: int) -> str:
+        if status < 0:
+            return f"killed by {signal.Signals(-status).name}"
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {status}"
+
+    def _read(self, process: subprocess.Popen[str], lines: queue.Queue[tuple[_Slot, str | None]]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            # What a killed process did not finish is no message.
+            if line.endswith("\n"):
+                lines.put((self, line))
+        lines.put((self, None))
