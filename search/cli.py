@@ -223,11 +223,21 @@ def resume(
     as_json: JsonOption = False,
 ) -> None:
     """Go on where a study stopped: finished trials stay, one that was cut off goes on from its last epoch kept."""
+    from ..storage.errors import StudyBusyError
     from .run import resume as go_on
+    from .run import wake
     from .slots import Resources
 
-    observer, resources = _observer(ctx, as_json), Resources(device, cache_budget, workers, slots_per_gpu)
-    _end(ctx, go_on(study, locate(workspace, storage), observer, trials=trials, resources=resources), as_json)
+    place, resources = locate(workspace, storage), Resources(device, cache_budget, workers, slots_per_gpu)
+    slept = wake(study, place)
+    try:
+        ended = go_on(study, place, _observer(ctx, as_json), trials=trials, resources=resources)
+    except StudyBusyError:
+        if not slept:
+            raise
+        typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study}{place.option}")
+    else:
+        _end(ctx, ended, as_json)
 
 
 @app.command()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 from ..objectives.errors import TrainingFailedError
 from ..storage.tracking import StudyTracker
+from ..storage.wishes import PAUSE, RUN, STOP
 from ..storage.workspace import Workspace
 from .finals import finalists, run_finals
 from .planning import Prepared, Request, prepare_search
@@ -12,10 +15,11 @@ from .reopening import prepare_resume, reopen, require_strategies
 from .session import Session, open_session, parent_run, supervise
 from .slot import Work
 from .slots import Resources, Slots
-from .stopping import Stopper
+from .stopping import Stopped, Stopper
 from .study import Study
 from .trials import run_trials
 from .verdict import Verdict
+from .worker import LOOK_SECONDS
 
 
 def run_search(request: Request, workspace: Workspace | None = None, observer: Observer | None = None) -> Study:
@@ -53,6 +57,7 @@ def resume(
         resources: What to train on.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
+    wake(name, place)
     return _lead(prepare_resume(name, place, watch, trials), resources or Resources(), watch, search=True)
 
 
@@ -66,6 +71,14 @@ def rerun_finals(
     """Run what finals are missing for the best trials so far, without further trials."""
     place, watch = workspace or Workspace.locate(), observer or Observer()
     return _lead(prepare_resume(name, place, watch), resources or Resources(), watch, search=False)
+
+
+def wake(name: str, workspace: Workspace) -> bool:
+    """Let the workers of a study run again, wherever they are; whether they had been told not to."""
+    wish = Study.load(name, workspace).wish
+    slept = wish.get() != RUN
+    wish.set(RUN)
+    return slept
 
 
 def load_study(name: str, workspace: Workspace | None = None) -> Study:
@@ -142,10 +155,32 @@ def _work(
 
 
 def carry_out(session: Session, *, search: bool) -> None:
-    """Do what is left of a study, as one of its workers."""
-    if search:
-        run_trials(session)
-    run_finals(session)
+    """Do what is left of a study, as one of its workers; pause while that is wished."""
+    while True:
+        try:
+            if search:
+                run_trials(session)
+            return run_finals(session)
+        except Stopped:
+            session.worker.give_back()
+            if session.stopper.signalled or session.study.wish.get() != PAUSE:
+                raise
+        session.observer.note(f"paused; go on with: frostline resume {session.study.settings.name}")
+        _pause(session)
+
+
+def _pause(session: Session) -> None:
+    """Wait until the workers shall run again.
+
+    Raises:
+        Stopped: They shall stop instead.
+    """
+    while (wish := session.study.wish.get()) == PAUSE and not session.stopper.signalled:
+        time.sleep(LOOK_SECONDS)
+    if wish == STOP or session.stopper.signalled:
+        raise Stopped
+    session.stopper.asked = False
+    session.observer.note("the study goes on")
 
 
 def _require_finalists(study: Study) -> None:

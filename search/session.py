@@ -127,7 +127,7 @@ def open_session(
     store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
     task = Task(train, val, backbones, study.settings.metric, chosen, store)
     stopper = Stopper()
-    with stopper.listening(), at_work(study) as worker:
+    with stopper.listening(), at_work(study, stopper) as worker:
         study.record_run(describe_device(chosen))
         # Collecting garbage after each trial looks at what came with the trial only, not at all the libraries.
         gc.collect()

@@ -22,8 +22,8 @@ from ..objectives.training import EpochResult
 from .progress import Observer
 from .records import FinalRecord, TrialRecord
 
-# Calls of an observer that a slot makes.
-CALLS = ("note", "trial_started", "epoch_finished", "trial_finished", "final_started", "final_finished")
+# Exit status of a slot that was asked to end.
+STOPPED = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def main() -> None:
     try:
         _work(work, line)
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGTERM)
+        sys.exit(STOPPED)
 
 
 def _work(work: Work, line: Line) -> None:

@@ -20,10 +20,11 @@ from ..objectives.cache_policy import parse_size
 from ..objectives.devices import choose_device, feature_budget
 from ..objectives.errors import TrainingFailedError
 from ..storage.tracking import StudyTracker
+from ..storage.wishes import STOP
 from ..storage.workers import let_ended_lapse
 from .progress import Observer
-from .slot import Work, restore
-from .stopping import GRACE_SECONDS, Stopper
+from .slot import STOPPED, Work, restore
+from .stopping import GRACE_SECONDS, Stopped, Stopper
 from .study import Study
 
 # A slot that dies so often in a row, each time this soon, will not do better the next time.
@@ -160,6 +161,8 @@ class Slots:
         let_ended_lapse(self._study.database, self._study.settings.name)
         if status == 0:
             return
+        if status == STOPPED and self._study.wish.get() == STOP:
+            raise Stopped
         slot.failures = slot.failures + 1 if slot.lived < QUICK_SECONDS else 1
         if slot.given_up:
             self._observer.note(f"slot {slot.number} is given up: {slot.reason}; its log: {slot.log}")

@@ -24,10 +24,11 @@ class Stopper:
 
     Attributes:
         asked: Whether it was asked.
+        signalled: Whether by a signal.
     """
 
     def __init__(self, grace: float | None = GRACE_SECONDS) -> None:
-        self.asked = False
+        self.asked = self.signalled = False
         self._grace = grace
 
     def ask(self) -> None:
@@ -64,9 +65,9 @@ class Stopper:
                 signal.signal(number, before[number])
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.signalled:
             raise Stopped
-        self.ask()
+        self.asked = self.signalled = True
         signal.setitimer(signal.ITIMER_REAL, self._grace or 0)
 
 

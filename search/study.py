@@ -21,6 +21,7 @@ from ..storage.database import Database, safe_url, share_sqlite
 from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable, StoredFinal
 from ..storage.tickets import Tickets
+from ..storage.wishes import Wish
 from ..storage.workspace import Workspace
 from .records import FinalRecord, TrialRecord, summarise
 from .results import StudyFacts, StudyResults
@@ -80,6 +81,7 @@ class Study:
         tickets: One a trial of the budget.
         final_tickets: One a training of a finalist.
         finals: What is known of the finalists.
+        wish: Whether its workers shall run, pause or stop.
     """
 
     def __init__(self, inner: optuna.Study, workspace: Workspace) -> None:
@@ -91,6 +93,7 @@ class Study:
         self.tickets = Tickets(self.database, self.settings.name, "trial")
         self.final_tickets = Tickets(self.database, self.settings.name, "final")
         self.finals = FinalsTable(self.database, self.settings.name)
+        self.wish = Wish(self.database, self.settings.name)
 
     @classmethod
     def create(

@@ -10,11 +10,13 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from ..storage.tickets import Lease, show
+from ..storage.wishes import RUN
 from ..storage.workers import Keeper
 from .held_storage import HeldStorage
 from .pruner import StrategyPruner
 from .records import TrialRecord
 from .sampler import StrategySampler
+from .stopping import Stopper
 from .study import Study, open_storage, trial_record
 
 # How long a worker that says nothing is waited for. What is cut off on the same machine is noticed at once.
@@ -112,9 +114,19 @@ class Worker:
 
 
 @contextmanager
-def at_work(study: Study) -> Iterator[Worker]:
-    """Be one of a study's workers while within; what is not finished then is given back."""
-    keeper = Keeper(study.database, LEASE_SECONDS)
+def at_work(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
+    """Be one of a study's workers while within; what is not finished then is given back.
+
+    Args:
+        study: The study.
+        stopper: Asked to stop when somebody wishes it for all workers.
+    """
+
+    def look() -> None:
+        if stopper is not None and study.wish.get() != RUN:
+            stopper.ask()
+
+    keeper = Keeper(study.database, LEASE_SECONDS, look=look)
     try:
         worker = Worker(study, keeper)
         try:

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cache, partial
 from pathlib import Path
 
@@ -84,9 +84,12 @@ class Keeper:
         database: Where the tickets are.
         seconds: How long a lease lasts.
         owner: The worker.
+        look: Called each time, from that thread.
     """
 
-    def __init__(self, database: Database, seconds: float, owner: str | None = None) -> None:
+    def __init__(
+        self, database: Database, seconds: float, owner: str | None = None, look: Callable[[], None] = lambda: None
+    ) -> None:
         self.owner = owner or worker_name()
         self.seconds = seconds
         self._database = database
@@ -95,6 +98,7 @@ class Keeper:
         self._leases: dict[int, Lease] = {}
         self._until: dict[int, float] = {}
         self._lost: set[Lease] = set()
+        self._look = look
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_for_ever, name="leases", daemon=True)
         self._thread.start()
@@ -168,10 +172,10 @@ class Keeper:
         while not self._ended.wait(self.seconds / RENEWALS):
             with self._lock:
                 leases = list(self._leases.values())
-            if not leases:
-                continue
             try:
-                self._renew(leases)
+                if leases:
+                    self._renew(leases)
+                self._look()
             except StorageError:
                 # The next time, perhaps; what could not be renewed for too long is asked about before it is used.
                 continue
