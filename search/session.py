@@ -16,6 +16,7 @@ from ..objectives.dataset import ImageDataset
 from ..objectives.devices import choose_device
 from ..objectives.feature_store import FeatureStore
 from ..objectives.finetune import BackbonePool, Task
+from ..objectives.stages import Stages
 from ..storage.checkpoints import CheckpointFolder
 from ..storage.feature_files import FeatureFiles
 from ..storage.locks import exclusive
@@ -24,6 +25,9 @@ from .progress import Observer
 from .records import FINISHED
 from .study import Study
 from .tracked import finish_trial_run
+
+# A stage is held while it is trained: with so many locks, workers seldom wait for another stage than their own.
+_STAGE_LOCKS = 1024
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ def open_session(
     chosen = choose_device(device)
     train, val = dataset.search_splits()
     store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
-    task = Task(train, val, backbones, study.settings.metric, chosen, store)
+    stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
+    task = Task(train, val, backbones, study.settings.metric, chosen, store, stages)
     with exclusive(study.workspace, study.settings.name), study.held(), closing(_tracker(study, observer)) as tracker:
         session = Session(study, dataset, task, tracker, observer)
         study.record_run(describe_device(chosen))
