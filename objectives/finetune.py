@@ -188,9 +188,9 @@ def finetune(
                 key = stage_key(phases, run, config, data) if task.stages.enabled else None
                 state.leave(run, task.stages.share(key, run, task.device, train, watch))
     network = network.eval()  # pyright: ignore[reportPossiblyUnboundVariable]
-    probabilities = predict(network, task.val, task)
-    best = run.best  # pyright: ignore[reportPossiblyUnboundVariable]
+    best, logits = run.best, run.best_logits  # pyright: ignore[reportPossiblyUnboundVariable]
     assert best is not None
+    probabilities = predict(network, task.val, task) if logits is None else to_probabilities(logits)
     return FinetuneResult(
         score=best.score,
         best_epoch=best.epoch,
