@@ -183,7 +183,7 @@ def finetune(
                 optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
             run = PhaseRun(network, optimisation, len(state.epochs), last=phase is chain[-1])
             if not state.enter(run):
-                data = _phase_data(network, config, task, seed)
+                data = phase_data(network, config, task, seed)
                 train = partial(_run_phase, run, config, data, state, watch)
                 key = stage_key(phases, run, config, data) if task.stages.enabled else None
                 state.leave(run, task.stages.share(key, run, task.device, train, watch))
@@ -246,7 +246,8 @@ def _optimisation(
     return present
 
 
-def _phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> PhaseData:
+def phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> PhaseData:
+    """Inputs of what a network trains, behind its prefix."""
     return PhaseData(
         train=_source(task.train, config, network, task, seed),
         val=_evaluation_source(task.val, network, task),

@@ -132,7 +132,7 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
             val_loss, val_score = judge(logits, data)
             if run.last and (run.best is None or val_score > run.best.score):
                 run.best_state, run.best_logits = network.trainable_state(), logits
-        _require_finite(train_loss, val_loss, epoch)
+        require_finite(train_loss, val_loss, epoch)
         rates, seconds = optimisation.learning_rates(), time.perf_counter() - started
         result = EpochResult(epoch, network.phase.name, train_loss, val_loss, val_score, rates, seconds)
         run.results.append(result)
@@ -140,7 +140,8 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
     network.load_state(run.best_state)
 
 
-def _require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
+def require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
+    """Raise TrainingFailedError unless both are."""
     for name, loss in (("training", train_loss), ("validation", val_loss)):
         if not np.isfinite(loss):
             raise TrainingFailedError(f"{name} loss is {loss} in epoch {epoch}: the learning rate may be too high")
