@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +56,17 @@ class HeldStorage(BaseStorage):
         self._rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {name: {} for name in _TABLES}
         self._states: dict[int, dict[str, Any]] = {}
         self._flushed = time.monotonic()
+        self._gathers = False
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write nothing while within, and then everything, in one transaction."""
+        self._gathers = True
+        try:
+            yield
+        finally:
+            self._gathers = False
+        self.flush()
 
     def flush(self) -> None:
         """Write what is not written yet, in one transaction.
@@ -62,6 +74,8 @@ class HeldStorage(BaseStorage):
         Raises:
             UnreachableError: The database cannot be written; nothing of it was, and it can be tried again.
         """
+        if self._gathers:
+            return
         self._flushed = time.monotonic()
         if not self._states and not any(self._rows.values()):
             return

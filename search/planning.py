@@ -32,7 +32,7 @@ from .plugins import load_plugins
 from .progress import Observer
 from .records import finished
 from .results import StudyFacts
-from .settings import StudySettings
+from .settings import StudySettings, default_population
 from .space import Space, create_space
 from .space_file import read_space
 from .study import Study, study_names
@@ -57,6 +57,7 @@ class Request:
         metric: Name.
         seed: Of everything random.
         finals_seeds: Trainings of each finalist.
+        population: How many head-only trials train together, at most; 0 means: choose for me.
         device: Where to train.
         cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
         tracking_uri: Of MLflow.
@@ -75,6 +76,7 @@ class Request:
     metric: str | None = None
     seed: int = 0
     finals_seeds: int = 3
+    population: int = 0
     device: str = "auto"
     cache_budget: str = "auto"
     tracking_uri: str | None = None
@@ -221,6 +223,7 @@ def _collecting(faults: list[str]) -> Iterator[None]:
 
 def _check_numbers(request: Request) -> None:
     limits = {"--trials": (request.trials, 1), "--seeds": (request.finals_seeds, 1), "--seed": (request.seed, 0)}
+    limits["--population"] = (request.population, 0)
     faults = [f"{name} must be at least {low}, got {value}." for name, (value, low) in limits.items() if value < low]
     if request.name is not None and not _NAME.fullmatch(request.name):
         faults.append(f"--name {request.name!r}: use letters, digits, '.', '_' and '-', at most 100, a letter first.")
@@ -251,6 +254,7 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
+        population=request.population or default_population(request.trials, sum(counts)),
         space=space.only(_chosen(request, written)).resolve(units),
         plugins=request.plugins,
     )

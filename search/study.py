@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -16,8 +16,10 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..objectives.config import create_config
 from ..objectives.errors import InvalidInputError, unknown_name
 from ..objectives.metrics import one_hot
+from ..objectives.population import can_train_together
 from ..storage.database import Database, safe_url, share_sqlite
 from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable, StoredFinal
@@ -122,13 +124,26 @@ class Study:
 
     def ready(self) -> Study:
         """Set sampler and pruner, and queue the default configurations that were not yet."""
-        self.inner.sampler = StrategySampler(self.settings.trials, seed=self.settings.seed)
+        self.inner.sampler = StrategySampler(
+            self.settings.trials, seed=self.settings.seed, together=self._trained_together()
+        )
         self.inner.pruner = StrategyPruner()
         for strategy in self.settings.strategies:
             values = self.settings.space.default(strategy)
             own = {optuna_name(strategy, name): value for name, value in values.items() if name != STRATEGY}
             self.inner.enqueue_trial({STRATEGY: strategy, **own}, skip_if_exists=True)
         return self
+
+    def _trained_together(self) -> tuple[str, ...]:
+        """Strategies whose trials can be in one population."""
+        if self.settings.population == 1:
+            return ()
+        space, units = self.settings.space, len(self.facts.units)
+        return tuple(
+            strategy
+            for strategy in self.settings.strategies
+            if can_train_together(create_config(space.default(strategy)), units)
+        )
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -147,6 +162,12 @@ class Study:
         """Have in the database what is known of the trials: before what builds on it is kept elsewhere."""
         if isinstance(self.storage, HeldStorage):
             self.storage.flush()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Have in the database all that is noted of trials while within, or nothing of it."""
+        with self.storage.together() if isinstance(self.storage, HeldStorage) else nullcontext():
+            yield
 
     @property
     def storage(self) -> BaseStorage:
@@ -184,6 +205,10 @@ class Study:
     def finished(self) -> int:
         """How many trials the budget has paid for: complete, pruned or failed."""
         return sum(trial.state.is_finished() for trial in self.inner.get_trials(deepcopy=False))
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial."""
+        return trial_record(self.inner.get_trials(deepcopy=False)[number])
 
     def outcome(self, number: int) -> dict[str, Any]:
         """What a finished trial noted of its costs and checks."""
