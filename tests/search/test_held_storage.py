@@ -162,3 +162,18 @@ def test_who_read_a_trial_keeps_what_was_read(url: str) -> None:
     trial.report(0.5, 0)
     assert before.intermediate_values == {}
     assert study.get_trials(deepcopy=False)[0].intermediate_values == {0: 0.5}
+
+
+def test_trials_that_end_together_are_written_together(url: str) -> None:
+    study = held(url)
+    trials = [begin(study) for _ in range(3)]
+    storage = study._storage
+    assert isinstance(storage, HeldStorage)
+    with storage.together():
+        for place, trial in enumerate(trials):
+            study.tell(trial, 0.1 * place)
+        assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+        assert {trial.state for trial in shared(url).trials} == {TrialState.RUNNING}
+    assert seen(shared(url).trials) == seen(study.trials)
+    study.tell(begin(study), 0.5)
+    assert seen(shared(url).trials) == seen(study.trials)
