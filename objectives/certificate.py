@@ -130,7 +130,7 @@ def certify_another(certified: Certificate, network: Network, weight_decay: floa
         network: With the head that trained, alone.
         weight_decay: Of its optimizer.
     """
-    names = {id(parameter): name for name, parameter in network.trainable()}
+    names = {id(parameter): name for name, parameter in network.head.named_parameters(prefix="head")}
     groups = _groups(parameter_groups(network, weight_decay), names)
     return replace(certified, phase=network.phase.name, trainable=tuple(names.values()), groups=groups)
 

@@ -143,7 +143,7 @@ class _Population:
             certificates=(certificate,),
             seconds=0.0,
             peak_memory_bytes=self.memory.bytes,
-            trainable_parameters=sum(parameter.numel() for _, parameter in network.trainable()),
+            trainable_parameters=sum(parameter.numel() for parameter in network.head.parameters()),
             frozen_share=backbone.frozen_share(certificate.freeze_depth),
             network=network.eval(),
         )
