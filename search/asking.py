@@ -47,14 +47,15 @@ class Asking:
         """The next trials, never more than the budget has left; several if all of them can train together."""
         settings = self._study.settings
         most = min(settings.population, settings.trials - self._study.finished())
-        first, self._in_hand = self._in_hand or self._ask(), None
-        batch = [first]
-        while self._in_population(batch[-1]) and len(batch) < most:
-            asked = self._ask()
-            if not self._in_population(asked):
-                self._in_hand = asked
-                break
-            batch.append(asked)
+        with self._study.together():
+            first, self._in_hand = self._in_hand or self._ask(), None
+            batch = [first]
+            while self._in_population(batch[-1]) and len(batch) < most:
+                asked = self._ask()
+                if not self._in_population(asked):
+                    self._in_hand = asked
+                    break
+                batch.append(asked)
         return batch
 
     def _ask(self) -> Asked:
