@@ -29,11 +29,13 @@ from frostline.objectives.config import TrialConfig, create_config
 from frostline.objectives.dataset import ImageDataset
 from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import BackbonePool, Task, finetune
+from frostline.objectives.population import finetune_together
 from frostline.search import run_search
 from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.finals import restore_config
 from frostline.search.progress import Observer
 from frostline.search.records import TrialRecord
+from frostline.search.settings import POPULATION
 from frostline.search.space import create_space
 from frostline.storage.workspace import Workspace
 
@@ -78,6 +80,16 @@ class Contest:
         harness.synchronize(self.task.device)
         return time.perf_counter() - started, score
 
+    def ours_together(self, configs: list[TrialConfig], seed: int) -> tuple[float, float]:
+        """Seconds a trial of a population, and the first one's validation score."""
+        started = time.perf_counter()
+        results = finetune_together(configs, self.task, seed=seed, on_epochs=[lambda result: None] * len(configs))
+        harness.synchronize(self.task.device)
+        first = results[0]
+        if isinstance(first, Exception):
+            raise first
+        return (time.perf_counter() - started) / len(configs), first.score
+
     def cold(self, config: TrialConfig, seed: int) -> tuple[float, float]:
         """Ours, with no features kept from another trial."""
         return self.ours(config, seed, replace(self.task, store=FeatureStore(self.task.store.memory.budget)))
@@ -117,6 +129,26 @@ def compare(report: Report, contest: Contest, name: str, config: TrialConfig, ta
         ours.append(contest.ours(config, seed) if warm else contest.cold(config, seed))
         rival.append(contest.bare(config, seed))
     _row(report, name, ours, rival, target)
+
+
+def compare_population(report: Report, contest: Contest, config: TrialConfig, target: Target) -> None:
+    """One row: a head-only trial as a user gets it, one of a population of trials that differ in rate and decay.
+
+    Args:
+        report: Gets the row.
+        contest: Both sides.
+        config: Of the first of them, and what bare trains.
+        target: Of the ratio, of our seconds over all trials of the population.
+    """
+    size = POPULATION
+    rates = [config.learning_rate * 1.1**place for place in range(size)]
+    every = [config.model_copy(update={"learning_rate": rate, "weight_decay": rate / 10}) for rate in rates]
+    ours, rival = [], []
+    for seed in range(contest.setting.pairs):
+        contest.ours(config.model_copy(update={"epochs": max(1, min(config.views, config.epochs))}), seed)
+        ours.append(contest.ours_together([config, *every[1:]], seed))
+        rival.append(contest.bare(config, seed))
+    _row(report, f"head only, features there, one of {size} in a population", ours, rival, target)
 
 
 def _row(
@@ -217,6 +249,7 @@ def measure(
         if "head" in parts:
             head = default_config(contest.task, "feature_extraction", **changes)
             compare(report, contest, "head only, features there", head, at_least(100), warm=True)
+            compare_population(report, contest, head, at_least(100))
         if "study" in parts:
             compare_study(report, contest, trials, sample)
         if "partial" in parts:

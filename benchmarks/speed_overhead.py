@@ -4,6 +4,7 @@
 
 Real searches; what they call is timed from outside, each call without the timed calls within it. `training` is what
 is left inside `finetune`; `other` is what is left between the ends of two trials.
+Head-only trials run alone and as a user gets them, in populations.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ TRAINING, OTHER = "training", "other"
 # Where a trial's time goes besides, by part. What a version of Frostline does not have is passed over.
 CALLS: tuple[tuple[object, str, str], ...] = (
     (trials, "finetune", TRAINING),
+    (trials, "finetune_together", TRAINING),
     (optuna.Study, "ask", "ask"),
     (space.Space, "suggest", "suggest"),
     (optuna.Trial, "set_user_attr", "notes in the study"),
@@ -91,28 +93,51 @@ def watched() -> Iterator[Parts]:
 
 
 class Ledger(Observer):
-    """Parts of each trial: from the end of the one before to its own."""
+    """Parts of each trial: from the end of the one before to its own.
+
+    Of trials that run at the same time, each has the mean of theirs.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._last = time.perf_counter()
-        self.trials: list[tuple[TrialRecord, dict[str, float]]] = []
+        self._batches: list[list[tuple[TrialRecord, dict[str, float]]]] = []
+        self._running = 0
+
+    @property
+    def trials(self) -> list[tuple[TrialRecord, dict[str, float]]]:
+        """Each with its seconds by part."""
+        return [(trial, _mean([parts for _, parts in batch])) for batch in self._batches for trial, _ in batch]
 
     def study_started(self, settings: object, trials: list[TrialRecord]) -> None:
         self._parts.take()
         self._last = time.perf_counter()
+
+    def trial_started(self, number: int, strategy: str, epochs: int) -> None:
+        if self._running == 0:
+            self._batches.append([])
+        self._running += 1
 
     def trial_finished(self, trial: TrialRecord) -> None:
         now = time.perf_counter()
         parts = self._parts.take()
         parts[OTHER] = now - self._last - sum(parts.values())
         self._last = now
-        self.trials.append((trial, parts))
+        self._running -= 1
+        self._batches[-1].append((trial, parts))
 
 
-def run(setting: Setting, folder: Path, strategies: tuple[str, ...], trials: int) -> Ledger:
+def _mean(every: list[dict[str, float]]) -> dict[str, float]:
+    names = {name for parts in every for name in parts}
+    return {name: sum(parts.get(name, 0.0) for parts in every) / len(every) for name in names}
+
+
+def run(setting: Setting, folder: Path, strategies: tuple[str, ...], trials: int, population: int = 0) -> Ledger:
     """A search, timed."""
-    request = setting.request(trials=trials, strategies=strategies, finals_seeds=1, name="overhead", metric="accuracy")
+    request = setting.request(
+        **{"trials": trials, "strategies": strategies, "finals_seeds": 1, "name": "overhead", "metric": "accuracy"},
+        population=population,
+    )
     with watched() as parts:
         ledger = Ledger(parts)
         run_search(request, Workspace(folder), ledger)
@@ -153,11 +178,12 @@ def measure(
     report = Report("speed_overhead", "What a trial costs besides training.", setting)
     verdicts = report.table("Targets", "what", "measured", "n", "target", "met")
     with harness.scratch_folder() as folder:
-        ledger = run(setting, folder / "head", ("feature_extraction",), head_trials)
-        describe(report, "Head-only trials", ledger)
-        each = [1000 * overhead(parts) for _, parts in ledger.trials]
-        target = at_most(10)
-        verdicts.add("ms a head-only trial", harness.spread(each), len(each), target, target.judge(each))
+        for name, population in (("alone", 1), ("in a population", 0)):
+            ledger = run(setting, folder / name.replace(" ", "-"), ("feature_extraction",), head_trials, population)
+            describe(report, f"Head-only trials {name}", ledger)
+            each = [1000 * overhead(parts) for _, parts in ledger.trials]
+            target = at_most(10)
+            verdicts.add(f"ms a head-only trial {name}", harness.spread(each), len(each), target, target.judge(each))
         mixed = run(setting, folder / "mixed", strategies, mixed_trials)
         describe(report, "Trials of all strategies", mixed)
     long = [overhead(parts) / sum(parts.values()) for _, parts in mixed.trials if sum(parts.values()) > 2]

@@ -27,6 +27,7 @@ from .terminal_tables import plain_table, print_verdict, status_table, verdict_t
 __all__ = ["LiveProgress", "print_verdict", "status_table", "verdict_table"]
 
 EVENTS_SHOWN = 4
+RUNNING_SHOWN = 3
 _BAR_WIDTH = 20
 
 
@@ -157,7 +158,7 @@ class LiveProgress(Observer):
             yield self._budget_line(self._settings)
         if self._finals is not None:
             yield _finals_line(self._finals)
-        yield from (_running_line(number, trial) for number, trial in sorted(self._running.items()))
+        yield from _running_lines(self._running)
         if self._settings is not None:
             yield Padding(self._strategies(self._settings), (1, 0))
         if self._finals is not None and self._finals.done:
@@ -204,6 +205,15 @@ def _bar_line(done: float, total: int, text: str) -> RenderableType:
 def _time_left(elapsed: float, done: float, remaining: float) -> float | None:
     """None until enough is done to tell."""
     return elapsed / done * max(0.0, remaining) if done >= 0.5 else None
+
+
+def _running_lines(running: dict[int, _Running]) -> Iterator[RenderableType]:
+    """The trials in flight; of a population those that train just now, and how many more there are."""
+    busy = [(number, trial) for number, trial in sorted(running.items()) if 0 < trial.epoch < trial.epochs]
+    shown = (busy or sorted(running.items()))[:RUNNING_SHOWN]
+    yield from (_running_line(number, trial) for number, trial in shown)
+    if len(running) > len(shown):
+        yield _line(f"and {len(running) - len(shown)} more that train together", "dim")
 
 
 def _running_line(number: int, trial: _Running) -> RenderableType:

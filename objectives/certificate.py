@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .errors import TrainingFailedError
 from .network import Network
-from .optimization import Optimisation
+from .optimization import Optimisation, parameter_groups
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,23 @@ def certify(network: Network, optimisation: Optimisation | None) -> Certificate:
         frozen_in_train_mode=tuple(
             name for unit in network.frozen_units() for name, module in unit.named_modules() if module.training
         ),
-        groups=None if optimisation is None else _groups(optimisation, names),
+        groups=None if optimisation is None else _groups(optimisation.optimizer.param_groups, names),
     )
     network.eval()
     return certificate
+
+
+def certify_another(certified: Certificate, network: Network, weight_decay: float) -> Certificate:
+    """The certificate of a network that shares all but its head with one that was looked at after both had trained.
+
+    Args:
+        certified: Of the other one.
+        network: With the head that trained, alone.
+        weight_decay: Of its optimizer.
+    """
+    names = {id(parameter): name for name, parameter in network.head.named_parameters(prefix="head")}
+    groups = _groups(parameter_groups(network, weight_decay), names)
+    return replace(certified, phase=network.phase.name, trainable=tuple(names.values()), groups=groups)
 
 
 def _mode(module: nn.Module) -> str:
@@ -131,7 +144,7 @@ def _backbone_modules(network: Network) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in named if not name.startswith("head.")]
 
 
-def _groups(optimisation: Optimisation, names: dict[int, str]) -> tuple[Group, ...]:
+def _groups(groups: list[dict[str, Any]], names: dict[int, str]) -> tuple[Group, ...]:
     return tuple(
         Group(
             group["name"],
@@ -139,5 +152,5 @@ def _groups(optimisation: Optimisation, names: dict[int, str]) -> tuple[Group, .
             group["weight_decay"],
             tuple(names.get(id(parameter), "a stranger") for parameter in group["params"]),
         )
-        for group in optimisation.optimizer.param_groups
+        for group in groups
     )

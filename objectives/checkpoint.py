@@ -101,7 +101,7 @@ class TrialState:
         # What the phases before left, and the least that one of them froze.
         self._left: dict[str, Tensor] = {}
         self._shallowest: int | None = None
-        self._found = _read(checkpoints.load(), identity)
+        self._found = unpack(checkpoints.load(), identity)
         self._began = time.perf_counter() - (self._found[0].seconds if self._found else 0.0)
 
     @property
@@ -118,15 +118,15 @@ class TrialState:
         place = len(self.certificates)
         if place < len(record.certificates):
             if place == len(record.certificates) - 1:
-                run.network.load_state(_part(tensors, "left"))
+                run.network.load_state(part_of(tensors, "left"))
             self.leave(run, record.certificates[place])
             return True
         self._found = None
-        run.network.load_state(_part(tensors, "network"))
-        run.best_state = {name: value.to(self._device) for name, value in _part(tensors, "best").items()}
+        run.network.load_state(part_of(tensors, "network"))
+        run.best_state = {name: value.to(self._device) for name, value in part_of(tensors, "best").items()}
         if run.optimisation is not None:
-            run.optimisation.load_state(_part(tensors, "optimisation"))
-        _set_random_states(self._device, _part(tensors, "random"))
+            run.optimisation.load_state(part_of(tensors, "optimisation"))
+        set_random_states(self._device, part_of(tensors, "random"))
         return False
 
     def save(self, run: PhaseRun) -> None:
@@ -153,24 +153,28 @@ class TrialState:
             "network": run.network.trainable_state(),
             "best": run.best_state,
             "optimisation": {} if run.optimisation is None else run.optimisation.state(),
-            "random": _random_states(self._device),
-        }
-        tensors = {
-            f"{part}/{name}": value.detach().to("cpu").contiguous()
-            for part, state in parts.items()
-            for name, value in state.items()
+            "random": random_states(self._device),
         }
         epochs, certificates = (*self.epochs, *run.results), tuple(self.certificates)
-        record = Record(self._identity, self.seconds, epochs, certificates)
-        return safetensors.save(tensors, {"record": _RECORD.dump_json(record).decode()})
+        return pack(Record(self._identity, self.seconds, epochs, certificates), parts)
 
 
 def _rates(phase: Phase) -> tuple[float, ...]:
     return (phase.head_learning_rate, *phase.unit_learning_rates)
 
 
-def _read(content: bytes | None, identity: str) -> tuple[Record, dict[str, Tensor]] | None:
-    """A state; None if it is that of another training."""
+def pack(record: Record, parts: Mapping[str, Mapping[str, Tensor]]) -> bytes:
+    """A record and named parts of tensors, as safetensors."""
+    tensors = {
+        f"{part}/{name}": value.detach().to("cpu").contiguous()
+        for part, state in parts.items()
+        for name, value in state.items()
+    }
+    return safetensors.save(tensors, {"record": _RECORD.dump_json(record).decode()})
+
+
+def unpack(content: bytes | None, identity: str) -> tuple[Record, dict[str, Tensor]] | None:
+    """The inverse of :func:`pack`; None if it is that of another training. A part's tensors: :func:`part_of`."""
     if content is None:
         return None
     # The format: the length of a JSON header in 8 bytes, the header, the tensors.
@@ -181,12 +185,12 @@ def _read(content: bytes | None, identity: str) -> tuple[Record, dict[str, Tenso
     return _RECORD.validate_json(text), safetensors.load(content)
 
 
-def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     start = f"{part}/"
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
-def _random_states(device: torch.device) -> dict[str, Tensor]:
+def random_states(device: torch.device) -> dict[str, Tensor]:
     """Of the generators that a training draws from: the CPU's and the device's."""
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
@@ -194,7 +198,7 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
     return states
 
 
-def _set_random_states(device: torch.device, states: Mapping[str, Tensor]) -> None:
+def set_random_states(device: torch.device, states: Mapping[str, Tensor]) -> None:
     """Set those that there are; a trial that goes on on another kind of device draws anew there."""
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu" and device.type in states:

@@ -224,13 +224,7 @@ class FeatureStore:
     def _write(self, key: str, features: Tensor, seconds: float) -> None:
         assert self._files is not None
         layout, data = bytes_of(features)
-        with self._files.all_locked():
-            held = {other: Held(*facts) for other, facts in self._files.held().items()}
-            victims = choose_victims(held, Held(len(data) + _LARGEST_HEADER, seconds), self.disk_budget)
-            for victim in victims or ():
-                self._files.remove(victim)
-            if victims is not None:
-                self._files.write(key, {**layout, "seconds": seconds}, data)
+        write_within(self._files, self.disk_budget, key, {**layout, "seconds": seconds}, data)
 
     def _is_worth_writing(self, seconds: float, size: int, image_bytes: int) -> bool:
         return self._files is not None and is_worth_keeping(seconds, size, image_bytes, self._disk_seconds_per_byte)
@@ -248,6 +242,25 @@ class FeatureStore:
     def _disk_seconds_per_byte(self) -> float:
         assert self._files is not None
         return self._files.seconds_per_byte()
+
+
+def write_within(files: FeatureFiles, budget: int, key: str, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> None:
+    """Keep an entry in files, if it is worth more than what must leave for it.
+
+    Args:
+        files: With all their other entries.
+        budget: Bytes that all entries together may take.
+        key: Of the entry.
+        facts: With the ``seconds`` that it took to compute.
+        data: Bytes (n,).
+    """
+    with files.all_locked():
+        held = {other: Held(*known) for other, known in files.held().items()}
+        victims = choose_victims(held, Held(len(data) + _LARGEST_HEADER, facts["seconds"]), budget)
+        for victim in victims or ():
+            files.remove(victim)
+        if victims is not None:
+            files.write(key, facts, data)
 
 
 def bytes_of(features: Tensor) -> tuple[dict[str, Any], NDArray[np.uint8]]:

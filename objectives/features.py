@@ -118,7 +118,7 @@ class FeatureSource:
         if self._latest is None or self._latest[0] != view:
             self._latest = None
             size, device = len(self) * self._probe.image_bytes, self._images.device
-            self._latest = (view, self._store.get(self._key(view), device, size, lambda: self._all(view)))
+            self._latest = (view, self._store.get(self.key(view), device, size, lambda: self._all(view)))
         return self._latest[1]
 
     def _all(self, view: int) -> Tensor:
@@ -133,7 +133,7 @@ class FeatureSource:
         """
         return self._store.room(self._probe, len(self)) if self._keepable else 0
 
-    def _key(self, view: int) -> str:
+    def key(self, view: int) -> str:
         """Digest of all that the features of a view depend on."""
         device = self._images.device
         machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from .network import Network
 from .optimization import Optimisation
 from .phases import Phase, chains
 from .plans import plan_phases
+from .stages import Stages, stage_key
 from .strategies import get_strategy
 from .training import (
     EpochResult,
@@ -41,6 +42,7 @@ from .training import (
 )
 
 _NO_CHECKPOINTS = NoCheckpoints()
+NO_STAGES = Stages()
 
 
 class BackbonePool:
@@ -85,6 +87,7 @@ class Task:
         metric: Name of the validation metric.
         device: Where to train.
         store: Features kept between trials.
+        stages: Phases of the head alone, shared by the trials that begin with them.
     """
 
     train: ImageSplit
@@ -93,6 +96,7 @@ class Task:
     metric: str
     device: torch.device
     store: FeatureStore
+    stages: Stages = NO_STAGES
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,8 @@ def finetune(
         config: What to train; checked against the backbone before anything else.
         task: Data, backbone, metric and device.
         seed: Of head, data order, augmentation and dropout.
-        on_epoch: Called after each epoch, to report or to prune by raising; not for epochs that a checkpoint holds.
+        on_epoch: Called after each epoch, to report or to prune by raising; not for epochs that a checkpoint holds, but
+            for those of a stage that another trial trained (see :meth:`~frostline.objectives.stages.Stages.share`).
         checkpoints: Of this very training. An epoch's is written after ``on_epoch``, so that no epoch goes unreported.
 
     Raises:
@@ -178,12 +183,14 @@ def finetune(
                 optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
             run = PhaseRun(network, optimisation, len(state.epochs), last=phase is chain[-1])
             if not state.enter(run):
-                _run_phase(run, config, _phase_data(network, config, task, seed), state, watch)
-                state.leave(run, _certify(network, optimisation))
+                data = phase_data(network, config, task, seed)
+                train = partial(_run_phase, run, config, data, state, watch)
+                key = stage_key(phases, run, config, data) if task.stages.enabled else None
+                state.leave(run, task.stages.share(key, run, task.device, train, watch))
     network = network.eval()  # pyright: ignore[reportPossiblyUnboundVariable]
-    probabilities = predict(network, task.val, task)
-    best = run.best  # pyright: ignore[reportPossiblyUnboundVariable]
+    best, logits = run.best, run.best_logits  # pyright: ignore[reportPossiblyUnboundVariable]
     assert best is not None
+    probabilities = predict(network, task.val, task) if logits is None else to_probabilities(logits)
     return FinetuneResult(
         score=best.score,
         best_epoch=best.epoch,
@@ -198,8 +205,10 @@ def finetune(
     )
 
 
-def _run_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, state: TrialState, on_epoch: OnEpoch) -> None:
-    """Train or solve what is left of a phase, and keep its state after each epoch."""
+def _run_phase(
+    run: PhaseRun, config: TrialConfig, data: PhaseData, state: TrialState, on_epoch: OnEpoch
+) -> Certificate:
+    """Train or solve what is left of a phase, keep its state after each epoch, and certify it."""
 
     def after_epoch(result: EpochResult) -> None:
         on_epoch(result)
@@ -211,6 +220,9 @@ def _run_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, state: Trial
     elif not run.results:
         run.results += solve(run.network, config, data, run.first_epoch, on_epoch)
         state.save(run)
+    certificate = certify(run.network, run.optimisation)
+    certificate.require()
+    return certificate
 
 
 def _identity(config: TrialConfig, task: Task, seed: int, phases: tuple[Phase, ...]) -> str:
@@ -234,13 +246,8 @@ def _optimisation(
     return present
 
 
-def _certify(network: Network, optimisation: Optimisation | None) -> Certificate:
-    certificate = certify(network, optimisation)
-    certificate.require()
-    return certificate
-
-
-def _phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> PhaseData:
+def phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> PhaseData:
+    """Inputs of what a network trains, behind its prefix."""
     return PhaseData(
         train=_source(task.train, config, network, task, seed),
         val=_evaluation_source(task.val, network, task),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 
@@ -43,6 +44,12 @@ class FrozenPrefix(nn.Module):
         self.fingerprint = state_hash(self.state_dict())
         # Walked twice an epoch.
         self._frozen = tuple(prefix.modules())
+
+    def pooled(self, pooling: Sequence[nn.Module]) -> FrozenPrefix:
+        """The same units under another pooling."""
+        prefix = copy.copy(self)
+        prefix._modules = {**self._modules, "pooling": nn.Sequential(*pooling)}
+        return prefix
 
     @property
     def key(self) -> tuple[Hashable, ...]:

@@ -55,6 +55,24 @@ class CosineLinear(nn.Module):
         return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
 
 
+class Dropout(nn.Dropout):
+    """``nn.Dropout`` by a threshold on uniform numbers of the global generator.
+
+    The numbers do not depend on the probability, nor on the kind of device's own kernel: heads that train together
+    share one draw, and each has the mask that it would have alone.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return drop(input, torch.rand(input.shape, device=input.device), 1 - self.p) if self.training else input
+
+
+def drop(features: Tensor, uniform: Tensor, keep: float | Tensor) -> Tensor:
+    """Features where the uniform numbers are below the share to keep, scaled to the same mean; 0 elsewhere."""
+    # Several times faster on a CPU than a comparison: all in floating point, and in place.
+    mask = (keep - uniform).sign_().clamp_(min=0).mul_(1 / keep)
+    return features * mask.to(features.dtype)
+
+
 class ToMap(nn.Module):
     """Puts features into the order (N, C, H, W): tokens (N, L, C) become (N, C, L, 1), maps (N, H, W, C) are turned.
 
@@ -140,12 +158,14 @@ def leading_pooling(head: nn.Sequential) -> list[nn.Module]:
 
 
 def _dropout(config: HeadConfig) -> list[nn.Module]:
-    return [nn.Dropout(config.dropout)] if config.dropout > 0 else []
+    return [Dropout(config.dropout)] if config.dropout > 0 else []
 
 
 def _hidden_layer(config: HeadConfig, size_in: int, size_out: int) -> list[nn.Module]:
     normalization = [] if config.normalization == "none" else [NORMALIZATIONS[config.normalization](size_out)]
-    return [*_dropout(config), nn.Linear(size_in, size_out), *normalization, ACTIVATIONS[config.activation]()]
+    # A batch norm takes the mean away: a bias before it would be moved by rounding errors alone.
+    linear = nn.Linear(size_in, size_out, bias=config.normalization != "batch")
+    return [*_dropout(config), linear, *normalization, ACTIVATIONS[config.activation]()]
 
 
 def _initialise(head: nn.Sequential, init: str) -> None:
@@ -157,4 +177,5 @@ def _initialise(head: nn.Sequential, init: str) -> None:
         fill = nn.init.xavier_uniform_ if init == "xavier" else nn.init.kaiming_normal_
         for layer in linears:
             fill(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 
 import torch
@@ -43,6 +44,16 @@ class Network(nn.Module):
         if any(phase.unit_learning_rates) and not any(value.requires_grad for value in self.suffix.parameters()):
             raise InvalidInputError(f"nothing to train: these units have no {phase.trains_only}")
         self._frozen_before = self._frozen_hash(self.prefix.fingerprint)
+
+    def with_head(self, head: nn.Sequential, phase: Phase) -> Network:
+        """Another head on the same frozen units, whose hash is not taken again; only where all units are frozen."""
+        if any(other.freeze_depth != self.prefix.depth or other.unit_learning_rates for other in (self.phase, phase)):
+            raise ValueError("heads share what is frozen only where all units are")
+        pooling = leading_pooling(head)
+        network = copy.copy(self)
+        network._modules = {**self._modules, "prefix": self.prefix.pooled(pooling), "head": head}
+        network._pooled, network.phase = len(pooling), phase
+        return network
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalised images (N, 3, S, S)."""

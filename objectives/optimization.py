@@ -95,7 +95,6 @@ class Optimisation:
     def __init__(self, config: TrialConfig, network: Network, steps: int) -> None:
         self._config = config
         self._steps = steps
-        self._warmup = 0 if config.schedule == "one_cycle" else round(config.warmup * steps)
         self._done = 0
         self.optimizer = create_optimizer(config, network)
         self._average = WeightAverage(network, config.ema_decay) if config.ema_decay else None
@@ -165,15 +164,17 @@ class Optimisation:
         return {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
 
     def _set_rates(self) -> None:
-        factor = self._factor()
+        factor = rate_factor(self._config, self._done, self._steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
 
-    def _factor(self) -> float:
-        if self._done < self._warmup:
-            return (self._done + 1) / (self._warmup + 1)
-        progress = (self._done - self._warmup) / max(1, self._steps - self._warmup)
-        return SCHEDULES[self._config.schedule](min(1.0, progress))
+
+def rate_factor(config: TrialConfig, done: int, steps: int) -> float:
+    """Share of the peak rate after so many steps of all: the warm-up, then the schedule."""
+    warmup = 0 if config.schedule == "one_cycle" else round(config.warmup * steps)
+    if done < warmup:
+        return (done + 1) / (warmup + 1)
+    return SCHEDULES[config.schedule](min(1.0, (done - warmup) / max(1, steps - warmup)))
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:

@@ -64,6 +64,7 @@ class PhaseRun:
             better, and leaves the weights of its best validation score in the network.
         results: Of its epochs so far.
         best_state: Weights of the best of them, if they are wanted.
+        best_logits: What these say of the validation images (N, classes), unless another process found them.
         penalty: The phase's.
     """
 
@@ -73,6 +74,7 @@ class PhaseRun:
     last: bool = True
     results: list[EpochResult] = field(default_factory=list)
     best_state: dict[str, Tensor] = field(default_factory=dict)
+    best_logits: Tensor | None = None
     penalty: Penalty | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -126,10 +128,11 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
         started, epoch = time.perf_counter(), run.epoch
         train_loss = _train_epoch(network, config, data, epoch, optimisation, criterion, run.penalty)
         with optimisation.averaged():
-            val_loss, val_score = validate(network, data)
+            logits = predict_logits(network, data.val)
+            val_loss, val_score = judge(logits, data)
             if run.last and (run.best is None or val_score > run.best.score):
-                run.best_state = network.trainable_state()
-        _require_finite(train_loss, val_loss, epoch)
+                run.best_state, run.best_logits = network.trainable_state(), logits
+        require_finite(train_loss, val_loss, epoch)
         rates, seconds = optimisation.learning_rates(), time.perf_counter() - started
         result = EpochResult(epoch, network.phase.name, train_loss, val_loss, val_score, rates, seconds)
         run.results.append(result)
@@ -137,7 +140,8 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
     network.load_state(run.best_state)
 
 
-def _require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
+def require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
+    """Raise TrainingFailedError unless both are."""
     for name, loss in (("training", train_loss), ("validation", val_loss)):
         if not np.isfinite(loss):
             raise TrainingFailedError(f"{name} loss is {loss} in epoch {epoch}: the learning rate may be too high")
@@ -226,7 +230,11 @@ def network_device(network: Network) -> torch.device:
 
 def validate(network: Network, data: PhaseData) -> tuple[float, float]:
     """Mean cross-entropy and metric on the validation images; no metric (NaN) where the cross-entropy is not finite."""
-    logits = predict_logits(network, data.val)
+    return judge(predict_logits(network, data.val), data)
+
+
+def judge(logits: Tensor, data: PhaseData) -> tuple[float, float]:
+    """What :func:`validate` says, of logits (N, classes) of the validation images."""
     loss = float(F.cross_entropy(logits, data.val.labels))
     if not np.isfinite(loss):
         return loss, float("nan")

@@ -170,6 +170,12 @@ def search(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of splits, heads, data order and sampling.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each finalist.")] = 3,
+    population: Annotated[
+        int,
+        typer.Option(
+            "--population", help="Head-only trials that train together; 1: one at a time.", show_default="up to 8"
+        ),
+    ] = 0,
     device: DeviceOption = "auto",
     cache_budget: CacheOption = "auto",
     tracking_uri: Annotated[
@@ -198,6 +204,7 @@ def search(
         metric=metric,
         seed=seed,
         finals_seeds=seeds,
+        population=population,
         device=device,
         cache_budget=cache_budget,
         tracking_uri=tracking_uri,

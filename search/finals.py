@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..objectives.config import TrialConfig, create_config
 from ..objectives.devices import free_memory
-from ..objectives.finetune import finetune, predict
+from ..objectives.finetune import NO_STAGES, finetune, predict
 from ..objectives.metrics import all_scores
 from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
@@ -107,7 +107,9 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
         session.observer.epoch_finished(finalist.trial.number, result)
 
     checkpoints = session.checkpoints(key, lease)
-    result = finetune(finalist.config, session.task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
+    # Costs decide between equals, so every finalist pays for all of its training.
+    task = replace(session.task, stages=NO_STAGES)
+    result = finetune(finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
     metrics = all_scores(probabilities, test.labels)

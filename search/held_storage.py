@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from typing import Any
@@ -70,6 +71,7 @@ class HeldStorage(BaseStorage):
         self._rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {name: {} for name in _TABLES}
         self._states: dict[int, dict[str, Any]] = {}
         self._flushed = time.monotonic()
+        self._gathers = False
         self.refresh()
 
     def claim(self, limit: int = 1) -> list[tuple[int, Lease]]:
@@ -159,6 +161,16 @@ class HeldStorage(BaseStorage):
         found = session.scalars(query.options(*loaded))
         return [self._backend._build_frozen_trial_from_trial_model(trial) for trial in found]
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write nothing while within, and then everything, in one transaction."""
+        self._gathers = True
+        try:
+            yield
+        finally:
+            self._gathers = False
+        self.flush()
+
     def flush(self) -> None:
         """Write what is not written yet, in one transaction.
 
@@ -166,6 +178,8 @@ class HeldStorage(BaseStorage):
             LeaseLostError: A trial is another worker's now; what this one knew of it is dropped, the rest is written.
             UnreachableError: The database cannot be written; nothing of it was, and it can be tried again.
         """
+        if self._gathers:
+            return
         self._flushed = time.monotonic()
         if not self._states and not any(self._rows.values()):
             return
@@ -175,8 +189,7 @@ class HeldStorage(BaseStorage):
         for trial_id in {*ended, *lost}:
             self._keeper.forget(self._leases.pop(trial_id))
         if lost:
-            numbers = ", ".join(str(self._trials.pop(trial_id).number) for trial_id in lost)
-            raise LeaseLostError(f"Trial {numbers} was taken over by another worker.")
+            raise LeaseLostError([self._trials[trial_id].number for trial_id in lost])
 
     def _write(self, session: Session) -> list[int]:
         """Everything of the trials that are still ours; those that are not."""
@@ -285,6 +298,8 @@ class HeldStorage(BaseStorage):
     def _changed(self, trial_id: int) -> FrozenTrial:
         """A trial to be changed: who read it before keeps what was read."""
         self.check_trial_is_updatable(trial_id, self._trials[trial_id].state)
+        if trial_id not in self._leases:
+            raise LeaseLostError([self._trials[trial_id].number])
         trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
         return trial
 

@@ -29,7 +29,7 @@ from .default_space import COMPETING, default_tables
 from .plugins import load_plugins
 from .progress import Observer
 from .results import StudyFacts
-from .settings import StudySettings
+from .settings import StudySettings, default_population
 from .space import Space, create_space
 from .space_file import read_space
 from .study import Study, study_names
@@ -54,6 +54,7 @@ class Request:
         metric: Name.
         seed: Of everything random.
         finals_seeds: Trainings of each finalist.
+        population: How many head-only trials train together, at most; 0 means: choose for me.
         device: Where to train.
         cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
         tracking_uri: Of MLflow.
@@ -74,6 +75,7 @@ class Request:
     metric: str | None = None
     seed: int = 0
     finals_seeds: int = 3
+    population: int = 0
     device: str = "auto"
     cache_budget: str = "auto"
     tracking_uri: str | None = None
@@ -183,6 +185,7 @@ def _check_numbers(request: Request) -> None:
     limits = {
         **{"--trials": (request.trials, 1), "--seeds": (request.finals_seeds, 1), "--seed": (request.seed, 0)},
         **{"--workers": (request.workers or 1, 1), "--slots-per-gpu": (request.slots_per_gpu, 1)},
+        "--population": (request.population, 0),
     }
     faults = [f"{name} must be at least {low}, got {value}." for name, (value, low) in limits.items() if value < low]
     if request.name is not None and not _NAME.fullmatch(request.name):
@@ -214,6 +217,7 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
+        population=request.population or default_population(request.trials, sum(counts)),
         space=space.only(_chosen(request, written)).resolve(units),
         plugins=request.plugins,
     )

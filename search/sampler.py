@@ -6,6 +6,7 @@ import math
 import warnings
 import zlib
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, cast
 
 from optuna import Study
@@ -63,10 +64,12 @@ class StrategySampler(BaseSampler):
     Args:
         budget: Trials of the study.
         seed: Of the sampling.
+        together: Strategies whose trials train together; they get their floor first, in a row.
     """
 
-    def __init__(self, budget: int, *, seed: int) -> None:
+    def __init__(self, budget: int, *, seed: int, together: Collection[str] = ()) -> None:
         self._budget = budget
+        self._together = together
         self._seed = seed
         # Of the latest trial: its number, and what was drawn for it.
         self._drawn: tuple[int, dict[str, Any]] = (-1, {})
@@ -122,11 +125,13 @@ class StrategySampler(BaseSampler):
             )
 
     def _below_floor(self, study: Study, trial: FrozenTrial, strategies: list[str]) -> str | None:
-        """The strategy with the fewest trials, unless all have their floor."""
+        """The strategy with the fewest trials, first of those that train together; None once all have their floor."""
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         count = Counter(other.params.get(STRATEGY) for other in others)
-        fewest = min(strategies, key=lambda name: count[name])
-        return fewest if count[fewest] < strategy_floor(self._budget, len(strategies)) else None
+        floor = strategy_floor(self._budget, len(strategies))
+        below = [name for name in strategies if count[name] < floor]
+        first = [name for name in below if name in self._together] or below
+        return min(first, key=lambda name: count[name], default=None)
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

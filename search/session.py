@@ -18,6 +18,7 @@ from ..objectives.dataset import ImageDataset
 from ..objectives.devices import choose_device
 from ..objectives.feature_store import FeatureStore
 from ..objectives.finetune import BackbonePool, Task
+from ..objectives.stages import Stages
 from ..storage.checkpoints import CheckpointFolder
 from ..storage.feature_files import FeatureFiles
 from ..storage.locks import exclusive
@@ -30,6 +31,9 @@ from .stopping import Stopper
 from .study import Study
 from .tracked import finish_trial_run
 from .worker import Worker, at_work
+
+# A stage is held while it is trained: with so many locks, workers seldom wait for another stage than their own.
+_STAGE_LOCKS = 1024
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,8 @@ def open_session(
     chosen = choose_device(device)
     train, val = dataset.search_splits()
     store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
-    task = Task(train, val, backbones, study.settings.metric, chosen, store)
+    stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
+    task = Task(train, val, backbones, study.settings.metric, chosen, store, stages)
     stopper = Stopper()
     with stopper.listening(), at_work(study, stopper) as worker:
         study.record_run(describe_device(chosen))

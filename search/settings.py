@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..objectives.backbones import BackboneSpec
 from .space import Space
 
+# Head-only trials that train together, and up to how many training images they do.
+POPULATION = 8
+LARGEST_TOGETHER = 50_000
+
 
 class StudySettings(BaseModel):
     """One question.
@@ -23,6 +27,7 @@ class StudySettings(BaseModel):
         metric: What trials maximise on the validation split.
         seed: Of splits, data order, heads and sampling.
         finals_seeds: Trainings of each finalist.
+        population: How many trials that train nothing but a head are asked at once and trained together, at most.
         space: What is searched.
         plugins: Modules that register strategies of the space; what trains imports them.
     """
@@ -38,6 +43,7 @@ class StudySettings(BaseModel):
     metric: str
     seed: int = Field(ge=0)
     finals_seeds: int = Field(ge=1)
+    population: int = Field(default=1, ge=1)
     space: Space
     plugins: tuple[str, ...] = ()
 
@@ -54,6 +60,19 @@ class StudySettings(BaseModel):
         own, others = _leaves(self.model_dump()), _leaves(other.model_dump())
         names = dict.fromkeys([*own, *others])
         return {name: (own.get(name), others.get(name)) for name in names if own.get(name) != others.get(name)}
+
+
+def default_population(trials: int, images: int) -> int:
+    """How many head-only trials train together when the user does not say.
+
+    A quarter of the budget at most, so that the later ones learn from the earlier ones; and one at a time where a
+    training takes long: a population that is cut off begins anew.
+
+    Args:
+        trials: Budget.
+        images: Of the training split.
+    """
+    return 1 if images > LARGEST_TOGETHER else max(1, min(POPULATION, trials // 4))
 
 
 def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

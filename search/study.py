@@ -157,6 +157,10 @@ class Study:
         alive = {held.number for held in self.tickets.held() if held.seconds_left > 0}
         return [trial_record(trial, alive) for trial in self.inner.get_trials(deepcopy=False)]
 
+    def trial(self, number: int) -> TrialRecord:
+        """One trial."""
+        return trial_record(self.inner.get_trials(deepcopy=False)[number])
+
     def outcome(self, number: int) -> dict[str, Any]:
         """What a finished trial noted of its costs and checks."""
         return self.inner.get_trials(deepcopy=False)[number].user_attrs.get(OUTCOME, {})

@@ -31,6 +31,7 @@ class _Options(BaseModel):
     metric: str = ""
     seed: int = 0
     seeds: int = 0
+    population: int = 0
     device: str = ""
     cache_budget: str = ""
     plugins: list[str] = []

@@ -6,18 +6,21 @@ import time
 from typing import Any
 
 import optuna
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 
 from ..objectives.config import TrialConfig, flatten, without_effect
 from ..objectives.devices import free_memory
 from ..objectives.errors import ObjectiveError, TrainingFailedError
-from ..objectives.finetune import finetune
+from ..objectives.finetune import FinetuneResult, finetune
 from ..objectives.plans import plan_phases
+from ..objectives.population import finetune_together
 from ..objectives.strategies import get_strategy, takes_parameter
-from ..objectives.training import EpochResult, OnEpoch
+from ..objectives.training import EpochResult
 from ..storage.errors import LeaseLostError, StorageError
 from ..storage.tickets import Lease
 from ..storage.tracking import TrackedRun
+from .asking import Asked, Asking
+from .records import TrialRecord
 from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
@@ -29,17 +32,20 @@ MOST_LAPSES = 2
 
 
 def run_trials(session: Session) -> None:
-    """Run trials until as many as the study's budget are complete, pruned or failed."""
-    while (trial := session.worker.claim()) is not None or not session.study.tickets.exhausted():
+    """Run trials until as many as the study's budget are complete, pruned or failed, here or elsewhere."""
+    asking = Asking(session.worker)
+    while (batch := asking.batch()) or not session.study.tickets.exhausted():
         session.stopper.check()
-        if trial is None:
+        if not batch:
             # The last ones are with other workers, and come here should those end before them.
             time.sleep(LOOK_SECONDS)
             continue
-        try:
-            _run_trial(session, trial)
-        except LeaseLostError:
-            session.observer.note(f"trial {trial.number} was slow to say that it lives, and another worker has it now")
+        running = [_Running(session, asked) for asked in batch]
+        if len(running) == 1:
+            _tell(session, running, [_train_alone(session, running[0])])
+        else:
+            _tell(session, running, _train_together(session, running))
+        free_memory(session.task.device)
 
 
 def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
@@ -51,47 +57,173 @@ def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and name not in absent}
 
 
-def _run_trial(session: Session, trial: Trial) -> None:
-    lease = session.worker.lease(trial)
-    if lease.token > 1:
-        session.observer.note(f"trial {trial.number} was cut off and is taken up again")
-    settings = session.study.settings
-    strategy = trial.suggest_categorical(STRATEGY, list(settings.strategies))
+class _Running:
+    """A trial from its first note in the study to its last.
+
+    Args:
+        session: The process at work.
+        asked: What is run.
+
+    Attributes:
+        checkpoints: Of its training.
+        seconds: Of its epochs so far.
+    """
+
+    def __init__(self, session: Session, asked: Asked) -> None:
+        self._session = session
+        self.trial = asked.trial
+        self.strategy = asked.strategy
+        self._asked = asked.config
+        self._lease = session.worker.lease(asked.trial)
+        self.checkpoints = session.checkpoints(trial_key(asked.trial.number), self._lease)
+        self.seconds = 0.0
+        self._epochs = 0
+        self._run: TrackedRun | None = None
+        # A trial that was cut off has reported its first epochs already.
+        self._reported = session.worker.reported(self.trial)
+        self._seen: list[int] = []
+        # How it ended, once it is told.
+        self._record: TrialRecord | None = None
+        self._outcome: dict[str, Any] = {}
+
+    @property
+    def config(self) -> TrialConfig:
+        """Raises what is wrong with it."""
+        if isinstance(self._asked, Exception):
+            raise self._asked
+        return self._asked
+
+    def begin(self) -> None:
+        """Note in the study and in MLflow what is trained.
+
+        Raises:
+            InvalidInputError: The configuration cannot be trained.
+            TrainingFailedError: It has cost too many workers their lives.
+        """
+        observer, number = self._session.observer, self.trial.number
+        if self._lease.token > 1:
+            observer.note(f"trial {number} was cut off and is taken up again")
+        key, units = trial_key(number), len(self._session.study.facts.units)
+        parameters = active_parameters(self.config, units)
+        name = f"{number:03d} {self.strategy}"
+        self._run = self._session.tracker.run(key, name, parameters, {STRATEGY: self.strategy, "kind": "trial"})
+        self.trial.set_user_attr(STARTED, {"config": parameters})
+        self._epochs = sum(phase.epochs for phase in plan_phases(self.config, units))
+        observer.trial_started(number, self.strategy, self._epochs)
+        _require_survivable(self._lease)
+
+    def on_epoch(self, result: EpochResult) -> None:
+        """What follows an epoch: tracking, the observer, and pruning, which after the last one would save nothing."""
+        assert self._run is not None
+        observer, trial = self._session.observer, self.trial
+        if not self._seen and result.epoch > 0:
+            observer.note(f"trial {trial.number} went on from epoch {result.epoch}")
+        self._seen.append(result.epoch)
+        self.seconds += result.seconds
+        self._run.log_step(result.epoch, epoch_metrics(result))
+        observer.epoch_finished(trial.number, result)
+        if result.epoch not in self._reported:
+            trial.report(result.score, result.epoch)
+        if result.epoch + 1 < self._epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    def tell(self, ended: FinetuneResult | Exception) -> None:
+        """Note in the study how it ended.
+
+        Raises:
+            LeaseLostError: Another worker has it now.
+        """
+        if isinstance(ended, LeaseLostError):
+            raise ended
+        outcome: dict[str, Any] = {"seconds": self.seconds}
+        score, state = None, TrialState.FAIL
+        if isinstance(ended, FinetuneResult):
+            if self._run is not None:
+                log_certificate(self._run, ended)
+            outcome, score, state = describe(ended), ended.score, TrialState.COMPLETE
+        elif isinstance(ended, optuna.TrialPruned):
+            state = TrialState.PRUNED
+        else:
+            outcome["reason"] = _reason(ended)
+        self.trial.set_user_attr(OUTCOME, outcome)
+        self._record, self._outcome = self._session.worker.tell(self.trial, score, state), outcome
+
+    def close(self) -> None:
+        """Tell the others; the study knows it."""
+        assert self._record is not None
+        self.checkpoints.remove()
+        if self._run is not None:
+            finish_trial_run(self._run, self._record.state, self._record.score, self._outcome)
+        self._session.observer.trial_finished(self._record)
+
+
+def _train_alone(session: Session, running: _Running) -> FinetuneResult | Exception:
+    """One trial, which goes on where its checkpoints end; what it came to."""
     started = time.perf_counter()
-    checkpoints = session.checkpoints(trial_key(trial.number), lease)
-    run: TrackedRun | None = None
     try:
-        config = settings.space.suggest(trial, strategy)
-        units = len(session.study.facts.units)
-        parameters = active_parameters(config, units)
-        run = session.tracker.run(
-            trial_key(trial.number), f"{trial.number:03d} {strategy}", parameters, {STRATEGY: strategy, "kind": "trial"}
-        )
-        trial.set_user_attr(STARTED, {"config": parameters})
-        _require_survivable(lease)
+        running.begin()
         session.worker.write()
-        epochs = sum(phase.epochs for phase in plan_phases(config, units))
-        session.observer.trial_started(trial.number, strategy, epochs)
-        report = _reporter(session, trial, run, epochs)
-        result = finetune(config, session.task, seed=settings.seed, on_epoch=report, checkpoints=checkpoints)
-        log_certificate(run, result)
-        outcome, state = describe(result), TrialState.COMPLETE
-        score = result.score
-        del result
-    except optuna.TrialPruned:
-        outcome, state, score = {}, TrialState.PRUNED, None
+        seed = session.study.settings.seed
+        return finetune(
+            running.config, session.task, seed=seed, on_epoch=running.on_epoch, checkpoints=running.checkpoints
+        )
+    except LeaseLostError as error:
+        return error
     except StorageError:
         raise
     except Exception as error:
-        outcome, state, score = {"reason": _reason(error)}, TrialState.FAIL, None
-    free_memory(session.task.device)
-    outcome = {"seconds": time.perf_counter() - started, **outcome}
-    trial.set_user_attr(OUTCOME, outcome)
-    record = session.worker.tell(trial, score, state)
-    checkpoints.remove()
-    if run is not None:
-        finish_trial_run(run, record.state, record.score, outcome)
-    session.observer.trial_finished(record)
+        running.seconds = time.perf_counter() - started
+        return error
+
+
+def _train_together(session: Session, every: list[_Running]) -> list[FinetuneResult | Exception]:
+    """A population; what each trial of it came to. One that was cut off begins anew."""
+    faults = [_begin(running) for running in every]
+    session.worker.write()
+    able = [running for running, fault in zip(every, faults, strict=True) if fault is None]
+    ended = iter(
+        finetune_together(
+            [running.config for running in able],
+            session.task,
+            seed=session.study.settings.seed,
+            on_epochs=[running.on_epoch for running in able],
+        )
+    )
+    outcomes = [fault or next(ended) for fault in faults]
+    for outcome in outcomes:
+        if isinstance(outcome, StorageError) and not isinstance(outcome, LeaseLostError):
+            raise outcome
+    return outcomes
+
+
+def _begin(running: _Running) -> Exception | None:
+    """Begin a trial; why it cannot be trained."""
+    try:
+        running.begin()
+    except StorageError:
+        raise
+    except Exception as error:
+        return error
+    return None
+
+
+def _tell(session: Session, every: list[_Running], ended: list[FinetuneResult | Exception]) -> None:
+    """Note in the study, in one transaction, how trials ended; what other workers have by now is left to them."""
+    lost: set[int] = set()
+    try:
+        with session.worker.together():
+            for running, outcome in zip(every, ended, strict=True):
+                try:
+                    running.tell(outcome)
+                except LeaseLostError as error:
+                    lost |= error.numbers
+    except LeaseLostError as error:
+        lost |= error.numbers
+    for running in every:
+        if running.trial.number in lost:
+            session.observer.note(f"trial {running.trial.number} was taken over by another worker")
+        else:
+            running.close()
 
 
 def _require_survivable(lease: Lease) -> None:
@@ -101,26 +233,6 @@ def _require_survivable(lease: Lease) -> None:
             f"{lease.lapses} workers ended without a word while they had it, none of them after an epoch: "
             "is there too little memory for it?"
         )
-
-
-def _reporter(session: Session, trial: Trial, run: TrackedRun, epochs: int) -> OnEpoch:
-    """What follows an epoch: tracking, the observer, and pruning, which after the last one would save nothing."""
-    # A trial that was cut off has reported its first epochs already.
-    reported = session.worker.reported(trial)
-    seen: list[int] = []
-
-    def on_epoch(result: EpochResult) -> None:
-        if not seen and result.epoch > 0:
-            session.observer.note(f"trial {trial.number} went on from epoch {result.epoch}")
-        seen.append(result.epoch)
-        run.log_step(result.epoch, epoch_metrics(result))
-        session.observer.epoch_finished(trial.number, result)
-        if result.epoch not in reported:
-            trial.report(result.score, result.epoch)
-        if result.epoch + 1 < epochs and trial.should_prune():
-            raise optuna.TrialPruned
-
-    return on_epoch
 
 
 def _reason(error: Exception) -> str:

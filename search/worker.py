@@ -9,6 +9,8 @@ from functools import partial
 import optuna
 from optuna.trial import Trial, TrialState
 
+from ..objectives.config import create_config
+from ..objectives.population import can_train_together
 from ..storage.tickets import Lease, show
 from ..storage.wishes import RUN
 from ..storage.workers import Keeper
@@ -45,7 +47,7 @@ class Worker:
         self._optuna = optuna.load_study(
             study_name=settings.name,
             storage=self._storage,
-            sampler=StrategySampler(settings.trials, seed=settings.seed),
+            sampler=StrategySampler(settings.trials, seed=settings.seed, together=_trained_together(study)),
             pruner=StrategyPruner(),
         )
         self._keeper = keeper
@@ -82,6 +84,12 @@ class Worker:
         """
         self._storage.flush()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Have in the database all that is noted of trials while within, or nothing of it."""
+        with self._storage.together():
+            yield
+
     def tell(self, trial: Trial, score: float | None, state: TrialState) -> TrialRecord:
         """End a trial.
 
@@ -111,6 +119,16 @@ class Worker:
     def ended_final(self, lease: Lease) -> None:
         """A final was recorded, and its ticket ended with it."""
         self._keeper.forget(lease)
+
+
+def _trained_together(study: Study) -> tuple[str, ...]:
+    """Strategies whose trials can be in one population."""
+    settings = study.settings
+    if settings.population == 1:
+        return ()
+    units = len(study.facts.units)
+    defaults = {strategy: create_config(settings.space.default(strategy)) for strategy in settings.strategies}
+    return tuple(strategy for strategy, config in defaults.items() if can_train_together(config, units))
 
 
 @contextmanager

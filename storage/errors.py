@@ -10,6 +10,8 @@ StorageError
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class StorageError(Exception):
     """Root of what this layer raises on purpose; the message says what to do."""
@@ -28,7 +30,15 @@ class LostConnectionError(UnreachableError):
 
 
 class LeaseLostError(StorageError):
-    """Another worker has the trial now: whatever this one still knows of it must not be written."""
+    """Another worker has a ticket now: whatever this one still knows of it must not be written.
+
+    Args:
+        numbers: Of the tickets.
+    """
+
+    def __init__(self, numbers: Iterable[int]) -> None:
+        self.numbers = frozenset(numbers)
+        super().__init__(f"Ticket {', '.join(map(str, sorted(self.numbers)))} was taken over by another worker.")
 
 
 class RefusedError(StorageError):

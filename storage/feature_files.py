@@ -1,4 +1,4 @@
-"""Features in files: one an entry, shared by the processes of a workspace, checked before they are used.
+"""Features in files: one an entry, shared by the processes of a workspace, checked before they are used; stages too.
 
 An entry is written under another name and moved into place, so it is there whole or not at all. After a power failure
 it may still be torn: its checksums tell, and it is taken out. Nothing waits for the disk because of it.
@@ -36,10 +36,14 @@ class FeatureFiles:
 
     Args:
         folder: Made if it is missing; what killed processes left in it is cleared away.
+        kind: Of the entries, the suffix of their files.
+        locks: How many there are; keys that share one wait for each other.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str = "features", locks: int = _LOCKS) -> None:
         self._folder = folder
+        self._kind = kind
+        self._locks = locks
         self._checked: set[tuple[str, int, int]] = set()
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(Timeout):
@@ -48,7 +52,7 @@ class FeatureFiles:
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Hold an entry; the operating system lets go when the process ends, however it ends."""
-        with FileLock(self._folder / f"{zlib.crc32(key.encode()) % _LOCKS:02d}.lock"):
+        with FileLock(self._folder / f"{zlib.crc32(key.encode()) % self._locks:02d}.lock"):
             yield
 
     @contextmanager
@@ -93,7 +97,7 @@ class FeatureFiles:
     def held(self) -> dict[str, tuple[int, float, float]]:
         """Bytes, seconds of computing and seconds since the last use of every entry."""
         found: dict[str, tuple[int, float, float]] = {}
-        for file in self._folder.glob("*.features"):
+        for file in self._folder.glob(f"*.{self._kind}"):
             try:
                 facts, _ = _read_facts(file)
                 status = file.stat()
@@ -141,7 +145,7 @@ class FeatureFiles:
                     partial.unlink(missing_ok=True)
 
     def _file(self, key: str) -> Path:
-        return self._folder / f"{key}.features"
+        return self._folder / f"{key}.{self._kind}"
 
 
 def _write(file: Path, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> None:

@@ -94,7 +94,7 @@ class FinalsTable:
 
         def work(session: Session) -> None:
             if lease is not None and not show(session, lease, 0.0, done=True):
-                raise LeaseLostError(f"The final of {finalist} with seed {seed} was taken over by another worker.")
+                raise LeaseLostError([lease.number])
             there = select(_FinalRow.id).where(
                 _FinalRow.study == self._study, _FinalRow.finalist == finalist, _FinalRow.seed == seed
             )

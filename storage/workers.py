@@ -135,7 +135,7 @@ class Keeper:
         """
         with self._lock:
             if lease in self._lost:
-                raise LeaseLostError(f"Ticket {lease.number} was taken over by another worker.")
+                raise LeaseLostError([lease.number])
             sure = self._until.get(lease.ticket, 0.0) > _clock()
         if not sure:
             self._renew([lease])

@@ -98,6 +98,11 @@ class Workspace:
         """What frozen prefixes make of images, shared by all studies."""
         return self.root / "features"
 
+    @property
+    def stages(self) -> Path:
+        """Phases of a head alone that trials begin with, shared by all studies."""
+        return self.root / "stages"
+
     def report(self, study: str) -> Path:
         return self.root / "reports" / f"{study}.html"
 

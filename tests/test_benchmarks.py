@@ -141,8 +141,13 @@ def test_suffix(tiny: Setting) -> None:
 
 def test_overhead_counts_each_second_once(tiny: Setting) -> None:
     report = speed_overhead.measure(tiny, head_trials=2, mixed_trials=1, strategies=("full",))
-    assert headings(report) == {"Targets", "Head-only trials", "Trials of all strategies"}
-    parts = {row[0] for row in report.tables["Head-only trials"].rows}
+    assert headings(report) == {
+        "Targets",
+        "Head-only trials alone",
+        "Head-only trials in a population",
+        "Trials of all strategies",
+    }
+    parts = {row[0] for row in report.tables["Head-only trials alone"].rows}
     assert {"training", "ask", "tell", "garbage collection", "other"} <= parts
 
 

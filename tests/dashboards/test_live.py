@@ -156,3 +156,16 @@ def test_wider_terminals_show_the_same_table(results: StudyResults) -> None:
     for paper in papers:
         paper.print(verdict_table(verdict))
     assert output(papers[0]) == output(papers[1])
+
+
+def test_a_population_is_drawn_in_a_few_lines(console: Console, results: StudyResults) -> None:
+    live = LiveProgress(console)
+    live.study_started(results.settings, [])
+    for number in range(8):
+        live.trial_started(number, "feature_extraction", 5)
+    for number in range(2, 6):
+        live.epoch_finished(number, epoch(0))
+    text = drawn(live)
+    live.close()
+    assert [number for number in range(8) if f"trial {number} " in text] == [2, 3, 4]
+    assert "and 5 more that train together" in text

@@ -9,7 +9,15 @@ import torch
 from torch import nn
 
 from frostline.objectives.config import HeadConfig
-from frostline.objectives.heads import ACTIVATIONS, NORMALIZATIONS, POOLINGS, CosineLinear, GeMPool, create_head
+from frostline.objectives.heads import (
+    ACTIVATIONS,
+    NORMALIZATIONS,
+    POOLINGS,
+    CosineLinear,
+    Dropout,
+    GeMPool,
+    create_head,
+)
 
 SHAPE = (6, 4, 4)
 
@@ -106,3 +114,24 @@ def test_scaled_initialisations_have_their_variance(init: str):
 def test_activations_stand_after_each_hidden_layer(activation: str):
     head = create_head(HeadConfig.model_validate({"activation": activation, "hidden_layers": 2}), SHAPE, 2)
     assert sum(type(layer) is type(ACTIVATIONS[activation]()) for layer in head) == 2
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    dropout = Dropout(0.3)
+    torch.manual_seed(0)
+    ones = torch.ones(400, 500)
+    dropped = dropout(ones)
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.3, abs=0.005)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert torch.equal(dropout.eval()(ones), ones)
+
+
+def test_masks_of_two_probabilities_come_from_the_same_numbers():
+    ones = torch.ones(50, 60)
+    masks = []
+    for probability in (0.2, 0.6):
+        torch.manual_seed(0)
+        masks.append(Dropout(probability)(ones) > 0)
+    low, high = masks
+    assert bool((low | ~high).all())
+    assert int(high.sum()) < int(low.sum())

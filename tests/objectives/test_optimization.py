@@ -117,7 +117,7 @@ def test_clipping_bounds_the_norm_of_all_gradients(network: Network):
         parameter.grad = torch.ones_like(parameter)
     optimisation.step()
     norm = torch.stack([parameter.grad.norm() for parameter in optimisation.parameters() if parameter.grad is not None])
-    assert float(norm.norm()) == pytest.approx(0.5, rel=1e-4)
+    assert float(norm.norm()) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_the_average_is_the_recurrence_and_leaves_the_weights(network: Network):

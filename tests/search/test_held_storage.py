@@ -184,7 +184,7 @@ def test_with_several_trials_only_the_lost_one_is_not_written(url: str) -> None:
     assert taken.number == first.number
     first.set_user_attr("seconds", 1)
     second.set_user_attr("seconds", 2)
-    with pytest.raises(LeaseLostError, match="Trial 0"):
+    with pytest.raises(LeaseLostError, match="Ticket 0"):
         storage_of(study).flush()
     trials = shared(url).trials
     assert ("seconds" in trials[0].user_attrs, trials[1].user_attrs["seconds"]) == (False, 2)
@@ -235,3 +235,18 @@ def test_who_read_a_trial_keeps_what_was_read(url: str) -> None:
     trial.report(0.5, 0)
     assert before.intermediate_values == {}
     assert study.get_trials(deepcopy=False)[0].intermediate_values == {0: 0.5}
+
+
+def test_trials_that_end_together_are_written_together(url: str) -> None:
+    study = held(url)
+    trials = [begin(study) for _ in range(3)]
+    storage = study._storage
+    assert isinstance(storage, HeldStorage)
+    with storage.together():
+        for place, trial in enumerate(trials):
+            study.tell(trial, 0.1 * place)
+        assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+        assert {trial.state for trial in shared(url).trials} == {TrialState.RUNNING}
+    assert seen(shared(url).trials) == seen(study.trials)
+    study.tell(begin(study), 0.5)
+    assert seen(shared(url).trials) == seen(study.trials)

@@ -174,3 +174,16 @@ def test_parameters_of_a_strategy_are_drawn_together() -> None:
         trial.suggest_categorical(STRATEGY, ["full", "scratch"])
         apart.append(abs(trial.suggest_float("full/x", 0, 1) - trial.suggest_float("full/y", 0, 1)) > 0.35)
     assert np.mean(apart) < 0.25
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(5, 40), st.integers(2, 5), st.integers(0, 1000))
+def test_strategies_that_train_together_get_their_floor_first_and_in_a_row(budget: int, number: int, seed: int) -> None:
+    strategies = STRATEGIES[:number]
+    sampler = StrategySampler(budget, seed=seed, together=strategies[1:2])
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    order = run(study, budget, strategies, lambda strategy, x: x)
+    floor = strategy_floor(budget, number)
+    assert order[:floor] == [strategies[1]] * floor
+    count = Counter(order)
+    assert all(count[strategy] >= min(floor, (budget - floor) // (number - 1)) for strategy in strategies)
