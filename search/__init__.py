@@ -7,19 +7,21 @@ print(study.results().verdict.sentence())
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .planning import Request
     from .run import load_study, resume, run_search
+    from .slots import Resources
 
-__all__ = ["Request", "load_study", "resume", "run_search"]
+__all__ = ["Request", "Resources", "load_study", "resume", "run_search"]
+# Where they are, if not with the running.
+_ELSEWHERE = {"Request": "planning", "Resources": "slots"}
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: the command line asks for this package and must not wait for torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import planning, run
-
-    return getattr(planning if name == "Request" else run, name)
+    return getattr(import_module(f".{_ELSEWHERE.get(name, 'run')}", __name__), name)

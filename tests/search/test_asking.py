@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from frostline.objectives.training import EpochResult
-from frostline.search import Request, resume, run_search
+from frostline.search import Request, Resources, resume, run_search
 from frostline.search.progress import Observer
 from frostline.search.run import SearchInterrupted
 from frostline.search.sampler import strategy_floor
@@ -173,7 +173,7 @@ def test_ctrl_c_in_a_population_loses_and_doubles_nothing(
     states = [trial.state for trial in Study.load("tiny", workspace).trials()]
     assert "running" not in states
     order = Order()
-    resumed = resume("tiny", workspace, order, device="cpu")
+    resumed = resume("tiny", workspace, order, resources=Resources("cpu"))
     assert seen(resumed) == seen(undisturbed[0])
     assert curves(resumed) == curves(undisturbed[0])
     assert sum(len(batch) for batch in order.batches) == TRIALS - states.count("complete") - states.count("pruned")
@@ -203,7 +203,7 @@ def test_a_population_that_was_killed_is_run_again(
         found = connection.execute("SELECT state, count(*) FROM trials GROUP BY state").fetchall()
     assert dict(found)["RUNNING"] == strategy_floor(TRIALS, STRATEGIES) - 1 + 1
     order = Order()
-    resumed = resume("tiny", workspace, order, device="cpu")
+    resumed = resume("tiny", workspace, order, resources=Resources("cpu"))
     assert seen(resumed) == seen(undisturbed[0])
     assert len([note for note in order.notes if "was cut off" in note]) == dict(found)["RUNNING"]
 
