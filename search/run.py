@@ -9,8 +9,8 @@ from .planning import Prepared, Request, prepare_resume, prepare_search
 from .progress import Observer
 from .session import Session, open_session
 from .study import Study
+from .tracked_verdict import log_verdict
 from .trials import run_trials
-from .verdict import Verdict
 
 
 def run_search(request: Request, workspace: Workspace | None = None, observer: Observer | None = None) -> Study:
@@ -79,7 +79,7 @@ def _work(prepared: Prepared, device: str, cache_budget: str, observer: Observer
             run_finals(session)
             verdict = study.results().verdict
             if verdict is not None:
-                _log_verdict(session, verdict)
+                log_verdict(session, verdict)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             "Stopped. The trial in flight is not counted. "
@@ -98,11 +98,3 @@ def _require_finalists(session: Session) -> None:
                 [f"No trial of study {session.study.settings.name!r} was completed: no verdict.", *sorted(reasons)]
             )
         )
-
-
-def _log_verdict(session: Session, verdict: Verdict) -> None:
-    scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
-    session.tracker.parent_run.log_summary(
-        {**scores, "test_score": verdict.winner.mean},
-        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict.sentence()},
-    )

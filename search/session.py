@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import torch
 
@@ -21,9 +20,11 @@ from ..storage.feature_files import FeatureFiles
 from ..storage.locks import exclusive
 from ..storage.tracking import StudyTracker
 from .progress import Observer
+from .provenance import command_line, git_tags
 from .records import FINISHED
 from .study import Study
-from .tracked import finish_trial_run
+from .system_metrics import sampled
+from .tracked import describe_datasets, finish_trial_run
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def open_session(
     with exclusive(study.workspace, study.settings.name), study.held(), closing(_tracker(study, observer)) as tracker:
         session = Session(study, dataset, task, tracker, observer)
         study.record_run(describe_device(chosen))
+        tracker.parent_run.log_datasets(describe_datasets(dataset, study.settings.data))
         for number in study.requeue_running():
             observer.note(f"trial {number} was cut off and is taken up again")
         _close_finished_runs(session)
@@ -73,7 +75,8 @@ def open_session(
         gc.collect()
         gc.freeze()
         try:
-            yield session
+            with sampled(tracker, chosen):
+                yield session
         except BaseException as error:
             study.requeue_running()
             for _, run in tracker.unfinished():
@@ -105,12 +108,18 @@ def _parent_tags(study: Study) -> dict[str, str]:
         "frostline.weights": settings.weights,
         "frostline.metric": settings.metric,
         "frostline.fingerprint": facts.fingerprint,
-        "frostline.command": shlex.join(["frostline", *sys.argv[1:]]),
+        "frostline.command": command_line(),
+        "frostline.version": version("frostline"),
+        **git_tags(),
     }
 
 
 def trial_key(number: int) -> str:
     return f"trial-{number}"
+
+
+def strategy_key(strategy: str) -> str:
+    return f"strategy-{strategy}"
 
 
 def final_key(strategy: str, trial_number: int, seed: int) -> str:
@@ -127,6 +136,6 @@ def _close_finished_runs(session: Session) -> None:
     for key, run in session.tracker.unfinished():
         if key in trials:
             trial = trials[key]
-            finish_trial_run(run, trial.state, trial.score, study.outcome(trial.number))
+            finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
         else:
             run.finish("FINISHED" if key in finals else "KILLED")

@@ -23,7 +23,7 @@ from ..storage.tracking import TrackedRun
 from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED, Study, trial_record
-from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate
+from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate, trial_name
 
 
 def run_trials(session: Session) -> None:
@@ -54,7 +54,10 @@ def _run_trial(session: Session) -> None:
         units = len(session.study.facts.units)
         parameters = active_parameters(config, units)
         run = session.tracker.run(
-            trial_key(trial.number), f"{trial.number:03d} {strategy}", parameters, {STRATEGY: strategy, "kind": "trial"}
+            trial_key(trial.number),
+            trial_name(trial.number, parameters, settings.backbone),
+            parameters,
+            {STRATEGY: strategy, "kind": "trial"},
         )
         trial.set_user_attr(STARTED, {"config": parameters})
         session.study.write()
@@ -79,7 +82,7 @@ def _run_trial(session: Session) -> None:
     record = trial_record(session.study.inner.tell(trial, score, state=state))
     checkpoints.remove()
     if run is not None:
-        finish_trial_run(run, record.state, record.score, outcome)
+        finish_trial_run(run, record, settings.backbone, outcome)
     session.observer.trial_finished(record)
 
 

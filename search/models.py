@@ -1,0 +1,154 @@
+"""The finals' networks: kept until the verdict, then each strategy's best is given to MLflow as a model.
+
+Of a finalist's seeds the one with the best validation score is kept, of equals the first: the test split decides
+nothing. A folder holds all that is needed, Frostline aside::
+
+    <workspace>/models/<study>/<final>/network/      see objectives/exported.py
+    <workspace>/models/<study>/<final>/code/         the package that loads it, and the user's own backbone
+    <workspace>/models/<study>/<final>/example.png   an image to try it on
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from PIL import Image
+
+from ..objectives import exported
+from ..objectives.config import TrialConfig
+from ..objectives.exported import ModelCard, save_network
+from ..objectives.network import Network
+from ..storage.tracking import ServedModel
+from .records import FinalRecord
+from .session import Session, final_key
+from .verdict import Contender, Verdict
+
+CHAMPION = "champion"
+# What loading and running a network imports, besides what MLflow brings.
+_LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillow")
+
+
+def keep_network(session: Session, final: FinalRecord, config: TrialConfig, network: Network) -> None:
+    """Keep a final's network. To be done before the final is recorded: one that is recorded is not trained again."""
+    folder, settings = _folder(session, final), session.study.settings
+    unfinished = folder.with_name(f"{folder.name}.partial")
+    for leftover in (folder, unfinished):
+        shutil.rmtree(leftover, ignore_errors=True)
+    card = ModelCard(
+        backbone=settings.backbone,
+        pretrained=settings.weights != "none",
+        truncate=config.truncate,
+        freeze_depth=network.phase.freeze_depth,
+        head=config.head,
+        classes=session.dataset.classes,
+        preprocessing=session.dataset.preprocessing,
+        origin={
+            "study": settings.name,
+            "strategy": final.strategy,
+            "trial": final.trial_number,
+            "seed": final.seed,
+        },
+    )
+    save_network(unfinished / "network", network, card)
+    _copy_code(unfinished / "code" / _package(), settings.backbone)
+    val = session.task.val
+    Image.fromarray(val.canvas[val.indices[0]]).save(unfinished / "example.png")
+    unfinished.replace(folder)
+
+
+def drop_networks(session: Session, final: FinalRecord) -> None:
+    """Remove those of the same finalist's seeds that are not its best."""
+    same = [each for each in session.study.final_records() if _finalist(each) == _finalist(final)]
+    for each in same:
+        if each is not best_final(same):
+            shutil.rmtree(_folder(session, each), ignore_errors=True)
+
+
+def best_final(finals: Iterable[FinalRecord]) -> FinalRecord:
+    """The one with the best validation score; of equals the lowest seed."""
+    return max(finals, key=lambda final: (final.val_score, -final.seed))
+
+
+def log_models(session: Session, verdict: Verdict) -> None:
+    """Give MLflow each contender's network, the winner's as the champion. Those that it has only get their aliases."""
+    finals = session.study.results().finals
+    for contender in verdict.contenders:
+        final = best_final(each for each in finals if each.strategy == contender.strategy)
+        folder = _folder(session, final)
+        # Finals from before networks were kept have none.
+        if folder.exists():
+            aliases = [alias(contender.strategy), *([CHAMPION] if contender is verdict.winner else [])]
+            run = session.tracker.known(_key(final))
+            run.log_model(_served(session, folder, final, contender, aliases))
+
+
+def alias(strategy: str) -> str:
+    """Of the registered version that is a strategy's best network."""
+    return f"strategy-{re.sub(r'[^A-Za-z0-9_-]', '-', strategy)}"
+
+
+def _served(
+    session: Session, folder: Path, final: FinalRecord, contender: Contender, aliases: Sequence[str]
+) -> ServedModel:
+    settings = session.study.settings
+    libraries = [*_LIBRARIES, *(["timm"] if settings.backbone.startswith("timm:") else [])]
+    return ServedModel(
+        folder=str(folder),
+        package=next(path.name for path in (folder / "code").iterdir() if path.name.startswith(_PREFIX)),
+        classes=list(session.dataset.classes),
+        requirements=[f"{name}=={version(name).partition('+')[0]}" for name in libraries],
+        name=f"{alias(final.strategy)}-trial-{final.trial_number}",
+        description=(
+            f"`{final.strategy}` on `{settings.backbone}`: the configuration of trial {final.trial_number}, trained "
+            f"with seed {final.seed}, which had the best validation score of {len(contender.scores)}. "
+            f"Test {settings.metric}: {final.test_score:.4f}."
+        ),
+        aliases=list(aliases),
+    )
+
+
+def _finalist(final: FinalRecord) -> tuple[str, int]:
+    return final.strategy, final.trial_number
+
+
+def _key(final: FinalRecord) -> str:
+    return final_key(final.strategy, final.trial_number, final.seed)
+
+
+def _folder(session: Session, final: FinalRecord) -> Path:
+    return session.study.workspace.models(session.study.settings.name) / _key(final)
+
+
+_PREFIX = "frostline_objectives_"
+
+
+def _package() -> str:
+    """A name that no other version of the package has: one process may serve models of several."""
+    digest = hashlib.sha256()
+    for source in _sources():
+        digest.update(source.read_bytes())
+    return f"{_PREFIX}{digest.hexdigest()[:12]}"
+
+
+def _sources() -> list[Path]:
+    return sorted(Path(exported.__file__).parent.glob("*.py"))
+
+
+def _copy_code(package: Path, backbone: str) -> None:
+    """The package that loads networks, and beside it the module of a backbone of the user's."""
+    package.mkdir(parents=True)
+    for source in _sources():
+        shutil.copy(source, package)
+    module, _, factory = backbone.partition(":")
+    if factory and module != "timm":
+        own = Path(sys.modules[module.partition(".")[0]].__file__ or "")
+        if own.name == "__init__.py":
+            shutil.copytree(own.parent, package.parent / own.parent.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(own, package.parent)
