@@ -19,11 +19,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from PIL import Image
+from safetensors import SafetensorError
 
 from ..objectives import exported
 from ..objectives.config import TrialConfig
 from ..objectives.exported import ModelCard, save_network
 from ..objectives.network import Network
+from ..storage.errors import StorageError
 from ..storage.tracking import ServedModel
 from .records import FinalRecord
 from .session import Session, final_key
@@ -35,12 +37,28 @@ _LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillo
 
 
 def keep_network(session: Session, final: FinalRecord, config: TrialConfig, network: Network) -> None:
-    """Keep a final's network. To be done before the final is recorded: one that is recorded is not trained again."""
-    folder, settings = _folder(session, final), session.study.settings
+    """Keep a final's network. To be done before the final is recorded: one that is recorded is not trained again.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    folder = _folder(session, final)
     unfinished = folder.with_name(f"{folder.name}.partial")
     for leftover in (folder, unfinished):
         shutil.rmtree(leftover, ignore_errors=True)
-    card = ModelCard(
+    try:
+        save_network(unfinished / "network", network, _card(session, final, config, network))
+        _copy_code(unfinished / "code" / _package(), session.study.settings.backbone)
+        val = session.task.val
+        Image.fromarray(val.canvas[val.indices[0]]).save(unfinished / "example.png")
+        unfinished.replace(folder)
+    except (OSError, SafetensorError) as error:
+        raise StorageError(f"The network of a final cannot be kept in {folder}: {error}") from error
+
+
+def _card(session: Session, final: FinalRecord, config: TrialConfig, network: Network) -> ModelCard:
+    settings = session.study.settings
+    return ModelCard(
         backbone=settings.backbone,
         pretrained=settings.weights != "none",
         truncate=config.truncate,
@@ -55,11 +73,6 @@ def keep_network(session: Session, final: FinalRecord, config: TrialConfig, netw
             "seed": final.seed,
         },
     )
-    save_network(unfinished / "network", network, card)
-    _copy_code(unfinished / "code" / _package(), settings.backbone)
-    val = session.task.val
-    Image.fromarray(val.canvas[val.indices[0]]).save(unfinished / "example.png")
-    unfinished.replace(folder)
 
 
 def drop_networks(session: Session, final: FinalRecord) -> None:
@@ -147,8 +160,15 @@ def _copy_code(package: Path, backbone: str) -> None:
         shutil.copy(source, package)
     module, _, factory = backbone.partition(":")
     if factory and module != "timm":
-        own = Path(sys.modules[module.partition(".")[0]].__file__ or "")
-        if own.name == "__init__.py":
-            shutil.copytree(own.parent, package.parent / own.parent.name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(own, package.parent)
+        _copy_module(module, package.parent)
+
+
+def _copy_module(name: str, folder: Path) -> None:
+    """A module into a folder from which it can be imported by its name; its whole package, if it is in one."""
+    *packages, _ = parts = name.split(".")
+    top, own = (Path(getattr(sys.modules[each], "__file__", None) or "") for each in (parts[0], name))
+    if top.name == "__init__.py":
+        shutil.copytree(top.parent, folder / parts[0], ignore=shutil.ignore_patterns("__pycache__"))
+    elif own.is_file():
+        folder.joinpath(*packages).mkdir(parents=True, exist_ok=True)
+        shutil.copy(own, folder.joinpath(*packages))
