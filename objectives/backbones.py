@@ -144,6 +144,12 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
     return backbone
 
 
+def bare_backbone(spec: BackboneSpec) -> Backbone:
+    """Build a network as for its weights and cut it into units; the caller copies them in, nothing is downloaded."""
+    weights = None if spec.weights == "none" else spec.weights
+    return cut(spec.name, _build(spec, weights, seed=0), spec.image_size)
+
+
 def random_weights(spec: BackboneSpec, seed: int) -> dict[str, Tensor]:
     """Parameters and buffers of the network at its random initialisation; the global random state is left alone.
 

@@ -71,7 +71,7 @@ class PeakMemory:
 
     def sample(self) -> None:
         if self._device.type != "cuda":
-            self._peak = max(self._peak, _resident_bytes())
+            self._peak = max(self._peak, resident_bytes())
 
     @property
     def bytes(self) -> int:
@@ -80,7 +80,8 @@ class PeakMemory:
         return self._peak
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """Memory that this process has, in bytes."""
     status = Path("/proc/self/statm")
     if status.exists():
         return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -13,11 +13,13 @@ from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
 from ..storage.errors import LeaseLostError
 from ..storage.tickets import Lease
+from .models import drop_networks, keep_network
 from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
 from .study import Study
-from .tracked import describe, epoch_metrics, log_certificate, numbers, outcome_tags
+from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, numbers
+from .tracked_verdict import start_strategy_run
 from .worker import LOOK_SECONDS
 
 # Final seeds keep clear of the search's own, whose best score was picked for being high.
@@ -95,11 +97,13 @@ def run_finals(session: Session) -> None:
 
 def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecord:
     key = final_key(finalist.strategy, finalist.trial.number, finalist.seed)
+    name = f"seed {finalist.seed} {finalist.strategy}"
     run = session.tracker.run(
         key,
-        f"final {finalist.strategy} seed {finalist.seed}",
+        name,
         {**finalist.trial.config, "seed": finalist.seed, "trial": finalist.trial.number},
         {STRATEGY: finalist.strategy, "kind": "final"},
+        parent=start_strategy_run(session.tracker, finalist.strategy),
     )
 
     def on_epoch(result: EpochResult) -> None:
@@ -121,14 +125,18 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
         "seconds": result.seconds,
         "trainable_parameters": result.trainable_parameters,
     }
+    final = FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)
+    keep_network(session, final, finalist.config, result.network)
     session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities, lease)
     session.worker.ended_final(lease)
+    drop_networks(session.study, final)
     checkpoints.remove()
     log_certificate(run, result)
+    log_mistakes(run, test, probabilities, session.tracker.outgoing(key))
     description = describe(result)
     # As for a trial, `score` is the best of the epochs' `val_score`.
     scores = {"score": result.score, "test_score": outcome["test_score"]}
     scores |= {f"test/{name}": value for name, value in metrics.items()}
-    run.log_summary({**numbers(description), **scores}, {"trial.state": "complete", **outcome_tags(description)})
-    run.finish("FINISHED")
-    return FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)
+    run.log_summary({**numbers(description), **scores}, {"trial.state": "complete"})
+    run.finish("FINISHED", f"{name} {final.test_score:.3f}")
+    return final

@@ -12,13 +12,14 @@ from .finals import finalists, run_finals
 from .planning import Prepared, Request, prepare_search
 from .progress import Observer
 from .reopening import prepare_resume, reopen, require_strategies
-from .session import Session, open_session, parent_run, supervise
+from .session import Led, Session, open_session, parent_run, supervise
 from .slot import Work
 from .slots import Resources, Slots
 from .stopping import Stopped, Stopper
 from .study import Study
+from .tracked import describe_datasets
+from .tracked_verdict import log_verdict
 from .trials import run_trials
-from .verdict import Verdict
 from .worker import LOOK_SECONDS
 
 
@@ -95,13 +96,14 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
     study = prepared.study
     try:
         with supervise(study, observer) as tracker, parent_run(tracker):
+            tracker.parent_run.log_datasets(describe_datasets(prepared.dataset, study.settings.data))
             if search:
                 observer.study_started(study.settings, study.trials())
             _work(prepared, resources, tracker, observer, search=search)
             _require_finalists(study)
             verdict = study.results().verdict
             if verdict is not None:
-                _log_verdict(tracker, verdict)
+                log_verdict(Led(study, prepared.dataset, tracker), verdict)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             "Stopped. The trial in flight is not counted. "
@@ -189,11 +191,3 @@ def _require_finalists(study: Study) -> None:
         raise TrainingFailedError(
             "\n".join([f"No trial of study {study.settings.name!r} was completed: no verdict.", *sorted(reasons)])
         )
-
-
-def _log_verdict(tracker: StudyTracker, verdict: Verdict) -> None:
-    scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
-    tracker.parent_run.log_summary(
-        {**scores, "test_score": verdict.winner.mean},
-        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict.sentence()},
-    )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gc
-import shlex
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -26,9 +25,11 @@ from ..storage.tickets import Lease
 from ..storage.tracking import StudyTracker, Tracker
 from ..storage.workers import let_ended_lapse
 from .progress import Observer
+from .provenance import command_line, git_tags
 from .records import FINISHED
 from .stopping import Stopper
 from .study import Study
+from .system_metrics import sampled
 from .tracked import finish_trial_run
 from .worker import Worker, at_work
 
@@ -61,6 +62,21 @@ class Session:
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""
         return SessionCheckpoints(CheckpointFolder(_checkpoints(self.study, key), lease.token), self)
+
+
+@dataclass(frozen=True)
+class Led:
+    """A study as who leads it to the verdict sees it, trainings aside.
+
+    Attributes:
+        study: The study.
+        dataset: Its data.
+        tracker: Its MLflow side.
+    """
+
+    study: Study
+    dataset: ImageDataset
+    tracker: StudyTracker
 
 
 @dataclass(frozen=True)
@@ -138,7 +154,8 @@ def open_session(
         gc.collect()
         gc.freeze()
         try:
-            yield Session(study, worker, dataset, task, tracker, observer, stopper)
+            with sampled(tracker, chosen):
+                yield Session(study, worker, dataset, task, tracker, observer, stopper)
         finally:
             gc.unfreeze()
 
@@ -163,12 +180,18 @@ def _parent_tags(study: Study) -> dict[str, str]:
         "frostline.weights": settings.weights,
         "frostline.metric": settings.metric,
         "frostline.fingerprint": facts.fingerprint,
-        "frostline.command": shlex.join(["frostline", *sys.argv[1:]]),
+        "frostline.command": command_line(),
+        "frostline.version": version("frostline"),
+        **git_tags(),
     }
 
 
 def trial_key(number: int) -> str:
     return f"trial-{number}"
+
+
+def strategy_key(strategy: str) -> str:
+    return f"strategy-{strategy}"
 
 
 def final_key(strategy: str, trial_number: int, seed: int) -> str:
@@ -184,7 +207,7 @@ def _close_finished_runs(study: Study, tracker: StudyTracker) -> None:
     for key, run in tracker.unfinished():
         if key in trials:
             trial = trials[key]
-            finish_trial_run(run, trial.state, trial.score, study.outcome(trial.number))
+            finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
         else:
             run.finish("FINISHED" if key in finals else "KILLED")
 

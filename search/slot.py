@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..objectives.training import EpochResult
+from ..storage.journal import FINISH, START
 from .progress import Observer
 from .records import FinalRecord, TrialRecord
 
@@ -57,6 +58,7 @@ class Line:
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._lock = threading.Lock()
+        self._open: dict[str, None] = {}
 
     def send(self, call: str, *arguments: Any) -> None:
         """Raises BrokenPipeError where nobody listens any more."""
@@ -67,6 +69,14 @@ class Line:
     def append(self, kind: str, key: str, **content: Any) -> None:
         """As a journal."""
         self.send("journal", kind, key, content)
+        if kind == START:
+            self._open[key] = None
+        elif kind == FINISH:
+            self._open.pop(key, None)
+
+    def open_keys(self) -> list[str]:
+        """As a journal."""
+        return list(self._open)
 
 
 class Forwarding(Observer):
@@ -137,10 +147,11 @@ def _work(work: Work, line: Line) -> None:
     if work.threads:
         torch.set_num_threads(work.threads)
     observer = Forwarding(line)
-    prepared = reopen(work.study, Workspace(Path(work.root), work.storage), Observer(), work.data)
+    workspace = Workspace(Path(work.root), work.storage)
+    prepared, tracker = reopen(work.study, workspace, Observer(), work.data), Tracker(line, workspace, work.study)
     require_strategies(prepared.study)
     with open_session(
-        prepared.study, prepared.dataset, prepared.backbones, work.device, work.cache_budget, Tracker(line), observer
+        prepared.study, prepared.dataset, prepared.backbones, work.device, work.cache_budget, tracker, observer
     ) as session:
         carry_out(session, search=work.search)
 

@@ -1,13 +1,29 @@
-"""What trainings say in MLflow: metrics of an epoch, costs and checks at the end."""
+"""What trainings say in MLflow: their names, metrics of an epoch, costs, checks and mistakes at the end."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..objectives.dataset import ImageDataset, ImageSplit
 from ..objectives.finetune import FinetuneResult
 from ..objectives.training import EpochResult
 from ..storage.tracking import TrackedRun
+from .mistake_sheet import mistake_sheet
+from .mistakes import Mistake, confusion, worst_mistakes
+from .records import TrialRecord
+from .sampler import STRATEGY
+
+# How many of a final's mistakes are shown.
+WORST = 12
+_MISTAKE_COLUMNS = ["test image", "true class", "taken for", "probability", "probability of true class"]
+# MLflow's usual words for what a split is for.
+_CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def epoch_metrics(result: EpochResult) -> dict[str, float]:
@@ -34,7 +50,6 @@ def describe(result: FinetuneResult) -> dict[str, Any]:
         "frozen_parameters": last.frozen_parameters,
         "frozen_parameter_share": result.frozen_share[0],
         "frozen_flop_share": result.frozen_share[1],
-        "frozen_check": {check.phase: [check.before, check.after] for check in result.certificates},
         **{f"val/{name}": value for name, value in result.val_metrics.items()},
     }
 
@@ -44,21 +59,98 @@ def log_certificate(run: TrackedRun, result: FinetuneResult) -> None:
     run.log_json("certificate.json", [certificate.describe() for certificate in result.certificates])
 
 
-def finish_trial_run(run: TrackedRun, state: str, score: float | None, outcome: Mapping[str, Any]) -> None:
-    """Log how a trial ended, and end its run."""
-    scores = {} if score is None else {"score": score}
-    run.log_summary({**scores, **numbers(outcome)}, {"trial.state": state, **outcome_tags(outcome)})
-    run.finish("FAILED" if state == "failed" else "FINISHED")
+def trial_name(number: int, config: Mapping[str, Any], backbone: str) -> str:
+    """Of a trial's run, while it trains: ``017 partial d=6 resnet50``.
+
+    Args:
+        number: Of the trial.
+        config: Its active parameters by dotted name.
+        backbone: Name of the network.
+    """
+    return f"{number:03d} {config[STRATEGY]} d={config['freeze_depth']} {backbone}"
+
+
+def finish_trial_run(run: TrackedRun, trial: TrialRecord, backbone: str, outcome: Mapping[str, Any]) -> None:
+    """Log how a trial ended, and end its run, with the score in its name."""
+    scores = {} if trial.score is None else {"score": trial.score}
+    reason = {"reason": outcome["reason"]} if "reason" in outcome else {}
+    run.log_summary({**scores, **numbers(outcome)}, {"trial.state": trial.state, **reason})
+    end = [
+        *([] if trial.score is None else [f"{trial.score:.3f}"]),
+        *([] if trial.state == "complete" else [trial.state]),
+    ]
+    name = " ".join([trial_name(trial.number, trial.config, backbone), *end]) if trial.config else None
+    run.finish("FAILED" if trial.state == "failed" else "FINISHED", name)
+
+
+def log_mistakes(run: TrackedRun, test: ImageSplit, probabilities: NDArray[np.float32], folder: Path) -> None:
+    """Add to a final's run what it takes for what, and the mistakes of which it is surest, with their pictures.
+
+    Args:
+        run: Of the final.
+        test: The test images.
+        probabilities: Of their classes (N, K).
+        folder: For files until they are sent.
+    """
+    table = confusion(test.labels, probabilities, test.classes)
+    rows = zip(table.classes, table.counts.tolist(), strict=True)
+    run.log_table("confusion.json", ["true class", *table.classes], [[name, *row] for name, row in rows])
+    worst = worst_mistakes(test.labels, probabilities, WORST)
+    if worst:
+        run.log_table("worst_mistakes.json", _MISTAKE_COLUMNS, [_row(mistake, test) for mistake in worst])
+        mistake_sheet(worst, test).save(folder / "worst_mistakes.png")
+        run.log_file(folder / "worst_mistakes.png")
+
+
+def _row(mistake: Mistake, test: ImageSplit) -> list[Any]:
+    names = test.classes[mistake.label], test.classes[mistake.predicted]
+    return [mistake.image, *names, round(mistake.probability, 6), round(mistake.label_probability, 6)]
+
+
+def describe_datasets(dataset: ImageDataset, data: str) -> list[dict[str, str]]:
+    """The splits of a dataset as MLflow's dataset inputs: the digest says which images they are, and which split.
+
+    Args:
+        dataset: The images.
+        data: What the user called it.
+    """
+    source = {"source_type": "local" if Path(data).exists() else "external", "source": json.dumps({"uri": data})}
+    return [
+        {
+            "name": f"{dataset.name} {split}",
+            "digest": dataset.split_fingerprint[:32],
+            "context": context,
+            **source,
+            "schema": json.dumps(_schema(dataset)),
+            "profile": json.dumps(_profile(dataset, split)),
+        }
+        for split, context in _CONTEXTS.items()
+    ]
+
+
+def _schema(dataset: ImageDataset) -> dict[str, Any]:
+    """The stored canvases (N, R, R, 3) and labels (N,), as MLflow writes schemas of tensors."""
+    side = dataset.preprocessing.resize_size
+    shapes = {"features": ("uint8", [-1, side, side, 3]), "targets": ("int64", [-1])}
+    described = {
+        part: json.dumps([{"type": "tensor", "tensor-spec": {"dtype": kind, "shape": shape}}])
+        for part, (kind, shape) in shapes.items()
+    }
+    return {"mlflow_tensorspec": described}
+
+
+def _profile(dataset: ImageDataset, split: str) -> dict[str, Any]:
+    counts = dataset.counts[split]
+    return {
+        "num_rows": sum(counts.values()),
+        "num_classes": len(counts),
+        "images_per_class": counts,
+        "files_left_out": len(dataset.skipped),
+        "canvas_px": dataset.preprocessing.resize_size,
+        "network_sees_px": dataset.preprocessing.image_size,
+        "fingerprint": dataset.fingerprint,
+    }
 
 
 def numbers(outcome: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in outcome.items() if isinstance(value, int | float)}
-
-
-def outcome_tags(outcome: Mapping[str, Any]) -> dict[str, str]:
-    """The frozen check per phase, and the reason of a failure."""
-    tags = {
-        f"frozen_check.{phase}": f"{'passed' if before == after else 'FAILED'} {before[:16]} -> {after[:16]}"
-        for phase, (before, after) in outcome.get("frozen_check", {}).items()
-    }
-    return tags | ({"reason": outcome["reason"]} if "reason" in outcome else {})

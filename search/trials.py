@@ -24,7 +24,7 @@ from .records import TrialRecord
 from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
-from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate
+from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate, trial_name
 from .worker import LOOK_SECONDS
 
 # A trial whose workers went away so often, with no epoch done in between, is not tried again.
@@ -105,7 +105,7 @@ class _Running:
             observer.note(f"trial {number} was cut off and is taken up again")
         key, units = trial_key(number), len(self._session.study.facts.units)
         parameters = active_parameters(self.config, units)
-        name = f"{number:03d} {self.strategy}"
+        name = trial_name(number, parameters, self._session.study.settings.backbone)
         self._run = self._session.tracker.run(key, name, parameters, {STRATEGY: self.strategy, "kind": "trial"})
         self.trial.set_user_attr(STARTED, {"config": parameters})
         self._epochs = sum(phase.epochs for phase in plan_phases(self.config, units))
@@ -153,7 +153,7 @@ class _Running:
         assert self._record is not None
         self.checkpoints.remove()
         if self._run is not None:
-            finish_trial_run(self._run, self._record.state, self._record.score, self._outcome)
+            finish_trial_run(self._run, self._record, self._session.study.settings.backbone, self._outcome)
         self._session.observer.trial_finished(self._record)
 
 

@@ -9,7 +9,7 @@ its image weights: how often each image was drawn. Intervals are simultaneous ov
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,7 @@ class Verdict:
         winner: The cheapest of those that lead or tie; where costs are about equal (:data:`SAME_COST`), the best.
         test_images: Size of the test split.
         confidence: Of all intervals together.
+        best_shares: By strategy: the share of resamplings in which it scores highest, shared among equals.
     """
 
     metric: str
@@ -82,6 +83,7 @@ class Verdict:
     winner: Contender
     test_images: int
     confidence: float = CONFIDENCE
+    best_shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def leader(self) -> Contender:
@@ -143,7 +145,8 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
         _contender(group, ranked[0], None if place == 0 else replicates[0] - replicates[place], len(ranked) - 1)
         for place, group in enumerate(ranked)
     )
-    return Verdict(metric, contenders, _winner(contenders), len(labels))
+    shares = dict(zip([group[0].strategy for group in ranked], best_shares(replicates), strict=True))
+    return Verdict(metric, contenders, _winner(contenders), len(labels), best_shares=shares)
 
 
 def _rank(group: Sequence[FinalRecord]) -> tuple[float, float]:
@@ -181,6 +184,13 @@ def _mean_metrics(seeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Means over seeds of the metrics that all of them have."""
     names = [name for name in seeds[0] if all(name in metrics for metrics in seeds)]
     return {name: float(np.mean([metrics[name] for metrics in seeds])) for name in names}
+
+
+def best_shares(replicates: Sequence[NDArray[np.float64]]) -> list[float]:
+    """How often each of several resampled scores (B,) is the highest, as shares of 1; equals share."""
+    scores = np.stack(replicates)
+    highest = scores == scores.max(axis=0)
+    return (highest / highest.sum(axis=0)).mean(axis=1).tolist()
 
 
 def simultaneous_interval(replicates: NDArray[np.float64], comparisons: int) -> tuple[float, float]:

@@ -22,7 +22,10 @@ from typing import Any
 from .errors import StorageError
 
 START, STEP, SUMMARY, TEXT, FILE, FINISH = "start", "step", "summary", "text", "file", "finish"
+DATASETS, MODEL = "datasets", "model"
 _SENT = "sent"
+# What takes long to send goes alone, so that it is noted when it has arrived.
+_ALONE = {MODEL}
 # A file that holds more than this of what has been sent is written anew without it.
 COMPACT_BYTES = 1 << 20
 # So much is read at once: some hundreds of epochs.
@@ -41,7 +44,7 @@ class Record:
 
     Attributes:
         seq: Its number, from 1.
-        kind: ``start``, ``step``, ``summary``, ``text``, ``file`` or ``finish``.
+        kind: ``start``, ``step``, ``summary``, ``text``, ``file``, ``datasets``, ``model`` or ``finish``.
         key: Of the run.
         time: When it happened, in milliseconds since 1970.
         content: Plain values; what depends on the kind.
@@ -113,13 +116,10 @@ class Journal:
         """The next records to send; none if all are sent. For one thread; appending goes on meanwhile."""
         with self._explained():
             while self._position < self._end:
-                lines = self._window()
-                records = [record for line in lines if (record := _parse(line)) is not None]
-                waiting = [record for record in records if record.kind != _SENT and record.seq > self._sent]
-                end = self._position + sum(map(len, lines))
-                if waiting:
-                    return Batch(waiting, end)
-                self._position = end
+                batch = self._next_batch(self._window())
+                if batch.records:
+                    return batch
+                self._position = batch.end
             return Batch([], self._end)
 
     def mark_sent(self, batch: Batch) -> None:
@@ -182,6 +182,19 @@ class Journal:
         # What another thread appends meanwhile is for the next time.
         ends = accumulate(map(len, lines))
         return [line for line, end in zip(lines, ends, strict=True) if end <= left]
+
+    def _next_batch(self, lines: list[bytes]) -> Batch:
+        """What has not been sent of these lines, up to what goes alone."""
+        waiting: list[Record] = []
+        end = self._position
+        for line in lines:
+            record = _parse(line)
+            if record is not None and record.kind != _SENT and record.seq > self._sent:
+                if waiting and (record.kind in _ALONE or waiting[-1].kind in _ALONE):
+                    break
+                waiting.append(record)
+            end += len(line)
+        return Batch(waiting, end)
 
     def _write(self, line: bytes) -> None:
         # The file may be another's by now.

@@ -7,49 +7,28 @@ from __future__ import annotations
 
 import getpass
 import json
-import logging
 import os
 import sqlite3
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
-from .errors import RefusedError, StorageError, UnreachableError
-from .journal import FILE, FINISH, START, STEP, SUMMARY, TEXT, Record, parent_key
+from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, Record, parent_key
+from .mlflow_models import log_model
+from .mlflow_store import MlflowClient, connect, reachable
 from .workspace import Workspace
 
-# Read by mlflow when it is first imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-# Standard output belongs to the command line; MLflow would print links there.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-# MLflow would try for minutes; the sender has its own patience.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
-
-for _library in ("mlflow", "alembic"):
-    logging.getLogger(_library).setLevel(logging.WARNING)
-# It writes a traceback whenever a database does not answer; we say it in a line.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+# isort: split
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
 # Without it MLflow's pages are those for language models.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 KEY = "frostline.key"
 _PARENT = "mlflow.parentRunId"
 _PAGE = 1000
-# What sending again does not change.
-_REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
 
 
 @dataclass
@@ -91,12 +70,8 @@ class StudyRuns:
         self._uri = uri
         self._study = study
         self._sent: dict[str, _Sent] = {}
-        lock = workspace.lock("mlflow-schema")
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-            _prepare_aside(uri, lock)
+        self._client = connect(uri, workspace.lock("mlflow-schema"))
         with reachable(uri):
-            prepare_store(uri, lock)
-            self._client = MlflowClient(tracking_uri=uri)
             self._experiment_id = self._experiment(workspace.artifacts)
 
     def send(self, key: str, records: Sequence[Record]) -> None:
@@ -123,19 +98,23 @@ class StudyRuns:
     def _run(self, key: str, first: Record) -> _Sent:
         """The run of a key, made where there is none yet."""
         if key not in self._sent:
-            parent = None if key == parent_key(self._study) else self._run(parent_key(self._study), first).run_id
-            found = _find(self._client, self._experiment_id, key, parent)
-            self._sent[key] = self._create(key, first, parent) if found is None else self._read(found)
+            found = _find(self._client, self._experiment_id, key, nested=key != parent_key(self._study))
+            self._sent[key] = self._create(key, first) if found is None else self._read(found)
         return self._sent[key]
 
-    def _create(self, key: str, first: Record, parent: str | None) -> _Sent:
-        # Its start is missing where someone deleted the run, or for the parent where a child comes first.
+    def _create(self, key: str, first: Record) -> _Sent:
+        # Its start is missing where someone deleted the run, or where a child comes first.
         missing: dict[str, Any] = {"name": key.removeprefix("study-"), "tags": {}}
         start = first.content if first.key == key and first.kind == START else missing
         own = {KEY: key, "mlflow.user": _user(), "mlflow.source.name": "frostline"}
-        tags = {**start["tags"], **own, **({} if parent is None else {_PARENT: parent})}
+        tags = {**start["tags"], **own, **self._above(key, start, first)}
         run = self._client.create_run(self._experiment_id, first.time, tags, run_name=start["name"])
         return _Sent(run.info.run_id, running=True)
+
+    def _above(self, key: str, start: Mapping[str, Any], first: Record) -> dict[str, str]:
+        """The tag by which a run is nested: below the one that its start names, else below the study's."""
+        study = parent_key(self._study)
+        return {} if key == study else {_PARENT: self._run(start.get("parent") or study, first).run_id}
 
     def _read(self, run: Run) -> _Sent:
         sent = _Sent(run.info.run_id, running=run.info.status == "RUNNING")
@@ -149,20 +128,30 @@ class StudyRuns:
     def _act(self, run: _Sent, record: Record) -> None:
         content = record.content
         if record.kind == START:
-            if not run.running:
-                self._client.update_run(run.run_id, status="RUNNING")
-                run.running = True
-            params = [Param(name, value) for name, value in content["params"].items()]
-            self._client.log_batch(run.run_id, params=params)
+            self._start(run, record)
         elif record.kind == TEXT:
             self._client.log_text(run.run_id, json.dumps(content["content"], indent=1), content["file"])
         elif record.kind == FILE:
             # Who journals a file may have deleted it since.
             if Path(content["path"]).exists():
                 self._client.log_artifact(run.run_id, content["path"])
+        elif record.kind == DATASETS:
+            self._client.log_inputs(run.run_id, [_dataset(each) for each in content["datasets"]])
+        elif record.kind == MODEL:
+            log_model(self._client, self._experiment_id, self._study, run.run_id, content)
         elif record.kind == FINISH:
+            if content.get("name"):
+                self._client.update_run(run.run_id, name=content["name"])
             self._client.set_terminated(run.run_id, content["status"], record.time)
             run.running = False
+
+    def _start(self, run: _Sent, record: Record) -> None:
+        if not run.running:
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.running = True
+        params = [Param(name, value) for name, value in record.content["params"].items()]
+        tags = {**record.content["tags"], **self._above(record.key, record.content, record)}
+        self._client.log_batch(run.run_id, params=params, tags=_tags(tags))
 
     def _log(self, run: _Sent, records: Sequence[Record]) -> None:
         """Metrics and tags of several records in one request, or one a thousand."""
@@ -197,30 +186,6 @@ class StudyRuns:
         return self._client.create_experiment(self._study, artifact_location=own, tags=_KIND)
 
 
-def prepare_store(uri: str, lock: Path) -> None:
-    """Make a database's schema where it has none; two processes that do so together leave a SQLite file unusable."""
-    with FileLock(lock):
-        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-        _let_readers_in(uri)
-
-
-def _prepare_aside(uri: str, lock: Path) -> None:
-    """Make the schema in another process, which nobody ends: one made by half leaves the file unusable."""
-    code = (
-        "import sys, pathlib; from frostline.storage.mlflow_runs import prepare_store; "
-        "prepare_store(sys.argv[1], pathlib.Path(sys.argv[2]))"
-    )
-    # Not even Ctrl-C. Should it fail, it is done here, and says why.
-    subprocess.run(
-        [sys.executable, "-c", code, uri, str(lock)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        check=False,
-    )
-
-
 def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
     """What MLflow has of a study: the experiment's id, and the runs' ids by key; None if it has not heard of it.
 
@@ -232,12 +197,12 @@ def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
         experiment = client.get_experiment_by_name(study)
         if experiment is None:
             return None
-        parent = _find(client, experiment.experiment_id, parent_key(study), None)
-        if parent is None:
-            return experiment.experiment_id, {}
-        children = _search(client, experiment.experiment_id, f"tags.`{_PARENT}` = '{parent.info.run_id}'")
-        ids = {run.data.tags[KEY]: run.info.run_id for run in children if KEY in run.data.tags}
-        return experiment.experiment_id, {**ids, parent_key(study): parent.info.run_id}
+        runs = _search(client, experiment.experiment_id)
+        ids: dict[str, str] = {}
+        for run in runs:
+            if KEY in run.data.tags:
+                ids.setdefault(run.data.tags[KEY], run.info.run_id)
+        return experiment.experiment_id, ids if parent_key(study) in ids else {}
 
 
 def log_artifact(uri: str, study: str, file: Path) -> None:
@@ -252,16 +217,14 @@ def log_artifact(uri: str, study: str, file: Path) -> None:
             MlflowClient(tracking_uri=uri).log_artifact(found[1][parent_key(study)], str(file))
 
 
-def _find(client: MlflowClient, experiment_id: str, key: str, parent: str | None) -> Run | None:
-    nested = "" if parent is None else f" and tags.`{_PARENT}` = '{parent}'"
-    # A study's trial may bear the key of its parent.
-    for run in _search(client, experiment_id, f"tags.`{KEY}` = '{key}'{nested}"):
-        if parent is not None or _PARENT not in run.data.tags:
+def _find(client: MlflowClient, experiment_id: str, key: str, *, nested: bool) -> Run | None:
+    for run in _search(client, experiment_id, f"tags.`{KEY}` = '{key}'"):
+        if nested == (_PARENT in run.data.tags):
             return run
     return None
 
 
-def _search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Run]:
+def _search(client: MlflowClient, experiment_id: str, query: str = "") -> Iterator[Run]:
     token = None
     while True:
         page = client.search_runs([experiment_id], query, 1, _PAGE, ["attributes.start_time ASC"], token)
@@ -269,6 +232,12 @@ def _search(client: MlflowClient, experiment_id: str, query: str) -> Iterator[Ru
         token = page.token
         if not token:
             return
+
+
+def _dataset(content: Mapping[str, str]) -> DatasetInput:
+    """One that the run has already, by name and digest, is not added again."""
+    described = {name: value for name, value in content.items() if name != "context"}
+    return DatasetInput(Dataset(**described), [InputTag("mlflow.data.context", content["context"])])
 
 
 def _tags(tags: Mapping[str, str]) -> list[RunTag]:
@@ -281,42 +250,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def _let_readers_in(uri: str) -> None:
-    """Switch a SQLite store to WAL, which stays with the file: the UI may read while a search writes."""
-    if uri.startswith("sqlite:///"):
-        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-
-
-@contextmanager
-def reachable(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow raises into our errors, without the secrets of the store's URI.
-
-    Raises:
-        UnreachableError: The store does not answer, or not in a way that sending again could not mend.
-        RefusedError: It does not take what was sent.
-    """
-    try:
-        yield
-    except StorageError:
-        raise
-    # From MLflow, SQLAlchemy, drivers and HTTP; none of them may end a search.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        password = urlsplit(uri).password
-        secret, at, _ = urlsplit(uri).netloc.rpartition("@")
-        reason = reason.replace(secret + at, "").replace(password or "\0", "***")
-        # Of an HTTP library's many words the first ones say it.
-        reason = textwrap.shorten(reason, 200, placeholder=" ...")
-        # The error itself stays out of the traceback: it holds the secret.
-        if getattr(error, "error_code", None) in _REFUSALS:
-            raise RefusedError(f"MLflow at {display(uri)} refused: {reason}") from None
-        raise UnreachableError(f"MLflow at {display(uri)} does not answer: {reason}") from None
-
-
-def display(uri: str) -> str:
-    """The URI without user and password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -5,8 +5,11 @@ Nothing here waits for MLflow: what is logged goes to the journal, and from ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -15,7 +18,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from .delivery import Delivery
-from .journal import FILE, FINISH, START, STEP, SUMMARY, TEXT, Journal, parent_key
+from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, Journal, parent_key
 from .sender import PATIENCE_SECONDS, Sender, send_all
 from .workspace import Workspace
 
@@ -44,6 +47,33 @@ class Appends(Protocol):
         """Add a record of a kind for a run's key."""
         ...
 
+    def open_keys(self) -> list[str]:
+        """Keys of the runs that were started and not finished."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A network to be logged and registered, as plain values.
+
+    Attributes:
+        folder: Where it lies; stays there until it has been sent.
+        package: Name of the folder's package that loads it, by ``package.exported.load_network``.
+        classes: Names, in the order of the probabilities.
+        requirements: What the package needs, as for pip.
+        name: Of the model.
+        description: Of the registered version, in Markdown.
+        aliases: Of the registered version.
+    """
+
+    folder: str
+    package: str
+    classes: list[str]
+    requirements: list[str]
+    name: str
+    description: str
+    aliases: list[str]
+
 
 class TrackedRun:
     """One run, written to while a trial trains.
@@ -56,11 +86,19 @@ class TrackedRun:
     def __init__(self, journal: Appends, key: str) -> None:
         self._journal = journal
         self._key = key
+        self._tables: list[dict[str, str]] = []
 
-    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Make the run, or go on with it if it is there already."""
-        plain = {key: str(value) for key, value in params.items()}
-        self._journal.append(START, self._key, name=name, params=plain, tags=dict(tags))
+    def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None) -> None:
+        """Make the run, or go on with it if it is there already.
+
+        Args:
+            name: For people; one that was there already keeps its own.
+            params: What it was made with; written once.
+            tags: Those it begins with.
+            parent: Key of the run that it is nested in, if that is not the study's.
+        """
+        plain = {key: _readable(value) for key, value in params.items()}
+        self._journal.append(START, self._key, name=name, params=plain, tags=dict(tags), parent=parent)
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
         """Metrics of a step; one that was logged before the run was cut off is not logged twice."""
@@ -74,13 +112,27 @@ class TrackedRun:
         """Keep plain values as a file of the run."""
         self._journal.append(TEXT, self._key, file=file, content=content)
 
+    def log_table(self, file: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Keep a table as a file of the run, one that MLflow's pages show as a table."""
+        self.log_json(file, {"columns": list(columns), "data": [list(row) for row in rows]})
+        self._tables.append({"path": file, "type": "table"})
+        self.log_summary({}, {"mlflow.loggedArtifacts": json.dumps(self._tables)})
+
     def log_file(self, file: Path) -> None:
         """Add a file to the run as it is when it is sent."""
         self._journal.append(FILE, self._key, path=str(file.absolute()))
 
-    def finish(self, status: str) -> None:
-        """Set the final status: FINISHED, FAILED or KILLED."""
-        self._journal.append(FINISH, self._key, status=status)
+    def log_datasets(self, datasets: Sequence[Mapping[str, str]]) -> None:
+        """Name the datasets that the run uses: name, digest, context, source_type, source, schema and profile each."""
+        self._journal.append(DATASETS, self._key, datasets=[dict(each) for each in datasets])
+
+    def log_model(self, model: ServedModel) -> None:
+        """Log a network as a model of the run, and register it; one that is registered only gets its aliases."""
+        self._journal.append(MODEL, self._key, **asdict(model))
+
+    def finish(self, status: str, name: str | None = None) -> None:
+        """Set the final status (FINISHED, FAILED or KILLED), and the name by which the run goes from now on."""
+        self._journal.append(FINISH, self._key, status=status, name=name)
 
 
 class Tracker:
@@ -88,16 +140,38 @@ class Tracker:
 
     Args:
         journal: Takes what they say.
+        workspace: Holds their files until MLflow has them.
+        study: Name.
     """
 
-    def __init__(self, journal: Appends) -> None:
+    def __init__(self, journal: Appends, workspace: Workspace, study: str) -> None:
         self.journal = journal
+        self._outgoing = workspace.outgoing(study)
+        self._parent_key = parent_key(study)
 
-    def run(self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> TrackedRun:
+    def run(
+        self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
+    ) -> TrackedRun:
         """The nested run of a key, made when it is not there yet; a run that was cut off goes on."""
-        run = TrackedRun(self.journal, key)
-        run.start(name, params, tags)
+        run = self.known(key)
+        run.start(name, params, tags, parent)
         return run
+
+    def known(self, key: str) -> TrackedRun:
+        """The run of a key that was started before, to say more of it; its status stays."""
+        return TrackedRun(self.journal, key)
+
+    def unfinished(self) -> Iterator[tuple[str, TrackedRun]]:
+        """Keys and runs of nested runs that were started here and not finished."""
+        for key in self.journal.open_keys():
+            if key != self._parent_key:
+                yield key, self.known(key)
+
+    def outgoing(self, key: str) -> Path:
+        """A folder for files of a run that nobody needs once MLflow has them."""
+        folder = self._outgoing / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
 
 class StudyTracker(Tracker):
@@ -126,24 +200,18 @@ class StudyTracker(Tracker):
         note: Callable[[str], None],
     ) -> None:
         journal = self._journal = _open_journal(workspace, study, note)
-        super().__init__(journal)
-        self._parent_key = parent_key(study)
+        super().__init__(journal, workspace, study)
         self.parent_run = TrackedRun(self._journal, self._parent_key)
         self.parent_run.start(study, {}, {**tags, "frostline.study": study})
         self._sender = Sender(uri or workspace.tracking_url, workspace, study, self._journal, note)
         self._sender.start()
-
-    def unfinished(self) -> Iterator[tuple[str, TrackedRun]]:
-        """Keys and runs of nested runs that were started and not finished, by whichever process."""
-        for key in self._journal.open_keys():
-            if key != self._parent_key:
-                yield key, TrackedRun(self._journal, key)
 
     def close(self) -> None:
         """Send what is left while the store takes it; what it does not take is kept."""
         try:
             self._sender.close()
         finally:
+            _tidy(self._journal, self._outgoing)
             self._journal.close()
 
 
@@ -164,7 +232,14 @@ def send_journal(uri: str | None, workspace: Workspace, study: str, note: Callab
         closing(_open_journal(workspace, study, note)) as journal,
         closing(Delivery(url, workspace, study, PATIENCE_SECONDS)) as delivery,
     ):
-        return send_all(journal, delivery, note)
+        sent = send_all(journal, delivery, note)
+        _tidy(journal, workspace.outgoing(study))
+        return sent
+
+
+def _tidy(journal: Journal, outgoing: Path) -> None:
+    if not journal.pending:
+        shutil.rmtree(outgoing, ignore_errors=True)
 
 
 def _open_journal(workspace: Workspace, study: str, note: Callable[[str], None]) -> Journal:
@@ -172,6 +247,11 @@ def _open_journal(workspace: Workspace, study: str, note: Callable[[str], None])
     if journal.damaged:
         note(f"{journal.damaged} lines of {workspace.journal(study)} are damaged: MLflow will lack what they said")
     return journal
+
+
+def _readable(value: Any) -> str:
+    """Six digits of a number are as many as anyone reads; the study's database has all."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _floats(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -106,6 +106,14 @@ class Workspace:
     def report(self, study: str) -> Path:
         return self.root / "reports" / f"{study}.html"
 
+    def models(self, study: str) -> Path:
+        """Networks of a study's finals, a folder each: the best of each finalist."""
+        return self.root / "models" / study
+
+    def outgoing(self, study: str) -> Path:
+        """Files for MLflow, gone when it has them."""
+        return self.root / "outgoing" / study
+
     def journal(self, study: str) -> Path:
         """What MLflow shall show of a study and may not have got yet."""
         return self.root / "journal" / f"{study}.jsonl"

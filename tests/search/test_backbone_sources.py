@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +55,30 @@ def assert_searches(backbone: str, weights: str | Path, root: Path) -> None:
     complete = {name: counts["complete"] for name, counts in described["strategies"].items()}
     assert complete == dict.fromkeys(STRATEGIES, 1)
     assert len(described["verdict"]["contenders"]) == len(STRATEGIES)
+    assert_loads_elsewhere(root / "models" / "s")
+
+
+# What a kept network brings is enough: neither Frostline nor the folder of the user's module is there.
+LOAD = """
+import importlib, pathlib, sys
+sys.modules["frostline"] = sys.modules["mlflow"] = None
+for folder in map(pathlib.Path, sys.argv[1:]):
+    sys.path.insert(0, str(folder / "code"))
+    (package,) = [path.name for path in (folder / "code").glob("frostline_*")]
+    model = importlib.import_module(f"{package}.exported").load_network(folder / "network", "cpu")
+    print(model.predict([folder / "example.png"]).sum())
+"""
+
+
+def assert_loads_elsewhere(models: Path) -> None:
+    folders = sorted(map(str, models.iterdir()))
+    assert len(folders) == len(STRATEGIES)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", LOAD, *folders], env=environment, capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    assert [float(line) for line in said.stdout.split()] == pytest.approx([1.0] * len(STRATEGIES))
 
 
 @pytest.fixture

@@ -132,12 +132,14 @@ def parent(root: Path) -> Run:
 
 
 def nested(root: Path, kind: str) -> list[Run]:
-    above = parent(root).info.run_id
-    return [
-        run
-        for run in runs(root)
-        if run.data.tags.get("mlflow.parentRunId") == above and run.data.tags.get("kind") == kind
-    ]
+    """Trials below the study's run, finals below the run of their strategy."""
+    every = {run.info.run_id: run for run in runs(root)}
+    found = [run for run in every.values() if run.data.tags.get("kind") == kind]
+    for run in found:
+        above = every[run.data.tags["mlflow.parentRunId"]]
+        assert above.data.tags.get("kind") == ("strategy" if kind == "final" else None)
+        assert above.data.tags.get("strategy") in (None, run.data.tags["strategy"])
+    return found
 
 
 def losses(root: Path) -> dict[str, list[tuple[int, float, float]]]:
@@ -179,6 +181,14 @@ def assert_exact(root: Path, trials: int = TRIALS) -> None:
         for key in run.data.metrics:
             steps = [metric.step for metric in tracking.get_metric_history(run.info.run_id, key)]
             assert max(Counter(steps).values()) == 1, (run.info.run_name, key, steps)
+    assert len(nested(root, "strategy")) == STRATEGIES
+    versions = tracking.search_model_versions(f"name = '{STUDY}'")
+    assert len({version.tags["frostline.digest"] for version in versions}) == len(versions) >= STRATEGIES
+    aliases = tracking.get_registered_model(STUDY).aliases
+    assert aliases.keys() == {"champion", "strategy-feature_extraction", "strategy-full"}
+    verdict = load(root).results().verdict
+    assert verdict is not None
+    assert aliases["champion"] == aliases[f"strategy-{verdict.winner.strategy}"]
 
 
 # From the search to the verdict
@@ -190,7 +200,6 @@ def test_the_tracking_database_holds_every_trial_and_final_once(finished: Path) 
     for run in nested(finished, "trial"):
         assert run.data.tags["strategy"] in ("feature_extraction", "full")
         assert run.data.tags["trial.state"] == "complete"
-        assert any(key.startswith("frozen_check.") and "passed" in value for key, value in run.data.tags.items())
         assert {"strategy", "learning_rate", "epochs", "freeze_depth"} <= run.data.params.keys()
         assert {"train_loss", "val_loss", "val_score", "score", "seconds", "trainable_parameters"} <= (
             run.data.metrics.keys()

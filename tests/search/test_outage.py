@@ -192,6 +192,12 @@ def test_a_server_killed_in_mid_search_gets_everything_once_it_is_back(tmp_path:
         assert "records sent" in sent.stdout
         assert "MLflow has everything" in invoke("sync", "--workspace", disturbed).stdout
         found = everything(server.uri)
+        registered = MlflowClient(tracking_uri=server.uri).get_registered_model(STUDY).aliases
+        assert "champion" in registered
+        versions = MlflowClient(tracking_uri=server.uri).search_model_versions(f"name = '{STUDY}'")
+        assert {version.version for version in versions} == set(registered.values())
+        assert [str(version.source)[:10] for version in versions] == ["models:/m-"] * len(versions)
+        assert len(versions) == len(registered) - 1
 
     # The other search writes to a copy of the server's database without its runs being touched: one of its own.
     own = undisturbed / "own.db"

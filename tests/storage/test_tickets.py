@@ -91,10 +91,8 @@ def test_a_lapsed_lease_holds_until_somebody_takes_it(database: Database, ticket
 
 
 def test_lapses_count_until_something_is_achieved(database: Database, tickets: Tickets) -> None:
-    lapses = []
-    for owner in "abc":
-        [lease] = claim(database, tickets, owner, seconds=-1)
-        lapses.append(lease.lapses)
+    leases = [claim(database, tickets, owner, seconds=-1)[0] for owner in "abc"]
+    lapses, lease = [each.lapses for each in leases], leases[-1]
     assert show(database, lease, progress=True)
     database.patiently(lambda session: tickets_module.lapse(session, "flowers", ["c"]))
     [lease] = claim(database, tickets, "d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import math
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -285,6 +287,43 @@ def test_a_run_that_someone_deleted_is_made_again(place: Place) -> None:
         run.finish("FINISHED")
     assert place.send() == 6
     assert place.steps("val_score") == EPOCHS
+
+
+def test_a_run_is_nested_where_its_start_says_and_goes_by_the_name_of_its_end(place: Place) -> None:
+    for _ in range(2):
+        with place.tracker() as tracker:
+            tracker.run("strategy-full", "finals full", {}, {})
+            run = tracker.run("final-full-1-1000", "seed 1000", {"rate": 0.123456789}, {}, parent="strategy-full")
+            run.finish("FINISHED", "seed 1000 0.5")
+            tracker.known("strategy-full").finish("FINISHED", "finals full 0.5")
+    final, above = place.run("final-full-1-1000"), place.run("strategy-full")
+    assert final.data.tags["mlflow.parentRunId"] == above.info.run_id
+    assert above.data.tags["mlflow.parentRunId"] == place.ids()["study-study"]
+    assert [run.info.run_name for run in (final, above)] == ["seed 1000 0.5", "finals full 0.5"]
+    assert final.data.params == {"rate": "0.123457"}
+    assert len(place.client.search_runs([final.info.experiment_id])) == 3
+
+
+def test_datasets_and_tables_are_logged_once(place: Place) -> None:
+    described = {"name": "photos train", "digest": "abc", "context": "training", "source_type": "local"}
+    for _ in range(2):
+        with place.tracker() as tracker:
+            tracker.parent_run.log_datasets([{**described, "source": "{}", "schema": "{}", "profile": '{"n": 3}'}])
+            run = trial(tracker)
+            run.log_table("table.json", ["a", "b"], [[1, 2]])
+            run.log_summary({}, {"finalist": "yes"})
+            run.finish("FINISHED")
+    inputs = place.run("study-study").inputs
+    assert inputs is not None
+    (found,) = inputs.dataset_inputs
+    assert (found.dataset.name, found.dataset.digest, found.dataset.profile) == ("photos train", "abc", '{"n": 3}')
+    assert [(tag.key, tag.value) for tag in found.tags] == [("mlflow.data.context", "training")]
+    # As MLflow's own log_table leaves it.
+    assert json.loads(place.run("trial-0").data.tags["mlflow.loggedArtifacts"]) == [
+        {"path": "table.json", "type": "table"}
+    ]
+    file = place.client.download_artifacts(place.ids()["trial-0"], "table.json")
+    assert pd.read_json(file, orient="split").to_dict("list") == {"a": [1], "b": [2]}
 
 
 def test_a_user_without_a_name_is_no_obstacle(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,142 @@
+"""What the machine is doing while a training runs: processors, memory and GPU, in the runs of trials and finals.
+
+A sampler of our own, because MLflow's would have to run in the training process with MLflow imported. The names are
+MLflow's, so that its pages show them under "System metrics". A training shorter than the interval has none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ..objectives.devices import resident_bytes
+from ..storage.errors import StorageError
+from ..storage.tracking import Tracker
+
+INTERVAL_SECONDS = 10.0
+_MB = 1e6
+
+
+@contextmanager
+def sampled(tracker: Tracker, device: torch.device, interval: float = INTERVAL_SECONDS) -> Iterator[None]:
+    """Sample while within, from a thread of its own that is nearly always asleep.
+
+    Args:
+        tracker: Of the study; whatever trainings it has open get the samples, all the same ones.
+        device: Where they run.
+        interval: Between samples, in seconds.
+    """
+    ended = threading.Event()
+    sampler = threading.Thread(target=_sample, args=(tracker, device, interval, ended), daemon=True)
+    sampler.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        sampler.join()
+
+
+def _sample(tracker: Tracker, device: torch.device, interval: float, ended: threading.Event) -> None:
+    readings = Readings(device)
+    before: set[str] = set()
+    while not ended.wait(interval):
+        values = readings.take()
+        runs = {key: run for key, run in tracker.unfinished() if key.startswith(("trial-", "final-"))}
+        for key in runs.keys() & before:
+            try:
+                # Seconds of the clock as steps: they go on where a training that was cut off is taken up again.
+                runs[key].log_step(int(time.time()), values)
+            except StorageError:
+                # Who trains writes to the same journal, and will tell.
+                return
+        before = set(runs)
+
+
+class Readings:
+    """Values of the machine since they were last taken; what a system does not tell is left out.
+
+    Args:
+        device: Of the trainings.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._gpu = _Gpu(device) if device.type == "cuda" else None
+        self._busy, self._total = _processor_times()
+        self._process, self._clock = time.process_time(), time.monotonic()
+
+    def take(self) -> dict[str, float]:
+        """By MLflow's names; memory in megabytes, the process's processors in percent of one core."""
+        values = {"process_memory_megabytes": resident_bytes() / _MB, **self._processors(), **_memory()}
+        if self._gpu is not None:
+            values |= self._gpu.take()
+        return {f"system/{name}": value for name, value in values.items()}
+
+    def _processors(self) -> dict[str, float]:
+        (busy, total), process, clock = _processor_times(), time.process_time(), time.monotonic()
+        values = {"process_cpu_percentage": 100 * (process - self._process) / max(clock - self._clock, 1e-9)}
+        if total > self._total:
+            values["cpu_utilization_percentage"] = 100 * (busy - self._busy) / (total - self._total)
+        self._busy, self._total, self._process, self._clock = busy, total, process, clock
+        return values
+
+
+def _processor_times() -> tuple[float, float]:
+    """Busy and all time of the machine's processors together, in ticks; zeros where it is not told."""
+    file = Path("/proc/stat")
+    if not file.exists():
+        return 0.0, 0.0
+    # user nice system idle iowait irq softirq steal
+    ticks = [float(value) for value in file.read_text().splitlines()[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+def _memory() -> dict[str, float]:
+    file = Path("/proc/meminfo")
+    if not file.exists():
+        return {}
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in file.read_text().splitlines()}
+    used = kilobytes["MemTotal"] - kilobytes["MemAvailable"]
+    share = 100 * used / kilobytes["MemTotal"]
+    return {"system_memory_usage_megabytes": used * 1024 / _MB, "system_memory_usage_percentage": share}
+
+
+class _Utilization(ctypes.Structure):
+    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
+
+
+class _Gpu:
+    """Memory of a GPU, and how busy it is as far as its driver's library (NVML) tells."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._name = f"gpu_{device.index or 0}"
+        self._library: ctypes.CDLL | None = None
+        self._handle = ctypes.c_void_p()
+        if os.name != "posix":
+            return
+        try:
+            library = ctypes.CDLL("libnvidia-ml.so.1")
+            uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode()
+            found = library.nvmlInit_v2() == 0
+            if found and library.nvmlDeviceGetHandleByUUID(uuid, ctypes.byref(self._handle)) == 0:
+                self._library = library
+        except (OSError, AttributeError):
+            return
+
+    def take(self) -> dict[str, float]:
+        free, total = torch.cuda.mem_get_info(self._device)
+        values = {
+            f"{self._name}_memory_usage_megabytes": (total - free) / _MB,
+            f"{self._name}_memory_usage_percentage": 100 * (total - free) / total,
+        }
+        used = _Utilization()
+        if self._library and self._library.nvmlDeviceGetUtilizationRates(self._handle, ctypes.byref(used)) == 0:
+            values[f"{self._name}_utilization_percentage"] = float(used.gpu)
+        return values
