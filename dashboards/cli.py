@@ -59,6 +59,9 @@ class TerminalViews:
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
         self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)
 
+    def report(self, study: Study) -> Path:
+        return _report(study)
+
     def backbones(self) -> None:
         from ..objectives.torchvision_models import backbone_table
         from .listing import backbones_table
@@ -76,7 +79,8 @@ def _report(study: Study, path: Path | None = None) -> Path:
     from ..search.sync import log_with_study
     from .report import write_report
 
-    written = write_report(study.results(), path or study.workspace.report(study.settings.name))
+    target = path or study.workspace.report(study.settings.name)
+    written = write_report(study.results(), target, study.workspace.images)
     log_with_study(study, written, lambda line: typer.echo(line, err=True))
     return written
 
