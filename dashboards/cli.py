@@ -76,11 +76,13 @@ class TerminalViews:
 
 def _report(study: Study, path: Path | None = None) -> Path:
     """Write the report and log it to the study's MLflow run."""
+    from ..objectives.gallery import find_gallery
     from ..search.sync import log_with_study
     from .report import write_report
 
-    target = path or study.workspace.report(study.settings.name)
-    written = write_report(study.results(), target, study.workspace.images)
+    settings = study.settings
+    gallery = find_gallery(study.facts.fingerprint, cache_dir=study.workspace.images, seed=settings.seed)
+    written = write_report(study.results(), path or study.workspace.report(settings.name), gallery)
     log_with_study(study, written, lambda line: typer.echo(line, err=True))
     return written
 

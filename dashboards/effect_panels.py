@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -75,11 +76,11 @@ def draw_panel(strategy: str, effect: Effect, scale: Sequence[float], words: str
 
 
 def _score_axis(scale: Sequence[float]) -> Iterator[str]:
-    low, high = max(0.0, scale[0]), min(100.0, scale[1])
-    for score in (low, (low + high) / 2, high):
+    low, high = math.ceil(max(0.0, scale[0])), math.floor(min(100.0, scale[1]))
+    for score in (low, (low + high) // 2, high):
         y = _y(score, scale)
         yield f'<path class="grid" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>'
-        yield f'<text x="{_LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{score:.0f}</text>'
+        yield f'<text x="{_LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{score}</text>'
 
 
 def _domain_axis(effect: Effect) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from ..objectives.gallery import Gallery, find_gallery
+from ..objectives.gallery import Gallery
 from ..objectives.metrics import METRICS
 from ..search.default_space import COMPETING
 from ..search.finals import SEED_OFFSET
@@ -40,24 +40,24 @@ SKIPPED_SHOWN = 50
 CLASSES_SHOWN = 30
 
 
-def write_report(results: StudyResults, path: Path, images: Path | None = None) -> Path:
+def write_report(results: StudyResults, path: Path, gallery: Gallery | None = None) -> Path:
     """Write the report of a study, complete or under way.
 
     Args:
         results: The study as it stands.
         path: The file; its folder is made. An older report there is replaced in one step.
-        images: Folder of decoded images, for pictures of mistakes; without it there are none.
+        gallery: Its images, for pictures of mistakes; without it there are none.
 
     Returns:
         The path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(render_report(results, images), encoding="utf-8")
+    draft.write_text(render_report(results, gallery), encoding="utf-8")
     return draft.replace(path)
 
 
-def render_report(results: StudyResults, images: Path | None = None) -> str:
+def render_report(results: StudyResults, gallery: Gallery | None = None) -> str:
     """The report as HTML; see :func:`write_report`."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -66,7 +66,7 @@ def render_report(results: StudyResults, images: Path | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(_context(results, images))
+    return environment.get_template("report.html.j2").render(_context(results, gallery))
 
 
 def search_command(settings: StudySettings) -> str:
@@ -101,16 +101,9 @@ def describe_evidence(verdict: Verdict) -> str:
     return f"{price} {near} ({sure}) and takes {duration(other.seconds)}."
 
 
-def _gallery(results: StudyResults, images: Path | None) -> Gallery | None:
-    if images is None:
-        return None
-    return find_gallery(results.facts.fingerprint, cache_dir=images, seed=results.settings.seed)
-
-
-def _context(results: StudyResults, images: Path | None) -> dict[str, Any]:
+def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
     verdict = results.verdict
     charts = create_charts(results)
-    gallery = _gallery(results, images)
     effects = find_effects(results)
     return {
         "settings": results.settings,

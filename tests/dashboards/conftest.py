@@ -28,7 +28,13 @@ _LEVEL = {
 
 
 def make_settings(**changes: Any) -> StudySettings:
-    domains = {"learning_rate": Domain(low=1e-4, high=1e-1, log=True)}
+    domains = {
+        "learning_rate": Domain(low=1e-4, high=1e-2, log=True),
+        "head.pooling": Domain(choices=("avg", "max")),
+        "optimizer": Domain(choices=("adamw", "sgd")),
+        "batch_size": Domain(choices=(32,)),
+    }
+    deep = domains | {"freeze_depth": Domain(low=0, high=len(UNITS))}
     values: dict[str, Any] = {
         "name": "flowers-resnet18",
         "data": "photos of/flowers",
@@ -39,7 +45,7 @@ def make_settings(**changes: Any) -> StudySettings:
         "metric": "accuracy",
         "seed": 7,
         "finals_seeds": 3,
-        "space": Space(strategies=dict.fromkeys(STRATEGIES, domains)),
+        "space": Space(strategies={name: deep if name in ("partial", "lp_ft") else domains for name in STRATEGIES}),
     }
     return StudySettings(**{**values, **changes})
 
@@ -53,6 +59,11 @@ def make_facts() -> StudyFacts:
         units=UNITS,
         frozen_flops=tuple(np.linspace(0, 1, len(UNITS) + 1).tolist()),
         notes=("conv1.bias was missing from the weights",),
+        class_counts={
+            "train": {"daisy": 260, "rose & tulip": 80, HOSTILE: 80},
+            "val": {"daisy": 30, "rose & tulip": 30, HOSTILE: 30},
+            "test": {"daisy": 60, "rose & tulip": 15, HOSTILE: 15},
+        },
     )
 
 
@@ -150,6 +161,12 @@ def results() -> StudyResults:
 def undecided() -> StudyResults:
     """Before the finals."""
     return make_results(finals=False)
+
+
+@pytest.fixture(scope="session")
+def several() -> StudyResults:
+    """Enough trials for every part of a report."""
+    return make_results(trials=120)
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,20 @@ def test_what_only_a_choice_decides_the_choice_explains() -> None:
     assert shares["head.pooling"] == pytest.approx(1.0, abs=0.01)
 
 
+def test_noise_explains_nothing() -> None:
+    rng = np.random.default_rng(1)
+    for n in (LEAST_TRIALS, 60, 300):
+        shares = explained_variance(make_trials(n, lambda _: float(rng.normal(0.8, 0.05))), DOMAINS)
+        assert sum(shares.values()) < 0.05
+
+
+def test_of_half_noise_no_more_than_half_is_explained() -> None:
+    """A uniform part of variance 1/12, and noise of the same variance."""
+    rng = np.random.default_rng(2)
+    trials = make_trials(400, lambda config: float(str(config["warmup"])) + float(rng.normal(0, (1 / 12) ** 0.5)))
+    assert 0.25 < explained_variance(trials, DOMAINS)["warmup"] < 0.5
+
+
 def test_few_trials_and_equal_scores_explain_nothing() -> None:
     assert explained_variance(make_trials(LEAST_TRIALS - 1, additive), DOMAINS) == {}
     assert explained_variance(make_trials(60, lambda _: 0.5), DOMAINS) == {}
