@@ -134,8 +134,7 @@ def by_strategy(results: StudyResults, trials: Sequence[TrialRecord]) -> list[tu
 
 def describe_trial(trial: TrialRecord) -> str:
     head = f"<b>trial {trial.number}: {trial.strategy}</b>"
-    outcome = f"{percent(trial.score)}, {trial.state}, {duration(trial.seconds)}"
-    return "<br>".join([head, outcome, *key_settings(trial)])
+    return f"{head}<br>{percent(trial.score)}, {trial.state}, {duration(trial.seconds)}"
 
 
 def key_settings(trial: TrialRecord) -> Iterator[str]:
@@ -143,7 +142,8 @@ def key_settings(trial: TrialRecord) -> Iterator[str]:
 
 
 def percentage(trial: TrialRecord) -> float | None:
-    return None if trial.score is None else 100 * trial.score
+    """To a hundredth, which no chart shows: more digits would be most of a large report."""
+    return None if trial.score is None else round(100 * trial.score, 2)
 
 
 def counted(strategy: str, trials: Sequence[TrialRecord]) -> str:

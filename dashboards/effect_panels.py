@@ -16,6 +16,8 @@ from .tables import TextTable
 # Of a panel and its plot, in SVG units; panels are shown at about one pixel a unit.
 WIDTH, HEIGHT = 200, 142
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 194, 6, 110
+# Trials in a panel beyond which dots are smaller.
+_CROWD = 60
 # The median of fewer is drawn nowhere: it would look like more than a trial or two.
 LEAST_FOR_MEDIAN = 3
 # Points of a choice are spread over this share of its column, so that they can be told apart.
@@ -108,10 +110,11 @@ def _broken(label: str, room: int) -> list[str]:
 def _dots(effect: Effect, scale: Sequence[float], colour: str, *, pruned: bool) -> str:
     """All as one path of strokes without length, which round caps make dots: a thousand stay small."""
     own = [point for point in effect.points if point.pruned == pruned]
-    crowded = len(effect.points) > 60
-    places = "".join(f"M{_x(_spread(effect, point)):.1f} {_y(point.score, scale):.1f}h0" for point in own)
+    # Half a pixel is nothing to see; in a crowd the digits would be most of the page.
+    size, digits = (4, 0) if len(effect.points) > _CROWD else (6, 1)
+    places = "".join(f"M{_x(_spread(effect, point)):.{digits}f} {_y(point.score, scale):.{digits}f}h0" for point in own)
     kind = "pruned" if pruned else "dots"
-    return f'<path class="{kind}" stroke="{colour}" stroke-width="{4 if crowded else 6}" d="{places}"/>' if own else ""
+    return f'<path class="{kind}" stroke="{colour}" stroke-width="{size}" d="{places}"/>' if own else ""
 
 
 def _spread(effect: Effect, point: Point) -> float:

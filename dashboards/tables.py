@@ -28,11 +28,13 @@ class TextTable:
         columns: Titles.
         rows: Cells, as wide as the columns.
         emphasised: Index of the row that stands out.
+        left_out: Rows that there would be besides.
     """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     emphasised: int | None = None
+    left_out: int = 0
 
 
 def verdict_rows(verdict: Verdict) -> TextTable:

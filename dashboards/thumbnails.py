@@ -12,7 +12,7 @@ from ..objectives.gallery import Gallery
 SIDE = 96
 _QUALITY = 80
 # Of all thumbnails of a report together, in characters of the page.
-BUDGET = 400_000
+BUDGET = 250_000
 
 
 class ThumbnailMaker:

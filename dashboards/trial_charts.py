@@ -28,6 +28,8 @@ from .palette import look
 from .tables import Column, TextTable
 
 _MOST_TICKS = 8
+# Of more trials the table has those of the front and the best.
+_MOST_ROWS = 200
 # Trials of the front named in the caption.
 _MOST_NAMED = 8
 
@@ -42,7 +44,7 @@ def plot_cost(results: StudyResults) -> Chart:
             x=[trial.seconds for trial in trials],
             y=[percentage(trial) for trial in trials],
             customdata=[trial.number for trial in trials],
-            text=[describe_trial(trial) for trial in trials],
+            text=["<br>".join([describe_trial(trial), *key_settings(trial)]) for trial in trials],
             mode="markers",
             name=counted(strategy, trials),
             marker=marker_each(look(strategy), trials),
@@ -92,6 +94,7 @@ def _trial_rows(results: StudyResults, front: Sequence[TrialRecord]) -> TextTabl
         Column("Pareto front", numeric=False),
         Column("parameters", numeric=False),
     )
+    shown = sorted(results.trials, key=lambda trial: (trial.number not in best, -(trial.score or 0.0)))[:_MOST_ROWS]
     rows = tuple(
         (
             str(trial.number),
@@ -102,9 +105,9 @@ def _trial_rows(results: StudyResults, front: Sequence[TrialRecord]) -> TextTabl
             "yes" if trial.number in best else "",
             ", ".join(key_settings(trial)) or NOTHING,
         )
-        for trial in results.trials
+        for trial in sorted(shown, key=lambda trial: trial.number)
     )
-    return TextTable(columns, rows)
+    return TextTable(columns, rows, left_out=len(results.trials) - len(shown))
 
 
 def plot_depth(results: StudyResults) -> Chart:

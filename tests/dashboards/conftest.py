@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from frostline.objectives.gallery import Gallery
+from frostline.search.default_space import default_tables
 from frostline.search.records import FinalRecord, TrialRecord
 from frostline.search.results import StudyFacts, StudyResults
 from frostline.search.settings import StudySettings
-from frostline.search.space import Domain, Space
+from frostline.search.space import Domain, Space, create_space, is_integer
 
 STRATEGIES = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 HOSTILE = "<script>alert(1)</script>"
@@ -172,3 +174,37 @@ def several() -> StudyResults:
 @pytest.fixture(scope="session")
 def many() -> StudyResults:
     return make_results(trials=1000)
+
+
+def draw_config(space: Space, strategy: str, rng: np.random.Generator) -> dict[str, Any]:
+    """A configuration of a space, as a sampler without memory draws it."""
+    config: dict[str, Any] = {"strategy": strategy}
+    for name, domain in space.strategies[strategy].items():
+        if any(config.get(other) not in allowed for other, allowed in domain.when.items()):
+            continue
+        if domain.choices is not None:
+            config[name] = domain.choices[rng.integers(len(domain.choices))]
+            continue
+        low, high = float(domain.low or 0), float(domain.high or 0)
+        drawn = np.exp(rng.uniform(np.log(low), np.log(high))) if domain.log else rng.uniform(low, high)
+        config[name] = round(drawn) if is_integer(name) else float(drawn)
+    return config
+
+
+@pytest.fixture(scope="session")
+def thousand() -> StudyResults:
+    """A thousand trials of 40 epochs, over all that is searched by default."""
+    rng = np.random.default_rng(0)
+    space = create_space(default_tables(150)).only(STRATEGIES).resolve(len(UNITS))
+    trials = (make_trial(number, rng, epochs=40) for number in range(1000))
+    drawn = tuple(replace(trial, config=draw_config(space, str(trial.strategy), rng)) for trial in trials)
+    return replace(make_results(trials=1000), trials=drawn, settings=make_settings(trials=1000, space=space))
+
+
+@pytest.fixture(scope="session")
+def gallery(results: StudyResults) -> Gallery:
+    """Images of the finals' test split, as hard to compress as any."""
+    labels = results.finals[0].labels
+    canvas = np.random.default_rng(0).integers(0, 256, (len(labels), 96, 96, 3), dtype=np.uint8)
+    names = tuple(f"test/{results.facts.classes[label]}/photo-{place}.jpg" for place, label in enumerate(labels))
+    return Gallery(names, canvas, labels, np.arange(len(labels)), np.full((len(labels), 2), 96))

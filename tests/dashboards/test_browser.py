@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from frostline.dashboards.report import write_report
@@ -67,20 +66,10 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-def write(results: StudyResults, path: Path) -> Path:
-    """A report with pictures of mistakes."""
-    labels = results.finals[0].labels
-    rng = np.random.default_rng(0)
-    canvas = rng.integers(0, 256, (len(labels), 8, 8, 3), dtype=np.uint8).repeat(12, axis=1).repeat(12, axis=2)
-    names = tuple(f"test/{results.facts.classes[label]}/photo-{place}.jpg" for place, label in enumerate(labels))
-    gallery = Gallery(names, canvas, labels, np.arange(len(labels)), np.full((len(labels), 2), 96))
-    return write_report(results, path, gallery)
-
-
 @pytest.fixture(scope="module")
-def file(several: StudyResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(several: StudyResults, gallery: Gallery, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study large enough to show every part."""
-    return write(several, tmp_path_factory.mktemp("reports") / "study.html")
+    return write_report(several, tmp_path_factory.mktemp("reports") / "study.html", gallery)
 
 
 @pytest.fixture(scope="module", params=VIEWS, ids=lambda view: f"{view[0]} px {view[1]}")
@@ -150,9 +139,9 @@ def test_it_prints_light_and_whole(page: Page) -> None:
     page.page.emulate_media(media="screen", color_scheme="light")
 
 
-def test_a_thousand_trials_are_drawn_too(browser: Any, many: StudyResults, tmp_path: Path) -> None:
+def test_a_thousand_trials_are_drawn_too(browser: Any, thousand: StudyResults, tmp_path: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 900}, offline=True)
-    page = Page(context.new_page(), write(many, tmp_path / "many.html"))
+    page = Page(context.new_page(), write_report(thousand, tmp_path / "thousand.html"))
     assert page.said == []
     assert page.page.evaluate("() => document.documentElement.scrollWidth") <= 390
     context.close()

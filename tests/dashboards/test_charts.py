@@ -32,7 +32,8 @@ def test_cost_shows_every_scored_trial_at_its_seconds_and_score(results: StudyRe
         for number, x, y in zip(trace.customdata, trace.x, trace.y, strict=True)
     }
     assert drawn == {
-        number: (trial.seconds, pytest.approx(100 * trial.score)) for number, trial in scored(results).items()
+        number: (trial.seconds, pytest.approx(100 * trial.score, abs=0.005))
+        for number, trial in scored(results).items()
     }
 
 
@@ -43,7 +44,8 @@ def test_depth_shows_every_scored_trial_beside_its_depth(results: StudyResults) 
     }
     shifts = [x - depth for trace in traces for (_, depth), x in zip(trace.customdata, trace.x, strict=True)]
     assert drawn == {
-        number: (trial.freeze_depth, pytest.approx(100 * trial.score)) for number, trial in scored(results).items()
+        number: (trial.freeze_depth, pytest.approx(100 * trial.score, abs=0.005))
+        for number, trial in scored(results).items()
     }
     assert max(map(abs, shifts)) < 0.5
 
@@ -63,7 +65,7 @@ def test_curves_hold_every_epoch_of_every_trial(results: StudyResults) -> None:
         if number is not None
     }
     assert drawn == {
-        (trial.number, epoch + 1): pytest.approx(100 * score)
+        (trial.number, epoch + 1): pytest.approx(100 * score, abs=0.005)
         for trial in results.trials
         for epoch, score in trial.curve.items()
     }
@@ -150,8 +152,8 @@ def undominated(points: set[tuple[float, float]]) -> list[tuple[float, float]]:
 def test_the_dotted_line_is_the_pareto_front_of_complete_trials(results: StudyResults) -> None:
     complete = [trial for trial in results.trials if trial.state == "complete"]
     costs = {
-        "cost": {(trial.seconds or 0, 100 * (trial.score or 0)) for trial in complete},
-        "weights": {(trial.trainable_parameters or 0, 100 * (trial.score or 0)) for trial in complete},
+        "cost": {(trial.seconds or 0, round(100 * (trial.score or 0), 2)) for trial in complete},
+        "weights": {(trial.trainable_parameters or 0, round(100 * (trial.score or 0), 2)) for trial in complete},
     }
     for name, points in costs.items():
         assert front_of(figure_of(results, name)) == undominated(points)
@@ -165,7 +167,9 @@ def test_weights_show_every_trial_of_which_they_are_known(results: StudyResults)
         for trace in marks(figure_of(some, "weights"))
         for number, x, y in zip(trace.customdata, trace.x, trace.y, strict=True)
     }
-    expected = {number: (t.trainable_parameters, pytest.approx(100 * t.score)) for number, t in scored(some).items()}
+    expected = {
+        number: (t.trainable_parameters, pytest.approx(100 * t.score, abs=0.005)) for number, t in scored(some).items()
+    }
     del expected[first.number]
     assert drawn == expected
 
@@ -193,7 +197,7 @@ def test_best_so_far_is_the_running_maximum_of_complete_trials(results: StudyRes
         for place, number in enumerate(by_trials.customdata):
             so_far = [trial for trial in own if trial.number <= number]
             best = max(trial.score for trial in so_far if trial.state == "complete" and trial.score is not None)
-            assert by_trials.y[place] == by_time.y[place] == pytest.approx(100 * best)
+            assert by_trials.y[place] == by_time.y[place] == pytest.approx(100 * best, abs=0.005)
             assert by_trials.x[place] == len(so_far)
             assert by_time.x[place] == pytest.approx(sum(trial.seconds or 0 for trial in so_far))
         assert by_trials.customdata[-1] == own[-1].number

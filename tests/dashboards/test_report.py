@@ -18,6 +18,7 @@ from sklearn.metrics import log_loss
 
 from frostline.dashboards.report import describe_evidence, render_report, search_command, write_report
 from frostline.dashboards.tables import common_settings
+from frostline.objectives.gallery import Gallery
 from frostline.search.results import StudyResults
 from frostline.search.space import create_space
 
@@ -121,6 +122,8 @@ def test_every_chart_is_there_with_its_numbers(page: Page) -> None:
 
 def test_nothing_is_loaded_from_anywhere(html: str, page: Page) -> None:
     assert all(address.startswith("#") for address in page.addresses)
+    targets = {address.removeprefix("#") for address in page.addresses}
+    assert all(f'id="{target}"' in html for target in targets)
     assert "default-src 'none'" in html
     assert "@import" not in html
     assert "url(" not in html
@@ -229,11 +232,29 @@ def test_before_the_first_trial_there_is_a_report(undecided: StudyResults) -> No
     assert page.scripts == {}
 
 
-def test_a_thousand_trials_stay_small_and_quick(many: StudyResults, tmp_path: Path) -> None:
+def test_a_thousand_trials_stay_small_and_quick(thousand: StudyResults, gallery: Gallery, tmp_path: Path) -> None:
     started = time.perf_counter()
-    path = write_report(many, tmp_path / "reports" / "many.html")
+    path = write_report(thousand, tmp_path / "reports" / "many.html", gallery)
     assert time.perf_counter() - started < 10
     assert path.stat().st_size <= LARGEST
+
+
+def test_of_a_thousand_trials_the_table_has_the_best_and_says_so(thousand: StudyResults) -> None:
+    page = Page(render_report(thousand))
+    start = next(place for place, row in enumerate(page.rows) if row[:3] == ["trial", "strategy", "state"])
+    shown = {int(row[0]) for row in page.rows[start + 1 : start + 201]}
+    best = sorted(thousand.trials, key=lambda trial: -(trial.score or 0.0))[:100]
+    assert len(shown) == 200
+    assert {trial.number for trial in best} <= shown
+    assert "These are the best; 800 more" in page.words
+
+
+def test_pictures_of_mistakes_are_in_the_page(results: StudyResults, gallery: Gallery) -> None:
+    html = render_report(results, gallery)
+    assert html.count('src="data:image/jpeg;base64,') >= 5
+    assert "there are no pictures" not in html
+    assert "all 96 × 96 pixels" in html
+    assert "there are no pictures" in render_report(results)
 
 
 def test_a_report_replaces_an_older_one(undecided: StudyResults, tmp_path: Path) -> None:
