@@ -28,7 +28,7 @@ from ..search.verdict import Verdict
 from .charts import Chart, create_charts
 from .data_audit import audit
 from .effect_panels import LEAST_FOR_MEDIAN, create_panels
-from .effects import LEAST_SHOWN, find_effects
+from .effects import LEAST_SHOWN, StrategyEffects, find_effects
 from .examination import examine_finalists
 from .formats import count, duration, points
 from .tables import common_settings, configuration_rows, failed_rows, metric_rows, status_rows, verdict_rows
@@ -101,6 +101,12 @@ def describe_evidence(verdict: Verdict) -> str:
     return f"{price} {near} ({sure}) and takes {duration(other.seconds)}."
 
 
+def _unfolded(effects: Sequence[StrategyEffects], verdict: Verdict | None) -> str | None:
+    """The strategy whose panels are open at first: the winner's, where there are any, else the first."""
+    names = [own.strategy for own in effects]
+    return verdict.winner.strategy if verdict and verdict.winner.strategy in names else next(iter(names), None)
+
+
 def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
     verdict = results.verdict
     charts = create_charts(results)
@@ -116,6 +122,7 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
         "examinations": examine_finalists(results, gallery),
         "pictures": gallery is not None,
         "panels": create_panels(effects),
+        "unfolded": _unfolded(effects, verdict),
         "least_shown": LEAST_SHOWN,
         "least_median": LEAST_FOR_MEDIAN,
         "least_explained": LEAST_TRIALS,

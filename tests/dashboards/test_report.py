@@ -249,6 +249,14 @@ def test_of_a_thousand_trials_the_table_has_the_best_and_says_so(thousand: Study
     assert "These are the best; 800 more" in page.words
 
 
+def test_the_panels_of_the_winner_are_open(several: StudyResults) -> None:
+    verdict = several.verdict
+    assert verdict is not None
+    opened = render_report(several).split('<details class="block" open><summary><h3>')
+    assert len(opened) == 2
+    assert opened[1].startswith(verdict.winner.strategy)
+
+
 def test_pictures_of_mistakes_are_in_the_page(results: StudyResults, gallery: Gallery) -> None:
     html = render_report(results, gallery)
     assert html.count('src="data:image/jpeg;base64,') >= 5
