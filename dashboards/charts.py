@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ..search.results import StudyResults
+from ..search.spending import spending
+from .budget_chart import plot_budget
 from .comparison_chart import compare_strategies
 from .curve_chart import plot_curves
 from .drawing import Chart, scored_trials
+from .progress_chart import plot_progress
 from .trial_charts import plot_cost, plot_depth
+from .weights_chart import plot_weights, weighed_trials
 
-__all__ = ["Chart", "compare_strategies", "create_charts", "plot_cost", "plot_curves", "plot_depth"]
+__all__ = ["Chart", "create_charts"]
 
 
 def create_charts(results: StudyResults) -> list[Chart]:
@@ -17,6 +21,12 @@ def create_charts(results: StudyResults) -> list[Chart]:
     charts = [compare_strategies(verdict)] if verdict is not None else []
     if scored_trials(results):
         charts += [plot_cost(results), plot_depth(results)]
+    if weighed_trials(results):
+        charts.append(plot_weights(results))
+    if spending(results.trials):
+        charts.append(plot_budget(results))
+    if any(step.best is not None for step in spending(results.trials)):
+        charts.append(plot_progress(results))
     if any(trial.curve for trial in results.trials):
         charts.append(plot_curves(results))
     return charts

@@ -59,6 +59,9 @@ class TerminalViews:
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
         self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)
 
+    def report(self, study: Study) -> Path:
+        return _report(study)
+
     def backbones(self) -> None:
         from ..objectives.torchvision_models import backbone_table
         from .listing import backbones_table
@@ -73,10 +76,13 @@ class TerminalViews:
 
 def _report(study: Study, path: Path | None = None) -> Path:
     """Write the report and log it to the study's MLflow run."""
+    from ..objectives.gallery import find_gallery
     from ..search.sync import log_with_study
     from .report import write_report
 
-    written = write_report(study.results(), path or study.workspace.report(study.settings.name))
+    settings = study.settings
+    gallery = find_gallery(study.facts.fingerprint, cache_dir=study.workspace.images, seed=settings.seed)
+    written = write_report(study.results(), path or study.workspace.report(settings.name), gallery)
     log_with_study(study, written, lambda line: typer.echo(line, err=True))
     return written
 

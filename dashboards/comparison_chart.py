@@ -1,4 +1,4 @@
-"""The finalists side by side: test score with its spread, and what a training costs."""
+"""The finalists side by side: test score with its interval, and what a training costs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .tables import Column, TextTable
 
 
 def compare_strategies(verdict: Verdict) -> Chart:
-    """Test scores of the finalists by seed, mean and spread; beside them the time of a training."""
+    """Test scores of the finalists by seed, mean and interval; beside them the time of a training."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, column_widths=[0.64, 0.36], horizontal_spacing=0.05)
     for contender in verdict.contenders:
         _add_scores(figure, contender)
         _add_cost(figure, contender)
     scores = [100 * score for contender in verdict.contenders for score in contender.scores]
-    edges = [100 * (c.mean + side * c.spread) for c in verdict.contenders for side in (-1, 1)]
+    edges = [100 * edge for contender in verdict.contenders for edge in contender.score_interval]
     figure.update_xaxes(title_text=f"test {METRICS[verdict.metric].title}, %", range=span(scores + edges), row=1, col=1)
     figure.update_xaxes(title_text="training, s", rangemode="tozero", nticks=4, row=1, col=2)
     figure.update_yaxes(autorange="reversed")
@@ -29,17 +29,24 @@ def compare_strategies(verdict: Verdict) -> Chart:
 
 
 def _add_scores(figure: go.Figure, contender: Contender) -> None:
-    """A broad pale bar for the spread, a stroke for the mean, and the seeds on top."""
+    """A broad pale bar for the interval, a stroke for the mean, and the seeds on top."""
     style, name = look(contender.strategy), _broken(contender.strategy)
-    spread = {"array": [100 * contender.spread], "thickness": 10, "width": 0, "color": _pale(style.colour)}
+    low, high = contender.score_interval
+    interval = {
+        "array": [100 * (high - contender.mean)],
+        "arrayminus": [100 * (contender.mean - low)],
+        "thickness": 10,
+        "width": 0,
+        "color": _pale(style.colour),
+    }
     figure.add_scatter(
         x=[100 * contender.mean],
         y=[name],
-        error_x=spread,
+        error_x=interval,
         mode="markers",
         name=contender.strategy,
         marker={"symbol": "line-ns", "size": 24, "line": {"width": 3, "color": style.colour}},
-        hovertemplate=f"mean %{{x:.1f}} ± {points(contender.spread)} %<extra></extra>",
+        hovertemplate=f"mean %{{x:.1f}} % [{points(low)}, {points(high)}]<extra></extra>",
         row=1,
         col=1,
     )
@@ -75,20 +82,32 @@ def _caption(verdict: Verdict) -> str:
     n = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     return (
         f"Each mark is one training of a finalist (n = {n} seeds a strategy), tested on the same "
-        f"{verdict.test_images:,} images; the stroke is their mean, the pale bar one standard deviation to each side. "
-        "On the right: what one training took. The score axis does not start at 0."
+        f"{verdict.test_images:,} images; the stroke is their mean, the pale bar its "
+        f"{100 * verdict.confidence:.0f} % interval over images and seeds. Whether two strategies differ is in the "
+        "table above, where both are compared on the same images. On the right: what one training took. The score axis "
+        "does not start at 0."
     )
 
 
 def _data(verdict: Verdict) -> TextTable:
-    columns = (Column("strategy", numeric=False), Column("test score of each seed"), Column("mean"), Column("training"))
+    columns = (
+        Column("strategy", numeric=False),
+        Column("test score of each seed"),
+        Column("mean [interval]"),
+        Column("training"),
+    )
     return TextTable(
         columns,
         tuple(
-            (c.strategy, ", ".join(map(percent, c.scores)), percent(c.mean), duration(c.seconds))
+            (c.strategy, ", ".join(map(percent, c.scores)), _with_interval(c), duration(c.seconds))
             for c in verdict.contenders
         ),
     )
+
+
+def _with_interval(contender: Contender) -> str:
+    low, high = contender.score_interval
+    return f"{percent(contender.mean)} [{points(low)}, {points(high)}]"
 
 
 def _broken(strategy: str) -> str:

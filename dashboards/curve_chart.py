@@ -78,8 +78,10 @@ def _faint_curves(strategy: str, trials: Sequence[TrialRecord]) -> dict[str, obj
 
 
 def _points(trial: TrialRecord) -> tuple[list[int], list[float]]:
-    """Epochs from 1 and scores in percent."""
-    return [epoch + 1 for epoch in sorted(trial.curve)], [100 * trial.curve[epoch] for epoch in sorted(trial.curve)]
+    """Epochs from 1, and scores in percent to a hundredth, which no chart shows."""
+    return [epoch + 1 for epoch in sorted(trial.curve)], [
+        round(100 * trial.curve[epoch], 2) for epoch in sorted(trial.curve)
+    ]
 
 
 def _curve_rows(groups: Sequence[tuple[str, list[TrialRecord]]]) -> TextTable:

@@ -18,8 +18,10 @@ from .tables import TextTable
 _LEAST_SPAN = 10.0
 # Trials of a strategy beyond which markers shrink and fade.
 _CROWD = 100
+# Of lines that are no strategy's: 3:1 contrast on white and on the dark page.
+_NEUTRAL = "#7F8A96"
 # What a trial is known by, in the order of interest; the rest is in MLflow.
-_KEY_PARAMETERS = (
+KEY_PARAMETERS = (
     "freeze_depth",
     "learning_rate",
     "backbone_lr_ratio",
@@ -97,6 +99,23 @@ def span(scores: Sequence[float]) -> list[float]:
     return [max(-2.0, low - air), min(102.0, high + air)]
 
 
+def add_front(figure: go.Figure, front: Sequence[TrialRecord], costs: Sequence[float]) -> None:
+    """The Pareto front as steps: at each cost the best score that it buys."""
+    figure.add_scatter(
+        x=list(costs),
+        y=[percentage(trial) for trial in front],
+        mode="lines",
+        name=f"Pareto front (n = {len(front)})",
+        line={"color": _NEUTRAL, "width": 1.5, "dash": "dot", "shape": "hv"},
+        hoverinfo="skip",
+    )
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """The unit for an axis up to so many seconds: its length in seconds, and its name."""
+    return (1.0, "s") if seconds < 300 else (60.0, "min") if seconds < 3 * 3600 else (3600.0, "h")
+
+
 def marker(style: Look, size: int) -> dict[str, object]:
     return {"color": style.colour, "symbol": style.symbol, "size": size, "line": {"width": 1.5, "color": style.colour}}
 
@@ -115,16 +134,16 @@ def by_strategy(results: StudyResults, trials: Sequence[TrialRecord]) -> list[tu
 
 def describe_trial(trial: TrialRecord) -> str:
     head = f"<b>trial {trial.number}: {trial.strategy}</b>"
-    outcome = f"{percent(trial.score)}, {trial.state}, {duration(trial.seconds)}"
-    return "<br>".join([head, outcome, *key_settings(trial)])
+    return f"{head}<br>{percent(trial.score)}, {trial.state}, {duration(trial.seconds)}"
 
 
 def key_settings(trial: TrialRecord) -> Iterator[str]:
-    return (f"{name} {value(trial.config[name])}" for name in _KEY_PARAMETERS if trial.config.get(name) is not None)
+    return (f"{name} {value(trial.config[name])}" for name in KEY_PARAMETERS if trial.config.get(name) is not None)
 
 
 def percentage(trial: TrialRecord) -> float | None:
-    return None if trial.score is None else 100 * trial.score
+    """To a hundredth, which no chart shows: more digits would be most of a large report."""
+    return None if trial.score is None else round(100 * trial.score, 2)
 
 
 def counted(strategy: str, trials: Sequence[TrialRecord]) -> str:

@@ -15,13 +15,23 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from ..objectives.gallery import Gallery
 from ..objectives.metrics import METRICS
 from ..search.default_space import COMPETING
+from ..search.finals import SEED_OFFSET
+from ..search.importance import LEAST_TRIALS
 from ..search.records import finished
 from ..search.results import StudyResults
 from ..search.settings import StudySettings
+from ..search.space_file import tables_of, write_space
+from ..search.verdict import Verdict
 from .charts import Chart, create_charts
-from .tables import configuration_rows, failed_rows, metric_rows, status_rows, verdict_rows
+from .data_audit import audit
+from .effect_panels import LEAST_FOR_MEDIAN, create_panels
+from .effects import LEAST_SHOWN, StrategyEffects, find_effects
+from .examination import examine_finalists
+from .formats import count, duration, points
+from .tables import common_settings, configuration_rows, failed_rows, metric_rows, status_rows, verdict_rows
 
 _TEMPLATES = Path(__file__).with_name("templates")
 # Skipped files beyond these are only counted: a page is no place for thousands of them.
@@ -30,24 +40,25 @@ SKIPPED_SHOWN = 50
 CLASSES_SHOWN = 30
 
 
-def write_report(results: StudyResults, path: Path) -> Path:
+def write_report(results: StudyResults, path: Path, gallery: Gallery | None = None) -> Path:
     """Write the report of a study, complete or under way.
 
     Args:
         results: The study as it stands.
         path: The file; its folder is made. An older report there is replaced in one step.
+        gallery: Its images, for pictures of mistakes; without it there are none.
 
     Returns:
         The path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(render_report(results), encoding="utf-8")
+    draft.write_text(render_report(results, gallery), encoding="utf-8")
     return draft.replace(path)
 
 
-def render_report(results: StudyResults) -> str:
-    """The report as HTML."""
+def render_report(results: StudyResults, gallery: Gallery | None = None) -> str:
+    """The report as HTML; see :func:`write_report`."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -55,7 +66,7 @@ def render_report(results: StudyResults) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(_context(results))
+    return environment.get_template("report.html.j2").render(_context(results, gallery))
 
 
 def search_command(settings: StudySettings) -> str:
@@ -76,9 +87,30 @@ def search_command(settings: StudySettings) -> str:
     return " \\\n  ".join(map(shlex.join, lines))
 
 
-def _context(results: StudyResults) -> dict[str, Any]:
+def describe_evidence(verdict: Verdict) -> str:
+    """What stands behind a verdict: the price, and how near the next one comes."""
+    won, leader = verdict.winner, verdict.leader
+    price = f"A training takes {duration(won.seconds)} and changes {count(won.trainable_parameters)} weights."
+    if len(verdict.contenders) == 1:
+        return price
+    other, compared = (verdict.contenders[1], verdict.contenders[1]) if won is leader else (leader, won)
+    low, high = compared.interval or (0.0, 0.0)
+    gap = f"{points(compared.behind)} points {'less' if won is leader else 'more'}"
+    near = f"{'The next' if won is leader else 'The leader'}, {other.strategy}, scored {gap}"
+    sure = f"{100 * verdict.confidence:.0f} % interval {points(low)} to {points(high)}"
+    return f"{price} {near} ({sure}) and takes {duration(other.seconds)}."
+
+
+def _unfolded(effects: Sequence[StrategyEffects], verdict: Verdict | None) -> str | None:
+    """The strategy whose panels are open at first: the winner's, where there are any, else the first."""
+    names = [own.strategy for own in effects]
+    return verdict.winner.strategy if verdict and verdict.winner.strategy in names else next(iter(names), None)
+
+
+def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
     verdict = results.verdict
     charts = create_charts(results)
+    effects = find_effects(results)
     return {
         "settings": results.settings,
         "facts": results.facts,
@@ -86,11 +118,23 @@ def _context(results: StudyResults) -> dict[str, Any]:
         "versions": results.versions,
         "done": finished(results.trials),
         "verdict": verdict,
+        "evidence": describe_evidence(verdict) if verdict else None,
+        "examinations": examine_finalists(results, gallery),
+        "pictures": gallery is not None,
+        "panels": create_panels(effects),
+        "unfolded": _unfolded(effects, verdict),
+        "least_shown": LEAST_SHOWN,
+        "least_median": LEAST_FOR_MEDIAN,
+        "least_explained": LEAST_TRIALS,
+        "audit": audit(results.facts, gallery),
+        "space_file": write_space(tables_of(results.settings.space)),
+        "final_seeds": [results.settings.seed + SEED_OFFSET + place for place in range(results.settings.finals_seeds)],
         "verdict_table": verdict_rows(verdict) if verdict else None,
         "metric_table": metric_rows(verdict) if verdict else None,
         "metric": METRICS[results.settings.metric].title,
         "status_table": status_rows(results),
         "failed_table": failed_rows(results),
+        "common_settings": common_settings(results),
         "configuration_table": configuration_rows(results),
         "skipped_shown": SKIPPED_SHOWN,
         "classes_shown": CLASSES_SHOWN,

@@ -28,11 +28,13 @@ class TextTable:
         columns: Titles.
         rows: Cells, as wide as the columns.
         emphasised: Index of the row that stands out.
+        left_out: Rows that there would be besides.
     """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     emphasised: int | None = None
+    left_out: int = 0
 
 
 def verdict_rows(verdict: Verdict) -> TextTable:
@@ -117,15 +119,35 @@ def failed_rows(results: StudyResults) -> TextTable:
 
 
 def configuration_rows(results: StudyResults) -> TextTable:
-    """The best configuration of each strategy: a row a parameter, blank where the strategy does not take it."""
+    """The best configuration of each strategy: a row a parameter, blank where the strategy does not take it.
+
+    Those that no strategy searched and all have in common are left out; see :func:`common_settings`.
+    """
     best = [summary.best for summary in results.summaries if summary.best]
-    names = list(dict.fromkeys(name for trial in best for name in trial.config if name != "strategy"))
+    common = common_settings(results)
+    names = dict.fromkeys(name for trial in best for name in trial.config if name not in ("strategy", *common))
     columns = (Column("parameter", numeric=False), *(Column(trial.strategy or NOTHING) for trial in best))
     head = (
         ("trial", *(str(trial.number) for trial in best)),
         ("validation score", *(percent(trial.score) for trial in best)),
     )
     return TextTable(columns, head + tuple((name, *(_setting(trial, name) for trial in best)) for name in names))
+
+
+def common_settings(results: StudyResults) -> dict[str, str]:
+    """Parameters that no strategy searched and that are the same in every best trial which has them."""
+    best = [summary.best for summary in results.summaries if summary.best]
+    searched = {
+        name
+        for domains in results.settings.space.strategies.values()
+        for name, domain in domains.items()
+        if domain.varies
+    }
+    settings: dict[str, set[str]] = {}
+    for trial in best:
+        for name in set(trial.config) - searched - {"strategy"}:
+            settings.setdefault(name, set()).add(_setting(trial, name))
+    return {name: values.pop() for name, values in sorted(settings.items()) if len(values) == 1}
 
 
 def _setting(trial: TrialRecord, name: str) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from ..search.pareto import pareto_front
 from ..search.records import TrialRecord, best_trial
 from ..search.results import StudyResults
 from .drawing import (
     Chart,
+    add_front,
     by_strategy,
     counted,
     describe_trial,
@@ -26,23 +28,29 @@ from .palette import look
 from .tables import Column, TextTable
 
 _MOST_TICKS = 8
+# Of more trials the table has those of the front and the best.
+_MOST_ROWS = 200
+# Trials of the front named in the caption.
+_MOST_NAMED = 8
 
 
 def plot_cost(results: StudyResults) -> Chart:
-    """Validation score of every trial against its seconds."""
+    """Validation score of every trial against its seconds, with the Pareto front."""
     figure = go.Figure()
     scored = [trial for trial in scored_trials(results) if trial.seconds is not None]
+    front = pareto_front(scored, lambda trial: trial.seconds)
     for strategy, trials in by_strategy(results, scored):
         figure.add_scatter(
             x=[trial.seconds for trial in trials],
             y=[percentage(trial) for trial in trials],
             customdata=[trial.number for trial in trials],
-            text=[describe_trial(trial) for trial in trials],
+            text=["<br>".join([describe_trial(trial), *key_settings(trial)]) for trial in trials],
             mode="markers",
             name=counted(strategy, trials),
             marker=marker_each(look(strategy), trials),
             hovertemplate="%{text}<extra></extra>",
         )
+    add_front(figure, front, [trial.seconds or 0.0 for trial in front])
     seconds = [trial.seconds for trial in scored if trial.seconds]
     if seconds and max(seconds) > 20 * min(seconds):
         ticks = [digit * 10.0**power for power in range(-2, 6) for digit in (1, 3)]
@@ -51,27 +59,42 @@ def plot_cost(results: StudyResults) -> Chart:
         figure.update_xaxes(rangemode="tozero", title_text="seconds a trial")
     set_score_axis(figure, results, scored)
     figure.update_layout(layout(420))
-    return Chart("cost", "Score against cost", _cost_caption(results, scored), figure, _trial_rows(results))
+    return Chart(
+        "cost", "Score against cost", _cost_caption(results, scored, front), figure, _trial_rows(results, front)
+    )
 
 
-def _cost_caption(results: StudyResults, scored: Sequence[TrialRecord]) -> str:
+def _cost_caption(results: StudyResults, scored: Sequence[TrialRecord], front: Sequence[TrialRecord]) -> str:
     failed = sum(trial.state == "failed" for trial in results.trials)
     missing = f"; {plural(failed, 'failed trial')} not shown" if failed else ""
     best = best_trial(scored)
     said = f" The best, trial {best.number} ({best.strategy}), reached {percent(best.score)}" if best else ""
     took = f" in {duration(best.seconds)}." if best else ""
-    return f"Up and to the left is better; hollow marks are pruned trials. {sample(scored)}{missing}.{said}{took}"
+    worth = (
+        f" On the dotted line, the Pareto front, nothing scored higher for less: {_numbers(front)}." if front else ""
+    )
+    return (
+        f"Up and to the left is better; hollow marks are pruned trials. {sample(scored)}{missing}.{said}{took}{worth}"
+    )
 
 
-def _trial_rows(results: StudyResults) -> TextTable:
+def _numbers(front: Sequence[TrialRecord]) -> str:
+    shown = ", ".join(str(trial.number) for trial in front[-_MOST_NAMED:])
+    return f"{'trial' if len(front) == 1 else 'trials'} {'…, ' if len(front) > _MOST_NAMED else ''}{shown}"
+
+
+def _trial_rows(results: StudyResults, front: Sequence[TrialRecord]) -> TextTable:
+    best = {trial.number for trial in front}
     columns = (
         Column("trial"),
         Column("strategy", numeric=False),
         Column("state", numeric=False),
         Column("validation"),
         Column("time"),
+        Column("Pareto front", numeric=False),
         Column("parameters", numeric=False),
     )
+    shown = sorted(results.trials, key=lambda trial: (trial.number not in best, -(trial.score or 0.0)))[:_MOST_ROWS]
     rows = tuple(
         (
             str(trial.number),
@@ -79,11 +102,12 @@ def _trial_rows(results: StudyResults) -> TextTable:
             trial.state,
             percent(trial.score),
             duration(trial.seconds),
+            "yes" if trial.number in best else "",
             ", ".join(key_settings(trial)) or NOTHING,
         )
-        for trial in results.trials
+        for trial in sorted(shown, key=lambda trial: trial.number)
     )
-    return TextTable(columns, rows)
+    return TextTable(columns, rows, left_out=len(results.trials) - len(shown))
 
 
 def plot_depth(results: StudyResults) -> Chart:

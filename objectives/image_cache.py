@@ -3,7 +3,7 @@
 A cache folder belongs to one content and one geometry and is never changed after it was moved into place::
 
     <cache_dir>/<key>/images.npy         uint8 (N, R, R, 3), the canvases of all images that decode
-    <cache_dir>/<key>/manifest.json      classes, labels, names, skipped files, fingerprint
+    <cache_dir>/<key>/manifest.json      classes, labels, names, pixels, skipped files, fingerprint
     <cache_dir>/<key>/splits-<seed>.json positions of train, val and test; kept, so that they stay fixed
     <cache_dir>/hashes/<source>.json     SHA-256 per file, valid while its size and times stay as they are
 """
@@ -190,11 +190,15 @@ def _build(
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         partial.mkdir()
-        canvases = _canvases(listing, digests, preprocessing, on_progress)
+        pixels: dict[str, tuple[int, int]] = {}
+        canvases = _canvases(listing, digests, preprocessing, on_progress, pixels)
         skipped = _write_images(partial / "images.npy", listing.items, canvases, preprocessing.resize_size)
         kept = [item for item in listing.items if item.name not in skipped]
         _refuse_unusable(listing, kept, skipped)
-        manifest = _manifest(listing, kept, skipped) | {"fingerprint": _fingerprint(listing, digests)}
+        manifest = _manifest(listing, kept, skipped) | {
+            "fingerprint": _fingerprint(listing, digests),
+            "pixels": [pixels[item.name] for item in kept],
+        }
         _write_json(partial / "manifest.json", manifest)
         partial.replace(folder)
     finally:
@@ -202,13 +206,19 @@ def _build(
 
 
 def _canvases(
-    listing: Listing, digests: Sequence[str], preprocessing: Preprocessing, on_progress: Progress
+    listing: Listing,
+    digests: Sequence[str],
+    preprocessing: Preprocessing,
+    on_progress: Progress,
+    pixels: dict[str, tuple[int, int]],
 ) -> Iterator[np.ndarray | str]:
-    """Per item its canvas, or the reason why there is none."""
+    """Per item its canvas, or the reason why there is none; notes in ``pixels`` how large the image was."""
 
     def canvas(pair: tuple[Item, str]) -> np.ndarray | str:
         try:
-            return to_canvas(decode_image(_read_unchanged(*pair)), preprocessing)
+            image = decode_image(_read_unchanged(*pair))
+            pixels[pair[0].name] = image.size
+            return to_canvas(image, preprocessing)
         except UndecodableImageError as error:
             return str(error)
 

@@ -318,6 +318,7 @@ def _observer(ctx: typer.Context, as_json: bool) -> Observer:
 
 def _end(ctx: typer.Context, study: Study, as_json: bool) -> None:
     if as_json:
+        typer.echo(f"Report:  {ctx.obj.report(study)}", err=True)
         typer.echo(json.dumps(describe_results(study.results()), indent=2))
     else:
         ctx.obj.ended(study)

@@ -312,4 +312,5 @@ def _facts(dataset: ImageDataset, backbone: Backbone, weights: str) -> StudyFact
         units=tuple(unit.name for unit in backbone.units),
         frozen_flops=tuple(backbone.frozen_share(depth)[1] for depth in depths),
         notes=tuple(notes),
+        class_counts=dataset.counts,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,7 @@ class StudyFacts:
         units: Names of the backbone's units, from the input.
         frozen_flops: Share of the forward FLOPs before each depth 0..n.
         notes: About the weights: parts that were missing from the file.
+        class_counts: Images by split and class; empty in studies from before they were kept.
     """
 
     classes: tuple[str, ...]
@@ -33,6 +34,7 @@ class StudyFacts:
     units: tuple[str, ...]
     frozen_flops: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    class_counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,12 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
         {
             "strategy": contender.strategy,
             "trial": contender.trial_number,
-            "test": {"mean": contender.mean, "spread": contender.spread, "scores": contender.scores},
+            "test": {
+                "mean": contender.mean,
+                "spread": contender.spread,
+                "scores": contender.scores,
+                "interval": contender.score_interval,
+            },
             "metrics": dict(contender.metrics),
             "behind": contender.behind,
             "interval": contender.interval,

@@ -62,6 +62,11 @@ class Domain(BaseModel):
         """The value to try first."""
         return self.extremes[0] if self.default is None else self.default
 
+    @property
+    def varies(self) -> bool:
+        """Whether there is anything to search."""
+        return len(self.choices) > 1 if self.choices is not None else self.low != self.high
+
     def contains(self, value: Scalar) -> bool:
         if self.choices is not None:
             return value in self.choices

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..objectives.errors import InvalidInputError
 from ..objectives.strategies import STRATEGIES
-from .space import Space, create_space
+from .space import Domain, Space, create_space
 
 HEADER = """\
 # What `frostline search --space FILE` searches. A table a strategy; leave out a table to leave out the strategy.
@@ -78,6 +78,26 @@ def write_space(tables: Mapping[str, Mapping[str, Any]]) -> str:
             lines += ["", f"[{name}.head]", *_lines(table["head"])]
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
+
+
+def tables_of(space: Space) -> dict[str, dict[str, Any]]:
+    """A space as the tables that :func:`~frostline.search.space.create_space` makes it of."""
+    return {
+        strategy: _nested({name: _written(domain) for name, domain in domains.items()})
+        for strategy, domains in space.strategies.items()
+    }
+
+
+def _nested(table: Mapping[str, Any]) -> dict[str, Any]:
+    head = {name.removeprefix("head."): value for name, value in table.items() if name.startswith("head.")}
+    own = {name: value for name, value in table.items() if not name.startswith("head.")}
+    return own | ({"head": head} if head else {})
+
+
+def _written(domain: Domain) -> Any:
+    """A constant as its value, anything else as the table of what was said of it."""
+    said = domain.model_dump(exclude_defaults=True)
+    return said["choices"][0] if set(said) == {"choices"} and len(said["choices"]) == 1 else said
 
 
 def _lines(table: Mapping[str, Any]) -> list[str]:

@@ -38,6 +38,7 @@ class Contender:
         trainable_parameters: Of the last phase.
         behind: Mean test score of the leader minus its own; 0 for the leader.
         interval: Simultaneous confidence interval of ``behind``; None for the leader.
+        score_interval: Confidence interval of the mean test score, by itself.
         metrics: Every metric on the test split by name, mean over seeds; see :attr:`FinalRecord.metrics`.
     """
 
@@ -48,6 +49,7 @@ class Contender:
     trainable_parameters: int
     behind: float
     interval: tuple[float, float] | None
+    score_interval: tuple[float, float]
     metrics: Mapping[str, float]
 
     @property
@@ -92,14 +94,18 @@ class Verdict:
     def sentence(self) -> str:
         """The verdict in a sentence or two."""
         won, metric = self.winner, METRICS[self.metric].title
-        text = f"{won.strategy} wins: {_percent(won.mean)} test {metric} (mean of {_count(len(won.scores), 'seed')})"
+        low, high = won.score_interval
+        text = (
+            f"{won.strategy} wins: {_percent(won.mean)} test {metric} (mean of {_count(len(won.scores), 'seed')}, "
+            f"{100 * self.confidence:.0f} % interval {100 * low:.1f} to {100 * high:.1f})"
+        )
         tied = [contender.strategy for contender in self.contenders if contender.tied and contender is not won]
         if won is self.leader:
             if tied:
                 return f"{text}; {_list(tied)} cannot be told apart from it, at no clearly lower cost."
             if len(self.contenders) == 1:
                 return f"{text}, with no other to compare."
-            return f"{text}, ahead of all others beyond chance ({self.confidence:.0%} confidence)."
+            return f"{text}, ahead of all others beyond chance ({100 * self.confidence:.0f} % confidence)."
         return (
             f"{text}. {self.leader.strategy} scored {_percent(self.leader.mean)}, but that difference may be chance, "
             f"and it takes {self.leader.seconds / max(won.seconds, 1e-9):.1f}x the training time."
@@ -142,7 +148,13 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
     scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
     replicates = bootstrap_scores(scores, labels, seed=seed)
     contenders = tuple(
-        _contender(group, ranked[0], None if place == 0 else replicates[0] - replicates[place], len(ranked) - 1)
+        _contender(
+            group,
+            ranked[0],
+            replicates[place],
+            None if place == 0 else replicates[0] - replicates[place],
+            len(ranked) - 1,
+        )
         for place, group in enumerate(ranked)
     )
     shares = dict(zip([group[0].strategy for group in ranked], best_shares(replicates), strict=True))
@@ -164,6 +176,7 @@ def _winner(contenders: Sequence[Contender]) -> Contender:
 def _contender(
     group: Sequence[FinalRecord],
     leaders: Sequence[FinalRecord],
+    replicates: NDArray[np.float64],
     differences: NDArray[np.float64] | None,
     comparisons: int,
 ) -> Contender:
@@ -176,6 +189,7 @@ def _contender(
         trainable_parameters=group[0].trainable_parameters,
         behind=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
         interval=None if differences is None else simultaneous_interval(differences, comparisons),
+        score_interval=simultaneous_interval(replicates, 1),
         metrics=_mean_metrics([final.metrics for final in group]),
     )
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from frostline.objectives.gallery import Gallery
+from frostline.search.default_space import default_tables
 from frostline.search.records import FinalRecord, TrialRecord
 from frostline.search.results import StudyFacts, StudyResults
 from frostline.search.settings import StudySettings
-from frostline.search.space import Domain, Space
+from frostline.search.space import Domain, Space, create_space, is_integer
 
 STRATEGIES = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 HOSTILE = "<script>alert(1)</script>"
@@ -28,7 +30,13 @@ _LEVEL = {
 
 
 def make_settings(**changes: Any) -> StudySettings:
-    domains = {"learning_rate": Domain(low=1e-4, high=1e-1, log=True)}
+    domains = {
+        "learning_rate": Domain(low=1e-4, high=1e-2, log=True),
+        "head.pooling": Domain(choices=("avg", "max")),
+        "optimizer": Domain(choices=("adamw", "sgd")),
+        "batch_size": Domain(choices=(32,)),
+    }
+    deep = domains | {"freeze_depth": Domain(low=0, high=len(UNITS))}
     values: dict[str, Any] = {
         "name": "flowers-resnet18",
         "data": "photos of/flowers",
@@ -39,7 +47,7 @@ def make_settings(**changes: Any) -> StudySettings:
         "metric": "accuracy",
         "seed": 7,
         "finals_seeds": 3,
-        "space": Space(strategies=dict.fromkeys(STRATEGIES, domains)),
+        "space": Space(strategies={name: deep if name in ("partial", "lp_ft") else domains for name in STRATEGIES}),
     }
     return StudySettings(**{**values, **changes})
 
@@ -53,6 +61,11 @@ def make_facts() -> StudyFacts:
         units=UNITS,
         frozen_flops=tuple(np.linspace(0, 1, len(UNITS) + 1).tolist()),
         notes=("conv1.bias was missing from the weights",),
+        class_counts={
+            "train": {"daisy": 260, "rose & tulip": 80, HOSTILE: 80},
+            "val": {"daisy": 30, "rose & tulip": 30, HOSTILE: 30},
+            "test": {"daisy": 60, "rose & tulip": 15, HOSTILE: 15},
+        },
     )
 
 
@@ -153,5 +166,45 @@ def undecided() -> StudyResults:
 
 
 @pytest.fixture(scope="session")
+def several() -> StudyResults:
+    """Enough trials for every part of a report."""
+    return make_results(trials=120)
+
+
+@pytest.fixture(scope="session")
 def many() -> StudyResults:
     return make_results(trials=1000)
+
+
+def draw_config(space: Space, strategy: str, rng: np.random.Generator) -> dict[str, Any]:
+    """A configuration of a space, as a sampler without memory draws it."""
+    config: dict[str, Any] = {"strategy": strategy}
+    for name, domain in space.strategies[strategy].items():
+        if any(config.get(other) not in allowed for other, allowed in domain.when.items()):
+            continue
+        if domain.choices is not None:
+            config[name] = domain.choices[rng.integers(len(domain.choices))]
+            continue
+        low, high = float(domain.low or 0), float(domain.high or 0)
+        drawn = np.exp(rng.uniform(np.log(low), np.log(high))) if domain.log else rng.uniform(low, high)
+        config[name] = round(drawn) if is_integer(name) else float(drawn)
+    return config
+
+
+@pytest.fixture(scope="session")
+def thousand() -> StudyResults:
+    """A thousand trials of 40 epochs, over all that is searched by default."""
+    rng = np.random.default_rng(0)
+    space = create_space(default_tables(150)).only(STRATEGIES).resolve(len(UNITS))
+    trials = (make_trial(number, rng, epochs=40) for number in range(1000))
+    drawn = tuple(replace(trial, config=draw_config(space, str(trial.strategy), rng)) for trial in trials)
+    return replace(make_results(trials=1000), trials=drawn, settings=make_settings(trials=1000, space=space))
+
+
+@pytest.fixture(scope="session")
+def gallery(results: StudyResults) -> Gallery:
+    """Images of the finals' test split, as hard to compress as any."""
+    labels = results.finals[0].labels
+    canvas = np.random.default_rng(0).integers(0, 256, (len(labels), 96, 96, 3), dtype=np.uint8)
+    names = tuple(f"test/{results.facts.classes[label]}/photo-{place}.jpg" for place, label in enumerate(labels))
+    return Gallery(names, canvas, labels, np.arange(len(labels)), np.full((len(labels), 2), 96))

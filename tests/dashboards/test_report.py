@@ -5,7 +5,9 @@ import gzip
 import json
 import shlex
 import time
+import tomllib
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from frostline.dashboards.report import render_report, search_command, write_report
+from frostline.dashboards.report import describe_evidence, render_report, search_command, write_report
+from frostline.dashboards.tables import common_settings
+from frostline.objectives.gallery import Gallery
 from frostline.search.results import StudyResults
+from frostline.search.space import create_space
 
 HOSTILE = "<script>alert(1)</script>"
-LARGEST = 3 * 1024 * 1024
+LARGEST = 3_000_000
 
 
 class Page(HTMLParser):
@@ -109,13 +114,16 @@ def test_metrics_that_predicted_classes_do_not_give_are_left_blank(results: Stud
 
 
 def test_every_chart_is_there_with_its_numbers(page: Page) -> None:
-    assert list(page.figures) == ["strategies", "cost", "depth", "curves"]
-    assert page.words.count("The numbers in this chart") == 4
+    names = ["strategies", "cost", "depth", "weights", "budget", "progress", "curves"]
+    assert list(page.figures) == names
+    assert page.words.count("The numbers in this chart") == len(names)
     assert "Plotly" in page.inflate("plotly")
 
 
 def test_nothing_is_loaded_from_anywhere(html: str, page: Page) -> None:
-    assert page.addresses == []
+    assert all(address.startswith("#") for address in page.addresses)
+    targets = {address.removeprefix("#") for address in page.addresses}
+    assert all(f'id="{target}"' in html for target in targets)
     assert "default-src 'none'" in html
     assert "@import" not in html
     assert "url(" not in html
@@ -123,7 +131,7 @@ def test_nothing_is_loaded_from_anywhere(html: str, page: Page) -> None:
 
 def test_names_cannot_break_out(html: str, page: Page) -> None:
     assert HOSTILE not in html
-    assert f"daisy, rose & tulip, {HOSTILE}" in page.words
+    assert [HOSTILE, "80", "30", "15", "125"] in page.rows
     assert len(page.scripts) == 3
 
 
@@ -169,10 +177,39 @@ def test_command_names_strategies_where_only_some_compete(results: StudyResults)
 
 
 def test_many_classes_are_folded_away(results: StudyResults) -> None:
-    facts = replace(results.facts, classes=tuple(f"class {place}" for place in range(102)))
-    html = render_report(replace(results, facts=facts))
+    facts = replace(results.facts, classes=tuple(f"class {place}" for place in range(102)), class_counts={})
+    html = render_report(replace(results, facts=facts, finals=()))
     assert "<details><summary>The classes</summary>" in html
     assert "class 101" in Page(html).words
+
+
+def test_the_verdict_says_its_price_and_how_near_the_next_comes(results: StudyResults) -> None:
+    verdict = results.verdict
+    assert verdict is not None
+    evidence = describe_evidence(verdict)
+    other = verdict.contenders[1] if verdict.winner is verdict.leader else verdict.leader
+    assert f"{verdict.winner.seconds:.0f} s" in evidence
+    assert f", {other.strategy}, scored " in evidence
+    assert evidence in Page(render_report(results)).words.replace("\u00a0", " ")
+
+
+def test_studies_from_before_classes_were_counted_show_their_totals(results: StudyResults) -> None:
+    words = Page(render_report(replace(results, facts=replace(results.facts, class_counts={})))).words
+    assert f"classes 3: daisy, rose & tulip, {HOSTILE}" in words
+    assert "420 images" in words
+
+
+def test_the_space_can_be_saved_and_searched_again(html: str, results: StudyResults) -> None:
+    text = unescape(html.split('<pre tabindex="0">')[1].split("</pre>")[0])
+    assert create_space(tomllib.loads(text)) == results.settings.space
+
+
+def test_what_nobody_searched_is_told_once(page: Page, results: StudyResults) -> None:
+    settings = common_settings(results)
+    assert settings["augmentation"] == "flip_crop"
+    assert "augmentation flip_crop" in page.words
+    assert not settings.keys() & {row[0] for row in page.rows}
+    assert not settings.keys() & {"learning_rate", "head.pooling", "freeze_depth"}
 
 
 def test_best_configurations_show_active_parameters_only(page: Page) -> None:
@@ -185,7 +222,8 @@ def test_before_the_finals_it_says_what_to_type(undecided: StudyResults) -> None
     page = Page(render_report(undecided))
     assert "The verdict is not reached yet." in page.words
     assert "frostline verdict flowers-resnet18" in page.words
-    assert list(page.figures) == ["cost", "depth", "curves"]
+    assert list(page.figures) == ["cost", "depth", "weights", "budget", "progress", "curves"]
+    assert "What it gets wrong" not in page.words
 
 
 def test_before_the_first_trial_there_is_a_report(undecided: StudyResults) -> None:
@@ -194,11 +232,37 @@ def test_before_the_first_trial_there_is_a_report(undecided: StudyResults) -> No
     assert page.scripts == {}
 
 
-def test_a_thousand_trials_stay_small_and_quick(many: StudyResults, tmp_path: Path) -> None:
+def test_a_thousand_trials_stay_small_and_quick(thousand: StudyResults, gallery: Gallery, tmp_path: Path) -> None:
     started = time.perf_counter()
-    path = write_report(many, tmp_path / "reports" / "many.html")
+    path = write_report(thousand, tmp_path / "reports" / "many.html", gallery)
     assert time.perf_counter() - started < 10
     assert path.stat().st_size <= LARGEST
+
+
+def test_of_a_thousand_trials_the_table_has_the_best_and_says_so(thousand: StudyResults) -> None:
+    page = Page(render_report(thousand))
+    start = next(place for place, row in enumerate(page.rows) if row[:3] == ["trial", "strategy", "state"])
+    shown = {int(row[0]) for row in page.rows[start + 1 : start + 201]}
+    best = sorted(thousand.trials, key=lambda trial: -(trial.score or 0.0))[:100]
+    assert len(shown) == 200
+    assert {trial.number for trial in best} <= shown
+    assert "These are the best; 800 more" in page.words
+
+
+def test_the_panels_of_the_winner_are_open(several: StudyResults) -> None:
+    verdict = several.verdict
+    assert verdict is not None
+    opened = render_report(several).split('<details class="block" open><summary><h3>')
+    assert len(opened) == 2
+    assert opened[1].startswith(verdict.winner.strategy)
+
+
+def test_pictures_of_mistakes_are_in_the_page(results: StudyResults, gallery: Gallery) -> None:
+    html = render_report(results, gallery)
+    assert html.count('src="data:image/jpeg;base64,') >= 5
+    assert "there are no pictures" not in html
+    assert "all 96 × 96 pixels" in html
+    assert "there are no pictures" in render_report(results)
 
 
 def test_a_report_replaces_an_older_one(undecided: StudyResults, tmp_path: Path) -> None:

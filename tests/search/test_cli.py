@@ -234,7 +234,11 @@ def test_json_is_all_there_is_on_standard_output(finished: Path) -> None:
             test for (strategy, *_), (_, test) in final_scores(finished).items() if strategy == contender["strategy"]
         ]
         assert contender["test"]["scores"] == own
-    assert "trial 3/3" in (finished / "search.err").read_text()
+    errors = (finished / "search.err").read_text()
+    assert "trial 3/3" in errors
+    report = Workspace(finished).report(STUDY)
+    assert f"Report:  {report}" in errors
+    assert described["verdict"]["sentence"].split(":")[0] in report.read_text(encoding="utf-8")
 
 
 def test_the_same_command_again_repeats_nothing(finished: Path, space: Path) -> None:

@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
+from frostline.search import Resources
 from frostline.search.planning import Request
 from frostline.search.records import FinalRecord
 from frostline.search.run import resume, run_search

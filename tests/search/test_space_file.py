@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.default_space import default_tables
 from frostline.search.space import create_space
-from frostline.search.space_file import read_space, write_space
+from frostline.search.space_file import read_space, tables_of, write_space
 
 
 @given(st.integers(1, 1_000_000))
@@ -28,6 +28,11 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
     path.write_text(write_space(default_tables()), encoding="utf-8")
     assert read_space(path) == create_space(default_tables())
+
+
+def test_a_studys_space_can_be_written_and_read_back() -> None:
+    space = create_space(default_tables()).resolve(7)
+    assert create_space(tomllib.loads(write_space(tables_of(space)))) == space
 
 
 def test_one_strategy_can_be_written_alone() -> None:

@@ -220,8 +220,23 @@ def test_a_clear_winner_wins_whatever_it_costs() -> None:
     assert not verdict.contenders[1].tied
     assert verdict.contenders[1].behind == pytest.approx(0.45)
     sentence = verdict.sentence()
-    assert sentence.startswith("full wins: 95.0 % test accuracy (mean of 1 seed)")
-    assert "95%" in sentence
+    low, high = (100 * edge for edge in verdict.winner.score_interval)
+    assert sentence.startswith(
+        f"full wins: 95.0 % test accuracy (mean of 1 seed, 95 % interval {low:.1f} to {high:.1f})"
+    )
+    assert "95 % confidence" in sentence
+
+
+def test_the_interval_of_a_score_is_that_of_binomial_draws() -> None:
+    """Half of the images are all right; of the 200 others, each drawn one is with probability 0.8."""
+    labels = np.arange(400) % 2
+    correct = np.ones(400, dtype=bool)
+    correct[1:80:2] = False
+    (contender,) = reach_verdict([final("full", labels, correct)], "accuracy").contenders
+    tail = (1 - CONFIDENCE) / 2
+    expected = (200 + scipy.stats.binom.ppf([tail, 1 - tail], 200, 0.8)) / 400
+    assert contender.score_interval == pytest.approx(expected, abs=0.003)
+    assert contender.score_interval[0] < contender.mean == 0.9 < contender.score_interval[1]
 
 
 def near_tie(leader_seconds: float, other_seconds: float) -> Verdict:
