@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, at_most
-from frostline.search import run_search, space, trials
+from frostline.search import held_storage, run_search, space, trials
 from frostline.search.progress import Observer
 from frostline.search.records import TrialRecord
 from frostline.storage import tracking
@@ -37,19 +37,19 @@ TRAINING, OTHER = "training", "other"
 CALLS: tuple[tuple[object, str, str], ...] = (
     (trials, "finetune", TRAINING),
     (trials, "finetune_together", TRAINING),
-    (optuna.Study, "ask", "ask"),
+    (held_storage.HeldStorage, "claim", "claim a trial"),
+    (held_storage.HeldStorage, "flush", "write to the study's database"),
     (space.Space, "suggest", "suggest"),
     (optuna.Trial, "set_user_attr", "notes in the study"),
     (optuna.Trial, "report", "report an epoch"),
     (optuna.Trial, "should_prune", "prune or not"),
     (optuna.Study, "tell", "tell"),
-    (tracking.StudyTracker, "run", "MLflow: open the run"),
+    (tracking.Tracker, "run", "MLflow: open the run"),
     (tracking.TrackedRun, "log_step", "MLflow: epochs"),
     (tracking.TrackedRun, "log_json", "MLflow: certificate"),
     (tracking.TrackedRun, "log_summary", "MLflow: summary"),
     (tracking.TrackedRun, "finish", "MLflow: end the run"),
     (trials, "free_memory", "garbage collection"),
-    (trials, "finished", "count the trials"),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
@@ -17,27 +17,16 @@ from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, insert, select, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session
 
 from ..storage.database import Database
 from ..storage.errors import LeaseLostError
 from ..storage.tickets import Lease, Tickets, release, show
 from ..storage.workers import Keeper
+from .trial_rows import PendingRows, make_trial, read_trials, set_state, start_trials
 
 # How old what others see of a trial under way may be, looked at when it reports.
 SECONDS_BEHIND = 1.0
-# Optuna's tables of what belongs to a trial, with the column that tells rows of a trial apart.
-_TABLES: dict[str, tuple[Any, Any]] = {
-    "values": (models.TrialValueModel, models.TrialValueModel.objective),
-    "params": (models.TrialParamModel, models.TrialParamModel.param_name),
-    "steps": (models.TrialIntermediateValueModel, models.TrialIntermediateValueModel.step),
-    "user_attrs": (models.TrialUserAttributeModel, models.TrialUserAttributeModel.key),
-    "system_attrs": (models.TrialSystemAttributeModel, models.TrialSystemAttributeModel.key),
-}
-_RELATIONS = ("params", "values", "user_attributes", "system_attributes", "intermediate_values")
-# The session holds no objects that a statement could change.
-_BULK = {"synchronize_session": False}
 
 
 class HeldStorage(BaseStorage):
@@ -67,9 +56,7 @@ class HeldStorage(BaseStorage):
         self._database = database
         self._trials: dict[int, FrozenTrial] = {}
         self._leases: dict[int, Lease] = {}
-        # Rows by table, trial and key, not written yet; and what changes of trials' own rows.
-        self._rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {name: {} for name in _TABLES}
-        self._states: dict[int, dict[str, Any]] = {}
+        self._pending = PendingRows()
         self._flushed = time.monotonic()
         self._gathers = False
         self.refresh()
@@ -85,36 +72,25 @@ class HeldStorage(BaseStorage):
         """
         self.flush()
         asked = self._keeper.now()
-        leases = self._database.patiently(lambda session: self._claim(session, limit))
-        if not leases:
-            return []
+        claimed, read = self._database.patiently(lambda session: self._claim(session, limit))
+        leases = {trial._trial_id: lease for trial, lease in claimed}
         self._keeper.add(leases.values(), asked)
         self._leases |= leases
-        for trial_id in leases:
-            # What is known of one that was another's is old.
-            self._trials.pop(trial_id, None)
-        self.refresh()
+        self._take(read)
         return list(leases.items())
 
-    def _claim(self, session: Session, limit: int) -> dict[int, Lease]:
-        """Leases by the ids of their trials, which are made where there are none yet."""
+    def _claim(self, session: Session, limit: int) -> tuple[list[tuple[FrozenTrial, Lease]], list[FrozenTrial]]:
+        """Claimed trials, made where there are none yet; and all that is new."""
         leases = self._tickets.claim(session, self._keeper.owner, self._keeper.seconds, limit)
-        numbers = [lease.number for lease in leases]
-        there = select(models.TrialModel).where(
-            models.TrialModel.study_id == self._study_id, models.TrialModel.number.in_(numbers)
-        )
-        # Optuna's columns are typed for classes, not for rows.
-        rows: Sequence[Any] = session.scalars(there).all() if leases else ()
-        trials = {row.number: row for row in rows}
-        for lease in leases:
-            if lease.number not in trials:
-                trial = trials[lease.number] = models.TrialModel(study_id=self._study_id, number=lease.number)
-                session.add(trial)
-            trial = trials[lease.number]
-            if trial.state != TrialState.RUNNING or trial.datetime_start is None:
-                trial.state, trial.datetime_start = TrialState.RUNNING, datetime.now()
-        session.flush()
-        return {trials[lease.number].trial_id: lease for lease in leases}
+        if not leases:
+            return [], []
+        numbers = {lease.number: lease for lease in leases}
+        there = start_trials(session, self._study_id, numbers)
+        read = self._read(session, set(there))
+        known = {trial.number for trial in read}
+        made = [make_trial(session, self._study_id, number) for number in sorted(numbers.keys() - known)]
+        claimed = [(trial, numbers[trial.number]) for trial in (*read, *made) if trial.number in numbers]
+        return claimed, [*read, *made]
 
     def give_back(self) -> None:
         """Let other workers have this one's trials, from where they were written last.
@@ -123,43 +99,43 @@ class HeldStorage(BaseStorage):
             UnreachableError: The database cannot be told; the leases lapse by themselves.
         """
         leases, self._leases = self._leases, {}
-        self._forget_writes()
+        self._pending.clear()
         for lease in leases.values():
             self._keeper.forget(lease)
 
         def work(session: Session) -> None:
             for trial_id, lease in leases.items():
                 if release(session, lease):
-                    session.execute(
-                        update(models.TrialModel)
-                        .where(models.TrialModel.trial_id == trial_id)
-                        .values(state=TrialState.WAITING),
-                        execution_options=_BULK,
-                    )
+                    set_state(session, trial_id, state=TrialState.WAITING)
 
         self._database.patiently(work, patience=0.0)
 
     def refresh(self) -> None:
         """Read what other workers did since the last time."""
-        read = self._database.patiently(self._read)
+        self._take(self._database.patiently(self._read))
+
+    def _take(self, read: list[FrozenTrial]) -> None:
         every = self._trials | {trial._trial_id: trial for trial in read}
+        # Readers expect them by number.
         self._trials = dict(sorted(every.items(), key=lambda item: item[1].number))
 
-    def _read(self, session: Session) -> list[FrozenTrial]:
-        """Trials as they are in the database: those that are new here, or others' that were not finished."""
+    def _read(self, session: Session, taken: Set[int] = frozenset()) -> list[FrozenTrial]:
+        """Trials as they are in the database: those that are new here, or others' that were not finished.
+
+        Args:
+            session: The transaction.
+            taken: This worker's trials of which it does not know what others did.
+        """
         # Memory is right about trials that have finished, and ahead of the database about this worker's own.
-        own = self._leases.keys()
-        settled = [trial for trial in self._trials.values() if trial.state.is_finished() or trial._trial_id in own]
-        numbers = {trial.number for trial in settled}
-        first = next(number for number in count() if number not in numbers)
-        query = select(models.TrialModel).where(
-            models.TrialModel.study_id == self._study_id,
-            models.TrialModel.number >= first,
-            models.TrialModel.trial_id.not_in([trial._trial_id for trial in settled if trial.number > first]),
-        )
-        loaded = (selectinload(getattr(models.TrialModel, name)) for name in _RELATIONS)
-        found = session.scalars(query.options(*loaded))
-        return [self._backend._build_frozen_trial_from_trial_model(trial) for trial in found]
+        own = self._leases.keys() - taken
+        settled = {
+            trial.number: trial._trial_id
+            for trial in self._trials.values()
+            if trial.state.is_finished() or trial._trial_id in own
+        }
+        first = next(number for number in count() if number not in settled)
+        later = [trial_id for number, trial_id in settled.items() if number > first]
+        return read_trials(session, self._backend, self._study_id, first, later)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -181,47 +157,28 @@ class HeldStorage(BaseStorage):
         if self._gathers:
             return
         self._flushed = time.monotonic()
-        if not self._states and not any(self._rows.values()):
+        touched = self._pending.trials
+        if not touched:
             return
-        lost = self._database.patiently(self._write)
-        ended = [trial_id for trial_id, changes in self._states.items() if changes["state"].is_finished()]
-        self._forget_writes()
-        for trial_id in {*ended, *lost}:
+        lost = self._database.patiently(lambda session: self._write(session, touched))
+        ended = {trial_id for trial_id in touched if self._pending.ends(trial_id)}
+        self._pending.clear()
+        for trial_id in ended | lost:
             self._keeper.forget(self._leases.pop(trial_id))
         if lost:
             raise LeaseLostError([self._trials[trial_id].number for trial_id in lost])
 
-    def _write(self, session: Session) -> list[int]:
+    def _write(self, session: Session, touched: Set[int]) -> set[int]:
         """Everything of the trials that are still ours; those that are not."""
-        touched = {*self._states, *(trial_id for rows in self._rows.values() for trial_id, _ in rows)}
-        lost = [trial_id for trial_id in sorted(touched) if not self._show(session, trial_id)]
-        for name, (table, column) in _TABLES.items():
-            rows = {key: row for key, row in self._rows[name].items() if key[0] not in lost}
-            for trial_id in {trial_id for trial_id, _ in rows}:
-                keys = [key for owner, key in rows if owner == trial_id]
-                session.execute(
-                    delete(table).where(table.trial_id == trial_id, column.in_(keys)), execution_options=_BULK
-                )
-            if rows:
-                session.execute(insert(table), [{"trial_id": owner, **row} for (owner, _), row in rows.items()])
-        for trial_id, changes in self._states.items():
-            if trial_id not in lost:
-                session.execute(
-                    update(models.TrialModel).where(models.TrialModel.trial_id == trial_id).values(changes),
-                    execution_options=_BULK,
-                )
+        # In one order for all workers: two that lock the same tickets crosswise would wait for each other.
+        lost = {trial_id for trial_id in sorted(touched) if not self._show(session, trial_id)}
+        self._pending.write(session, but=lost)
         return lost
 
     def _show(self, session: Session, trial_id: int) -> bool:
         """Whether a trial is ours; renews its lease, or ends it with the trial."""
-        done = trial_id in self._states and self._states[trial_id]["state"].is_finished()
-        progress = any(owner == trial_id for owner, _ in self._rows["steps"])
+        done, progress = self._pending.ends(trial_id), self._pending.reports(trial_id)
         return show(session, self._leases[trial_id], self._keeper.seconds, done=done, progress=progress)
-
-    def _forget_writes(self) -> None:
-        self._states.clear()
-        for rows in self._rows.values():
-            rows.clear()
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         raise NotImplementedError("trials come with tickets: claim them")
@@ -230,19 +187,19 @@ class HeldStorage(BaseStorage):
         trial = self._changed(trial_id)
         if state == TrialState.RUNNING and trial.state != TrialState.WAITING:
             return False
-        changes: dict[str, Any] = {"state": state}
+        times: dict[str, datetime] = {}
         if state == TrialState.RUNNING:
-            changes["datetime_start"] = trial.datetime_start = datetime.now()
+            times["datetime_start"] = trial.datetime_start = datetime.now()
         if state.is_finished():
-            changes["datetime_complete"] = trial.datetime_complete = datetime.now()
+            times["datetime_complete"] = trial.datetime_complete = datetime.now()
         trial.state = state
-        self._states[trial_id] = changes
+        self._pending.change(trial_id, state, times)
         if values is not None:
             trial.values = list(values)
             for objective, value in enumerate(values):
                 stored, kind = models.TrialValueModel.value_to_stored_repr(value)
                 row = {"objective": objective, "value": stored, "value_type": kind}
-                self._rows["values"][trial_id, objective] = row
+                self._pending.add("values", trial_id, objective, row)
         self.flush()
         return True
 
@@ -252,21 +209,19 @@ class HeldStorage(BaseStorage):
         trial = self._changed(trial_id)
         trial.params = {**trial.params, param_name: distribution.to_external_repr(param_value_internal)}
         trial.distributions = {**trial.distributions, param_name: distribution}
-        self._rows["params"][trial_id, param_name] = {
+        row = {
             "param_name": param_name,
             "param_value": param_value_internal,
             "distribution_json": distribution_to_json(distribution),
         }
+        self._pending.add("params", trial_id, param_name, row)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         trial = self._changed(trial_id)
         trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
         stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
-        self._rows["steps"][trial_id, step] = {
-            "step": step,
-            "intermediate_value": stored,
-            "intermediate_value_type": kind,
-        }
+        row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        self._pending.add("steps", trial_id, step, row)
         if time.monotonic() - self._flushed > SECONDS_BEHIND:
             self.flush()
 
@@ -274,13 +229,13 @@ class HeldStorage(BaseStorage):
         trial = self._changed(trial_id)
         text = json.dumps(value)
         trial.user_attrs = {**trial.user_attrs, key: json.loads(text)}
-        self._rows["user_attrs"][trial_id, key] = {"key": key, "value_json": text}
+        self._pending.add("user_attrs", trial_id, key, {"key": key, "value_json": text})
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         trial = self._changed(trial_id)
         text = json.dumps(value)
         trial.system_attrs = {**trial.system_attrs, key: json.loads(text)}
-        self._rows["system_attrs"][trial_id, key] = {"key": key, "value_json": text}
+        self._pending.add("system_attrs", trial_id, key, {"key": key, "value_json": text})
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         # Optuna's trials note in theirs what they write here.

@@ -91,8 +91,11 @@ def _standing(contender: Contender, verdict: Verdict) -> str:
 
 
 def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
+    low, high = contender.score_interval
     return {
         "test_score": contender.mean,
+        "test_score_low": low,
+        "test_score_high": high,
         "test_score_sd": contender.spread,
         "test_images": verdict.test_images,
         "probability_best": verdict.best_shares[contender.strategy],

@@ -148,7 +148,7 @@ def test_overhead_counts_each_second_once(tiny: Setting) -> None:
         "Trials of all strategies",
     }
     parts = {row[0] for row in report.tables["Head-only trials alone"].rows}
-    assert {"training", "ask", "tell", "garbage collection", "other"} <= parts
+    assert {"training", "claim a trial", "tell", "garbage collection", "other"} <= parts
 
 
 def test_nested_calls_are_counted_as_their_own_part_only() -> None:

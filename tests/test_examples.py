@@ -119,7 +119,8 @@ def test_cars_to_trucks_replaces_the_output_and_adds_hidden_layers(tmp_path: Pat
     save_file({name: value.contiguous() for name, value in cars.state_dict().items()}, file)
     example = Example("cars_to_trucks", weights=str(file))
     (phase,) = example.phases()
-    linear = (512 * 256 + 256) + (256 * 256 + 256) + (256 * CLASSES + CLASSES)
+    # No bias before a batch norm.
+    linear = 512 * 256 + 256 * 256 + (256 * CLASSES + CLASSES)
     assert example.trains(phase) == (set(), linear + 2 * (2 * 256))
     outputs = [layer.out_features for layer in example.head.modules() if isinstance(layer, nn.Linear)]
     assert outputs == [256, 256, CLASSES]
