@@ -88,7 +88,9 @@ def parser(document: str | None) -> argparse.ArgumentParser:
     options.add_argument("--device", default=standard.device)
     options.add_argument("--pairs", type=int, default=standard.pairs, help="alternating runs (%(default)s)")
     options.add_argument("--quick", action="store_true", help="smallest sizes: does it run")
-    options.add_argument("--keep", action="store_true", help="write the table to benchmarks/results/")
+    options.add_argument(
+        "--keep", nargs="?", const="", metavar="NAME", help="write the table to benchmarks/results/, under another name"
+    )
     return options
 
 
@@ -256,9 +258,9 @@ def machine_lines(setting: Setting) -> list[str]:
 def finish(report: Report, arguments: argparse.Namespace) -> None:
     """Print a report, and keep it if asked to."""
     print(report.markdown())
-    if arguments.keep:
+    if arguments.keep is not None:
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{report.name}.md"
+        path = RESULTS / f"{arguments.keep or report.name}.md"
         path.write_text(report.markdown(), encoding="utf-8")
         print(f"kept in {os.path.relpath(path)}")
 
