@@ -213,7 +213,7 @@ def search(
         plugins=tuple(plugin or ()),
     )
     request = with_study_file(ctx, data, request)
-    _end(ctx, run_search(request, locate(workspace, storage), _observer(ctx, as_json)), as_json)
+    _end(ctx, run_search(request, locate(workspace, storage), observer_of(ctx, as_json)), as_json)
 
 
 @app.command()
@@ -238,36 +238,13 @@ def resume(
     place, resources = locate(workspace, storage), Resources(device, cache_budget, workers, slots_per_gpu)
     slept = wake(study, place)
     try:
-        ended = go_on(study, place, _observer(ctx, as_json), trials=trials, resources=resources)
+        ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, resources=resources)
     except StudyBusyError:
         if not slept:
             raise
         typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study}{place.option}")
     else:
         _end(ctx, ended, as_json)
-
-
-@app.command()
-def worker(
-    ctx: typer.Context,
-    study: StudyArgument,
-    storage: StorageOption = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="Where the data are on this machine.", show_default="as in the study")
-    ] = None,
-    device: DeviceOption = "auto",
-    cache_budget: CacheOption = "auto",
-    workers: WorkersOption = None,
-    slots_per_gpu: SlotsOption = 1,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Join a running study from any machine that reaches its database, until nothing is left to do."""
-    from .run import join
-    from .slots import Resources
-
-    resources = Resources(device, cache_budget, workers, slots_per_gpu)
-    join(study, locate(workspace, storage), _observer(ctx, False), resources=resources, data=data)
-    typer.echo(f"Nothing is left to do for study {study}.")
 
 
 @app.command()
@@ -287,7 +264,7 @@ def verdict(
     from .slots import Resources
 
     resources = Resources(device, cache_budget, workers, slots_per_gpu)
-    _end(ctx, rerun_finals(study, locate(workspace, storage), _observer(ctx, as_json), resources=resources), as_json)
+    _end(ctx, rerun_finals(study, locate(workspace, storage), observer_of(ctx, as_json), resources=resources), as_json)
 
 
 @app.command()
@@ -307,7 +284,7 @@ def locate(workspace: Path | None, storage: str | None = None) -> Workspace:
     return Workspace.locate(workspace, storage)
 
 
-def _observer(ctx: typer.Context, as_json: bool) -> Observer:
+def observer_of(ctx: typer.Context, as_json: bool) -> Observer:
     """Where JSON is wanted, progress goes to standard error."""
     if not as_json:
         return ctx.obj.observer()

@@ -6,12 +6,11 @@ Heavy imports wait inside the commands, so that ``--help`` is instant.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli import JsonOption, PluginOption, StorageOption, StudyArgument, WorkspaceOption, app, describe_results, locate
+from .cli import JsonOption, PluginOption, StorageOption, WorkspaceOption, app, describe_results, locate
 
 if TYPE_CHECKING:
     from ..objectives.backbones import Backbone
@@ -40,26 +39,6 @@ def status(
         ctx.obj.studies(every)
     else:
         typer.echo(f"There are no studies in {place.root}. Begin one with: frostline search DATA")
-
-
-@app.command()
-def pause(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
-    """Have all workers of a study wait, wherever they are, each after the epoch it is in; resume lets them go on."""
-    _wish(study, workspace, storage, "pause")
-    typer.echo(f"The workers of {study} pause after the epoch that each is in. Go on with: frostline resume {study}")
-
-
-@app.command()
-def stop(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
-    """Have all workers of a study end, wherever they are, each after the epoch it is in."""
-    _wish(study, workspace, storage, "stop")
-    typer.echo(f"The workers of {study} end after the epoch that each is in. Go on with: frostline resume {study}")
-
-
-def _wish(study: str, workspace: Path | None, storage: str | None, wish: str) -> None:
-    from .study import Study
-
-    Study.load(study, locate(workspace, storage)).wish.set(wish)
 
 
 @app.command()

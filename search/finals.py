@@ -18,7 +18,7 @@ from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
 from .study import Study
-from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, numbers
+from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_unseen, numbers
 from .tracked_verdict import start_strategy_run
 from .worker import LOOK_SECONDS
 
@@ -106,7 +106,10 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
         parent=start_strategy_run(session.tracker, finalist.strategy),
     )
 
+    seen: list[int] = []
+
     def on_epoch(result: EpochResult) -> None:
+        seen.append(result.epoch)
         run.log_step(result.epoch, epoch_metrics(result))
         session.observer.epoch_finished(finalist.trial.number, result)
 
@@ -131,6 +134,7 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     session.worker.ended_final(lease)
     drop_networks(session.study, final)
     checkpoints.remove()
+    log_unseen(run, result, seen)
     log_certificate(run, result)
     log_mistakes(run, test, probabilities, session.tracker.outgoing(key))
     description = describe(result)

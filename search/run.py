@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..objectives.errors import TrainingFailedError
+from ..objectives.errors import InvalidInputError, TrainingFailedError
 from ..storage.tracking import StudyTracker
 from ..storage.wishes import PAUSE, RUN, STOP
 from ..storage.workspace import Workspace
@@ -114,17 +114,39 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
     return study
 
 
-def join(name: str, workspace: Workspace, observer: Observer, *, resources: Resources, data: str | None = None) -> None:
+def join(
+    name: str,
+    workspace: Workspace,
+    observer: Observer,
+    *,
+    resources: Resources,
+    data: str | None = None,
+    tracking_uri: str | None = None,
+) -> None:
     """Work on a study that was begun elsewhere until nothing is left to do; the verdict is for who began it.
 
+    Args:
+        name: Of the study.
+        workspace: Of this machine, with the database that all share.
+        observer: Told what happens.
+        resources: What to train on.
+        data: Where the data are on this machine, if elsewhere than where the study began.
+        tracking_uri: Of MLflow, if it is reached from here by another than the study's.
+
     Raises:
-        InvalidInputError: No such study, or its data are not here.
+        InvalidInputError: No such study, its data are not here, or its MLflow cannot be reached from here.
         StorageError: Another process of this workspace works on it, or a database does not answer.
     """
+    study = Study.load(name, workspace)
+    if tracking_uri is None and study.tracking_uri is None and workspace.storage is not None:
+        raise InvalidInputError(
+            f"Study {name!r} keeps its MLflow runs in the workspace where it began, which this machine may not reach. "
+            "Name an MLflow that both reach with --tracking-uri, here and where it began."
+        )
     prepared = reopen(name, workspace, observer, data)
     require_strategies(prepared.study)
     try:
-        with supervise(prepared.study, observer) as tracker:
+        with supervise(prepared.study, observer, tracking_uri) as tracker:
             observer.study_started(prepared.study.settings, prepared.study.trials())
             _work(prepared, resources, tracker, observer, search=True, data=data)
     except KeyboardInterrupt:

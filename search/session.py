@@ -102,14 +102,19 @@ class SessionCheckpoints:
 
 
 @contextmanager
-def supervise(study: Study, observer: Observer) -> Iterator[StudyTracker]:
+def supervise(study: Study, observer: Observer, tracking_uri: str | None = None) -> Iterator[StudyTracker]:
     """Hold a study on this machine, and have MLflow told what becomes of it; workers work on it meanwhile.
+
+    Args:
+        study: The study.
+        observer: Told what happens.
+        tracking_uri: Of MLflow, if it is reached from here by another than the study's.
 
     Raises:
         StudyBusyError: Another process of this machine holds it.
         StorageError: What the study is to leave in the workspace cannot be written.
     """
-    with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer)) as tracker:
+    with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer, tracking_uri)) as tracker:
         let_ended_lapse(study.database, study.settings.name)
         _close_finished_runs(study, tracker)
         try:
@@ -166,9 +171,9 @@ def describe_device(device: torch.device) -> str:
     return f"{device.type.upper()}, {torch.get_num_threads()} threads"
 
 
-def _tracker(study: Study, observer: Observer) -> StudyTracker:
+def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
     return StudyTracker(
-        study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study), note=observer.note
+        uri or study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study), note=observer.note
     )
 
 

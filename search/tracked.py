@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,13 @@ def epoch_metrics(result: EpochResult) -> dict[str, float]:
         "val_score": result.score,
         **rates,
     }
+
+
+def log_unseen(run: TrackedRun, result: FinetuneResult, seen: Collection[int]) -> None:
+    """Log the epochs of earlier workers again: what they said may have been lost with them."""
+    for epoch in result.epochs:
+        if epoch.epoch not in seen:
+            run.log_step(epoch.epoch, epoch_metrics(epoch))
 
 
 def describe(result: FinetuneResult) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from .records import TrialRecord
 from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
-from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate, trial_name
+from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate, log_unseen, trial_name
 from .worker import LOOK_SECONDS
 
 # A trial whose workers went away so often, with no epoch done in between, is not tried again.
@@ -139,6 +139,7 @@ class _Running:
         score, state = None, TrialState.FAIL
         if isinstance(ended, FinetuneResult):
             if self._run is not None:
+                log_unseen(self._run, ended, self._seen)
                 log_certificate(self._run, ended)
             outcome, score, state = describe(ended), ended.score, TrialState.COMPLETE
         elif isinstance(ended, optuna.TrialPruned):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +23,7 @@ from .stopping import Stopper
 from .study import Study, open_storage, trial_record
 
 # How long a worker that says nothing is waited for. What is cut off on the same machine is noticed at once.
-LEASE_SECONDS = 20.0
+LEASE_SECONDS = float(os.environ.get("FROSTLINE_LEASE_SECONDS", "20"))
 # How often a worker that has nothing to do looks for something.
 LOOK_SECONDS = 0.5
 

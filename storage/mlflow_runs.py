@@ -9,6 +9,7 @@ import getpass
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 KEY = "frostline.key"
 _PARENT = "mlflow.parentRunId"
 _PAGE = 1000
+# What is known of a run is looked at again after so long: a process that slept for the length of a lease may find that
+# another machine went on with its trial.
+TRUST_SECONDS = 10.0
 
 
 @dataclass
@@ -40,6 +44,7 @@ class _Sent:
     steps: set[tuple[str, int]] = field(default_factory=set)
     times: set[tuple[str, int]] = field(default_factory=set)
     last: dict[str, str] = field(default_factory=dict)
+    at: float = field(default_factory=time.monotonic)
 
     def add(self, point: Metric) -> None:
         self.steps.add((point.key, point.step))
@@ -97,9 +102,11 @@ class StudyRuns:
 
     def _run(self, key: str, first: Record) -> _Sent:
         """The run of a key, made where there is none yet."""
-        if key not in self._sent:
+        known = self._sent.get(key)
+        if known is None or time.monotonic() - known.at > TRUST_SECONDS:
             found = _find(self._client, self._experiment_id, key, nested=key != parent_key(self._study))
             self._sent[key] = self._create(key, first) if found is None else self._read(found)
+        self._sent[key].at = time.monotonic()
         return self._sent[key]
 
     def _create(self, key: str, first: Record) -> _Sent:

@@ -1,0 +1,72 @@
+"""The commands for several workers: join a study, and tell all of its workers to pause or to stop.
+
+Heavy imports wait inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli import (
+    CacheOption,
+    DeviceOption,
+    SlotsOption,
+    StorageOption,
+    StudyArgument,
+    WorkersOption,
+    WorkspaceOption,
+    locate,
+    observer_of,
+)
+from .cli_info import app
+
+
+@app.command()
+def worker(
+    ctx: typer.Context,
+    study: StudyArgument,
+    storage: StorageOption = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Where the data are on this machine.", show_default="as in the study")
+    ] = None,
+    device: DeviceOption = "auto",
+    cache_budget: CacheOption = "auto",
+    workers: WorkersOption = None,
+    slots_per_gpu: SlotsOption = 1,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option("--tracking-uri", help="MLflow as seen from here.", show_default="the study's"),
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Join a running study from any machine that reaches its database, until nothing is left to do."""
+    from .run import join
+    from .slots import Resources
+
+    resources = Resources(device, cache_budget, workers, slots_per_gpu)
+    place, observer = locate(workspace, storage), observer_of(ctx, False)
+    join(study, place, observer, resources=resources, data=data, tracking_uri=tracking_uri)
+    typer.echo(f"Nothing is left to do for study {study}.")
+
+
+@app.command()
+def pause(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
+    """Have all workers of a study wait, wherever they are, each after the epoch it is in; resume lets them go on."""
+    _wish(study, workspace, storage, "pause")
+    typer.echo(f"The workers of {study} pause after the epoch that each is in. Go on with: frostline resume {study}")
+
+
+@app.command()
+def stop(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
+    """Have all workers of a study end, wherever they are, each after the epoch it is in."""
+    _wish(study, workspace, storage, "stop")
+    typer.echo(f"The workers of {study} end after the epoch that each is in. Go on with: frostline resume {study}")
+
+
+def _wish(study: str, workspace: Path | None, storage: str | None, wish: str) -> None:
+    from .study import Study
+
+    Study.load(study, locate(workspace, storage)).wish.set(wish)
