@@ -17,7 +17,7 @@ from .errors import StorageError
 
 # Seconds to the first checkpoint of a training, and from one to the next, at least; and the share of the time that
 # checkpoints may take: after a slow one, the next waits longer.
-INTERVAL = 5.0
+INTERVAL = float(os.environ.get("FROSTLINE_CHECKPOINT_SECONDS", "5"))
 SHARE = 0.1
 _DIGEST = hashlib.sha256().digest_size
 

@@ -1,0 +1,365 @@
+"""Kills, suspensions, cut connections, by the hundred: is a trial lost, doubled, left running, or not what it was?
+
+    python benchmarks/chaos.py --keep                             # 200 of them on SQLite, 4 workers: about 15 minutes
+    python benchmarks/chaos.py --database postgres --keep chaos_postgres
+    python benchmarks/chaos.py --kills 20 --trials 8              # shorter
+
+A search with several workers runs from the command line; at random moments one of its workers is killed (SIGKILL), told
+to end (SIGTERM), suspended for longer than its lease (SIGSTOP, SIGCONT), or its supervisor is killed and the study
+resumed; on PostgreSQL all connections are cut, too. While incidents are left, a search that ends gets more trials. In
+the end every trial is trained once more, alone and undisturbed, and must have the very same curve (one thread each).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from sqlalchemy import create_engine, text
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import harness
+from benchmarks.harness import Report, Setting
+from benchmarks.procedural import shaped
+from frostline.objectives.finetune import finetune, predict
+from frostline.search.finals import restore_config
+from frostline.search.progress import Observer
+from frostline.search.records import FINISHED
+from frostline.search.reopening import reopen
+from frostline.storage.workspace import Workspace
+
+NAME = "chaos"
+LEASE_SECONDS = 2.0
+_COMMAND = "import sys; from frostline.dashboards.cli import main; sys.argv[0] = 'frostline'; main()"
+_SPACE = """
+[shared]
+epochs = {epochs}
+patience = {epochs}
+batch_size = 16
+learning_rate = {{ low = 1e-3, high = 1e-2, log = true, default = 3e-3 }}
+[partial]
+freeze_depth = 2
+[full]
+[lp_ft]
+probe_epochs = 4
+"""
+# How often each kind of incident is chosen.
+WEIGHTS = {"SIGKILL": 5, "SIGTERM": 3, "SIGSTOP": 2, "supervisor": 1, "connections": 1}
+
+
+def write_photos(folder: Path, train: int, rng: np.random.Generator) -> Path:
+    """Class folders of small shapes."""
+    for split, count in (("train", train), ("test", 30)):
+        images, labels = shaped(count, rng)
+        for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+            file = folder / split / f"class{label}" / f"{place}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray((image * 255).astype(np.uint8)).save(file)
+    return folder
+
+
+class Search:
+    """A study that is searched from the command line, over and over until it is done.
+
+    Args:
+        folder: For data, space and workspace.
+        storage: URL of the database; the workspace's own if None.
+        workers: Processes.
+        trials: First budget.
+        epochs: Of a trial.
+    """
+
+    def __init__(self, folder: Path, storage: str | None, *, workers: int, trials: int, epochs: int) -> None:
+        self.workspace = Workspace(folder / "workspace", storage)
+        self.trials = trials
+        self.resumed = 0
+        self._workers = str(workers)
+        self._data = str(write_photos(folder / "photos", 90, np.random.default_rng(0)))
+        self._space = folder / "space.toml"
+        self._space.write_text(_SPACE.format(epochs=epochs))
+        own = [str(Path(__file__).parents[1]), *sys.path]
+        self._environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(own),
+            "FROSTLINE_LEASE_SECONDS": str(LEASE_SECONDS),
+            "FROSTLINE_CHECKPOINT_SECONDS": "0.5",
+            **({"FROSTLINE_STORAGE": storage} if storage else {}),
+        }
+        self._log = (folder / "output.txt").open("w")
+        self.process = self._start(
+            "search",
+            *(self._data, "--name", NAME, "--space", str(self._space), "--trials", str(trials), "--seeds", "1"),
+            *("--backbone", "benchmarks.small_cnn:create", "--weights", "none", "--population", "1"),
+        )
+
+    def go_on(self, more: int = 0) -> None:
+        """Resume the study, with more trials."""
+        self.trials += more
+        self.resumed += 1
+        self.process = self._start("resume", NAME, "--trials", str(self.trials))
+
+    def slots(self) -> list[int]:
+        """Processes that work just now."""
+        listed = subprocess.run(
+            ["ps", "-ww", "--ppid", str(self.process.pid), "-o", "pid=,stat=,args="], capture_output=True, text=True
+        ).stdout
+        rows = (line.split(None, 2) for line in listed.splitlines())
+        return [int(row[0]) for row in rows if "frostline.search.slot" in row[2] and row[1][0] not in "TZ"]
+
+    def finish(self, seconds: float) -> None:
+        """Let the study end; whatever cut it off, it is resumed.
+
+        Raises:
+            TimeoutError: It does not end.
+        """
+        deadline = time.monotonic() + seconds
+        while self.process.wait(max(1.0, deadline - time.monotonic())) != 0:
+            if time.monotonic() > deadline:
+                raise TimeoutError(Path(self._log.name).read_text()[-3000:])
+            self.go_on()
+        self._log.close()
+
+    def _start(self, command: str, *arguments: str) -> subprocess.Popen[bytes]:
+        shared = ("--workers", self._workers, "--device", "cpu", "--workspace", str(self.workspace.root))
+        return subprocess.Popen(
+            [sys.executable, "-c", _COMMAND, command, *arguments, *shared],
+            env=self._environment,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+class Monkey:
+    """What goes wrong.
+
+    Args:
+        search: What it happens to.
+        cut: Cuts all connections to the database; None where there are none.
+        rng: Chooses.
+    """
+
+    def __init__(self, search: Search, cut: Callable[[], None] | None, rng: random.Random) -> None:
+        self._search = search
+        self._cut = cut
+        self._rng = rng
+        self.done: Counter[str] = Counter()
+
+    def act(self) -> bool:
+        """One incident; False if there was nothing that it could happen to."""
+        kinds = {kind: weight for kind, weight in WEIGHTS.items() if kind != "connections" or self._cut}
+        [kind] = self._rng.choices(list(kinds), list(kinds.values()))
+        slots = self._search.slots()
+        if not slots:
+            return False
+        if kind == "supervisor":
+            os.kill(self._search.process.pid, signal.SIGKILL)
+            self._search.process.wait()
+            self._search.go_on()
+        elif kind == "connections":
+            assert self._cut is not None
+            self._cut()
+        else:
+            self._signal(self._rng.choice(slots), kind)
+        self.done[kind] += 1
+        return True
+
+    @staticmethod
+    def _signal(pid: int, kind: str) -> None:
+        try:
+            os.kill(pid, getattr(signal, kind))
+        except ProcessLookupError:
+            return
+        if kind == "SIGSTOP":
+            threading.Timer(1.5 * LEASE_SECONDS, _wake, [pid]).start()
+
+
+def _wake(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def connections_of(url: str) -> Callable[[], None]:
+    """Cuts all connections to a PostgreSQL database, as a failing network would."""
+
+    def cut() -> None:
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
+            )
+        engine.dispose()
+
+    return cut
+
+
+@dataclasses.dataclass
+class Damage:
+    """What must be zero.
+
+    Attributes:
+        lost: Trials of the budget that did not finish.
+        doubled: Trials above the budget, or numbers that two have.
+        running: Trials or runs that seem to be at work although nobody is.
+        failed: Trials that ended otherwise than complete or pruned.
+        runs: Trials and finals without exactly one MLflow run.
+        steps: Epochs that an MLflow run lacks or has twice.
+        scores: Trials whose curve is another than alone and undisturbed.
+        finals: Finals whose predictions are others than alone and undisturbed.
+    """
+
+    lost: int
+    doubled: int
+    running: int
+    failed: int
+    runs: int
+    steps: int
+    scores: int
+    finals: int
+
+
+def judge(search: Search) -> Damage:
+    """Look at what is left of a study, and train everything again."""
+    torch.set_num_threads(1)
+    prepared = reopen(NAME, search.workspace, Observer())
+    study = prepared.study
+    trials = study.trials()
+    numbers = Counter(trial.number for trial in trials)
+    setting = Setting(device="cpu")
+    task = dataclasses.replace(
+        setting.task(prepared.dataset), backbones=prepared.backbones, metric=study.settings.metric
+    )
+    scores = 0
+    for trial in trials:
+        curve = {}
+        if trial.state in ("complete", "pruned"):
+            result = finetune(restore_config(trial.config), task, seed=study.settings.seed)
+            curve = {epoch.epoch: epoch.score for epoch in result.epochs}
+            curve = {epoch: score for epoch, score in curve.items() if epoch in trial.curve}
+        scores += curve != trial.curve
+    finals, configs = 0, {trial.number: trial.config for trial in trials}
+    for final in study.final_records():
+        result = finetune(restore_config(configs[final.trial_number]), task, seed=final.seed)
+        again = predict(result.network, prepared.dataset.open_test(), task)
+        finals += not np.array_equal(again, final.probabilities)
+    curves = {f"trial-{trial.number}": trial.curve for trial in trials}
+    runs, steps, unended = _judge_runs(search, curves, len(study.final_records()))
+    return Damage(
+        lost=search.trials - sum(trial.state in FINISHED for trial in trials),
+        doubled=max(0, len(trials) - search.trials) + sum(count - 1 for count in numbers.values()),
+        running=sum(trial.state == "running" for trial in trials) + len(study.tickets.held()) + unended,
+        failed=sum(trial.state == "failed" for trial in trials),
+        runs=runs,
+        steps=steps,
+        scores=scores,
+        finals=finals,
+    )
+
+
+def _judge_runs(search: Search, curves: dict[str, dict[int, float]], finals: int) -> tuple[int, int, int]:
+    """Keys without exactly one run, steps that are missing or doubled, runs that never ended."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=search.workspace.tracking_url)
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    every = client.search_runs([experiment.experiment_id], max_results=5000)
+    found: dict[str, list[Any]] = {}
+    for run in every:
+        found.setdefault(run.data.tags.get("frostline.key", ""), []).append(run)
+    keys = [*curves, *(key for key in found if key.startswith("final-"))]
+    wrong = sum(len(found.get(key, [])) != 1 for key in keys)
+    wrong += abs(finals - sum(key.startswith("final-") for key in found))
+    steps = 0
+    for key, curve in curves.items():
+        for run in found.get(key, [])[:1]:
+            logged = Counter(point.step for point in client.get_metric_history(run.info.run_id, "val_score"))
+            steps += sum(abs(logged[step] - 1) for step in {*logged, *curve})
+    return wrong, steps, sum(run.info.status == "RUNNING" for run in every)
+
+
+def disturb(folder: Path, storage: str | None, options: argparse.Namespace) -> tuple[Search, Monkey, float]:
+    """A search with all that goes wrong, to its end."""
+    began = time.monotonic()
+    search = Search(folder, storage, workers=options.workers, trials=options.trials, epochs=options.epochs)
+    cut = connections_of(storage) if storage and storage.startswith("postgresql") else None
+    rng = random.Random(options.seed)
+    monkey = Monkey(search, cut, rng)
+    while sum(monkey.done.values()) < options.kills:
+        time.sleep(rng.uniform(0.3, 1.8))
+        status = search.process.poll()
+        if status is not None:
+            search.go_on(more=options.trials if status == 0 else 0)
+        monkey.act()
+    search.finish(600.0)
+    return search, monkey, time.monotonic() - began
+
+
+@contextmanager
+def database(kind: str, folder: Path) -> Iterator[str | None]:
+    """URL of an empty database; None for the workspace's own."""
+    if kind == "sqlite":
+        yield None
+        return
+    from tests.servers import start_postgres
+
+    with start_postgres(folder / "postgres") as server:
+        yield server.create_database("chaos")
+
+
+def measure(options: argparse.Namespace) -> tuple[Report, Damage]:
+    """Disturb a search, and look at the damage."""
+    claim = "What is wrong with a study after its workers were killed at random."
+    report = Report("chaos", claim, Setting(data="shapes", backbone="small_cnn", weights="none", image_size=32))
+    with harness.scratch_folder() as folder, database(options.database, folder) as storage:
+        search, monkey, seconds = disturb(folder, storage, options)
+        damage = judge(search)
+    incidents = report.table("Incidents", "kind", "times")
+    for kind, count in sorted(monkey.done.items()):
+        incidents.add(kind, count)
+    table = report.table("Damage", "what", "count")
+    for field in dataclasses.fields(damage):
+        table.add(field.name, getattr(damage, field.name))
+    report.notes.append(
+        f"{search.trials} trials on {options.database} with {options.workers} workers in {seconds:.0f} s; the search "
+        f"was resumed {search.resumed} times; leases of {LEASE_SECONDS:g} s. A full disk was not among the incidents."
+    )
+    return report, damage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200, help="incidents of all kinds (%(default)s)")
+    parser.add_argument("--workers", type=int, default=4, help="(%(default)s)")
+    parser.add_argument("--trials", type=int, default=24, help="budget, and what a finished search gets (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=40, help="of a trial (%(default)s)")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", nargs="?", const="", metavar="NAME", help="write the table to benchmarks/results/")
+    options = parser.parse_args()
+    report, damage = measure(options)
+    harness.finish(report, options)
+    sys.exit(any(dataclasses.astuple(damage)))
+
+
+if __name__ == "__main__":
+    main()
