@@ -173,7 +173,9 @@ def search(
     population: Annotated[
         int,
         typer.Option(
-            "--population", help="Head-only trials that train together; 1: one at a time.", show_default="up to 8"
+            "--population",
+            help="Head-only trials that train together; 1: one at a time.",
+            show_default="up to 8 on a GPU, 1 on a CPU",
         ),
     ] = 0,
     device: DeviceOption = "auto",

@@ -217,7 +217,8 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
-        population=request.population or default_population(request.trials, sum(counts)),
+        population=request.population
+        or default_population(request.trials, sum(counts), choose_device(request.device).type),
         space=space.only(_chosen(request, written)).resolve(units),
         plugins=request.plugins,
     )

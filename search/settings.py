@@ -56,23 +56,31 @@ class StudySettings(BaseModel):
         return tuple(self.space.strategies)
 
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
-        """What differs, by dotted name down to single parameters of the space: own value, the other's."""
-        own, others = _leaves(self.model_dump()), _leaves(other.model_dump())
+        """What differs, by dotted name down to single parameters of the space: own value, the other's.
+
+        How many train together is no part of the question, and depends on the machine.
+        """
+        own, others = (_leaves(each.model_dump(exclude={"population"})) for each in (self, other))
         names = dict.fromkeys([*own, *others])
         return {name: (own.get(name), others.get(name)) for name in names if own.get(name) != others.get(name)}
 
 
-def default_population(trials: int, images: int) -> int:
+def default_population(trials: int, images: int, device: str) -> int:
     """How many head-only trials train together when the user does not say.
 
+    On a GPU, where small steps wait for their launches. A CPU gains from heads of one structure alone: in a search over
+    structures, 30 trials took twice as long together (benchmarks/README.md), for the first population is not pruned.
     A quarter of the budget at most, so that the later ones learn from the earlier ones; and one at a time where a
     training takes long: a population that is cut off begins anew.
 
     Args:
         trials: Budget.
         images: Of the training split.
+        device: Type of the device.
     """
-    return 1 if images > LARGEST_TOGETHER else max(1, min(POPULATION, trials // 4))
+    if device == "cpu" or images > LARGEST_TOGETHER:
+        return 1
+    return max(1, min(POPULATION, trials // 4))
 
 
 def _leaves(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..objectives.training import EpochResult
 from ..storage.journal import FINISH, START
 from .progress import Observer
 from .records import FinalRecord, TrialRecord
+from .stopping import Stopped
 
 # Exit status of a slot that was asked to end.
 STOPPED = 128 + signal.SIGTERM
@@ -61,10 +62,17 @@ class Line:
         self._open: dict[str, None] = {}
 
     def send(self, call: str, *arguments: Any) -> None:
-        """Raises BrokenPipeError where nobody listens any more."""
-        with self._lock:
-            self._file.write(json.dumps([call, *arguments]) + "\n")
-            self._file.flush()
+        """Say something.
+
+        Raises:
+            Stopped: The supervisor is gone: what is under way must not go on, and has not failed either.
+        """
+        try:
+            with self._lock:
+                self._file.write(json.dumps([call, *arguments]) + "\n")
+                self._file.flush()
+        except BrokenPipeError:
+            raise Stopped from None
 
     def append(self, kind: str, key: str, **content: Any) -> None:
         """As a journal."""

@@ -67,7 +67,11 @@ def study_names(workspace: Workspace) -> list[str]:
     """Names of the studies in a workspace, the latest last; none is made."""
     if workspace.storage is None and not (workspace.root / "studies.db").exists():
         return []
-    return optuna.get_all_study_names(open_storage(workspace))
+    storage = open_storage(workspace)
+    try:
+        return optuna.get_all_study_names(storage)
+    finally:
+        storage.engine.dispose()
 
 
 class Study:

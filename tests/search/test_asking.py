@@ -209,8 +209,11 @@ def test_a_population_that_was_killed_is_run_again(
 
 
 @pytest.mark.parametrize(
-    ("trials", "images", "expected"),
-    [(3, 100, 1), (8, 100, 2), (30, 100, 7), (200, 100, POPULATION), (200, LARGEST_TOGETHER + 1, 1)],
+    ("trials", "images", "device", "expected"),
+    [
+        *((3, 100, "cuda", 1), (8, 100, "cuda", 2), (30, 100, "cuda", 7), (200, 100, "cuda", POPULATION)),
+        *((200, LARGEST_TOGETHER + 1, "cuda", 1), (200, 100, "cpu", 1)),
+    ],
 )
-def test_how_many_train_together_by_default(trials: int, images: int, expected: int) -> None:
-    assert default_population(trials, images) == expected
+def test_how_many_train_together_by_default(trials: int, images: int, device: str, expected: int) -> None:
+    assert default_population(trials, images, device) == expected
