@@ -205,7 +205,7 @@ def _check_budget(trials: int, strategies: int) -> None:
 def _settings(
     request: Request, listing: Listing, written: Space | None, units: int, preprocessing: Preprocessing
 ) -> StudySettings:
-    counts = _train_counts(listing, request.seed)
+    counts, device = _train_counts(listing, request.seed), choose_device(request.device)
     space = written or create_space(default_tables(sum(counts)))
     return StudySettings(
         name=request.name or default_name(listing.name, request.file.path.stem if request.file else request.backbone),
@@ -217,8 +217,7 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
-        population=request.population
-        or default_population(request.trials, sum(counts), choose_device(request.device).type),
+        population=request.population or default_population(request.trials, sum(counts), device.type),
         space=space.only(_chosen(request, written)).resolve(units),
         plugins=request.plugins,
     )

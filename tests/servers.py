@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +61,11 @@ def start_postgres(folder: Path) -> Iterator[Server]:
         while Path(f"/proc/{pid}").exists():
             time.sleep(0.05)
         time.sleep(1)
-        server.ensure_postgres_running()
+        for _ in range(10):
+            # It waits ten seconds for the server's recovery, which may take longer where much else runs.
+            with suppress(subprocess.SubprocessError):
+                server.ensure_postgres_running()
+                return
 
     yield Server(url_of("postgres"), url_of, restart)
     server.cleanup()
