@@ -140,4 +140,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Ray's processes find what they are sent by the module's own name.
+    from benchmarks import speed_ray_tune
+
+    speed_ray_tune.main()

@@ -66,4 +66,8 @@ def remove_adapters(model: nn.Module, *, merge: bool) -> None:
         if parametrize.is_parametrized(module):
             for name in list(module.parametrizations):  # pyright: ignore[reportArgumentType, reportCallIssue]
                 with torch.no_grad():
-                    parametrize.remove_parametrizations(module, name, leave_parametrized=merge)
+                    adapted = getattr(module, name).detach().clone()
+                    parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+                    if merge:
+                        # Into the weight's own memory, whose layout decides how a convolution is computed.
+                        getattr(module, name).copy_(adapted)

@@ -301,3 +301,17 @@ def test_every_strategy_trains_and_is_the_same_twice(strategy: str):
         first, second = run(strategy, **values), run(strategy, **values)
     assert [epoch.val_loss for epoch in first.epochs] == [epoch.val_loss for epoch in second.epochs]
     assert all(check.passed for check in first.certificates)
+
+
+def test_merged_adapters_leave_weights_in_their_layout() -> None:
+    """By its layout a convolution is computed: another one gives other last digits in the trainings after it."""
+    conv = nn.Conv2d(8, 4, 1).to(memory_format=torch.channels_last)
+    strides, before = conv.weight.stride(), conv.weight
+    add_lora(nn.Sequential(conv), rank=2, alpha=4.0)
+    with torch.no_grad():
+        conv.parametrizations.weight[0].up.normal_()  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue, reportCallIssue]
+    expected = conv.weight.detach().clone()
+    remove_adapters(nn.Sequential(conv), merge=True)
+    assert conv.weight.stride() == strides
+    assert torch.equal(conv.weight, expected)
+    assert conv.weight.data_ptr() == before.data_ptr()
