@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import optuna
@@ -12,6 +12,7 @@ from optuna.trial import Trial, TrialState
 
 from ..objectives.config import create_config
 from ..objectives.population import can_train_together
+from ..storage.errors import StorageError
 from ..storage.tickets import Lease, show
 from ..storage.wishes import RUN
 from ..storage.workers import Keeper
@@ -142,7 +143,7 @@ def at_work(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
     """
 
     def look() -> None:
-        if stopper is not None and study.wish.get() != RUN:
+        if stopper is not None and study.wish.get(patience=0.0) != RUN:
             stopper.ask()
 
     keeper = Keeper(study.database, LEASE_SECONDS, look=look)
@@ -151,6 +152,9 @@ def at_work(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
         try:
             yield worker
         finally:
-            worker.give_back()
+            # Where the database is away, leases lapse by themselves; why the work ended matters more.
+            with suppress(StorageError):
+                worker.give_back()
     finally:
-        keeper.close()
+        with suppress(StorageError):
+            keeper.close()

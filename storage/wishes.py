@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import String, delete, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from .database import Database, Table
+from .database import PATIENCE_SECONDS, Database, Table
 
 RUN, PAUSE, STOP = "run", "pause", "stop"
 
@@ -29,10 +29,14 @@ class Wish:
         self._database = database
         self._study = study
 
-    def get(self) -> str:
-        """``run``, ``pause`` or ``stop``."""
+    def get(self, patience: float = PATIENCE_SECONDS) -> str:
+        """``run``, ``pause`` or ``stop``.
+
+        Args:
+            patience: How many seconds to wait for a server that is away.
+        """
         query = select(_WishRow.wish).where(_WishRow.study == self._study)
-        return self._database.patiently(lambda session: session.scalar(query)) or RUN
+        return self._database.patiently(lambda session: session.scalar(query), patience) or RUN
 
     def set(self, wish: str) -> None:
         """Wish something else from now on."""

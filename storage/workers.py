@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from . import tickets
-from .database import Database
+from .database import PATIENCE_SECONDS, Database
 from .errors import LeaseLostError, StorageError
 from .tickets import Lease
 
@@ -154,9 +154,9 @@ class Keeper:
         for lease in left:
             self._database.patiently(partial(tickets.release, lease=lease), patience=0.0)
 
-    def _renew(self, leases: Collection[Lease]) -> None:
+    def _renew(self, leases: Collection[Lease], patience: float = PATIENCE_SECONDS) -> None:
         asked = _clock()
-        good = self._database.patiently(lambda session: tickets.renew(session, leases, self.seconds))
+        good = self._database.patiently(lambda session: tickets.renew(session, leases, self.seconds), patience)
         with self._lock:
             for lease in leases:
                 # It may have been given back meanwhile.
@@ -174,7 +174,8 @@ class Keeper:
                 leases = list(self._leases.values())
             try:
                 if leases:
-                    self._renew(leases)
+                    # Not longer: who closes this waits for the thread.
+                    self._renew(leases, patience=0.0)
                 self._look()
             except StorageError:
                 # The next time, perhaps; what could not be renewed for too long is asked about before it is used.
