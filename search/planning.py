@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..objectives.backbones import Backbone, BackboneSpec, check_backbone
+from ..objectives.backbones import BackboneSpec, check_backbone
 from ..objectives.cache_policy import parse_size
 from ..objectives.config import create_config
 from ..objectives.dataset import ImageDataset, prepare_dataset
@@ -117,7 +117,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     _check_trainable(settings, backbones)
     existing = _existing(settings, workspace)
     dataset = decode(settings, preprocessing, workspace, observer)
-    facts = _facts(dataset, backbones.pretrained, request.weights)
+    facts = _facts(dataset, backbones)
     for note in facts.notes:
         observer.note(note)
     study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
@@ -299,10 +299,11 @@ def decode(
     return dataset
 
 
-def _facts(dataset: ImageDataset, backbone: Backbone, weights: str) -> StudyFacts:
+def _facts(dataset: ImageDataset, backbones: BackbonePool) -> StudyFacts:
+    backbone = backbones.pretrained
     depths = range(len(backbone.units) + 1)
     notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
-    if weights == "none":
+    if backbones.spec.weights == "none":
         notes.append("weights are none: every strategy starts from random weights, so none can profit from pretraining")
     return StudyFacts(
         classes=dataset.classes,
@@ -313,4 +314,5 @@ def _facts(dataset: ImageDataset, backbone: Backbone, weights: str) -> StudyFact
         frozen_flops=tuple(backbone.frozen_share(depth)[1] for depth in depths),
         notes=tuple(notes),
         class_counts=dataset.counts,
+        weights=backbones.fingerprint,
     )

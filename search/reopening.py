@@ -26,7 +26,7 @@ def reopen(name: str, workspace: Workspace, observer: Observer, data: str | None
         data: Where the data are on this machine, if elsewhere than where the study began.
 
     Raises:
-        InvalidInputError: No such study, or the data are not the same.
+        InvalidInputError: No such study, or data or weights are not the same.
     """
     study = Study.load(name, workspace)
     settings = study.settings
@@ -38,7 +38,14 @@ def reopen(name: str, workspace: Workspace, observer: Observer, data: str | None
             f"The data of study {name!r} ({data or settings.data}) are not what they were when it began. "
             "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
         )
-    return Prepared(study, dataset, BackbonePool(settings.spec))
+    backbones = BackbonePool(settings.spec)
+    if study.facts.weights not in ("", backbones.fingerprint):
+        raise InvalidInputError(
+            f"The weights of study {name!r} ({settings.weights}) are not what they were when it began: "
+            f"{study.facts.weights[:12]} then, {backbones.fingerprint[:12]} now. "
+            "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
+        )
+    return Prepared(study, dataset, backbones)
 
 
 def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: int | None = None) -> Prepared:

@@ -25,6 +25,7 @@ class StudyFacts:
         frozen_flops: Share of the forward FLOPs before each depth 0..n.
         notes: About the weights: parts that were missing from the file.
         class_counts: Images by split and class; empty in studies from before they were kept.
+        weights: Hash of the backbone's first weights; empty in studies from before it was kept.
     """
 
     classes: tuple[str, ...]
@@ -35,6 +36,7 @@ class StudyFacts:
     frozen_flops: tuple[float, ...]
     notes: tuple[str, ...] = ()
     class_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    weights: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.models import shufflenet_v2_x0_5
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.planning import Request, default_name, prepare_search, train_images
 from frostline.search.progress import Observer
+from frostline.search.reopening import prepare_resume
 from frostline.storage.workspace import Workspace
 
 GOOD = ("--backbone", "shufflenet_v2_x0_5", "--weights", "none", "--image-size", "32", "--trials", "5")
@@ -235,3 +237,15 @@ def test_the_same_request_opens_the_same_study(tmp_path: Path) -> None:
     assert again.settings == made.settings
     assert again.facts == made.facts
     assert [trial.state for trial in again.trials()] == ["waiting"] * 5
+
+
+def test_a_study_does_not_go_on_with_other_weights(tmp_path: Path) -> None:
+    file, workspace = tmp_path / "weights.safetensors", Workspace(tmp_path / "workspace")
+    weights = {name: value.contiguous() for name, value in shufflenet_v2_x0_5(weights=None).state_dict().items()}
+    save_file(weights, file)
+    request = Request(data=DIGITS, backbone="shufflenet_v2_x0_5", weights=str(file), image_size=32, name="drift")
+    prepare_search(request, workspace, Observer())
+    assert prepare_resume("drift", workspace, Observer()).study.settings.name == "drift"
+    save_file({**weights, "conv1.0.weight": weights["conv1.0.weight"] + 1e-3}, file)
+    with pytest.raises(InvalidInputError, match="not what they were when it began.*Put them back"):
+        prepare_resume("drift", workspace, Observer())
