@@ -263,7 +263,7 @@ def judge(search: Search) -> Damage:
         finals += not np.array_equal(again, final.probabilities)
     curves = {f"trial-{trial.number}": trial.curve for trial in trials}
     runs, steps, unended = _judge_runs(search, curves, len(study.final_records()))
-    return Damage(
+    damage = Damage(
         lost=search.trials - sum(trial.state in FINISHED for trial in trials),
         doubled=max(0, len(trials) - search.trials) + sum(count - 1 for count in numbers.values()),
         running=sum(trial.state == "running" for trial in trials) + len(study.tickets.held()) + unended,
@@ -273,6 +273,8 @@ def judge(search: Search) -> Damage:
         scores=scores,
         finals=finals,
     )
+    study.close()
+    return damage
 
 
 def _judge_runs(search: Search, curves: dict[str, dict[int, float]], finals: int) -> tuple[int, int, int]:

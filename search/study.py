@@ -142,6 +142,13 @@ class Study:
         self.tickets.issue(self.settings.trials, done={trial.number for trial in known if trial.state.is_finished()})
         return self
 
+    def close(self) -> None:
+        """Let go of the database's connections; the next use opens new ones."""
+        self.database.engine.dispose()
+        storage: Any = self.inner._storage
+        # Optuna puts a cache before a storage that is a database.
+        getattr(storage, "_backend", storage).engine.dispose()
+
     @property
     def tracking_uri(self) -> str | None:
         return self.inner.user_attrs[_TRACKING]

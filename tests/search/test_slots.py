@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
-from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.training import EpochResult
@@ -206,16 +204,8 @@ def finished(workspace: Workspace) -> int:
     except InvalidInputError:
         return 0
     done = study.tickets.counts()[1]
-    close(study)
+    study.close()
     return done
-
-
-def close(study: Study) -> None:
-    """Let go of connections, which a server's driver warns of otherwise."""
-    study.database.engine.dispose()
-    storage = study.inner._storage
-    assert isinstance(storage, _CachedStorage | RDBStorage)
-    (storage._backend if isinstance(storage, _CachedStorage) else storage).engine.dispose()
 
 
 @pytest.mark.slow
@@ -299,4 +289,4 @@ def test_a_worker_with_another_workspace_joins_and_completes_trials(tmp_path: Pa
     keys = [run.data.tags["frostline.key"] for run in client.search_runs([experiment.experiment_id])]
     assert len(keys) == len(set(keys))
     assert {f"trial-{number}" for number in range(10)} <= set(keys)
-    close(study)
+    study.close()
