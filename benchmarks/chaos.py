@@ -25,23 +25,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from sqlalchemy import create_engine, text
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
+from benchmarks.damage import Damage, judge
 from benchmarks.harness import Report, Setting
 from benchmarks.procedural import shaped
-from frostline.objectives.finetune import finetune, predict
-from frostline.search.finals import restore_config
-from frostline.search.progress import Observer
-from frostline.search.records import FINISHED
-from frostline.search.reopening import reopen
 from frostline.storage.workspace import Workspace
 
 NAME = "chaos"
@@ -212,93 +206,6 @@ def connections_of(url: str) -> Callable[[], None]:
     return cut
 
 
-@dataclasses.dataclass
-class Damage:
-    """What must be zero.
-
-    Attributes:
-        lost: Trials of the budget that did not finish.
-        doubled: Trials above the budget, or numbers that two have.
-        running: Trials or runs that seem to be at work although nobody is.
-        failed: Trials that ended otherwise than complete or pruned.
-        runs: Trials and finals without exactly one MLflow run.
-        steps: Epochs that an MLflow run lacks or has twice.
-        scores: Trials whose curve is another than alone and undisturbed.
-        finals: Finals whose predictions are others than alone and undisturbed.
-    """
-
-    lost: int
-    doubled: int
-    running: int
-    failed: int
-    runs: int
-    steps: int
-    scores: int
-    finals: int
-
-
-def judge(search: Search) -> Damage:
-    """Look at what is left of a study, and train everything again."""
-    torch.set_num_threads(1)
-    prepared = reopen(NAME, search.workspace, Observer())
-    study = prepared.study
-    trials = study.trials()
-    numbers = Counter(trial.number for trial in trials)
-    setting = Setting(device="cpu")
-    task = dataclasses.replace(
-        setting.task(prepared.dataset), backbones=prepared.backbones, metric=study.settings.metric
-    )
-    scores = 0
-    for trial in trials:
-        curve = {}
-        if trial.state in ("complete", "pruned"):
-            result = finetune(restore_config(trial.config), task, seed=study.settings.seed)
-            curve = {epoch.epoch: epoch.score for epoch in result.epochs}
-            curve = {epoch: score for epoch, score in curve.items() if epoch in trial.curve}
-        scores += curve != trial.curve
-    finals, configs = 0, {trial.number: trial.config for trial in trials}
-    for final in study.final_records():
-        result = finetune(restore_config(configs[final.trial_number]), task, seed=final.seed)
-        again = predict(result.network, prepared.dataset.open_test(), task)
-        finals += not np.array_equal(again, final.probabilities)
-    curves = {f"trial-{trial.number}": trial.curve for trial in trials}
-    runs, steps, unended = _judge_runs(search, curves, len(study.final_records()))
-    damage = Damage(
-        lost=search.trials - sum(trial.state in FINISHED for trial in trials),
-        doubled=max(0, len(trials) - search.trials) + sum(count - 1 for count in numbers.values()),
-        running=sum(trial.state == "running" for trial in trials) + len(study.tickets.held()) + unended,
-        failed=sum(trial.state == "failed" for trial in trials),
-        runs=runs,
-        steps=steps,
-        scores=scores,
-        finals=finals,
-    )
-    study.close()
-    return damage
-
-
-def _judge_runs(search: Search, curves: dict[str, dict[int, float]], finals: int) -> tuple[int, int, int]:
-    """Keys without exactly one run, steps that are missing or doubled, runs that never ended."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=search.workspace.tracking_url)
-    experiment = client.get_experiment_by_name(NAME)
-    assert experiment is not None
-    every = client.search_runs([experiment.experiment_id], max_results=5000)
-    found: dict[str, list[Any]] = {}
-    for run in every:
-        found.setdefault(run.data.tags.get("frostline.key", ""), []).append(run)
-    keys = [*curves, *(key for key in found if key.startswith("final-"))]
-    wrong = sum(len(found.get(key, [])) != 1 for key in keys)
-    wrong += abs(finals - sum(key.startswith("final-") for key in found))
-    steps = 0
-    for key, curve in curves.items():
-        for run in found.get(key, [])[:1]:
-            logged = Counter(point.step for point in client.get_metric_history(run.info.run_id, "val_score"))
-            steps += sum(abs(logged[step] - 1) for step in {*logged, *curve})
-    return wrong, steps, sum(run.info.status == "RUNNING" for run in every)
-
-
 def disturb(folder: Path, storage: str | None, options: argparse.Namespace) -> tuple[Search, Monkey, float]:
     """A search with all that goes wrong, to its end."""
     began = time.monotonic()
@@ -334,7 +241,7 @@ def measure(options: argparse.Namespace) -> tuple[Report, Damage]:
     report = Report("chaos", claim, Setting(data="shapes", backbone="small_cnn", weights="none", image_size=32))
     with harness.scratch_folder() as folder, database(options.database, folder) as storage:
         search, monkey, seconds = disturb(folder, storage, options)
-        damage = judge(search)
+        damage = judge(NAME, search.workspace, search.trials)
     incidents = report.table("Incidents", "kind", "times")
     for kind, count in sorted(monkey.done.items()):
         incidents.add(kind, count)

@@ -68,9 +68,6 @@ class Member:
             (config.optimizer, config.batch_size, config.sampling),
         )
 
-    def improves(self, score: float) -> bool:
-        return self.run.best is None or score > self.run.best.score
-
     def note(self, result: EpochResult) -> bool:
         """Take in an epoch. Whether it goes on."""
         try:
@@ -116,7 +113,7 @@ def _run_epoch(members: list[Member], stack: HeadStack, optimisation: StackOptim
         logits = _predict(members, stack)
         judged = [judge(own, member.data) for own, member in zip(logits, members, strict=True)]
         for place, (member, (_, score)) in enumerate(zip(members, judged, strict=True)):
-            if member.improves(score):
+            if member.run.improves(score):
                 member.run.best_state, member.logits = stack.copy_of(place), logits[place].clone()
     seconds = (time.perf_counter() - started) / len(members)
     return [

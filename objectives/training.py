@@ -91,6 +91,10 @@ class PhaseRun:
         """The first of the best epochs so far."""
         return max(self.results, key=lambda result: result.score, default=None)
 
+    def improves(self, score: float) -> bool:
+        """Whether a score is above all so far."""
+        return self.best is None or score > self.best.score
+
     def ended(self, patience: int) -> bool:
         """Whether all epochs are done, or nothing got better for so many."""
         if len(self.results) == self.network.phase.epochs:
@@ -130,7 +134,7 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
         with optimisation.averaged():
             logits = predict_logits(network, data.val)
             val_loss, val_score = judge(logits, data)
-            if run.last and (run.best is None or val_score > run.best.score):
+            if run.last and run.improves(val_score):
                 run.best_state, run.best_logits = network.trainable_state(), logits
         require_finite(train_loss, val_loss, epoch)
         rates, seconds = optimisation.learning_rates(), time.perf_counter() - started

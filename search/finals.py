@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 from ..objectives.config import TrialConfig, create_config
@@ -20,7 +19,6 @@ from .session import Session, final_key
 from .study import Study
 from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_unseen, numbers
 from .tracked_verdict import start_strategy_run
-from .worker import LOOK_SECONDS
 
 # Final seeds keep clear of the search's own, whose best score was picked for being high.
 SEED_OFFSET = 1000
@@ -75,14 +73,9 @@ def run_finals(session: Session) -> None:
     every = {finalist.subject: finalist for finalist in finalists(session.study)}
     study, places = session.study, list(every)
     study.final_tickets.issue_for(places)
-    while (lease := session.worker.claim_final()) is not None or not study.final_tickets.exhausted():
-        session.stopper.check()
-        if lease is None:
-            time.sleep(LOOK_SECONDS)
-            continue
-        done = {(final.finalist, final.seed) for final in study.finals.all()}
+    for lease in session.claims(session.worker.claim_final, study.final_tickets):
         finalist = every.get(str(lease.subject))
-        if finalist is None or (finalist.identity, finalist.seed) in done:
+        if finalist is None or study.finals.has(finalist.identity, finalist.seed):
             # A better trial has come since, or it is from before there were tickets.
             session.worker.drop_final(lease)
             continue

@@ -16,32 +16,30 @@ from .records import finished
 from .study import Study
 
 
-def reopen(name: str, workspace: Workspace, observer: Observer, data: str | None = None) -> Prepared:
-    """Open a study to work on it.
+def reopen(study: Study, observer: Observer, data: str | None = None) -> Prepared:
+    """Get what it takes to work on a study.
 
     Args:
-        name: Of the study.
-        workspace: Where it is kept, or where this machine keeps what belongs to it.
+        study: The study, with the workspace of this machine.
         observer: Told of the decoding.
         data: Where the data are on this machine, if elsewhere than where the study began.
 
     Raises:
-        InvalidInputError: No such study, or data or weights are not the same.
+        InvalidInputError: Data or weights are not the same.
     """
-    study = Study.load(name, workspace)
     settings = study.settings
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     check_backbone(settings.spec)
-    dataset = decode(settings, preprocessing, workspace, observer, data)
+    dataset = decode(settings, preprocessing, study.workspace, observer, data)
     if dataset.fingerprint != study.facts.fingerprint:
         raise InvalidInputError(
-            f"The data of study {name!r} ({data or settings.data}) are not what they were when it began. "
+            f"The data of study {settings.name!r} ({data or settings.data}) are not what they were when it began. "
             "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
         )
     backbones = BackbonePool(settings.spec)
     if study.facts.weights not in ("", backbones.fingerprint):
         raise InvalidInputError(
-            f"The weights of study {name!r} ({settings.weights}) are not what they were when it began: "
+            f"The weights of study {settings.name!r} ({settings.weights}) are not what they were when it began: "
             f"{study.facts.weights[:12]} then, {backbones.fingerprint[:12]} now. "
             "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
         )
@@ -61,11 +59,11 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
         raise InvalidInputError(
             f"--trials {trials} is below the study's {study.settings.trials}; a budget can only grow."
         )
-    prepared = reopen(name, workspace, observer)
+    prepared = reopen(study, observer)
     with exclusive(workspace, name):
         if trials is not None:
-            prepared.study.set_budget(trials)
-        prepared.study.ready()
+            study.set_budget(trials)
+        study.ready()
     return prepared
 
 

@@ -143,11 +143,11 @@ def join(
             f"Study {name!r} keeps its MLflow runs in the workspace where it began, which this machine may not reach. "
             "Name an MLflow that both reach with --tracking-uri, here and where it began."
         )
-    prepared = reopen(name, workspace, observer, data)
-    require_strategies(prepared.study)
+    prepared = reopen(study, observer, data)
+    require_strategies(study)
     try:
-        with supervise(prepared.study, observer, tracking_uri) as tracker:
-            observer.study_started(prepared.study.settings, prepared.study.trials())
+        with supervise(study, observer, tracking_uri) as tracker:
+            observer.study_started(study.settings, study.trials())
             _work(prepared, resources, tracker, observer, search=True, data=data)
     except KeyboardInterrupt:
         raise SearchInterrupted("Stopped. What was not finished is for the other workers.") from None

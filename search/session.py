@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -21,7 +23,7 @@ from ..objectives.stages import Stages
 from ..storage.checkpoints import CheckpointFolder
 from ..storage.feature_files import FeatureFiles
 from ..storage.locks import exclusive
-from ..storage.tickets import Lease
+from ..storage.tickets import Lease, Tickets
 from ..storage.tracking import StudyTracker, Tracker
 from ..storage.workers import let_ended_lapse
 from .progress import Observer
@@ -31,7 +33,9 @@ from .stopping import Stopper
 from .study import Study
 from .system_metrics import sampled
 from .tracked import finish_trial_run
-from .worker import Worker, at_work
+from .worker import LOOK_SECONDS, Worker, at_work
+
+Claimed = TypeVar("Claimed")
 
 # A stage is held while it is trained: with so many locks, workers seldom wait for another stage than their own.
 _STAGE_LOCKS = 1024
@@ -58,6 +62,24 @@ class Session:
     tracker: Tracker
     observer: Observer
     stopper: Stopper
+
+    def claims(self, claim: Callable[[], Claimed | None], tickets: Tickets) -> Iterator[Claimed]:
+        """What this worker claims, until nothing is left to do, here or elsewhere.
+
+        Args:
+            claim: Takes something; None, or empty, where there is nothing just now: the last ones are with other
+                workers then, and come here should those end before them.
+            tickets: Of what is claimed.
+
+        Raises:
+            Stopped: Somebody asked for it.
+        """
+        while (found := claim()) or not tickets.exhausted():
+            self.stopper.check()
+            if found:
+                yield found
+            else:
+                time.sleep(LOOK_SECONDS)
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""

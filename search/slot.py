@@ -151,15 +151,17 @@ def _work(work: Work, line: Line) -> None:
     from .reopening import reopen, require_strategies
     from .run import carry_out
     from .session import open_session
+    from .study import Study
 
     if work.threads:
         torch.set_num_threads(work.threads)
     observer = Forwarding(line)
     workspace = Workspace(Path(work.root), work.storage)
-    prepared, tracker = reopen(work.study, workspace, Observer(), work.data), Tracker(line, workspace, work.study)
-    require_strategies(prepared.study)
+    study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
+    prepared = reopen(study, Observer(), work.data)
+    require_strategies(study)
     with open_session(
-        prepared.study, prepared.dataset, prepared.backbones, work.device, work.cache_budget, tracker, observer
+        study, prepared.dataset, prepared.backbones, work.device, work.cache_budget, tracker, observer
     ) as session:
         carry_out(session, search=work.search)
 

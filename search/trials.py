@@ -25,7 +25,6 @@ from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
 from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate, log_unseen, trial_name
-from .worker import LOOK_SECONDS
 
 # A trial whose workers went away so often, with no epoch done in between, is not tried again.
 MOST_LAPSES = 2
@@ -34,12 +33,7 @@ MOST_LAPSES = 2
 def run_trials(session: Session) -> None:
     """Run trials until as many as the study's budget are complete, pruned or failed, here or elsewhere."""
     asking = Asking(session.worker)
-    while (batch := asking.batch()) or not session.study.tickets.exhausted():
-        session.stopper.check()
-        if not batch:
-            # The last ones are with other workers, and come here should those end before them.
-            time.sleep(LOOK_SECONDS)
-            continue
+    for batch in session.claims(asking.batch, session.study.tickets):
         running = [_Running(session, asked) for asked in batch]
         if len(running) == 1:
             _tell(session, running, [_train_alone(session, running[0])])

@@ -95,14 +95,21 @@ class FinalsTable:
         def work(session: Session) -> None:
             if lease is not None and not show(session, lease, 0.0, done=True):
                 raise LeaseLostError([lease.number])
-            there = select(_FinalRow.id).where(
-                _FinalRow.study == self._study, _FinalRow.finalist == finalist, _FinalRow.seed == seed
-            )
             # Where a connection broke after the commit, it is there already.
-            if lease is None or session.scalar(there) is None:
+            if lease is None or not self._has(session, finalist, seed):
                 session.add(row)
 
         self._database.patiently(work)
+
+    def has(self, finalist: str, seed: int) -> bool:
+        """Whether a training is recorded."""
+        return self._database.patiently(lambda session: self._has(session, finalist, seed))
+
+    def _has(self, session: Session, finalist: str, seed: int) -> bool:
+        there = select(_FinalRow.id).where(
+            _FinalRow.study == self._study, _FinalRow.finalist == finalist, _FinalRow.seed == seed
+        )
+        return session.scalar(there) is not None
 
     def all(self) -> list[StoredFinal]:
         """In the order of their ending."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from PIL import Image
 
@@ -26,13 +27,7 @@ SMALL = Preprocessing(16, 18, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """12 images of each of two classes, no two alike."""
-    draw = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / "pets" / name).mkdir(parents=True)
-        for number in range(12):
-            pixels = draw.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{number:02d}.png")
-    return tmp_path / "pets"
+    return tiny.write_pets(tmp_path / "pets")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 from frostline.objectives.dataset import ImageDataset, prepare_dataset
@@ -20,14 +21,9 @@ SEED = 3
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
     """12 images of each of two classes, no two alike, and a file that is none."""
-    draw = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / "pets" / name).mkdir(parents=True)
-        for number in range(12):
-            pixels = draw.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{number:02d}.png")
-    (tmp_path / "pets" / "cat" / "05b.png").write_text("no image")
-    return tmp_path / "pets"
+    folder = tiny.write_pets(tmp_path / "pets")
+    (folder / "cat" / "05b.png").write_text("no image")
+    return folder
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from frostline.objectives.backbones import BackboneSpec
 from frostline.objectives.dataset import ImageSplit
@@ -33,3 +35,14 @@ def split(count: int, seed: int) -> ImageSplit:
 
 def task(budget: int = 2**30, train: int = 30, val: int = 15) -> Task:
     return Task(split(train, 0), split(val, 1), pool(), "accuracy", torch.device("cpu"), FeatureStore(budget))
+
+
+def write_pets(folder: Path) -> Path:
+    """12 images of each of two classes, no two alike, in class folders."""
+    draw = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = draw.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
+    return folder
