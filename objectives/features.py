@@ -99,11 +99,13 @@ class FeatureSource:
         """
         view = self._views.of_epoch(epoch)
         if mix is None and view < self._kept_views:
-            whole = self._whole(view)
+            whole = self._prefix.pick(self._whole(view))
             features = whole[positions.to(whole.device)].to(self._images.device, non_blocking=True)
         else:
-            features = self._compute(positions, view, mix)
-        return features.contiguous(memory_format=torch.channels_last) if features.ndim == 4 else features
+            features = self._prefix.pick(self._compute(positions, view, mix))
+        # One layout, wherever they come from: products may round differently for another.
+        layout = torch.channels_last if features.ndim == 4 else torch.contiguous_format
+        return features.contiguous(memory_format=layout)
 
     def _compute(self, positions: Tensor, view: int, mix: Mix | None = None) -> Tensor:
         images = self._views.apply(self._images.batch(positions), positions, view)
@@ -111,7 +113,7 @@ class FeatureSource:
             images = mix.images(images)
         # Here, so that a feature has the same precision whoever asks for it.
         with autocast(images.device):
-            return self._prefix(images)
+            return self._prefix.kept(images)
 
     def _whole(self, view: int) -> Tensor:
         """Features of all images in a view; the latest are at hand."""
@@ -134,17 +136,25 @@ class FeatureSource:
         return self._store.room(self._probe, len(self)) if self._keepable else 0
 
     def key(self, view: int) -> str:
-        """Digest of all that the features of a view depend on."""
+        """Digest of all that the kept features of a view depend on."""
         device = self._images.device
         machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         versions = (torch.__version__, torchvision.__version__, PIL.__version__)
-        made_by = (_FORMAT, CANONICAL_BATCH, "channels_last", self._prefix.key, self._probe.digest, machine, versions)
+        made_by = (
+            _FORMAT,
+            CANONICAL_BATCH,
+            "channels_last",
+            self._prefix.kept_key,
+            self._probe.digest,
+            machine,
+            versions,
+        )
         made_of = (self._images.split.fingerprint, self._views.key, view)
         return hashlib.sha256(repr((made_by, made_of)).encode()).hexdigest()
 
     @cached_property
     def _probe(self) -> Probe:
-        key = (self._prefix.key, self.image_size, self._images.device)
+        key = (self._prefix.kept_key, self.image_size, self._images.device)
         if key not in self._store.probes:
             self._store.probes[key] = probe_prefix(self._prefix, self.image_size, self._images.device)
         return self._store.probes[key]
@@ -156,8 +166,8 @@ def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device) ->
     images = noise.to(device)
     with autocast(device):
         if device.type != "cpu":
-            prefix(images).cpu()  # the first run of a device makes it ready
+            prefix.kept(images).cpu()  # the first run of a device makes it ready
         started = time.perf_counter()
-        features = prefix(images).cpu()
+        features = prefix.kept(images).cpu()
     seconds = (time.perf_counter() - started) / CANONICAL_BATCH
     return Probe(seconds, features[0].nbytes, images[0].nbytes, state_hash({"features": features}))

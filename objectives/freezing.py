@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 
 import torch
 from torch import Tensor, nn
+
+from .heads import FixedPooling
 
 # A frozen prefix always runs on this many images at once. Convolutions may round differently for another batch
 # size, so a canonical one makes a feature the same number whoever computes it, and when (contract C3).
@@ -30,31 +32,38 @@ class FrozenPrefix(nn.Module):
     Args:
         prefix: The network before the cut.
         depth: How many units that is; 0 passes images through.
-        pooling: Modules without parameters that follow at once; what they give is smaller to keep.
+        pooling: What of the head's pooling follows at once; what it gives is smaller to keep.
 
     Attributes:
+        pick: Takes from the features (N, ...) that are kept those of this prefix.
         fingerprint: Hash of parameters and buffers as they were handed over.
     """
 
-    def __init__(self, prefix: nn.Module, depth: int, pooling: Sequence[nn.Module] = ()) -> None:
+    def __init__(self, prefix: nn.Module, depth: int, pooling: FixedPooling | None = None) -> None:
         super().__init__()
         self.prefix = prefix.requires_grad_(False).eval()
-        self.pooling = nn.Sequential(*pooling)
+        pooling = pooling or FixedPooling()
+        self.pooling, self.pick = nn.Sequential(*pooling.modules), pooling.pick
         self.depth = depth
         self.fingerprint = state_hash(self.state_dict())
         # Walked twice an epoch.
         self._frozen = tuple(prefix.modules())
 
-    def pooled(self, pooling: Sequence[nn.Module]) -> FrozenPrefix:
+    def pooled(self, pooling: FixedPooling) -> FrozenPrefix:
         """The same units under another pooling."""
         prefix = copy.copy(self)
-        prefix._modules = {**self._modules, "pooling": nn.Sequential(*pooling)}
+        prefix._modules = {**self._modules, "pooling": nn.Sequential(*pooling.modules), "pick": pooling.pick}
         return prefix
+
+    @property
+    def kept_key(self) -> tuple[Hashable, ...]:
+        """What the features to keep depend on, besides the images."""
+        return (self.fingerprint, self.depth, repr(self.pooling))
 
     @property
     def key(self) -> tuple[Hashable, ...]:
         """What its results depend on, besides the images."""
-        return (self.fingerprint, self.depth, repr(self.pooling))
+        return (*self.kept_key, repr(self.pick))
 
     def train(self, mode: bool = True) -> FrozenPrefix:
         """Stay in evaluation mode: batch norms use their running statistics, dropout is off."""
@@ -64,9 +73,13 @@ class FrozenPrefix(nn.Module):
                 module.training = False
         return self
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, ...) to features (N, ...), in chunks of the canonical size, the last one padded."""
+        """Map images (N, ...) to features (N, ...)."""
+        return self.pick(self.kept(images))
+
+    @torch.no_grad()
+    def kept(self, images: Tensor) -> Tensor:
+        """Map images (N, ...) to the features to keep, in chunks of the canonical size, the last one padded."""
         if self.depth == 0:
             return images
         return torch.cat([self._chunk(chunk) for chunk in images.split(CANONICAL_BATCH)])

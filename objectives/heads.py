@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +19,42 @@ from .config import HeadConfig
 from .units import is_map
 
 
-class AvgMaxPool(nn.Module):
-    """Concatenated global average and maximum: (N, C, H, W) to (N, 2C) (fastai's AdaptiveConcatPool2d)."""
+class GlobalPool(nn.Module):
+    """Global average, maximum, or both side by side: (N, C, H, W) to (N, C) or (N, 2C) (fastai's AdaptiveConcatPool2d).
+
+    Args:
+        parts: Of ``avg`` and ``max``, in this order.
+    """
+
+    _PARTS: ClassVar = {"avg": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__()
+        self.parts: tuple[str, ...] = parts
 
     def forward(self, features: Tensor) -> Tensor:
-        return torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
+        return torch.cat([self._PARTS[part](features, 1).flatten(1) for part in self.parts], dim=1)
+
+    def extra_repr(self) -> str:
+        return ", ".join(self.parts)
+
+
+class Half(nn.Module):
+    """The first or the second half of the columns: (N, 2C) to (N, C), a view.
+
+    Args:
+        place: 0 or 1.
+    """
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.place = place
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.chunk(2, dim=1)[self.place]
+
+    def extra_repr(self) -> str:
+        return str(self.place)
 
 
 class GeMPool(nn.Module):
@@ -94,14 +127,10 @@ class ToMap(nn.Module):
         return ordered.reshape(len(features), *self.shape)
 
 
-def _global(pool: nn.Module) -> nn.Module:
-    return nn.Sequential(pool, nn.Flatten())
-
-
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
-    "avg": lambda: _global(nn.AdaptiveAvgPool2d(1)),
-    "max": lambda: _global(nn.AdaptiveMaxPool2d(1)),
-    "avgmax": AvgMaxPool,
+    "avg": lambda: GlobalPool("avg"),
+    "max": lambda: GlobalPool("max"),
+    "avgmax": lambda: GlobalPool("avg", "max"),
     "gem": GeMPool,
     "flatten": nn.Flatten,
 }
@@ -150,11 +179,31 @@ def _pooling(pooling: str, shape: tuple[int, ...]) -> tuple[list[nn.Module], int
     return ([pool] if arrange.shape == shape else [arrange, pool]), size
 
 
-def leading_pooling(head: nn.Sequential) -> list[nn.Module]:
-    """The modules at the head's beginning that have nothing to learn and draw nothing: the same features for all."""
-    kinds = (ToMap, AvgMaxPool, nn.Flatten, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Sequential)
-    fixed = takewhile(lambda layer: isinstance(layer, kinds) and not list(layer.parameters()), head)
-    return list(fixed)
+@dataclass(frozen=True)
+class FixedPooling:
+    """What a head begins with that has nothing to learn and draws nothing: the same features for all.
+
+    Averages and maxima are taken in one pass, so that heads with either, or with both, share one set of features.
+
+    Attributes:
+        layers: How many of the head's modules these are.
+        modules: What gives the features to share.
+        pick: What the head takes of them.
+    """
+
+    layers: int = 0
+    modules: tuple[nn.Module, ...] = ()
+    pick: nn.Module = field(default_factory=nn.Identity)
+
+    @classmethod
+    def of(cls, head: nn.Sequential) -> FixedPooling:
+        modules = tuple(takewhile(lambda layer: isinstance(layer, ToMap | GlobalPool | nn.Flatten), head))
+        last = modules[-1] if modules else None
+        if not isinstance(last, GlobalPool):
+            return cls(len(modules), modules)
+        both = GlobalPool("avg", "max")
+        pick = nn.Identity() if last.parts == both.parts else Half(0 if last.parts == ("avg",) else 1)
+        return cls(len(modules), (*modules[:-1], both), pick)
 
 
 def _dropout(config: HeadConfig) -> list[nn.Module]:

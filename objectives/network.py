@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .backbones import Backbone
 from .errors import InvalidInputError
 from .freezing import FrozenPrefix, state_hash
-from .heads import leading_pooling
+from .heads import FixedPooling
 from .phases import Phase
 
 
@@ -33,9 +33,9 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, phase: Phase, head: nn.Sequential) -> None:
         super().__init__()
         depth = phase.freeze_depth
-        pooling = leading_pooling(head) if depth == len(backbone.units) else []
+        pooling = FixedPooling.of(head) if depth == len(backbone.units) else FixedPooling()
         self.prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling)
-        self._pooled = len(pooling)
+        self._pooled = pooling.layers
         self.suffix = nn.Sequential(*(backbone.segment(unit, unit + 1) for unit in range(depth, len(backbone.units))))
         self.head = head
         self.phase = phase
@@ -49,10 +49,10 @@ class Network(nn.Module):
         """Another head on the same frozen units, whose hash is not taken again; only where all units are frozen."""
         if any(other.freeze_depth != self.prefix.depth or other.unit_learning_rates for other in (self.phase, phase)):
             raise ValueError("heads share what is frozen only where all units are")
-        pooling = leading_pooling(head)
+        pooling = FixedPooling.of(head)
         network = copy.copy(self)
         network._modules = {**self._modules, "prefix": self.prefix.pooled(pooling), "head": head}
-        network._pooled, network.phase = len(pooling), phase
+        network._pooled, network.phase = pooling.layers, phase
         return network
 
     def forward(self, images: Tensor) -> Tensor:

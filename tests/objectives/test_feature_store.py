@@ -81,6 +81,16 @@ def test_cached_evicted_recomputed_and_from_another_process_the_numbers_are_the_
     assert printed == f"{uncached} 0\n"
 
 
+def test_averages_and_maxima_are_computed_together():
+    """Whatever the global pooling of a head, it finds its features where another head made them."""
+    store, frozen = FeatureStore(10**9), {"strategy": "feature_extraction", "epochs": 2, "augmentation": "none"}
+    for pooling in ("max", "avg", "avgmax"):
+        config = create_config({**frozen, "head": {"pooling": pooling, "hidden_layers": 1}})
+        shared = numbers(finetune(config, work(store), seed=0))
+        assert shared == numbers(finetune(config, work(FeatureStore(0)), seed=0))
+        assert store.computed == 2  # training and validation, by the first
+
+
 def test_a_damaged_file_is_computed_again(tmp_path: Path):
     uncached = run(disk_store(tmp_path))
     for file in tmp_path.glob("*.features"):
