@@ -46,17 +46,16 @@ class Asking:
 
     def batch(self) -> list[Asked]:
         """The next trials, several if all of them can train together; none if there are none just now."""
-        with self._worker.together():
-            first, self._in_hand = self._in_hand or self._ask(), None
-            batch = [first] if first else []
-            while batch and self._in_population(batch[-1]) and len(batch) < self._study.settings.population:
-                asked = self._ask()
-                if asked is None:
-                    break
-                if not self._in_population(asked):
-                    self._in_hand = asked
-                    break
-                batch.append(asked)
+        first, self._in_hand = self._in_hand or self._ask(), None
+        batch = [first] if first else []
+        while batch and self._in_population(batch[-1]) and len(batch) < self._study.settings.population:
+            asked = self._ask()
+            if asked is None:
+                break
+            if not self._in_population(asked):
+                self._in_hand = asked
+                break
+            batch.append(asked)
         return batch
 
     def _ask(self) -> Asked | None:

@@ -70,7 +70,6 @@ class HeldStorage(BaseStorage):
         Returns:
             Trials' ids, each with the lease; the trials are RUNNING now, with what is known of them.
         """
-        self.flush()
         asked = self._keeper.now()
         claimed, read = self._database.patiently(lambda session: self._claim(session, limit))
         leases = {trial._trial_id: lease for trial, lease in claimed}
@@ -160,7 +159,8 @@ class HeldStorage(BaseStorage):
         touched = self._pending.trials
         if not touched:
             return
-        lost = self._database.patiently(lambda session: self._write(session, touched))
+        attempts = count()
+        lost = self._database.patiently(lambda session: self._write(session, touched, again=next(attempts) > 0))
         ended = {trial_id for trial_id in touched if self._pending.ends(trial_id)}
         self._pending.clear()
         for trial_id in ended | lost:
@@ -168,11 +168,11 @@ class HeldStorage(BaseStorage):
         if lost:
             raise LeaseLostError([self._trials[trial_id].number for trial_id in lost])
 
-    def _write(self, session: Session, touched: Set[int]) -> set[int]:
+    def _write(self, session: Session, touched: Set[int], *, again: bool) -> set[int]:
         """Everything of the trials that are still ours; those that are not."""
         # In one order for all workers: two that lock the same tickets crosswise would wait for each other.
         lost = {trial_id for trial_id in sorted(touched) if not self._show(session, trial_id)}
-        self._pending.write(session, but=lost)
+        self._pending.write(session, but=lost, again=again)
         return lost
 
     def _show(self, session: Session, trial_id: int) -> bool:
@@ -199,7 +199,7 @@ class HeldStorage(BaseStorage):
             for objective, value in enumerate(values):
                 stored, kind = models.TrialValueModel.value_to_stored_repr(value)
                 row = {"objective": objective, "value": stored, "value_type": kind}
-                self._pending.add("values", trial_id, objective, row)
+                self._pending.add("values", trial_id, objective, row, known=False)
         self.flush()
         return True
 
@@ -207,6 +207,7 @@ class HeldStorage(BaseStorage):
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         trial = self._changed(trial_id)
+        known = param_name in trial.params
         trial.params = {**trial.params, param_name: distribution.to_external_repr(param_value_internal)}
         trial.distributions = {**trial.distributions, param_name: distribution}
         row = {
@@ -214,28 +215,29 @@ class HeldStorage(BaseStorage):
             "param_value": param_value_internal,
             "distribution_json": distribution_to_json(distribution),
         }
-        self._pending.add("params", trial_id, param_name, row)
+        self._pending.add("params", trial_id, param_name, row, known=known)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         trial = self._changed(trial_id)
+        known = step in trial.intermediate_values
         trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
         stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
         row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-        self._pending.add("steps", trial_id, step, row)
+        self._pending.add("steps", trial_id, step, row, known=known)
         if time.monotonic() - self._flushed > SECONDS_BEHIND:
             self.flush()
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         trial = self._changed(trial_id)
-        text = json.dumps(value)
+        text, known = json.dumps(value), key in trial.user_attrs
         trial.user_attrs = {**trial.user_attrs, key: json.loads(text)}
-        self._pending.add("user_attrs", trial_id, key, {"key": key, "value_json": text})
+        self._pending.add("user_attrs", trial_id, key, {"key": key, "value_json": text}, known=known)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         trial = self._changed(trial_id)
-        text = json.dumps(value)
+        text, known = json.dumps(value), key in trial.system_attrs
         trial.system_attrs = {**trial.system_attrs, key: json.loads(text)}
-        self._pending.add("system_attrs", trial_id, key, {"key": key, "value_json": text})
+        self._pending.add("system_attrs", trial_id, key, {"key": key, "value_json": text}, known=known)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         # Optuna's trials note in theirs what they write here.

@@ -15,29 +15,33 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session, selectinload
 
-# Optuna's tables of what belongs to a trial, with the column that tells rows of a trial apart.
-_TABLES: dict[str, tuple[Any, Any]] = {
-    "values": (models.TrialValueModel, models.TrialValueModel.objective),
-    "params": (models.TrialParamModel, models.TrialParamModel.param_name),
-    "steps": (models.TrialIntermediateValueModel, models.TrialIntermediateValueModel.step),
-    "user_attrs": (models.TrialUserAttributeModel, models.TrialUserAttributeModel.key),
-    "system_attrs": (models.TrialSystemAttributeModel, models.TrialSystemAttributeModel.key),
+# Optuna's tables as such: its mapped classes cost several times as much a statement.
+_TRIALS: Any = models.TrialModel.__table__
+# Those of what belongs to a trial, with the column that tells rows of a trial apart.
+_TABLES: dict[str, tuple[Any, str]] = {
+    "values": (models.TrialValueModel.__table__, "objective"),
+    "params": (models.TrialParamModel.__table__, "param_name"),
+    "steps": (models.TrialIntermediateValueModel.__table__, "step"),
+    "user_attrs": (models.TrialUserAttributeModel.__table__, "key"),
+    "system_attrs": (models.TrialSystemAttributeModel.__table__, "key"),
 }
 _RELATIONS = ("params", "values", "user_attributes", "system_attributes", "intermediate_values")
-# The session holds no objects that a statement could change.
-_BULK = {"synchronize_session": False}
 
 
 class PendingRows:
     """What is known of trials and not written yet."""
 
     def __init__(self) -> None:
-        # Rows by table, trial and key; and what changes of trials' own rows.
+        # Rows by table, trial and key, and which of them are in the database with other values.
         self._rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {name: {} for name in _TABLES}
+        self._known: dict[str, set[tuple[int, Any]]] = {name: set() for name in _TABLES}
+        # What changes of trials' own rows.
         self._states: dict[int, dict[str, Any]] = {}
 
-    def add(self, table: str, trial_id: int, key: Any, row: dict[str, Any]) -> None:
-        """A row of a trial in a table, in place of one of the same key."""
+    def add(self, table: str, trial_id: int, key: Any, row: dict[str, Any], *, known: bool) -> None:
+        """A row of a trial in a table, in place of one of the same key, which may be known already."""
+        if known and (trial_id, key) not in self._rows[table]:
+            self._known[table].add((trial_id, key))
         self._rows[table][trial_id, key] = row
 
     def change(self, trial_id: int, state: TrialState, times: dict[str, datetime]) -> None:
@@ -57,15 +61,20 @@ class PendingRows:
         """Whether a trial has finished an epoch."""
         return any(owner == trial_id for owner, _ in self._rows["steps"])
 
-    def write(self, session: Session, but: Collection[int]) -> None:
-        """Everything, in few statements, but what is about some trials; nothing is forgotten."""
+    def write(self, session: Session, but: Collection[int], *, again: bool) -> None:
+        """Everything, in few statements, but what is about some trials; nothing is forgotten.
+
+        Args:
+            session: The transaction.
+            but: Ids of those trials.
+            again: Whether it was tried before, and may have been written.
+        """
         for name, (table, column) in _TABLES.items():
             rows = {key: row for key, row in self._rows[name].items() if key[0] not in but}
-            for trial_id in {trial_id for trial_id, _ in rows}:
-                keys = [key for owner, key in rows if owner == trial_id]
-                session.execute(
-                    delete(table).where(table.trial_id == trial_id, column.in_(keys)), execution_options=_BULK
-                )
+            there = rows.keys() if again else self._known[name] & rows.keys()
+            for trial_id in {trial_id for trial_id, _ in there}:
+                keys = [key for owner, key in there if owner == trial_id]
+                session.execute(delete(table).where(table.c.trial_id == trial_id, table.c[column].in_(keys)))
             if rows:
                 session.execute(insert(table), [{"trial_id": owner, **row} for (owner, _), row in rows.items()])
         for trial_id, changes in self._states.items():
@@ -74,40 +83,37 @@ class PendingRows:
 
     def clear(self) -> None:
         self._states.clear()
-        for rows in self._rows.values():
-            rows.clear()
+        for name in _TABLES:
+            self._rows[name].clear()
+            self._known[name].clear()
 
 
 def set_state(session: Session, trial_id: int, **changes: Any) -> None:
     """Change a trial's own row."""
-    session.execute(
-        update(models.TrialModel).where(models.TrialModel.trial_id == trial_id).values(changes), execution_options=_BULK
-    )
+    session.execute(update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(changes))
 
 
 def start_trials(session: Session, study_id: int, numbers: Collection[int]) -> list[int]:
     """Let the trials of some numbers that are there run; returns their ids."""
-    query = select(models.TrialModel).where(
-        models.TrialModel.study_id == study_id, models.TrialModel.number.in_(numbers)
-    )
-    # Optuna's columns are typed for classes, not for rows.
-    found: list[Any] = list(session.scalars(query))
+    found = session.execute(
+        select(_TRIALS.c.trial_id, _TRIALS.c.state, _TRIALS.c.datetime_start).where(
+            _TRIALS.c.study_id == study_id, _TRIALS.c.number.in_(numbers)
+        )
+    ).all()
     for row in found:
         if row.state != TrialState.RUNNING or row.datetime_start is None:
-            row.state, row.datetime_start = TrialState.RUNNING, datetime.now()
-    session.flush()
+            set_state(session, row.trial_id, state=TrialState.RUNNING, datetime_start=datetime.now())
     return [row.trial_id for row in found]
 
 
 def make_trial(session: Session, study_id: int, number: int) -> FrozenTrial:
     """A new trial, which runs."""
     started = datetime.now()
-    row: Any = models.TrialModel(study_id=study_id, number=number, state=TrialState.RUNNING, datetime_start=started)
-    session.add(row)
-    session.flush()
+    row = {"study_id": study_id, "number": number, "state": TrialState.RUNNING, "datetime_start": started}
+    made: Any = session.execute(insert(_TRIALS), row)
     return FrozenTrial(
         number=number,
-        trial_id=row.trial_id,
+        trial_id=made.inserted_primary_key[0],
         state=TrialState.RUNNING,
         value=None,
         datetime_start=started,
@@ -124,11 +130,15 @@ def read_trials(
     session: Session, backend: RDBStorage, study_id: int, first: int, but: Collection[int]
 ) -> list[FrozenTrial]:
     """Trials from a number on, but some (by id), in the order of their numbers."""
-    query = select(models.TrialModel).where(
-        models.TrialModel.study_id == study_id,
-        models.TrialModel.number >= first,
-        models.TrialModel.trial_id.not_in(but),
-    )
+    # Mostly there are none, which is learned faster without what belongs to them.
+    new = session.scalars(
+        select(_TRIALS.c.trial_id).where(
+            _TRIALS.c.study_id == study_id, _TRIALS.c.number >= first, _TRIALS.c.trial_id.not_in(but)
+        )
+    ).all()
+    if not new:
+        return []
+    query = select(models.TrialModel).where(models.TrialModel.trial_id.in_(new))
     loaded = (selectinload(getattr(models.TrialModel, name)) for name in _RELATIONS)
     found = session.scalars(query.options(*loaded).order_by(models.TrialModel.number))
     return [backend._build_frozen_trial_from_trial_model(trial) for trial in found]

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+import sqlalchemy
 from sqlalchemy import Index, String, UniqueConstraint, and_, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -21,7 +22,6 @@ from .errors import UnreachableError
 
 # How often issuing may meet another process that issues.
 ISSUERS = 20
-_BULK = {"synchronize_session": False}
 
 
 class _TicketRow(Table):
@@ -42,6 +42,10 @@ class _TicketRow(Table):
     token: Mapped[int] = mapped_column(default=0)
     expires: Mapped[float | None]
     lapses: Mapped[int] = mapped_column(default=0)
+
+
+# Statements on the table itself cost a fraction of those on its class, and every epoch makes some.
+_TICKETS = cast(sqlalchemy.Table, _TicketRow.__table__)
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Tickets:
         self._database = database
         self._study = study
         self._kind = kind
-        self._mine = and_(_TicketRow.study == study, _TicketRow.kind == kind)
+        self._mine = and_(_TICKETS.c.study == study, _TICKETS.c.kind == kind)
 
     def issue(self, count: int, done: Collection[int] = ()) -> None:
         """See to it that there are tickets 0..count-1; those that are there stay as they are.
@@ -147,18 +151,18 @@ class Tickets:
             seconds: How long the leases last unless they are renewed.
             limit: How many at most.
         """
-        free = or_(_TicketRow.owner.is_(None), _TicketRow.expires < now_seconds())
+        free = or_(_TICKETS.c.owner.is_(None), _TICKETS.c.expires < now_seconds())
         rows = session.execute(
             select(
-                _TicketRow.id,
-                _TicketRow.number,
-                _TicketRow.subject,
-                _TicketRow.token,
-                _TicketRow.owner,
-                _TicketRow.lapses,
+                _TICKETS.c.id,
+                _TICKETS.c.number,
+                _TICKETS.c.subject,
+                _TICKETS.c.token,
+                _TICKETS.c.owner,
+                _TICKETS.c.lapses,
             )
-            .where(self._mine, _TicketRow.done.is_(False), free)
-            .order_by(_TicketRow.number)
+            .where(self._mine, _TICKETS.c.done.is_(False), free)
+            .order_by(_TICKETS.c.number)
             .limit(limit)
             .with_for_update(skip_locked=True)
         ).all()
@@ -167,18 +171,17 @@ class Tickets:
             for row in rows
         ]
         if leases:
-            lapsed = case((_TicketRow.owner.is_not(None), _TicketRow.lapses + 1), else_=_TicketRow.lapses)
+            lapsed = case((_TICKETS.c.owner.is_not(None), _TICKETS.c.lapses + 1), else_=_TICKETS.c.lapses)
             session.execute(
-                update(_TicketRow)
-                .where(_TicketRow.id.in_([lease.ticket for lease in leases]))
+                update(_TICKETS)
+                .where(_TICKETS.c.id.in_([lease.ticket for lease in leases]))
                 # MySQL sees what stands to the left as already set: lapses must come before owner.
                 .ordered_values(
-                    (_TicketRow.lapses, lapsed),
-                    (_TicketRow.owner, owner),
-                    (_TicketRow.token, _TicketRow.token + 1),
-                    (_TicketRow.expires, now_seconds() + seconds),
+                    (_TICKETS.c.lapses, lapsed),
+                    (_TICKETS.c.owner, owner),
+                    (_TICKETS.c.token, _TICKETS.c.token + 1),
+                    (_TICKETS.c.expires, now_seconds() + seconds),
                 ),
-                execution_options=_BULK,
             )
         return leases
 
@@ -191,7 +194,7 @@ class Tickets:
         """How many tickets there are, and how many of them are done."""
 
         def work(session: Session) -> tuple[int, int]:
-            done = func.sum(case((_TicketRow.done, 1), else_=0))
+            done = func.sum(case((_TICKETS.c.done, 1), else_=0))
             every, finished = session.execute(select(func.count(), done).where(self._mine)).one()
             return every, int(finished or 0)
 
@@ -201,11 +204,11 @@ class Tickets:
         """Tickets that somebody has or had when it went away."""
 
         def work(session: Session) -> list[Held]:
-            left = (_TicketRow.expires - now_seconds()).label("left")
+            left = (_TICKETS.c.expires - now_seconds()).label("left")
             rows = session.execute(
-                select(_TicketRow.number, _TicketRow.owner, left, _TicketRow.lapses)
-                .where(self._mine, _TicketRow.done.is_(False), _TicketRow.owner.is_not(None))
-                .order_by(_TicketRow.number)
+                select(_TICKETS.c.number, _TICKETS.c.owner, left, _TICKETS.c.lapses)
+                .where(self._mine, _TICKETS.c.done.is_(False), _TICKETS.c.owner.is_not(None))
+                .order_by(_TICKETS.c.number)
             )
             return [Held(row.number, row.owner, float(row.left), row.lapses) for row in rows]
 
@@ -231,8 +234,7 @@ def show(session: Session, lease: Lease, seconds: float, *, done: bool = False, 
     values |= {"done": True} if done else {}
     values |= {"lapses": 0} if progress else {}
     shown = session.execute(
-        update(_TicketRow).where(_TicketRow.id == lease.ticket, _TicketRow.token == lease.token).values(values),
-        execution_options=_BULK,
+        update(_TICKETS).where(_TICKETS.c.id == lease.ticket, _TICKETS.c.token == lease.token).values(values),
     )
     return _rows(shown) == 1
 
@@ -241,16 +243,15 @@ def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[in
     """Renew leases; the tickets (their rows) of those that hold, which are not done and nobody else's."""
     tickets = [lease.ticket for lease in leases]
     rows = session.execute(
-        select(_TicketRow.id, _TicketRow.token)
-        .where(_TicketRow.id.in_(tickets), _TicketRow.done.is_(False))
+        select(_TICKETS.c.id, _TICKETS.c.token)
+        .where(_TICKETS.c.id.in_(tickets), _TICKETS.c.done.is_(False))
         .with_for_update()
     ).all()
     tokens = {row.id: row.token for row in rows}
     good = {lease.ticket for lease in leases if tokens.get(lease.ticket) == lease.token}
     if good:
         session.execute(
-            update(_TicketRow).where(_TicketRow.id.in_(good)).values(expires=now_seconds() + seconds),
-            execution_options=_BULK,
+            update(_TICKETS).where(_TICKETS.c.id.in_(good)).values(expires=now_seconds() + seconds),
         )
     return good
 
@@ -258,10 +259,9 @@ def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[in
 def release(session: Session, lease: Lease) -> bool:
     """Give a ticket back at once, if it is still this lease's, which is returned."""
     released = session.execute(
-        update(_TicketRow)
-        .where(_TicketRow.id == lease.ticket, _TicketRow.token == lease.token, _TicketRow.done.is_(False))
+        update(_TICKETS)
+        .where(_TICKETS.c.id == lease.ticket, _TICKETS.c.token == lease.token, _TICKETS.c.done.is_(False))
         .values(owner=None, expires=None),
-        execution_options=_BULK,
     )
     return _rows(released) == 1
 
@@ -274,14 +274,13 @@ def _rows(result: Any) -> int:
 def lapse(session: Session, study: str, owners: Collection[str]) -> None:
     """Let the leases of workers that are known to have ended lapse now."""
     session.execute(
-        update(_TicketRow)
-        .where(_TicketRow.study == study, _TicketRow.owner.in_(owners), _TicketRow.done.is_(False))
+        update(_TICKETS)
+        .where(_TICKETS.c.study == study, _TICKETS.c.owner.in_(owners), _TICKETS.c.done.is_(False))
         .values(expires=0.0),
-        execution_options=_BULK,
     )
 
 
 def owners(session: Session, study: str) -> set[str]:
     """Who has tickets of a study, or had when it went away."""
-    query = select(_TicketRow.owner).where(_TicketRow.study == study, _TicketRow.owner.is_not(None)).distinct()
+    query = select(_TICKETS.c.owner).where(_TICKETS.c.study == study, _TICKETS.c.owner.is_not(None)).distinct()
     return {owner for owner in session.scalars(query) if owner is not None}

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import (
     bare,
+    cache_budget,
     gpu,
     harness,
     speed_bare_optuna,
@@ -160,6 +161,11 @@ def test_nested_calls_are_counted_as_their_own_part_only() -> None:
 
 
 @pytest.mark.slow
+def test_a_tight_cache_budget_evicts_and_changes_nothing(tiny: Setting) -> None:
+    report = cache_budget.measure(tiny, "200KB", trials=3)
+    assert [row[-1] for row in report.tables["Targets"].rows] == ["yes", "yes", "yes"], report.markdown()
+
+
 def test_scaling(tiny: Setting) -> None:
     report = speed_scaling.measure(tiny, images=(12,), trials=(6,), networks=("resnet18",))
     assert headings(report) == {"Images", "Trials", "Units"}
