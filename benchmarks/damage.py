@@ -101,6 +101,6 @@ def _judge_runs(study: Study, curves: dict[str, dict[int, float]], finals: int) 
     steps = 0
     for key, curve in curves.items():
         for run in found.get(key, [])[:1]:
-            logged = Counter(point.step for point in client.get_metric_history(run.info.run_id, "val_score"))
+            logged = Counter(point.step for point in client.get_metric_history(run.info.run_id, "curves/val_score"))
             steps += sum(abs(logged[step] - 1) for step in {*logged, *curve})
     return wrong, steps, sum(run.info.status == "RUNNING" for run in every)

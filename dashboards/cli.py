@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..search.cli import StudyArgument, WorkspaceOption, locate
+from ..search.cli import StorageOption, StudyArgument, WorkspaceOption, locate
 from ..search.cli_workers import app
 
 if TYPE_CHECKING:
@@ -105,22 +105,30 @@ def report(
 def ui(
     study: Annotated[str | None, typer.Argument(help="Open at this study.", show_default=False)] = None,
     port: Annotated[int, typer.Option("--port", "-p", help="On the loopback.")] = MLFLOW_PORT,
+    optuna: Annotated[bool, typer.Option("--optuna", help="Open the Optuna dashboard as well.")] = False,
+    optuna_port: Annotated[
+        int | None, typer.Option("--optuna-port", help="For it.", show_default="the first free one above --port")
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open a browser where there is a screen.")] = True,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Open the MLflow UI on a workspace; Ctrl-C ends it."""
     from ..search.study import Study
+    from .optuna_ui import optuna_server
     from .ui import UiError, serve_ui
 
-    place = locate(workspace)
+    place = locate(workspace, storage)
     opened = Study.load(study, place) if study else None
     uri = (opened and opened.tracking_uri) or place.tracking_url
     if uri == place.tracking_url and not (place.root / "mlflow.db").exists():
         typer.secho(f"There are no trials in {place.root}. Begin with: frostline search DATA", err=True, fg="red")
         raise typer.Exit(2)
-    page = _page(uri, opened) if opened else None
+    wanted = optuna or optuna_port is not None
+    beside = [(optuna_server(place.studies_url, optuna_port, port), _optuna_page(opened))] if wanted else []
+    page = _page(uri, opened) if opened else "#/experiments?workflowType=machine_learning"
     try:
-        serve_ui(uri, place.artifacts, port=port, open_browser=browser, study_url_path=page)
+        serve_ui(uri, place.artifacts, port=port, open_browser=browser, study_url_path=page, beside=beside)
     except UiError as error:
         typer.secho(str(error), err=True, fg="red")
         raise typer.Exit(1) from None
@@ -130,14 +138,20 @@ def _page(uri: str, study: Study) -> str | None:
     """A study's page in the MLflow UI; None where MLflow has not heard of it, or does not answer."""
     from ..storage.errors import StorageError
     from ..storage.mlflow_runs import find_runs
+    from ..storage.mlflow_views import keep_view
     from .ui import study_page
 
     try:
         found = find_runs(uri, study.settings.name)
+        return study_page(found[0], keep_view(uri, found[0])) if found else None
     except StorageError as error:
         typer.echo(error, err=True)
         return None
-    return study_page(found[0]) if found else None
+
+
+def _optuna_page(study: Study | None) -> str:
+    """A study's page in the Optuna dashboard."""
+    return "dashboard" if study is None else f"dashboard/studies/{study.inner._study_id}"
 
 
 def main() -> None:

@@ -27,15 +27,14 @@ _CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def epoch_metrics(result: EpochResult) -> dict[str, float]:
-    """An epoch as MLflow metrics."""
+    """An epoch as MLflow metrics.
+
+    MLflow draws a chart of every metric, in sections by what is before the slash, in alphabetical order and what has
+    none last: so curves come before all that has only one value.
+    """
     rates = {f"learning_rate/{part}": rate for part, rate in result.learning_rates.items()}
-    return {
-        "epoch": result.epoch,
-        "train_loss": result.train_loss,
-        "val_loss": result.val_loss,
-        "val_score": result.score,
-        **rates,
-    }
+    curves = {"train_loss": result.train_loss, "val_loss": result.val_loss, "val_score": result.score}
+    return {**{f"curves/{name}": value for name, value in curves.items()}, **rates}
 
 
 def log_unseen(run: TrackedRun, result: FinetuneResult, seen: Collection[int]) -> None:

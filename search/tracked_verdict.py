@@ -10,6 +10,7 @@ from .session import Led, strategy_key, trial_key
 from .verdict import Contender, Verdict
 
 FINALIST = "finalist"
+_GAP = "&ensp;"
 # A photo as a request.
 _AS_JSON = (
     "photo=$(base64 -w0 photo.jpg)",
@@ -47,9 +48,17 @@ def verdict_note(led: Led, verdict: Verdict) -> str:
         [
             f"**{verdict.sentence()}**",
             "",
-            f"| strategy | | test {title}, mean ± sd | behind [{verdict.confidence:.0%} interval] "
-            "| best in resamplings | training | trainable weights | trial |",
-            "|---|---|---|---|---|---|---|---|",
+            _row(
+                "strategy",
+                "",
+                f"test {title}, mean ± sd",
+                f"behind [{verdict.confidence:.0%} interval]",
+                "best in resamplings",
+                "training",
+                "trainable weights",
+                "trial",
+            ),
+            "|---" * 8 + "|",
             *[_note_row(contender, verdict) for contender in verdict.contenders],
             "",
             f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
@@ -71,7 +80,7 @@ def _note_row(contender: Contender, verdict: Verdict) -> str:
     if contender.interval is not None:
         low, high = (100 * bound for bound in contender.interval)
         behind = f"{100 * contender.behind:.1f} [{low:.1f}, {high:.1f}]"
-    cells = [
+    return _row(
         f"`{contender.strategy}`",
         _standing(contender, verdict),
         f"{100 * contender.mean:.1f} ± {100 * contender.spread:.1f} % ({len(contender.scores)})",
@@ -80,8 +89,12 @@ def _note_row(contender: Contender, verdict: Verdict) -> str:
         f"{contender.seconds:.1f} s",
         f"{contender.trainable_parameters:,}",
         f"{contender.trial_number:03d}",
-    ]
-    return f"| {' | '.join(cells)} |"
+    )
+
+
+def _row(*cells: str) -> str:
+    """A row of a table; MLflow's pages leave no room between columns."""
+    return f"| {' | '.join(f'{cell}{_GAP}' for cell in cells)} |"
 
 
 def _standing(contender: Contender, verdict: Verdict) -> str:

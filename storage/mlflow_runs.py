@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, Record, parent_key
 from .mlflow_models import log_model
 from .mlflow_store import MlflowClient, connect, reachable
+from .mlflow_views import view_tag
 from .workspace import Workspace
 
 # isort: split
@@ -190,7 +191,7 @@ class StudyRuns:
             return found.experiment_id
         # A server chooses its own place for artifacts; a database does not know one.
         own = None if urlsplit(self._uri).scheme in ("http", "https") else (artifacts / self._study).as_uri()
-        return self._client.create_experiment(self._study, artifact_location=own, tags=_KIND)
+        return self._client.create_experiment(self._study, artifact_location=own, tags=_KIND | view_tag())
 
 
 def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:

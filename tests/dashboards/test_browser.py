@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,7 @@ from frostline.dashboards.report import write_report
 from frostline.objectives.gallery import Gallery
 from frostline.search.results import StudyResults
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
 axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
 SERIOUS = ("serious", "critical")
@@ -55,15 +50,6 @@ class Page:
 
     def unfold(self) -> None:
         self.page.evaluate("() => document.querySelectorAll('details').forEach(details => { details.open = true; })")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        # As root, as in containers, Chromium refuses its sandbox; the only page opened is our own.
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

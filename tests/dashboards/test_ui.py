@@ -18,6 +18,8 @@ import pytest
 from frostline.dashboards.ports import is_taken, port_owner
 from frostline.dashboards.ui import UiError, serve_ui, study_page
 
+from ..servers import find_free_port
+
 _SERVE = """
 import sys
 from pathlib import Path
@@ -38,9 +40,7 @@ def listener() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return find_free_port()
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,22 @@ def test_tracking_server_is_only_named() -> None:
         write=said.append,
     )
     assert said == ["MLflow UI: https://mlflow.example/base/#/experiments/3/runs?workflowType=machine_learning"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="screens are known by the environment")
+@pytest.mark.parametrize("screen", [":0", None])
+def test_the_studys_page_is_opened_where_there_is_a_screen(tmp_path: Path, screen: str | None) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path / "opened"}\n')
+    browser.chmod(0o755)
+    script = (
+        "from frostline.dashboards.ui import serve_ui, study_page\n"
+        "serve_ui('https://mlflow.example', None, port=1, study_url_path=study_page('3', 'frostline'))"
+    )
+    others = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment = {**others, "BROWSER": f"{browser} %s", **({"DISPLAY": screen} if screen else {})}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    page = "https://mlflow.example/#/experiments/3/runs?workflowType=machine_learning&viewStateShareKey=frostline"
+    assert said.stdout == f"MLflow UI: {page}\n"
+    assert (tmp_path / "opened").exists() == (screen is not None)
+    assert screen is None or (tmp_path / "opened").read_text() == f"{page}\n"

@@ -151,7 +151,9 @@ def losses(root: Path) -> dict[str, list[tuple[int, float, float]]]:
     compared = [*nested(root, "trial"), *(run for run in nested(root, "final") if run.data.tags["strategy"] == "full")]
     found = {}
     for run in compared:
-        train, val = (tracking.get_metric_history(run.info.run_id, key) for key in ("train_loss", "val_loss"))
+        train, val = (
+            tracking.get_metric_history(run.info.run_id, key) for key in ("curves/train_loss", "curves/val_loss")
+        )
         pairs = zip(train, val, strict=True)
         found[run.info.run_name or ""] = sorted((one.step, one.value, other.value) for one, other in pairs)
     return found
@@ -201,16 +203,15 @@ def test_the_tracking_database_holds_every_trial_and_final_once(finished: Path) 
         assert run.data.tags["strategy"] in ("feature_extraction", "full")
         assert run.data.tags["trial.state"] == "complete"
         assert {"strategy", "learning_rate", "epochs", "freeze_depth"} <= run.data.params.keys()
-        assert {"train_loss", "val_loss", "val_score", "score", "seconds", "trainable_parameters"} <= (
-            run.data.metrics.keys()
-        )
+        assert {f"curves/{name}" for name in ("train_loss", "val_loss", "val_score")} <= run.data.metrics.keys()
+        assert {"score", "seconds", "trainable_parameters"} <= run.data.metrics.keys()
         assert {f"val/{name}" for name in METRICS} <= run.data.metrics.keys()
         assert run.data.metrics["val/accuracy"] == run.data.metrics["score"]
-        history = client(finished).get_metric_history(run.info.run_id, "val_score")
+        history = client(finished).get_metric_history(run.info.run_id, "curves/val_score")
         assert [metric.step for metric in history] == list(range(EPOCHS))
         assert run.data.metrics["score"] == max(metric.value for metric in history)
     for run in nested(finished, "final"):
-        assert {"test_score", "score", "val_score"} <= run.data.metrics.keys()
+        assert {"test_score", "score", "curves/val_score"} <= run.data.metrics.keys()
         assert {f"{split}/{name}" for split in ("val", "test") for name in METRICS} <= run.data.metrics.keys()
         assert run.data.metrics["test/accuracy"] == run.data.metrics["test_score"]
     for contender in json.loads((finished / "search.json").read_text())["verdict"]["contenders"]:
@@ -423,7 +424,7 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
     assert told is not None, resumed.stderr
     assert int(told[1]) >= 2
     (run,) = [run for run in runs(root) if run.data.tags[KEY] == "trial-1"]
-    history = client(root).get_metric_history(run.info.run_id, "val_loss")
+    history = client(root).get_metric_history(run.info.run_id, "curves/val_loss")
     assert {metric.step for metric in history if metric.timestamp < killed} >= set(range(int(told[1])))
     assert list(folder.iterdir()) == []
     assert_exact(root)

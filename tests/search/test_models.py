@@ -22,6 +22,7 @@ from PIL import Image
 
 from frostline.search import Resources
 from frostline.search.planning import Request
+from frostline.search.provenance import command_line
 from frostline.search.records import FinalRecord
 from frostline.search.run import resume, run_search
 from frostline.search.study import Study
@@ -122,7 +123,9 @@ def test_runs_are_named_after_what_they_are_and_how_they_ended(finished: Finishe
     for final in finished.study.final_records():
         name = f"seed {final.seed} {final.strategy} {final.test_score:.3f}"
         assert [run.info.run_name for run in finished.runs(kind="final") if run.info.run_name == name] == [name]
-    assert all(re.match(r"finals \w+ 0\.\d{3} ± 0\.\d{3}", run.info.run_name or "") for run in finished.runs(kind="s"))
+    above = [run.info.run_name or "" for run in finished.runs(kind="strategy")]
+    assert len(above) == 2
+    assert all(re.fullmatch(r"finals \w+ 0\.\d{3} ± 0\.\d{3}( winner| tie)?", name) for name in above)
     assert {run.info.status for run in finished.runs()} == {"FINISHED"}
 
 
@@ -130,6 +133,13 @@ def test_parameters_are_the_active_ones_in_readable_digits(finished: Finished) -
     (run,) = finished.runs(**{"frostline.key": "trial-0"})
     assert run.data.params["learning_rate"] == "0.00123457"
     assert not {"momentum", "head.width", "lora_rank", "probe_epochs"} & run.data.params.keys()
+
+
+def test_the_study_says_which_command_and_commit_it_comes_from(finished: Finished) -> None:
+    tags = finished.parent.data.tags
+    assert tags["frostline.command"] == command_line()
+    here = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    assert tags.get("mlflow.source.git.commit") == (here.stdout.strip() or None)
 
 
 def test_the_verdict_is_a_note_with_numbers(finished: Finished) -> None:

@@ -23,6 +23,7 @@ from mlflow.entities import Run
 from frostline.storage.errors import RefusedError, UnreachableError
 from frostline.storage.journal import Journal
 from frostline.storage.mlflow_runs import StudyRuns, find_runs, log_artifact
+from frostline.storage.mlflow_views import keep_view
 from frostline.storage.tracking import StudyTracker, TrackedRun, log_study_file, send_journal, uri_fault
 from frostline.storage.workspace import Workspace
 
@@ -324,6 +325,22 @@ def test_datasets_and_tables_are_logged_once(place: Place) -> None:
     ]
     file = place.client.download_artifacts(place.ids()["trial-0"], "table.json")
     assert pd.read_json(file, orient="split").to_dict("list") == {"a": [1], "b": [2]}
+
+
+def test_the_list_of_runs_has_a_view_that_studies_of_earlier_versions_get_too(place: Place) -> None:
+    with place.tracker():
+        pass
+    key = "mlflow.sharedViewState.frostline"
+    experiment = place.client.get_experiment_by_name("study")
+    assert experiment is not None
+    view = json.loads(experiment.tags[key])
+    # As MLflow 3.17 reads it, and as versions before did.
+    assert json.loads(view["state"]).items() <= view.items()
+    assert {"metrics.`score`", "tags.`finalist`"} <= set(view["selectedColumns"]) <= set(view["columnOrder"])
+    assert len(experiment.tags[key]) <= 5000
+    place.client.set_experiment_tag(experiment.experiment_id, key, "older")
+    assert keep_view(place.workspace.tracking_url, experiment.experiment_id) == "frostline"
+    assert place.client.get_experiment(experiment.experiment_id).tags == experiment.tags
 
 
 def test_a_user_without_a_name_is_no_obstacle(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
