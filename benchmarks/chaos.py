@@ -140,6 +140,12 @@ class Search:
             self.go_on()
         self._log.close()
 
+    def end(self) -> None:
+        """Whatever it does just now."""
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
     def _start(self, command: str, *arguments: str) -> subprocess.Popen[bytes]:
         shared = (*self._more, "--workspace", str(self.workspace.root))
         return subprocess.Popen(

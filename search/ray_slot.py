@@ -150,16 +150,12 @@ def main() -> None:
         return
     work = sys.stdin.readline()
     ray = _connect(options.address)
+    _silence(options.address)
     needs = {"num_cpus": options.cpus, "num_gpus": options.gpus}
     # One thread listens to the slot, and one can signal meanwhile.
     actor = ray.remote(Host).options(**needs, max_concurrency=2, scheduling_strategy="SPREAD")
     bridge = _Bridge(ray, actor.remote(work, _environment(), os.getcwd()), options.address, line)
-    try:
-        status = bridge.run(f"{options.gpus:g} GPU" if options.gpus else f"{options.cpus:g} CPU")
-    finally:
-        # What it prints until then comes before why this ends.
-        ray.shutdown()
-    sys.exit(status)
+    sys.exit(bridge.run(f"{options.gpus:g} GPU" if options.gpus else f"{options.cpus:g} CPU"))
 
 
 def _connect(address: str) -> Any:
@@ -176,6 +172,15 @@ def _connect(address: str) -> Any:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise SystemExit(str(error).strip().splitlines()[0]) from None
     return ray
+
+
+def _silence(address: str) -> None:
+    """Leave the log to what is said here: Ray fills it with its nodes' logs when one is lost."""
+    sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    print(f"the Ray cluster at {address} was lost, if nothing else follows", file=sys.stderr, flush=True)
 
 
 def _survey(address: str) -> dict[str, Any]:

@@ -157,8 +157,7 @@ def test_a_trial_whose_node_is_lost_is_finished_on_another_as_if_nothing_had_bee
         os.kill(pid, signal.SIGKILL)
         search.finish(240.0)
     finally:
-        search.process.kill()
-        search.process.wait()
+        search.end()
     said = search.output.read_text()
     assert search.resumed == 0
     assert "Ray lost it" in said
