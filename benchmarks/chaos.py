@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -77,13 +77,23 @@ class Search:
         workers: Processes.
         trials: First budget.
         epochs: Of a trial.
+        more: Options of all its commands.
     """
 
-    def __init__(self, folder: Path, storage: str | None, *, workers: int, trials: int, epochs: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        storage: str | None,
+        *,
+        workers: int,
+        trials: int,
+        epochs: int,
+        more: Sequence[str] = (),
+    ) -> None:
         self.workspace = Workspace(folder / "workspace", storage)
         self.trials = trials
         self.resumed = 0
-        self._workers = str(workers)
+        self._more = ("--workers", str(workers), "--device", "cpu", *more)
         self._data = str(write_photos(folder / "photos", 90, np.random.default_rng(0)))
         self._space = folder / "space.toml"
         self._space.write_text(_SPACE.format(epochs=epochs))
@@ -95,7 +105,8 @@ class Search:
             "FROSTLINE_CHECKPOINT_SECONDS": "0.5",
             **({"FROSTLINE_STORAGE": storage} if storage else {}),
         }
-        self._log = (folder / "output.txt").open("w")
+        self.output = folder / "output.txt"
+        self._log = self.output.open("w")
         self.process = self._start(
             "search",
             *(self._data, "--name", NAME, "--space", str(self._space), "--trials", str(trials), "--seeds", "1"),
@@ -125,12 +136,18 @@ class Search:
         deadline = time.monotonic() + seconds
         while self.process.wait(max(1.0, deadline - time.monotonic())) != 0:
             if time.monotonic() > deadline:
-                raise TimeoutError(Path(self._log.name).read_text()[-3000:])
+                raise TimeoutError(self.output.read_text()[-3000:])
             self.go_on()
         self._log.close()
 
+    def end(self) -> None:
+        """Whatever it does just now."""
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
     def _start(self, command: str, *arguments: str) -> subprocess.Popen[bytes]:
-        shared = ("--workers", self._workers, "--device", "cpu", "--workspace", str(self.workspace.root))
+        shared = (*self._more, "--workspace", str(self.workspace.root))
         return subprocess.Popen(
             [sys.executable, "-c", _COMMAND, command, *arguments, *shared],
             env=self._environment,

@@ -1,6 +1,6 @@
 """How long until the best score of Ray Tune with ASHA is reached, on the same space, budget and data?
 
-    pip install 'frostline[ray]'
+    pip install 'ray[tune]'
     python benchmarks/speed_ray_tune.py --keep      # hours: 40 trials a side and seed
 
 Ray Tune draws configurations at random from the default space, trains as many at once as there are cores (a thread
@@ -44,7 +44,7 @@ def load_ray() -> tuple[Any, Any, Any]:
         names = ("ray", "ray.tune", "ray.tune.schedulers")
         ray, tune, schedulers = (importlib.import_module(name) for name in names)
     except ModuleNotFoundError as error:
-        raise SystemExit(f"{error.name} is missing. Install it with: pip install 'frostline[ray]'") from None
+        raise SystemExit(f"{error.name} is missing. Install it with: pip install 'ray[tune]'") from None
     return ray, tune, schedulers
 
 

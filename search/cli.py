@@ -113,6 +113,13 @@ WorkersOption = Annotated[
     typer.Option("--workers", help="Processes that train side by side.", show_default="one a GPU, or one"),
 ]
 SlotsOption = Annotated[int, typer.Option("--slots-per-gpu", help="Processes that share a GPU.")]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="Where workers run: local (this machine), or ray (a Ray cluster).")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Of the Ray cluster, as in HOST:6379.", show_default="the one on this machine"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 PluginOption = Annotated[
     list[str] | None,
@@ -185,6 +192,8 @@ def search(
     ] = None,
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -212,6 +221,8 @@ def search(
         tracking_uri=tracking_uri,
         workers=workers,
         slots_per_gpu=slots_per_gpu,
+        engine=engine,
+        address=address,
         plugins=tuple(plugin or ()),
     )
     request = with_study_file(ctx, data, request)
@@ -227,6 +238,8 @@ def resume(
     cache_budget: CacheOption = "auto",
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -237,7 +250,9 @@ def resume(
     from .run import wake
     from .slots import Resources
 
-    place, resources = locate(workspace, storage), Resources(device, cache_budget, workers, slots_per_gpu)
+    place = locate(workspace, storage)
+    resources = Resources(device, cache_budget, workers, slots_per_gpu, engine, address)
+    resources.check(place)
     slept = wake(study, place)
     try:
         ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, resources=resources)

@@ -134,7 +134,7 @@ class HeldStorage(BaseStorage):
         }
         first = next(number for number in count() if number not in settled)
         later = [trial_id for number, trial_id in settled.items() if number > first]
-        return read_trials(session, self._backend, self._study_id, first, later)
+        return read_trials(session, self._study_id, first, later)
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -15,7 +15,6 @@ from ..objectives.backbones import BackboneSpec, check_backbone
 from ..objectives.cache_policy import parse_size
 from ..objectives.config import create_config
 from ..objectives.dataset import ImageDataset, prepare_dataset
-from ..objectives.devices import choose_device
 from ..objectives.errors import InvalidInputError
 from ..objectives.finetune import BackbonePool, check_trainable
 from ..objectives.metrics import OBJECTIVES, check_metric, default_metric
@@ -30,6 +29,7 @@ from .plugins import load_plugins
 from .progress import Observer
 from .results import StudyFacts
 from .settings import StudySettings, default_population
+from .slots import Resources
 from .space import Space, create_space
 from .space_file import read_space
 from .study import Study, study_names
@@ -60,6 +60,8 @@ class Request:
         tracking_uri: Of MLflow.
         workers: Processes that train; None for one a GPU, or one.
         slots_per_gpu: Processes that share a GPU, where their number is not given.
+        engine: ``local``, or ``ray`` for workers on a Ray cluster.
+        address: Of the Ray cluster.
         plugins: Modules that register strategies; these compete too.
         file: The study file it was read from, whose space is searched unless ``space`` is given.
     """
@@ -81,6 +83,8 @@ class Request:
     tracking_uri: str | None = None
     workers: int | None = None
     slots_per_gpu: int = 1
+    engine: str = "local"
+    address: str | None = None
     plugins: tuple[str, ...] = ()
     file: StudyFile | None = None
 
@@ -93,6 +97,12 @@ class Request:
         """
         file = read_study(Path(path))
         return cls(**{"data": "", **file.options, **given}, file=file)
+
+    @property
+    def resources(self) -> Resources:
+        """What the study gets."""
+        shared = self.workers, self.slots_per_gpu, self.engine, self.address
+        return Resources(self.device, self.cache_budget, *shared)
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
     with _collecting(faults):
         check_metric(request.metric or OBJECTIVES[0])
     with _collecting(faults):
-        choose_device(request.device)
+        request.resources.check(workspace)
     with _collecting(faults):
         parse_size(request.cache_budget)
     space: Space | None = None
@@ -205,7 +215,7 @@ def _check_budget(trials: int, strategies: int) -> None:
 def _settings(
     request: Request, listing: Listing, written: Space | None, units: int, preprocessing: Preprocessing
 ) -> StudySettings:
-    counts, device = _train_counts(listing, request.seed), choose_device(request.device)
+    counts, device = _train_counts(listing, request.seed), request.resources.device_type
     space = written or create_space(default_tables(sum(counts)))
     return StudySettings(
         name=request.name or default_name(listing.name, request.file.path.stem if request.file else request.backbone),
@@ -217,7 +227,7 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
-        population=request.population or default_population(request.trials, sum(counts), device.type),
+        population=request.population or default_population(request.trials, sum(counts), device),
         space=space.only(_chosen(request, written)).resolve(units),
         plugins=request.plugins,
     )

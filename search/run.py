@@ -36,8 +36,7 @@ def run_search(request: Request, workspace: Workspace | None = None, observer: O
         StorageError: Another process works on the study, or a database does not answer.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    resources = Resources(request.device, request.cache_budget, request.workers, request.slots_per_gpu)
-    return _lead(prepare_search(request, place, watch), resources, watch, search=True)
+    return _lead(prepare_search(request, place, watch), request.resources, watch, search=True)
 
 
 def resume(
@@ -58,8 +57,10 @@ def resume(
         resources: What to train on.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
+    resources = resources or Resources()
+    resources.check(place)
     wake(name, place)
-    return _lead(prepare_resume(name, place, watch, trials), resources or Resources(), watch, search=True)
+    return _lead(prepare_resume(name, place, watch, trials), resources, watch, search=True)
 
 
 def rerun_finals(
@@ -166,7 +167,7 @@ def _work(
 ) -> None:
     """In this process where there is one worker, else in one a slot."""
     study, where = prepared.study, resources.places()
-    if len(where) == 1:
+    if resources.alone:
         device, budget = resources.device, resources.cache_budget
         with open_session(study, prepared.dataset, prepared.backbones, device, budget, tracker, observer) as session:
             carry_out(session, search=search)

@@ -22,10 +22,7 @@ from ..objectives.training import EpochResult
 from ..storage.journal import FINISH, START
 from .progress import Observer
 from .records import FinalRecord, TrialRecord
-from .stopping import Stopped
-
-# Exit status of a slot that was asked to end.
-STOPPED = 128 + signal.SIGTERM
+from .stopping import STOPPED, Stopped
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ import json
 import os
 import queue
 import signal
-import subprocess
-import sys
-import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,33 +15,22 @@ import torch
 
 from ..objectives.cache_policy import parse_size
 from ..objectives.devices import choose_device, feature_budget
-from ..objectives.errors import TrainingFailedError
+from ..objectives.errors import InvalidInputError, TrainingFailedError, unknown_name
 from ..storage.tracking import StudyTracker
 from ..storage.wishes import STOP
 from ..storage.workers import let_ended_lapse
+from ..storage.workspace import Workspace
+from . import ray_engine
 from .progress import Observer
-from .slot import STOPPED, Work, restore
-from .stopping import GRACE_SECONDS, Stopped, Stopper
+from .slot import Work, restore
+from .slot_process import Place, SlotProcess
+from .stopping import GRACE_SECONDS, STOPPED, Stopped, Stopper
 from .study import Study
 
 # A slot that dies so often in a row, each time this soon, will not do better the next time.
 QUICK_FAILURES, QUICK_SECONDS = 3, 30.0
+ENGINES = ("local", "ray")
 _RESTART_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a slot runs.
-
-    Attributes:
-        device: As torch names it, seen from within.
-        environment: What the process sees of the machine.
-        threads: Of torch.
-    """
-
-    device: str
-    environment: dict[str, str]
-    threads: int
 
 
 @dataclass(frozen=True)
@@ -56,15 +42,48 @@ class Resources:
         cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
         workers: Processes that train; None for one a GPU, or one.
         slots_per_gpu: Processes that share a GPU, where their number is not given.
+        engine: ``local`` for this machine, ``ray`` for a Ray cluster.
+        address: Of the Ray cluster; None for the one that runs on this machine.
     """
 
     device: str = "auto"
     cache_budget: str = "auto"
     workers: int | None = None
     slots_per_gpu: int = 1
+    engine: str = "local"
+    address: str | None = None
+
+    def check(self, workspace: Workspace) -> None:
+        """See whether a study of a workspace can have this.
+
+        Raises:
+            InvalidInputError: It cannot; says why.
+        """
+        if self.engine not in ENGINES:
+            raise InvalidInputError(unknown_name("engine", self.engine, ENGINES))
+        if self.engine == "ray":
+            ray_engine.check(self, workspace)
+        elif self.address is not None:
+            raise InvalidInputError(f"--address {self.address} is of a Ray cluster: add --engine ray, or leave it out.")
+        else:
+            choose_device(self.device)
+
+    @property
+    def device_type(self) -> str:
+        """``cuda``, ``cpu`` or ``mps``: what trials run on."""
+        if self.engine == "ray":
+            return "cuda" if ray_engine.on_gpus(ray_engine.survey(self.address), self) else "cpu"
+        return choose_device(self.device).type
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process can do the work."""
+        return self.engine == "local" and len(self.places()) == 1
 
     def places(self) -> list[Place]:
         """Where the slots run."""
+        if self.engine == "ray":
+            return ray_engine.places(ray_engine.survey(self.address), self)
         gpus = _visible_gpus() if self.device in ("auto", "cuda") else []
         if gpus:
             count = self.workers or len(gpus) * self.slots_per_gpu
@@ -76,6 +95,8 @@ class Resources:
 
     def share(self, slots: int) -> str:
         """The cache budget of each of so many slots."""
+        if self.engine == "ray":
+            return ray_engine.share(ray_engine.survey(self.address), self)
         size = parse_size(self.cache_budget)
         if size is None:
             device = choose_device(self.device)
@@ -107,6 +128,7 @@ class Slots:
         self._work = work
         self._tracker = tracker
         self._observer = observer
+        self._done = False
         # (slot, line), and (slot, None) when a slot's process has ended.
         self._lines: queue.Queue[tuple[_Slot, str | None]] = queue.Queue()
 
@@ -124,7 +146,7 @@ class Slots:
         try:
             for slot in slots:
                 slot.start(self._work, self._lines)
-            while any(slot.process is not None for slot in slots):
+            while any(slot.process is not None and not (self._done and slot.waits) for slot in slots):
                 self._take(0.2)
                 stopper.check()
         finally:
@@ -145,7 +167,9 @@ class Slots:
 
     def _hear(self, slot: _Slot, message: list[Any]) -> None:
         call, *arguments = message
-        if call == "journal":
+        if call == "waits":
+            slot.wait(*arguments)
+        elif call == "journal":
             kind, key, content = arguments
             self._tracker.journal.append(kind, key, **content)
         elif call == "final_finished":
@@ -160,6 +184,8 @@ class Slots:
         # What it had is for others, at once.
         let_ended_lapse(self._study.database, self._study.settings.name)
         if status == 0:
+            # Nothing is left to do: what still waits for a place needs none any more.
+            self._done = True
             return
         if status == STOPPED and self._study.wish.get() == STOP:
             raise Stopped
@@ -215,65 +241,37 @@ class _Slot:
         self.number = number
         self.place = place
         self.log = log
-        self.process: subprocess.Popen[str] | None = None
+        self.process: SlotProcess | None = None
+        self.waits = False
         self.failures = 0
         self.lived = 0.0
         self.reason = ""
-        self._began = 0.0
 
     @property
     def given_up(self) -> bool:
         return self.failures >= QUICK_FAILURES
 
     def start(self, work: Work, lines: queue.Queue[tuple[_Slot, str | None]]) -> None:
-        own = replace(work, device=self.place.device, threads=self.place.threads)
-        with self.log.open("w", encoding="utf-8") as log:
-            # A session of its own: Ctrl-C in the terminal is for the supervisor.
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "frostline.search.slot"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **self.place.environment},
-                text=True,
-                encoding="utf-8",
-                start_new_session=True,
-            )
-        self.process, self._began = process, time.monotonic()
-        assert process.stdin is not None
-        try:
-            process.stdin.write(json.dumps(asdict(own)) + "\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died already; its end says why
-        threading.Thread(target=self._read, args=(process, lines), daemon=True).start()
+        own = json.dumps(asdict(replace(work, device=self.place.device, threads=self.place.threads)))
+        self.waits = False
+        self.process = SlotProcess(
+            self.place.program, own, self.place.environment, self.log, lambda line: lines.put((self, line))
+        )
+
+    def wait(self, waits: bool) -> None:
+        """It has, or has not, the place where it is to run."""
+        self.waits = waits
+        if self.process is not None and not waits:
+            self.process.begins()
 
     def signal(self, number: int) -> None:
         if self.process is not None:
-            self.process.send_signal(number)
+            self.process.signal(number)
 
     def reap(self) -> int:
         """Wait for the process, which has ended, and say how."""
         process, self.process = self.process, None
         assert process is not None
-        status = process.wait()
-        self.lived = time.monotonic() - self._began
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
-        self.reason = self._reason(status)
+        status, self.lived = process.reap()
+        self.reason = process.reason(status)
         return status
-
-    def _reason(self, status: int) -> str:
-        if status < 0:
-            return f"killed by {signal.Signals(-status).name}"
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit status {status}"
-
-    def _read(self, process: subprocess.Popen[str], lines: queue.Queue[tuple[_Slot, str | None]]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            # What a killed process did not finish is no message.
-            if line.endswith("\n"):
-                lines.put((self, line))
-        lines.put((self, None))

@@ -10,6 +10,8 @@ from types import FrameType
 
 # How long the epoch under way may take to end. After a longer one the last checkpoint is not far behind.
 GRACE_SECONDS = 5.0
+# Exit status of a slot that was asked to end.
+STOPPED = 128 + signal.SIGTERM
 
 
 class Stopped(KeyboardInterrupt):

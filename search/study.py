@@ -14,6 +14,7 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from ..objectives.errors import InvalidInputError, unknown_name
 from ..objectives.metrics import one_hot
@@ -54,7 +55,8 @@ def open_storage(workspace: Workspace) -> RDBStorage:
     try:
         # Two processes that make the schema together get in each other's way.
         with FileLock(workspace.lock("studies-schema")):
-            storage = RDBStorage(url)
+            # Used now and then: with many workers idle connections would be most of those that a server takes.
+            storage = RDBStorage(url, engine_kwargs={} if url.startswith("sqlite") else {"poolclass": NullPool})
     except SQLAlchemyError as error:
         raise UnreachableError(f"The database {safe_url(url)} cannot be used: {type(error).__name__}") from error
     share_sqlite(storage.engine)

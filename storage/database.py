@@ -105,8 +105,10 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         with self._reachable():
-            # A server may have been restarted since a connection was last used.
-            self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+            # A server may have been restarted since a connection was last used; and it takes so many, of all workers:
+            # one is kept, another is opened where two threads need one at a time.
+            kept = {} if url.startswith("sqlite") else {"pool_pre_ping": True, "pool_size": 1}
+            self.engine = create_engine(url, **kept)
             share_sqlite(self.engine)
             Table.metadata.create_all(self.engine)
             _add_columns(self.engine)
