@@ -113,6 +113,10 @@ WorkersOption = Annotated[
     typer.Option("--workers", help="Processes that train side by side.", show_default="one a GPU, or one"),
 ]
 SlotsOption = Annotated[int, typer.Option("--slots-per-gpu", help="Processes that share a GPU.")]
+RetriesOption = Annotated[
+    int,
+    typer.Option("--retries", min=0, help="How often a training is begun again that something unexpected ended."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 PluginOption = Annotated[
     list[str] | None,
@@ -185,6 +189,7 @@ def search(
     ] = None,
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    retries: RetriesOption = 1,
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -212,6 +217,7 @@ def search(
         tracking_uri=tracking_uri,
         workers=workers,
         slots_per_gpu=slots_per_gpu,
+        retries=retries,
         plugins=tuple(plugin or ()),
     )
     request = with_study_file(ctx, data, request)
@@ -227,6 +233,7 @@ def resume(
     cache_budget: CacheOption = "auto",
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    retries: RetriesOption = 1,
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -237,7 +244,8 @@ def resume(
     from .run import wake
     from .slots import Resources
 
-    place, resources = locate(workspace, storage), Resources(device, cache_budget, workers, slots_per_gpu)
+    place = locate(workspace, storage)
+    resources = Resources(device, cache_budget, workers, slots_per_gpu, retries)
     slept = wake(study, place)
     try:
         ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, resources=resources)
@@ -257,6 +265,7 @@ def verdict(
     cache_budget: CacheOption = "auto",
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    retries: RetriesOption = 1,
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -265,7 +274,7 @@ def verdict(
     from .run import rerun_finals
     from .slots import Resources
 
-    resources = Resources(device, cache_budget, workers, slots_per_gpu)
+    resources = Resources(device, cache_budget, workers, slots_per_gpu, retries)
     _end(ctx, rerun_finals(study, locate(workspace, storage), observer_of(ctx, as_json), resources=resources), as_json)
 
 

@@ -13,6 +13,7 @@ import typer
 from .cli import (
     CacheOption,
     DeviceOption,
+    RetriesOption,
     SlotsOption,
     StorageOption,
     StudyArgument,
@@ -36,6 +37,7 @@ def worker(
     cache_budget: CacheOption = "auto",
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    retries: RetriesOption = 1,
     tracking_uri: Annotated[
         str | None,
         typer.Option("--tracking-uri", help="MLflow as seen from here.", show_default="the study's"),
@@ -46,7 +48,7 @@ def worker(
     from .run import join
     from .slots import Resources
 
-    resources = Resources(device, cache_budget, workers, slots_per_gpu)
+    resources = Resources(device, cache_budget, workers, slots_per_gpu, retries)
     place, observer = locate(workspace, storage), observer_of(ctx, False)
     join(study, place, observer, resources=resources, data=data, tracking_uri=tracking_uri)
     typer.echo(f"Nothing is left to do for study {study}.")

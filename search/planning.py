@@ -60,6 +60,7 @@ class Request:
         tracking_uri: Of MLflow.
         workers: Processes that train; None for one a GPU, or one.
         slots_per_gpu: Processes that share a GPU, where their number is not given.
+        retries: How often a training is begun again that something unexpected ended.
         plugins: Modules that register strategies; these compete too.
         file: The study file it was read from, whose space is searched unless ``space`` is given.
     """
@@ -81,6 +82,7 @@ class Request:
     tracking_uri: str | None = None
     workers: int | None = None
     slots_per_gpu: int = 1
+    retries: int = 1
     plugins: tuple[str, ...] = ()
     file: StudyFile | None = None
 
@@ -185,7 +187,7 @@ def _check_numbers(request: Request) -> None:
     limits = {
         **{"--trials": (request.trials, 1), "--seeds": (request.finals_seeds, 1), "--seed": (request.seed, 0)},
         **{"--workers": (request.workers or 1, 1), "--slots-per-gpu": (request.slots_per_gpu, 1)},
-        "--population": (request.population, 0),
+        **{"--population": (request.population, 0), "--retries": (request.retries, 0)},
     }
     faults = [f"{name} must be at least {low}, got {value}." for name, (value, low) in limits.items() if value < low]
     if request.name is not None and not _NAME.fullmatch(request.name):

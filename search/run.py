@@ -36,7 +36,7 @@ def run_search(request: Request, workspace: Workspace | None = None, observer: O
         StorageError: Another process works on the study, or a database does not answer.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    resources = Resources(request.device, request.cache_budget, request.workers, request.slots_per_gpu)
+    resources = Resources(request.device, request.cache_budget, request.workers, request.slots_per_gpu, request.retries)
     return _lead(prepare_search(request, place, watch), resources, watch, search=True)
 
 
@@ -167,12 +167,12 @@ def _work(
     """In this process where there is one worker, else in one a slot."""
     study, where = prepared.study, resources.places()
     if len(where) == 1:
-        device, budget = resources.device, resources.cache_budget
-        with open_session(study, prepared.dataset, prepared.backbones, device, budget, tracker, observer) as session:
+        with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
             carry_out(session, search=search)
         return
     root, storage = str(study.workspace.root), study.workspace.storage
-    work = Work(study.settings.name, root, storage, data, resources.device, resources.share(len(where)), 0, search)
+    share, retries = resources.share(len(where)), resources.retries
+    work = Work(study.settings.name, root, storage, data, resources.device, share, 0, retries, search)
     stopper = Stopper(grace=None)
     with stopper.listening():
         Slots(study, work, tracker, observer).run(where, stopper)

@@ -29,6 +29,7 @@ from ..storage.workers import let_ended_lapse
 from .progress import Observer
 from .provenance import command_line, git_tags
 from .records import FINISHED
+from .slots import Resources
 from .stopping import Stopper
 from .study import Study
 from .system_metrics import sampled
@@ -53,6 +54,7 @@ class Session:
         tracker: Its MLflow side.
         observer: Told what happens.
         stopper: Knows whether to stop.
+        retries: How often a training is begun again that something unexpected ended.
     """
 
     study: Study
@@ -62,6 +64,7 @@ class Session:
     tracker: Tracker
     observer: Observer
     stopper: Stopper
+    retries: int
 
     def claims(self, claim: Callable[[], Claimed | None], tickets: Tickets) -> Iterator[Claimed]:
         """What this worker claims, until nothing is left to do, here or elsewhere.
@@ -163,15 +166,14 @@ def open_session(
     study: Study,
     dataset: ImageDataset,
     backbones: BackbonePool,
-    device: str,
-    cache_budget: str,
+    resources: Resources,
     tracker: Tracker,
     observer: Observer,
 ) -> Iterator[Session]:
     """Work on a study; what is cut off is given back, whatever cuts it off."""
-    chosen = choose_device(device)
+    chosen = choose_device(resources.device)
     train, val = dataset.search_splits()
-    store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
+    store = FeatureStore.open(chosen, parse_size(resources.cache_budget), FeatureFiles(study.workspace.features))
     stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
     task = Task(train, val, backbones, study.settings.metric, chosen, store, stages)
     stopper = Stopper()
@@ -182,7 +184,7 @@ def open_session(
         gc.freeze()
         try:
             with sampled(tracker, chosen):
-                yield Session(study, worker, dataset, task, tracker, observer, stopper)
+                yield Session(study, worker, dataset, task, tracker, observer, stopper, resources.retries)
         finally:
             gc.unfreeze()
 

@@ -40,6 +40,7 @@ class Work:
         device: Where to train.
         cache_budget: Size of this slot's feature cache.
         threads: Of torch; 0 leaves them as they come.
+        retries: How often a training is begun again that something unexpected ended.
         search: Whether trials are run, or finals alone.
     """
 
@@ -50,6 +51,7 @@ class Work:
     device: str
     cache_budget: str
     threads: int
+    retries: int
     search: bool
 
 
@@ -151,6 +153,7 @@ def _work(work: Work, line: Line) -> None:
     from .reopening import reopen, require_strategies
     from .run import carry_out
     from .session import open_session
+    from .slots import Resources
     from .study import Study
 
     if work.threads:
@@ -160,9 +163,8 @@ def _work(work: Work, line: Line) -> None:
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
     prepared = reopen(study, Observer(), work.data)
     require_strategies(study)
-    with open_session(
-        study, prepared.dataset, prepared.backbones, work.device, work.cache_budget, tracker, observer
-    ) as session:
+    resources = Resources(work.device, work.cache_budget, retries=work.retries)
+    with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
         carry_out(session, search=work.search)
 
 

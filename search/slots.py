@@ -56,12 +56,14 @@ class Resources:
         cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
         workers: Processes that train; None for one a GPU, or one.
         slots_per_gpu: Processes that share a GPU, where their number is not given.
+        retries: How often a training is begun again that something unexpected ended.
     """
 
     device: str = "auto"
     cache_budget: str = "auto"
     workers: int | None = None
     slots_per_gpu: int = 1
+    retries: int = 1
 
     def places(self) -> list[Place]:
         """Where the slots run."""
