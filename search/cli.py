@@ -108,6 +108,14 @@ StorageOption = Annotated[
         show_default="in the workspace",
     ),
 ]
+ArtifactsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts",
+        help="Folder or URL (s3://..., any of fsspec's) where machines share checkpoints; or $FROSTLINE_ARTIFACTS.",
+        show_default="as in the study, or in the workspace",
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", help="Processes that train side by side.", show_default="one a GPU, or one"),
@@ -191,6 +199,7 @@ def search(
     slots_per_gpu: SlotsOption = 1,
     retries: RetriesOption = 1,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -221,7 +230,7 @@ def search(
         plugins=tuple(plugin or ()),
     )
     request = with_study_file(ctx, data, request)
-    _end(ctx, run_search(request, locate(workspace, storage), observer_of(ctx, as_json)), as_json)
+    _end(ctx, run_search(request, locate(workspace, storage, artifacts), observer_of(ctx, as_json)), as_json)
 
 
 @app.command()
@@ -235,6 +244,7 @@ def resume(
     slots_per_gpu: SlotsOption = 1,
     retries: RetriesOption = 1,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -244,7 +254,7 @@ def resume(
     from .run import wake
     from .slots import Resources
 
-    place = locate(workspace, storage)
+    place = locate(workspace, storage, artifacts)
     resources = Resources(device, cache_budget, workers, slots_per_gpu, retries)
     slept = wake(study, place)
     try:
@@ -267,6 +277,7 @@ def verdict(
     slots_per_gpu: SlotsOption = 1,
     retries: RetriesOption = 1,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -275,7 +286,11 @@ def verdict(
     from .slots import Resources
 
     resources = Resources(device, cache_budget, workers, slots_per_gpu, retries)
-    _end(ctx, rerun_finals(study, locate(workspace, storage), observer_of(ctx, as_json), resources=resources), as_json)
+    _end(
+        ctx,
+        rerun_finals(study, locate(workspace, storage, artifacts), observer_of(ctx, as_json), resources=resources),
+        as_json,
+    )
 
 
 @app.command()
@@ -288,11 +303,11 @@ def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: Workspace
     ctx.obj.ended(run_search(demo_request(place, observer, device=device), place, observer))
 
 
-def locate(workspace: Path | None, storage: str | None = None) -> Workspace:
+def locate(workspace: Path | None, storage: str | None = None, artifacts: str | None = None) -> Workspace:
     """The workspace of an option; see :meth:`Workspace.locate`."""
     from ..storage.workspace import Workspace
 
-    return Workspace.locate(workspace, storage)
+    return Workspace.locate(workspace, storage, artifacts)
 
 
 def observer_of(ctx: typer.Context, as_json: bool) -> Observer:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from .cli import (
+    ArtifactsOption,
     CacheOption,
     DeviceOption,
     RetriesOption,
@@ -30,6 +31,7 @@ def worker(
     ctx: typer.Context,
     study: StudyArgument,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Where the data are on this machine.", show_default="as in the study")
     ] = None,
@@ -49,7 +51,7 @@ def worker(
     from .slots import Resources
 
     resources = Resources(device, cache_budget, workers, slots_per_gpu, retries)
-    place, observer = locate(workspace, storage), observer_of(ctx, False)
+    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, False)
     join(study, place, observer, resources=resources, data=data, tracking_uri=tracking_uri)
     typer.echo(f"Nothing is left to do for study {study}.")
 

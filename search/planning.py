@@ -23,6 +23,7 @@ from ..objectives.model_sources import preprocessing_for
 from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
+from ..storage.artifacts import artifacts_fault
 from ..storage.tracking import uri_fault
 from ..storage.workspace import Workspace
 from .default_space import COMPETING, default_tables
@@ -149,6 +150,8 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
     with _collecting(faults):
         listing = _list(request.data, workspace)
     if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
+        faults.append(fault)
+    if workspace.artifacts_url and (fault := artifacts_fault(workspace.artifacts_url)):
         faults.append(fault)
     if faults or listing is None:
         raise InvalidInputError(faults)
@@ -278,6 +281,8 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
                 f"Go on with it: frostline resume {settings.name}{more}. Or begin another: add --name ANOTHER",
             ]
         )
+    if workspace.artifacts_url is None:
+        study.require_artifacts()
     return study.ready()
 
 

@@ -36,6 +36,7 @@ class Work:
         study: Name.
         root: Folder of the workspace.
         storage: URL of the study's database, if it is not the workspace's own.
+        artifacts_url: Of a place for checkpoints, if this machine reaches it by another than the study's.
         data: Where the data are on this machine, if elsewhere than where the study began.
         device: Where to train.
         cache_budget: Size of this slot's feature cache.
@@ -47,6 +48,7 @@ class Work:
     study: str
     root: str
     storage: str | None
+    artifacts_url: str | None
     data: str | None
     device: str
     cache_budget: str
@@ -159,7 +161,7 @@ def _work(work: Work, line: Line) -> None:
     if work.threads:
         torch.set_num_threads(work.threads)
     observer = Forwarding(line)
-    workspace = Workspace(Path(work.root), work.storage)
+    workspace = Workspace(Path(work.root), work.storage, work.artifacts_url)
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
     prepared = reopen(study, Observer(), work.data)
     require_strategies(study)
