@@ -56,18 +56,20 @@ class ObjectPlace:
 
     Args:
         files: The file system.
-        folder: Of the study.
+        root: The path.
+        folder: Of the study, below it.
     """
 
-    def __init__(self, files: Any, folder: str) -> None:
+    def __init__(self, files: Any, root: str, folder: str) -> None:
         self._files = files
+        self._root = root
         self._folder = folder
 
     def checkpoints(self, key: str, token: int) -> Checkpoints:
-        return CheckpointObjects(self._files, f"{self._folder}/{key}", token)
+        return CheckpointObjects(self._files, self._root, f"{self._folder}/{key}", token)
 
     def sweep(self, ended: Collection[str]) -> None:
-        for path in list_objects(self._files, self._folder):
+        for path in list_objects(self._files, f"{self._root}/{self._folder}"):
             if path.rstrip("/").rpartition("/")[2] in ended:
                 self._files.rm(path, recursive=True)
 
@@ -157,7 +159,7 @@ def open_place(url: str, study: str) -> CheckpointPlace:
     if isinstance(files, LocalFileSystem):
         _require_parent(Path(path))
         return FolderPlace(Path(path) / _KIND / study)
-    return ObjectPlace(files, f"{path.rstrip('/')}/{_KIND}/{study}")
+    return ObjectPlace(files, path.rstrip("/"), f"{_KIND}/{study}")
 
 
 def artifacts_fault(url: str) -> str | None:

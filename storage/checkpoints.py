@@ -137,14 +137,16 @@ class CheckpointObjects(Checkpoints):
 
     Args:
         files: The file system.
-        folder: Path of this training alone in it.
+        root: A path in it that is there.
+        folder: Of this training alone, below the root.
         token: Of the lease; larger with each worker.
     """
 
-    def __init__(self, files: Any, folder: str, token: int = 0) -> None:
+    def __init__(self, files: Any, root: str, folder: str, token: int = 0) -> None:
         super().__init__()
         self._files = files
-        self._folder = folder
+        self._root = root
+        self._folder = f"{root}/{folder}"
         self._token = token
         self._own: list[str] = []
         self._written = 0
@@ -157,10 +159,22 @@ class CheckpointObjects(Checkpoints):
 
     def write(self, digest: bytes, content: bytes) -> None:
         name = f"{self._folder}/{self._token:010d}-{self._written:010d}"
-        write_object(self._files, name, digest + content)
+        try:
+            self._files.pipe_file(name, digest + content)
+        except FileNotFoundError:
+            self._make_folders()
+            self._files.pipe_file(name, digest + content)
         self._written += 1
         self._own.append(name)
         self._tidy()
+
+    def _make_folders(self) -> None:
+        """Those below the root, for file systems that have folders; what a user mistyped, or a bucket, is not made."""
+        path = self._root
+        for part in self._folder.removeprefix(f"{self._root}/").split("/"):
+            path = f"{path}/{part}"
+            with suppress(FileExistsError):
+                self._files.mkdir(path, create_parents=False)
 
     def _tidy(self) -> None:
         """With two of our own, those of earlier workers are not needed, nor our own before them."""
@@ -179,15 +193,6 @@ class CheckpointObjects(Checkpoints):
         """Of what was written, the latest first."""
         names = list_objects(self._files, self._folder)
         return sorted((name for name in names if _OBJECT.fullmatch(name.rpartition("/")[2])), reverse=True)
-
-
-def write_object(files: Any, name: str, content: bytes) -> None:
-    """Write an object, with its folders where the file system has any."""
-    try:
-        files.pipe_file(name, content)
-    except FileNotFoundError:
-        files.makedirs(name.rpartition("/")[0], exist_ok=True)
-        files.pipe_file(name, content)
 
 
 def list_objects(files: Any, folder: str) -> list[str]:

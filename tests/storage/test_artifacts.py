@@ -17,6 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from frostline.storage import checkpoints
 from frostline.storage.artifacts import CheckpointPlace, absolute_place, artifacts_fault, open_place, safe_place
 from frostline.storage.artifacts import checkpoint_place as place_of
+from frostline.storage.checkpoints import CheckpointObjects
 from frostline.storage.errors import LeaseLostError
 
 SECRET = "correct-horse"
@@ -164,6 +165,24 @@ def test_studies_below_one_url_have_folders_of_their_own(url: str) -> None:
 def test_without_a_url_they_are_in_the_workspace(tmp_path: Path) -> None:
     save(place_of(tmp_path / "checkpoints", None, "birds", lambda note: None), 3, b"state")
     assert (tmp_path / "checkpoints" / "trial-1" / "3" / "latest").exists()
+
+
+def test_folders_are_made_where_a_file_system_has_them(tmp_path: Path) -> None:
+    kept = CheckpointObjects(fsspec.filesystem("file"), str(tmp_path), "checkpoints/birds/trial-1", 2)
+    for state in (b"first", b"second", b"third"):
+        kept.save(lambda state=state: state)
+    assert kept.load() == b"third"
+    assert len(list((tmp_path / "checkpoints" / "birds" / "trial-1").iterdir())) == 2
+    kept.remove()
+    assert list((tmp_path / "checkpoints" / "birds").iterdir()) == []
+
+
+def test_a_root_that_is_mistyped_is_not_made(tmp_path: Path) -> None:
+    root = tmp_path / "mistyped"
+    kept = CheckpointObjects(fsspec.filesystem("file"), str(root), "checkpoints/birds/trial-1")
+    with pytest.raises(FileNotFoundError):
+        kept.save(lambda: b"state")
+    assert not root.exists()
 
 
 # Away
