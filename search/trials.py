@@ -227,7 +227,7 @@ def _train_together(session: Session, every: list[_Running]) -> list[FinetuneRes
     faults = [_begin(running) for running in every]
     session.worker.write()
     able = [running for running, fault in zip(every, faults, strict=True) if fault is None]
-    ended = iter(_together(session, able))
+    ended = iter(_together(session, able) if able else [])
     outcomes = [fault or next(ended) for fault in faults]
     for outcome in outcomes:
         if isinstance(outcome, StorageError) and not isinstance(outcome, LeaseLostError):

@@ -31,8 +31,6 @@ class Flaky(MemoryFileSystem):
     """A server that may be away."""
 
     protocol = "flaky"
-    store: ClassVar[dict[str, Any]] = {}
-    pseudo_dirs: ClassVar[list[str]] = [""]
     away: ClassVar[bool] = False
     slow: ClassVar[float] = 0.0
     torn: ClassVar[bool] = False
