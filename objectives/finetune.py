@@ -169,16 +169,18 @@ def finetune(
         TrainingFailedError: A loss was not finite, frozen units moved (contract C1), or there is too little memory.
     """
 
-    def attempt(micro_batches: int) -> FinetuneResult:
-        return _finetune(config, replace(task, micro_batches=micro_batches), seed, on_epoch, checkpoints)
+    def attempt(pieces: int) -> FinetuneResult:
+        divided = replace(task, micro_batches=pieces * task.micro_batches)
+        return _finetune(config, divided, seed, on_epoch, checkpoints)
 
     try:
         return within_memory(attempt, task.device)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        said, halved = (str(error) or type(error).__name__).splitlines()[0], -(-config.batch_size // 2)
-    raise TrainingFailedError(f"needs more memory than the device has at micro-batch {halved}: {said}")
+        said = (str(error) or type(error).__name__).splitlines()[0]
+    micro_batch = -(-config.batch_size // (2 * task.micro_batches))
+    raise TrainingFailedError(f"needs more memory than the device has at micro-batch {micro_batch}: {said}")
 
 
 def _finetune(

@@ -91,6 +91,7 @@ def test_batches_in_pieces_give_what_whole_ones_give(case: str):
     whole = run(case, unbalanced_task())
     pieces = run(case, replace(unbalanced_task(), micro_batches=2))
     assert {epoch.micro_batch for epoch in whole.epochs} == {None}
+    assert {epoch.micro_batch for epoch in pieces.epochs} == {4}
     assert_close(whole, pieces)
 
 
