@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 from .errors import InvalidInputError
 
+Made = TypeVar("Made")
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
+# How allocators other than CUDA's say it: MPS's, the CPU's, cuBLAS's.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -51,8 +57,32 @@ def feature_budget(device: torch.device) -> int:
 def free_memory(device: torch.device) -> None:
     """Give back what a finished trial held."""
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    if device.type != "cpu":
+        torch.get_device_module(device).empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the device, or the machine, has too little memory."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _OUT_OF_MEMORY)
+
+
+def within_memory(work: Callable[[int], Made], device: torch.device) -> Made:
+    """What work gives for batches in one piece; where these need more memory than there is, once more in two.
+
+    Args:
+        work: Called with 1, and with 2 after it ran out of memory; what it held is let go of in between.
+        device: Where it works.
+    """
+    try:
+        return work(1)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    # Here the error is gone, and with it what its traceback held.
+    free_memory(device)
+    return work(2)
 
 
 class PeakMemory:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -18,7 +18,8 @@ from .certificate import Certificate, certify
 from .checkpoint import Checkpoints, NoCheckpoints, TrialState, identity
 from .config import TrialConfig, flatten
 from .dataset import ImageSplit
-from .devices import PeakMemory
+from .devices import PeakMemory, is_out_of_memory, within_memory
+from .errors import TrainingFailedError
 from .feature_store import FeatureStore
 from .features import FeatureSource, ImageSource
 from .freezing import state_hash
@@ -88,6 +89,7 @@ class Task:
         device: Where to train.
         store: Features kept between trials.
         stages: Phases of the head alone, shared by the trials that begin with them.
+        micro_batches: See :class:`~frostline.objectives.training.PhaseData`.
     """
 
     train: ImageSplit
@@ -97,6 +99,7 @@ class Task:
     device: torch.device
     store: FeatureStore
     stages: Stages = NO_STAGES
+    micro_batches: int = 1
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,9 @@ def finetune(
 ) -> FinetuneResult:
     """Train one configuration and validate it after each epoch; go on where the checkpoints end (contract C4).
 
+    One that runs out of memory is begun again once, from its last checkpoint, with batches in two pieces whose
+    gradients are added up; its epochs say so from there on.
+
     Args:
         config: What to train; checked against the backbone before anything else.
         task: Data, backbone, metric and device.
@@ -160,8 +166,26 @@ def finetune(
 
     Raises:
         InvalidInputError: The configuration does not suit the strategy or the backbone.
-        TrainingFailedError: A loss was not finite, or frozen units moved (contract C1).
+        TrainingFailedError: A loss was not finite, frozen units moved (contract C1), or there is too little memory.
     """
+
+    def attempt(pieces: int) -> FinetuneResult:
+        divided = replace(task, micro_batches=pieces * task.micro_batches)
+        return _finetune(config, divided, seed, on_epoch, checkpoints)
+
+    try:
+        return within_memory(attempt, task.device)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        said = (str(error) or type(error).__name__).splitlines()[0]
+    micro_batch = -(-config.batch_size // (2 * task.micro_batches))
+    raise TrainingFailedError(f"needs more memory than the device has at micro-batch {micro_batch}: {said}")
+
+
+def _finetune(
+    config: TrialConfig, task: Task, seed: int, on_epoch: OnEpoch, checkpoints: Checkpoints
+) -> FinetuneResult:
     phases = plan_phases(config, len(task.backbones.pretrained.units))
     state = TrialState(checkpoints, _identity(config, task, seed, phases), task.device)
     memory = PeakMemory(task.device)
@@ -254,6 +278,7 @@ def phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> 
         metric=task.metric,
         device=task.device,
         seed=seed,
+        micro_batches=task.micro_batches,
     )
 
 
@@ -269,5 +294,6 @@ def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> Featu
 
 
 def predict(network: Network, split: ImageSplit, task: Task) -> NDArray[np.float32]:
-    """Class probabilities (N, classes) of a split by a trained network."""
-    return to_probabilities(predict_logits(network, _evaluation_source(split, network, task)))
+    """Class probabilities (N, classes) of a split by a trained network; in smaller batches where memory is short."""
+    source = _evaluation_source(split, network, task)
+    return to_probabilities(within_memory(partial(predict_logits, network, source), task.device))

@@ -160,6 +160,7 @@ def stage_key(phases: Sequence[Phase], run: PhaseRun, config: TrialConfig, data:
         solved=[each.solve is not None for each in begun],
         config=_values(config, solved=all(each.solve for each in begun)),
         seed=data.seed,
+        micro_batches=data.micro_batches,
         metric=data.metric,
         features=[data.train.key(0), data.val.key(0)],
         threads=torch.get_num_threads(),

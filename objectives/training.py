@@ -38,6 +38,7 @@ class EpochResult:
         score: The study's metric on the validation images.
         learning_rates: Per part at the end of the epoch.
         seconds: Training and validation.
+        micro_batch: Images computed at once, where a whole batch needs more memory than there is.
     """
 
     epoch: int
@@ -47,6 +48,7 @@ class EpochResult:
     score: float
     learning_rates: dict[str, float]
     seconds: float
+    micro_batch: int | None = None
 
 
 OnEpoch = Callable[[EpochResult], None]
@@ -104,13 +106,29 @@ class PhaseRun:
 
 @dataclass(frozen=True)
 class PhaseData:
-    """Training and validation inputs of a phase, behind its frozen prefix."""
+    """Training and validation inputs of a phase, behind its frozen prefix.
+
+    Attributes:
+        train: To learn from.
+        val: To choose by.
+        metric: Name.
+        device: Where to train.
+        seed: Of order, views and mixes.
+        micro_batches: How many pieces a batch is computed in, one after the other. Their gradients add up to the
+            batch's, so that steps and schedule are the same, and the numbers up to rounding; but batch norms in
+            training see a piece at a time, and dropout draws anew.
+    """
 
     train: FeatureSource
     val: FeatureSource
     metric: str
     device: torch.device
     seed: int
+    micro_batches: int = 1
+
+    def micro_batch(self, batch_size: int) -> int | None:
+        """Images computed at once; None for a whole batch."""
+        return None if self.micro_batches == 1 else -(-batch_size // self.micro_batches)
 
 
 def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: OnEpoch) -> None:
@@ -132,13 +150,14 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
         started, epoch = time.perf_counter(), run.epoch
         train_loss = _train_epoch(network, config, data, epoch, optimisation, criterion, run.penalty)
         with optimisation.averaged():
-            logits = predict_logits(network, data.val)
+            logits = predict_logits(network, data.val, data.micro_batches)
             val_loss, val_score = judge(logits, data)
             if run.last and run.improves(val_score):
                 run.best_state, run.best_logits = network.trainable_state(), logits
         require_finite(train_loss, val_loss, epoch)
         rates, seconds = optimisation.learning_rates(), time.perf_counter() - started
-        result = EpochResult(epoch, network.phase.name, train_loss, val_loss, val_score, rates, seconds)
+        micro = data.micro_batch(config.batch_size)
+        result = EpochResult(epoch, network.phase.name, train_loss, val_loss, val_score, rates, seconds, micro)
         run.results.append(result)
         on_epoch(result)
     network.load_state(run.best_state)
@@ -205,24 +224,51 @@ def _train_epoch(
     for step, positions in enumerate(epoch_batches(config, data.train.labels, data.seed, epoch)):
         mix = mixer.draw(len(positions), epoch, step)
         with autocast(data.device):
-            logits = network.classify(data.train.batch(positions, epoch, mix))
+            # Of the whole batch: partners of a mix may be in another piece, and the prefix has a batch size of its own.
+            features = data.train.batch(positions, epoch, mix)
         labels = data.train.labels[positions.to(data.device)]
-        loss = mixed_loss(partial(criterion, logits.float()), labels, mix)
-        if penalty is not None:
-            loss = loss + penalty()
         optimisation.zero_grad()
-        loss.backward()
+        for piece in _pieces(len(positions), data.micro_batches):
+            with autocast(data.device):
+                logits = network.classify(features[piece])
+            loss = mixed_loss(partial(_share_of_loss, criterion, logits.float(), piece), labels, mix)
+            if penalty is not None and piece.start == 0:
+                loss = loss + penalty()
+            loss.backward()
+            total += loss.detach() * len(positions)
         optimisation.step()
-        total += loss.detach() * len(positions)
     return float(total) / len(data.train)
 
 
+def _pieces(images: int, count: int) -> list[slice]:
+    """A batch in so many pieces of nearly equal size; none of one image, on which batch norm would fail."""
+    count = max(1, min(count, images // 2))
+    return [slice(images * place // count, images * (place + 1) // count) for place in range(count)]
+
+
+def _share_of_loss(criterion: nn.CrossEntropyLoss, logits: Tensor, piece: slice, labels: Tensor) -> Tensor:
+    """What a piece of a batch adds to the criterion's mean over the batch: each image as much as its class weighs.
+
+    Args:
+        criterion: With mean reduction.
+        logits: Of the piece (n, classes).
+        piece: Of the batch.
+        labels: Of the whole batch (N,).
+    """
+    own = labels[piece]
+    if len(own) == len(labels):
+        return criterion(logits, labels)
+    weights = criterion.weight
+    share = len(own) / len(labels) if weights is None else weights[own].sum() / weights[labels].sum()
+    return share * criterion(logits, own)
+
+
 @torch.no_grad()
-def predict_logits(network: Network, source: FeatureSource) -> Tensor:
-    """Logits (N, classes) float32 of a whole split, in evaluation mode."""
+def predict_logits(network: Network, source: FeatureSource, micro_batches: int = 1) -> Tensor:
+    """Logits (N, classes) float32 of a whole split, in evaluation mode; batches in so many pieces."""
     network.eval()
     logits = []
-    for positions in torch.arange(len(source)).split(EVALUATION_BATCH):
+    for positions in torch.arange(len(source)).split(EVALUATION_BATCH // micro_batches):
         with autocast(network_device(network)):
             logits.append(network.classify(source.batch(positions, 0)).float())
     return torch.cat(logits)
@@ -234,7 +280,7 @@ def network_device(network: Network) -> torch.device:
 
 def validate(network: Network, data: PhaseData) -> tuple[float, float]:
     """Mean cross-entropy and metric on the validation images; no metric (NaN) where the cross-entropy is not finite."""
-    return judge(predict_logits(network, data.val), data)
+    return judge(predict_logits(network, data.val, data.micro_batches), data)
 
 
 def judge(logits: Tensor, data: PhaseData) -> tuple[float, float]:

@@ -108,6 +108,14 @@ StorageOption = Annotated[
         show_default="in the workspace",
     ),
 ]
+ArtifactsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts",
+        help="Folder or URL (s3://..., any of fsspec's) where machines share checkpoints; or $FROSTLINE_ARTIFACTS.",
+        show_default="as in the study, or in the workspace",
+    ),
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", help="Processes that train side by side.", show_default="one a GPU, or one"),
@@ -119,6 +127,10 @@ EngineOption = Annotated[
 AddressOption = Annotated[
     str | None,
     typer.Option("--address", help="Of the Ray cluster, as in HOST:6379.", show_default="the one on this machine"),
+]
+RetriesOption = Annotated[
+    int,
+    typer.Option("--retries", min=0, help="How often a training is begun again that something unexpected ended."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 PluginOption = Annotated[
@@ -194,7 +206,9 @@ def search(
     slots_per_gpu: SlotsOption = 1,
     engine: EngineOption = "local",
     address: AddressOption = None,
+    retries: RetriesOption = 1,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -223,10 +237,11 @@ def search(
         slots_per_gpu=slots_per_gpu,
         engine=engine,
         address=address,
+        retries=retries,
         plugins=tuple(plugin or ()),
     )
     request = with_study_file(ctx, data, request)
-    _end(ctx, run_search(request, locate(workspace, storage), observer_of(ctx, as_json)), as_json)
+    _end(ctx, run_search(request, locate(workspace, storage, artifacts), observer_of(ctx, as_json)), as_json)
 
 
 @app.command()
@@ -240,7 +255,9 @@ def resume(
     slots_per_gpu: SlotsOption = 1,
     engine: EngineOption = "local",
     address: AddressOption = None,
+    retries: RetriesOption = 1,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -250,8 +267,8 @@ def resume(
     from .run import wake
     from .slots import Resources
 
-    place = locate(workspace, storage)
-    resources = Resources(device, cache_budget, workers, slots_per_gpu, engine, address)
+    place = locate(workspace, storage, artifacts)
+    resources = Resources(device, cache_budget, workers, slots_per_gpu, engine, address, retries)
     resources.check(place)
     slept = wake(study, place)
     try:
@@ -272,7 +289,9 @@ def verdict(
     cache_budget: CacheOption = "auto",
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    retries: RetriesOption = 1,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -280,8 +299,12 @@ def verdict(
     from .run import rerun_finals
     from .slots import Resources
 
-    resources = Resources(device, cache_budget, workers, slots_per_gpu)
-    _end(ctx, rerun_finals(study, locate(workspace, storage), observer_of(ctx, as_json), resources=resources), as_json)
+    resources = Resources(device, cache_budget, workers, slots_per_gpu, retries=retries)
+    _end(
+        ctx,
+        rerun_finals(study, locate(workspace, storage, artifacts), observer_of(ctx, as_json), resources=resources),
+        as_json,
+    )
 
 
 @app.command()
@@ -294,11 +317,11 @@ def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: Workspace
     ctx.obj.ended(run_search(demo_request(place, observer, device=device), place, observer))
 
 
-def locate(workspace: Path | None, storage: str | None = None) -> Workspace:
+def locate(workspace: Path | None, storage: str | None = None, artifacts: str | None = None) -> Workspace:
     """The workspace of an option; see :meth:`Workspace.locate`."""
     from ..storage.workspace import Workspace
 
-    return Workspace.locate(workspace, storage)
+    return Workspace.locate(workspace, storage, artifacts)
 
 
 def observer_of(ctx: typer.Context, as_json: bool) -> Observer:

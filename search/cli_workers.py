@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from .cli import (
+    ArtifactsOption,
     CacheOption,
     DeviceOption,
+    RetriesOption,
     SlotsOption,
     StorageOption,
     StudyArgument,
@@ -29,6 +31,7 @@ def worker(
     ctx: typer.Context,
     study: StudyArgument,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Where the data are on this machine.", show_default="as in the study")
     ] = None,
@@ -36,6 +39,7 @@ def worker(
     cache_budget: CacheOption = "auto",
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    retries: RetriesOption = 1,
     tracking_uri: Annotated[
         str | None,
         typer.Option("--tracking-uri", help="MLflow as seen from here.", show_default="the study's"),
@@ -46,8 +50,8 @@ def worker(
     from .run import join
     from .slots import Resources
 
-    resources = Resources(device, cache_budget, workers, slots_per_gpu)
-    place, observer = locate(workspace, storage), observer_of(ctx, False)
+    resources = Resources(device, cache_budget, workers, slots_per_gpu, retries=retries)
+    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, False)
     join(study, place, observer, resources=resources, data=data, tracking_uri=tracking_uri)
     typer.echo(f"Nothing is left to do for study {study}.")
 

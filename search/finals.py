@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ..objectives.config import TrialConfig, create_config
 from ..objectives.devices import free_memory
@@ -12,12 +13,13 @@ from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
 from ..storage.errors import LeaseLostError
 from ..storage.tickets import Lease
+from .attempts import attempt, reason
 from .models import drop_networks, keep_network
 from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
 from .study import Study
-from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_unseen, numbers
+from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_traceback, log_unseen, numbers
 from .tracked_verdict import start_strategy_run
 
 # Final seeds keep clear of the search's own, whose best score was picked for being high.
@@ -109,7 +111,13 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     checkpoints = session.checkpoints(key, lease)
     # Costs decide between equals, so every finalist pays for all of its training.
     task = replace(session.task, stages=NO_STAGES)
-    result = finetune(finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
+    train = partial(finetune, finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
+
+    def failed(error: Exception) -> None:
+        session.observer.note(f"{name} failed ({reason(error)}) and is tried again")
+        log_traceback(run, error)
+
+    result = attempt(train, session.retries, failed, task.device)
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
     metrics = all_scores(probabilities, test.labels)

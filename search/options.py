@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 # Options by another name than their field of the request.
 _FIELDS = {"other_data": "data", "strategy": "strategies", "seeds": "finals_seeds", "plugin": "plugins"}
-_NO_FIELDS = {"data", "storage", "workspace", "as_json"}
+_NO_FIELDS = {"data", "workspace", "storage", "artifacts", "as_json"}
 
 
 def with_study_file(ctx: typer.Context, data: str, request: Request) -> Request:

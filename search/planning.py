@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..objectives.model_sources import preprocessing_for
 from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
+from ..storage.artifacts import artifacts_fault
 from ..storage.tracking import uri_fault
 from ..storage.workspace import Workspace
 from .default_space import COMPETING, default_tables
@@ -62,6 +63,7 @@ class Request:
         slots_per_gpu: Processes that share a GPU, where their number is not given.
         engine: ``local``, or ``ray`` for workers on a Ray cluster.
         address: Of the Ray cluster.
+        retries: How often a training is begun again that something unexpected ended.
         plugins: Modules that register strategies; these compete too.
         file: The study file it was read from, whose space is searched unless ``space`` is given.
     """
@@ -85,6 +87,7 @@ class Request:
     slots_per_gpu: int = 1
     engine: str = "local"
     address: str | None = None
+    retries: int = 1
     plugins: tuple[str, ...] = ()
     file: StudyFile | None = None
 
@@ -101,8 +104,8 @@ class Request:
     @property
     def resources(self) -> Resources:
         """What the study gets."""
-        shared = self.workers, self.slots_per_gpu, self.engine, self.address
-        return Resources(self.device, self.cache_budget, *shared)
+        shared = {field.name: getattr(self, field.name) for field in fields(Resources)}
+        return Resources(**shared)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
         listing = _list(request.data, workspace)
     if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
         faults.append(fault)
+    if workspace.artifacts_url and (fault := artifacts_fault(workspace.artifacts_url)):
+        faults.append(fault)
     if faults or listing is None:
         raise InvalidInputError(faults)
     return listing, space
@@ -195,7 +200,7 @@ def _check_numbers(request: Request) -> None:
     limits = {
         **{"--trials": (request.trials, 1), "--seeds": (request.finals_seeds, 1), "--seed": (request.seed, 0)},
         **{"--workers": (request.workers or 1, 1), "--slots-per-gpu": (request.slots_per_gpu, 1)},
-        "--population": (request.population, 0),
+        **{"--population": (request.population, 0), "--retries": (request.retries, 0)},
     }
     faults = [f"{name} must be at least {low}, got {value}." for name, (value, low) in limits.items() if value < low]
     if request.name is not None and not _NAME.fullmatch(request.name):
@@ -286,6 +291,8 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
                 f"Go on with it: frostline resume {settings.name}{more}. Or begin another: add --name ANOTHER",
             ]
         )
+    if workspace.artifacts_url is None:
+        study.require_artifacts()
     return study.ready()
 
 

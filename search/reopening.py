@@ -59,6 +59,7 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
         raise InvalidInputError(
             f"--trials {trials} is below the study's {study.settings.trials}; a budget can only grow."
         )
+    study.require_artifacts()
     prepared = reopen(study, observer)
     with exclusive(workspace, name):
         if trials is not None:

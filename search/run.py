@@ -144,6 +144,7 @@ def join(
             f"Study {name!r} keeps its MLflow runs in the workspace where it began, which this machine may not reach. "
             "Name an MLflow that both reach with --tracking-uri, here and where it began."
         )
+    study.require_artifacts()
     prepared = reopen(study, observer, data)
     require_strategies(study)
     try:
@@ -168,12 +169,21 @@ def _work(
     """In this process where there is one worker, else in one a slot."""
     study, where = prepared.study, resources.places()
     if resources.alone:
-        device, budget = resources.device, resources.cache_budget
-        with open_session(study, prepared.dataset, prepared.backbones, device, budget, tracker, observer) as session:
+        with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
             carry_out(session, search=search)
         return
-    root, storage = str(study.workspace.root), study.workspace.storage
-    work = Work(study.settings.name, root, storage, data, resources.device, resources.share(len(where)), 0, search)
+    work = Work(
+        study=study.settings.name,
+        root=str(study.workspace.root),
+        storage=study.workspace.storage,
+        artifacts_url=study.workspace.artifacts_url,
+        data=data,
+        device=resources.device,
+        cache_budget=resources.share(len(where)),
+        threads=0,
+        retries=resources.retries,
+        search=search,
+    )
     stopper = Stopper(grace=None)
     with stopper.listening():
         Slots(study, work, tracker, observer).run(where, stopper)

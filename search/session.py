@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -20,7 +18,8 @@ from ..objectives.devices import choose_device
 from ..objectives.feature_store import FeatureStore
 from ..objectives.finetune import BackbonePool, Task
 from ..objectives.stages import Stages
-from ..storage.checkpoints import CheckpointFolder
+from ..storage.artifacts import CheckpointPlace
+from ..storage.checkpoints import Checkpoints
 from ..storage.feature_files import FeatureFiles
 from ..storage.locks import exclusive
 from ..storage.tickets import Lease, Tickets
@@ -29,6 +28,7 @@ from ..storage.workers import let_ended_lapse
 from .progress import Observer
 from .provenance import command_line, git_tags
 from .records import FINISHED
+from .slots import Resources
 from .stopping import Stopper
 from .study import Study
 from .system_metrics import sampled
@@ -53,6 +53,8 @@ class Session:
         tracker: Its MLflow side.
         observer: Told what happens.
         stopper: Knows whether to stop.
+        retries: How often a training is begun again that something unexpected ended.
+        place: Where checkpoints are.
     """
 
     study: Study
@@ -62,6 +64,8 @@ class Session:
     tracker: Tracker
     observer: Observer
     stopper: Stopper
+    retries: int
+    place: CheckpointPlace
 
     def claims(self, claim: Callable[[], Claimed | None], tickets: Tickets) -> Iterator[Claimed]:
         """What this worker claims, until nothing is left to do, here or elsewhere.
@@ -83,7 +87,7 @@ class Session:
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""
-        return SessionCheckpoints(CheckpointFolder(_checkpoints(self.study, key), lease.token), self)
+        return SessionCheckpoints(self.place.checkpoints(key, lease.token), self)
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Led:
 class SessionCheckpoints:
     """Checkpoints of a training, each written after the reports of its epochs: who goes on from it has them."""
 
-    folder: CheckpointFolder
+    kept: Checkpoints
     session: Session
 
     def save(self, state: Callable[[], bytes]) -> None:
@@ -113,14 +117,14 @@ class SessionCheckpoints:
             self.session.worker.write()
             return state()
 
-        self.folder.save(reported, now=self.session.stopper.asked)
+        self.kept.save(reported, now=self.session.stopper.asked)
         self.session.stopper.check()
 
     def load(self) -> bytes | None:
-        return self.folder.load()
+        return self.kept.load()
 
     def remove(self) -> None:
-        self.folder.remove()
+        self.kept.remove()
 
 
 @contextmanager
@@ -138,7 +142,7 @@ def supervise(study: Study, observer: Observer, tracking_uri: str | None = None)
     """
     with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer, tracking_uri)) as tracker:
         let_ended_lapse(study.database, study.settings.name)
-        _close_finished_runs(study, tracker)
+        _close_finished_runs(study, tracker, observer)
         try:
             yield tracker
         except BaseException:
@@ -163,15 +167,14 @@ def open_session(
     study: Study,
     dataset: ImageDataset,
     backbones: BackbonePool,
-    device: str,
-    cache_budget: str,
+    resources: Resources,
     tracker: Tracker,
     observer: Observer,
 ) -> Iterator[Session]:
     """Work on a study; what is cut off is given back, whatever cuts it off."""
-    chosen = choose_device(device)
+    chosen = choose_device(resources.device)
     train, val = dataset.search_splits()
-    store = FeatureStore.open(chosen, parse_size(cache_budget), FeatureFiles(study.workspace.features))
+    store = FeatureStore.open(chosen, parse_size(resources.cache_budget), FeatureFiles(study.workspace.features))
     stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
     task = Task(train, val, backbones, study.settings.metric, chosen, store, stages)
     stopper = Stopper()
@@ -182,7 +185,8 @@ def open_session(
         gc.freeze()
         try:
             with sampled(tracker, chosen):
-                yield Session(study, worker, dataset, task, tracker, observer, stopper)
+                place, retries = study.checkpoints(observer.note), resources.retries
+                yield Session(study, worker, dataset, task, tracker, observer, stopper, retries, place)
         finally:
             gc.unfreeze()
 
@@ -225,19 +229,14 @@ def final_key(strategy: str, trial_number: int, seed: int) -> str:
     return f"final-{strategy}-{trial_number}-{seed}"
 
 
-def _close_finished_runs(study: Study, tracker: StudyTracker) -> None:
+def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer) -> None:
     """End the runs whose trial or final ended just before a kill, and remove their checkpoints."""
     trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
     finals = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
-    for key in trials.keys() | finals:
-        shutil.rmtree(_checkpoints(study, key), ignore_errors=True)
+    study.checkpoints(observer.note).sweep(trials.keys() | finals)
     for key, run in tracker.unfinished():
         if key in trials:
             trial = trials[key]
             finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
         else:
             run.finish("FINISHED" if key in finals else "KILLED")
-
-
-def _checkpoints(study: Study, key: str) -> Path:
-    return study.workspace.checkpoints(study.settings.name) / key

@@ -33,20 +33,24 @@ class Work:
         study: Name.
         root: Folder of the workspace.
         storage: URL of the study's database, if it is not the workspace's own.
+        artifacts_url: Of a place for checkpoints, if this machine reaches it by another than the study's.
         data: Where the data are on this machine, if elsewhere than where the study began.
         device: Where to train.
         cache_budget: Size of this slot's feature cache.
         threads: Of torch; 0 leaves them as they come.
+        retries: How often a training is begun again that something unexpected ended.
         search: Whether trials are run, or finals alone.
     """
 
     study: str
     root: str
     storage: str | None
+    artifacts_url: str | None
     data: str | None
     device: str
     cache_budget: str
     threads: int
+    retries: int
     search: bool
 
 
@@ -148,18 +152,18 @@ def _work(work: Work, line: Line) -> None:
     from .reopening import reopen, require_strategies
     from .run import carry_out
     from .session import open_session
+    from .slots import Resources
     from .study import Study
 
     if work.threads:
         torch.set_num_threads(work.threads)
     observer = Forwarding(line)
-    workspace = Workspace(Path(work.root), work.storage)
+    workspace = Workspace(Path(work.root), work.storage, work.artifacts_url)
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
     prepared = reopen(study, Observer(), work.data)
     require_strategies(study)
-    with open_session(
-        study, prepared.dataset, prepared.backbones, work.device, work.cache_budget, tracker, observer
-    ) as session:
+    resources = Resources(work.device, work.cache_budget, retries=work.retries)
+    with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
         carry_out(session, search=work.search)
 
 

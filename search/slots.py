@@ -44,6 +44,7 @@ class Resources:
         slots_per_gpu: Processes that share a GPU, where their number is not given.
         engine: ``local`` for this machine, ``ray`` for a Ray cluster.
         address: Of the Ray cluster; None for the one that runs on this machine.
+        retries: How often a training is begun again that something unexpected ended.
     """
 
     device: str = "auto"
@@ -52,6 +53,7 @@ class Resources:
     slots_per_gpu: int = 1
     engine: str = "local"
     address: str | None = None
+    retries: int = 1
 
     def check(self, workspace: Workspace) -> None:
         """See whether a study of a workspace can have this.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Container
+import secrets
+from collections.abc import Callable, Container
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from ..objectives.errors import InvalidInputError, unknown_name
 from ..objectives.metrics import one_hot
+from ..storage.artifacts import CheckpointPlace, artifacts_fault, checkpoint_place
 from ..storage.database import Database, safe_url, share_sqlite
 from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable, StoredFinal
@@ -31,7 +33,7 @@ from .settings import StudySettings
 from .space import optuna_name
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
-_TRACKING = "frostline:tracking"
+_TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
 # What a trial notes when it begins (config) and when it ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
 _STATES = {
@@ -135,7 +137,14 @@ class Study:
         return cls(inner, workspace)
 
     def ready(self) -> Study:
-        """Queue the default configurations that were not yet, and issue the tickets that the budget lacks."""
+        """Queue the default configurations that were not yet, and issue the tickets that the budget lacks.
+
+        Who joins finds the checkpoints where this machine's workspace says, if it says so.
+        """
+        if url := self.workspace.artifacts_url:
+            # Studies of other databases may have the same name.
+            folder = self._shared.get("folder", f"{self.settings.name}-{secrets.token_hex(4)}")
+            self.inner.set_user_attr(_ARTIFACTS, {"url": url, "folder": folder})
         for strategy in self.settings.strategies:
             values = self.settings.space.default(strategy)
             own = {optuna_name(strategy, name): value for name, value in values.items() if name != STRATEGY}
@@ -154,6 +163,32 @@ class Study:
     @property
     def tracking_uri(self) -> str | None:
         return self.inner.user_attrs[_TRACKING]
+
+    @property
+    def artifacts_url(self) -> str | None:
+        """Of the place for checkpoints that its machines share, as this one reaches it; None for the workspace."""
+        return self.workspace.artifacts_url or self._shared.get("url")
+
+    @property
+    def _shared(self) -> dict[str, str]:
+        """The URL of that place as it was typed last where the study is led, and the study's folder there."""
+        return self.inner.user_attrs.get(_ARTIFACTS, {})
+
+    def require_artifacts(self) -> None:
+        """See that checkpoints can be kept where this study's machines share them.
+
+        Raises:
+            InvalidInputError: This machine does not reach that place, or may not write there.
+        """
+        url = self.artifacts_url
+        if url and (fault := artifacts_fault(url)):
+            raise InvalidInputError(fault)
+
+    def checkpoints(self, note: Callable[[str], None]) -> CheckpointPlace:
+        """Where its trainings keep their checkpoints; what goes wrong in a place that is shared is told once."""
+        name = self.settings.name
+        local, folder = self.workspace.checkpoints(name), self._shared.get("folder", name)
+        return checkpoint_place(local, self.artifacts_url, folder, note)
 
     def set_budget(self, trials: int) -> None:
         """Let the study have so many trials."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ def log_unseen(run: TrackedRun, result: FinetuneResult, seen: Collection[int]) -
 def describe(result: FinetuneResult) -> dict[str, Any]:
     """Costs, checks and metrics of a training, as plain values."""
     last = result.certificates[-1]
+    micro_batch = result.epochs[-1].micro_batch
     return {
+        **({} if micro_batch is None else {"micro_batch": micro_batch}),
         "seconds": result.seconds,
         "best_epoch": result.best_epoch,
         "trainable_parameters": result.trainable_parameters,
@@ -63,6 +66,11 @@ def describe(result: FinetuneResult) -> dict[str, Any]:
 def log_certificate(run: TrackedRun, result: FinetuneResult) -> None:
     """Keep with a run what each phase froze and trained, with the proof."""
     run.log_json("certificate.json", [certificate.describe() for certificate in result.certificates])
+
+
+def log_traceback(run: TrackedRun, error: Exception) -> None:
+    """Keep with a run where in the code it failed; the latest failure counts."""
+    run.log_text("traceback.txt", "".join(traceback.format_exception(error)))
 
 
 def trial_name(number: int, config: Mapping[str, Any], backbone: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -10,7 +11,7 @@ from optuna.trial import TrialState
 
 from ..objectives.config import TrialConfig, flatten, without_effect
 from ..objectives.devices import free_memory
-from ..objectives.errors import ObjectiveError, TrainingFailedError
+from ..objectives.errors import TrainingFailedError
 from ..objectives.finetune import FinetuneResult, finetune
 from ..objectives.plans import plan_phases
 from ..objectives.population import finetune_together
@@ -20,14 +21,25 @@ from ..storage.errors import LeaseLostError, StorageError
 from ..storage.tickets import Lease
 from ..storage.tracking import TrackedRun
 from .asking import Asked, Asking
+from .attempts import attempt, is_unexpected, reason
 from .records import TrialRecord
 from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
-from .tracked import describe, epoch_metrics, finish_trial_run, log_certificate, log_unseen, trial_name
+from .tracked import (
+    describe,
+    epoch_metrics,
+    finish_trial_run,
+    log_certificate,
+    log_traceback,
+    log_unseen,
+    trial_name,
+)
 
 # A trial whose workers went away so often, with no epoch done in between, is not tried again.
 MOST_LAPSES = 2
+# How often a trial was begun again after an error, as noted in it.
+RETRIES = "frostline:retries"
 
 
 def run_trials(session: Session) -> None:
@@ -76,6 +88,8 @@ class _Running:
         # A trial that was cut off has reported its first epochs already.
         self._reported = session.worker.reported(self.trial)
         self._seen: list[int] = []
+        self.retries = int(asked.trial.user_attrs.get(RETRIES, 0))
+        self._micro_batch: int | None = None
         # How it ended, once it is told.
         self._record: TrialRecord | None = None
         self._outcome: dict[str, Any] = {}
@@ -112,14 +126,39 @@ class _Running:
         observer, trial = self._session.observer, self.trial
         if not self._seen and result.epoch > 0:
             observer.note(f"trial {trial.number} went on from epoch {result.epoch}")
+        if result.micro_batch and not self._micro_batch:
+            observer.note(f"trial {trial.number} ran out of memory and computes {result.micro_batch} images at once")
+        self._micro_batch = result.micro_batch
         self._seen.append(result.epoch)
         self.seconds += result.seconds
         self._run.log_step(result.epoch, epoch_metrics(result))
         observer.epoch_finished(trial.number, result)
         if result.epoch not in self._reported:
             trial.report(result.score, result.epoch)
+            self._reported.add(result.epoch)
         if result.epoch + 1 < self._epochs and trial.should_prune():
             raise optuna.TrialPruned
+
+    def train(self) -> FinetuneResult:
+        """Train it from where its checkpoints end, with further attempts as the session allows."""
+        task, seed = self._session.task, self._session.study.settings.seed
+
+        def train() -> FinetuneResult:
+            return finetune(self.config, task, seed=seed, on_epoch=self.on_epoch, checkpoints=self.checkpoints)
+
+        return attempt(train, self._session.retries - self.retries, self._retry, task.device)
+
+    def _retry(self, error: Exception) -> None:
+        """Note that it is begun again: whoever has it then knows."""
+        self.retries += 1
+        self._session.observer.note(f"trial {self.trial.number} failed ({reason(error)}) and is tried again")
+        self._log_traceback(error)
+        self.trial.set_user_attr(RETRIES, self.retries)
+        self._session.worker.write()
+
+    def _log_traceback(self, error: Exception) -> None:
+        if self._run is not None and is_unexpected(error):
+            log_traceback(self._run, error)
 
     def tell(self, ended: FinetuneResult | Exception) -> None:
         """Note in the study how it ended.
@@ -130,16 +169,22 @@ class _Running:
         if isinstance(ended, LeaseLostError):
             raise ended
         outcome: dict[str, Any] = {"seconds": self.seconds}
+        if self._micro_batch:
+            outcome["micro_batch"] = self._micro_batch
+        if self.retries:
+            outcome["retries"] = self.retries
         score, state = None, TrialState.FAIL
         if isinstance(ended, FinetuneResult):
             if self._run is not None:
                 log_unseen(self._run, ended, self._seen)
                 log_certificate(self._run, ended)
-            outcome, score, state = describe(ended), ended.score, TrialState.COMPLETE
+            outcome |= describe(ended)
+            score, state = ended.score, TrialState.COMPLETE
         elif isinstance(ended, optuna.TrialPruned):
             state = TrialState.PRUNED
         else:
-            outcome["reason"] = _reason(ended)
+            outcome["reason"] = reason(ended)
+            self._log_traceback(ended)
         self.trial.set_user_attr(OUTCOME, outcome)
         self._record, self._outcome = self._session.worker.tell(self.trial, score, state), outcome
 
@@ -154,14 +199,20 @@ class _Running:
 
 def _train_alone(session: Session, running: _Running) -> FinetuneResult | Exception:
     """One trial, which goes on where its checkpoints end; what it came to."""
-    started = time.perf_counter()
-    try:
+
+    def train() -> FinetuneResult:
         running.begin()
         session.worker.write()
-        seed = session.study.settings.seed
-        return finetune(
-            running.config, session.task, seed=seed, on_epoch=running.on_epoch, checkpoints=running.checkpoints
-        )
+        return running.train()
+
+    return _outcome(running, train)
+
+
+def _outcome(running: _Running, train: Callable[[], FinetuneResult]) -> FinetuneResult | Exception:
+    """What a trial comes to; where the database cannot be used, that is raised."""
+    started = time.perf_counter()
+    try:
+        return train()
     except LeaseLostError as error:
         return error
     except StorageError:
@@ -176,19 +227,31 @@ def _train_together(session: Session, every: list[_Running]) -> list[FinetuneRes
     faults = [_begin(running) for running in every]
     session.worker.write()
     able = [running for running, fault in zip(every, faults, strict=True) if fault is None]
-    ended = iter(
-        finetune_together(
-            [running.config for running in able],
-            session.task,
-            seed=session.study.settings.seed,
-            on_epochs=[running.on_epoch for running in able],
-        )
-    )
+    ended = iter(_together(session, able) if able else [])
     outcomes = [fault or next(ended) for fault in faults]
     for outcome in outcomes:
         if isinstance(outcome, StorageError) and not isinstance(outcome, LeaseLostError):
             raise outcome
     return outcomes
+
+
+def _together(session: Session, every: list[_Running]) -> list[FinetuneResult | Exception]:
+    """Trials that have begun, trained at once; one at a time where that fails: of memory there may be too little."""
+    try:
+        return finetune_together(
+            [running.config for running in every],
+            session.task,
+            seed=session.study.settings.seed,
+            on_epochs=[running.on_epoch for running in every],
+        )
+    except StorageError:
+        raise
+    except Exception as error:
+        why = reason(error)
+    free_memory(session.task.device)
+    numbers = ", ".join(str(running.trial.number) for running in every)
+    session.observer.note(f"trials {numbers} cannot be trained together ({why}) and are trained one at a time")
+    return [_outcome(running, running.train) for running in every]
 
 
 def _begin(running: _Running) -> Exception | None:
@@ -228,8 +291,3 @@ def _require_survivable(lease: Lease) -> None:
             f"{lease.lapses} workers ended without a word while they had it, none of them after an epoch: "
             "is there too little memory for it?"
         )
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if isinstance(error, ObjectiveError) else f"{type(error).__name__}: {text[0] if text else ''}"

@@ -1,17 +1,22 @@
 """Checkpoints of trainings under way: two generations a training, each written whole, with a checksum.
 
 Every worker that carries a training writes to a folder of its own, by the token of its lease: one that was thought
-dead and comes back cannot touch what its successor wrote.
+dead and comes back cannot touch what its successor wrote. Where there are no folders, it writes under names that
+begin with the token.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .errors import StorageError
 
@@ -20,19 +25,13 @@ from .errors import StorageError
 INTERVAL = float(os.environ.get("FROSTLINE_CHECKPOINT_SECONDS", "5"))
 SHARE = 0.1
 _DIGEST = hashlib.sha256().digest_size
+_OBJECT = re.compile(r"\d{10}-\d{10}")
 
 
-class CheckpointFolder:
-    """The checkpoints of one training. A training that is over before the first is due writes none.
+class Checkpoints(ABC):
+    """The checkpoints of one training. A training that is over before the first is due writes none."""
 
-    Args:
-        folder: Of this training alone; made with the first checkpoint.
-        token: Of the lease; larger with each worker.
-    """
-
-    def __init__(self, folder: Path, token: int = 0) -> None:
-        self._training = folder
-        self._folder = folder / str(token)
+    def __init__(self) -> None:
         self._due = time.monotonic() + INTERVAL
 
     def save(self, state: Callable[[], bytes], *, now: bool = False) -> None:
@@ -48,27 +47,53 @@ class CheckpointFolder:
         began = time.monotonic()
         if began < self._due and not now:
             return
+        content = state()
         try:
-            self._write(state())
-        except OSError as error:
-            raise StorageError(
-                f"No checkpoint can be written to {self._folder} ({error.strerror}). Make room there; go on with: "
-                "frostline resume"
-            ) from None
-        ended = time.monotonic()
-        self._due = ended + max(INTERVAL, (ended - began) / SHARE)
+            self.write(hashlib.sha256(content).digest(), content)
+        finally:
+            ended = time.monotonic()
+            self._due = ended + max(INTERVAL, (ended - began) / SHARE)
 
     def load(self) -> bytes | None:
         """The latest state that is whole, of whichever worker; None if there is none."""
-        for file in (worker / name for worker in self._workers() for name in ("latest", "previous")):
-            content = file.read_bytes() if file.exists() else b""
+        for content in self.contents():
             if content[:_DIGEST] == hashlib.sha256(content[_DIGEST:]).digest():
                 return content[_DIGEST:]
         return None
 
+    @abstractmethod
     def remove(self) -> None:
         """The training is over."""
+
+    @abstractmethod
+    def write(self, digest: bytes, content: bytes) -> None:
+        """Keep a state after its digest, and the one before it; those before that go."""
+
+    @abstractmethod
+    def contents(self) -> Iterator[bytes]:
+        """What was written, digest first, the latest first; it may be torn."""
+
+
+class CheckpointFolder(Checkpoints):
+    """Checkpoints as files, moved into place.
+
+    Args:
+        folder: Of this training alone; made with the first checkpoint.
+        token: Of the lease; larger with each worker.
+    """
+
+    def __init__(self, folder: Path, token: int = 0) -> None:
+        super().__init__()
+        self._training = folder
+        self._folder = folder / str(token)
+
+    def remove(self) -> None:
         shutil.rmtree(self._training, ignore_errors=True)
+
+    def contents(self) -> Iterator[bytes]:
+        for file in (worker / name for worker in self._workers() for name in ("latest", "previous")):
+            if file.exists():
+                yield file.read_bytes()
 
     def _workers(self) -> list[Path]:
         """Folders of the workers that wrote something, the latest first."""
@@ -78,11 +103,20 @@ class CheckpointFolder:
     def _latest(self) -> Path:
         return self._folder / "latest"
 
-    def _write(self, content: bytes) -> None:
+    def write(self, digest: bytes, content: bytes) -> None:
+        try:
+            self._replace(digest, content)
+        except OSError as error:
+            raise StorageError(
+                f"No checkpoint can be written to {self._folder} ({error.strerror}). Make room there; go on with: "
+                "frostline resume"
+            ) from error
+
+    def _replace(self, digest: bytes, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / "part"
         with part.open("wb") as file:
-            file.write(hashlib.sha256(content).digest())
+            file.write(digest)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -93,3 +127,78 @@ class CheckpointFolder:
                 if int(older.name) < int(self._folder.name):
                     shutil.rmtree(older, ignore_errors=True)
         part.replace(self._latest)
+
+
+class CheckpointObjects(Checkpoints):
+    """Checkpoints as objects of an fsspec file system, none of which is written twice.
+
+    Object stores have no renaming, but an object is there whole or not at all; where that does not hold, the digest
+    tells.
+
+    Args:
+        files: The file system.
+        root: A path in it that is there.
+        folder: Of this training alone, below the root.
+        token: Of the lease; larger with each worker.
+    """
+
+    def __init__(self, files: Any, root: str, folder: str, token: int = 0) -> None:
+        super().__init__()
+        self._files = files
+        self._root = root
+        self._folder = f"{root}/{folder}"
+        self._token = token
+        self._own: list[str] = []
+        self._written = 0
+
+    def remove(self) -> None:
+        # The first worker, if it wrote nothing, need not ask a server.
+        if self._own or self._token > 1:
+            with suppress(FileNotFoundError):
+                self._files.rm(self._folder, recursive=True)
+
+    def write(self, digest: bytes, content: bytes) -> None:
+        name = f"{self._folder}/{self._token:010d}-{self._written:010d}"
+        try:
+            self._files.pipe_file(name, digest + content)
+        except FileNotFoundError:
+            self._make_folders()
+            self._files.pipe_file(name, digest + content)
+        self._written += 1
+        self._own.append(name)
+        self._tidy()
+
+    def _make_folders(self) -> None:
+        """Those below the root, for file systems that have folders; what a user mistyped, or a bucket, is not made."""
+        path = self._root
+        for part in self._folder.removeprefix(f"{self._root}/").split("/"):
+            path = f"{path}/{part}"
+            with suppress(FileExistsError):
+                self._files.mkdir(path, create_parents=False)
+
+    def _tidy(self) -> None:
+        """With two of our own, those of earlier workers are not needed, nor our own before them."""
+        outdated, self._own = self._own[:-2], self._own[-2:]
+        if self._written == 2:
+            outdated += [name for name in self._names() if name.rpartition("/")[2] < f"{self._token:010d}"]
+        if outdated:
+            self._files.rm(outdated)
+
+    def contents(self) -> Iterator[bytes]:
+        for name in self._names():
+            with suppress(FileNotFoundError):
+                yield self._files.cat_file(name)
+
+    def _names(self) -> list[str]:
+        """Of what was written, the latest first."""
+        names = list_objects(self._files, self._folder)
+        return sorted((name for name in names if _OBJECT.fullmatch(name.rpartition("/")[2])), reverse=True)
+
+
+def list_objects(files: Any, folder: str) -> list[str]:
+    """Paths of what is in a folder now, whoever wrote it; none where there is no such folder."""
+    files.invalidate_cache()
+    try:
+        return files.ls(folder, detail=False)
+    except FileNotFoundError:
+        return []

@@ -138,7 +138,10 @@ class StudyRuns:
         if record.kind == START:
             self._start(run, record)
         elif record.kind == TEXT:
-            self._client.log_text(run.run_id, json.dumps(content["content"], indent=1), content["file"])
+            text = content["content"]
+            self._client.log_text(
+                run.run_id, text if isinstance(text, str) else json.dumps(text, indent=1), content["file"]
+            )
         elif record.kind == FILE:
             # Who journals a file may have deleted it since.
             if Path(content["path"]).exists():

@@ -112,6 +112,10 @@ class TrackedRun:
         """Keep plain values as a file of the run."""
         self._journal.append(TEXT, self._key, file=file, content=content)
 
+    def log_text(self, file: str, text: str) -> None:
+        """Keep a text as a file of the run."""
+        self._journal.append(TEXT, self._key, file=file, content=text)
+
     def log_table(self, file: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Keep a table as a file of the run, one that MLflow's pages show as a table."""
         self.log_json(file, {"columns": list(columns), "data": [list(row) for row in rows]})

@@ -7,12 +7,14 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from .artifacts import absolute_place
 from .database import safe_url
 from .errors import StorageError
 
 DEFAULT_WORKSPACE = "frostline-workspace"
 ENVIRONMENT_VARIABLE = "FROSTLINE_WORKSPACE"
 STORAGE_VARIABLE = "FROSTLINE_STORAGE"
+ARTIFACTS_VARIABLE = "FROSTLINE_ARTIFACTS"
 _NOT_IN_URLS = set("?%")
 
 
@@ -23,15 +25,17 @@ class Workspace:
     Attributes:
         root: The folder, absolute.
         storage: URL of the studies' database, if it is elsewhere.
+        artifacts_url: Of a place for checkpoints that machines share; None for that of each study.
     """
 
     root: Path
     storage: str | None = None
+    artifacts_url: str | None = None
 
     @classmethod
-    def locate(cls, folder: Path | None = None, storage: str | None = None) -> Workspace:
+    def locate(cls, folder: Path | None = None, storage: str | None = None, artifacts: str | None = None) -> Workspace:
         """The folder given, else ``$FROSTLINE_WORKSPACE``, else ``./frostline-workspace``; the database likewise,
-        ``$FROSTLINE_STORAGE``, else in the folder.
+        ``$FROSTLINE_STORAGE``, else in the folder; the place for checkpoints, ``$FROSTLINE_ARTIFACTS``.
 
         Raises:
             StorageError: The path is a file, or the URL of a database in it would be misread.
@@ -42,7 +46,8 @@ class Workspace:
             raise StorageError(f"The workspace {chosen} is a file. Name a folder with --workspace.")
         if _NOT_IN_URLS & set(str(root)):
             raise StorageError(f"The workspace {root} has '?' or '%' in its path. Name another with --workspace.")
-        return cls(root, storage or os.environ.get(STORAGE_VARIABLE))
+        shared = artifacts or os.environ.get(ARTIFACTS_VARIABLE)
+        return cls(root, storage or os.environ.get(STORAGE_VARIABLE), absolute_place(shared) if shared else None)
 
     def create(self) -> Workspace:
         """Make the folder.

@@ -64,6 +64,14 @@ freeze_depth = 3
 """
 
 
+def test_places_may_be_typed_with_a_study_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "study.toml", '[study]\ndata = "missing"\n')
+    typed = ["--storage", f"sqlite:///{tmp_path / 'studies.db'}", "--artifacts", tmp_path / "not" / "mounted"]
+    said = refused(tmp_path, file, *typed)
+    assert "missing" in said
+    assert "--artifacts" in said
+
+
 def test_every_option_of_a_file_is_in_the_request(tmp_path: Path) -> None:
     file = write(tmp_path / "here" / "study.toml", EVERYTHING)
     request = Request.read(file)

@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 
 from frostline.storage.database import Database
 from frostline.storage.errors import StorageError
-from frostline.storage.workspace import DEFAULT_WORKSPACE, ENVIRONMENT_VARIABLE, Workspace
+from frostline.storage.workspace import ARTIFACTS_VARIABLE, DEFAULT_WORKSPACE, ENVIRONMENT_VARIABLE, Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,16 @@ def test_option_then_environment_then_the_current_folder(tmp_path: Path, monkeyp
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "from-environment"))
     assert Workspace.locate().root == tmp_path / "from-environment"
     assert Workspace.locate(Path("given")).root == tmp_path / "given"
+
+
+def test_checkpoints_are_where_the_option_says_then_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ARTIFACTS_VARIABLE, raising=False)
+    assert Workspace.locate().artifacts_url is None
+    monkeypatch.setenv(ARTIFACTS_VARIABLE, "s3://bucket/frostline")
+    assert Workspace.locate().artifacts_url == "s3://bucket/frostline"
+    assert Workspace.locate(artifacts="shared").artifacts_url == str(tmp_path / "shared")
 
 
 def test_a_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
