@@ -22,6 +22,7 @@ from benchmarks.damage import judge
 from frostline.objectives.errors import InvalidInputError
 from frostline.search import Resources, ray_engine
 from frostline.search.ray_engine import Cluster, Node
+from frostline.search.ray_host import Host
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
@@ -84,6 +85,17 @@ def test_what_cannot_be_is_refused_with_what_to_type(tmp_path: Path, monkeypatch
 def test_without_ray_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "pip install 'frostline[ray]'" in refused(Resources(engine="ray", address="nowhere"), Workspace(tmp_path))[0]
+
+
+def test_a_file_is_fetched_unless_this_machine_sees_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "mistakes.png"
+    file.write_bytes(b"pixels")
+    stat = file.stat()
+    # What it reads is not about the process that it holds.
+    host = Host.__new__(Host)
+    assert host.fetch(str(file), None) == (b"pixels", stat.st_mtime_ns)
+    assert host.fetch(str(file), (stat.st_size, stat.st_mtime_ns - 1)) == (b"pixels", stat.st_mtime_ns)
+    assert host.fetch(str(file), (stat.st_size, stat.st_mtime_ns)) is None
 
 
 @pytest.mark.slow
