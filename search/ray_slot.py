@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..storage.journal import FILE
 from ..storage.workspace import ENVIRONMENT_VARIABLE, STORAGE_VARIABLE
 from .ray_host import LISTEN_SECONDS, Host
 from .stopping import STOPPED
@@ -111,7 +112,7 @@ class _Bridge:
     def _pass_on(self, line: str) -> None:
         """Tell the supervisor; a file that MLflow shall have comes first, unless both machines see the same."""
         call, *rest = json.loads(line)
-        if call == "journal" and rest[0] == "file":
+        if call == "journal" and rest[0] == FILE:
             self._fetch(Path(rest[2]["path"]))
         self._line.write(line)
         self._line.flush()

@@ -22,6 +22,7 @@ from benchmarks.damage import judge
 from frostline.objectives.errors import InvalidInputError
 from frostline.search import Resources, ray_engine
 from frostline.search.ray_engine import Cluster, Node
+from frostline.search.ray_host import Host
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
@@ -86,6 +87,17 @@ def test_without_ray_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pyte
     assert "pip install 'frostline[ray]'" in refused(Resources(engine="ray", address="nowhere"), Workspace(tmp_path))[0]
 
 
+def test_a_file_is_fetched_unless_this_machine_sees_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "mistakes.png"
+    file.write_bytes(b"pixels")
+    stat = file.stat()
+    # What it reads is not about the process that it holds.
+    host = Host.__new__(Host)
+    assert host.fetch(str(file), None) == (b"pixels", stat.st_mtime_ns)
+    assert host.fetch(str(file), (stat.st_size, stat.st_mtime_ns - 1)) == (b"pixels", stat.st_mtime_ns)
+    assert host.fetch(str(file), (stat.st_size, stat.st_mtime_ns)) is None
+
+
 @pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_named(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="no Ray: pip install 'frostline[ray]'")
@@ -144,8 +156,12 @@ def at_work(workspace: Workspace) -> list[tuple[int, int]]:
     return [(each.number, int(each.owner.split("/")[2])) for each in held] if done >= 2 else []
 
 
-# Ray opens pipes, sockets and logs that it leaves to the end of the process.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+# Ray opens pipes, sockets and logs that it leaves to the end of the process; the other is MLflow's, on SQLAlchemy 2.1.
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+    "ignore::ResourceWarning",
+    "ignore::sqlalchemy.exc.SADeprecationWarning",
+)
 @pytest.mark.slow
 def test_a_trial_whose_node_is_lost_is_finished_on_another_as_if_nothing_had_been(tmp_path: Path, cluster: Any) -> None:
     ray = ("--engine", "ray", "--address", cluster.address)
