@@ -60,11 +60,14 @@ class CheckpointFolder:
 
     def load(self) -> bytes | None:
         """The latest state that is whole, of whichever worker; None if there is none."""
-        for file in (worker / name for worker in self._workers() for name in ("latest", "previous")):
-            content = file.read_bytes() if file.exists() else b""
-            if content[:_DIGEST] == hashlib.sha256(content[_DIGEST:]).digest():
-                return content[_DIGEST:]
+        for file in self._files():
+            if (content := _whole(file)) is not None:
+                return content
         return None
+
+    def damaged(self) -> list[Path]:
+        """Files that are not whole, of whichever worker."""
+        return [file for file in self._files() if _whole(file) is None]
 
     def remove(self) -> None:
         """The training is over."""
@@ -73,6 +76,11 @@ class CheckpointFolder:
     def _workers(self) -> list[Path]:
         """Folders of the workers that wrote something, the latest first."""
         return sorted(self._training.glob("[0-9]*"), key=lambda folder: int(folder.name), reverse=True)
+
+    def _files(self) -> list[Path]:
+        """States, the latest first."""
+        files = (worker / name for worker in self._workers() for name in ("latest", "previous"))
+        return [file for file in files if file.exists()]
 
     @property
     def _latest(self) -> Path:
@@ -93,3 +101,9 @@ class CheckpointFolder:
                 if int(older.name) < int(self._folder.name):
                     shutil.rmtree(older, ignore_errors=True)
         part.replace(self._latest)
+
+
+def _whole(file: Path) -> bytes | None:
+    """The state in a file, if its checksum fits."""
+    content = file.read_bytes()
+    return content[_DIGEST:] if content[:_DIGEST] == hashlib.sha256(content[_DIGEST:]).digest() else None

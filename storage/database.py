@@ -112,6 +112,15 @@ class Database:
             _add_columns(self.engine)
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A transaction that only reads, and in which the database stands still."""
+        with self.session() as session:
+            # SQLite's do so by themselves.
+            if self.engine.dialect.name != "sqlite":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextmanager
     def session(self) -> Iterator[Session]:
         """A transaction: committed at the end, rolled back on any error."""
         with self._reachable(), Session(self.engine, expire_on_commit=False) as session, session.begin():

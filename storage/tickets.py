@@ -82,6 +82,29 @@ class Held:
     lapses: int
 
 
+@dataclass(frozen=True)
+class Ticket:
+    """A ticket as it stands: for who compares it with other things.
+
+    Attributes:
+        id: Its row.
+        kind: ``trial`` or ``final``.
+        number: Within its kind.
+        subject: What it is about, where the number does not say it.
+        done: Whether it has nothing left to do.
+        owner: The worker that has it, or had it when it went away.
+        seconds_left: Until the lease lapses; negative when it has; None where there is none.
+    """
+
+    id: int
+    kind: str
+    number: int
+    subject: str | None
+    done: bool
+    owner: str | None
+    seconds_left: float | None
+
+
 class Tickets:
     """The tickets of one kind of one study.
 
@@ -285,3 +308,36 @@ def owners(session: Session, study: str) -> set[str]:
     """Who has tickets of a study, or had when it went away."""
     query = select(_TicketRow.owner).where(_TicketRow.study == study, _TicketRow.owner.is_not(None)).distinct()
     return {owner for owner in session.scalars(query) if owner is not None}
+
+
+def read_tickets(session: Session, study: str) -> list[Ticket]:
+    """All tickets of a study, by kind and number."""
+    row = _TicketRow
+    left = (row.expires - now_seconds()).label("left")
+    found = session.execute(
+        select(row.id, row.kind, row.number, row.subject, row.done, row.owner, left)
+        .where(row.study == study)
+        .order_by(row.kind, row.number)
+    )
+    return [Ticket(*values, None if left is None else float(left)) for *values, left in found]
+
+
+def settle(session: Session, ticket: int, *, done: bool) -> None:
+    """Set whether a ticket is done, whoever has it: the new token keeps that one from writing."""
+    session.execute(
+        update(_TicketRow)
+        .where(_TicketRow.id == ticket)
+        .values(done=done, owner=None, expires=None, token=_TicketRow.token + 1),
+        execution_options=_BULK,
+    )
+
+
+def free_lapsed(session: Session, ticket: int) -> bool:
+    """Free a ticket whose lease has lapsed, counted as its next claim would; whether that was still so."""
+    freed = session.execute(
+        update(_TicketRow)
+        .where(_TicketRow.id == ticket, _TicketRow.done.is_(False), _TicketRow.expires < now_seconds())
+        .values(owner=None, expires=None, token=_TicketRow.token + 1, lapses=_TicketRow.lapses + 1),
+        execution_options=_BULK,
+    )
+    return _rows(freed) == 1

@@ -44,6 +44,12 @@ def has_ended(worker: str) -> bool:
     return _started(int(pid)) != started
 
 
+def describe_worker(worker: str) -> str:
+    """Where a worker is, for people: its machine and process."""
+    host, _, pid, *_ = worker.split("/")
+    return f"{host} (process {pid})"
+
+
 def _started(pid: int) -> str:
     """When a process started, in the kernel's ticks; empty where there is none, or it is only waited for."""
     try:
