@@ -19,6 +19,7 @@ from .session import Session, final_key
 from .study import Study
 from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_unseen, numbers
 from .tracked_verdict import start_strategy_run
+from .training_runs import finish_final_run, start_final_run
 
 # Final seeds keep clear of the search's own, whose best score was picked for being high.
 SEED_OFFSET = 1000
@@ -90,15 +91,10 @@ def run_finals(session: Session) -> None:
 
 def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecord:
     key = final_key(finalist.strategy, finalist.trial.number, finalist.seed)
-    name = f"seed {finalist.seed} {finalist.strategy}"
-    run = session.tracker.run(
-        key,
-        name,
-        {**finalist.trial.config, "seed": finalist.seed, "trial": finalist.trial.number},
-        {STRATEGY: finalist.strategy, "kind": "final"},
-        parent=start_strategy_run(session.tracker, finalist.strategy),
+    start_strategy_run(session.tracker, finalist.strategy)
+    run = start_final_run(
+        session.tracker, finalist.strategy, finalist.trial.number, finalist.seed, finalist.trial.config
     )
-
     seen: list[int] = []
 
     def on_epoch(result: EpochResult) -> None:
@@ -130,10 +126,5 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     log_unseen(run, result, seen)
     log_certificate(run, result)
     log_mistakes(run, test, probabilities, session.tracker.outgoing(key))
-    description = describe(result)
-    # As for a trial, `score` is the best of the epochs' `val_score`.
-    scores = {"score": result.score, "test_score": outcome["test_score"]}
-    scores |= {f"test/{name}": value for name, value in metrics.items()}
-    run.log_summary({**numbers(description), **scores}, {"trial.state": "complete"})
-    run.finish("FINISHED", f"{name} {final.test_score:.3f}")
+    finish_final_run(run, final, numbers(describe(result)))
     return final

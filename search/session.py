@@ -195,11 +195,11 @@ def describe_device(device: torch.device) -> str:
 
 def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
     return StudyTracker(
-        uri or study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study), note=observer.note
+        uri or study.tracking_uri, study.workspace, study.settings.name, parent_tags(study), note=observer.note
     )
 
 
-def _parent_tags(study: Study) -> dict[str, str]:
+def parent_tags(study: Study) -> dict[str, str]:
     settings, facts = study.settings, study.facts
     return {
         "frostline.data": settings.data,

@@ -104,7 +104,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        with self._reachable():
+        with _reachable(url):
             # A server may have been restarted since a connection was last used.
             self.engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
             share_sqlite(self.engine)
@@ -123,7 +123,7 @@ class Database:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A transaction: committed at the end, rolled back on any error."""
-        with self._reachable(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with _reachable(self._url), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def patiently(self, work: Callable[[Session], Result], patience: float = PATIENCE_SECONDS) -> Result:
@@ -147,17 +147,34 @@ class Database:
                 time.sleep(wait * random.uniform(0.5, 1.5))
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, ModuleNotFoundError) as error:
-            # An SQLAlchemy error may quote the URL; the driver's own does not.
-            said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
-            reason = str(said or type(error).__name__).splitlines()[0]
-            kind = LostConnectionError if self._may_pass(error) else UnreachableError
-            raise kind(f"The database {safe_url(self._url)} cannot be used: {reason}") from error
 
-    def _may_pass(self, error: Exception) -> bool:
-        """Whether the same may succeed later: of a server, lost connections and deadlocks; not what a file refuses."""
-        return isinstance(error, OperationalError | InterfaceError) and not self._url.startswith("sqlite")
+def probe(url: str) -> None:
+    """See that a database answers; nothing is made in it.
+
+    Raises:
+        UnreachableError: It does not.
+    """
+    with _reachable(url):
+        engine = create_engine(url)
+        try:
+            with engine.connect():
+                pass
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def _reachable(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        # An SQLAlchemy error may quote the URL; the driver's own does not.
+        said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
+        reason = str(said or type(error).__name__).splitlines()[0]
+        kind = LostConnectionError if _may_pass(url, error) else UnreachableError
+        raise kind(f"The database {safe_url(url)} cannot be used: {reason}") from error
+
+
+def _may_pass(url: str, error: Exception) -> bool:
+    """Whether the same may succeed later: of a server, lost connections and deadlocks; not what a file refuses."""
+    return isinstance(error, OperationalError | InterfaceError) and not url.startswith("sqlite")

@@ -313,13 +313,13 @@ def owners(session: Session, study: str) -> set[str]:
 def read_tickets(session: Session, study: str) -> list[Ticket]:
     """All tickets of a study, by kind and number."""
     row = _TicketRow
-    left = (row.expires - now_seconds()).label("left")
+    left = row.expires - now_seconds()
     found = session.execute(
         select(row.id, row.kind, row.number, row.subject, row.done, row.owner, left)
         .where(row.study == study)
         .order_by(row.kind, row.number)
     )
-    return [Ticket(*values, None if left is None else float(left)) for *values, left in found]
+    return [Ticket(*columns) for columns in found.tuples()]
 
 
 def settle(session: Session, ticket: int, *, done: bool) -> None:

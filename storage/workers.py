@@ -46,8 +46,8 @@ def has_ended(worker: str) -> bool:
 
 def describe_worker(worker: str) -> str:
     """Where a worker is, for people: its machine and process."""
-    host, _, pid, *_ = worker.split("/")
-    return f"{host} (process {pid})"
+    host, *rest = worker.split("/")
+    return f"{host} (process {rest[1]})" if len(rest) > 1 else host
 
 
 def _started(pid: int) -> str:
