@@ -118,6 +118,8 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
         "trainable_parameters": result.trainable_parameters,
     }
     final = FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)
+    # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
+    session.worker.require(lease)
     keep_network(session, final, finalist.config, result.network)
     session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities, lease)
     session.worker.ended_final(lease)

@@ -9,6 +9,7 @@ from ..storage.tracking import StudyTracker
 from ..storage.wishes import PAUSE, RUN, STOP
 from ..storage.workspace import Workspace
 from .finals import finalists, run_finals
+from .models import log_models
 from .planning import Prepared, Request, prepare_search
 from .progress import Observer
 from .reopening import prepare_resume, reopen, require_strategies
@@ -149,6 +150,11 @@ def join(
         with supervise(study, observer, tracking_uri) as tracker:
             observer.study_started(study.settings, study.trials())
             _work(prepared, resources, tracker, observer, search=True, data=data)
+            # The networks that it trained are in its workspace: nobody else can hand them over.
+            if (verdict := study.results().verdict) is not None:
+                log_models(Led(study, prepared.dataset, tracker), verdict)
+                # To join has it running again, and who began it may have left.
+                tracker.parent_run.finish("FINISHED")
     except KeyboardInterrupt:
         raise SearchInterrupted("Stopped. What was not finished is for the other workers.") from None
     finally:

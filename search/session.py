@@ -83,7 +83,7 @@ class Session:
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""
-        return SessionCheckpoints(CheckpointFolder(_checkpoints(self.study, key), lease.token), self)
+        return SessionCheckpoints(CheckpointFolder(_checkpoints(self.study, key), lease.token), self, lease)
 
 
 @dataclass(frozen=True)
@@ -103,13 +103,18 @@ class Led:
 
 @dataclass(frozen=True)
 class SessionCheckpoints:
-    """Checkpoints of a training, each written after the reports of its epochs: who goes on from it has them."""
+    """Checkpoints of a training, each written after the reports of its epochs: who goes on from it has them.
+
+    A worker that has lost its lease, because it was suspended or cut off, writes none: :meth:`save` raises.
+    """
 
     folder: CheckpointFolder
     session: Session
+    lease: Lease
 
     def save(self, state: Callable[[], bytes]) -> None:
         def reported() -> bytes:
+            self.session.worker.require(self.lease)
             self.session.worker.write()
             return state()
 

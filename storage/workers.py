@@ -103,7 +103,6 @@ class Keeper:
         # Leases by ticket, and until when each is ours for sure.
         self._leases: dict[int, Lease] = {}
         self._until: dict[int, float] = {}
-        self._lost: set[Lease] = set()
         self._look = look
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_for_ever, name="leases", daemon=True)
@@ -140,7 +139,8 @@ class Keeper:
             UnreachableError: The database does not say.
         """
         with self._lock:
-            if lease in self._lost:
+            # One that is not kept any more was lost, or given back.
+            if self._leases.get(lease.ticket) != lease:
                 raise LeaseLostError([lease.number])
             sure = self._until.get(lease.ticket, 0.0) > _clock()
         if not sure:
@@ -171,7 +171,6 @@ class Keeper:
                 if lease.ticket in good:
                     self._until[lease.ticket] = asked + self.seconds
                 else:
-                    self._lost.add(lease)
                     del self._leases[lease.ticket], self._until[lease.ticket]
 
     def _renew_for_ever(self) -> None:

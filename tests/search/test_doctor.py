@@ -411,7 +411,7 @@ def cut_off(root: Path, done: int, *arguments: str) -> None:
         start_new_session=True,
     ) as process:
         deadline = time.monotonic() + 240
-        while trials_done(root) < done:
+        while trials_done(root) < done or not leased(root):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -419,12 +419,19 @@ def cut_off(root: Path, done: int, *arguments: str) -> None:
 
 
 def trials_done(root: Path) -> int:
+    return tickets_where(root, "done AND kind = 'trial'")
+
+
+def leased(root: Path) -> int:
+    return tickets_where(root, "NOT done AND owner IS NOT NULL")
+
+
+def tickets_where(root: Path, condition: str) -> int:
     if not (root / "studies.db").exists():
         return 0
     with closing(sqlite3.connect(root / "studies.db", timeout=60)) as connection:
         try:
-            query = "SELECT count(*) FROM frostline_tickets WHERE done AND kind = 'trial'"
-            return connection.execute(query).fetchone()[0]
+            return connection.execute(f"SELECT count(*) FROM frostline_tickets WHERE {condition}").fetchone()[0]
         except sqlite3.OperationalError:
             return 0
 
