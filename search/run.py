@@ -12,7 +12,7 @@ from .finals import finalists, run_finals
 from .models import log_models
 from .planning import Prepared, Request, prepare_search
 from .progress import Observer
-from .reopening import prepare_resume, reopen, require_strategies
+from .reopening import prepare_fork, prepare_resume, reopen, require_strategies
 from .session import Led, Session, open_session, parent_run, supervise
 from .slot import Work
 from .slots import Resources, Slots
@@ -47,6 +47,7 @@ def resume(
     observer: Observer | None = None,
     *,
     trials: int | None = None,
+    fork: str | None = None,
     resources: Resources | None = None,
 ) -> Study:
     """Go on with a study where it stopped: finished trials stay, one that was cut off goes on from its last checkpoint.
@@ -56,9 +57,15 @@ def resume(
         workspace: Where it is kept.
         observer: Told what happens.
         trials: A larger budget.
+        fork: Name of a new study that takes over the settings instead, for what is here has changed.
         resources: What to train on.
+
+    Raises:
+        InvalidInputError: No such study, or it would not go on with what it began with.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
+    if fork is not None:
+        return _lead(prepare_fork(name, fork, place, watch, trials), resources or Resources(), watch, search=True)
     wake(name, place)
     return _lead(prepare_resume(name, place, watch, trials), resources or Resources(), watch, search=True)
 
@@ -144,8 +151,9 @@ def join(
             f"Study {name!r} keeps its MLflow runs in the workspace where it began, which this machine may not reach. "
             "Name an MLflow that both reach with --tracking-uri, here and where it began."
         )
-    prepared = reopen(study, observer, data)
+    # What plugins bring is compared with what it was.
     require_strategies(study)
+    prepared = reopen(study, observer, data)
     try:
         with supervise(study, observer, tracking_uri) as tracker:
             observer.study_started(study.settings, study.trials())

@@ -214,6 +214,7 @@ def parent_tags(study: Study) -> dict[str, str]:
         "frostline.fingerprint": facts.fingerprint,
         "frostline.command": command_line(),
         "frostline.version": version("frostline"),
+        **({"frostline.forked_from": facts.forked_from} if facts.forked_from else {}),
         **git_tags(),
     }
 

@@ -158,8 +158,8 @@ def _work(work: Work, line: Line) -> None:
     observer = Forwarding(line)
     workspace = Workspace(Path(work.root), work.storage)
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
-    prepared = reopen(study, Observer(), work.data)
     require_strategies(study)
+    prepared = reopen(study, Observer(), work.data)
     with open_session(
         study, prepared.dataset, prepared.backbones, work.device, work.cache_budget, tracker, observer
     ) as session:

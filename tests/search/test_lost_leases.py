@@ -1,18 +1,21 @@
-"""A worker that was suspended for longer than its lease writes nothing any more of what another has by now."""
+"""Whose a training is: who lost its lease writes nothing more of it; who has its network hands it over."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from frostline.objectives.training import EpochResult
 from frostline.search.doctor import examine
-from frostline.search.planning import Request
+from frostline.search.planning import Request, prepare_search
 from frostline.search.progress import Observer
-from frostline.search.run import run_search
+from frostline.search.run import join, resume, run_search
+from frostline.search.slots import Resources
 from frostline.storage import checkpoints, workers
 from frostline.storage.workspace import Workspace
 
@@ -27,6 +30,18 @@ patience = 99
 batch_size = 16
 learning_rate = 3e-3
 """
+
+
+def tiny(folder: Path) -> Request:
+    (folder / "space.toml").write_text(SPACE)
+    return Request(
+        *("sklearn:digits[0-2]@60", "shufflenet_v2_x0_5", "none", 32),
+        trials=1,
+        finals_seeds=1,
+        name="tiny",
+        space=folder / "space.toml",
+        device="cpu",
+    )
 
 
 class Thief(Observer):
@@ -72,16 +87,7 @@ def test_a_worker_whose_lease_was_taken_writes_no_checkpoint(tmp_path: Path, mon
     workspace, clock = Workspace(tmp_path / "ws"), workers._clock
     thief = Thief(workspace)
     monkeypatch.setattr(workers, "_clock", lambda: clock() + thief.slept)
-    (tmp_path / "space.toml").write_text(SPACE)
-    request = Request(
-        *("sklearn:digits[0-2]@60", "shufflenet_v2_x0_5", "none", 32),
-        trials=1,
-        finals_seeds=1,
-        name="tiny",
-        space=tmp_path / "space.toml",
-        device="cpu",
-    )
-    study = run_search(request, workspace, thief)
+    study = run_search(tiny(tmp_path), workspace, thief)
     for kind in ("trial", "final"):
         assert thief.taken[kind], "there was a checkpoint to go on from"
         assert thief.noticed[kind] == thief.taken[kind]
@@ -89,5 +95,21 @@ def test_a_worker_whose_lease_was_taken_writes_no_checkpoint(tmp_path: Path, mon
         assert thief.epochs[kind] == [*range(CUT + 1), *range(CUT, EPOCHS)]
     assert [trial.state for trial in study.trials()] == ["complete"]
     assert len(study.final_records()) == 1
+    assert examine(study).left == []
+    study.close()
+
+
+@pytest.mark.slow
+def test_finals_trained_elsewhere_become_models(tmp_path: Path) -> None:
+    storage, tracking = f"sqlite:///{tmp_path / 'shared.db'}", f"sqlite:///{tmp_path / 'mlflow.db'}"
+    here, there = Workspace(tmp_path / "here", storage), Workspace(tmp_path / "there", storage)
+    study = prepare_search(replace(tiny(tmp_path), tracking_uri=tracking), here, Observer()).study
+    join("tiny", there, Observer(), resources=Resources("cpu"))
+    aliases = MlflowClient(tracking_uri=tracking).get_registered_model("tiny").aliases
+    assert aliases.keys() == {"champion", "strategy-full"}
+    assert not here.models("tiny").exists()
+    # Nor does who began it, and has no network, take them away.
+    resume("tiny", here, resources=Resources("cpu")).close()
+    assert MlflowClient(tracking_uri=tracking).get_registered_model("tiny").aliases == aliases
     assert examine(study).left == []
     study.close()
