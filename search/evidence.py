@@ -98,7 +98,8 @@ class Evidence:
         columns = (models.TrialModel.trial_id, models.TrialModel.number, models.TrialModel.state)
         query = select(*columns).where(models.TrialModel.study_id == self.study.inner._study_id)
         with self.study.database.snapshot() as session:
-            trials = [TrialRow(*row) for row in session.execute(query.order_by(*columns[1::-1])).tuples()]
+            rows = session.execute(query.order_by(*columns[1::-1]))
+            trials = [TrialRow(row.trial_id, row.number, row.state) for row in rows]
             tickets = read_tickets(session, self.study.settings.name)
             finals = self.study.finals.recorded(session)
         return Tables(

@@ -313,13 +313,13 @@ def owners(session: Session, study: str) -> set[str]:
 def read_tickets(session: Session, study: str) -> list[Ticket]:
     """All tickets of a study, by kind and number."""
     row = _TicketRow
-    left = row.expires - now_seconds()
+    left = (row.expires - now_seconds()).label("left")
     found = session.execute(
         select(row.id, row.kind, row.number, row.subject, row.done, row.owner, left)
         .where(row.study == study)
         .order_by(row.kind, row.number)
     )
-    return [Ticket(*columns) for columns in found.tuples()]
+    return [Ticket(each.id, each.kind, each.number, each.subject, each.done, each.owner, each.left) for each in found]
 
 
 def settle(session: Session, ticket: int, *, done: bool) -> None:
