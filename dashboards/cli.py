@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..search.cli import StorageOption, StudyArgument, WorkspaceOption, locate
-from ..search.cli_workers import app
+from ..search.cli_care import app
 
 if TYPE_CHECKING:
     from rich.console import Console

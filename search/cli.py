@@ -249,6 +249,14 @@ def resume(
     ctx: typer.Context,
     study: StudyArgument,
     trials: Annotated[int | None, typer.Option("--trials", "-n", help="A larger budget.", show_default=False)] = None,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            "--fork",
+            help="Begin a study of this name with the same settings: for changed data or code.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     cache_budget: CacheOption = "auto",
     workers: WorkersOption = None,
@@ -270,9 +278,9 @@ def resume(
     place = locate(workspace, storage, artifacts)
     resources = Resources(device, cache_budget, workers, slots_per_gpu, engine, address, retries)
     resources.check(place)
-    slept = wake(study, place)
+    slept = fork is None and wake(study, place)
     try:
-        ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, resources=resources)
+        ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, fork=fork, resources=resources)
     except StudyBusyError:
         if not slept:
             raise

@@ -21,6 +21,7 @@ from .session import Session, final_key
 from .study import Study
 from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_traceback, log_unseen, numbers
 from .tracked_verdict import start_strategy_run
+from .training_runs import finish_final_run, start_final_run
 
 # Final seeds keep clear of the search's own, whose best score was picked for being high.
 SEED_OFFSET = 1000
@@ -92,15 +93,10 @@ def run_finals(session: Session) -> None:
 
 def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecord:
     key = final_key(finalist.strategy, finalist.trial.number, finalist.seed)
-    name = f"seed {finalist.seed} {finalist.strategy}"
-    run = session.tracker.run(
-        key,
-        name,
-        {**finalist.trial.config, "seed": finalist.seed, "trial": finalist.trial.number},
-        {STRATEGY: finalist.strategy, "kind": "final"},
-        parent=start_strategy_run(session.tracker, finalist.strategy),
+    start_strategy_run(session.tracker, finalist.strategy)
+    run = start_final_run(
+        session.tracker, finalist.strategy, finalist.trial.number, finalist.seed, finalist.trial.config
     )
-
     seen: list[int] = []
 
     def on_epoch(result: EpochResult) -> None:
@@ -114,7 +110,9 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     train = partial(finetune, finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
 
     def failed(error: Exception) -> None:
-        session.observer.note(f"{name} failed ({reason(error)}) and is tried again")
+        session.observer.note(
+            f"final {finalist.strategy} seed {finalist.seed} failed ({reason(error)}) and is tried again"
+        )
         log_traceback(run, error)
 
     result = attempt(train, session.retries, failed, task.device)
@@ -130,6 +128,8 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
         "trainable_parameters": result.trainable_parameters,
     }
     final = FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)
+    # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
+    session.worker.require(lease)
     keep_network(session, final, finalist.config, result.network)
     session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities, lease)
     session.worker.ended_final(lease)
@@ -138,10 +138,5 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     log_unseen(run, result, seen)
     log_certificate(run, result)
     log_mistakes(run, test, probabilities, session.tracker.outgoing(key))
-    description = describe(result)
-    # As for a trial, `score` is the best of the epochs' `val_score`.
-    scores = {"score": result.score, "test_score": outcome["test_score"]}
-    scores |= {f"test/{name}": value for name, value in metrics.items()}
-    run.log_summary({**numbers(description), **scores}, {"trial.state": "complete"})
-    run.finish("FINISHED", f"{name} {final.test_score:.3f}")
+    finish_final_run(run, final, numbers(describe(result)))
     return final

@@ -180,6 +180,21 @@ class HeldStorage(BaseStorage):
         done, progress = self._pending.ends(trial_id), self._pending.reports(trial_id)
         return show(session, self._leases[trial_id], self._keeper.seconds, done=done, progress=progress)
 
+    def require(self, lease: Lease) -> None:
+        """See that a lease still holds; of a trial that is another worker's now, what this one knew is dropped.
+
+        Raises:
+            LeaseLostError: It does not.
+            UnreachableError: The database does not say.
+        """
+        try:
+            self._keeper.require(lease)
+        except LeaseLostError:
+            for trial_id in [trial_id for trial_id, own in self._leases.items() if own == lease]:
+                del self._leases[trial_id]
+                self._pending.forget(trial_id)
+            raise
+
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         raise NotImplementedError("trials come with tickets: claim them")
 

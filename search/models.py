@@ -10,7 +10,6 @@ nothing. A folder holds all that is needed, Frostline aside::
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import sys
@@ -21,12 +20,12 @@ from pathlib import Path
 from PIL import Image
 from safetensors import SafetensorError
 
-from ..objectives import exported
 from ..objectives.config import TrialConfig
 from ..objectives.exported import ModelCard, save_network
 from ..objectives.network import Network
 from ..storage.errors import StorageError
 from ..storage.tracking import ServedModel
+from .drift import sources_digest, training_sources
 from .records import FinalRecord
 from .session import Led, Session, final_key
 from .study import Study
@@ -142,20 +141,13 @@ _PREFIX = "frostline_objectives_"
 
 def _package() -> str:
     """A name that no other version of the package has: one process may serve models of several."""
-    digest = hashlib.sha256()
-    for source in _sources():
-        digest.update(source.read_bytes())
-    return f"{_PREFIX}{digest.hexdigest()[:12]}"
-
-
-def _sources() -> list[Path]:
-    return sorted(Path(exported.__file__).parent.glob("*.py"))
+    return f"{_PREFIX}{sources_digest()}"
 
 
 def _copy_code(package: Path, backbone: str) -> None:
     """The package that loads networks, and beside it the module of a backbone of the user's."""
     package.mkdir(parents=True)
-    for source in _sources():
+    for source in training_sources():
         shutil.copy(source, package)
     module, _, factory = backbone.partition(":")
     if factory and module != "timm":

@@ -26,6 +26,7 @@ from ..storage.artifacts import artifacts_fault
 from ..storage.tracking import uri_fault
 from ..storage.workspace import Workspace
 from .default_space import COMPETING, default_tables
+from .drift import fingerprints, refuse_drift
 from .plugins import load_plugins
 from .progress import Observer
 from .results import StudyFacts
@@ -130,7 +131,10 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     _check_trainable(settings, backbones)
     existing = _existing(settings, workspace)
     dataset = decode(settings, preprocessing, workspace, observer)
-    facts = _facts(dataset, backbones)
+    facts = gather_facts(settings, dataset, backbones)
+    if existing:
+        trains = not existing.results().complete
+        refuse_drift(existing.settings, existing.facts, dataset, backbones, trains=trains, option=workspace.option)
     for note in facts.notes:
         observer.note(note)
     study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
@@ -196,6 +200,12 @@ def _collecting(faults: list[str]) -> Iterator[None]:
         faults += error.faults
 
 
+def name_fault(option: str, name: str) -> list[str]:
+    """What is wrong with a study's name."""
+    rule = "use letters, digits, '.', '_' and '-', at most 100, a letter first."
+    return [] if _NAME.fullmatch(name) else [f"{option} {name!r}: {rule}"]
+
+
 def _check_numbers(request: Request) -> None:
     limits = {
         **{"--trials": (request.trials, 1), "--seeds": (request.finals_seeds, 1), "--seed": (request.seed, 0)},
@@ -203,8 +213,8 @@ def _check_numbers(request: Request) -> None:
         **{"--population": (request.population, 0), "--retries": (request.retries, 0)},
     }
     faults = [f"{name} must be at least {low}, got {value}." for name, (value, low) in limits.items() if value < low]
-    if request.name is not None and not _NAME.fullmatch(request.name):
-        faults.append(f"--name {request.name!r}: use letters, digits, '.', '_' and '-', at most 100, a letter first.")
+    if request.name is not None:
+        faults += name_fault("--name", request.name)
     if faults:
         raise InvalidInputError(faults)
 
@@ -316,7 +326,8 @@ def decode(
     return dataset
 
 
-def _facts(dataset: ImageDataset, backbones: BackbonePool) -> StudyFacts:
+def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: BackbonePool) -> StudyFacts:
+    """What is found out about a study when it begins."""
     backbone = backbones.pretrained
     depths = range(len(backbone.units) + 1)
     notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
@@ -332,4 +343,5 @@ def _facts(dataset: ImageDataset, backbones: BackbonePool) -> StudyFacts:
         notes=tuple(notes),
         class_counts=dataset.counts,
         weights=backbones.fingerprint,
+        code=fingerprints(settings),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..objectives.backbones import check_backbone
 from ..objectives.errors import InvalidInputError
 from ..objectives.finetune import BackbonePool
@@ -9,40 +11,32 @@ from ..objectives.model_sources import preprocessing_for
 from ..objectives.strategies import BUILT_IN, STRATEGIES
 from ..storage.locks import exclusive
 from ..storage.workspace import Workspace
-from .planning import Prepared, decode
+from .drift import refuse_drift
+from .planning import Prepared, decode, gather_facts, name_fault
 from .plugins import load_plugins
 from .progress import Observer
-from .records import finished
-from .study import Study
+from .study import Study, study_names
 
 
-def reopen(study: Study, observer: Observer, data: str | None = None) -> Prepared:
+def reopen(study: Study, observer: Observer, data: str | None = None, trials: int | None = None) -> Prepared:
     """Get what it takes to work on a study.
 
     Args:
         study: The study, with the workspace of this machine.
         observer: Told of the decoding.
         data: Where the data are on this machine, if elsewhere than where the study began.
+        trials: A larger budget that it shall have.
 
     Raises:
-        InvalidInputError: Data or weights are not the same.
+        InvalidInputError: Data, weights, code or libraries are not the same.
     """
     settings = study.settings
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     check_backbone(settings.spec)
     dataset = decode(settings, preprocessing, study.workspace, observer, data)
-    if dataset.fingerprint != study.facts.fingerprint:
-        raise InvalidInputError(
-            f"The data of study {settings.name!r} ({data or settings.data}) are not what they were when it began. "
-            "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
-        )
     backbones = BackbonePool(settings.spec)
-    if study.facts.weights not in ("", backbones.fingerprint):
-        raise InvalidInputError(
-            f"The weights of study {settings.name!r} ({settings.weights}) are not what they were when it began: "
-            f"{study.facts.weights[:12]} then, {backbones.fingerprint[:12]} now. "
-            "Put them back, or begin a new study with: frostline search DATA --name ANOTHER"
-        )
+    trains = _trains(study, trials)
+    refuse_drift(settings, study.facts, dataset, backbones, trains=trains, option=study.workspace.option)
     return Prepared(study, dataset, backbones)
 
 
@@ -60,12 +54,35 @@ def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: 
             f"--trials {trials} is below the study's {study.settings.trials}; a budget can only grow."
         )
     study.require_artifacts()
-    prepared = reopen(study, observer)
+    prepared = reopen(study, observer, trials=trials)
     with exclusive(workspace, name):
         if trials is not None:
             study.set_budget(trials)
         study.ready()
     return prepared
+
+
+def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer, trials: int | None = None) -> Prepared:
+    """Make a study that asks what another one asks, of the data and weights as they are and with the code that is here.
+
+    It takes over the settings and no trials: those were drawn and trained by what was there before.
+
+    Raises:
+        InvalidInputError: No such study, or there is one of the new name.
+    """
+    old = Study.load(name, workspace)
+    faults = name_fault("--fork", fork)
+    if fork in study_names(workspace):
+        faults.append(f"--fork {fork}: there is a study of this name. Go on with it: frostline resume {fork}")
+    if faults:
+        raise InvalidInputError(faults)
+    settings = old.settings.model_copy(update={"name": fork, "trials": trials or old.settings.trials})
+    load_plugins(settings.plugins)
+    check_backbone(settings.spec)
+    preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
+    dataset, backbones = decode(settings, preprocessing, workspace, observer), BackbonePool(settings.spec)
+    facts = replace(gather_facts(settings, dataset, backbones), forked_from=name)
+    return Prepared(Study.create(settings, facts, workspace, old.tracking_uri), dataset, backbones)
 
 
 def require_strategies(study: Study, trials: int | None = None) -> None:
@@ -75,8 +92,7 @@ def require_strategies(study: Study, trials: int | None = None) -> None:
         InvalidInputError: They do not register what the study needs.
     """
     settings = study.settings
-    complete = finished(study.trials()) >= (trials or settings.trials) and study.results().verdict is not None
-    if BUILT_IN.issuperset(settings.strategies) or complete:
+    if BUILT_IN.issuperset(settings.strategies) or not _trains(study, trials):
         return
     load_plugins(settings.plugins)
     if missing := [name for name in settings.strategies if name not in STRATEGIES]:
@@ -84,3 +100,8 @@ def require_strategies(study: Study, trials: int | None = None) -> None:
             f"Study {settings.name!r} needs {', '.join(missing)}, which its plugins "
             f"({', '.join(settings.plugins) or 'none'}) do not register. Put back the module that did."
         )
+
+
+def _trains(study: Study, trials: int | None) -> bool:
+    """Whether anything is left to train, of this budget or a larger one."""
+    return (trials or 0) > study.settings.trials or not study.results().complete

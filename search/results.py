@@ -26,6 +26,8 @@ class StudyFacts:
         notes: About the weights: parts that were missing from the file.
         class_counts: Images by split and class; empty in studies from before they were kept.
         weights: Hash of the backbone's first weights; empty in studies from before it was kept.
+        code: Fingerprints of space, code and libraries; empty in studies from before they were kept.
+        forked_from: The study whose settings this one took over.
     """
 
     classes: tuple[str, ...]
@@ -37,6 +39,8 @@ class StudyFacts:
     notes: tuple[str, ...] = ()
     class_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     weights: str = ""
+    code: dict[str, str] = field(default_factory=dict)
+    forked_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class StudyResults:
         count = Counter(final.strategy for final in self.finals)
         complete = all(count[strategy] >= self.settings.finals_seeds for strategy in due)
         return reach_verdict(self.finals, self.settings.metric) if self.finals and complete else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to train."""
+        return finished(self.trials) >= self.settings.trials and self.verdict is not None
 
     @property
     def summaries(self) -> list[StrategySummary]:

@@ -9,9 +9,10 @@ from ..storage.tracking import StudyTracker
 from ..storage.wishes import PAUSE, RUN, STOP
 from ..storage.workspace import Workspace
 from .finals import finalists, run_finals
+from .models import log_models
 from .planning import Prepared, Request, prepare_search
 from .progress import Observer
-from .reopening import prepare_resume, reopen, require_strategies
+from .reopening import prepare_fork, prepare_resume, reopen, require_strategies
 from .session import Led, Session, open_session, parent_run, supervise
 from .slot import Work
 from .slots import Resources, Slots
@@ -45,6 +46,7 @@ def resume(
     observer: Observer | None = None,
     *,
     trials: int | None = None,
+    fork: str | None = None,
     resources: Resources | None = None,
 ) -> Study:
     """Go on with a study where it stopped: finished trials stay, one that was cut off goes on from its last checkpoint.
@@ -54,11 +56,17 @@ def resume(
         workspace: Where it is kept.
         observer: Told what happens.
         trials: A larger budget.
+        fork: Name of a new study that takes over the settings instead, for what is here has changed.
         resources: What to train on.
+
+    Raises:
+        InvalidInputError: No such study, or it would not go on with what it began with.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
     resources = resources or Resources()
     resources.check(place)
+    if fork is not None:
+        return _lead(prepare_fork(name, fork, place, watch, trials), resources, watch, search=True)
     wake(name, place)
     return _lead(prepare_resume(name, place, watch, trials), resources, watch, search=True)
 
@@ -145,12 +153,18 @@ def join(
             "Name an MLflow that both reach with --tracking-uri, here and where it began."
         )
     study.require_artifacts()
-    prepared = reopen(study, observer, data)
+    # What plugins bring is compared with what it was.
     require_strategies(study)
+    prepared = reopen(study, observer, data)
     try:
         with supervise(study, observer, tracking_uri) as tracker:
             observer.study_started(study.settings, study.trials())
             _work(prepared, resources, tracker, observer, search=True, data=data)
+            # The networks that it trained are in its workspace: nobody else can hand them over.
+            if (verdict := study.results().verdict) is not None:
+                log_models(Led(study, prepared.dataset, tracker), verdict)
+                # To join has it running again, and who began it may have left.
+                tracker.parent_run.finish("FINISHED")
     except KeyboardInterrupt:
         raise SearchInterrupted("Stopped. What was not finished is for the other workers.") from None
     finally:

@@ -87,7 +87,7 @@ class Session:
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""
-        return SessionCheckpoints(self.place.checkpoints(key, lease.token), self)
+        return SessionCheckpoints(self.place.checkpoints(key, lease.token), self, lease)
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,18 @@ class Led:
 
 @dataclass(frozen=True)
 class SessionCheckpoints:
-    """Checkpoints of a training, each written after the reports of its epochs: who goes on from it has them."""
+    """Checkpoints of a training, each written after the reports of its epochs: who goes on from it has them.
+
+    A worker that has lost its lease, because it was suspended or cut off, writes none: :meth:`save` raises.
+    """
 
     kept: Checkpoints
     session: Session
+    lease: Lease
 
     def save(self, state: Callable[[], bytes]) -> None:
         def reported() -> bytes:
+            self.session.worker.require(self.lease)
             self.session.worker.write()
             return state()
 
@@ -199,11 +204,11 @@ def describe_device(device: torch.device) -> str:
 
 def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
     return StudyTracker(
-        uri or study.tracking_uri, study.workspace, study.settings.name, _parent_tags(study), note=observer.note
+        uri or study.tracking_uri, study.workspace, study.settings.name, parent_tags(study), note=observer.note
     )
 
 
-def _parent_tags(study: Study) -> dict[str, str]:
+def parent_tags(study: Study) -> dict[str, str]:
     settings, facts = study.settings, study.facts
     return {
         "frostline.data": settings.data,
@@ -213,6 +218,7 @@ def _parent_tags(study: Study) -> dict[str, str]:
         "frostline.fingerprint": facts.fingerprint,
         "frostline.command": command_line(),
         "frostline.version": version("frostline"),
+        **({"frostline.forked_from": facts.forked_from} if facts.forked_from else {}),
         **git_tags(),
     }
 

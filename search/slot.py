@@ -160,8 +160,8 @@ def _work(work: Work, line: Line) -> None:
     observer = Forwarding(line)
     workspace = Workspace(Path(work.root), work.storage, work.artifacts_url)
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
-    prepared = reopen(study, Observer(), work.data)
     require_strategies(study)
+    prepared = reopen(study, Observer(), work.data)
     resources = Resources(work.device, work.cache_budget, retries=work.retries)
     with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
         carry_out(session, search=work.search)

@@ -149,23 +149,24 @@ class Slots:
             for slot in slots:
                 slot.start(self._work, self._lines)
             while any(slot.process is not None and not (self._done and slot.waits) for slot in slots):
-                self._take(0.2)
+                if ended := self._listen(0.2):
+                    self._ended(ended)
                 stopper.check()
         finally:
             self._end(slots)
         if reasons := [slot.reason for slot in slots if slot.given_up]:
             self._require_done(reasons)
 
-    def _take(self, seconds: float) -> None:
-        """The next thing that a slot says, or its end."""
+    def _listen(self, seconds: float) -> _Slot | None:
+        """Take up the next thing that a slot says; if that is its end, the slot."""
         try:
             slot, line = self._lines.get(timeout=seconds)
         except queue.Empty:
-            return
+            return None
         if line is None:
-            self._ended(slot)
-        else:
-            self._hear(slot, json.loads(line))
+            return slot
+        self._hear(slot, json.loads(line))
+        return None
 
     def _hear(self, slot: _Slot, message: list[Any]) -> None:
         call, *arguments = message
@@ -207,14 +208,8 @@ class Slots:
         deadline = time.monotonic() + 2 * GRACE_SECONDS
         try:
             while any(slot.process is not None for slot in running) and time.monotonic() < deadline:
-                try:
-                    slot, line = self._lines.get(timeout=0.1)
-                except queue.Empty:
-                    continue
-                if line is None:
-                    slot.reap()
-                else:
-                    self._hear(slot, json.loads(line))
+                if ended := self._listen(0.1):
+                    ended.reap()
         finally:
             for slot in running:
                 slot.signal(signal.SIGKILL)

@@ -84,6 +84,13 @@ class PendingRows:
             if trial_id not in but:
                 set_state(session, trial_id, **changes)
 
+    def forget(self, trial_id: int) -> None:
+        """What is known of one trial."""
+        self._states.pop(trial_id, None)
+        for rows in self._rows.values():
+            for key in [key for key in rows if key[0] == trial_id]:
+                del rows[key]
+
     def clear(self) -> None:
         self._states.clear()
         for name in _TABLES:

@@ -23,7 +23,6 @@ from ..storage.tracking import TrackedRun
 from .asking import Asked, Asking
 from .attempts import attempt, is_unexpected, reason
 from .records import TrialRecord
-from .sampler import STRATEGY
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
 from .tracked import (
@@ -33,8 +32,8 @@ from .tracked import (
     log_certificate,
     log_traceback,
     log_unseen,
-    trial_name,
 )
+from .training_runs import start_trial_run
 
 # A trial whose workers went away so often, with no epoch done in between, is not tried again.
 MOST_LAPSES = 2
@@ -111,10 +110,9 @@ class _Running:
         observer, number = self._session.observer, self.trial.number
         if self._lease.token > 1:
             observer.note(f"trial {number} was cut off and is taken up again")
-        key, units = trial_key(number), len(self._session.study.facts.units)
+        units = len(self._session.study.facts.units)
         parameters = active_parameters(self.config, units)
-        name = trial_name(number, parameters, self._session.study.settings.backbone)
-        self._run = self._session.tracker.run(key, name, parameters, {STRATEGY: self.strategy, "kind": "trial"})
+        self._run = start_trial_run(self._session.tracker, number, parameters, self._session.study.settings.backbone)
         self.trial.set_user_attr(STARTED, {"config": parameters})
         self._epochs = sum(phase.epochs for phase in plan_phases(self.config, units))
         observer.trial_started(number, self.strategy, self._epochs)

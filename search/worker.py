@@ -73,6 +73,15 @@ class Worker:
         """The claim on a trial."""
         return self._storage.lease(trial._trial_id)
 
+    def require(self, lease: Lease) -> None:
+        """See that a claim still holds, before something is written under it elsewhere than in the database.
+
+        Raises:
+            LeaseLostError: Another worker has it now.
+            UnreachableError: The database does not say.
+        """
+        self._storage.require(lease)
+
     def reported(self, trial: Trial) -> set[int]:
         """Epochs that a trial has reported, to whichever worker."""
         return set(self._storage.get_trial(trial._trial_id).intermediate_values)

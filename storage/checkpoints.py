@@ -57,8 +57,8 @@ class Checkpoints(ABC):
     def load(self) -> bytes | None:
         """The latest state that is whole, of whichever worker; None if there is none."""
         for content in self.contents():
-            if content[:_DIGEST] == hashlib.sha256(content[_DIGEST:]).digest():
-                return content[_DIGEST:]
+            if (state := _whole(content)) is not None:
+                return state
         return None
 
     @abstractmethod
@@ -91,13 +91,21 @@ class CheckpointFolder(Checkpoints):
         shutil.rmtree(self._training, ignore_errors=True)
 
     def contents(self) -> Iterator[bytes]:
-        for file in (worker / name for worker in self._workers() for name in ("latest", "previous")):
-            if file.exists():
-                yield file.read_bytes()
+        for file in self._files():
+            yield file.read_bytes()
+
+    def damaged(self) -> list[Path]:
+        """Files that are not whole, of whichever worker."""
+        return [file for file in self._files() if _whole(file.read_bytes()) is None]
 
     def _workers(self) -> list[Path]:
         """Folders of the workers that wrote something, the latest first."""
         return sorted(self._training.glob("[0-9]*"), key=lambda folder: int(folder.name), reverse=True)
+
+    def _files(self) -> list[Path]:
+        """States, the latest first."""
+        files = (worker / name for worker in self._workers() for name in ("latest", "previous"))
+        return [file for file in files if file.exists()]
 
     @property
     def _latest(self) -> Path:
@@ -202,3 +210,9 @@ def list_objects(files: Any, folder: str) -> list[str]:
         return files.ls(folder, detail=False)
     except FileNotFoundError:
         return []
+
+
+def _whole(content: bytes) -> bytes | None:
+    """The state after its digest, if that fits."""
+    state = content[_DIGEST:]
+    return state if content[:_DIGEST] == hashlib.sha256(state).digest() else None

@@ -104,7 +104,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        with self._reachable():
+        with _reachable(url):
             # A server may have been restarted since a connection was last used; and it takes so many, of all workers:
             # one is kept, another is opened where two threads need one at a time.
             kept = {} if url.startswith("sqlite") else {"pool_pre_ping": True, "pool_size": 1}
@@ -114,9 +114,18 @@ class Database:
             _add_columns(self.engine)
 
     @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A transaction that only reads, and in which the database stands still."""
+        with self.session() as session:
+            # SQLite's do so by themselves.
+            if self.engine.dialect.name != "sqlite":
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    @contextmanager
     def session(self) -> Iterator[Session]:
         """A transaction: committed at the end, rolled back on any error."""
-        with self._reachable(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with _reachable(self._url), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def patiently(self, work: Callable[[Session], Result], patience: float = PATIENCE_SECONDS) -> Result:
@@ -140,17 +149,34 @@ class Database:
                 time.sleep(wait * random.uniform(0.5, 1.5))
                 wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, ModuleNotFoundError) as error:
-            # An SQLAlchemy error may quote the URL; the driver's own does not.
-            said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
-            reason = str(said or type(error).__name__).splitlines()[0]
-            kind = LostConnectionError if self._may_pass(error) else UnreachableError
-            raise kind(f"The database {safe_url(self._url)} cannot be used: {reason}") from error
 
-    def _may_pass(self, error: Exception) -> bool:
-        """Whether the same may succeed later: of a server, lost connections and deadlocks; not what a file refuses."""
-        return isinstance(error, OperationalError | InterfaceError) and not self._url.startswith("sqlite")
+def probe(url: str) -> None:
+    """See that a database answers; nothing is made in it.
+
+    Raises:
+        UnreachableError: It does not.
+    """
+    with _reachable(url):
+        engine = create_engine(url)
+        try:
+            with engine.connect():
+                pass
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def _reachable(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        # An SQLAlchemy error may quote the URL; the driver's own does not.
+        said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
+        reason = str(said or type(error).__name__).splitlines()[0]
+        kind = LostConnectionError if _may_pass(url, error) else UnreachableError
+        raise kind(f"The database {safe_url(url)} cannot be used: {reason}") from error
+
+
+def _may_pass(url: str, error: Exception) -> bool:
+    """Whether the same may succeed later: of a server, lost connections and deadlocks; not what a file refuses."""
+    return isinstance(error, OperationalError | InterfaceError) and not url.startswith("sqlite")

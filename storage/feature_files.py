@@ -29,6 +29,8 @@ _LARGEST_FACTS = 2**16
 # Locks are files that stay; entries share this many, so that they do not become more and more.
 _LOCKS = 64
 _SAMPLE = 8 * 2**20
+# What reading an entry may raise that is torn, changed or none of ours.
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError)
 
 
 class FeatureFiles:
@@ -69,17 +71,35 @@ class FeatureFiles:
         """
         file = self._file(key)
         try:
-            facts, start = _read_facts(file)
-            data = np.memmap(file, np.uint8, mode="c", offset=start)
-            if facts["key"] != key or len(data) != facts["bytes"]:
-                raise ValueError(f"{file.name} is not what it says")
-            self._check(file, facts, data)
+            facts, data = self._open(key)
             os.utime(file)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError):
+        except _UNUSABLE:
             self.remove(key)
             return None
+        return facts, data
+
+    def damaged(self) -> list[str]:
+        """Keys of the entries that are torn, changed or of another key; all are read."""
+        found: list[str] = []
+        for file in sorted(self._folder.glob(f"*.{self._kind}")):
+            try:
+                self._open(file.stem)
+            except FileNotFoundError:
+                continue
+            except _UNUSABLE:
+                found.append(file.stem)
+        return found
+
+    def _open(self, key: str) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        """Facts and bytes of an entry that is what it says; raises one of ``_UNUSABLE`` if it is not."""
+        file = self._file(key)
+        facts, start = _read_facts(file)
+        data = np.memmap(file, np.uint8, mode="c", offset=start)
+        if facts["key"] != key or len(data) != facts["bytes"]:
+            raise ValueError(f"{file.name} is not what it says")
+        self._check(file, facts, data)
         return facts, data
 
     def write(self, key: str, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> bool:
@@ -104,7 +124,7 @@ class FeatureFiles:
                 found[file.stem] = (status.st_size, float(facts["seconds"]), max(0.0, time.time() - status.st_mtime))
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, KeyError, TypeError):
+            except _UNUSABLE:
                 self.remove(file.stem)
         return found
 

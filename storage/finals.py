@@ -111,6 +111,11 @@ class FinalsTable:
         )
         return session.scalar(there) is not None
 
+    def recorded(self, session: Session) -> set[tuple[str, int]]:
+        """Finalists and seeds of all trainings that are recorded."""
+        query = select(_FinalRow.finalist, _FinalRow.seed).where(_FinalRow.study == self._study)
+        return {(row.finalist, row.seed) for row in session.execute(query)}
+
     def all(self) -> list[StoredFinal]:
         """In the order of their ending."""
         with self._database.session() as session:

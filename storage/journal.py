@@ -238,6 +238,33 @@ class Journal:
             raise StorageError(f"The journal {self._path} cannot be used: {error.strerror}.") from error
 
 
+def read_unsent(path: Path) -> tuple[list[Record], int]:
+    """What MLflow has not got of a journal, and how many damaged lines may be of that.
+
+    The file is left as it is, a torn end included: another process may be appending to it.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    except OSError as error:
+        raise StorageError(f"The journal {path} cannot be used: {error.strerror}.") from error
+    records: list[Record] = []
+    damaged_after: list[int] = []
+    seq = sent = 0
+    for line in lines:
+        record = _parse(line) if line.endswith(b"\n") else None
+        if record is None:
+            damaged_after += [seq] if line.endswith(b"\n") else []
+        elif record.kind == _SENT:
+            sent = record.seq
+        else:
+            records.append(record)
+        seq = max(seq, record.seq if record else 0)
+    return [record for record in records if record.seq > sent], sum(after >= sent for after in damaged_after)
+
+
 def _line(record: Record) -> bytes:
     body = json.dumps(vars(record), separators=(",", ":"))[:-1].encode()
     return body + b',"crc":"%08x"}\n' % zlib.crc32(body)

@@ -29,7 +29,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 # Without it MLflow's pages are those for language models.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 KEY = "frostline.key"
-_PARENT = "mlflow.parentRunId"
+PARENT = "mlflow.parentRunId"
 _PAGE = 1000
 # What is known of a run is looked at again after so long: a process that slept for the length of a lease may find that
 # another machine went on with its trial.
@@ -122,7 +122,7 @@ class StudyRuns:
     def _above(self, key: str, start: Mapping[str, Any], first: Record) -> dict[str, str]:
         """The tag by which a run is nested: below the one that its start names, else below the study's."""
         study = parent_key(self._study)
-        return {} if key == study else {_PARENT: self._run(start.get("parent") or study, first).run_id}
+        return {} if key == study else {PARENT: self._run(start.get("parent") or study, first).run_id}
 
     def _read(self, run: Run) -> _Sent:
         sent = _Sent(run.info.run_id, running=run.info.status == "RUNNING")
@@ -208,7 +208,7 @@ def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
         experiment = client.get_experiment_by_name(study)
         if experiment is None:
             return None
-        runs = _search(client, experiment.experiment_id)
+        runs = search_experiment(client, experiment.experiment_id)
         ids: dict[str, str] = {}
         for run in runs:
             if KEY in run.data.tags:
@@ -229,13 +229,14 @@ def log_artifact(uri: str, study: str, file: Path) -> None:
 
 
 def _find(client: MlflowClient, experiment_id: str, key: str, *, nested: bool) -> Run | None:
-    for run in _search(client, experiment_id, f"tags.`{KEY}` = '{key}'"):
-        if nested == (_PARENT in run.data.tags):
+    for run in search_experiment(client, experiment_id, f"tags.`{KEY}` = '{key}'"):
+        if nested == (PARENT in run.data.tags):
             return run
     return None
 
 
-def _search(client: MlflowClient, experiment_id: str, query: str = "") -> Iterator[Run]:
+def search_experiment(client: MlflowClient, experiment_id: str, query: str = "") -> Iterator[Run]:
+    """All runs of an experiment that a query fits, the first started first."""
     token = None
     while True:
         page = client.search_runs([experiment_id], query, 1, _PAGE, ["attributes.start_time ASC"], token)

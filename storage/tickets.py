@@ -86,6 +86,29 @@ class Held:
     lapses: int
 
 
+@dataclass(frozen=True)
+class Ticket:
+    """A ticket as it stands: for who compares it with other things.
+
+    Attributes:
+        id: Its row.
+        kind: ``trial`` or ``final``.
+        number: Within its kind.
+        subject: What it is about, where the number does not say it.
+        done: Whether it has nothing left to do.
+        owner: The worker that has it, or had it when it went away.
+        seconds_left: Until the lease lapses; negative when it has; None where there is none.
+    """
+
+    id: int
+    kind: str
+    number: int
+    subject: str | None
+    done: bool
+    owner: str | None
+    seconds_left: float | None
+
+
 class Tickets:
     """The tickets of one kind of one study.
 
@@ -284,3 +307,34 @@ def owners(session: Session, study: str) -> set[str]:
     """Who has tickets of a study, or had when it went away."""
     query = select(_TICKETS.c.owner).where(_TICKETS.c.study == study, _TICKETS.c.owner.is_not(None)).distinct()
     return {owner for owner in session.scalars(query) if owner is not None}
+
+
+def read_tickets(session: Session, study: str) -> list[Ticket]:
+    """All tickets of a study, by kind and number."""
+    row = _TICKETS.c
+    left = (row.expires - now_seconds()).label("left")
+    found = session.execute(
+        select(row.id, row.kind, row.number, row.subject, row.done, row.owner, left)
+        .where(row.study == study)
+        .order_by(row.kind, row.number)
+    )
+    return [Ticket(each.id, each.kind, each.number, each.subject, each.done, each.owner, each.left) for each in found]
+
+
+def settle(session: Session, ticket: int, *, done: bool) -> None:
+    """Set whether a ticket is done, whoever has it: the new token keeps that one from writing."""
+    session.execute(
+        update(_TICKETS)
+        .where(_TICKETS.c.id == ticket)
+        .values(done=done, owner=None, expires=None, token=_TICKETS.c.token + 1)
+    )
+
+
+def free_lapsed(session: Session, ticket: int) -> bool:
+    """Free a ticket whose lease has lapsed, counted as its next claim would; whether that was still so."""
+    freed = session.execute(
+        update(_TICKETS)
+        .where(_TICKETS.c.id == ticket, _TICKETS.c.done.is_(False), _TICKETS.c.expires < now_seconds())
+        .values(owner=None, expires=None, token=_TICKETS.c.token + 1, lapses=_TICKETS.c.lapses + 1)
+    )
+    return _rows(freed) == 1

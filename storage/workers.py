@@ -44,6 +44,12 @@ def has_ended(worker: str) -> bool:
     return _started(int(pid)) != started
 
 
+def describe_worker(worker: str) -> str:
+    """Where a worker is, for people: its machine and process."""
+    host, *rest = worker.split("/")
+    return f"{host} (process {rest[1]})" if len(rest) > 1 else host
+
+
 def _started(pid: int) -> str:
     """When a process started, in the kernel's ticks; empty where there is none, or it is only waited for."""
     try:
@@ -97,7 +103,6 @@ class Keeper:
         # Leases by ticket, and until when each is ours for sure.
         self._leases: dict[int, Lease] = {}
         self._until: dict[int, float] = {}
-        self._lost: set[Lease] = set()
         self._look = look
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew_for_ever, name="leases", daemon=True)
@@ -134,7 +139,8 @@ class Keeper:
             UnreachableError: The database does not say.
         """
         with self._lock:
-            if lease in self._lost:
+            # One that is not kept any more was lost, or given back.
+            if self._leases.get(lease.ticket) != lease:
                 raise LeaseLostError([lease.number])
             sure = self._until.get(lease.ticket, 0.0) > _clock()
         if not sure:
@@ -165,7 +171,6 @@ class Keeper:
                 if lease.ticket in good:
                     self._until[lease.ticket] = asked + self.seconds
                 else:
-                    self._lost.add(lease)
                     del self._leases[lease.ticket], self._until[lease.ticket]
 
     def _renew_for_ever(self) -> None:

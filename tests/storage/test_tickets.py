@@ -203,6 +203,33 @@ def test_what_a_killed_worker_left_is_free_at_once(database_url: str, database: 
     assert [(lease.number, lease.lapses) for lease in claim(database, tickets, "other")] == [(0, 1)]
 
 
+def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) -> None:
+    [alive] = claim(database, tickets, "b")
+    [gone] = claim(database, tickets, "a", seconds=-1)
+    with database.snapshot() as session:
+        read = {each.number: each for each in tickets_module.read_tickets(session, "flowers")}
+    assert [(each.kind, each.done, each.owner) for each in read.values()] == [
+        ("trial", False, "b"),
+        ("trial", False, "a"),
+        ("trial", False, None),
+    ]
+    assert LONG - 20 < (read[0].seconds_left or 0.0) <= LONG
+    assert (read[1].seconds_left or 0.0) < 0
+    assert read[2].seconds_left is None
+    freed = [
+        database.patiently(lambda session, id=each.ticket: tickets_module.free_lapsed(session, id))
+        for each in (gone, alive)
+    ]
+    assert freed == [True, False]
+    # Who had it is fenced off, and counted as one that went away; once.
+    assert not show(database, gone)
+    [again] = claim(database, tickets, "c")
+    assert (again.number, again.lapses) == (1, 1)
+    database.patiently(lambda session: tickets_module.settle(session, alive.ticket, done=True))
+    assert not show(database, alive)
+    assert tickets.counts() == (3, 1)
+
+
 def test_a_server_that_is_restarted_is_waited_for(request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue("postgres")
     database = Database(server.create_database("restarted"))

@@ -1,0 +1,175 @@
+"""A study goes on with what it began with, or as another one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from frostline.dashboards.cli import TerminalViews, app
+from frostline.objectives.errors import InvalidInputError
+from frostline.search import drift
+from frostline.search.planning import Request, prepare_search
+from frostline.search.progress import Observer
+from frostline.search.reopening import prepare_fork, prepare_resume, reopen
+from frostline.search.run import join
+from frostline.search.session import parent_tags
+from frostline.search.slots import Resources
+from frostline.search.study import Study
+from frostline.storage.workspace import Workspace
+
+from ..objectives.tiny import write_pets
+
+FACTORY = """
+import torch
+
+def create():
+    layers = torch.nn.Conv2d(3, 4, 3, 2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(900, 3)
+    return torch.nn.Sequential(*layers)
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "ws")
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> Request:
+    data = write_pets(tmp_path / "pets")
+    strategies = ("feature_extraction", "full")
+    return Request(
+        str(data), "shufflenet_v2_x0_5", "none", 32, trials=4, name="pets", strategies=strategies, device="cpu"
+    )
+
+
+@pytest.fixture
+def study(request_: Request, workspace: Workspace) -> Iterator[Study]:
+    study = prepare_search(request_, workspace, Observer()).study
+    yield study
+    study.close()
+
+
+def another_torch(monkeypatch: pytest.MonkeyPatch, number: str = "1.0") -> None:
+    real = drift.version
+    monkeypatch.setattr(drift, "version", lambda name: number if name == "torch" else real(name))
+
+
+def refusal(call: Callable[[], Any]) -> str:
+    with pytest.raises(InvalidInputError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_with_what_it_began_with_it_goes_on(study: Study, request_: Request, workspace: Workspace) -> None:
+    assert {"space", "frostline", "torch", "torchvision", "training code"} <= study.facts.code.keys()
+    prepare_resume("pets", workspace, Observer(), 6).study.close()
+    assert study.settings.trials == 4
+
+
+def test_another_library_is_refused_with_both_ways_on(
+    study: Study, request_: Request, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    then = study.facts.code["torch"]
+    another_torch(monkeypatch)
+    ways: list[Callable[[], Any]] = [
+        lambda: prepare_resume("pets", workspace, Observer()),
+        lambda: prepare_search(request_, workspace, Observer()),
+        lambda: join("pets", workspace, Observer(), resources=Resources("cpu")),
+    ]
+    for way in ways:
+        said = refusal(way)
+        assert re.search(rf"(?m)^  torch: {re.escape(then)} then, 1\.0 now$", said)
+        assert said.count(" then, ") == 1
+        assert "Put it back" in said
+        assert "frostline resume pets --fork ANOTHER --workspace" in said
+
+
+def test_a_build_for_a_gpu_is_the_same_library(
+    study: Study, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another_torch(monkeypatch, f"{study.facts.code['torch']}+cu999")
+    prepare_resume("pets", workspace, Observer()).study.close()
+
+
+def test_changed_training_code_is_noticed(study: Study, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    sources = drift.training_sources()
+    monkeypatch.setattr(drift, "training_sources", lambda: sources[:-1])
+    drift.sources_digest.cache_clear()
+    try:
+        said = refusal(lambda: prepare_resume("pets", workspace, Observer()))
+    finally:
+        drift.sources_digest.cache_clear()
+    assert "  training code: " in said
+    assert said.count(" then, ") == 1
+
+
+def test_changed_data_are_refused_by_resume_and_by_the_same_search(
+    study: Study, request_: Request, workspace: Workspace
+) -> None:
+    Image.new("RGB", (30, 30), (1, 2, 3)).save(Path(request_.data) / "cat" / "new.png")
+    for way in (
+        lambda: prepare_resume("pets", workspace, Observer()),
+        lambda: prepare_search(request_, workspace, Observer()),
+    ):
+        said = refusal(way)
+        assert re.search(r"(?m)^  data: \w{12} then, \w{12} now$", said)
+        assert said.count(" then, ") == 1
+
+
+def test_a_changed_space_is_noticed(study: Study, workspace: Workspace) -> None:
+    stored = study.settings.model_dump_json()
+    changed = study.settings.model_copy(update={"space": study.settings.space.only(["full"])})
+    study.inner.set_user_attr("frostline:settings", changed.model_dump_json())
+    assert "  space: " in refusal(lambda: prepare_resume("pets", workspace, Observer()))
+    study.inner.set_user_attr("frostline:settings", stored)
+    prepare_resume("pets", workspace, Observer()).study.close()
+
+
+def test_a_changed_module_of_the_users_is_noticed(
+    tmp_path: Path, request_: Request, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "drifting_net.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = Request(**{**vars(request_), "backbone": "drifting_net:create"})
+    study = prepare_search(own, workspace, Observer()).study
+    assert "module drifting_net" in study.facts.code
+    (tmp_path / "drifting_net.py").write_text(f"{FACTORY}\n# changed\n")
+    assert "  module drifting_net: " in refusal(lambda: prepare_resume("pets", workspace, Observer()))
+    study.close()
+
+
+def test_where_nothing_is_left_to_train_code_does_not_matter(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = reopen(study, Observer())
+    another_torch(monkeypatch)
+    parts = (study.settings, study.facts, prepared.dataset, prepared.backbones)
+    drift.refuse_drift(*parts, trains=False, option="")
+    with pytest.raises(InvalidInputError):
+        drift.refuse_drift(*parts, trains=True, option="")
+
+
+def test_a_fork_asks_the_same_of_what_is_here_now(
+    study: Study, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another_torch(monkeypatch)
+    fork = prepare_fork("pets", "pets-2", workspace, Observer(), 5).study
+    assert fork.settings.differences(study.settings).keys() == {"name", "trials"}
+    assert (fork.facts.code["torch"], fork.facts.forked_from) == ("1.0", "pets")
+    assert fork.tickets.counts() == (5, 0)
+    assert parent_tags(fork)["frostline.forked_from"] == "pets"
+    assert "frostline.forked_from" not in parent_tags(study)
+    prepare_resume("pets-2", workspace, Observer()).study.close()
+    fork.close()
+
+
+def test_a_fork_needs_a_name_that_is_free(study: Study, workspace: Workspace) -> None:
+    place = ["--workspace", str(workspace.root)]
+    for name, said in (("pets", "there is a study of this name"), ("a b", "use letters")):
+        result = CliRunner().invoke(app, ["resume", "pets", "--fork", name, *place], obj=TerminalViews())
+        assert result.exit_code == 2
+        assert said in result.stderr

@@ -1,0 +1,115 @@
+"""Whose a training is: who lost its lease writes nothing more of it; who has its network hands it over."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from frostline.objectives.training import EpochResult
+from frostline.search.doctor import examine
+from frostline.search.planning import Request, prepare_search
+from frostline.search.progress import Observer
+from frostline.search.run import join, resume, run_search
+from frostline.search.slots import Resources
+from frostline.storage import checkpoints, workers
+from frostline.storage.workspace import Workspace
+
+# MLflow's own, on SQLAlchemy 2.1.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+EPOCHS, CUT = 4, 2
+SPACE = f"""
+[full]
+epochs = {EPOCHS}
+patience = 99
+batch_size = 16
+learning_rate = 3e-3
+"""
+
+
+def tiny(folder: Path) -> Request:
+    (folder / "space.toml").write_text(SPACE)
+    return Request(
+        *("sklearn:digits[0-2]@60", "shufflenet_v2_x0_5", "none", 32),
+        trials=1,
+        finals_seeds=1,
+        name="tiny",
+        space=folder / "space.toml",
+        device="cpu",
+    )
+
+
+class Thief(Observer):
+    """Has another worker take a trial and a final, each in its third epoch, while this one sleeps; then lets go."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._kind = "trial"
+        self.slept = 0.0
+        # By kind: files of checkpoints when it was taken, and when this worker noticed.
+        self.taken: dict[str, dict[str, bytes]] = {}
+        self.noticed: dict[str, dict[str, bytes]] = {}
+        self.epochs: dict[str, list[int]] = {"trial": [], "final": []}
+
+    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
+        self._kind = "final"
+
+    def epoch_finished(self, number: int, result: EpochResult) -> None:
+        self.epochs[self._kind].append(result.epoch)
+        if result.epoch == CUT and self._kind not in self.taken:
+            self._set("owner = 'far/0.0/7/1/abc', token = token + 1, expires = 9e9")
+            self.slept += 1000.0
+            self.taken[self._kind] = self._files()
+
+    def note(self, message: str) -> None:
+        if "taken over by another worker" in message:
+            self.noticed[self._kind] = self._files()
+            self._set("owner = NULL, expires = NULL")
+
+    def _set(self, what: str) -> None:
+        with closing(sqlite3.connect(self._workspace.root / "studies.db", timeout=60)) as connection, connection:
+            connection.execute(f"UPDATE frostline_tickets SET {what} WHERE kind = '{self._kind}'")
+
+    def _files(self) -> dict[str, bytes]:
+        kept = self._workspace.root / "checkpoints"
+        files = [*kept.rglob("*"), *(self._workspace.root / "models").rglob("*")]
+        return {str(file): file.read_bytes() for file in files if file.is_file()}
+
+
+def test_a_worker_whose_lease_was_taken_writes_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+    workspace, clock = Workspace(tmp_path / "ws"), workers._clock
+    thief = Thief(workspace)
+    monkeypatch.setattr(workers, "_clock", lambda: clock() + thief.slept)
+    study = run_search(tiny(tmp_path), workspace, thief)
+    for kind in ("trial", "final"):
+        assert thief.taken[kind], "there was a checkpoint to go on from"
+        assert thief.noticed[kind] == thief.taken[kind]
+        # It was noticed at once, and gone on with from the checkpoint before.
+        assert thief.epochs[kind] == [*range(CUT + 1), *range(CUT, EPOCHS)]
+    assert [trial.state for trial in study.trials()] == ["complete"]
+    assert len(study.final_records()) == 1
+    assert examine(study).left == []
+    study.close()
+
+
+@pytest.mark.slow
+def test_finals_trained_elsewhere_become_models(tmp_path: Path) -> None:
+    storage, tracking = f"sqlite:///{tmp_path / 'shared.db'}", f"sqlite:///{tmp_path / 'mlflow.db'}"
+    here, there = Workspace(tmp_path / "here", storage), Workspace(tmp_path / "there", storage)
+    study = prepare_search(replace(tiny(tmp_path), tracking_uri=tracking), here, Observer()).study
+    join("tiny", there, Observer(), resources=Resources("cpu"))
+    aliases = MlflowClient(tracking_uri=tracking).get_registered_model("tiny").aliases
+    assert aliases.keys() == {"champion", "strategy-full"}
+    assert not here.models("tiny").exists()
+    # Nor does who began it, and has no network, take them away.
+    resume("tiny", here, resources=Resources("cpu")).close()
+    assert MlflowClient(tracking_uri=tracking).get_registered_model("tiny").aliases == aliases
+    assert examine(study).left == []
+    study.close()
