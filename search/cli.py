@@ -244,7 +244,7 @@ def resume(
     except StudyBusyError:
         if not slept:
             raise
-        typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study}{place.option}")
+        typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study} --watch{place.option}")
     else:
         _end(ctx, ended, as_json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -62,14 +63,19 @@ class StudyResults:
     @cached_property
     def verdict(self) -> Verdict | None:
         """None before every finalist was trained with every seed: some of them prove nothing."""
-        due = {summary.strategy for summary in self.summaries if summary.best is not None}
-        count = Counter(final.strategy for final in self.finals)
-        complete = all(count[strategy] >= self.settings.finals_seeds for strategy in due)
-        return reach_verdict(self.finals, self.settings.metric) if self.finals and complete else None
+        decided = is_decided(self.settings, self.trials, self.finals)
+        return reach_verdict(self.finals, self.settings.metric) if self.finals and decided else None
 
     @property
     def summaries(self) -> list[StrategySummary]:
         return summarise(self.trials, self.settings.strategies)
+
+
+def is_decided(settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalRecord]) -> bool:
+    """Whether every finalist that there is was trained with every seed."""
+    due = {summary.strategy for summary in summarise(trials, settings.strategies) if summary.best is not None}
+    count = Counter(final.strategy for final in finals)
+    return all(count[strategy] >= settings.finals_seeds for strategy in due)
 
 
 def describe(results: StudyResults) -> dict[str, Any]:

@@ -166,6 +166,7 @@ def _work(
 ) -> None:
     """In this process where there is one worker, else in one a slot."""
     study, where = prepared.study, resources.places()
+    observer.workers_at_work(len(where))
     if len(where) == 1:
         device, budget = resources.device, resources.cache_budget
         with open_session(study, prepared.dataset, prepared.backbones, device, budget, tracker, observer) as session:

@@ -158,6 +158,10 @@ class Study:
         self.settings = self.settings.model_copy(update={"trials": trials})
         self.inner.set_user_attr(_SETTINGS, self.settings.model_dump_json())
 
+    def read_budget(self) -> None:
+        """Take up a budget that somebody has raised since this was opened."""
+        self.settings = StudySettings.model_validate_json(self.inner.user_attrs[_SETTINGS])
+
     def record_run(self, device: str) -> None:
         """Note where the study runs and with which versions."""
         versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
@@ -215,6 +219,7 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
         freeze_depth=known.get("freeze_depth"),
         reason=known.get("reason"),
         finished=trial.datetime_complete,
+        epochs=known.get("epochs"),
     )
 
 

@@ -101,8 +101,8 @@ class _Running:
         parameters = active_parameters(self.config, units)
         name = trial_name(number, parameters, self._session.study.settings.backbone)
         self._run = self._session.tracker.run(key, name, parameters, {STRATEGY: self.strategy, "kind": "trial"})
-        self.trial.set_user_attr(STARTED, {"config": parameters})
         self._epochs = sum(phase.epochs for phase in plan_phases(self.config, units))
+        self.trial.set_user_attr(STARTED, {"config": parameters, "epochs": self._epochs})
         observer.trial_started(number, self.strategy, self._epochs)
         _require_survivable(self._lease)
 
@@ -217,6 +217,7 @@ def _tell(session: Session, every: list[_Running], ended: list[FinetuneResult | 
     for running in every:
         if running.trial.number in lost:
             session.observer.note(f"trial {running.trial.number} was taken over by another worker")
+            session.observer.trial_cut_off(running.trial.number)
         else:
             running.close()
 

@@ -74,12 +74,14 @@ class Held:
         owner: The worker.
         seconds_left: Until the lease lapses; negative when it has.
         lapses: See :class:`Lease`.
+        subject: See :class:`Lease`.
     """
 
     number: int
     owner: str
     seconds_left: float
     lapses: int
+    subject: str | None = None
 
 
 class Tickets:
@@ -203,11 +205,11 @@ class Tickets:
         def work(session: Session) -> list[Held]:
             left = (_TicketRow.expires - now_seconds()).label("left")
             rows = session.execute(
-                select(_TicketRow.number, _TicketRow.owner, left, _TicketRow.lapses)
+                select(_TicketRow.number, _TicketRow.owner, left, _TicketRow.lapses, _TicketRow.subject)
                 .where(self._mine, _TicketRow.done.is_(False), _TicketRow.owner.is_not(None))
                 .order_by(_TicketRow.number)
             )
-            return [Held(row.number, row.owner, float(row.left), row.lapses) for row in rows]
+            return [Held(row.number, row.owner, float(row.left), row.lapses, row.subject) for row in rows]
 
         return self._database.patiently(work)
 
