@@ -42,6 +42,10 @@ class Views(Protocol):
         """A study reached its verdict."""
         ...
 
+    def curve(self, study: Study) -> None:
+        """A study's data-size curve was run."""
+        ...
+
     def backbones(self) -> None:
         """What can be searched."""
         ...

@@ -17,12 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..objectives.errors import InvalidInputError, unknown_name
 from ..objectives.metrics import one_hot
+from ..storage.curves import CurveTable
 from ..storage.database import Database, safe_url, share_sqlite
 from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable, StoredFinal
 from ..storage.tickets import Tickets
 from ..storage.wishes import Wish
 from ..storage.workspace import Workspace
+from .curve import CurveRecord
 from .records import FinalRecord, TrialRecord, summarise
 from .results import StudyFacts, StudyResults
 from .sampler import STRATEGY
@@ -85,6 +87,7 @@ class Study:
         tickets: One a trial of the budget.
         final_tickets: One a training of a finalist.
         finals: What is known of the finalists.
+        curve: Their trainings on part of the images.
         wish: Whether its workers shall run, pause or stop.
     """
 
@@ -97,6 +100,7 @@ class Study:
         self.tickets = Tickets(self.database, self.settings.name, "trial")
         self.final_tickets = Tickets(self.database, self.settings.name, "final")
         self.finals = FinalsTable(self.database, self.settings.name)
+        self.curve = CurveTable(self.database, self.settings.name)
         self.wish = Wish(self.database, self.settings.name)
 
     @classmethod
@@ -184,15 +188,27 @@ class Study:
         """Every training of every finalist there has been."""
         return [_final_record(final, len(self.facts.classes)) for final in self.finals.all()]
 
+    def curve_records(self) -> list[CurveRecord]:
+        """Every training on part of the images of every finalist there has been."""
+        return [
+            CurveRecord(
+                each.images,
+                FinalRecord(seed=each.seed, labels=each.labels, probabilities=each.probabilities, **each.outcome),
+            )
+            for each in self.curve.all()
+        ]
+
     def results(self) -> StudyResults:
         """Everything known, for reading."""
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
-        trials = self.trials()
+        trials, trainings = self.trials(), self.curve_records()
+        present = {id(final) for final in present_finals([record.final for record in trainings], trials)}
         return StudyResults(
             settings=self.settings,
             facts=self.facts,
             trials=tuple(trials),
             finals=tuple(present_finals(self.final_records(), trials)),
+            trainings=tuple(record for record in trainings if id(record.final) in present),
             device=ran["device"],
             versions=ran["versions"],
         )

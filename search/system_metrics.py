@@ -47,7 +47,7 @@ def _sample(tracker: Tracker, device: torch.device, interval: float, ended: thre
     before: set[str] = set()
     while not ended.wait(interval):
         values = readings.take()
-        runs = {key: run for key, run in tracker.unfinished() if key.startswith(("trial-", "final-"))}
+        runs = {key: run for key, run in tracker.unfinished() if key.startswith(("trial-", "final-", "curve-"))}
         for key in runs.keys() & before:
             try:
                 # Seconds of the clock as steps: they go on where a training that was cut off is taken up again.
