@@ -65,9 +65,9 @@ def _caption(curve: DataCurve) -> str:
     n = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     crossed = " ".join(crossover.sentence() for crossover in curve.crossovers)
     return (
-        f"{crossed} Each strategy's finalist, trained with the same settings, epochs included, on nested stratified "
-        f"parts of the training images (n = {n} seeds a point) and tested on the same {curve.test_images:,} images; "
-        f"bars are {100 * curve.confidence:.0f} % intervals of the mean over images and seeds. "
+        f"{crossed} Each strategy's finalist, trained for as many steps with the same other settings on nested "
+        f"stratified parts of the training images (n = {n} seeds a point) and tested on the same "
+        f"{curve.test_images:,} images; bars are {100 * curve.confidence:.0f} % intervals of the mean over images and seeds. "
         f"Intervals of differences hold for all comparisons with {BASELINE} at once. "
         "The score axis does not start at 0."
     ).strip()

@@ -81,13 +81,13 @@ class Crossover:
         """The crossover in words."""
         if self.point is None or self.point.ahead is None or self.point.ahead_interval is None:
             return f"{self.strategy} is not ahead of {BASELINE} with all training images."
-        low, high = (100 * bound for bound in self.point.ahead_interval)
+        low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in self.point.ahead_interval)
         where = f"from {self.point.images:,} training images on"
         how = f"is ahead of {BASELINE} {where}, the fewest tried" if self.first else f"overtakes {BASELINE} {where}"
         chance = "" if self.sure else ", so it may be chance there"
         return (
             f"{self.strategy} {how} (by {100 * self.point.ahead:.1f} points there, {100 * CONFIDENCE:.0f} % interval "
-            f"{low:.1f} to {high:.1f}{chance})."
+            f"{low} to {high}{chance})."
         )
 
 

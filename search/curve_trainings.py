@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 from ..objectives.devices import free_memory
 from ..objectives.errors import InvalidInputError, ObjectiveError, TrainingFailedError
@@ -14,7 +15,7 @@ from ..objectives.metrics import all_scores
 from ..objectives.subsets import take_subset
 from ..objectives.training import EpochResult
 from ..storage.workspace import Workspace
-from .finals import SEED_OFFSET, Finalist, finalists
+from .finals import SEED_OFFSET, Finalist, finalists, restore_config
 from .progress import Observer
 from .reopening import prepare_resume
 from .results import StudyFacts
@@ -26,6 +27,9 @@ from .study import Study
 from .tracked import describe, epoch_metrics, log_certificate, log_unseen, numbers
 
 DEFAULT_SHARES = ("1/8", "1/4", "1/2")
+# Parameters that count epochs; a training has at most so many.
+_IN_EPOCHS = ("epochs", "probe_epochs", "unfreeze_every", "patience")
+_MOST_EPOCHS = 1000
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,20 @@ def plan_curve(study: Study, sizes: Sequence[int], seeds: int | None = None) -> 
     ]
 
 
+def with_equal_steps(parameters: Mapping[str, Any], images: int, every: int) -> dict[str, Any]:
+    """A configuration that trains on fewer images for as many steps: with the epochs of all, few images would mean
+    few steps, and what has most to learn would fall behind for that alone.
+
+    Args:
+        parameters: Active ones of a trial, by dotted name.
+        images: Of the subset.
+        every: Of the whole training split.
+    """
+    # One factor for all, so that phases keep their shares.
+    longer = min(every / images, _MOST_EPOCHS / parameters["epochs"]) if "epochs" in parameters else 1.0
+    return {name: round(value * longer) if name in _IN_EPOCHS else value for name, value in parameters.items()}
+
+
 @contextmanager
 def _interruptible(study: Study, observer: Observer) -> Iterator[None]:
     try:
@@ -204,10 +222,11 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
     """As a final is (:mod:`.finals`), on part of the images; the test score."""
     finalist, images = training.finalist, training.images
     name = f"curve {images} images seed {finalist.seed} {finalist.strategy}"
+    parameters = with_equal_steps(finalist.trial.config, images, len(session.task.train))
     run = session.tracker.run(
         training.key,
         name,
-        {**finalist.trial.config, "seed": finalist.seed, "trial": finalist.trial.number, "train_images": images},
+        {**parameters, "seed": finalist.seed, "trial": finalist.trial.number, "train_images": images},
         {STRATEGY: finalist.strategy, "kind": "curve"},
         parent=strategy_key(finalist.strategy),
     )
@@ -221,7 +240,8 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
     task = replace(session.task, train=subset, stages=NO_STAGES)
     checkpoints = session.own_checkpoints(training.key)
     try:
-        result = finetune(finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
+        config = restore_config(parameters)
+        result = finetune(config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
     except ObjectiveError:
         run.finish("FAILED")
         raise

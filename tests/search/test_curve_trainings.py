@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
 from frostline.search import curve_trainings
-from frostline.search.curve_trainings import choose_sizes, run_curve
+from frostline.search.curve_trainings import choose_sizes, run_curve, with_equal_steps
 from frostline.search.planning import Request
 from frostline.search.progress import Observer
 from frostline.search.results import StudyFacts
@@ -121,6 +121,9 @@ def test_a_curve_is_trained_once_and_goes_on_where_it_was_interrupted(
         assert (above.data.tags["kind"], above.data.tags["strategy"]) == ("strategy", run.data.tags["strategy"])
         known = (f"{run.data.tags['strategy']}-{run.data.params['trial']}", int(run.data.params["train_images"]))
         assert (*known, int(run.data.params["seed"])) in ended
+        # Two epochs of all images, in epochs of fewer.
+        assert int(run.data.params["epochs"]) == round(2 * images / known[1])
+        assert run.data.metrics["epoch"] + 1 == round(2 * images / known[1])
     assert len([run for run in by_id.values() if run.data.tags.get("kind") == "final"]) == 4
 
     # Nothing is left to do, so nothing is trained.
@@ -170,6 +173,20 @@ def test_what_cannot_be_is_refused_with_what_to_type(place: Workspace, tmp_path:
     refused = invoke(empty, "curve", "tiny")
     assert refused.exit_code == 2
     assert "No trial of study 'tiny' is complete. Go on with: frostline resume tiny --workspace" in refused.stderr
+
+
+def test_few_images_are_trained_on_for_as_many_steps() -> None:
+    found = {
+        "strategy": "lp_ft",
+        "epochs": 10,
+        "probe_epochs": 4,
+        "patience": 3,
+        "batch_size": 16,
+        "learning_rate": 0.1,
+    }
+    assert with_equal_steps(found, 100, 400) == {**found, "epochs": 40, "probe_epochs": 16, "patience": 12}
+    assert with_equal_steps(found, 400, 400) == found
+    assert with_equal_steps(found, 7, 7000)["epochs"] == 1000
 
 
 def facts_of(train: int, classes: int) -> StudyFacts:
