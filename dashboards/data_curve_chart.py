@@ -67,7 +67,7 @@ def _caption(curve: DataCurve) -> str:
     return (
         f"{crossed} Each strategy's finalist, trained for as many steps with the same other settings on nested "
         f"stratified parts of the training images (n = {n} seeds a point) and tested on the same "
-        f"{curve.test_images:,} images; bars are {100 * curve.confidence:.0f} % intervals of the mean over images and seeds. "
-        f"Intervals of differences hold for all comparisons with {BASELINE} at once. "
+        f"{curve.test_images:,} images; bars are {100 * curve.confidence:.0f} % intervals of the mean over images and "
+        f"seeds. Intervals of differences hold for all comparisons with {BASELINE} at once. "
         "The score axis does not start at 0."
     ).strip()

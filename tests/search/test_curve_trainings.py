@@ -176,17 +176,12 @@ def test_what_cannot_be_is_refused_with_what_to_type(place: Workspace, tmp_path:
 
 
 def test_few_images_are_trained_on_for_as_many_steps() -> None:
-    found = {
-        "strategy": "lp_ft",
-        "epochs": 10,
-        "probe_epochs": 4,
-        "patience": 3,
-        "batch_size": 16,
-        "learning_rate": 0.1,
-    }
+    found = {"strategy": "lp_ft", "epochs": 10, "probe_epochs": 4, "patience": 3, "batch_size": 16}
     assert with_equal_steps(found, 100, 400) == {**found, "epochs": 40, "probe_epochs": 16, "patience": 12}
     assert with_equal_steps(found, 400, 400) == found
-    assert with_equal_steps(found, 7, 7000)["epochs"] == 1000
+    # As many epochs as a training may have, and the phases keep their shares.
+    assert with_equal_steps(found, 7, 7000) == {**found, "epochs": 1000, "probe_epochs": 400, "patience": 300}
+    assert with_equal_steps({"strategy": "linear_probe_exact"}, 100, 400) == {"strategy": "linear_probe_exact"}
 
 
 def facts_of(train: int, classes: int) -> StudyFacts:
