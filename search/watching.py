@@ -22,6 +22,8 @@ from .study import Study, present_finals
 LOOK_SECONDS = 1.0
 # After so long without anybody at work, the study has been interrupted; loading data takes less.
 IDLE_SECONDS = 60.0
+# A worker that had something so short a time ago is between two trials.
+RECENT_SECONDS = 3.0
 # How long Ctrl-C and SIGTERM may take.
 _GRACE_SECONDS = 0.05
 _WISHES = {RUN: "the study goes on", PAUSE: "the study is paused", STOP: "the study was asked to stop"}
@@ -76,6 +78,7 @@ class Watcher:
         self._finals_told: set[tuple[str, int, int]] = set()
         self._finals_running: set[tuple[str, int]] = set()
         self._workers = -1
+        self._seen: dict[str, float] = {}
         self._idle_since: float | None = None
 
     @property
@@ -110,10 +113,13 @@ class Watcher:
         self._tell_finals(trials, finals)
 
     def _tell_workers(self, owners: set[str]) -> None:
-        if len(owners) != self._workers:
-            self._workers = len(owners)
+        now = time.monotonic()
+        recent = {owner: at for owner, at in self._seen.items() if now - at < RECENT_SECONDS}
+        self._seen = recent | dict.fromkeys(owners, now)
+        if len(self._seen) != self._workers:
+            self._workers = len(self._seen)
             self._observer.workers_at_work(self._workers)
-        self._idle_since = None if owners else self._idle_since or time.monotonic()
+        self._idle_since = None if owners else self._idle_since or now
         if (wish := self._study.wish.get()) != self.wish:
             self.wish = wish
             self._observer.note(_WISHES[wish])

@@ -83,6 +83,11 @@ class Told(Observer):
         self.closed = True
 
 
+@pytest.fixture(autouse=True)
+def only_present_workers_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "RECENT_SECONDS", 0.0)
+
+
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     settings = StudySettings(
@@ -180,6 +185,20 @@ def test_trials_and_finals_of_several_workers_are_told_from_the_database(study: 
     watcher.look()
     assert told.take()[0] == ("study", 3, [0, 1])
     assert not watcher.finished
+
+
+def test_a_worker_between_two_trials_is_counted(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    watcher = Watcher(study, told)
+    monkeypatch.setattr(watching, "RECENT_SECONDS", 0.5)
+    with at_work(study) as worker:
+        begin(worker)
+        watcher.look()
+    watcher.look()
+    assert [call for call in told.take() if call[0] == "workers"] == [("workers", 1)]
+    time.sleep(0.6)
+    watcher.look()
+    assert told.take() == [("workers", 0)]
 
 
 def test_a_final_that_is_cut_off_is_told(study: Study, worker: Worker) -> None:
