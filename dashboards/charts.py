@@ -7,6 +7,7 @@ from ..search.spending import spending
 from .budget_chart import plot_budget
 from .comparison_chart import compare_strategies
 from .curve_chart import plot_curves
+from .data_curve_chart import plot_data_curve
 from .drawing import Chart, scored_trials
 from .progress_chart import plot_progress
 from .trial_charts import plot_cost, plot_depth
@@ -19,6 +20,8 @@ def create_charts(results: StudyResults) -> list[Chart]:
     """Every chart there are data for."""
     verdict = results.verdict
     charts = [compare_strategies(verdict)] if verdict is not None else []
+    if results.curve is not None:
+        charts.append(plot_data_curve(results.curve))
     if scored_trials(results):
         charts += [plot_cost(results), plot_depth(results)]
     if weighed_trials(results):

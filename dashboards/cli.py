@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..search.cli import StorageOption, StudyArgument, WorkspaceOption, locate
-from ..search.cli_care import app
+from ..search.cli_curve import app
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,6 +58,15 @@ class TerminalViews:
         self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
         self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)
+
+    def curve(self, study: Study) -> None:
+        from .terminal_tables import print_curve
+
+        curve = study.results().curve
+        if curve is not None:
+            print_curve(self._console, curve)
+        self._console.print()
+        self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
 
     def report(self, study: Study) -> Path:
         return _report(study)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..objectives.metrics import METRICS, Metric
+from ..search.curve import BASELINE, CurvePoint, DataCurve
 from ..search.records import StrategySummary, TrialRecord
 from ..search.results import StudyResults
 from ..search.verdict import Contender, Verdict
@@ -85,6 +86,26 @@ def _metric(contender: Contender, metric: Metric) -> str:
     if mean is None:
         return NOTHING
     return points(mean) if metric.share else f"{mean:.3f}"
+
+
+def curve_rows(curve: DataCurve) -> TextTable:
+    """The data-size curve: a row a strategy and number of training images."""
+    columns = (
+        Column("strategy", numeric=False),
+        Column("training images"),
+        Column(f"test {METRICS[curve.metric].title} %, mean [{100 * curve.confidence:.0f} % interval] (seeds)"),
+        Column(f"ahead of {BASELINE}, points [interval]"),
+    )
+    return TextTable(columns, tuple(_curve_row(point) for point in curve.points))
+
+
+def _curve_row(point: CurvePoint) -> tuple[str, ...]:
+    low, high = point.interval
+    ahead = NOTHING
+    if point.ahead is not None and point.ahead_interval is not None:
+        ahead = f"{points(point.ahead)} [{points(point.ahead_interval[0])}, {points(point.ahead_interval[1])}]"
+    score = f"{points(point.mean)} [{points(low)}, {points(high)}] ({len(point.scores)})"
+    return (point.strategy, f"{point.images:,}", score, ahead)
 
 
 def status_rows(results: StudyResults) -> TextTable:

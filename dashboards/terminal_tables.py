@@ -10,9 +10,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..search.curve import DataCurve
 from ..search.results import StudyResults
 from ..search.verdict import Verdict
-from .tables import TextTable, status_rows, verdict_rows
+from .tables import TextTable, curve_rows, status_rows, verdict_rows
 
 _NARROW = 80
 
@@ -27,6 +28,14 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
     console.print(Text(verdict.sentence(), style="bold"))
     console.print()
     console.print(verdict_table(verdict))
+
+
+def print_curve(console: Console, curve: DataCurve) -> None:
+    """Where strategies overtake feature extraction, in words, then the curve as a table."""
+    for crossover in curve.crossovers:
+        console.print(Text(crossover.sentence(), style="bold" if crossover.sure else ""))
+    console.print()
+    console.print(_rich_table(curve_rows(curve)))
 
 
 def status_table(results: StudyResults) -> RenderableType:

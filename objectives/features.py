@@ -17,6 +17,7 @@ from .devices import autocast
 from .feature_store import FeatureStore, Probe
 from .freezing import CANONICAL_BATCH, FrozenPrefix, state_hash
 from .mixing import Mix
+from .subsets import ImageSubset
 
 # Part of every key: raise it when views or prefixes give other numbers than before.
 _FORMAT = 1
@@ -119,13 +120,13 @@ class FeatureSource:
         """Features of all images in a view; the latest are at hand."""
         if self._latest is None or self._latest[0] != view:
             self._latest = None
-            size, device = len(self) * self._probe.image_bytes, self._images.device
-            self._latest = (view, self._store.get(self.key(view), device, size, lambda: self._all(view)))
+            size, device = len(self._images) * self._probe.image_bytes, self._images.device
+            self._latest = (view, self._store.get(self._whole_key(view), device, size, lambda: self._all(view)))
         return self._latest[1]
 
     def _all(self, view: int) -> Tensor:
-        place = self._store.place(len(self) * self._probe.bytes, self._images.device)
-        return torch.cat([self._compute(chunk, view).to(place) for chunk in torch.arange(len(self)).split(256)])
+        place = self._store.place(len(self._images) * self._probe.bytes, self._images.device)
+        return torch.cat([self._compute(chunk, view).to(place) for chunk in torch.arange(len(self._images)).split(256)])
 
     @cached_property
     def _kept_views(self) -> int:
@@ -133,10 +134,13 @@ class FeatureSource:
 
         Views take turns. If more were kept than there is room for, each would push out the one that is needed next.
         """
-        return self._store.room(self._probe, len(self)) if self._keepable else 0
+        return self._store.room(self._probe, len(self._images)) if self._keepable else 0
 
     def key(self, view: int) -> str:
         """Digest of all that the kept features of a view depend on."""
+        return self._whole_key(view)
+
+    def _whole_key(self, view: int) -> str:
         device = self._images.device
         machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         versions = (torch.__version__, torchvision.__version__, PIL.__version__)
@@ -158,6 +162,40 @@ class FeatureSource:
         if key not in self._store.probes:
             self._store.probes[key] = probe_prefix(self._prefix, self.image_size, self._images.device)
         return self._store.probes[key]
+
+
+class SubsetFeatures(FeatureSource):
+    """Some images of a split, with the views and features that they have in the whole split, which are kept once.
+
+    Args:
+        images: Of the whole split.
+        views: Their augmentation.
+        prefix: The frozen units.
+        store: Where whole views of the whole split are kept.
+        subset: Which of the images.
+    """
+
+    def __init__(
+        self, images: ImageSource, views: Views, prefix: FrozenPrefix, store: FeatureStore, subset: ImageSubset
+    ) -> None:
+        super().__init__(images, views, prefix, store)
+        self._subset = subset
+        self._positions = torch.from_numpy(subset.positions)
+        self._labels = torch.from_numpy(subset.labels).to(images.device)
+
+    def __len__(self) -> int:
+        return len(self._subset)
+
+    @property
+    def labels(self) -> Tensor:
+        return self._labels
+
+    def batch(self, positions: Tensor, epoch: int, mix: Mix | None = None) -> Tensor:
+        return super().batch(self._positions[positions.cpu()], epoch, mix)
+
+    def key(self, view: int) -> str:
+        """Also says which images: it stands for what is trained on them. What is kept goes by the whole split's."""
+        return f"{super().key(view)}/{self._subset.fingerprint}"
 
 
 def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device) -> Probe:

@@ -21,7 +21,7 @@ from .dataset import ImageSplit
 from .devices import PeakMemory, is_out_of_memory, within_memory
 from .errors import TrainingFailedError
 from .feature_store import FeatureStore
-from .features import FeatureSource, ImageSource
+from .features import FeatureSource, ImageSource, SubsetFeatures
 from .freezing import state_hash
 from .heads import create_head
 from .metrics import all_scores
@@ -31,6 +31,7 @@ from .phases import Phase, chains
 from .plans import plan_phases
 from .stages import Stages, stage_key
 from .strategies import get_strategy
+from .subsets import ImageSubset
 from .training import (
     EpochResult,
     OnEpoch,
@@ -283,9 +284,12 @@ def phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> 
 
 
 def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task, seed: int) -> FeatureSource:
-    ops = random_ops(config)
-    views = Views(config.augmentation, config.views, split.preprocessing, len(split), seed, ops)
-    return FeatureSource(ImageSource(split, task.device), views, network.prefix, task.store)
+    whole, ops = split.whole if isinstance(split, ImageSubset) else split, random_ops(config)
+    views = Views(config.augmentation, config.views, split.preprocessing, len(whole), seed, ops)
+    images = ImageSource(whole, task.device)
+    if isinstance(split, ImageSubset):
+        return SubsetFeatures(images, views, network.prefix, task.store, split)
+    return FeatureSource(images, views, network.prefix, task.store)
 
 
 def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> FeatureSource:

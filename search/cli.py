@@ -42,6 +42,10 @@ class Views(Protocol):
         """A study reached its verdict."""
         ...
 
+    def curve(self, study: Study) -> None:
+        """A study's data-size curve was run."""
+        ...
+
     def backbones(self) -> None:
         """What can be searched."""
         ...
@@ -284,7 +288,7 @@ def resume(
     except StudyBusyError:
         if not slept:
             raise
-        typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study}{place.option}")
+        typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study} --watch{place.option}")
     else:
         _end(ctx, ended, as_json)
 

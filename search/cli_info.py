@@ -14,12 +14,16 @@ from .cli import JsonOption, PluginOption, StorageOption, WorkspaceOption, app, 
 
 if TYPE_CHECKING:
     from ..objectives.backbones import Backbone
+    from ..storage.workspace import Workspace
 
 
 @app.command()
 def status(
     ctx: typer.Context,
     study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
+    watched: Annotated[
+        bool, typer.Option("--watch", help="Follow it until it is finished or stopped, wherever it runs; Ctrl-C ends.")
+    ] = False,
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -28,6 +32,9 @@ def status(
     from .study import Study, study_names
 
     place = locate(workspace, storage)
+    if watched:
+        _watch(ctx, study, place, as_json)
+        return
     names = [study] if study else study_names(place)
     every = [Study.load(name, place).results() for name in names]
     if as_json:
@@ -39,6 +46,27 @@ def status(
         ctx.obj.studies(every)
     else:
         typer.echo(f"There are no studies in {place.root}. Begin one with: frostline search DATA")
+
+
+def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool) -> None:
+    from ..objectives.errors import InvalidInputError
+    from .study import Study, study_names
+    from .watching import watch
+
+    faults = ["--watch and --json do not go together: leave one out."] if as_json else []
+    if name is None:
+        known = ", ".join(study_names(place)) or "none yet; begin one with: frostline search DATA"
+        faults.append(f"--watch takes the name of a study: frostline status STUDY --watch. There are: {known}")
+    if name is None or faults:
+        raise InvalidInputError(faults)
+    study = Study.load(name, place)
+    try:
+        said = watch(study, ctx.obj.observer())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{name} is no longer watched; what works on it goes on.") from None
+    ctx.obj.results(study.results())
+    if said:
+        typer.echo(said)
 
 
 @app.command()

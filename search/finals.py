@@ -88,6 +88,7 @@ def run_finals(session: Session) -> None:
             session.observer.final_finished(_run_final(session, finalist, lease))
         except LeaseLostError as error:
             session.observer.note(str(error))
+            session.observer.final_cut_off(finalist.strategy, finalist.seed)
         free_memory(session.task.device)
 
 

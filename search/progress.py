@@ -18,6 +18,9 @@ class Observer:
     def note(self, message: str) -> None:
         """Something worth a line: a file left out, a layer not in the weights, a trial taken up again."""
 
+    def workers_at_work(self, count: int) -> None:
+        """So many processes work on the study, from now on."""
+
     def decoding(self, done: int, total: int) -> None:
         """So many of the images are decoded."""
 
@@ -30,11 +33,17 @@ class Observer:
     def trial_finished(self, trial: TrialRecord) -> None:
         """A trial ended: complete, pruned or failed."""
 
+    def trial_cut_off(self, number: int) -> None:
+        """Who trained a trial has it no longer: it waits for a worker, or another has it."""
+
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
         """The place-th (from 1) of the finals begins."""
 
     def final_finished(self, final: FinalRecord) -> None:
         """A finalist was trained and tested."""
+
+    def final_cut_off(self, strategy: str, seed: int) -> None:
+        """Who trained a final has it no longer."""
 
     def close(self) -> None:
         """Nothing more comes; leave the terminal as it was."""
@@ -66,8 +75,14 @@ class LineProgress(Observer):
         place = f"trial {trial.number + 1}/{self._budget}"
         self._write(f"{place} {trial.strategy} {trial.state}{score}{seconds}{reason}")
 
+    def trial_cut_off(self, number: int) -> None:
+        self._write(f"trial {number + 1}/{self._budget} was cut off")
+
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
         self._write(f"final {place}/{total} {strategy} seed {seed}")
 
     def final_finished(self, final: FinalRecord) -> None:
         self._write(f"final {final.strategy} seed {final.seed} test {final.test_score:.4f} in {final.seconds:.1f} s")
+
+    def final_cut_off(self, strategy: str, seed: int) -> None:
+        self._write(f"final {strategy} seed {seed} was cut off")

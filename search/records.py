@@ -33,6 +33,7 @@ class TrialRecord:
         freeze_depth: Units frozen in the last phase.
         reason: Why it failed.
         finished: When it ended.
+        epochs: How many it trains at most; None before it begins, and in studies from before this was kept.
     """
 
     number: int
@@ -46,6 +47,7 @@ class TrialRecord:
     freeze_depth: int | None = None
     reason: str | None = None
     finished: datetime | None = None
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)

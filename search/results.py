@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from .curve import CurveRecord, DataCurve, trace_curve
 from .records import FinalRecord, StrategySummary, TrialRecord, finished, summarise
 from .settings import StudySettings
 from .verdict import Verdict, reach_verdict
@@ -54,6 +56,7 @@ class StudyResults:
         finals: Those of the present finalists.
         device: Where it last ran, in words.
         versions: Of the libraries it last ran with.
+        trainings: Those of the present finalists on part of the training images.
     """
 
     settings: StudySettings
@@ -62,14 +65,21 @@ class StudyResults:
     finals: tuple[FinalRecord, ...]
     device: str
     versions: dict[str, str]
+    trainings: tuple[CurveRecord, ...] = ()
 
     @cached_property
     def verdict(self) -> Verdict | None:
         """None before every finalist was trained with every seed: some of them prove nothing."""
-        due = {summary.strategy for summary in self.summaries if summary.best is not None}
-        count = Counter(final.strategy for final in self.finals)
-        complete = all(count[strategy] >= self.settings.finals_seeds for strategy in due)
-        return reach_verdict(self.finals, self.settings.metric) if self.finals and complete else None
+        decided = is_decided(self.settings, self.trials, self.finals)
+        return reach_verdict(self.finals, self.settings.metric) if self.finals and decided else None
+
+    @cached_property
+    def curve(self) -> DataCurve | None:
+        """Scores by number of training images, with all of them those of the finals; None where that was not run."""
+        if not self.trainings or not self.finals:
+            return None
+        full = [CurveRecord(self.facts.counts["train"], final) for final in self.finals]
+        return trace_curve([*self.trainings, *full], self.settings.metric, self.settings.strategies)
 
     @property
     def complete(self) -> bool:
@@ -81,6 +91,13 @@ class StudyResults:
         return summarise(self.trials, self.settings.strategies)
 
 
+def is_decided(settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalRecord]) -> bool:
+    """Whether every finalist that there is was trained with every seed."""
+    due = {summary.strategy for summary in summarise(trials, settings.strategies) if summary.best is not None}
+    count = Counter(final.strategy for final in finals)
+    return all(count[strategy] >= settings.finals_seeds for strategy in due)
+
+
 def describe(results: StudyResults) -> dict[str, Any]:
     """A study as plain values, for scripts."""
     return {
@@ -90,6 +107,7 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "finished": finished(results.trials),
         "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
         "verdict": _describe_verdict(results.verdict),
+        "curve": _describe_curve(results.curve),
     }
 
 
@@ -135,3 +153,27 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
         "sentence": verdict.sentence(),
         "contenders": contenders,
     }
+
+
+def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:
+    if curve is None:
+        return None
+    points = [
+        {
+            "strategy": point.strategy,
+            "images": point.images,
+            "test": {"mean": point.mean, "scores": point.scores, "interval": point.interval},
+            "ahead": point.ahead,
+            "interval": point.ahead_interval,
+        }
+        for point in curve.points
+    ]
+    crossovers = {
+        crossover.strategy: {
+            "images": crossover.point.images if crossover.point else None,
+            "sure": crossover.sure,
+            "sentence": crossover.sentence(),
+        }
+        for crossover in curve.crossovers
+    }
+    return {"confidence": curve.confidence, "points": points, "crossovers": crossovers}

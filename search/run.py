@@ -182,6 +182,7 @@ def _work(
 ) -> None:
     """In this process where there is one worker, else in one a slot."""
     study, where = prepared.study, resources.places()
+    observer.workers_at_work(len(where))
     if resources.alone:
         with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
             carry_out(session, search=search)

@@ -85,6 +85,10 @@ class Session:
             else:
                 time.sleep(LOOK_SECONDS)
 
+    def own_checkpoints(self, key: str) -> SessionCheckpoints:
+        """Of the training of a key that nobody else trains: the study is held."""
+        return SessionCheckpoints(self.place.checkpoints(key, 0), self, None)
+
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""
         return SessionCheckpoints(self.place.checkpoints(key, lease.token), self, lease)
@@ -114,11 +118,12 @@ class SessionCheckpoints:
 
     kept: Checkpoints
     session: Session
-    lease: Lease
+    lease: Lease | None
 
     def save(self, state: Callable[[], bytes]) -> None:
         def reported() -> bytes:
-            self.session.worker.require(self.lease)
+            if self.lease is not None:
+                self.session.worker.require(self.lease)
             self.session.worker.write()
             return state()
 
@@ -235,10 +240,15 @@ def final_key(strategy: str, trial_number: int, seed: int) -> str:
     return f"final-{strategy}-{trial_number}-{seed}"
 
 
+def curve_key(finalist: str, images: int, seed: int) -> str:
+    return f"curve-{finalist}-{images}-{seed}"
+
+
 def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer) -> None:
-    """End the runs whose trial or final ended just before a kill, and remove their checkpoints."""
+    """End the runs whose training ended just before a kill, and remove their checkpoints."""
     trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
     finals = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
+    finals |= {curve_key(*identity) for identity in study.curve.trained()}
     study.checkpoints(observer.note).sweep(trials.keys() | finals)
     for key, run in tracker.unfinished():
         if key in trials:

@@ -107,12 +107,18 @@ class Forwarding(Observer):
         finished = trial.finished.isoformat() if trial.finished else None
         self._line.send("trial_finished", {**asdict(trial), "finished": finished})
 
+    def trial_cut_off(self, number: int) -> None:
+        self._line.send("trial_cut_off", number)
+
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
         self._line.send("final_started", strategy, seed, place, total)
 
     def final_finished(self, final: FinalRecord) -> None:
         # Its probabilities are in the database.
         self._line.send("final_finished", final.strategy, final.trial_number, final.seed)
+
+    def final_cut_off(self, strategy: str, seed: int) -> None:
+        self._line.send("final_cut_off", strategy, seed)
 
 
 def restore(call: str, arguments: list[Any]) -> list[Any]:

@@ -20,12 +20,14 @@ from sqlalchemy.pool import NullPool
 from ..objectives.errors import InvalidInputError, unknown_name
 from ..objectives.metrics import one_hot
 from ..storage.artifacts import CheckpointPlace, artifacts_fault, checkpoint_place
+from ..storage.curves import CurveTable
 from ..storage.database import Database, safe_url, share_sqlite
 from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable, StoredFinal
 from ..storage.tickets import Tickets
 from ..storage.wishes import Wish
 from ..storage.workspace import Workspace
+from .curve import CurveRecord
 from .records import FinalRecord, TrialRecord, summarise
 from .results import StudyFacts, StudyResults
 from .sampler import STRATEGY
@@ -89,6 +91,7 @@ class Study:
         tickets: One a trial of the budget.
         final_tickets: One a training of a finalist.
         finals: What is known of the finalists.
+        curve: Their trainings on part of the images.
         wish: Whether its workers shall run, pause or stop.
     """
 
@@ -101,6 +104,7 @@ class Study:
         self.tickets = Tickets(self.database, self.settings.name, "trial")
         self.final_tickets = Tickets(self.database, self.settings.name, "final")
         self.finals = FinalsTable(self.database, self.settings.name)
+        self.curve = CurveTable(self.database, self.settings.name)
         self.wish = Wish(self.database, self.settings.name)
 
     @classmethod
@@ -195,6 +199,10 @@ class Study:
         self.settings = self.settings.model_copy(update={"trials": trials})
         self.inner.set_user_attr(_SETTINGS, self.settings.model_dump_json())
 
+    def read_budget(self) -> None:
+        """Take up a budget that somebody has raised since this was opened."""
+        self.settings = StudySettings.model_validate_json(self.inner.user_attrs[_SETTINGS])
+
     def record_run(self, device: str) -> None:
         """Note where the study runs and with which versions."""
         versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
@@ -217,15 +225,27 @@ class Study:
         """Every training of every finalist there has been."""
         return [_final_record(final, len(self.facts.classes)) for final in self.finals.all()]
 
+    def curve_records(self) -> list[CurveRecord]:
+        """Every training on part of the images of every finalist there has been."""
+        return [
+            CurveRecord(
+                each.images,
+                FinalRecord(seed=each.seed, labels=each.labels, probabilities=each.probabilities, **each.outcome),
+            )
+            for each in self.curve.all()
+        ]
+
     def results(self) -> StudyResults:
         """Everything known, for reading."""
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
-        trials = self.trials()
+        trials, trainings = self.trials(), self.curve_records()
+        present = {id(final) for final in present_finals([record.final for record in trainings], trials)}
         return StudyResults(
             settings=self.settings,
             facts=self.facts,
             trials=tuple(trials),
             finals=tuple(present_finals(self.final_records(), trials)),
+            trainings=tuple(record for record in trainings if id(record.final) in present),
             device=ran["device"],
             versions=ran["versions"],
         )
@@ -252,6 +272,7 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
         freeze_depth=known.get("freeze_depth"),
         reason=known.get("reason"),
         finished=trial.datetime_complete,
+        epochs=known.get("epochs"),
     )
 
 

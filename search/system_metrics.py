@@ -6,8 +6,6 @@ MLflow's, so that its pages show them under "System metrics". A training shorter
 
 from __future__ import annotations
 
-import ctypes
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import torch
 from ..objectives.devices import resident_bytes
 from ..storage.errors import StorageError
 from ..storage.tracking import Tracker
+from .nvml import open_nvml
 
 INTERVAL_SECONDS = 10.0
 _MB = 1e6
@@ -48,7 +47,7 @@ def _sample(tracker: Tracker, device: torch.device, interval: float, ended: thre
     before: set[str] = set()
     while not ended.wait(interval):
         values = readings.take()
-        runs = {key: run for key, run in tracker.unfinished() if key.startswith(("trial-", "final-"))}
+        runs = {key: run for key, run in tracker.unfinished() if key.startswith(("trial-", "final-", "curve-"))}
         for key in runs.keys() & before:
             try:
                 # Seconds of the clock as steps: they go on where a training that was cut off is taken up again.
@@ -107,28 +106,15 @@ def _memory() -> dict[str, float]:
     return {"system_memory_usage_megabytes": used * 1024 / _MB, "system_memory_usage_percentage": share}
 
 
-class _Utilization(ctypes.Structure):
-    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
-
-
 class _Gpu:
-    """Memory of a GPU, and how busy it is as far as its driver's library (NVML) tells."""
+    """Memory of a GPU, and how busy it is as far as its driver's library tells."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._name = f"gpu_{device.index or 0}"
-        self._library: ctypes.CDLL | None = None
-        self._handle = ctypes.c_void_p()
-        if os.name != "posix":
-            return
-        try:
-            library = ctypes.CDLL("libnvidia-ml.so.1")
-            uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}".encode()
-            found = library.nvmlInit_v2() == 0
-            if found and library.nvmlDeviceGetHandleByUUID(uuid, ctypes.byref(self._handle)) == 0:
-                self._library = library
-        except (OSError, AttributeError):
-            return
+        self._nvml = open_nvml()
+        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+        self._handle = self._nvml.handle(f"GPU-{uuid}") if self._nvml and uuid else None
 
     def take(self) -> dict[str, float]:
         free, total = torch.cuda.mem_get_info(self._device)
@@ -136,7 +122,5 @@ class _Gpu:
             f"{self._name}_memory_usage_megabytes": (total - free) / _MB,
             f"{self._name}_memory_usage_percentage": 100 * (total - free) / total,
         }
-        used = _Utilization()
-        if self._library and self._library.nvmlDeviceGetUtilizationRates(self._handle, ctypes.byref(used)) == 0:
-            values[f"{self._name}_utilization_percentage"] = float(used.gpu)
-        return values
+        busy = self._nvml.busy(self._handle) if self._nvml and self._handle else None
+        return values if busy is None else {**values, f"{self._name}_utilization_percentage": 100 * busy}

@@ -113,8 +113,8 @@ class _Running:
         units = len(self._session.study.facts.units)
         parameters = active_parameters(self.config, units)
         self._run = start_trial_run(self._session.tracker, number, parameters, self._session.study.settings.backbone)
-        self.trial.set_user_attr(STARTED, {"config": parameters})
         self._epochs = sum(phase.epochs for phase in plan_phases(self.config, units))
+        self.trial.set_user_attr(STARTED, {"config": parameters, "epochs": self._epochs})
         observer.trial_started(number, self.strategy, self._epochs)
         _require_survivable(self._lease)
 
@@ -278,6 +278,7 @@ def _tell(session: Session, every: list[_Running], ended: list[FinetuneResult | 
     for running in every:
         if running.trial.number in lost:
             session.observer.note(f"trial {running.trial.number} was taken over by another worker")
+            session.observer.trial_cut_off(running.trial.number)
         else:
             running.close()
 

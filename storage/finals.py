@@ -86,8 +86,8 @@ class FinalsTable:
             finalist=finalist,
             seed=seed,
             outcome=outcome,
-            labels=_pack(labels),
-            predictions=_pack(probabilities.argmax(axis=1)),
+            labels=pack_classes(labels),
+            predictions=pack_classes(probabilities.argmax(axis=1)),
             probabilities=np.asarray(probabilities, dtype="<f4").tobytes(),
             test_opened=datetime.now(UTC).replace(tzinfo=None),
         )
@@ -125,8 +125,8 @@ class FinalsTable:
                 finalist=row.finalist,
                 seed=row.seed,
                 outcome=row.outcome,
-                labels=_unpack(row.labels),
-                predictions=_unpack(row.predictions),
+                labels=unpack_classes(row.labels),
+                predictions=unpack_classes(row.predictions),
                 probabilities=_unpack_probabilities(row),
                 test_opened=row.test_opened,
             )
@@ -134,15 +134,17 @@ class FinalsTable:
         ]
 
 
-def _pack(classes: NDArray[np.int64]) -> bytes:
+def pack_classes(classes: NDArray[np.int64]) -> bytes:
+    """Classes (N,) for a column."""
     return np.asarray(classes, dtype="<i4").tobytes()
 
 
-def _unpack(data: bytes) -> NDArray[np.int64]:
+def unpack_classes(data: bytes) -> NDArray[np.int64]:
+    """Classes (N,) from a column."""
     return np.frombuffer(data, dtype="<i4").astype(np.int64)
 
 
 def _unpack_probabilities(row: _FinalRow) -> NDArray[np.float32] | None:
     if row.probabilities is None:
         return None
-    return np.frombuffer(row.probabilities, dtype="<f4").reshape(len(_unpack(row.labels)), -1)
+    return np.frombuffer(row.probabilities, dtype="<f4").reshape(len(unpack_classes(row.labels)), -1)

@@ -78,12 +78,14 @@ class Held:
         owner: The worker.
         seconds_left: Until the lease lapses; negative when it has.
         lapses: See :class:`Lease`.
+        subject: See :class:`Lease`.
     """
 
     number: int
     owner: str
     seconds_left: float
     lapses: int
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -229,11 +231,11 @@ class Tickets:
         def work(session: Session) -> list[Held]:
             left = (_TICKETS.c.expires - now_seconds()).label("left")
             rows = session.execute(
-                select(_TICKETS.c.number, _TICKETS.c.owner, left, _TICKETS.c.lapses)
+                select(_TICKETS.c.number, _TICKETS.c.owner, left, _TICKETS.c.lapses, _TICKETS.c.subject)
                 .where(self._mine, _TICKETS.c.done.is_(False), _TICKETS.c.owner.is_not(None))
                 .order_by(_TICKETS.c.number)
             )
-            return [Held(row.number, row.owner, float(row.left), row.lapses) for row in rows]
+            return [Held(row.number, row.owner, float(row.left), row.lapses, row.subject) for row in rows]
 
         return self._database.patiently(work)
 

@@ -3,12 +3,18 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 
-from frostline.dashboards.live import LiveProgress, print_verdict, status_table, verdict_table
+from frostline.dashboards.device_use import describe_gpus, describe_machine
+from frostline.dashboards.live import LiveProgress, draw, print_verdict, status_table, verdict_table
+from frostline.dashboards.live_state import LiveState
 from frostline.objectives.training import EpochResult
+from frostline.search.nvml import GpuUse
+from frostline.search.records import TrialRecord
 from frostline.search.results import StudyResults
 
 WIDTH = 80
@@ -68,7 +74,7 @@ def test_search_is_drawn_in_80_columns(console: Console, results: StudyResults) 
 def test_finals_are_drawn(console: Console, results: StudyResults) -> None:
     with LiveProgress(console) as live:
         live.study_started(results.settings, list(results.trials))
-        live.final_started("partial", 1, 5, 15)
+        live.final_started("feature_extraction", 0, 5, 15)
         live.final_finished(results.finals[0])
         live.final_started("partial", 2, 6, 15)
         live.epoch_finished(3, epoch(7))
@@ -167,5 +173,77 @@ def test_a_population_is_drawn_in_a_few_lines(console: Console, results: StudyRe
         live.epoch_finished(number, epoch(0))
     text = drawn(live)
     live.close()
-    assert [number for number in range(8) if f"trial {number} " in text] == [2, 3, 4]
-    assert "and 5 more that train together" in text
+    assert [number for number in range(8) if f"trial {number} " in text] == [2, 3, 4, 5]
+    assert "and 4 more under way" in text
+
+
+def trial(number: int, strategy: str, seconds: float, **known: Any) -> TrialRecord:
+    return TrialRecord(number, "complete", strategy, score=0.5, seconds=seconds, **known)
+
+
+def test_time_left_is_what_is_left_to_train_over_the_workers(results: StudyResults) -> None:
+    settings = results.settings.model_copy(update={"trials": 8, "finals_seeds": 3})
+    names = settings.strategies
+    state = LiveState()
+    state.study_started(settings, [])
+    assert state.seconds_left() is None
+    for number, strategy in enumerate(names[:4]):
+        state.trial_finished(trial(number, strategy, 10.0 * (number + 1)))
+    # Means: 25 s a trial; 4 trials are left. Finals: 3 seeds of 10, 20, 30 and 40 s, and of 25 s for the fifth.
+    assert state.seconds_left() == pytest.approx(4 * 25 + 3 * (10 + 20 + 30 + 40 + 25))
+    state.workers_at_work(2)
+    assert state.seconds_left() == pytest.approx(4 * 25 / 2 + 3 * 125 / 2)
+    state.trial_started(4, names[4], 10)
+    state.epoch_finished(4, epoch(4))
+    assert state.seconds_left() == pytest.approx(3.5 * 25 / 2 + 3 * 125 / 2)
+    state.trial_cut_off(4)
+    assert state.seconds_left() == pytest.approx(4 * 25 / 2 + 3 * 125 / 2)
+    for number in range(4, 8):
+        state.trial_finished(trial(number, names[3], 25.0))
+    # All trials are done; the fifth strategy completed none. The best of equals is the earlier one.
+    assert state.seconds_left() == pytest.approx(3 * (10 + 20 + 30 + 40) / 2)
+    # More workers than finals do not help.
+    state.workers_at_work(100)
+    assert state.seconds_left() == pytest.approx(3 * (10 + 20 + 30 + 40) / 12)
+    final = replace(results.finals[0], strategy=names[3], trial_number=3, seconds=40.0)
+    for seed in range(3):
+        state.final_finished(replace(final, seed=seed))
+    assert state.seconds_left() == pytest.approx(3 * (10 + 20 + 30) / 9)
+
+
+def test_what_was_cut_off_is_drawn_no_more(results: StudyResults) -> None:
+    with LiveProgress(Console(file=io.StringIO(), width=WIDTH, force_terminal=True)) as live:
+        live.study_started(results.settings, [])
+        live.trial_started(3, "full", 12)
+        live.workers_at_work(0)
+        live.trial_cut_off(3)
+        text = drawn(live)
+        assert "trial 3 full: epoch" not in text
+        assert "trial 3 full was cut off" in text
+        assert "nobody works on it" in text
+        live.final_started("full", 1000, 1, 15)
+        live.final_started("full", 1001, 2, 15)
+        live.final_cut_off("full", 1000)
+        assert "final 2/15: full, seed 1001\n" in "".join(f"{line.rstrip()}\n" for line in drawn(live).splitlines())
+
+
+def test_use_of_gpus_is_summed_and_that_of_a_machine_without_is_of_processors_and_memory() -> None:
+    one = GpuUse(0.87, 12_300_000_000, 139_800_000_000)
+    assert describe_gpus([one]) == "GPU 87 %, 12.3 of 139.8 GB"
+    assert describe_gpus([one, replace(one, busy=0.13)]) == "2 GPUs 50 %, 24.6 of 279.6 GB"
+    assert describe_gpus([replace(one, busy=None)]) == "GPU 12.3 of 139.8 GB"
+    values = {"system/cpu_utilization_percentage": 45.4, "system/system_memory_usage_percentage": 60.6}
+    assert describe_machine(values) == "CPU 45 %, memory 61 %"
+    assert describe_machine({}) == ""
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_line_fits_whatever_is_shown(results: StudyResults, width: int) -> None:
+    state = LiveState()
+    state.study_started(results.settings, list(results.trials))
+    for number in range(30, 40):
+        state.trial_started(number, "feature_extraction of a plugin with a long name", 100_000)
+        state.epoch_finished(number, epoch(99_998))
+    picture = io.StringIO()
+    Console(file=picture, width=width).print(Group(*draw(state, "NVIDIA H200 " * 9, "CPU 100 %, memory 100 % " * 9)))
+    assert all(len(line) <= width for line in picture.getvalue().splitlines())

@@ -114,7 +114,7 @@ def test_metrics_that_predicted_classes_do_not_give_are_left_blank(results: Stud
 
 
 def test_every_chart_is_there_with_its_numbers(page: Page) -> None:
-    names = ["strategies", "cost", "depth", "weights", "budget", "progress", "curves"]
+    names = ["strategies", "data-curve", "cost", "depth", "weights", "budget", "progress", "curves"]
     assert list(page.figures) == names
     assert page.words.count("The numbers in this chart") == len(names)
     assert "Plotly" in page.inflate("plotly")

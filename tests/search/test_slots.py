@@ -87,6 +87,8 @@ def test_calls_and_records_arrive_as_they_were_made() -> None:
     observer.trial_finished(trial)
     observer.trial_finished(replace(trial, finished=None))
     observer.final_started("full", 1000, 1, 2)
+    observer.trial_cut_off(8)
+    observer.final_cut_off("full", 1000)
     line.append("start", "trial-7", name="x", params={})
     line.append("start", "trial-8", name="y", params={})
     line.append("finish", "trial-7", status="FINISHED")
@@ -99,6 +101,8 @@ def test_calls_and_records_arrive_as_they_were_made() -> None:
         ("trial_finished", [trial]),
         ("trial_finished", [replace(trial, finished=None)]),
         ("final_started", ["full", 1000, 1, 2]),
+        ("trial_cut_off", [8]),
+        ("final_cut_off", ["full", 1000]),
     ]
     assert messages[-1] == ["journal", "finish", "trial-7", {"status": "FINISHED"}]
     assert line.open_keys() == ["trial-8"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from frostline.storage.database import Database
 from frostline.storage.errors import StorageError
-from frostline.storage.finals import FinalsTable, _pack, _unpack
+from frostline.storage.finals import FinalsTable, pack_classes, unpack_classes
 
 OUTCOME = {"strategy": "full", "test_score": 0.1 + 0.2, "seconds": 3, "run_id": None, "nested": {"a": [1, 2]}}
 
@@ -64,4 +64,4 @@ def test_a_final_cannot_be_recorded_twice(database: Database) -> None:
 
 @given(st.lists(st.integers(0, 2**31 - 1)))
 def test_classes_survive_packing(classes: list[int]) -> None:
-    assert _unpack(_pack(np.array(classes, dtype=np.int64))).tolist() == classes
+    assert unpack_classes(pack_classes(np.array(classes, dtype=np.int64))).tolist() == classes
