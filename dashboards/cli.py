@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..search.cli import StorageOption, StudyArgument, WorkspaceOption, locate
+from ..search.cli import locate
 from ..search.cli_curve import app
+from ..search.cli_options import StorageOption, StudyArgument, WorkspaceOption
 
 if TYPE_CHECKING:
     from rich.console import Console

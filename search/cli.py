@@ -13,6 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 from typer.core import TyperGroup
 
+from .cli_options import (
+    AddressOption,
+    ArtifactsOption,
+    CacheOption,
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    PluginOption,
+    RetriesOption,
+    SlotsOption,
+    StorageOption,
+    StudyArgument,
+    WorkersOption,
+    WorkspaceOption,
+)
+
 if TYPE_CHECKING:
     from ..objectives.backbones import Backbone
     from ..storage.workspace import Workspace
@@ -90,58 +106,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Find, for an image dataset, which way of using a pretrained network wins.",
 )
-
-WorkspaceOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--workspace",
-        "-w",
-        help="Folder for all that studies leave.",
-        show_default="./frostline-workspace",
-    ),
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-CacheOption = Annotated[
-    str, typer.Option("--cache-budget", help="Of features, in memory and on disk: 4GB, 200MB, 0 (none) or auto.")
-]
-StorageOption = Annotated[
-    str | None,
-    typer.Option(
-        "--storage",
-        help="Database that machines share, such as postgresql+psycopg://...; or $FROSTLINE_STORAGE.",
-        show_default="in the workspace",
-    ),
-]
-ArtifactsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--artifacts",
-        help="Folder or URL (s3://..., any of fsspec's) where machines share checkpoints; or $FROSTLINE_ARTIFACTS.",
-        show_default="as in the study, or in the workspace",
-    ),
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", help="Processes that train side by side.", show_default="one a GPU, or one"),
-]
-SlotsOption = Annotated[int, typer.Option("--slots-per-gpu", help="Processes that share a GPU.")]
-EngineOption = Annotated[
-    str, typer.Option("--engine", help="Where workers run: local (this machine), or ray (a Ray cluster).")
-]
-AddressOption = Annotated[
-    str | None,
-    typer.Option("--address", help="Of the Ray cluster, as in HOST:6379.", show_default="the one on this machine"),
-]
-RetriesOption = Annotated[
-    int,
-    typer.Option("--retries", min=0, help="How often a training is begun again that something unexpected ended."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
-PluginOption = Annotated[
-    list[str] | None,
-    typer.Option("--plugin", help="Module of yours that registers strategies; repeat it for more.", show_default=False),
-]
-StudyArgument = Annotated[str, typer.Argument(help="Name of the study; `frostline status` lists them.")]
 
 
 @app.command()

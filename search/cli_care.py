@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli import JsonOption, StorageOption, WorkspaceOption, locate
+from .cli import locate
+from .cli_options import JsonOption, StorageOption, WorkspaceOption
 from .cli_workers import app
 
 if TYPE_CHECKING:

@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from .cli import (
+from .cli import describe_results, locate, observer_of
+from .cli_care import app
+from .cli_options import (
     CacheOption,
     DeviceOption,
     JsonOption,
@@ -19,11 +21,7 @@ from .cli import (
     StudyArgument,
     WorkersOption,
     WorkspaceOption,
-    describe_results,
-    locate,
-    observer_of,
 )
-from .cli_care import app
 
 
 @app.command()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli import JsonOption, PluginOption, StorageOption, WorkspaceOption, app, describe_results, locate
+from .cli import app, describe_results, locate
+from .cli_options import JsonOption, PluginOption, StorageOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from ..objectives.backbones import Backbone

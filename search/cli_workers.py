@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from .cli import (
+from .cli import locate, observer_of
+from .cli_info import app
+from .cli_options import (
     ArtifactsOption,
     CacheOption,
     DeviceOption,
@@ -20,10 +22,7 @@ from .cli import (
     StudyArgument,
     WorkersOption,
     WorkspaceOption,
-    locate,
-    observer_of,
 )
-from .cli_info import app
 
 
 @app.command()
