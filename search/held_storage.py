@@ -23,6 +23,7 @@ from ..storage.database import Database
 from ..storage.errors import LeaseLostError
 from ..storage.tickets import Lease, Tickets, release, show
 from ..storage.workers import Keeper
+from .study import STARTED
 from .trial_rows import PendingRows, make_trial, read_trials, set_state, start_trials
 
 # How old what others see of a trial under way may be, looked at when it reports.
@@ -119,7 +120,7 @@ class HeldStorage(BaseStorage):
         self._trials = dict(sorted(every.items(), key=lambda item: item[1].number))
 
     def _read(self, session: Session, taken: Set[int] = frozenset()) -> list[FrozenTrial]:
-        """Trials as they are in the database: those that are new here, or others' that were not finished.
+        """Trials as they are in the database: those that are new here, and others' that began or ended meanwhile.
 
         Args:
             session: The transaction.
@@ -134,7 +135,13 @@ class HeldStorage(BaseStorage):
         }
         first = next(number for number in count() if number not in settled)
         later = [trial_id for number, trial_id in settled.items() if number > first]
-        return read_trials(session, self._study_id, first, later)
+        # With many workers most are under way: what they report meanwhile concerns nobody here before they end.
+        under_way = {
+            trial_id
+            for trial_id, trial in self._trials.items()
+            if trial.state == TrialState.RUNNING and STARTED in trial.user_attrs
+        }
+        return read_trials(session, self._study_id, first, later, under_way - taken)
 
     @contextmanager
     def together(self) -> Iterator[None]:

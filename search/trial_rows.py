@@ -6,7 +6,7 @@ Optuna's own storage takes a transaction for every parameter, report and attribu
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -146,10 +146,17 @@ def make_trial(session: Session, study_id: int, number: int) -> FrozenTrial:
     )
 
 
-def read_trials(session: Session, study_id: int, first: int, but: Collection[int]) -> list[FrozenTrial]:
-    """Trials from a number on, but some (by id), in the order of their numbers.
+def read_trials(
+    session: Session, study_id: int, first: int, but: Collection[int], under_way: Container[int] = ()
+) -> list[FrozenTrial]:
+    """Trials in the order of their numbers, as Optuna's storage builds them, without an object for each row.
 
-    As Optuna's storage builds them, without an object for each row: with 64 workers a trial is read some hundred times.
+    Args:
+        session: The transaction.
+        study_id: Of the study.
+        first: The lowest number.
+        but: Ids of trials that are left out.
+        under_way: Ids of trials that are left out while they run.
     """
     columns = _TRIALS.c
     query = (
@@ -157,7 +164,8 @@ def read_trials(session: Session, study_id: int, first: int, but: Collection[int
         .where(columns.study_id == study_id, columns.number >= first, columns.trial_id.not_in(but))
         .order_by(columns.number)
     )
-    found = session.execute(query).all()
+    every = session.execute(query).all()
+    found = [row for row in every if row.state != TrialState.RUNNING or row.trial_id not in under_way]
     ids = [row.trial_id for row in found]
     rows = [_read_rows(session, ids[place : place + _AT_ONCE]) for place in range(0, len(ids), _AT_ONCE)]
     known = {name: {owner: of for part in rows for owner, of in part[name].items()} for name in _TABLES}

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from frostline.search.held_storage import HeldStorage
 from frostline.search.pruner import StrategyPruner
 from frostline.search.sampler import STRATEGY, StrategySampler
+from frostline.search.study import STARTED
 from frostline.storage import tickets
 from frostline.storage.database import Database
 from frostline.storage.errors import LeaseLostError
@@ -226,6 +227,25 @@ def test_memory_follows_what_others_do(url: str) -> None:
     storage_of(mine).refresh()
     storage_of(other).refresh()
     assert seen(mine.trials) == seen(other.trials) == seen(shared(url).trials)
+
+
+def test_what_is_under_way_elsewhere_is_read_when_it_ends_or_is_taken_over(url: str) -> None:
+    mine, other = held(url, "me"), held(url, "other")
+    ends, cut_off = begin(other), begin(other)
+    for trial in (ends, cut_off):
+        trial.set_user_attr(STARTED, {"config": {}})
+    storage_of(other).flush()
+    storage_of(mine).refresh()
+    assert [trial.params for trial in mine.trials] == [ends.params, cut_off.params]
+    for trial in (ends, cut_off):
+        trial.report(0.25, 0)
+    other.tell(ends, 0.5)
+    storage_of(other).flush()
+    storage_of(other).give_back()
+    assert ask(mine).number == cut_off.number
+    assert [trial.intermediate_values for trial in mine.trials] == [{0: 0.25}, {0: 0.25}]
+    storage_of(mine).flush()
+    assert seen(mine.trials) == seen(shared(url).trials)
 
 
 def test_trials_come_with_tickets_only(url: str) -> None:
