@@ -16,6 +16,7 @@ from frostline.search.progress import Observer
 from frostline.search.records import FINISHED
 from frostline.search.reopening import reopen
 from frostline.search.study import Study
+from frostline.search.tracked import SCORE_CURVE
 from frostline.storage.workspace import Workspace
 
 
@@ -101,6 +102,6 @@ def _judge_runs(study: Study, curves: dict[str, dict[int, float]], finals: int) 
     steps = 0
     for key, curve in curves.items():
         for run in found.get(key, [])[:1]:
-            logged = Counter(point.step for point in client.get_metric_history(run.info.run_id, "curves/val_score"))
+            logged = Counter(point.step for point in client.get_metric_history(run.info.run_id, SCORE_CURVE))
             steps += sum(abs(logged[step] - 1) for step in {*logged, *curve})
     return wrong, steps, sum(run.info.status == "RUNNING" for run in every)

@@ -15,7 +15,7 @@ from .file_checks import send
 from .records import FINISHED, FinalRecord, TrialRecord
 from .session import final_key, parent_tags, strategy_key, trial_key
 from .study import Study
-from .tracked import finish_trial_run
+from .tracked import SCORE_CURVE, finish_trial_run
 from .tracked_verdict import start_strategy_run
 from .training_runs import finish_final_run, start_final_run, start_trial_run
 
@@ -105,7 +105,7 @@ def trials_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
         if trial.state not in FINISHED or not trial.config or key in evidence.unsent:
             continue
         run = runs.get(key)
-        steps = tracked.steps(run, "val_score") if run else []
+        steps = tracked.steps(run, SCORE_CURVE) if run else []
         if what := list(_differences(trial, run, steps, parent)):
             mend = partial(_tell, study, partial(_retell, study, trial))
             yield Finding("; ".join(what), f"trial {trial.number}", "MLflow is told again", mend)
@@ -131,7 +131,7 @@ def doubled_steps(evidence: Evidence) -> Iterator[Finding]:
     if tracked is None:
         return
     for run in _by_key(evidence).values():
-        steps = tracked.steps(run, "val_score")
+        steps = tracked.steps(run, SCORE_CURVE)
         if twice := sorted({step for step in steps if steps.count(step) > 1}):
             yield Finding(
                 f"MLflow has its epochs {', '.join(map(str, twice))} twice",
@@ -233,7 +233,7 @@ def _retell(study: Study, trial: TrialRecord, tracker: Tracker) -> None:
     """All that the study knows of a trial; what MLflow has of it already is not doubled."""
     run = start_trial_run(tracker, trial.number, trial.config, study.settings.backbone)
     for epoch, score in trial.curve.items():
-        run.log_step(epoch, {"epoch": epoch, "val_score": score})
+        run.log_step(epoch, {SCORE_CURVE: score})
     finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
 
 

@@ -27,6 +27,10 @@ _MISTAKE_COLUMNS = ["test image", "true class", "taken for", "probability", "pro
 _CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
+# The curve of a training's validation scores, which are the study's too.
+SCORE_CURVE = "curves/val_score"
+
+
 def epoch_metrics(result: EpochResult) -> dict[str, float]:
     """An epoch as MLflow metrics.
 
@@ -34,8 +38,8 @@ def epoch_metrics(result: EpochResult) -> dict[str, float]:
     none last: so curves come before all that has only one value.
     """
     rates = {f"learning_rate/{part}": rate for part, rate in result.learning_rates.items()}
-    curves = {"train_loss": result.train_loss, "val_loss": result.val_loss, "val_score": result.score}
-    return {**{f"curves/{name}": value for name, value in curves.items()}, **rates}
+    losses = {"curves/train_loss": result.train_loss, "curves/val_loss": result.val_loss}
+    return {**losses, SCORE_CURVE: result.score, **rates}
 
 
 def log_unseen(run: TrackedRun, result: FinetuneResult, seen: Collection[int]) -> None:

@@ -140,6 +140,7 @@ def test_suffix(tiny: Setting) -> None:
     assert [row[0] for row in report.tables["Epochs"].rows] == ["partial", "full"]
 
 
+@pytest.mark.slow
 def test_overhead_counts_each_second_once(tiny: Setting) -> None:
     report = speed_overhead.measure(tiny, head_trials=2, mixed_trials=1, strategies=("full",))
     assert headings(report) == {
@@ -166,6 +167,7 @@ def test_a_tight_cache_budget_evicts_and_changes_nothing(tiny: Setting) -> None:
     assert [row[-1] for row in report.tables["Targets"].rows] == ["yes", "yes", "yes"], report.markdown()
 
 
+@pytest.mark.slow
 def test_scaling(tiny: Setting) -> None:
     report = speed_scaling.measure(tiny, images=(12,), trials=(6,), networks=("resnet18",))
     assert headings(report) == {"Images", "Trials", "Units"}

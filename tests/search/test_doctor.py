@@ -253,7 +253,7 @@ def rescore_final(root: Path) -> None:
 def lose_steps(root: Path) -> None:
     with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
         connection.execute(
-            "DELETE FROM metrics WHERE key = 'val_score' AND step = 0 AND run_uuid = ?",
+            "DELETE FROM metrics WHERE key = 'curves/val_score' AND step = 0 AND run_uuid = ?",
             (run(root, "trial-1").info.run_id,),
         )
 

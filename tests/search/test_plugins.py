@@ -278,6 +278,7 @@ SEARCH = (
 PLACE = ("--device", "cpu", "--workspace", "ws")
 
 
+@pytest.mark.slow
 def test_resume_needs_no_more_than_the_name_of_the_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / f"{EXAMPLE}.py").write_text((EXAMPLES / f"{EXAMPLE}.py").read_text())
     (folder / "space.toml").write_text(f"[{EXAMPLE}]\nepochs = 3\n\n[linear_probe_exact]\n")
