@@ -10,12 +10,11 @@ from typing import Any
 
 from ..objectives.devices import free_memory
 from ..objectives.errors import InvalidInputError, ObjectiveError, TrainingFailedError
-from ..objectives.finetune import NO_STAGES, finetune, predict
-from ..objectives.metrics import all_scores
+from ..objectives.finetune import NO_STAGES, finetune
 from ..objectives.subsets import take_subset
 from ..objectives.training import EpochResult
 from ..storage.workspace import Workspace
-from .finals import SEED_OFFSET, Finalist, finalists, restore_config
+from .finals import SEED_OFFSET, Finalist, finalists, judge_on_test, restore_config
 from .progress import Observer
 from .reopening import prepare_resume
 from .results import StudyFacts
@@ -244,23 +243,14 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
     except ObjectiveError:
         run.finish("FAILED")
         raise
-    test = session.dataset.open_test()
-    probabilities = predict(result.network, test, task)
-    metrics = all_scores(probabilities, test.labels)
-    outcome = {
-        "strategy": finalist.strategy,
-        "trial_number": finalist.trial.number,
-        "val_score": result.score,
-        "test_score": metrics[task.metric],
-        "seconds": result.seconds,
-        "trainable_parameters": result.trainable_parameters,
-    }
-    session.study.curve.add(*training.identity, outcome, test.labels, probabilities)
+    tested = judge_on_test(session, finalist, result)
+    score = tested.outcome["test_score"]
+    session.study.curve.add(*training.identity, tested.outcome, tested.split.labels, tested.probabilities)
     checkpoints.remove()
     log_unseen(run, result, seen)
     log_certificate(run, result)
-    scores = {"score": result.score, "test_score": metrics[task.metric], "train_images": images}
-    scores |= {f"test/{metric}": value for metric, value in metrics.items()}
+    scores = {"score": result.score, "test_score": score, "train_images": images}
+    scores |= {f"test/{metric}": value for metric, value in tested.metrics.items()}
     run.log_summary({**numbers(describe(result)), **scores}, {})
-    run.finish("FINISHED", f"{name} {metrics[task.metric]:.3f}")
-    return metrics[task.metric]
+    run.finish("FINISHED", f"{name} {score:.3f}")
+    return score

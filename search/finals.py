@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..objectives.config import TrialConfig, create_config
+from ..objectives.dataset import ImageSplit
 from ..objectives.devices import free_memory
-from ..objectives.finetune import NO_STAGES, finetune, predict
+from ..objectives.finetune import NO_STAGES, FinetuneResult, finetune, predict
 from ..objectives.metrics import all_scores
 from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
@@ -92,6 +97,39 @@ def run_finals(session: Session) -> None:
         free_memory(session.task.device)
 
 
+@dataclass(frozen=True)
+class Tested:
+    """What a finalist's training comes to on the test split.
+
+    Attributes:
+        split: The test images.
+        probabilities: Of the classes (N, K).
+        metrics: By name, on the test split.
+        outcome: Scores and costs to record, plain values.
+    """
+
+    split: ImageSplit
+    probabilities: NDArray[np.float32]
+    metrics: dict[str, float]
+    outcome: dict[str, Any]
+
+
+def judge_on_test(session: Session, finalist: Finalist, result: FinetuneResult) -> Tested:
+    """Open the test split for a finalist's training: the only place where it is opened."""
+    test = session.dataset.open_test()
+    probabilities = predict(result.network, test, session.task)
+    metrics = all_scores(probabilities, test.labels)
+    outcome = {
+        "strategy": finalist.strategy,
+        "trial_number": finalist.trial.number,
+        "val_score": result.score,
+        "test_score": metrics[session.task.metric],
+        "seconds": result.seconds,
+        "trainable_parameters": result.trainable_parameters,
+    }
+    return Tested(test, probabilities, metrics, outcome)
+
+
 def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecord:
     key = final_key(finalist.strategy, finalist.trial.number, finalist.seed)
     start_strategy_run(session.tracker, finalist.strategy)
@@ -117,17 +155,8 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
         log_traceback(run, error)
 
     result = attempt(train, session.retries, failed, task.device)
-    test = session.dataset.open_test()
-    probabilities = predict(result.network, test, session.task)
-    metrics = all_scores(probabilities, test.labels)
-    outcome = {
-        "strategy": finalist.strategy,
-        "trial_number": finalist.trial.number,
-        "val_score": result.score,
-        "test_score": metrics[session.task.metric],
-        "seconds": result.seconds,
-        "trainable_parameters": result.trainable_parameters,
-    }
+    tested = judge_on_test(session, finalist, result)
+    test, probabilities, outcome = tested.split, tested.probabilities, tested.outcome
     final = FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)
     # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
     session.worker.require(lease)
