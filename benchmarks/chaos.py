@@ -5,8 +5,9 @@
     python benchmarks/chaos.py --kills 20 --trials 8              # shorter
 
 A search with several workers runs from the command line; at random moments one of its workers is killed (SIGKILL), told
-to end (SIGTERM), suspended for longer than its lease (SIGSTOP, SIGCONT), or its supervisor is killed and the study
-resumed; on PostgreSQL all connections are cut, too. While incidents are left, a search that ends gets more trials. In
+to end (SIGTERM), suspended for longer than its lease (SIGSTOP, SIGCONT), its supervisor is killed and the study
+resumed, or the workspace's disk is full for a while (where this user may mount one); on PostgreSQL all connections are
+cut, too. While incidents are left, a search that ends gets more trials. In
 the end every trial is trained once more, alone and undisturbed, and must have the very same curve (one thread each).
 """
 
@@ -22,7 +23,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -54,7 +55,8 @@ freeze_depth = 2
 probe_epochs = 4
 """
 # How often each kind of incident is chosen.
-WEIGHTS = {"SIGKILL": 5, "SIGTERM": 3, "SIGSTOP": 2, "supervisor": 1, "connections": 1}
+WEIGHTS = {"SIGKILL": 5, "SIGTERM": 3, "SIGSTOP": 2, "supervisor": 1, "connections": 1, "full disk": 0.5}
+DISK_BYTES, FULL_SECONDS = 400 * 10**6, 3.0
 
 
 def write_photos(folder: Path, train: int, rng: np.random.Generator) -> Path:
@@ -162,20 +164,28 @@ class Monkey:
 
     Args:
         search: What it happens to.
-        cut: Cuts all connections to the database; None where there are none.
         rng: Chooses.
+        weights: How often each kind is chosen.
+        others: What else can happen here, by kind.
     """
 
-    def __init__(self, search: Search, cut: Callable[[], None] | None, rng: random.Random) -> None:
+    def __init__(
+        self,
+        search: Search,
+        rng: random.Random,
+        weights: Mapping[str, float],
+        others: Mapping[str, Callable[[], None]],
+    ) -> None:
         self._search = search
-        self._cut = cut
         self._rng = rng
+        elsewhere = {"connections", "full disk"} - others.keys()
+        self._weights = {kind: weight for kind, weight in weights.items() if kind not in elsewhere}
+        self._others = others
         self.done: Counter[str] = Counter()
 
     def act(self) -> bool:
         """One incident; False if there was nothing that it could happen to."""
-        kinds = {kind: weight for kind, weight in WEIGHTS.items() if kind != "connections" or self._cut}
-        [kind] = self._rng.choices(list(kinds), list(kinds.values()))
+        [kind] = self._rng.choices(list(self._weights), list(self._weights.values()))
         slots = self._search.slots()
         if not slots:
             return False
@@ -183,9 +193,8 @@ class Monkey:
             os.kill(self._search.process.pid, signal.SIGKILL)
             self._search.process.wait()
             self._search.go_on()
-        elif kind == "connections":
-            assert self._cut is not None
-            self._cut()
+        elif kind in self._others:
+            self._others[kind]()
         else:
             self._signal(self._rng.choice(slots), kind)
         self.done[kind] += 1
@@ -223,13 +232,40 @@ def connections_of(url: str) -> Callable[[], None]:
     return cut
 
 
-def disturb(folder: Path, storage: str | None, options: argparse.Namespace) -> tuple[Search, Monkey, float]:
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Callable[[], None] | None]:
+    """A disk for a folder, and what fills it for some seconds; None where this user may not mount one."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
+    mounted = sys.platform == "linux" and subprocess.run(mount, capture_output=True).returncode == 0
+
+    def fill() -> None:
+        ballast = folder / "ballast"
+        with suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(2**16)):
+                pass
+        time.sleep(FULL_SECONDS)
+        ballast.unlink()
+
+    try:
+        yield fill if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def disturb(
+    folder: Path, storage: str | None, fill: Callable[[], None] | None, options: argparse.Namespace
+) -> tuple[Search, Monkey, float]:
     """A search with all that goes wrong, to its end."""
     began = time.monotonic()
     search = Search(folder, storage, workers=options.workers, trials=options.trials, epochs=options.epochs)
-    cut = connections_of(storage) if storage and storage.startswith("postgresql") else None
+    others = {"full disk": fill} if fill else {}
+    if storage and storage.startswith("postgresql"):
+        others["connections"] = connections_of(storage)
     rng = random.Random(options.seed)
-    monkey = Monkey(search, cut, rng)
+    weights = {options.only: 1.0} if options.only else WEIGHTS
+    monkey = Monkey(search, rng, weights, others)
     while sum(monkey.done.values()) < options.kills:
         time.sleep(rng.uniform(0.3, 1.8))
         status = search.process.poll()
@@ -256,8 +292,12 @@ def measure(options: argparse.Namespace) -> tuple[Report, Damage]:
     """Disturb a search, and look at the damage."""
     claim = "What is wrong with a study after its workers were killed at random."
     report = Report("chaos", claim, Setting(data="shapes", backbone="small_cnn", weights="none", image_size=32))
-    with harness.scratch_folder() as folder, database(options.database, folder) as storage:
-        search, monkey, seconds = disturb(folder, storage, options)
+    with (
+        harness.scratch_folder() as folder,
+        small_disk(folder / "workspace") as fill,
+        database(options.database, folder) as storage,
+    ):
+        search, monkey, seconds = disturb(folder, storage, fill, options)
         damage = judge(NAME, search.workspace, search.trials)
     incidents = report.table("Incidents", "kind", "times")
     for kind, count in sorted(monkey.done.items()):
@@ -267,8 +307,10 @@ def measure(options: argparse.Namespace) -> tuple[Report, Damage]:
         table.add(field.name, getattr(damage, field.name))
     report.notes.append(
         f"{search.trials} trials on {options.database} with {options.workers} workers in {seconds:.0f} s; the search "
-        f"was resumed {search.resumed} times; leases of {LEASE_SECONDS:g} s. A full disk was not among the incidents."
+        f"was resumed {search.resumed} times; leases of {LEASE_SECONDS:g} s."
     )
+    if fill is None:
+        report.notes.append("This user may not mount a disk to fill: a full disk was not among the incidents.")
     return report, damage
 
 
@@ -280,6 +322,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40, help="of a trial (%(default)s)")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=tuple(WEIGHTS), help="this kind of incident alone")
     parser.add_argument("--keep", nargs="?", const="", metavar="NAME", help="write the table to benchmarks/results/")
     options = parser.parse_args()
     report, damage = measure(options)
