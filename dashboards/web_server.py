@@ -65,9 +65,7 @@ class WebServer:
             taken = is_taken(self.host, self.port)
         except (OSError, OverflowError) as error:
             place = f"{self.host}:{self.port}"
-            raise UiError(
-                f"Cannot listen on {place}: {error}. Name another place with --host and {self.port_option}."
-            ) from None
+            raise UiError(f"Cannot listen on {place}: {error}. Name another port with {self.port_option}.") from None
         if taken:
             owner = port_owner(self.port) or "another program, perhaps an MLflow UI that still runs"
             other = f"frostline ui {self.port_option} {self.port + 1}"

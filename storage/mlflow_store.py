@@ -122,4 +122,6 @@ def reachable(uri: str) -> Iterator[None]:
 def display(uri: str) -> str:
     """The URI without user and password."""
     parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    user, at, host = parts.netloc.rpartition("@")
+    # Taking one apart that has none would cost sqlite:////folder its slashes.
+    return uri.replace(f"{user}{at}{host}", host, 1) if at else uri

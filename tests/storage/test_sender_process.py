@@ -20,6 +20,7 @@ from frostline.storage import sender, sender_process, tracking
 from frostline.storage.errors import StudyBusyError
 from frostline.storage.journal import Journal
 from frostline.storage.mlflow_runs import find_runs
+from frostline.storage.mlflow_store import display
 from frostline.storage.tracking import StudyTracker, send_journal
 from frostline.storage.workspace import Workspace
 
@@ -111,6 +112,18 @@ def test_a_killed_search_takes_its_sender_along_and_the_rest_is_sent_later_once(
     assert steps(place) == list(range(len(steps(place))))
     assert len(steps(place)) >= len(said)
     wait_until(lambda: not alive(child))
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("http://me:secret@host:5000/x", "http://host:5000/x"),
+        ("http://host:5000", "http://host:5000"),
+    ],
+)
+def test_what_is_shown_of_a_store_has_no_secret(uri: str, shown: str) -> None:
+    assert display(uri) == shown
 
 
 def test_no_process_shows_the_secret_and_the_sender_lets_training_go_first(place: Workspace) -> None:
