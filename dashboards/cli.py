@@ -101,23 +101,29 @@ def _report(study: Study, path: Path | None = None) -> Path:
 def report(
     study: StudyArgument,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File.", show_default="in the workspace")
+        Path | None, typer.Option("--output", "-o", help="File to write.", show_default="in the workspace")
     ] = None,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write one self-contained HTML page about a study, and log it to its MLflow run."""
     from ..search.study import Study
 
-    typer.echo(_report(Study.load(study, locate(workspace)), output))
+    typer.echo(_report(Study.load(study, locate(workspace, storage)), output))
 
 
 @app.command()
 def ui(
     study: Annotated[str | None, typer.Argument(help="Open at this study.", show_default=False)] = None,
-    port: Annotated[int, typer.Option("--port", "-p", help="On the loopback.")] = MLFLOW_PORT,
+    port: Annotated[
+        int, typer.Option("--port", "-p", help="Port of the MLflow UI, on this machine only.")
+    ] = MLFLOW_PORT,
     optuna: Annotated[bool, typer.Option("--optuna", help="Open the Optuna dashboard as well.")] = False,
     optuna_port: Annotated[
-        int | None, typer.Option("--optuna-port", help="For it.", show_default="the first free one above --port")
+        int | None,
+        typer.Option(
+            "--optuna-port", help="Port of the Optuna dashboard.", show_default="the first free one above --port"
+        ),
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open a browser where there is a screen.")] = True,
     storage: StorageOption = None,

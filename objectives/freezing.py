@@ -1,4 +1,4 @@
-"""Frozen means frozen: contract C1 for the units before the cut (strategies.md, contract F)."""
+"""Frozen means frozen: contract C1 for the units before the cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strategies: which units train, in which phases, from which weights. ``strategies.md`` is the specification.
+"""The strategies: which units train, in which phases, from which weights.
 
 A strategy is data: a name, the parameters it takes beyond the shared ones, and a plan that turns a configuration
 into phases. The training loop knows phases only, so a new strategy is one more plan and one more entry.

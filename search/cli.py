@@ -129,14 +129,17 @@ def search(
         ),
     ] = "mobilenet_v3_small",
     weights: Annotated[
-        str, typer.Option("--weights", help="Published weights' name, a local .safetensors/.pt file, or none.")
+        str, typer.Option("--weights", help="Published weights' name, a local .safetensors, .pt or .pth file, or none.")
     ] = "DEFAULT",
     trials: Annotated[int, typer.Option("--trials", "-n", help="Trials in all.")] = 30,
     image_size: Annotated[
         int | None, typer.Option("--image-size", help="Side in pixels.", show_default="the weights' own")
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--name", help="Of the study.", show_default="from data and backbone")
+        str | None,
+        typer.Option(
+            "--name", help="Name of the study.", show_default="from data and backbone, or the study file's name"
+        ),
     ] = None,
     strategy: Annotated[
         list[str] | None,
@@ -155,7 +158,7 @@ def search(
             show_default="balanced_accuracy if the largest class is over 3x the smallest, else accuracy",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of splits, heads, data order and sampling.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of splits, heads, data order and sampling.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each finalist.")] = 3,
     population: Annotated[
         int,
@@ -168,7 +171,10 @@ def search(
     device: DeviceOption = "auto",
     cache_budget: CacheOption = "auto",
     tracking_uri: Annotated[
-        str | None, typer.Option("--tracking-uri", help="MLflow.", show_default="the workspace's own")
+        str | None,
+        typer.Option(
+            "--tracking-uri", help="URI of MLflow, such as http://mlflow:5000.", show_default="the workspace's own"
+        ),
     ] = None,
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
@@ -180,7 +186,9 @@ def search(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search a dataset and end with the verdict. The same command again goes on where it stopped."""
+    """Search a dataset and end with the verdict. The same command again goes on where it stopped; after frostline
+    stop, resume does.
+    """
     from .options import with_study_file
     from .planning import Request
     from .run import run_search

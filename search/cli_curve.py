@@ -13,6 +13,7 @@ import typer
 from .cli import describe_results, locate, observer_of
 from .cli_care import app
 from .cli_options import (
+    ArtifactsOption,
     CacheOption,
     DeviceOption,
     JsonOption,
@@ -45,6 +46,7 @@ def curve(
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
     storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,7 +54,7 @@ def curve(
     from .curve_trainings import run_curve
     from .slots import Resources
 
-    place, resources = locate(workspace, storage), Resources(device, cache_budget, workers, slots_per_gpu)
+    place, resources = locate(workspace, storage, artifacts), Resources(device, cache_budget, workers, slots_per_gpu)
     wanted = [text.strip() for text in sizes.split(",") if text.strip()]
     ended = run_curve(study, place, observer_of(ctx, as_json), sizes=wanted, seeds=seeds, resources=resources)
     if as_json:

@@ -73,13 +73,14 @@ def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool
 @app.command()
 def sync(
     study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
+    storage: StorageOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Send MLflow what it has not got, because it did not answer or a search was killed."""
     from .study import Study, study_names
     from .sync import sync_studies
 
-    place = locate(workspace)
+    place = locate(workspace, storage)
     names = [study] if study else study_names(place)
     sync_studies([Study.load(name, place) for name in names], typer.echo)
 
@@ -89,7 +90,7 @@ def backbones(
     ctx: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(help="Of one (also timm:NAME, my_module:factory), to see its units.", show_default=False),
+        typer.Argument(help="A network (also timm:NAME, my_module:factory), to see its units.", show_default=False),
     ] = None,
     image_size: Annotated[
         int | None,

@@ -12,13 +12,16 @@ WorkspaceOption = Annotated[
     typer.Option(
         "--workspace",
         "-w",
-        help="Folder for all that studies leave.",
+        help="Folder for all that studies leave; or $FROSTLINE_WORKSPACE.",
         show_default="./frostline-workspace",
     ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 CacheOption = Annotated[
-    str, typer.Option("--cache-budget", help="Of features, in memory and on disk: 4GB, 200MB, 0 (none) or auto.")
+    str,
+    typer.Option(
+        "--cache-budget", help="Size of the feature cache, in memory and again on disk: 4GB, 200MB, 0 (none) or auto."
+    ),
 ]
 StorageOption = Annotated[
     str | None,
@@ -46,11 +49,13 @@ EngineOption = Annotated[
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="Of the Ray cluster, as in HOST:6379.", show_default="the one on this machine"),
+    typer.Option(
+        "--address", help="Address of the Ray cluster, as in HOST:6379.", show_default="the one on this machine"
+    ),
 ]
 RetriesOption = Annotated[
     int,
-    typer.Option("--retries", min=0, help="How often a training is begun again that something unexpected ended."),
+    typer.Option("--retries", min=0, help="How often a training that an unexpected error ended is begun again."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 PluginOption = Annotated[

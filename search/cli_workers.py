@@ -5,8 +5,7 @@ Heavy imports wait inside the commands, so that ``--help`` is instant.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +22,9 @@ from .cli_options import (
     WorkersOption,
     WorkspaceOption,
 )
+
+if TYPE_CHECKING:
+    from ..storage.workspace import Workspace
 
 
 @app.command()
@@ -58,18 +60,20 @@ def worker(
 @app.command()
 def pause(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
     """Have all workers of a study wait, wherever they are, each after the epoch it is in; resume lets them go on."""
-    _wish(study, workspace, storage, "pause")
-    typer.echo(f"The workers of {study} pause after the epoch that each is in. Go on with: frostline resume {study}")
+    _wish(study, locate(workspace, storage), "pause")
 
 
 @app.command()
 def stop(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
     """Have all workers of a study end, wherever they are, each after the epoch it is in."""
-    _wish(study, workspace, storage, "stop")
-    typer.echo(f"The workers of {study} end after the epoch that each is in. Go on with: frostline resume {study}")
+    _wish(study, locate(workspace, storage), "stop")
 
 
-def _wish(study: str, workspace: Path | None, storage: str | None, wish: str) -> None:
+def _wish(study: str, place: Workspace, wish: str) -> None:
     from .study import Study
 
-    Study.load(study, locate(workspace, storage)).wish.set(wish)
+    Study.load(study, place).wish.set(wish)
+    typer.echo(
+        f"The workers of {study} {wish} after the epoch that each is in. "
+        f"Go on with: frostline resume {study}{place.option}"
+    )

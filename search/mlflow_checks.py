@@ -136,7 +136,8 @@ def doubled_steps(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 f"MLflow has its epochs {', '.join(map(str, twice))} twice",
                 _name(run.key),
-                f"MLflow lets no point be taken back: delete run {run.id} there, then frostline doctor --fix",
+                f"MLflow lets no point be taken back: delete run {run.id} there, then frostline doctor "
+                f"{evidence.study.settings.name} --fix{evidence.study.workspace.option}",
             )
 
 

@@ -202,7 +202,7 @@ def _collecting(faults: list[str]) -> Iterator[None]:
 
 def name_fault(option: str, name: str) -> list[str]:
     """What is wrong with a study's name."""
-    rule = "use letters, digits, '.', '_' and '-', at most 100, a letter first."
+    rule = "use letters, digits, '.', '_' and '-', at most 100, a letter or digit first."
     return [] if _NAME.fullmatch(name) else [f"{option} {name!r}: {rule}"]
 
 
@@ -298,7 +298,8 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
             [
                 f"Study {settings.name!r} exists with other settings:",
                 *[f"  {name}: {old} there, {new} here" for name, (old, new) in differences.items()],
-                f"Go on with it: frostline resume {settings.name}{more}. Or begin another: add --name ANOTHER",
+                f"Go on with it: frostline resume {settings.name}{more}{workspace.option}. "
+                "Or begin another: add --name ANOTHER",
             ]
         )
     if workspace.artifacts_url is None:

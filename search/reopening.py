@@ -73,7 +73,9 @@ def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer,
     old = Study.load(name, workspace)
     faults = name_fault("--fork", fork)
     if fork in study_names(workspace):
-        faults.append(f"--fork {fork}: there is a study of this name. Go on with it: frostline resume {fork}")
+        faults.append(
+            f"--fork {fork}: there is a study of this name. Go on with it: frostline resume {fork}{workspace.option}"
+        )
     if faults:
         raise InvalidInputError(faults)
     settings = old.settings.model_copy(update={"name": fork, "trials": trials or old.settings.trials})

@@ -215,7 +215,8 @@ def carry_out(session: Session, *, search: bool) -> None:
             session.worker.give_back()
             if session.stopper.signalled or session.study.wish.get() != PAUSE:
                 raise
-        session.observer.note(f"paused; go on with: frostline resume {session.study.settings.name}")
+        study = session.study
+        session.observer.note(f"paused; go on with: frostline resume {study.settings.name}{study.workspace.option}")
         _pause(session)
 
 

@@ -137,7 +137,9 @@ class Study:
             raise InvalidInputError(unknown_name("study", name, names))
         inner = optuna.load_study(study_name=name, storage=open_storage(workspace))
         if _SETTINGS not in inner.user_attrs:
-            raise InvalidInputError(f"Study {name!r} was not finished being made. Take another name with --name.")
+            raise InvalidInputError(
+                f"Study {name!r} was not finished being made. Begin another: frostline search DATA --name ANOTHER"
+            )
         return cls(inner, workspace)
 
     def ready(self) -> Study:

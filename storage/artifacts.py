@@ -178,8 +178,8 @@ def artifacts_fault(url: str) -> str | None:
             return None
         reason = "what was written is not what is read"
     return (
-        f"--artifacts {safe_place(url)} cannot be used: {reason}. Name a folder or URL that this machine can write to, "
-        "or leave it out."
+        f"Checkpoints cannot be kept in {safe_place(url)}: {reason}. "
+        "Name a folder or URL that this machine can write to with --artifacts or FROSTLINE_ARTIFACTS."
     )
 
 

@@ -24,7 +24,7 @@ def exclusive(workspace: Workspace, study: str) -> Iterator[None]:
     except Timeout:
         raise StudyBusyError(
             f"Study {study!r} is being worked on by another process. "
-            f"Watch it with: frostline status {study} --watch; or take another name with --name."
+            f"Watch it with: frostline status {study} --watch; or begin another: frostline search DATA --name ANOTHER"
         ) from None
     try:
         yield

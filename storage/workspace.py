@@ -47,7 +47,9 @@ class Workspace:
         if _NOT_IN_URLS & set(str(root)):
             raise StorageError(f"The workspace {root} has '?' or '%' in its path. Name another with --workspace.")
         shared = artifacts or os.environ.get(ARTIFACTS_VARIABLE)
-        return cls(root, storage or os.environ.get(STORAGE_VARIABLE), absolute_place(shared) if shared else None)
+        # A URL that was read from a file may bring the end of its line.
+        url = (storage or os.environ.get(STORAGE_VARIABLE, "")).strip() or None
+        return cls(root, url, absolute_place(shared) if shared else None)
 
     def create(self) -> Workspace:
         """Make the folder.

@@ -119,7 +119,7 @@ def test_a_worker_may_reach_the_place_by_another_path(machines: Path) -> None:
         run_search(request(machines), workspace(machines, "here", str(machines / "shared")), Watch((1, 2)))
     # As it is mounted there.
     (machines / "shared").rename(machines / "mounted")
-    with pytest.raises(InvalidInputError, match=r"--artifacts \S*/shared/x cannot be used: there is no folder"):
+    with pytest.raises(InvalidInputError, match=r"Checkpoints cannot be kept in \S*/shared/x: there is no folder"):
         join("tiny", workspace(machines, "there", str(machines / "shared" / "x")), Watch(), resources=Resources("cpu"))
     watch = Watch()
     join("tiny", workspace(machines, "there", str(machines / "mounted")), watch, resources=Resources("cpu"))
@@ -150,7 +150,7 @@ def test_an_unreachable_place_is_refused_before_anything_is_made(machines: Path)
         run_search(request(machines, trials=0), place)
     assert len(refused.value.faults) == 2
     assert re.match(
-        r"--artifacts \S*/not/mounted cannot be used: there is no folder \S*/not\.", refused.value.faults[1]
+        r"Checkpoints cannot be kept in \S*/not/mounted: there is no folder \S*/not\.", refused.value.faults[1]
     )
     assert not (machines / "here").exists()
     with pytest.raises(SearchInterrupted):

@@ -271,7 +271,7 @@ def test_a_place_that_cannot_be_used_is_told_with_the_reason(tmp_path: Path, bad
     wrong = bad.format(tmp_path)
     fault = artifacts_fault(wrong)
     assert fault is not None
-    assert fault.startswith(f"--artifacts {wrong} cannot be used: ")
+    assert fault.startswith(f"Checkpoints cannot be kept in {wrong}: ")
 
     assert re.search(reason, fault), fault
     assert fault.endswith("Name a folder or URL that this machine can write to, or leave it out.")
@@ -282,7 +282,7 @@ def test_nor_is_a_secret_in_it() -> None:
     fault = artifacts_fault(f"flaky://me:{SECRET}@host/bucket?key={SECRET}")
     assert fault is not None
     assert SECRET not in fault
-    assert "--artifacts flaky://host/bucket cannot be used: no answer from" in fault
+    assert "Checkpoints cannot be kept in flaky://host/bucket: no answer from" in fault
 
 
 def test_nor_one_that_does_not_keep_what_it_gets() -> None:
