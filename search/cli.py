@@ -250,15 +250,15 @@ def resume(
     from .run import resume as go_on
     from .run import wake
     from .slots import Resources
+    from .study import Study
 
     place = locate(workspace, storage, artifacts)
     resources = Resources(device, cache_budget, workers, slots_per_gpu, engine, address, retries)
     resources.check(place)
-    slept = fork is None and wake(study, place)
     try:
         ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, fork=fork, resources=resources)
     except StudyBusyError:
-        if not slept:
+        if fork is not None or not wake(Study.load(study, place)):
             raise
         typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study} --watch{place.option}")
     else:

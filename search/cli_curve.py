@@ -17,6 +17,7 @@ from .cli_options import (
     CacheOption,
     DeviceOption,
     JsonOption,
+    RetriesOption,
     SlotsOption,
     StorageOption,
     StudyArgument,
@@ -45,6 +46,7 @@ def curve(
     cache_budget: CacheOption = "auto",
     workers: WorkersOption = None,
     slots_per_gpu: SlotsOption = 1,
+    retries: RetriesOption = 1,
     storage: StorageOption = None,
     artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
@@ -54,7 +56,10 @@ def curve(
     from .curve_trainings import run_curve
     from .slots import Resources
 
-    place, resources = locate(workspace, storage, artifacts), Resources(device, cache_budget, workers, slots_per_gpu)
+    place, resources = (
+        locate(workspace, storage, artifacts),
+        Resources(device, cache_budget, workers, slots_per_gpu, retries=retries),
+    )
     wanted = [text.strip() for text in sizes.split(",") if text.strip()]
     ended = run_curve(study, place, observer_of(ctx, as_json), sizes=wanted, seeds=seeds, resources=resources)
     if as_json:

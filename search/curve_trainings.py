@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from ..objectives.devices import free_memory
@@ -14,16 +15,17 @@ from ..objectives.finetune import NO_STAGES, finetune
 from ..objectives.subsets import take_subset
 from ..objectives.training import EpochResult
 from ..storage.workspace import Workspace
+from .attempts import attempt, reason
 from .finals import SEED_OFFSET, Finalist, finalists, judge_on_test, restore_config
 from .progress import Observer
 from .reopening import prepare_resume
 from .results import StudyFacts
-from .run import SearchInterrupted, rerun_finals
+from .run import SearchInterrupted, rerun_finals, wake
 from .sampler import STRATEGY
 from .session import Session, curve_key, open_session, parent_run, strategy_key, supervise
 from .slots import Resources
 from .study import Study
-from .tracked import describe, epoch_metrics, log_certificate, log_unseen, numbers
+from .tracked import describe, epoch_metrics, log_certificate, log_traceback, log_unseen, numbers
 
 DEFAULT_SHARES = ("1/8", "1/4", "1/2")
 # Parameters that count epochs; a training has at most so many.
@@ -119,8 +121,10 @@ def run_curve(
         TrainingFailedError: No training of the curve succeeded.
     """
     place, watch, used = workspace or Workspace.locate(), observer or Observer(), resources or Resources()
+    used.check(place)
     study = Study.load(name, place)
     chosen = _check(study, sizes, seeds)
+    wake(study)
     if study.results().verdict is None:
         study = rerun_finals(name, place, watch, resources=used)
     trained = study.curve.trained()
@@ -133,7 +137,7 @@ def run_curve(
 
 def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
     faults: list[str] = []
-    if not finalists(study):
+    if not finalists(study.settings, study.trials()):
         name = f"{study.settings.name}{study.workspace.option}"
         faults.append(f"No trial of study {study.settings.name!r} is complete. Go on with: frostline resume {name}")
     if seeds is not None and seeds < 1:
@@ -151,7 +155,7 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
 def plan_curve(study: Study, sizes: Sequence[int], seeds: int | None = None) -> list[CurveTraining]:
     """Every training of a curve, the finals aside: the quick ones first."""
     count = study.settings.finals_seeds if seeds is None else seeds
-    trials = {finalist.identity: finalist.trial for finalist in finalists(study)}.values()
+    trials = {finalist.identity: finalist.trial for finalist in finalists(study.settings, study.trials())}.values()
     first = study.settings.seed + SEED_OFFSET
     return [
         CurveTraining(Finalist(trial, seed), images)
@@ -189,7 +193,7 @@ def _interruptible(study: Study, observer: Observer) -> Iterator[None]:
 
 
 def _train(study: Study, left: Sequence[CurveTraining], resources: Resources, observer: Observer) -> None:
-    prepared = prepare_resume(study.settings.name, study.workspace, observer)
+    prepared = prepare_resume(study.settings.name, study.workspace, observer, curve=True)
     with supervise(study, observer) as tracker, parent_run(tracker):
         with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
             ended = [_run(session, training, f"{place}/{len(left)}") for place, training in enumerate(left, 1)]
@@ -234,12 +238,17 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
         seen.append(result.epoch)
         run.log_step(result.epoch, epoch_metrics(result))
 
+    def failed(error: Exception) -> None:
+        session.observer.note(f"{name} failed ({reason(error)}) and is tried again")
+        log_traceback(run, error)
+
     subset = take_subset(session.task.train, images, session.study.settings.seed)
     task = replace(session.task, train=subset, stages=NO_STAGES)
     checkpoints = session.own_checkpoints(training.key)
     try:
         config = restore_config(parameters)
-        result = finetune(config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
+        train = partial(finetune, config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
+        result = attempt(train, session.retries, failed, task.device)
     except ObjectiveError:
         run.finish("FAILED")
         raise

@@ -18,7 +18,7 @@ from ..storage.locks import exclusive
 from ..storage.tickets import Ticket, read_tickets
 from ..storage.workers import describe_worker, has_ended
 from .records import FINISHED
-from .session import final_key, trial_key
+from .session import curve_key, final_key, trial_key
 from .study import Study
 
 if TYPE_CHECKING:
@@ -147,10 +147,15 @@ class Evidence:
 
     @cached_property
     def open_keys(self) -> set[str]:
-        """Keys of trainings that are not finished."""
+        """Keys of trials and finals that are not finished."""
         trials = {trial_key(trial.number) for trial in self.study.trials() if trial.state not in FINISHED}
         subjects = [str(ticket.subject) for ticket in self.tables.final_tickets if not ticket.done]
         return trials | {_final_key(subject) for subject in subjects}
+
+    @cached_property
+    def curve_keys(self) -> set[str]:
+        """Keys of the curve's trainings that are finished."""
+        return {curve_key(*identity) for identity in self.study.curve.trained()}
 
 
 def is_gone(ticket: Ticket, patience: float = 0.0) -> bool:

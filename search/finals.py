@@ -23,7 +23,7 @@ from .models import drop_networks, keep_network
 from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
-from .study import Study
+from .settings import StudySettings
 from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_traceback, log_unseen, numbers
 from .tracked_verdict import start_strategy_run
 from .training_runs import finish_final_run, start_final_run
@@ -68,18 +68,18 @@ def restore_config(parameters: dict[str, object]) -> TrialConfig:
     return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
 
 
-def finalists(study: Study) -> list[Finalist]:
+def finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finalist]:
     """Every strategy that completed a trial, with every final seed."""
-    settings = study.settings
-    best = [summary.best for summary in summarise(study.trials(), settings.strategies)]
+    best = [summary.best for summary in summarise(trials, settings.strategies)]
     seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
     return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]
 
 
 def run_finals(session: Session) -> None:
     """Train and test what has not been yet; a final once recorded is never trained or tested again."""
-    every = {finalist.subject: finalist for finalist in finalists(session.study)}
-    study, places = session.study, list(every)
+    study = session.study
+    every = {finalist.subject: finalist for finalist in finalists(study.settings, study.trials())}
+    places = list(every)
     study.final_tickets.issue_for(places)
     for lease in session.claims(session.worker.claim_final, study.final_tickets):
         finalist = every.get(str(lease.subject))

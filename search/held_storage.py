@@ -60,6 +60,8 @@ class HeldStorage(BaseStorage):
         self._pending = PendingRows()
         self._flushed = time.monotonic()
         self._gathers = False
+        # Whether something was written last without learning that it was.
+        self._unsure = False
         self.refresh()
 
     def claim(self, limit: int = 1) -> list[tuple[int, Lease]]:
@@ -131,7 +133,7 @@ class HeldStorage(BaseStorage):
         settled = {
             trial.number: trial._trial_id
             for trial in self._trials.values()
-            if trial.state.is_finished() or trial._trial_id in own
+            if trial._trial_id not in taken and (trial.state.is_finished() or trial._trial_id in own)
         }
         first = next(number for number in count() if number not in settled)
         later = [trial_id for number, trial_id in settled.items() if number > first]
@@ -158,7 +160,7 @@ class HeldStorage(BaseStorage):
 
         Raises:
             LeaseLostError: A trial is another worker's now; what this one knew of it is dropped, the rest is written.
-            UnreachableError: The database cannot be written; nothing of it was, and it can be tried again.
+            UnreachableError: The database cannot be written; it can be tried again, whether it was or not.
         """
         if self._gathers:
             return
@@ -166,12 +168,17 @@ class HeldStorage(BaseStorage):
         touched = self._pending.trials
         if not touched:
             return
-        attempts = count()
+        attempts, self._unsure = count(int(self._unsure)), True
         lost = self._database.patiently(lambda session: self._write(session, touched, again=next(attempts) > 0))
+        self._unsure = False
         ended = {trial_id for trial_id in touched if self._pending.ends(trial_id)}
         self._pending.clear()
         for trial_id in ended | lost:
             self._keeper.forget(self._leases.pop(trial_id))
+        for trial_id in lost:
+            # However it ended here: it is read when it ends where it is now, or comes back.
+            trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
+            trial.state, trial.values, trial.datetime_complete = TrialState.RUNNING, None, None
         if lost:
             raise LeaseLostError([self._trials[trial_id].number for trial_id in lost])
 

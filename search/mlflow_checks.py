@@ -148,12 +148,16 @@ def running_of_nobody(evidence: Evidence) -> Iterator[Finding]:
     recorded = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
     waiting = {trial_key(trial.number) for trial in study.trials() if trial.state not in FINISHED}
     for key, run in _by_key(evidence).items():
-        training = key.startswith(("trial-", "final-"))
+        training, of_curve = key.startswith(("trial-", "final-", "curve-")), key.startswith("curve-")
         # Others are compared with what is recorded of them.
-        if key in evidence.unsent or key in recorded or (key.startswith("trial-") and key not in waiting):
+        if (
+            key in evidence.unsent
+            or key in recorded | evidence.curve_keys
+            or (key.startswith("trial-") and key not in waiting)
+        ):
             continue
         status = "FINISHED" if decided and not training else "KILLED"
-        if run.status == "RUNNING" or (training and run.status != "KILLED"):
+        if run.status == "RUNNING" or (training and not of_curve and run.status != "KILLED"):
             yield Finding(
                 f"MLflow has its run as {run.status}, and nobody works on it",
                 _name(key),

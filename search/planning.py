@@ -14,7 +14,7 @@ import numpy as np
 from ..objectives.backbones import BackboneSpec, check_backbone
 from ..objectives.cache_policy import parse_size
 from ..objectives.config import create_config
-from ..objectives.dataset import ImageDataset, prepare_dataset
+from ..objectives.dataset import ImageDataset
 from ..objectives.errors import InvalidInputError
 from ..objectives.finetune import BackbonePool, check_trainable
 from ..objectives.metrics import OBJECTIVES, check_metric, default_metric
@@ -23,13 +23,14 @@ from ..objectives.preprocessing import DEFAULT_SIZE, Preprocessing
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
 from ..storage.artifacts import artifacts_fault
+from ..storage.locks import exclusive
 from ..storage.tracking import uri_fault
 from ..storage.workspace import Workspace
 from .default_space import COMPETING, default_tables
-from .drift import fingerprints, refuse_drift
+from .drift import refuse_drift
+from .gathering import decode, gather_facts
 from .plugins import load_plugins
 from .progress import Observer
-from .results import StudyFacts
 from .settings import StudySettings, default_population
 from .slots import Resources
 from .space import Space, create_space
@@ -135,6 +136,8 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     if existing:
         trains = not existing.results().complete
         refuse_drift(existing.settings, existing.facts, dataset, backbones, trains=trains, option=workspace.option)
+        with exclusive(workspace, settings.name):
+            existing.ready()
     for note in facts.notes:
         observer.note(note)
     study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
@@ -159,7 +162,8 @@ def _check(request: Request, workspace: Workspace) -> tuple[Listing, Space | Non
         load_plugins(request.plugins)
         space = _written(request)
         chosen = (space or create_space(default_tables())).only(_chosen(request, space))
-        _check_budget(request.trials, len(chosen.strategies))
+        # Without a space the other half is checked all the same.
+        faults += budget_faults(request.trials, len(chosen.strategies)) if request.trials >= 1 else []
     listing: Listing | None = None
     with _collecting(faults):
         listing = _list(request.data, workspace)
@@ -219,12 +223,16 @@ def _check_numbers(request: Request) -> None:
         raise InvalidInputError(faults)
 
 
-def _check_budget(trials: int, strategies: int) -> None:
-    if 1 <= trials < strategies:
-        raise InvalidInputError(
-            f"--trials {trials} is too few for {strategies} strategies, which get one each at least. "
-            f"Give --trials {strategies} or more, or name fewer with --strategy."
-        )
+def budget_faults(trials: int, strategies: int) -> list[str]:
+    """What is wrong with a budget for so many strategies."""
+    if trials < 1:
+        return [f"--trials must be at least 1, got {trials}."]
+    if trials >= strategies:
+        return []
+    return [
+        f"--trials {trials} is too few for {strategies} strategies, which get one each at least. "
+        f"Give --trials {strategies} or more, or name fewer with --strategy."
+    ]
 
 
 def _settings(
@@ -304,45 +312,4 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
         )
     if workspace.artifacts_url is None:
         study.require_artifacts()
-    return study.ready()
-
-
-def decode(
-    settings: StudySettings,
-    preprocessing: Preprocessing,
-    workspace: Workspace,
-    observer: Observer,
-    data: str | None = None,
-) -> ImageDataset:
-    """The study's images as its networks see them, from where they are on this machine."""
-    dataset = prepare_dataset(
-        data or settings.data,
-        preprocessing,
-        cache_dir=workspace.images,
-        seed=settings.seed,
-        on_progress=observer.decoding,
-    )
-    for file, reason in dataset.skipped.items():
-        observer.note(f"left out {file}: {reason}")
-    return dataset
-
-
-def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: BackbonePool) -> StudyFacts:
-    """What is found out about a study when it begins."""
-    backbone = backbones.pretrained
-    depths = range(len(backbone.units) + 1)
-    notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
-    if backbones.spec.weights == "none":
-        notes.append("weights are none: every strategy starts from random weights, so none can profit from pretraining")
-    return StudyFacts(
-        classes=dataset.classes,
-        counts={split: sum(classes.values()) for split, classes in dataset.counts.items()},
-        fingerprint=dataset.fingerprint,
-        skipped=tuple(dataset.skipped.items()),
-        units=tuple(unit.name for unit in backbone.units),
-        frozen_flops=tuple(backbone.frozen_share(depth)[1] for depth in depths),
-        notes=tuple(notes),
-        class_counts=dataset.counts,
-        weights=backbones.fingerprint,
-        code=fingerprints(settings),
-    )
+    return study

@@ -12,20 +12,21 @@ from ..objectives.strategies import BUILT_IN, STRATEGIES
 from ..storage.locks import exclusive
 from ..storage.workspace import Workspace
 from .drift import refuse_drift
-from .planning import Prepared, decode, gather_facts, name_fault
+from .gathering import decode, gather_facts
+from .planning import Prepared, budget_faults, name_fault
 from .plugins import load_plugins
 from .progress import Observer
 from .study import Study, study_names
 
 
-def reopen(study: Study, observer: Observer, data: str | None = None, trials: int | None = None) -> Prepared:
+def reopen(study: Study, observer: Observer, data: str | None = None, *, trains: bool | None = None) -> Prepared:
     """Get what it takes to work on a study.
 
     Args:
         study: The study, with the workspace of this machine.
         observer: Told of the decoding.
         data: Where the data are on this machine, if elsewhere than where the study began.
-        trials: A larger budget that it shall have.
+        trains: Whether anything will be trained; None: if trials or finals are missing.
 
     Raises:
         InvalidInputError: Data, weights, code or libraries are not the same.
@@ -35,26 +36,36 @@ def reopen(study: Study, observer: Observer, data: str | None = None, trials: in
     check_backbone(settings.spec)
     dataset = decode(settings, preprocessing, study.workspace, observer, data)
     backbones = BackbonePool(settings.spec)
-    trains = _trains(study, trials)
+    trains = lacks(study) if trains is None else trains
     refuse_drift(settings, study.facts, dataset, backbones, trains=trains, option=study.workspace.option)
     return Prepared(study, dataset, backbones)
 
 
-def prepare_resume(name: str, workspace: Workspace, observer: Observer, trials: int | None = None) -> Prepared:
-    """Open a study to go on with it, with a larger budget if one is given.
+def prepare_resume(
+    name: str, workspace: Workspace, observer: Observer, trials: int | None = None, *, curve: bool = False
+) -> Prepared:
+    """Open a study to go on with it.
+
+    Args:
+        name: Of the study.
+        workspace: Where it is kept.
+        observer: Told of the decoding.
+        trials: A larger budget.
+        curve: Whether its data-size curve is trained, too.
 
     Raises:
         InvalidInputError: No such study, a smaller budget, or the data are no longer the same.
         StudyBusyError: Another process works on it.
     """
     study = Study.load(name, workspace)
-    require_strategies(study, trials)
+    trains = curve or lacks(study, trials)
+    require_strategies(study, trains=trains)
     if trials is not None and trials < study.settings.trials:
         raise InvalidInputError(
             f"--trials {trials} is below the study's {study.settings.trials}; a budget can only grow."
         )
     study.require_artifacts()
-    prepared = reopen(study, observer, trials=trials)
+    prepared = reopen(study, observer, trains=trains)
     with exclusive(workspace, name):
         if trials is not None:
             study.set_budget(trials)
@@ -76,25 +87,33 @@ def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer,
         faults.append(
             f"--fork {fork}: there is a study of this name. Go on with it: frostline resume {fork}{workspace.option}"
         )
+    budget = old.settings.trials if trials is None else trials
+    faults += budget_faults(budget, len(old.settings.strategies))
     if faults:
         raise InvalidInputError(faults)
-    settings = old.settings.model_copy(update={"name": fork, "trials": trials or old.settings.trials})
+    old.require_artifacts()
+    settings = old.settings.model_copy(update={"name": fork, "trials": budget})
     load_plugins(settings.plugins)
     check_backbone(settings.spec)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     dataset, backbones = decode(settings, preprocessing, workspace, observer), BackbonePool(settings.spec)
     facts = replace(gather_facts(settings, dataset, backbones), forked_from=name)
-    return Prepared(Study.create(settings, facts, workspace, old.tracking_uri), dataset, backbones)
+    place = replace(workspace, artifacts_url=old.artifacts_url)
+    return Prepared(Study.create(settings, facts, place, old.tracking_uri), dataset, backbones)
 
 
-def require_strategies(study: Study, trials: int | None = None) -> None:
-    """Import a study's plugins where trials or finals are missing that need them.
+def require_strategies(study: Study, *, trains: bool | None = None) -> None:
+    """Import a study's plugins where trainings need them.
+
+    Args:
+        study: The study.
+        trains: Whether anything will be trained; None: if trials or finals are missing.
 
     Raises:
         InvalidInputError: They do not register what the study needs.
     """
     settings = study.settings
-    if BUILT_IN.issuperset(settings.strategies) or not _trains(study, trials):
+    if BUILT_IN.issuperset(settings.strategies) or not (lacks(study) if trains is None else trains):
         return
     load_plugins(settings.plugins)
     if missing := [name for name in settings.strategies if name not in STRATEGIES]:
@@ -104,6 +123,6 @@ def require_strategies(study: Study, trials: int | None = None) -> None:
         )
 
 
-def _trains(study: Study, trials: int | None) -> bool:
-    """Whether anything is left to train, of this budget or a larger one."""
+def lacks(study: Study, trials: int | None = None) -> bool:
+    """Whether trials or finals are missing, of this budget or a larger one."""
     return (trials or 0) > study.settings.trials or not study.results().complete

@@ -67,8 +67,9 @@ def resume(
     resources.check(place)
     if fork is not None:
         return _lead(prepare_fork(name, fork, place, watch, trials), resources, watch, search=True)
-    wake(name, place)
-    return _lead(prepare_resume(name, place, watch, trials), resources, watch, search=True)
+    prepared = prepare_resume(name, place, watch, trials)
+    wake(prepared.study)
+    return _lead(prepared, resources, watch, search=True)
 
 
 def rerun_finals(
@@ -80,14 +81,15 @@ def rerun_finals(
 ) -> Study:
     """Run what finals are missing for the best trials so far, without further trials."""
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    return _lead(prepare_resume(name, place, watch), resources or Resources(), watch, search=False)
+    resources = resources or Resources()
+    resources.check(place)
+    return _lead(prepare_resume(name, place, watch), resources, watch, search=False)
 
 
-def wake(name: str, workspace: Workspace) -> bool:
+def wake(study: Study) -> bool:
     """Let the workers of a study run again, wherever they are; whether they had been told not to."""
-    wish = Study.load(name, workspace).wish
-    slept = wish.get() != RUN
-    wish.set(RUN)
+    slept = study.wish.get() != RUN
+    study.wish.set(RUN)
     return slept
 
 
@@ -146,6 +148,7 @@ def join(
         InvalidInputError: No such study, its data are not here, or its MLflow cannot be reached from here.
         StorageError: Another process of this workspace works on it, or a database does not answer.
     """
+    resources.check(workspace)
     study = Study.load(name, workspace)
     if tracking_uri is None and study.tracking_uri is None and workspace.storage is not None:
         raise InvalidInputError(
@@ -235,7 +238,7 @@ def _pause(session: Session) -> None:
 
 
 def _require_finalists(study: Study) -> None:
-    if not finalists(study):
+    if not finalists(study.settings, study.trials()):
         reasons = {trial.reason for trial in study.trials() if trial.reason}
         raise TrainingFailedError(
             "\n".join([f"No trial of study {study.settings.name!r} was completed: no verdict.", *sorted(reasons)])

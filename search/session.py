@@ -87,7 +87,8 @@ class Session:
 
     def own_checkpoints(self, key: str) -> SessionCheckpoints:
         """Of the training of a key that nobody else trains: the study is held."""
-        return SessionCheckpoints(self.place.checkpoints(key, 0), self, None)
+        # Whoever goes on with it does so later.
+        return SessionCheckpoints(self.place.checkpoints(key, int(time.time())), self, None)
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""

@@ -61,6 +61,9 @@ class Resources:
         Raises:
             InvalidInputError: It cannot; says why.
         """
+        least = {"--workers": self.workers, "--slots-per-gpu": self.slots_per_gpu}
+        if faults := [f"{name} must be at least 1, got {count}." for name, count in least.items() if (count or 1) < 1]:
+            raise InvalidInputError(faults)
         if self.engine not in ENGINES:
             raise InvalidInputError(unknown_name("engine", self.engine, ENGINES))
         if self.engine == "ray":

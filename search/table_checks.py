@@ -128,7 +128,7 @@ def finals_and_tickets(evidence: Evidence) -> Iterator[Finding]:
                 "its ticket is done",
                 partial(_settle_final, study, subject),
             )
-    for due in finalists(study):
+    for due in finalists(study.settings, study.trials()):
         ticket = tickets.get(due.subject)
         # Former finalists' tickets end without a final where a better trial came.
         if ticket is not None and ticket.done and (due.identity, due.seed) not in recorded:

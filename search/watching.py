@@ -154,11 +154,11 @@ class Watcher:
                 self._finals_told.add(known)
                 self._finals_running.discard((final.strategy, final.seed))
                 self._observer.final_finished(final)
-        self._tell_running_finals(held, len(present))
+        self._tell_running_finals(trials, held, len(present))
         self.finished = finished(trials) >= study.settings.trials and is_decided(study.settings, trials, present)
 
-    def _tell_running_finals(self, held: list[Held], ended: int) -> None:
-        every = {finalist.subject: finalist for finalist in finalists(self._study)} if held else {}
+    def _tell_running_finals(self, trials: list[TrialRecord], held: list[Held], ended: int) -> None:
+        every = {finalist.subject: finalist for finalist in finalists(self._study.settings, trials)} if held else {}
         found = [every[str(each.subject)] for each in held if each.subject in every]
         running = {(finalist.strategy, finalist.seed): None for finalist in found}
         for strategy, seed in self._finals_running - running.keys():

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
-from frostline.search import curve_trainings
+from frostline.search import curve_trainings, drift
 from frostline.search.curve_trainings import choose_sizes, run_curve, with_equal_steps
+from frostline.search.doctor import examine
 from frostline.search.planning import Request
 from frostline.search.progress import Observer
 from frostline.search.results import StudyFacts
@@ -23,6 +24,7 @@ from frostline.search.run import SearchInterrupted, run_search
 from frostline.search.slots import Resources
 from frostline.search.study import Study
 from frostline.search.tracked import SCORE_CURVE
+from frostline.storage.wishes import STOP
 from frostline.storage.workspace import Workspace
 
 # MLflow's own, on SQLAlchemy 2.1.
@@ -65,6 +67,12 @@ def numbers(study: Study) -> dict[tuple[str, int, int], list[list[float]]]:
     return {(each.finalist, each.images, each.seed): each.probabilities.tolist() for each in study.curve.all()}
 
 
+def test_it_is_not_trained_by_other_code_than_the_finals(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "version", lambda name: "1.0")
+    with pytest.raises(InvalidInputError, match=r"torch: \S+ then, 1\.0 now"):
+        run_curve("tiny", place, sizes=["12"], seeds=1, resources=CPU)
+
+
 def runs(place: Workspace) -> list[Run]:
     client = MlflowClient(tracking_uri=place.tracking_url)
     experiment = client.get_experiment_by_name("tiny")
@@ -90,6 +98,10 @@ def test_a_curve_is_trained_once_and_goes_on_where_it_was_interrupted(
     with pytest.raises(SearchInterrupted, match="go on with the same command: frostline curve tiny --workspace"):
         run_curve("tiny", place, Interrupting(), sizes=["12", "1/2"], seeds=1, resources=CPU)
     assert len(numbers(Study.load("tiny", place))) == 1
+    # What it goes on from is nobody's mistake; and a stop that came too late does not hold it up.
+    (place.checkpoints("tiny") / "curve-full-1-12-1000").mkdir(parents=True)
+    assert examine(Study.load("tiny", place)).left == []
+    Study.load("tiny", place).wish.set(STOP)
     study = run_curve("tiny", place, sizes=["12", "1/2"], seeds=1, resources=CPU)
     ended, before = numbers(study), study.results()
     images = study.facts.counts["train"]

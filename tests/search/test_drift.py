@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from frostline.search.reopening import prepare_fork, prepare_resume, reopen
 from frostline.search.run import join
 from frostline.search.session import parent_tags
 from frostline.search.slots import Resources
-from frostline.search.study import Study
+from frostline.search.study import Study, study_names
 from frostline.storage.workspace import Workspace
 
 from ..objectives.tiny import write_pets
@@ -151,6 +152,21 @@ def test_where_nothing_is_left_to_train_code_does_not_matter(study: Study, monke
     drift.refuse_drift(*parts, trains=False, option="")
     with pytest.raises(InvalidInputError):
         drift.refuse_drift(*parts, trains=True, option="")
+
+
+@pytest.mark.parametrize("trials", [0, -3, 1])
+def test_a_fork_is_checked_before_it_is_made(study: Study, workspace: Workspace, trials: int) -> None:
+    said = refusal(lambda: prepare_fork("pets", "pets-2", workspace, Observer(), trials))
+    assert f"--trials {trials} is too few" in said or f"at least 1, got {trials}" in said
+    assert study_names(workspace) == ["pets"]
+
+
+def test_a_fork_keeps_its_checkpoints_where_the_study_does(study: Study, workspace: Workspace, tmp_path: Path) -> None:
+    url = (tmp_path / "shared").as_uri()
+    Study(study.inner, replace(workspace, artifacts_url=url)).ready()
+    fork = prepare_fork("pets", "pets-2", workspace, Observer()).study
+    assert Study.load("pets-2", workspace).artifacts_url == url
+    fork.close()
 
 
 def test_a_fork_asks_the_same_of_what_is_here_now(

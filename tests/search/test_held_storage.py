@@ -210,6 +210,30 @@ def test_with_several_trials_only_the_lost_one_is_not_written(url: str) -> None:
     assert shared(url).trials[1].value == 0.5
 
 
+def test_what_was_told_too_late_is_not_remembered(url: str) -> None:
+    """Neither its score, nor that it ended: the trial is its new owner's, and may come back."""
+    slow, quick = held(url, "slow"), held(url, "quick")
+    late, kept = begin(slow), begin(slow)
+    storage_of(slow).flush()
+    Database(url).patiently(lambda session: tickets.lapse(session, "flowers", ["slow"]))
+    taken = [begin(quick), begin(quick)]
+    assert [trial.number for trial in taken] == [late.number, kept.number]
+    with pytest.raises(LeaseLostError, match="Ticket 0"):
+        slow.tell(late, 0.1)
+    with pytest.raises(LeaseLostError, match="Ticket 1"):
+        slow.tell(kept, 0.1)
+    quick.tell(taken[0], 0.9)
+    storage_of(quick).flush()
+    storage_of(quick).give_back()
+    storage_of(slow).refresh()
+    assert slow.trials[0].value == 0.9
+    again = begin(slow)
+    assert again.number == kept.number
+    slow.tell(again, 0.5)
+    assert [trial.number for trial in shared(url).trials] == [0, 1]
+    assert seen(slow.trials) == seen(shared(url).trials)
+
+
 def test_memory_follows_what_others_do(url: str) -> None:
     mine, other = held(url, "me"), held(url, "other")
     for turn in range(8):

@@ -274,7 +274,9 @@ def test_a_place_that_cannot_be_used_is_told_with_the_reason(tmp_path: Path, bad
     assert fault.startswith(f"Checkpoints cannot be kept in {wrong}: ")
 
     assert re.search(reason, fault), fault
-    assert fault.endswith("Name a folder or URL that this machine can write to, or leave it out.")
+    assert fault.endswith(
+        "Name a folder or URL that this machine can write to with --artifacts or FROSTLINE_ARTIFACTS."
+    )
 
 
 def test_nor_is_a_secret_in_it() -> None:
