@@ -32,7 +32,7 @@ from frostline.search.study import Study
 from frostline.storage.feature_files import FeatureFiles
 from frostline.storage.workspace import Workspace
 
-# Early cuts, whose features are large; two views, so that views compete too.
+# Cuts whose features are large, but smaller than the images; several views, so that views compete too.
 SPACE = """
 [shared]
 epochs = 10
@@ -41,9 +41,9 @@ patience = 10
 [feature_extraction]
 augmentation = "none"
 [partial]
-freeze_depth = { low = 3, high = 10, default = 5 }
+freeze_depth = { low = 5, high = 8, default = 5 }
 augmentation = "flip_crop"
-views = 2
+views = 4
 """
 
 

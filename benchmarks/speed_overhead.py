@@ -4,7 +4,7 @@
 
 Real searches; what they call is timed from outside, each call without the timed calls within it. `training` is what
 is left inside `finetune`; `other` is what is left between the ends of two trials.
-Head-only trials run alone and as a user gets them, in populations.
+Head-only trials run alone, and in populations of eight.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def measure(
     report = Report("speed_overhead", "What a trial costs besides training.", setting)
     verdicts = report.table("Targets", "what", "measured", "n", "target", "met")
     with harness.scratch_folder() as folder:
-        for name, population in (("alone", 1), ("in a population", 0)):
+        for name, population in (("alone", 1), ("in a population", 8)):
             ledger = run(setting, folder / name.replace(" ", "-"), ("feature_extraction",), head_trials, population)
             describe(report, f"Head-only trials {name}", ledger)
             each = [1000 * overhead(parts) for _, parts in ledger.trials]
