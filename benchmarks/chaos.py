@@ -37,6 +37,7 @@ from benchmarks import harness
 from benchmarks.damage import Damage, judge
 from benchmarks.harness import Report, Setting
 from benchmarks.procedural import shaped
+from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
 NAME = "chaos"
@@ -299,6 +300,9 @@ def measure(options: argparse.Namespace) -> tuple[Report, Damage]:
     ):
         search, monkey, seconds = disturb(folder, storage, fill, options)
         damage = judge(NAME, search.workspace, search.trials)
+        study = Study.load(NAME, search.workspace)
+        failed = [f"Trial {trial.number} failed: {trial.reason}" for trial in study.trials() if trial.state == "failed"]
+        study.close()
     incidents = report.table("Incidents", "kind", "times")
     for kind, count in sorted(monkey.done.items()):
         incidents.add(kind, count)
@@ -309,6 +313,7 @@ def measure(options: argparse.Namespace) -> tuple[Report, Damage]:
         f"{search.trials} trials on {options.database} with {options.workers} workers in {seconds:.0f} s; the search "
         f"was resumed {search.resumed} times; leases of {LEASE_SECONDS:g} s."
     )
+    report.notes += failed
     if fill is None:
         report.notes.append("This user may not mount a disk to fill: a full disk was not among the incidents.")
     return report, damage
