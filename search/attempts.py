@@ -11,6 +11,9 @@ import torch
 from ..objectives.devices import free_memory
 from ..objectives.errors import ObjectiveError
 from ..storage.errors import StorageError
+from ..storage.tracking import TrackedRun
+from .progress import Observer
+from .tracked import log_traceback
 
 Trained = TypeVar("Trained")
 
@@ -44,6 +47,12 @@ def attempt(
         # Here the error is gone, and with it what its traceback held.
         free_memory(device)
         retries -= 1
+
+
+def note_retry(observer: Observer, run: TrackedRun, what: str, error: Exception) -> None:
+    """Tell that a training is tried again, and keep the traceback in its MLflow run."""
+    observer.note(f"{what} failed ({reason(error)}) and is tried again")
+    log_traceback(run, error)
 
 
 def reason(error: Exception) -> str:

@@ -15,7 +15,7 @@ from ..objectives.finetune import NO_STAGES, finetune
 from ..objectives.subsets import take_subset
 from ..objectives.training import EpochResult
 from ..storage.workspace import Workspace
-from .attempts import attempt, reason
+from .attempts import attempt, note_retry
 from .finals import SEED_OFFSET, Finalist, finalists, judge_on_test, restore_config
 from .progress import Observer
 from .reopening import prepare_resume
@@ -25,7 +25,7 @@ from .sampler import STRATEGY
 from .session import Session, curve_key, open_session, parent_run, strategy_key, supervise
 from .slots import Resources
 from .study import Study
-from .tracked import describe, epoch_metrics, log_certificate, log_traceback, log_unseen, numbers
+from .tracked import describe, epoch_metrics, log_certificate, log_unseen, numbers
 
 DEFAULT_SHARES = ("1/8", "1/4", "1/2")
 # Parameters that count epochs; a training has at most so many.
@@ -125,7 +125,7 @@ def run_curve(
     study = Study.load(name, place)
     chosen = _check(study, sizes, seeds)
     wake(study)
-    if study.results().verdict is None:
+    if not study.results().decided:
         study = rerun_finals(name, place, watch, resources=used)
     trained = study.curve.trained()
     left = [each for each in plan_curve(study, chosen, seeds) if each.identity not in trained]
@@ -238,17 +238,13 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
         seen.append(result.epoch)
         run.log_step(result.epoch, epoch_metrics(result))
 
-    def failed(error: Exception) -> None:
-        session.observer.note(f"{name} failed ({reason(error)}) and is tried again")
-        log_traceback(run, error)
-
     subset = take_subset(session.task.train, images, session.study.settings.seed)
     task = replace(session.task, train=subset, stages=NO_STAGES)
     checkpoints = session.own_checkpoints(training.key)
     try:
         config = restore_config(parameters)
         train = partial(finetune, config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
-        result = attempt(train, session.retries, failed, task.device)
+        result = attempt(train, session.retries, partial(note_retry, session.observer, run, name), task.device)
     except ObjectiveError:
         run.finish("FAILED")
         raise

@@ -18,13 +18,13 @@ from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
 from ..storage.errors import LeaseLostError
 from ..storage.tickets import Lease
-from .attempts import attempt, reason
+from .attempts import attempt, note_retry
 from .models import drop_networks, keep_network
 from .records import FinalRecord, TrialRecord, summarise
 from .sampler import STRATEGY
 from .session import Session, final_key
 from .settings import StudySettings
-from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_traceback, log_unseen, numbers
+from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_unseen, numbers
 from .tracked_verdict import start_strategy_run
 from .training_runs import finish_final_run, start_final_run
 
@@ -148,13 +148,8 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     task = replace(session.task, stages=NO_STAGES)
     train = partial(finetune, finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
 
-    def failed(error: Exception) -> None:
-        session.observer.note(
-            f"final {finalist.strategy} seed {finalist.seed} failed ({reason(error)}) and is tried again"
-        )
-        log_traceback(run, error)
-
-    result = attempt(train, session.retries, failed, task.device)
+    retried = partial(note_retry, session.observer, run, f"final {finalist.strategy} seed {finalist.seed}")
+    result = attempt(train, session.retries, retried, task.device)
     tested = judge_on_test(session, finalist, result)
     test, probabilities, outcome = tested.split, tested.probabilities, tested.outcome
     final = FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)

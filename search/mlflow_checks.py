@@ -144,7 +144,7 @@ def doubled_steps(evidence: Evidence) -> Iterator[Finding]:
 def running_of_nobody(evidence: Evidence) -> Iterator[Finding]:
     """Runs that MLflow has at work, or ended, although what they are of is not."""
     study = evidence.study
-    decided = study.results().verdict is not None
+    decided = study.results().decided
     recorded = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
     waiting = {trial_key(trial.number) for trial in study.trials() if trial.state not in FINISHED}
     for key, run in _by_key(evidence).items():
@@ -227,7 +227,7 @@ def _tell_study(study: Study, tracker: Tracker) -> None:
     name = study.settings.name
     run = TrackedRun(tracker.journal, parent_key(name))
     run.start(name, {}, {**parent_tags(study), "frostline.study": name})
-    run.finish("FINISHED" if study.results().verdict else "KILLED")
+    run.finish("FINISHED" if study.results().decided else "KILLED")
 
 
 def _tell_strategy(strategy: str, tracker: Tracker) -> None:

@@ -29,14 +29,15 @@ def reopen(study: Study, observer: Observer, data: str | None = None, *, trains:
         trains: Whether anything will be trained; None: if trials or finals are missing.
 
     Raises:
-        InvalidInputError: Data, weights, code or libraries are not the same.
+        InvalidInputError: Data, weights, code or libraries are not the same, or plugins lack its strategies.
     """
-    settings = study.settings
+    settings, trains = study.settings, lacks(study) if trains is None else trains
+    # What plugins bring is compared with what it was.
+    _require_strategies(study, trains=trains)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     check_backbone(settings.spec)
     dataset = decode(settings, preprocessing, study.workspace, observer, data)
     backbones = BackbonePool(settings.spec)
-    trains = lacks(study) if trains is None else trains
     refuse_drift(settings, study.facts, dataset, backbones, trains=trains, option=study.workspace.option)
     return Prepared(study, dataset, backbones)
 
@@ -58,14 +59,12 @@ def prepare_resume(
         StudyBusyError: Another process works on it.
     """
     study = Study.load(name, workspace)
-    trains = curve or lacks(study, trials)
-    require_strategies(study, trains=trains)
     if trials is not None and trials < study.settings.trials:
         raise InvalidInputError(
             f"--trials {trials} is below the study's {study.settings.trials}; a budget can only grow."
         )
     study.require_artifacts()
-    prepared = reopen(study, observer, trains=trains)
+    prepared = reopen(study, observer, trains=curve or lacks(study, trials))
     with exclusive(workspace, name):
         if trials is not None:
             study.set_budget(trials)
@@ -102,18 +101,14 @@ def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer,
     return Prepared(Study.create(settings, facts, place, old.tracking_uri), dataset, backbones)
 
 
-def require_strategies(study: Study, *, trains: bool | None = None) -> None:
+def _require_strategies(study: Study, *, trains: bool) -> None:
     """Import a study's plugins where trainings need them.
-
-    Args:
-        study: The study.
-        trains: Whether anything will be trained; None: if trials or finals are missing.
 
     Raises:
         InvalidInputError: They do not register what the study needs.
     """
     settings = study.settings
-    if BUILT_IN.issuperset(settings.strategies) or not (lacks(study) if trains is None else trains):
+    if BUILT_IN.issuperset(settings.strategies) or not trains:
         return
     load_plugins(settings.plugins)
     if missing := [name for name in settings.strategies if name not in STRATEGIES]:

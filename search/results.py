@@ -70,8 +70,12 @@ class StudyResults:
     @cached_property
     def verdict(self) -> Verdict | None:
         """None before every finalist was trained with every seed: some of them prove nothing."""
-        decided = is_decided(self.settings, self.trials, self.finals)
-        return reach_verdict(self.finals, self.settings.metric) if self.finals and decided else None
+        return reach_verdict(self.finals, self.settings.metric) if self.decided else None
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is what a verdict needs; the verdict itself takes its resamplings."""
+        return bool(self.finals) and is_decided(self.settings, self.trials, self.finals)
 
     @cached_property
     def curve(self) -> DataCurve | None:
@@ -84,7 +88,7 @@ class StudyResults:
     @property
     def complete(self) -> bool:
         """Whether nothing is left to train."""
-        return finished(self.trials) >= self.settings.trials and self.verdict is not None
+        return finished(self.trials) >= self.settings.trials and self.decided
 
     @property
     def summaries(self) -> list[StrategySummary]:

@@ -12,7 +12,7 @@ from .finals import finalists, run_finals
 from .models import log_models
 from .planning import Prepared, Request, prepare_search
 from .progress import Observer
-from .reopening import prepare_fork, prepare_resume, reopen, require_strategies
+from .reopening import prepare_fork, prepare_resume, reopen
 from .session import Led, Session, open_session, parent_run, supervise
 from .slot import Work
 from .slots import Resources, Slots
@@ -156,8 +156,6 @@ def join(
             "Name an MLflow that both reach with --tracking-uri, here and where it began."
         )
     study.require_artifacts()
-    # What plugins bring is compared with what it was.
-    require_strategies(study)
     prepared = reopen(study, observer, data)
     try:
         with supervise(study, observer, tracking_uri) as tracker:

@@ -155,7 +155,7 @@ def _work(work: Work, line: Line) -> None:
 
     from ..storage.tracking import Tracker
     from ..storage.workspace import Workspace
-    from .reopening import reopen, require_strategies
+    from .reopening import reopen
     from .run import carry_out
     from .session import open_session
     from .slots import Resources
@@ -166,7 +166,6 @@ def _work(work: Work, line: Line) -> None:
     observer = Forwarding(line)
     workspace = Workspace(Path(work.root), work.storage, work.artifacts_url)
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
-    require_strategies(study)
     prepared = reopen(study, Observer(), work.data)
     resources = Resources(work.device, work.cache_budget, retries=work.retries)
     with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:

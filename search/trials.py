@@ -21,7 +21,7 @@ from ..storage.errors import LeaseLostError, StorageError
 from ..storage.tickets import Lease
 from ..storage.tracking import TrackedRun
 from .asking import Asked, Asking
-from .attempts import attempt, is_unexpected, reason
+from .attempts import attempt, is_unexpected, note_retry, reason
 from .records import TrialRecord
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
@@ -149,8 +149,8 @@ class _Running:
     def _retry(self, error: Exception) -> None:
         """Note that it is begun again: whoever has it then knows."""
         self.retries += 1
-        self._session.observer.note(f"trial {self.trial.number} failed ({reason(error)}) and is tried again")
-        self._log_traceback(error)
+        assert self._run is not None
+        note_retry(self._session.observer, self._run, f"trial {self.trial.number}", error)
         self.trial.set_user_attr(RETRIES, self.retries)
         self._session.worker.write()
 
