@@ -275,9 +275,10 @@ def measure(options: argparse.Namespace) -> tuple[Report, bool]:
     ratio = report.table("p95 of claim + report", "one worker, ms", "all, ms", "ratio", "target", "met")
     target = harness.at_most(MOST_TIMES_ONE)
     ratio.add(f"{alone:.1f}", f"{together:.1f}", f"{together / alone:.1f}", target, target.judge([together / alone]))
-    went_on = {took.worker for took in crews[-1].took[options.trials // 2 + options.workers :]}
     if options.restart:
-        report.notes.append(f"The server was restarted after half of the trials; {len(went_on)} workers went on.")
+        # A worker ends without a fault only once the server has told it that no trial is left.
+        went_on = sum(not ended.fault for ended in crews[-1].ended)
+        report.notes.append(f"The server was restarted after half of the trials; {went_on} workers went on.")
     report.notes += crews[-1].faults[:5]
     return report, not any(checks.values())
 
