@@ -26,8 +26,10 @@ from ..storage.workers import Keeper
 from .study import STARTED
 from .trial_rows import PendingRows, make_trial, read_trials, set_state, start_trials
 
-# How old what others see of a trial under way may be, looked at when it reports.
+# How old what others see of a trial under way may be, looked at when it reports; and before its first report is
+# written, which proves that the trial does not kill its workers at once.
 SECONDS_BEHIND = 1.0
+UNPROVEN_SECONDS = 0.2
 
 
 class HeldStorage(BaseStorage):
@@ -59,6 +61,8 @@ class HeldStorage(BaseStorage):
         self._leases: dict[int, Lease] = {}
         self._pending = PendingRows()
         self._flushed = time.monotonic()
+        # This worker's trials of which a report was written.
+        self._proven: set[int] = set()
         self._gathers = False
         # Whether something was written last without learning that it was.
         self._unsure = False
@@ -78,6 +82,7 @@ class HeldStorage(BaseStorage):
         leases = {trial._trial_id: lease for trial, lease in claimed}
         self._keeper.add(leases.values(), asked)
         self._leases |= leases
+        self._proven -= leases.keys()
         self._take(read)
         return list(leases.items())
 
@@ -172,6 +177,8 @@ class HeldStorage(BaseStorage):
         lost = self._database.patiently(lambda session: self._write(session, touched, again=next(attempts) > 0))
         self._unsure = False
         ended = {trial_id for trial_id in touched if self._pending.ends(trial_id)}
+        self._proven |= {trial_id for trial_id in touched if self._pending.reports(trial_id)}
+        self._proven -= ended | lost
         self._pending.clear()
         for trial_id in ended | lost:
             self._keeper.forget(self._leases.pop(trial_id))
@@ -253,7 +260,7 @@ class HeldStorage(BaseStorage):
         stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
         row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
         self._pending.add("steps", trial_id, step, row, known=known)
-        if time.monotonic() - self._flushed > SECONDS_BEHIND:
+        if time.monotonic() - self._flushed > (SECONDS_BEHIND if trial_id in self._proven else UNPROVEN_SECONDS):
             self.flush()
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:

@@ -237,8 +237,6 @@ def _tell_strategy(strategy: str, tracker: Tracker) -> None:
 def _retell(study: Study, trial: TrialRecord, tracker: Tracker) -> None:
     """All that the study knows of a trial; what MLflow has of it already is not doubled."""
     run = start_trial_run(tracker, trial.number, trial.config, study.settings.backbone)
-    for epoch, score in trial.curve.items():
-        run.log_step(epoch, {SCORE_CURVE: score})
     finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
 
 

@@ -92,7 +92,11 @@ class Session:
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Of the training of a key, which this worker has by a lease."""
-        return SessionCheckpoints(self.place.checkpoints(key, lease.token), self, lease)
+        kept = self.place.checkpoints(key, lease.token)
+        if lease.lapses:
+            # Whoever is killed next shall have come further than the one before.
+            kept.hasten()
+        return SessionCheckpoints(kept, self, lease)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,8 @@ class SessionCheckpoints:
             self.session.worker.write()
             return state()
 
-        self.kept.save(reported, now=self.session.stopper.asked)
+        if self.kept.save(reported, now=self.session.stopper.asked) and self.lease is not None and self.lease.lapses:
+            self.session.worker.came_further(self.lease)
         self.session.stopper.check()
 
     def load(self) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,21 @@ def trial_name(number: int, config: Mapping[str, Any], backbone: str) -> str:
     return f"{number:03d} {config[STRATEGY]} d={config['freeze_depth']} {backbone}"
 
 
-def finish_trial_run(run: TrackedRun, trial: TrialRecord, backbone: str, outcome: Mapping[str, Any]) -> None:
-    """Log how a trial ended, and end its run, with the score in its name."""
+def finish_trial_run(
+    run: TrackedRun, trial: TrialRecord, backbone: str, outcome: Mapping[str, Any], logged: Container[int] = ()
+) -> None:
+    """Log how a trial ended, and end its run, with the score in its name.
+
+    Args:
+        run: The trial's.
+        trial: As the study knows it.
+        backbone: Its name.
+        outcome: What the study notes of its end.
+        logged: Epochs that need not be told again; what was said of the others may have been lost with a worker.
+    """
+    for epoch, score in trial.curve.items():
+        if epoch not in logged:
+            run.log_step(epoch, {SCORE_CURVE: score})
     scores = {} if trial.score is None else {"score": trial.score}
     reason = {"reason": outcome["reason"]} if "reason" in outcome else {}
     run.log_summary({**scores, **numbers(outcome)}, {"trial.state": trial.state, **reason})

@@ -175,6 +175,7 @@ class _Running:
         if isinstance(ended, FinetuneResult):
             if self._run is not None:
                 log_unseen(self._run, ended, self._seen)
+                self._seen = [result.epoch for result in ended.epochs]
                 log_certificate(self._run, ended)
             outcome |= describe(ended)
             score, state = ended.score, TrialState.COMPLETE
@@ -191,7 +192,8 @@ class _Running:
         assert self._record is not None
         self.checkpoints.remove()
         if self._run is not None:
-            finish_trial_run(self._run, self._record, self._session.study.settings.backbone, self._outcome)
+            backbone = self._session.study.settings.backbone
+            finish_trial_run(self._run, self._record, backbone, self._outcome, logged=self._seen)
         self._session.observer.trial_finished(self._record)
 
 

@@ -82,6 +82,10 @@ class Worker:
         """
         self._storage.require(lease)
 
+    def came_further(self, lease: Lease) -> None:
+        """Who goes on with what was claimed begins later than this worker did: that earlier ones died is forgiven."""
+        self.study.database.patiently(partial(show, lease=lease, seconds=self._keeper.seconds, progress=True))
+
     def reported(self, trial: Trial) -> set[int]:
         """Epochs that a trial has reported, to whichever worker."""
         return set(self._storage.get_trial(trial._trial_id).intermediate_values)

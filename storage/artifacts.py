@@ -126,10 +126,9 @@ class _Forgiving(Checkpoints):
         if self._inner is not None:
             self._place.attempt(self._inner.remove)
 
-    def write(self, digest: bytes, content: bytes) -> None:
+    def write(self, digest: bytes, content: bytes) -> bool:
         inner = self._inner
-        if inner is not None:
-            self._place.attempt(lambda: inner.write(digest, content))
+        return inner is not None and bool(self._place.attempt(lambda: inner.write(digest, content)))
 
     def contents(self) -> Iterator[bytes]:
         every = iter(()) if self._inner is None else self._inner.contents()

@@ -34,22 +34,29 @@ class Checkpoints(ABC):
     def __init__(self) -> None:
         self._due = time.monotonic() + INTERVAL
 
-    def save(self, state: Callable[[], bytes], *, now: bool = False) -> None:
+    def hasten(self) -> None:
+        """Keep the next state, however old the last one is."""
+        self._due = 0.0
+
+    def save(self, state: Callable[[], bytes], *, now: bool = False) -> bool:
         """Keep a state if the last one is old enough; the one before it stays beside it.
 
         Args:
             state: Makes it.
             now: However old the last one is: the training is about to be cut off.
 
+        Returns:
+            Whether it is there now.
+
         Raises:
             StorageError: It cannot be written.
         """
         began = time.monotonic()
         if began < self._due and not now:
-            return
+            return False
         content = state()
         try:
-            self.write(hashlib.sha256(content).digest(), content)
+            return self.write(hashlib.sha256(content).digest(), content)
         finally:
             ended = time.monotonic()
             self._due = ended + max(INTERVAL, (ended - began) / SHARE)
@@ -66,8 +73,8 @@ class Checkpoints(ABC):
         """The training is over."""
 
     @abstractmethod
-    def write(self, digest: bytes, content: bytes) -> None:
-        """Keep a state after its digest, and the one before it; those before that go."""
+    def write(self, digest: bytes, content: bytes) -> bool:
+        """Keep a state after its digest, and the one before it; those before that go. Whether it is there."""
 
     @abstractmethod
     def contents(self) -> Iterator[bytes]:
@@ -111,9 +118,10 @@ class CheckpointFolder(Checkpoints):
     def _latest(self) -> Path:
         return self._folder / "latest"
 
-    def write(self, digest: bytes, content: bytes) -> None:
+    def write(self, digest: bytes, content: bytes) -> bool:
         try:
             self._replace(digest, content)
+            return True
         except OSError as error:
             raise StorageError(
                 f"No checkpoint can be written to {self._folder} ({error.strerror}). Make room there; go on with: "
@@ -165,7 +173,7 @@ class CheckpointObjects(Checkpoints):
             with suppress(FileNotFoundError):
                 self._files.rm(self._folder, recursive=True)
 
-    def write(self, digest: bytes, content: bytes) -> None:
+    def write(self, digest: bytes, content: bytes) -> bool:
         name = f"{self._folder}/{self._token:010d}-{self._written:010d}"
         try:
             self._files.pipe_file(name, digest + content)
@@ -175,6 +183,7 @@ class CheckpointObjects(Checkpoints):
         self._written += 1
         self._own.append(name)
         self._tidy()
+        return True
 
     def _make_folders(self) -> None:
         """Those below the root, for file systems that have folders; what a user mistyped, or a bucket, is not made."""

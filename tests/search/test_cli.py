@@ -436,7 +436,7 @@ def test_ctrl_c_in_a_terminal_lets_mlflow_know_and_mlflow_is_not_imported_where_
 ) -> None:
     script = (
         "import sys; from frostline.dashboards.cli import main; from frostline.search import held_storage\n"
-        "held_storage.SECONDS_BEHIND = 0.0\n"
+        "held_storage.UNPROVEN_SECONDS = 0.0\n"
         "try: main()\nfinally: print('mlflow' in sys.modules, 'optuna' in sys.modules)"
     )
     with subprocess.Popen(

@@ -11,6 +11,7 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from frostline.search import held_storage
 from frostline.search.held_storage import HeldStorage
 from frostline.search.pruner import StrategyPruner
 from frostline.search.sampler import STRATEGY, StrategySampler
@@ -168,6 +169,21 @@ def test_what_is_noted_waits_until_it_is_flushed(url: str) -> None:
     storage.flush()
     assert shared(url).trials[0].user_attrs == {"started": {"x": []}}
     assert shared(url).trials[0].intermediate_values == {0: 0.2}
+
+
+def test_a_trials_first_report_is_written_soon(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = held(url)
+    first, second = begin(study), begin(study)
+    first.report(0.1, 0)
+    assert shared(url).trials[0].intermediate_values == {}
+    monkeypatch.setattr(held_storage, "UNPROVEN_SECONDS", 0.0)
+    first.report(0.2, 1)
+    assert shared(url).trials[0].intermediate_values == {0: 0.1, 1: 0.2}
+    # Only the first, of each trial.
+    first.report(0.3, 2)
+    assert len(shared(url).trials[0].intermediate_values) == 2
+    second.report(0.4, 0)
+    assert shared(url).trials[1].intermediate_values == {0: 0.4}
 
 
 def test_another_process_goes_on_with_a_trial_that_was_cut_off(url: str) -> None:

@@ -16,6 +16,7 @@ from frostline.search.planning import Request, prepare_search
 from frostline.search.progress import Observer
 from frostline.search.run import join, resume, run_search
 from frostline.search.slots import Resources
+from frostline.search.study import Study
 from frostline.storage import checkpoints, workers
 from frostline.storage.workspace import Workspace
 
@@ -97,6 +98,34 @@ def test_a_worker_whose_lease_was_taken_writes_no_checkpoint(tmp_path: Path, mon
     assert len(study.final_records()) == 1
     assert examine(study).left == []
     study.close()
+
+
+class Watch(Observer):
+    """Sees, in a trial's second epoch, what its next worker would find."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.lapses = -1
+        self.kept: list[str] = []
+
+    def epoch_finished(self, number: int, result: EpochResult) -> None:
+        if result.epoch == 1 and self.lapses < 0:
+            study = Study.load("tiny", self._workspace)
+            [held] = study.tickets.held()
+            self.lapses = held.lapses
+            self.kept = [file.name for file in self._workspace.checkpoints("tiny").glob("trial-0/*/*")]
+            study.close()
+
+
+def test_a_trial_whose_worker_died_is_kept_from_its_next_epoch_on_and_may_lose_another(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    prepare_search(tiny(tmp_path), workspace, Observer()).study.close()
+    with closing(sqlite3.connect(workspace.root / "studies.db")) as connection, connection:
+        connection.execute("UPDATE frostline_tickets SET owner = 'far/0.0/7/1/abc', expires = 0")
+    watch = Watch(workspace)
+    run_search(tiny(tmp_path), workspace, watch).close()
+    assert watch.kept == ["latest"]
+    assert watch.lapses == 0
 
 
 @pytest.mark.slow

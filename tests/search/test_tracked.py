@@ -11,7 +11,7 @@ import pytest
 from frostline.objectives.training import EpochResult
 from frostline.search.records import TrialRecord
 from frostline.search.tracked import epoch_metrics, finish_trial_run, trial_name
-from frostline.storage.journal import FINISH, Journal
+from frostline.storage.journal import FINISH, STEP, Journal
 from frostline.storage.tracking import TrackedRun
 
 CONFIG = {"strategy": "partial", "freeze_depth": 6}
@@ -44,6 +44,17 @@ def test_a_run_is_named_after_how_its_trial_ended(
     assert tags["trial.state"] == state
     assert tags.get("reason") == ("training loss is nan" if state == "failed" else None)
     assert name.startswith(trial_name(17, CONFIG, "resnet50"))
+
+
+def test_what_an_earlier_worker_may_not_have_told_is_told(tmp_path: Path) -> None:
+    trial = TrialRecord(17, "pruned", "partial", CONFIG, 0.5, curve={0: 0.3, 1: 0.4, 2: 0.5})
+    with closing(Journal(tmp_path / "journal")) as journal:
+        finish_trial_run(TrackedRun(journal, "trial-17"), trial, "resnet50", {}, logged=[1])
+        steps = [record.content for record in journal.unsent().records if record.kind == STEP]
+    assert [(step["step"], step["metrics"]) for step in steps] == [
+        (0, {"curves/val_score": 0.3}),
+        (2, {"curves/val_score": 0.5}),
+    ]
 
 
 def test_curves_come_before_all_other_metrics_in_mlflows_order() -> None:

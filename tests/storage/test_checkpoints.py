@@ -65,6 +65,16 @@ def test_what_is_not_whole_is_not_loaded(tmp_path: Path, damage: Callable[[bytes
     assert kept(tmp_path, b"third").load() == b"third"
 
 
+def test_the_first_waits_unless_it_is_hastened(tmp_path: Path) -> None:
+    place = CheckpointFolder(tmp_path / "trial-1")
+    assert not place.save(lambda: b"first")
+    assert place.load() is None
+    place.hasten()
+    assert place.save(lambda: b"second")
+    assert not place.save(lambda: b"third")
+    assert place.load() == b"second"
+
+
 @pytest.mark.usefixtures("at_once")
 def test_a_kill_while_one_is_written_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(tmp_path, b"first")
