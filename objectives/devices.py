@@ -68,6 +68,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _OUT_OF_MEMORY)
 
 
+def is_device_lost(error: BaseException) -> bool:
+    """Whether an error says that the device refuses all further work of this process.
+
+    CUDA does so after a failed assertion in a kernel or an illegal address, until the process ends (CUDA Runtime API,
+    "cudaErrorAssert").
+    """
+    return isinstance(error, torch.AcceleratorError)
+
+
 def within_memory(work: Callable[[int], Made], device: torch.device) -> Made:
     """What work gives for batches in one piece; where these need more memory than there is, once more in two.
 

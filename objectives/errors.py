@@ -2,7 +2,8 @@
 
 ObjectiveError
 ├── InvalidInputError     the user's input is wrong; the message names it and says what is valid
-└── TrainingFailedError   training cannot go on (non-finite loss, frozen part moved); the trial fails with this reason
+├── TrainingFailedError   training cannot go on (non-finite loss, frozen part moved); the trial fails with this reason
+└── DeviceLostError       this process cannot use its device any more; another one can
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class InvalidInputError(ObjectiveError):
 
 class TrainingFailedError(ObjectiveError):
     """Training ended without a result, for the reason in the message."""
+
+
+class DeviceLostError(ObjectiveError):
+    """The device refuses all further work of this process."""
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], *, list_valid: str | None = None) -> str:

@@ -8,8 +8,8 @@ from typing import TypeVar
 import optuna
 import torch
 
-from ..objectives.devices import free_memory
-from ..objectives.errors import ObjectiveError
+from ..objectives.devices import free_memory, is_device_lost
+from ..objectives.errors import DeviceLostError, ObjectiveError
 from ..storage.errors import StorageError
 from ..storage.tracking import TrackedRun
 from .progress import Observer
@@ -36,6 +36,9 @@ def attempt(
         retries: How often it may be begun again.
         on_failure: Told each error after which it is.
         device: Where it trains.
+
+    Raises:
+        DeviceLostError: It may be begun again, but not by this process.
     """
     while True:
         try:
@@ -44,9 +47,23 @@ def attempt(
             if retries <= 0 or not is_unexpected(error):
                 raise
             on_failure(error)
+            require_device(error)
         # Here the error is gone, and with it what its traceback held.
         free_memory(device)
         retries -= 1
+
+
+def require_device(error: BaseException) -> None:
+    """Let the process end after an error that took its device away.
+
+    Raises:
+        DeviceLostError: It was such an error.
+    """
+    if is_device_lost(error):
+        raise DeviceLostError(
+            f"The device refuses further work of this process ({str(error).strip().splitlines()[0]}). A new one can "
+            "use it: go on with frostline resume."
+        ) from error
 
 
 def note_retry(observer: Observer, run: TrackedRun, what: str, error: Exception) -> None:

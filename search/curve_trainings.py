@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..objectives.devices import free_memory
-from ..objectives.errors import InvalidInputError, ObjectiveError, TrainingFailedError
+from ..objectives.errors import DeviceLostError, InvalidInputError, ObjectiveError, TrainingFailedError
 from ..objectives.finetune import NO_STAGES, finetune
 from ..objectives.subsets import take_subset
 from ..objectives.training import EpochResult
@@ -212,6 +212,8 @@ def _run(session: Session, training: CurveTraining, place: str) -> bool:
     session.stopper.check()
     try:
         score = _train_and_test(session, training)
+    except DeviceLostError:
+        raise
     except ObjectiveError as error:
         note(f"{what} failed: {error}")
         return False

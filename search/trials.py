@@ -10,8 +10,8 @@ import optuna
 from optuna.trial import TrialState
 
 from ..objectives.config import TrialConfig, flatten, without_effect
-from ..objectives.devices import free_memory
-from ..objectives.errors import TrainingFailedError
+from ..objectives.devices import free_memory, is_device_lost
+from ..objectives.errors import DeviceLostError, TrainingFailedError
 from ..objectives.finetune import FinetuneResult, finetune
 from ..objectives.plans import plan_phases
 from ..objectives.population import finetune_together
@@ -21,7 +21,7 @@ from ..storage.errors import LeaseLostError, StorageError
 from ..storage.tickets import Lease
 from ..storage.tracking import TrackedRun
 from .asking import Asked, Asking
-from .attempts import attempt, is_unexpected, note_retry, reason
+from .attempts import attempt, is_unexpected, note_retry, reason, require_device
 from .records import TrialRecord
 from .session import Session, trial_key
 from .study import OUTCOME, STARTED
@@ -46,10 +46,11 @@ def run_trials(session: Session) -> None:
     asking = Asking(session.worker)
     for batch in session.claims(asking.batch, session.study.tickets):
         running = [_Running(session, asked) for asked in batch]
-        if len(running) == 1:
-            _tell(session, running, [_train_alone(session, running[0])])
-        else:
-            _tell(session, running, _train_together(session, running))
+        ended = [_train_alone(session, running[0])] if len(running) == 1 else _train_together(session, running)
+        _tell(session, running, ended)
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                require_device(outcome)
         free_memory(session.task.device)
 
 
@@ -144,9 +145,9 @@ class _Running:
         def train() -> FinetuneResult:
             return finetune(self.config, task, seed=seed, on_epoch=self.on_epoch, checkpoints=self.checkpoints)
 
-        return attempt(train, self._session.retries - self.retries, self._retry, task.device)
+        return attempt(train, self._session.retries - self.retries, self.note_retry, task.device)
 
-    def _retry(self, error: Exception) -> None:
+    def note_retry(self, error: Exception) -> None:
         """Note that it is begun again: whoever has it then knows."""
         self.retries += 1
         assert self._run is not None
@@ -209,13 +210,13 @@ def _train_alone(session: Session, running: _Running) -> FinetuneResult | Except
 
 
 def _outcome(running: _Running, train: Callable[[], FinetuneResult]) -> FinetuneResult | Exception:
-    """What a trial comes to; where the database cannot be used, that is raised."""
+    """What a trial comes to; where the database or the device cannot be used any more, that is raised."""
     started = time.perf_counter()
     try:
         return train()
     except LeaseLostError as error:
         return error
-    except StorageError:
+    except (StorageError, DeviceLostError):
         raise
     except Exception as error:
         running.seconds = time.perf_counter() - started
@@ -227,7 +228,7 @@ def _train_together(session: Session, every: list[_Running]) -> list[FinetuneRes
     faults = [_begin(running) for running in every]
     session.worker.write()
     able = [running for running, fault in zip(every, faults, strict=True) if fault is None]
-    ended = iter(_together(session, able) if able else [])
+    ended = iter([_again(session, *each) for each in zip(able, _together(session, able), strict=True)] if able else [])
     outcomes = [fault or next(ended) for fault in faults]
     for outcome in outcomes:
         if isinstance(outcome, StorageError) and not isinstance(outcome, LeaseLostError):
@@ -237,6 +238,9 @@ def _train_together(session: Session, every: list[_Running]) -> list[FinetuneRes
 
 def _together(session: Session, every: list[_Running]) -> list[FinetuneResult | Exception]:
     """Trials that have begun, trained at once; one at a time where that fails: of memory there may be too little."""
+    if any(running.retries for running in every):
+        # One of them may have cost another process its device: which one?
+        return [_outcome(running, running.train) for running in every]
     try:
         return finetune_together(
             [running.config for running in every],
@@ -247,11 +251,23 @@ def _together(session: Session, every: list[_Running]) -> list[FinetuneResult | 
     except StorageError:
         raise
     except Exception as error:
+        if is_device_lost(error):
+            for running in every:
+                running.note_retry(error)
+            require_device(error)
         why = reason(error)
     free_memory(session.task.device)
     numbers = ", ".join(str(running.trial.number) for running in every)
     session.observer.note(f"trials {numbers} cannot be trained together ({why}) and are trained one at a time")
     return [_outcome(running, running.train) for running in every]
+
+
+def _again(session: Session, running: _Running, ended: FinetuneResult | Exception) -> FinetuneResult | Exception:
+    """What a member of a population comes to that something unexpected ended: it has its attempts like any other."""
+    if not isinstance(ended, Exception) or not is_unexpected(ended) or running.retries >= session.retries:
+        return ended
+    running.note_retry(ended)
+    return _outcome(running, running.train)
 
 
 def _begin(running: _Running) -> Exception | None:

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from torch import Tensor
 
-from frostline.objectives.errors import InvalidInputError, TrainingFailedError
+from frostline.objectives.errors import DeviceLostError, InvalidInputError, TrainingFailedError
 from frostline.objectives.network import Network
 from frostline.search import Request, run_search, trials
 from frostline.search.attempts import attempt
@@ -193,6 +193,80 @@ def test_a_population_without_room_trains_one_at_a_time(root: Path, monkeypatch:
     assert "cannot be trained together (OutOfMemoryError: Tried to allocate 2.00 GiB.)" in note
 
 
+class Asserting:
+    """A kernel's assertion fails in some trainings: what CUDA says then, in this and in all later ones."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, watch: Watch, *trainings: int) -> None:
+        classify = Network.classify
+        self.batches = 0
+
+        def asserting(network: Network, features: Tensor) -> Tensor:
+            if network.head.training and watch.training in trainings:
+                self.batches += 1
+                raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCUDA kernel errors might be")
+            return classify(network, features)
+
+        monkeypatch.setattr(Network, "classify", asserting)
+
+
+def test_who_loses_the_device_ends_and_the_next_process_tries_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, watch = request(root, trials=3), Watch()
+    with monkeypatch.context() as patch:
+        asserting = Asserting(patch, watch, 1)
+        for _ in range(2):
+            with pytest.raises(
+                DeviceLostError, match=r"\(CUDA error: device-side assert triggered\).* frostline resume"
+            ):
+                run_search(wanted, Workspace(root), watch)
+    # It is never tried twice by a process, and not for ever.
+    assert asserting.batches == 2
+    study = run_search(wanted, Workspace(root), watch)
+    assert study.trial(1).state == "failed"
+    assert study.trial(1).reason == "AcceleratorError: CUDA error: device-side assert triggered"
+    assert study.outcome(1)["retries"] == 1
+    assert {study.trial(number).state for number in (0, 2)} <= {"complete", "pruned"}
+    study.close()
+
+
+def test_after_a_population_lost_the_device_its_trials_train_one_at_a_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, watch = request(root, strategies=("feature_extraction",), trials=4, population=4), Watch()
+    calls = []
+
+    def lost(*arguments: Any, **more: Any) -> None:
+        calls.append(1)
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(trials, "finetune_together", lost)
+    with pytest.raises(DeviceLostError):
+        run_search(wanted, Workspace(root), watch)
+    study = run_search(wanted, Workspace(root), watch)
+    assert len(calls) == 1
+    assert {trial.state for trial in study.trials()} <= {"complete", "pruned"}
+    assert [study.outcome(number)["retries"] for number in range(4)] == [1] * 4
+    study.close()
+
+
+def test_a_member_of_a_population_has_its_attempts_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, watch = request(root, strategies=("feature_extraction",), trials=3, population=3), Watch()
+    together = trials.finetune_together
+
+    def flawed(*arguments: Any, **more: Any) -> list[Any]:
+        first, _, last = together(*arguments, **more)
+        return [first, OSError("stale file handle"), last]
+
+    monkeypatch.setattr(trials, "finetune_together", flawed)
+    study = run_search(wanted, Workspace(root), watch)
+    assert {trial.state for trial in study.trials()} <= {"complete", "pruned"}
+    assert "trial 1 failed (OSError: stale file handle) and is tried again" in watch.notes
+    assert study.outcome(1)["retries"] == 1
+    assert "retries" not in study.outcome(0)
+    study.close()
+
+
 # The attempts themselves
 
 
@@ -226,6 +300,13 @@ def test_what_would_come_again_is_not_tried_again(error: Exception) -> None:
     with pytest.raises(type(error)):
         attempt(failing, 3, failing.told.append, CPU)
     assert failing.told == []
+
+
+def test_a_process_does_not_try_again_on_a_device_that_it_has_lost() -> None:
+    failing = Failing(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    with pytest.raises(DeviceLostError):
+        attempt(failing, 3, failing.told.append, CPU)
+    assert len(failing.told) == 1
 
 
 def test_fewer_than_no_retries_are_refused(tmp_path: Path) -> None:
