@@ -256,9 +256,12 @@ def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer
     finals = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
     finals |= {curve_key(*identity) for identity in study.curve.trained()}
     study.checkpoints(observer.note).sweep(trials.keys() | finals)
-    for key, run in tracker.unfinished():
+    open_keys = {key for key, _ in tracker.unfinished()}
+    for key, run in [*tracker.unfinished(), *tracker.cut_off()]:
         if key in trials:
             trial = trials[key]
             finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
-        else:
-            run.finish("FINISHED" if key in finals else "KILLED")
+        elif key in finals:
+            run.finish("FINISHED")
+        elif key in open_keys:
+            run.finish("KILLED")

@@ -55,6 +55,7 @@ class SlotProcess:
     ) -> None:
         self._log = log
         self._began = time.monotonic()
+        self._oom_kills = oom_kills()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", encoding="utf-8") as file:
             # A session of its own: Ctrl-C in the terminal is for the supervisor.
@@ -103,6 +104,10 @@ class SlotProcess:
         lines = self.log_lines()
         return lines[-1] if lines else f"exit status {status}"
 
+    def killed_by_another(self, status: int) -> bool:
+        """Whether somebody killed it, and not the kernel for want of memory: so much is known of SIGKILL alone."""
+        return status == -signal.SIGKILL and self._oom_kills is not None and oom_kills() == self._oom_kills
+
     def log_lines(self) -> list[str]:
         """What it printed."""
         return self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -114,3 +119,12 @@ class SlotProcess:
             if line.endswith("\n"):
                 hear(line)
         hear(None)
+
+
+def oom_kills() -> int | None:
+    """How many processes this machine has killed for want of memory, in any container; None if it does not say."""
+    try:
+        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    except OSError:
+        return None
+    return int(counts["oom_kill"]) if "oom_kill" in counts else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import signal
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from ..objectives.devices import choose_device, feature_budget
 from ..objectives.errors import InvalidInputError, TrainingFailedError, unknown_name
 from ..storage.tracking import StudyTracker
 from ..storage.wishes import STOP
-from ..storage.workers import let_ended_lapse
+from ..storage.workers import free_of_process, let_ended_lapse
 from ..storage.workspace import Workspace
 from . import ray_engine
 from .progress import Observer
@@ -31,6 +33,8 @@ from .study import Study
 QUICK_FAILURES, QUICK_SECONDS = 3, 30.0
 ENGINES = ("local", "ray")
 _RESTART_SECONDS = 1.0
+# So often a slot that somebody killed is not held against what it trained.
+MOST_EXCUSES = 3
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,8 @@ class Slots:
         self._tracker = tracker
         self._observer = observer
         self._done = False
+        # How often tickets' processes were killed.
+        self._excused: Counter[int] = Counter()
         # (slot, line), and (slot, None) when a slot's process has ended.
         self._lines: queue.Queue[tuple[_Slot, str | None]] = queue.Queue()
 
@@ -151,9 +157,12 @@ class Slots:
         try:
             for slot in slots:
                 slot.start(self._work, self._lines)
-            while any(slot.process is not None and not (self._done and slot.waits) for slot in slots):
+            while any(slot.needed(self._done) for slot in slots):
                 if ended := self._listen(0.2):
                     self._ended(ended)
+                for slot in slots:
+                    if slot.due and not self._done:
+                        slot.start(self._work, self._lines)
                 stopper.check()
         finally:
             self._end(slots)
@@ -187,6 +196,8 @@ class Slots:
 
     def _ended(self, slot: _Slot) -> None:
         status = slot.reap()
+        if slot.killed_by_another:
+            self._excuse(slot.pid)
         # What it had is for others, at once.
         let_ended_lapse(self._study.database, self._study.settings.name)
         if status == 0:
@@ -200,8 +211,13 @@ class Slots:
             self._observer.note(f"slot {slot.number} is given up: {slot.reason}; its log: {slot.log}")
             return
         self._observer.note(f"slot {slot.number} ended ({slot.reason}) and is started anew")
-        time.sleep(_RESTART_SECONDS)
-        slot.start(self._work, self._lines)
+        # Not waited for here: what the others say meanwhile would be lost if this process were killed.
+        slot.starts = time.monotonic() + _RESTART_SECONDS
+
+    def _excuse(self, pid: int) -> None:
+        """Not count it against a training that somebody killed its process; but not for ever: who knows why."""
+        too_often = {ticket for ticket, times in self._excused.items() if times >= MOST_EXCUSES}
+        self._excused.update(free_of_process(self._study.database, self._study.settings.name, pid, too_often))
 
     def _end(self, slots: list[_Slot]) -> None:
         """End what still runs: with a checkpoint first, for so long as that may take."""
@@ -243,17 +259,33 @@ class _Slot:
         self.log = log
         self.process: SlotProcess | None = None
         self.waits = False
+        # When it is started anew.
+        self.starts = math.inf
         self.failures = 0
         self.lived = 0.0
         self.reason = ""
+        # Of the process that ended last.
+        self.pid = 0
+        self.killed_by_another = False
 
     @property
     def given_up(self) -> bool:
         return self.failures >= QUICK_FAILURES
 
+    @property
+    def due(self) -> bool:
+        """Whether it is to be started now."""
+        return self.process is None and time.monotonic() >= self.starts
+
+    def needed(self, done: bool) -> bool:
+        """Whether it works or is going to, unless nothing is left to do."""
+        if self.process is None:
+            return not done and self.starts < math.inf
+        return not (done and self.waits)
+
     def start(self, work: Work, lines: queue.Queue[tuple[_Slot, str | None]]) -> None:
         own = json.dumps(asdict(replace(work, device=self.place.device, threads=self.place.threads)))
-        self.waits = False
+        self.waits, self.starts = False, math.inf
         self.process = SlotProcess(
             self.place.program, own, self.place.environment, self.log, lambda line: lines.put((self, line))
         )
@@ -273,5 +305,6 @@ class _Slot:
         process, self.process = self.process, None
         assert process is not None
         status, self.lived = process.reap()
+        self.pid, self.killed_by_another = process.pid, process.killed_by_another(status)
         self.reason = process.reason(status)
         return status

@@ -24,6 +24,8 @@ from .errors import StorageError
 START, STEP, SUMMARY, TEXT, FILE, FINISH = "start", "step", "summary", "text", "file", "finish"
 DATASETS, MODEL = "datasets", "model"
 _SENT = "sent"
+# MLflow's status of a run that was cut off.
+KILLED = "KILLED"
 # What takes long to send goes alone, so that it is noted when it has arrived.
 _ALONE = {MODEL}
 # A file that holds more than this of what has been sent is written anew without it.
@@ -96,6 +98,8 @@ class Journal:
         self._seq = self._sent = 0
         self._end = self._position = 0
         self._open: dict[str, Record] = {}
+        # Of runs that were cut off: how they began, and that they ended so.
+        self._cut_off: dict[str, tuple[Record, Record]] = {}
         self.damaged = 0
         with self._explained():
             if path.exists():
@@ -140,6 +144,11 @@ class Journal:
         with self._lock:
             return list(self._open)
 
+    def cut_off_keys(self) -> list[str]:
+        """Keys of the runs that were finished as killed and not started again."""
+        with self._lock:
+            return list(self._cut_off)
+
     def close(self) -> None:
         """Drop what has been sent, and let go of the file."""
         with self._lock, self._explained():
@@ -170,8 +179,12 @@ class Journal:
             self._sent = record.seq
         elif record.kind == START:
             self._open[record.key] = record
+            self._cut_off.pop(record.key, None)
         elif record.kind == FINISH:
-            self._open.pop(record.key, None)
+            before, _ = self._cut_off.pop(record.key, (None, None))
+            started = self._open.pop(record.key, before)
+            if started is not None and record.content.get("status") == KILLED:
+                self._cut_off[record.key] = started, record
 
     def _window(self) -> list[bytes]:
         """Whole lines from the first that may not have been sent."""
@@ -217,8 +230,9 @@ class Journal:
         return Record(self._sent, _SENT, "", int(time.time() * 1000), {})
 
     def _compact(self) -> None:
-        """Write the file anew: what is not finished was started, and where the numbers stand."""
-        content = b"".join(map(_line, [*self._open.values(), self._marker()]))
+        """Write the file anew: what was started and is not finished, or was cut off; and where the numbers stand."""
+        cut_off = [record for records in self._cut_off.values() for record in records]
+        content = b"".join(map(_line, [*self._open.values(), *cut_off, self._marker()]))
         new = self._path.with_suffix(".new")
         new.write_bytes(content)
         new.replace(self._path)

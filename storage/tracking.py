@@ -210,6 +210,15 @@ class StudyTracker(Tracker):
         self._sender = Sender(uri or workspace.tracking_url, workspace, study, self._journal, note)
         self._sender.start()
 
+    def cut_off(self) -> Iterator[tuple[str, TrackedRun]]:
+        """Keys and runs of nested runs that were finished as killed, and since then not started again as far as known.
+
+        What a worker says last of a run may be lost with the process that keeps it.
+        """
+        for key in self._journal.cut_off_keys():
+            if key != self._parent_key:
+                yield key, self.known(key)
+
     def close(self) -> None:
         """Send what is left while the store takes it; what it does not take is kept."""
         try:

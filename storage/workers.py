@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection
 from functools import cache, partial
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
 from . import tickets
 from .database import PATIENCE_SECONDS, Database
 from .errors import LeaseLostError, StorageError
@@ -76,6 +78,30 @@ def let_ended_lapse(database: Database, study: str) -> list[str]:
     if ended:
         database.patiently(lambda session: tickets.lapse(session, study, ended))
     return ended
+
+
+def free_of_process(database: Database, study: str, pid: int, but: Collection[int] = ()) -> list[int]:
+    """Free what a process of this machine had that has ended, without counting that against it.
+
+    Args:
+        database: Where the tickets are.
+        study: The study.
+        pid: Of the process.
+        but: Rows of tickets that are left to lapse.
+
+    Returns:
+        Rows of the tickets.
+    """
+    begins = f"{machine()}/{pid}/"
+
+    def work(session: Session) -> list[int]:
+        held = [each for each in tickets.read_tickets(session, study) if (each.owner or "").startswith(begins)]
+        freed = [each.id for each in held if has_ended(each.owner or "") and not each.done and each.id not in but]
+        for ticket in freed:
+            tickets.settle(session, ticket, done=False)
+        return freed
+
+    return database.patiently(work)
 
 
 def _clock() -> float:

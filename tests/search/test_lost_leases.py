@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from frostline.objectives.training import EpochResult
 from frostline.search.doctor import examine
@@ -18,6 +19,7 @@ from frostline.search.run import join, resume, run_search
 from frostline.search.slots import Resources
 from frostline.search.study import Study
 from frostline.storage import checkpoints, workers
+from frostline.storage.tracking import StudyTracker
 from frostline.storage.workspace import Workspace
 
 # MLflow's own, on SQLAlchemy 2.1.
@@ -126,6 +128,41 @@ def test_a_trial_whose_worker_died_is_kept_from_its_next_epoch_on_and_may_lose_a
     run_search(tiny(tmp_path), workspace, watch).close()
     assert watch.kept == ["latest"]
     assert watch.lapses == 0
+
+
+def test_a_trial_that_twice_took_its_worker_with_it_has_failed(tmp_path: Path) -> None:
+    workspace, wanted = Workspace(tmp_path / "ws"), replace(tiny(tmp_path), trials=2)
+    prepare_search(wanted, workspace, Observer()).study.close()
+    with closing(sqlite3.connect(workspace.root / "studies.db")) as connection, connection:
+        gone = "UPDATE frostline_tickets SET owner = 'far/0.0/7/1/abc', expires = 0, lapses = 1 WHERE number = 0"
+        connection.execute(gone)
+    study = run_search(wanted, workspace)
+    assert [trial.state for trial in study.trials()] == ["failed", "complete"]
+    assert "2 workers ended without a word while they had it" in (study.trial(0).reason or "")
+    study.close()
+
+
+def test_what_was_lost_of_a_trials_end_with_a_supervisor_is_told_by_the_next(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "ws")
+    study = run_search(tiny(tmp_path), workspace)
+
+    def trial_run() -> Run:
+        client = MlflowClient(tracking_uri=workspace.tracking_url)
+        experiment = client.get_experiment_by_name("tiny")
+        assert experiment is not None
+        [run] = client.search_runs([experiment.experiment_id], "tags.`frostline.key` = 'trial-0'")
+        return run
+
+    name = trial_run().info.run_name
+    # As if it had been cut off, and nothing had come of what its next worker said.
+    with closing(StudyTracker(None, workspace, "tiny", {}, print)) as tracker:
+        tracker.run("trial-0", "000 full", {}, {}).finish("KILLED")
+    assert trial_run().info.status == "KILLED"
+    resume("tiny", workspace, resources=Resources("cpu")).close()
+    run = trial_run()
+    assert (run.info.status, run.info.run_name) == ("FINISHED", name)
+    assert examine(study).left == []
+    study.close()
 
 
 @pytest.mark.slow

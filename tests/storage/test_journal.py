@@ -145,6 +145,26 @@ def test_damage_in_what_was_sent_is_no_loss(path: Path) -> None:
     assert Journal(path).damaged == 0
 
 
+def test_a_run_that_was_cut_off_stays_known_as_such_until_it_ends_otherwise(path: Path) -> None:
+    journal = Journal(path)
+    for key in ("trial-0", "trial-1", "trial-2"):
+        journal.append(START, key, name=key, params={}, tags={})
+        journal.append(FINISH, key, status="KILLED")
+    journal.append(START, "trial-1", name="trial-1", params={}, tags={})
+    assert journal.cut_off_keys() == ["trial-0", "trial-2"]
+    drain(journal)
+    journal.close()
+    reopened = Journal(path)
+    assert reopened.cut_off_keys() == ["trial-0", "trial-2"]
+    assert reopened.open_keys() == ["trial-1"]
+    assert drain(reopened) == []
+    reopened.append(FINISH, "trial-0", status="KILLED")
+    reopened.append(FINISH, "trial-2", status="FINISHED")
+    reopened.append(FINISH, "trial-1", status="FAILED")
+    assert Journal(path).cut_off_keys() == ["trial-0"]
+    assert Journal(path).open_keys() == []
+
+
 def test_runs_are_open_from_their_start_to_their_finish(path: Path) -> None:
     journal = Journal(path)
     for key in ("study-s", "trial-0", "trial-1"):
@@ -157,6 +177,7 @@ def test_runs_are_open_from_their_start_to_their_finish(path: Path) -> None:
     assert reopened.open_keys() == ["study-s", "trial-1"]
     assert drain(reopened) == []
     reopened.append(FINISH, "trial-1", status="KILLED")
+    assert reopened.open_keys() == ["study-s"]
     assert [record.key for record in drain(Journal(path))] == ["trial-1"]
 
 

@@ -16,7 +16,7 @@ from frostline.storage import tickets as tickets_module
 from frostline.storage.database import Database
 from frostline.storage.errors import LeaseLostError
 from frostline.storage.tickets import Lease, Tickets
-from frostline.storage.workers import Keeper, has_ended, let_ended_lapse, worker_name
+from frostline.storage.workers import Keeper, free_of_process, has_ended, let_ended_lapse, worker_name
 
 LONG = 60.0
 
@@ -188,7 +188,8 @@ def test_who_has_ended_is_known_on_this_machine_only() -> None:
     assert has_ended(f"{host}/{pid}/1/{rest}")
 
 
-def test_what_a_killed_worker_left_is_free_at_once(database_url: str, database: Database, tickets: Tickets) -> None:
+def killed_with_a_ticket(database_url: str) -> int:
+    """Process that was killed after it claimed a ticket."""
     code = (
         "import os, sys; from frostline.storage.database import Database\n"
         "from frostline.storage.tickets import Tickets; from frostline.storage.workers import Keeper\n"
@@ -197,10 +198,34 @@ def test_what_a_killed_worker_left_is_free_at_once(database_url: str, database: 
         "database.patiently(lambda session: tickets.claim(session, keeper.owner, 60.0))\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code, database_url], check=False).returncode == -9
+    with subprocess.Popen([sys.executable, "-c", code, database_url]) as process:
+        assert process.wait() == -9
+    return process.pid
+
+
+def test_what_a_killed_worker_left_is_free_at_once(database_url: str, database: Database, tickets: Tickets) -> None:
+    killed_with_a_ticket(database_url)
     assert [lease.number for lease in claim(database, tickets, "other")] == [1]
     assert len(let_ended_lapse(database, "flowers")) == 1
     assert [(lease.number, lease.lapses) for lease in claim(database, tickets, "other")] == [(0, 1)]
+
+
+def test_what_a_killed_worker_left_is_not_held_against_it_where_that_is_known(
+    database_url: str, database: Database, tickets: Tickets
+) -> None:
+    first = killed_with_a_ticket(database_url)
+    second = killed_with_a_ticket(database_url)
+    [alive] = claim(database, tickets, worker_name())
+    # Others' processes, and those that live, keep theirs.
+    assert free_of_process(database, "flowers", first + second + 1) == []
+    assert free_of_process(database, "flowers", os.getpid()) == []
+    [freed] = free_of_process(database, "flowers", first)
+    assert free_of_process(database, "flowers", first) == []
+    assert [(lease.number, lease.lapses, lease.token) for lease in claim(database, tickets, "other")] == [(0, 0, 3)]
+    with database.snapshot() as session:
+        [other] = [each.id for each in tickets_module.read_tickets(session, "flowers") if each.number == 1]
+    assert free_of_process(database, "flowers", second, but=[other]) == []
+    assert len({freed, other, alive.ticket}) == 3
 
 
 def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) -> None:
