@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping
 import torch
 from torch import Tensor, nn
 
+from .folding import fold
 from .heads import FixedPooling
 
 # A frozen prefix always runs on this many images at once. Convolutions may round differently for another batch
@@ -48,6 +49,8 @@ class FrozenPrefix(nn.Module):
         self.fingerprint = state_hash(self.state_dict())
         # Walked twice an epoch.
         self._frozen = tuple(prefix.modules())
+        # What is run, and the state it was made of; a tuple, so that it is no part of the network.
+        self._folded: tuple[Hashable, nn.Module] | None = None
 
     def pooled(self, pooling: FixedPooling) -> FrozenPrefix:
         """The same units under another pooling."""
@@ -82,13 +85,24 @@ class FrozenPrefix(nn.Module):
         """Map images (N, ...) to the features to keep, in chunks of the canonical size, the last one padded."""
         if self.depth == 0:
             return images
-        return torch.cat([self._chunk(chunk) for chunk in images.split(CANONICAL_BATCH)])
+        network = self._run()
+        return torch.cat([self._chunk(network, chunk) for chunk in images.split(CANONICAL_BATCH)])
 
-    def _chunk(self, images: Tensor) -> Tensor:
+    def _run(self) -> nn.Module:
+        """What computes the features: the prefix as it is now, its batch norms folded."""
+        # Tensors that were written to, or moved to another device, are others.
+        state = tuple(
+            (value.data_ptr(), value._version) for value in (*self.prefix.parameters(), *self.prefix.buffers())
+        )
+        if self._folded is None or self._folded[0] != state:
+            self._folded = state, fold(self.prefix)
+        return self._folded[1]
+
+    def _chunk(self, network: nn.Module, images: Tensor) -> Tensor:
         count = len(images)
         if count < CANONICAL_BATCH:
             images = torch.cat([images, images[-1:].expand(CANONICAL_BATCH - count, *images.shape[1:])])
-        return self.pooling(self.prefix(_channels_last(images)))[:count]
+        return self.pooling(network(_channels_last(images)))[:count]
 
 
 def _channels_last(images: Tensor) -> Tensor:

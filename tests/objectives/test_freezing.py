@@ -84,9 +84,10 @@ def test_depth_zero_passes_images_through():
     assert prefix(0)(images) is images
 
 
-def test_the_prefix_agrees_with_the_model_it_was_cut_from():
+def test_the_prefix_agrees_with_the_model_it_was_cut_from_up_to_rounding():
     backbone = pool().fresh(pretrained=True, seed=0)
     images = torch.randn(CANONICAL_BATCH, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
         suffix = backbone.segment(7, None).eval()
-        assert torch.equal(suffix(prefix(7)(images)), backbone.model.eval()(images))
+        whole = backbone.model.eval()(images)
+        assert (suffix(prefix(7)(images)) - whole).abs().max() <= 1e-6 * whole.abs().max()
