@@ -9,6 +9,7 @@ as many steps. Full fine-tuning: against a loop on all images, resident and norm
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -60,6 +61,20 @@ def bound_seconds(
     config: TrialConfig, task: Task, pool: BackbonePool, depth: int, batches: Batches, epochs: int
 ) -> float:
     """Seconds of an epoch of a bare loop over batches of inputs and labels; mean after a first epoch."""
+    return statistics.mean(loop_seconds(config, task, pool, depth, batches, epochs)[1:])
+
+
+def loop_seconds(
+    config: TrialConfig,
+    task: Task,
+    pool: BackbonePool,
+    depth: int,
+    batches: Batches,
+    epochs: int,
+    *,
+    compiled: bool = False,
+) -> list[float]:
+    """Seconds of each epoch of a bare loop over batches of inputs and labels, after a first epoch that comes too."""
     backbone = pool.fresh(pretrained=True, seed=0)
     backbone.to(task.device)
     torch.manual_seed(0)
@@ -69,18 +84,19 @@ def bound_seconds(
     rate = config.learning_rate
     optimizer = bare.create_optimizer(config, net.head, net.body, rate, rate * config.backbone_lr_ratio)
     net.train()
+    body = torch.compile(net.body) if compiled else net.body
     measured = []
     for epoch in range(epochs + 1):
         started = time.perf_counter()
         for inputs, labels in batches(epoch):
             with autocast(task.device):
-                logits = net.head(net.body(inputs))
+                logits = net.head(body(inputs))
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(logits.float(), labels).backward()
             optimizer.step()
         harness.synchronize(task.device)
         measured.append(time.perf_counter() - started)
-    return sum(measured[1:]) / epochs
+    return measured
 
 
 def _sizes(config: TrialConfig, images: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from benchmarks import (
     gpu,
     harness,
     speed_bare_optuna,
+    speed_compile,
     speed_overhead,
     speed_ray_tune,
     speed_scaling,
@@ -138,6 +140,18 @@ def test_time_to_score(tiny: Setting) -> None:
 def test_suffix(tiny: Setting) -> None:
     report = speed_suffix.measure(tiny, epochs=1, shares=(0.5,))
     assert [row[0] for row in report.tables["Epochs"].rows] == ["partial", "full"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler: g++")
+@pytest.mark.filterwarnings("ignore")
+def test_compiling(tiny: Setting) -> None:
+    report = speed_compile.measure(tiny, epochs=1)
+    assert headings(report) == {"Trials"}
+    rows = report.tables["Trials"].rows
+    assert [row[0] for row in rows] == ["partial", "full"]
+    # Compiling takes time, or nothing was compiled.
+    assert all(float(row[4]) > 0 for row in rows)
 
 
 @pytest.mark.slow
