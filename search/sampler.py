@@ -6,7 +6,7 @@ import math
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any, cast
 
 from optuna import Study
@@ -64,12 +64,12 @@ class StrategySampler(BaseSampler):
     Args:
         budget: Trials of the study.
         seed: Of the sampling.
-        together: Strategies whose trials train together; they get their floor first, in a row.
+        costs: Of a trial of each strategy, in any unit; alike if None.
     """
 
-    def __init__(self, budget: int, *, seed: int, together: Collection[str] = ()) -> None:
+    def __init__(self, budget: int, *, seed: int, costs: Mapping[str, float] | None = None) -> None:
         self._budget = budget
-        self._together = together
+        self._costs = costs or {}
         self._seed = seed
         # Of the latest trial: its number, and what was drawn for it.
         self._drawn: tuple[int, dict[str, Any]] = (-1, {})
@@ -125,13 +125,17 @@ class StrategySampler(BaseSampler):
             )
 
     def _below_floor(self, study: Study, trial: FrozenTrial, strategies: list[str]) -> str | None:
-        """The strategy with the fewest trials, first of those that train together; None once all have their floor."""
+        """The strategy on which least will have been spent after one more trial; None once all have their floor.
+
+        So what is cheap comes first, and good scores are there early; where the budget is too small for all floors,
+        nobody gets more than a fair share before the others have theirs.
+        """
         others = [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         count = Counter(other.params.get(STRATEGY) for other in others)
-        floor = strategy_floor(self._budget, len(strategies))
+        floor, fair_share = strategy_floor(self._budget, len(strategies)), self._budget // len(strategies)
         below = [name for name in strategies if count[name] < floor]
-        first = [name for name in below if name in self._together] or below
-        return min(first, key=lambda name: count[name], default=None)
+        due = [name for name in below if count[name] < fair_share] or below
+        return min(due, key=lambda name: (count[name] + 1) * self._costs.get(name, 1.0), default=None)
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

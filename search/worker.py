@@ -10,8 +10,6 @@ from functools import partial
 import optuna
 from optuna.trial import Trial, TrialState
 
-from ..objectives.config import create_config
-from ..objectives.population import can_train_together
 from ..storage.errors import StorageError
 from ..storage.tickets import Lease, show
 from ..storage.wishes import RUN
@@ -22,6 +20,7 @@ from .records import TrialRecord
 from .sampler import StrategySampler
 from .stopping import Stopper
 from .study import Study, open_storage, trial_record
+from .trial_costs import trial_costs
 
 # How long a worker that says nothing is waited for. What is cut off on the same machine is noticed at once.
 LEASE_SECONDS = float(os.environ.get("FROSTLINE_LEASE_SECONDS", "20"))
@@ -42,6 +41,7 @@ class Worker:
 
     def __init__(self, study: Study, keeper: Keeper) -> None:
         settings = study.settings
+        costs = trial_costs(settings, study.facts)
         self.study = study
         self._storage = HeldStorage(
             open_storage(study.workspace), study.inner._study_id, study.tickets, keeper, study.database
@@ -49,7 +49,7 @@ class Worker:
         self._optuna = optuna.load_study(
             study_name=settings.name,
             storage=self._storage,
-            sampler=StrategySampler(settings.trials, seed=settings.seed, together=_trained_together(study)),
+            sampler=StrategySampler(settings.trials, seed=settings.seed, costs=costs),
             pruner=StrategyPruner(),
         )
         self._keeper = keeper
@@ -134,16 +134,6 @@ class Worker:
     def ended_final(self, lease: Lease) -> None:
         """A final was recorded, and its ticket ended with it."""
         self._keeper.forget(lease)
-
-
-def _trained_together(study: Study) -> tuple[str, ...]:
-    """Strategies whose trials can be in one population."""
-    settings = study.settings
-    if settings.population == 1:
-        return ()
-    units = len(study.facts.units)
-    defaults = {strategy: create_config(settings.space.default(strategy)) for strategy in settings.strategies}
-    return tuple(strategy for strategy, config in defaults.items() if can_train_together(config, units))
 
 
 @contextmanager

@@ -176,14 +176,27 @@ def test_parameters_of_a_strategy_are_drawn_together() -> None:
     assert np.mean(apart) < 0.25
 
 
-@settings(deadline=None, max_examples=12)
-@given(st.integers(5, 40), st.integers(2, 5), st.integers(0, 1000))
-def test_strategies_that_train_together_get_their_floor_first_and_in_a_row(budget: int, number: int, seed: int) -> None:
-    strategies = STRATEGIES[:number]
-    sampler = StrategySampler(budget, seed=seed, together=strategies[1:2])
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+@settings(deadline=None, max_examples=30)
+@given(
+    st.integers(5, 40),
+    st.lists(st.sampled_from([0.02, 0.3, 1.0, 1.0, 5.0]), min_size=2, max_size=5),
+    st.integers(0, 1000),
+)
+def test_what_is_cheap_comes_first_and_every_strategy_gets_its_floor(
+    budget: int, costs: list[float], seed: int
+) -> None:
+    strategies = STRATEGIES[: len(costs)]
+    cost = dict(zip(strategies, costs, strict=True))
+    study = optuna.create_study(direction="maximize", sampler=StrategySampler(budget, seed=seed, costs=cost))
     order = run(study, budget, strategies, lambda strategy, x: x)
-    floor = strategy_floor(budget, number)
-    assert order[:floor] == [strategies[1]] * floor
+    floor = strategy_floor(budget, len(strategies))
+    fair_share = min(floor, budget // len(strategies))
     count = Counter(order)
-    assert all(count[strategy] >= min(floor, (budget - floor) // (number - 1)) for strategy in strategies)
+    assert all(count[strategy] >= fair_share for strategy in strategies)
+    # Until all have their share: one more trial of another strategy would never have left less spent on it.
+    seen: Counter[str] = Counter()
+    for strategy in order[: fair_share * len(strategies)]:
+        behind = [name for name in strategies if seen[name] < fair_share]
+        assert (seen[strategy] + 1) * cost[strategy] == min((seen[name] + 1) * cost[name] for name in behind)
+        seen[strategy] += 1
+    assert all(seen[strategy] == fair_share for strategy in strategies)
