@@ -54,7 +54,8 @@ def measure(setting: Setting, *, epochs: int = 3) -> Report:
             torch.compiler.reset()
             compiled.append(loop_seconds(config, task, pool, depth, batches, epochs, compiled=True))
         ours, theirs = ([statistics.mean(run[1:]) for run in side] for side in (plain, compiled))
-        costs = [run[0] - later for run, later in zip(compiled, theirs, strict=True)]
+        first, later = ([run[0] - statistics.mean(run[1:]) for run in side] for side in (plain, compiled))
+        costs = [own - usual for own, usual in zip(later, first, strict=True)]
         gain = statistics.median(ours) - statistics.median(theirs)
         earned = statistics.median(costs) / gain if gain > 0 else float("inf")
         report.table("Trials", *COLUMNS).add(

@@ -68,13 +68,21 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _OUT_OF_MEMORY)
 
 
-def is_device_lost(error: BaseException) -> bool:
-    """Whether an error says that the device refuses all further work of this process.
+def is_device_lost(error: Exception, device: torch.device) -> bool:
+    """Whether after an error the device refuses all further work of this process.
 
     CUDA does so after a failed assertion in a kernel or an illegal address, until the process ends (CUDA Runtime API,
-    "cudaErrorAssert").
+    "cudaErrorAssert"); after others it does not.
     """
-    return isinstance(error, torch.AcceleratorError)
+    return isinstance(error, torch.AcceleratorError) and not _works(device)
+
+
+def _works(device: torch.device) -> bool:
+    try:
+        torch.get_device_module(device).synchronize()
+    except RuntimeError:
+        return False
+    return True
 
 
 def within_memory(work: Callable[[int], Made], device: torch.device) -> Made:

@@ -30,7 +30,7 @@ def fold(network: nn.Module) -> nn.Module:
         node.target: _part(network, node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")
     }
     for norm in [node for node in graph.nodes if _calls(node, _NORMS, parts)]:
-        (before, *_) = norm.args
+        (before,) = norm.all_input_nodes
         if not _calls(before, _CONVOLUTIONS, parts) or len(before.users) > 1 or parts[norm.target].running_mean is None:
             continue
         # Under a name of its own: the module may stand elsewhere in the graph, too.

@@ -49,8 +49,8 @@ class FrozenPrefix(nn.Module):
         self.fingerprint = state_hash(self.state_dict())
         # Walked twice an epoch.
         self._frozen = tuple(prefix.modules())
-        # What is run, and the state it was made of; a tuple, so that it is no part of the network.
-        self._folded: tuple[Hashable, nn.Module] | None = None
+        # The state that was folded last and what came of it, for all poolings; in a list, so no part of the network.
+        self._folded: list[tuple[Hashable, nn.Module]] = []
 
     def pooled(self, pooling: FixedPooling) -> FrozenPrefix:
         """The same units under another pooling."""
@@ -94,9 +94,9 @@ class FrozenPrefix(nn.Module):
         state = tuple(
             (value.data_ptr(), value._version) for value in (*self.prefix.parameters(), *self.prefix.buffers())
         )
-        if self._folded is None or self._folded[0] != state:
-            self._folded = state, fold(self.prefix)
-        return self._folded[1]
+        if not self._folded or self._folded[0][0] != state:
+            self._folded[:] = [(state, fold(self.prefix))]
+        return self._folded[0][1]
 
     def _chunk(self, network: nn.Module, images: Tensor) -> Tensor:
         count = len(images)

@@ -47,19 +47,19 @@ def attempt(
             if retries <= 0 or not is_unexpected(error):
                 raise
             on_failure(error)
-            require_device(error)
+            require_device(error, device)
         # Here the error is gone, and with it what its traceback held.
         free_memory(device)
         retries -= 1
 
 
-def require_device(error: BaseException) -> None:
+def require_device(error: Exception, device: torch.device) -> None:
     """Let the process end after an error that took its device away.
 
     Raises:
         DeviceLostError: It was such an error.
     """
-    if is_device_lost(error):
+    if is_device_lost(error, device):
         raise DeviceLostError(
             f"The device refuses further work of this process ({str(error).strip().splitlines()[0]}). A new one can "
             "use it: go on with frostline resume."

@@ -247,6 +247,8 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
         config = restore_config(parameters)
         train = partial(finetune, config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
         result = attempt(train, session.retries, partial(note_retry, session.observer, run, name), task.device)
+    except DeviceLostError:
+        raise
     except ObjectiveError:
         run.finish("FAILED")
         raise

@@ -8,6 +8,10 @@ from optuna.trial import FrozenTrial
 
 from .sampler import STRATEGY, OneStrategy
 
+# The first that are compared with, and how many must have come as far: trials end early, and the one that did not is
+# the best; it alone would stop the second best.
+LEAST_COMPARED = 2
+
 
 class StrategyPruner(BasePruner):
     """Optuna's median rule within a strategy.
@@ -17,7 +21,7 @@ class StrategyPruner(BasePruner):
     """
 
     def __init__(self) -> None:
-        self._median = MedianPruner(n_startup_trials=2, n_warmup_steps=2)
+        self._median = MedianPruner(n_startup_trials=LEAST_COMPARED, n_warmup_steps=2, n_min_trials=LEAST_COMPARED)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         return self._median.prune(OneStrategy.of(study, trial.params[STRATEGY]), trial)

@@ -20,7 +20,7 @@ from ..objectives.devices import choose_device, feature_budget
 from ..objectives.errors import InvalidInputError, TrainingFailedError, unknown_name
 from ..storage.tracking import StudyTracker
 from ..storage.wishes import STOP
-from ..storage.workers import free_of_process, let_ended_lapse
+from ..storage.workers import excuse_process, let_ended_lapse
 from ..storage.workspace import Workspace
 from . import ray_engine
 from .progress import Observer
@@ -217,7 +217,7 @@ class Slots:
     def _excuse(self, pid: int) -> None:
         """Not count it against a training that somebody killed its process; but not for ever: who knows why."""
         too_often = {ticket for ticket, times in self._excused.items() if times >= MOST_EXCUSES}
-        self._excused.update(free_of_process(self._study.database, self._study.settings.name, pid, too_often))
+        self._excused.update(excuse_process(self._study.database, self._study.settings.name, pid, too_often))
 
     def _end(self, slots: list[_Slot]) -> None:
         """End what still runs: with a checkpoint first, for so long as that may take."""

@@ -111,7 +111,7 @@ def finish_trial_run(
         *([] if trial.state == "complete" else [trial.state]),
     ]
     name = " ".join([trial_name(trial.number, trial.config, backbone), *end]) if trial.config else None
-    run.finish("FAILED" if trial.state == "failed" else "FINISHED", name)
+    run.finish("FAILED" if trial.state == "failed" else "FINISHED", name, trial.finished)
 
 
 def log_mistakes(run: TrackedRun, test: ImageSplit, probabilities: NDArray[np.float32], folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import optuna
@@ -35,6 +34,9 @@ from .tracked import (
 )
 from .training_runs import start_trial_run
 
+Outcome = FinetuneResult | Exception
+"""What a training gives, or what ended it."""
+
 # A trial whose workers went away so often, with no epoch done in between, is not tried again.
 MOST_LAPSES = 2
 # How often a trial was begun again after an error, as noted in it.
@@ -45,12 +47,11 @@ def run_trials(session: Session) -> None:
     """Run trials until as many as the study's budget are complete, pruned or failed, here or elsewhere."""
     asking = Asking(session.worker)
     for batch in session.claims(asking.batch, session.study.tickets):
-        running = [_Running(session, asked) for asked in batch]
-        ended = [_train_alone(session, running[0])] if len(running) == 1 else _train_together(session, running)
-        _tell(session, running, ended)
-        for outcome in ended:
-            if isinstance(outcome, Exception):
-                require_device(outcome)
+        every = [_Running(session, asked) for asked in batch]
+        # One that was lost before has checkpoints alone, and loses nobody else's work should it be lost again.
+        together = len(every) > 1 and not any(running.lost_before for running in every)
+        for running in _run_together(session, every) if together else every:
+            _run_alone(session, running)
         free_memory(session.task.device)
 
 
@@ -101,13 +102,20 @@ class _Running:
             raise self._asked
         return self._asked
 
+    @property
+    def lost_before(self) -> bool:
+        """Whether an error or the end of a worker has cut it off."""
+        return self.retries > 0 or self._lease.lapses > 0
+
     def begin(self) -> None:
-        """Note in the study and in MLflow what is trained.
+        """Note in the study and in MLflow what is trained; once.
 
         Raises:
             InvalidInputError: The configuration cannot be trained.
             TrainingFailedError: It has cost too many workers their lives.
         """
+        if self._run is not None:
+            return
         observer, number = self._session.observer, self.trial.number
         if self._lease.token > 1:
             observer.note(f"trial {number} was cut off and is taken up again")
@@ -145,9 +153,9 @@ class _Running:
         def train() -> FinetuneResult:
             return finetune(self.config, task, seed=seed, on_epoch=self.on_epoch, checkpoints=self.checkpoints)
 
-        return attempt(train, self._session.retries - self.retries, self.note_retry, task.device)
+        return attempt(train, self._session.retries - self.retries, self.retried, task.device)
 
-    def note_retry(self, error: Exception) -> None:
+    def retried(self, error: Exception) -> None:
         """Note that it is begun again: whoever has it then knows."""
         self.retries += 1
         assert self._run is not None
@@ -159,7 +167,7 @@ class _Running:
         if self._run is not None and is_unexpected(error):
             log_traceback(self._run, error)
 
-    def tell(self, ended: FinetuneResult | Exception) -> None:
+    def tell(self, ended: Outcome) -> None:
         """Note in the study how it ended.
 
         Raises:
@@ -198,22 +206,25 @@ class _Running:
         self._session.observer.trial_finished(self._record)
 
 
-def _train_alone(session: Session, running: _Running) -> FinetuneResult | Exception:
-    """One trial, which goes on where its checkpoints end; what it came to."""
+def _run_alone(session: Session, running: _Running) -> None:
+    """Train a trial from where its checkpoints end, and tell what it came to.
 
-    def train() -> FinetuneResult:
-        running.begin()
-        session.worker.write()
-        return running.train()
+    Raises:
+        DeviceLostError: It cost this process its device.
+    """
+    outcome = _train_alone(session, running)
+    _tell(session, [(running, outcome)])
+    if isinstance(outcome, Exception):
+        require_device(outcome, session.task.device)
 
-    return _outcome(running, train)
 
-
-def _outcome(running: _Running, train: Callable[[], FinetuneResult]) -> FinetuneResult | Exception:
+def _train_alone(session: Session, running: _Running) -> Outcome:
     """What a trial comes to; where the database or the device cannot be used any more, that is raised."""
     started = time.perf_counter()
     try:
-        return train()
+        running.begin()
+        session.worker.write()
+        return running.train()
     except LeaseLostError as error:
         return error
     except (StorageError, DeviceLostError):
@@ -223,24 +234,32 @@ def _outcome(running: _Running, train: Callable[[], FinetuneResult]) -> Finetune
         return error
 
 
-def _train_together(session: Session, every: list[_Running]) -> list[FinetuneResult | Exception]:
-    """A population; what each trial of it came to. One that was cut off begins anew."""
-    faults = [_begin(running) for running in every]
+def _run_together(session: Session, every: list[_Running]) -> list[_Running]:
+    """Train a population, and tell what its trials came to; those that are to be trained alone instead.
+
+    Raises:
+        DeviceLostError: It cost this process its device.
+    """
+    begun = [(running, _begin(running)) for running in every]
     session.worker.write()
-    able = [running for running, fault in zip(every, faults, strict=True) if fault is None]
-    ended = iter([_again(session, *each) for each in zip(able, _together(session, able), strict=True)] if able else [])
-    outcomes = [fault or next(ended) for fault in faults]
-    for outcome in outcomes:
+    able = [running for running, fault in begun if fault is None]
+    ended: list[tuple[_Running, Outcome]] = [(running, fault) for running, fault in begun if fault is not None]
+    trained = _train_together(session, able) if able else []
+    again: list[_Running] = able if trained is None else []
+    for running, outcome in zip(able, trained or [], strict=trained is not None):
         if isinstance(outcome, StorageError) and not isinstance(outcome, LeaseLostError):
             raise outcome
-    return outcomes
+        if isinstance(outcome, Exception) and is_unexpected(outcome) and session.retries:
+            running.retried(outcome)
+            again.append(running)
+        else:
+            ended.append((running, outcome))
+    _tell(session, ended)
+    return again
 
 
-def _together(session: Session, every: list[_Running]) -> list[FinetuneResult | Exception]:
-    """Trials that have begun, trained at once; one at a time where that fails: of memory there may be too little."""
-    if any(running.retries for running in every):
-        # One of them may have cost another process its device: which one?
-        return [_outcome(running, running.train) for running in every]
+def _train_together(session: Session, every: list[_Running]) -> list[Outcome] | None:
+    """What trials that have begun come to, trained at once; None where that fails: there may be too little memory."""
     try:
         return finetune_together(
             [running.config for running in every],
@@ -251,23 +270,16 @@ def _together(session: Session, every: list[_Running]) -> list[FinetuneResult | 
     except StorageError:
         raise
     except Exception as error:
-        if is_device_lost(error):
+        if is_device_lost(error, session.task.device):
+            # Which of them was it? The next process trains them one at a time.
             for running in every:
-                running.note_retry(error)
-            require_device(error)
+                running.retried(error)
+            require_device(error, session.task.device)
         why = reason(error)
     free_memory(session.task.device)
     numbers = ", ".join(str(running.trial.number) for running in every)
     session.observer.note(f"trials {numbers} cannot be trained together ({why}) and are trained one at a time")
-    return [_outcome(running, running.train) for running in every]
-
-
-def _again(session: Session, running: _Running, ended: FinetuneResult | Exception) -> FinetuneResult | Exception:
-    """What a member of a population comes to that something unexpected ended: it has its attempts like any other."""
-    if not isinstance(ended, Exception) or not is_unexpected(ended) or running.retries >= session.retries:
-        return ended
-    running.note_retry(ended)
-    return _outcome(running, running.train)
+    return None
 
 
 def _begin(running: _Running) -> Exception | None:
@@ -281,19 +293,19 @@ def _begin(running: _Running) -> Exception | None:
     return None
 
 
-def _tell(session: Session, every: list[_Running], ended: list[FinetuneResult | Exception]) -> None:
+def _tell(session: Session, ended: list[tuple[_Running, Outcome]]) -> None:
     """Note in the study, in one transaction, how trials ended; what other workers have by now is left to them."""
     lost: set[int] = set()
     try:
         with session.worker.together():
-            for running, outcome in zip(every, ended, strict=True):
+            for running, outcome in ended:
                 try:
                     running.tell(outcome)
                 except LeaseLostError as error:
                     lost |= error.numbers
     except LeaseLostError as error:
         lost |= error.numbers
-    for running in every:
+    for running, _ in ended:
         if running.trial.number in lost:
             session.observer.note(f"trial {running.trial.number} was taken over by another worker")
             session.observer.trial_cut_off(running.trial.number)

@@ -153,7 +153,7 @@ class StudyRuns:
         elif record.kind == FINISH:
             if content.get("name"):
                 self._client.update_run(run.run_id, name=content["name"])
-            self._client.set_terminated(run.run_id, content["status"], record.time)
+            self._client.set_terminated(run.run_id, content["status"], content.get("ended", record.time))
             run.running = False
 
     def _start(self, run: _Sent, record: Record) -> None:

@@ -305,6 +305,25 @@ def lapse(session: Session, study: str, owners: Collection[str]) -> None:
     )
 
 
+def excuse(session: Session, study: str, owner: str, but: Collection[int] = ()) -> list[int]:
+    """Let the leases of a worker that has ended lapse now, without counting that; rows of the tickets.
+
+    Args:
+        session: The transaction.
+        study: The study.
+        owner: The worker.
+        but: Rows of tickets that stay as they are.
+    """
+    row = _TICKETS.c
+    own = and_(row.study == study, row.owner == owner, row.done.is_(False), row.id.not_in(but))
+    excused = list(session.scalars(select(row.id).where(own).with_for_update()))
+    if excused:
+        # The next claim counts one.
+        forgiven = {"expires": 0.0, "lapses": row.lapses - 1}
+        session.execute(update(_TICKETS).where(row.id.in_(excused)).values(forgiven))
+    return excused
+
+
 def owners(session: Session, study: str) -> set[str]:
     """Who has tickets of a study, or had when it went away."""
     query = select(_TICKETS.c.owner).where(_TICKETS.c.study == study, _TICKETS.c.owner.is_not(None)).distinct()

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -134,9 +135,16 @@ class TrackedRun:
         """Log a network as a model of the run, and register it; one that is registered only gets its aliases."""
         self._journal.append(MODEL, self._key, **asdict(model))
 
-    def finish(self, status: str, name: str | None = None) -> None:
-        """Set the final status (FINISHED, FAILED or KILLED), and the name by which the run goes from now on."""
-        self._journal.append(FINISH, self._key, status=status, name=name)
+    def finish(self, status: str, name: str | None = None, ended: datetime | None = None) -> None:
+        """End the run.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            name: By which it goes from now on.
+            ended: When it did; now if None.
+        """
+        when = {} if ended is None else {"ended": int(ended.timestamp() * 1000)}
+        self._journal.append(FINISH, self._key, status=status, name=name, **when)
 
 
 class Tracker:

@@ -80,8 +80,8 @@ def let_ended_lapse(database: Database, study: str) -> list[str]:
     return ended
 
 
-def free_of_process(database: Database, study: str, pid: int, but: Collection[int] = ()) -> list[int]:
-    """Free what a process of this machine had that has ended, without counting that against it.
+def excuse_process(database: Database, study: str, pid: int, but: Collection[int] = ()) -> list[int]:
+    """Let what a process of this machine had that has ended be taken up, without counting that against it.
 
     Args:
         database: Where the tickets are.
@@ -92,14 +92,11 @@ def free_of_process(database: Database, study: str, pid: int, but: Collection[in
     Returns:
         Rows of the tickets.
     """
-    begins = f"{machine()}/{pid}/"
 
     def work(session: Session) -> list[int]:
-        held = [each for each in tickets.read_tickets(session, study) if (each.owner or "").startswith(begins)]
-        freed = [each.id for each in held if has_ended(each.owner or "") and not each.done and each.id not in but]
-        for ticket in freed:
-            tickets.settle(session, ticket, done=False)
-        return freed
+        begins = f"{machine()}/{pid}/"
+        ended = [owner for owner in tickets.owners(session, study) if owner.startswith(begins) and has_ended(owner)]
+        return [ticket for owner in ended for ticket in tickets.excuse(session, study, owner, but)]
 
     return database.patiently(work)
 

@@ -82,7 +82,7 @@ class Odd(nn.Module):
         features = self.plain(self.first(images))
         fork = self.forked(features)
         features = fork + self.aside(fork)
-        features = self.one(self.shared(features)) + self.two(self.shared(features))
+        features = self.one(input=self.shared(features)) + self.two(self.shared(features))
         features = self.active(self.before_active(self.batch(self.shared(features))))
         features = self.after(self.transposed(self.behind(self.standardised(features))))
         return self.last(self.weighted(features))

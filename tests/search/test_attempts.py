@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from torch import Tensor
 
+from frostline.objectives import devices
 from frostline.objectives.errors import DeviceLostError, InvalidInputError, TrainingFailedError
 from frostline.objectives.network import Network
 from frostline.search import Request, run_search, trials
 from frostline.search.attempts import attempt
+from frostline.search.planning import prepare_search
 from frostline.search.progress import Observer
 from frostline.search.study import Study
 from frostline.storage.errors import LeaseLostError
@@ -193,36 +197,37 @@ def test_a_population_without_room_trains_one_at_a_time(root: Path, monkeypatch:
     assert "cannot be trained together (OutOfMemoryError: Tried to allocate 2.00 GiB.)" in note
 
 
-class Asserting:
-    """A kernel's assertion fails in some trainings: what CUDA says then, in this and in all later ones."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, watch: Watch, *trainings: int) -> None:
-        classify = Network.classify
-        self.batches = 0
-
-        def asserting(network: Network, features: Tensor) -> Tensor:
-            if network.head.training and watch.training in trainings:
-                self.batches += 1
-                raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCUDA kernel errors might be")
-            return classify(network, features)
-
-        monkeypatch.setattr(Network, "classify", asserting)
+@pytest.fixture
+def dead_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CUDA does after a failed assertion: it refuses all further work."""
+    monkeypatch.setattr(devices, "_works", lambda device: False)
 
 
+def asserting(monkeypatch: pytest.MonkeyPatch, watch: Watch, training: int) -> None:
+    """A kernel's assertion fails in a training, each time."""
+    classify = Network.classify
+
+    def failing(network: Network, features: Tensor) -> Tensor:
+        if network.head.training and watch.training == training:
+            watch.batches[training] += 1
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCUDA kernel errors might be")
+        return classify(network, features)
+
+    monkeypatch.setattr(Network, "classify", failing)
+
+
+@pytest.mark.usefixtures("dead_device")
 def test_who_loses_the_device_ends_and_the_next_process_tries_again(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted, watch = request(root, trials=3), Watch()
-    with monkeypatch.context() as patch:
-        asserting = Asserting(patch, watch, 1)
-        for _ in range(2):
-            with pytest.raises(
-                DeviceLostError, match=r"\(CUDA error: device-side assert triggered\).* frostline resume"
-            ):
-                run_search(wanted, Workspace(root), watch)
-    # It is never tried twice by a process, and not for ever.
-    assert asserting.batches == 2
+    asserting(monkeypatch, watch, 1)
+    for _ in range(2):
+        with pytest.raises(DeviceLostError, match=r"\(CUDA error: device-side assert triggered\).* frostline resume"):
+            run_search(wanted, Workspace(root), watch)
     study = run_search(wanted, Workspace(root), watch)
+    # It is never tried twice by a process, and not for ever.
+    assert watch.batches[1] == 2
     assert study.trial(1).state == "failed"
     assert study.trial(1).reason == "AcceleratorError: CUDA error: device-side assert triggered"
     assert study.outcome(1)["retries"] == 1
@@ -230,10 +235,11 @@ def test_who_loses_the_device_ends_and_the_next_process_tries_again(
     study.close()
 
 
-def test_after_a_population_lost_the_device_its_trials_train_one_at_a_time(
+@pytest.mark.usefixtures("dead_device")
+def test_after_a_population_lost_the_device_only_the_trial_that_does_it_again_fails(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted, watch = request(root, strategies=("feature_extraction",), trials=4, population=4), Watch()
+    wanted, watch = request(root, strategies=("feature_extraction",), trials=3, population=3), Watch()
     calls = []
 
     def lost(*arguments: Any, **more: Any) -> None:
@@ -241,12 +247,33 @@ def test_after_a_population_lost_the_device_its_trials_train_one_at_a_time(
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(trials, "finetune_together", lost)
-    with pytest.raises(DeviceLostError):
-        run_search(wanted, Workspace(root), watch)
+    asserting(monkeypatch, watch, 1)
+    for _ in range(2):
+        with pytest.raises(DeviceLostError):
+            run_search(wanted, Workspace(root), watch)
     study = run_search(wanted, Workspace(root), watch)
     assert len(calls) == 1
+    assert study.trial(1).state == "failed"
+    assert {study.trial(number).state for number in (0, 2)} <= {"complete", "pruned"}
+    assert [study.outcome(number)["retries"] for number in range(3)] == [1] * 3
+    study.close()
+
+
+def test_an_accelerators_error_after_which_it_works_is_like_any_other() -> None:
+    failing = Failing(torch.AcceleratorError("CUDA error: invalid configuration argument"))
+    assert attempt(failing, 1, failing.told.append, CPU) == 7
+
+
+def test_trials_of_a_population_that_died_train_one_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = request(root, strategies=("feature_extraction",), trials=3, population=3)
+    prepare_search(wanted, Workspace(root), Observer()).study.close()
+    with closing(sqlite3.connect(root / "studies.db")) as connection, connection:
+        connection.execute("UPDATE frostline_tickets SET owner = 'far/0.0/7/1/abc', expires = 0 WHERE number < 2")
+    together = []
+    monkeypatch.setattr(trials, "finetune_together", lambda *arguments, **more: together.append(1))
+    study = run_search(wanted, Workspace(root))
+    assert not together
     assert {trial.state for trial in study.trials()} <= {"complete", "pruned"}
-    assert [study.outcome(number)["retries"] for number in range(4)] == [1] * 4
     study.close()
 
 
@@ -302,6 +329,7 @@ def test_what_would_come_again_is_not_tried_again(error: Exception) -> None:
     assert failing.told == []
 
 
+@pytest.mark.usefixtures("dead_device")
 def test_a_process_does_not_try_again_on_a_device_that_it_has_lost() -> None:
     failing = Failing(torch.AcceleratorError("CUDA error: device-side assert triggered"))
     with pytest.raises(DeviceLostError):

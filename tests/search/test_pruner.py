@@ -67,3 +67,12 @@ def test_pruned_trials_do_not_lower_the_bar(study: optuna.Study) -> None:
     for _ in range(5):
         assert train(study, "full", 0.1) == 2
     assert train(study, "full", 0.7) == 2
+
+
+def test_the_only_one_that_came_so_far_does_not_stop_the_next(study: optuna.Study) -> None:
+    for level in (0.6, 0.62, 0.64):
+        train(study, "full", level, epochs=3)
+    assert train(study, "full", 0.9) is None
+    assert train(study, "full", 0.85) is None
+    # Two are enough.
+    assert train(study, "full", 0.8) == 3
