@@ -28,8 +28,9 @@ from frostline.objectives.backbones import Backbone
 from frostline.objectives.config import TrialConfig, create_config
 from frostline.objectives.dataset import ImageDataset
 from frostline.objectives.features import FeatureStore
-from frostline.objectives.finetune import BackbonePool, Task, finetune
+from frostline.objectives.finetune import NO_STAGES, BackbonePool, Task, finetune
 from frostline.objectives.population import finetune_together
+from frostline.objectives.stages import Stages
 from frostline.search import run_search
 from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.finals import restore_config
@@ -37,6 +38,7 @@ from frostline.search.progress import Observer
 from frostline.search.records import TrialRecord
 from frostline.search.settings import POPULATION
 from frostline.search.space import create_space
+from frostline.storage.feature_files import FeatureFiles
 from frostline.storage.workspace import Workspace
 
 PARTS = ("head", "study", "partial", "lp_ft", "full", "scratch")
@@ -62,13 +64,19 @@ def depths(backbone: Backbone, shares: tuple[float, ...] = SHARES) -> list[int]:
     return sorted(nearest)
 
 
+def seeing_all_views(config: TrialConfig) -> TrialConfig:
+    """As long as it takes to compute all features of a configuration."""
+    return config.model_copy(update={"epochs": max(1, min(config.views, config.epochs))})
+
+
 class Contest:
     """One task, ours and the rival's side of it."""
 
     def __init__(self, setting: Setting, folder: Path, *, workers: int, cached: bool) -> None:
         self.setting = setting
         self.dataset: ImageDataset = setting.dataset(folder / "images")
-        self.task = setting.task(self.dataset)
+        stages = Stages(FeatureFiles(folder / "stages", "stage"), 10**10)
+        self.task = replace(setting.task(self.dataset), stages=stages)
         self.data = bare.BareData.of(self.dataset, setting.data, workers=workers, cached=cached)
         self.pool = BackbonePool(setting.spec)
         self._study = optuna.create_study(direction="maximize")
@@ -91,8 +99,9 @@ class Contest:
         return (time.perf_counter() - started) / len(configs), first.score
 
     def cold(self, config: TrialConfig, seed: int) -> tuple[float, float]:
-        """Ours, with no features kept from another trial."""
-        return self.ours(config, seed, replace(self.task, store=FeatureStore(self.task.store.memory.budget)))
+        """Ours, with no features nor stages kept from another trial."""
+        store = FeatureStore(self.task.store.memory.budget)
+        return self.ours(config, seed, replace(self.task, store=store, stages=NO_STAGES))
 
     def bare(self, config: TrialConfig, seed: int, stop_after: int | None = None) -> tuple[float, float]:
         """Seconds and validation score of a trial of the bare script's study."""
@@ -111,7 +120,14 @@ class Contest:
         return time.perf_counter() - started, score
 
 
-def compare(report: Report, contest: Contest, name: str, config: TrialConfig, target: Target, *, warm: bool) -> None:
+def compare(
+    report: Report,
+    contest: Contest,
+    name: str,
+    config: TrialConfig,
+    target: Target,
+    before: TrialConfig | None = None,
+) -> None:
     """One row: ours and bare alternately, a seed a pair.
 
     Args:
@@ -120,13 +136,14 @@ def compare(report: Report, contest: Contest, name: str, config: TrialConfig, ta
         name: Of the row.
         config: What both train.
         target: Of the ratio.
-        warm: Whether ours finds what earlier trials kept; it does not pay for the first of them.
+        before: Another trial of ours, which is not counted and leaves what the counted one finds; if None, it finds
+            nothing.
     """
     ours, rival = [], []
     for seed in range(contest.setting.pairs):
-        if warm:
-            contest.ours(config.model_copy(update={"epochs": max(1, min(config.views, config.epochs))}), seed)
-        ours.append(contest.ours(config, seed) if warm else contest.cold(config, seed))
+        if before is not None:
+            contest.ours(before, seed)
+        ours.append(contest.cold(config, seed) if before is None else contest.ours(config, seed))
         rival.append(contest.bare(config, seed))
     _row(report, name, ours, rival, target)
 
@@ -145,7 +162,7 @@ def compare_population(report: Report, contest: Contest, config: TrialConfig, ta
     every = [config.model_copy(update={"learning_rate": rate, "weight_decay": rate / 10}) for rate in rates]
     ours, rival = [], []
     for seed in range(contest.setting.pairs):
-        contest.ours(config.model_copy(update={"epochs": max(1, min(config.views, config.epochs))}), seed)
+        contest.ours(seeing_all_views(config), seed)
         ours.append(contest.ours_together([config, *every[1:]], seed))
         rival.append(contest.bare(config, seed))
     _row(report, f"head only, features there, one of {size} in a population", ours, rival, target)
@@ -248,17 +265,21 @@ def measure(
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
         if "head" in parts:
             head = default_config(contest.task, "feature_extraction", **changes)
-            compare(report, contest, "head only, features there", head, at_least(100), warm=True)
+            compare(report, contest, "head only, features there", head, at_least(100), seeing_all_views(head))
             compare_population(report, contest, head, at_least(100))
         if "study" in parts:
             compare_study(report, contest, trials, sample)
         if "partial" in parts:
             _compare_partial(report, contest, changes)
-        for strategy, bound in (("lp_ft", 1.5), ("full", 1.0), ("scratch", 1.0)):
+        if "lp_ft" in parts:
+            probe = {"probe_epochs": max(1, epochs // 2)} if epochs else {}
+            config = default_config(contest.task, "lp_ft", **changes, **probe)
+            compare(report, contest, "lp_ft, cold", config, at_least(1.0))
+            shortest = config.model_copy(update={"epochs": (config.probe_epochs or 0) + 1})
+            compare(report, contest, "lp_ft, its probe stage there", config, at_least(1.5), shortest)
+        for strategy in ("full", "scratch"):
             if strategy in parts:
-                probe = {"probe_epochs": max(1, epochs // 2)} if epochs and strategy == "lp_ft" else {}
-                config = default_config(contest.task, strategy, **changes, **probe)
-                compare(report, contest, strategy, config, at_least(bound), warm=False)
+                compare(report, contest, strategy, default_config(contest.task, strategy, **changes), at_least(1.0))
     report.notes += [
         "Whole trials, no early stopping, float32 on the CPU. Scores are the best of a trial's epochs on the same "
         f"validation images ({len(contest.task.val)}), mean ± standard deviation over the pairs' seeds; the draws "
@@ -278,8 +299,8 @@ def _compare_partial(report: Report, contest: Contest, changes: dict[str, Any]) 
         # The shallowest of them shall gain 1.3 times, the deepest 3.
         target = at_least(round(1.3 + 1.7 * place / max(1, len(found) - 1), 2))
         name = f"partial, {depth} of {len(backbone.units)} units ({share:.0%} of the operations)"
-        compare(report, contest, f"{name}, cold", config, target, warm=False)
-        compare(report, contest, f"{name}, warm", config, target, warm=True)
+        compare(report, contest, f"{name}, cold", config, target)
+        compare(report, contest, f"{name}, warm", config, target, seeing_all_views(config))
 
 
 def main() -> None:
