@@ -235,6 +235,7 @@ def test_who_loses_the_device_ends_and_the_next_process_tries_again(
     study.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("dead_device")
 def test_after_a_population_lost_the_device_only_the_trial_that_does_it_again_fails(
     root: Path, monkeypatch: pytest.MonkeyPatch
