@@ -15,6 +15,7 @@ the middle: every worker must wait for it and go on.
 from __future__ import annotations
 
 import argparse
+import gc
 import multiprocessing
 import os
 import random
@@ -184,8 +185,12 @@ class Crew:
 
     def run(self, midway: int = 0, act: Callable[[], None] | None = None) -> None:
         """Have them work to the end. After so many trials ``act`` is called."""
+        # As a session does. A collection of everything would copy each worker's share of the libraries, seconds long.
+        gc.collect()
+        gc.freeze()
         for process in self._processes:
             process.start()
+        gc.unfreeze()
         with suppress(BrokenBarrierError):
             self._ready.wait()
         began = time.perf_counter()
