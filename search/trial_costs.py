@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..objectives.config import create_config
 from ..objectives.plans import plan_phases
+from ..objectives.strategies import STRATEGIES
 from .results import StudyFacts
 from .settings import StudySettings
 
@@ -21,7 +22,8 @@ def trial_costs(settings: StudySettings, facts: StudyFacts) -> dict[str, float]:
         facts: Of its backbone.
     """
     costs = {}
-    for strategy in settings.strategies:
+    # Who reads a finished study does without the plugins of its strategies.
+    for strategy in STRATEGIES.keys() & set(settings.strategies):
         phases = plan_phases(create_config(settings.space.default(strategy)), len(facts.units))
         shares = [max(1 - facts.frozen_flops[phase.freeze_depth], HEAD_EPOCH) for phase in phases]
         costs[strategy] = sum(phase.epochs * share for phase, share in zip(phases, shares, strict=True))
