@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from operator import attrgetter
 from typing import Any
 
 from torch import fx, nn
@@ -27,7 +28,7 @@ def fold(network: nn.Module) -> nn.Module:
     graph = fx.Graph()
     graph.output(graph.graph_copy(network.graph, {}))
     parts: dict[Any, Any] = {
-        node.target: _part(network, node.target) for node in graph.nodes if node.op in ("call_module", "get_attr")
+        node.target: attrgetter(node.target)(network) for node in graph.nodes if node.op in ("call_module", "get_attr")
     }
     for norm in [node for node in graph.nodes if _calls(node, _NORMS, parts)]:
         (before,) = norm.all_input_nodes
@@ -48,11 +49,3 @@ def _calls(node: Any, kinds: Collection[type[nn.Module]], parts: dict[Any, Any])
         return False
     part = parts[node.target]
     return type(part) in kinds and not (part.training or part._forward_pre_hooks or part._forward_hooks)
-
-
-def _part(network: fx.GraphModule, path: str) -> Any:
-    """A module, parameter or buffer of a graph."""
-    part: Any = network
-    for name in path.split("."):
-        part = getattr(part, name)
-    return part

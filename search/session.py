@@ -256,12 +256,12 @@ def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer
     finals = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
     finals |= {curve_key(*identity) for identity in study.curve.trained()}
     study.checkpoints(observer.note).sweep(trials.keys() | finals)
-    open_keys = {key for key, _ in tracker.unfinished()}
-    for key, run in [*tracker.unfinished(), *tracker.cut_off()]:
+    unfinished = dict(tracker.unfinished())
+    for key, run in (unfinished | dict(tracker.cut_off())).items():
         if key in trials:
             trial = trials[key]
             finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
         elif key in finals:
             run.finish("FINISHED")
-        elif key in open_keys:
+        elif key in unfinished:
             run.finish("KILLED")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -175,9 +175,10 @@ class Tracker:
 
     def unfinished(self) -> Iterator[tuple[str, TrackedRun]]:
         """Keys and runs of nested runs that were started here and not finished."""
-        for key in self.journal.open_keys():
-            if key != self._parent_key:
-                yield key, self.known(key)
+        return self._nested(self.journal.open_keys())
+
+    def _nested(self, keys: Iterable[str]) -> Iterator[tuple[str, TrackedRun]]:
+        return ((key, self.known(key)) for key in keys if key != self._parent_key)
 
     def outgoing(self, key: str) -> Path:
         """A folder for files of a run that nobody needs once MLflow has them."""
@@ -223,9 +224,7 @@ class StudyTracker(Tracker):
 
         What a worker says last of a run may be lost with the process that keeps it.
         """
-        for key in self._journal.cut_off_keys():
-            if key != self._parent_key:
-                yield key, self.known(key)
+        return self._nested(self._journal.cut_off_keys())
 
     def close(self) -> None:
         """Send what is left while the store takes it; what it does not take is kept."""
