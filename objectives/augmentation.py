@@ -83,20 +83,20 @@ class Views:
 
     def _augment(self, canvas: Tensor, draws: Tensor) -> Tensor:
         size = self._preprocessing.image_size
-        if self.policy == "resized_crop":
-            pixels = resized_crop(canvas.float(), draws[:, :4], size)
-        else:
-            pixels = shifted_crop(canvas, draws[:, :2], size).float()
         if self.policy == "crop":
-            return pixels
-        return torch.where((draws[:, 4] < 0.5)[:, None, None, None], pixels.flip(3), pixels)
+            return shifted_crop(canvas, draws[:, :2], size).float()
+        mirrored = draws[:, 4] < 0.5
+        if self.policy == "resized_crop":
+            return resized_crop(canvas.float(), draws[:, :4], size, mirrored)
+        return shifted_crop(canvas, draws[:, :2], size, mirrored).float()
 
     def _normalise(self, pixels: Tensor) -> Tensor:
+        """In place: pixels are made for this."""
         mean, std = (
             torch.tensor(values, device=pixels.device)[:, None, None]
             for values in (self._preprocessing.mean, self._preprocessing.std)
         )
-        return (pixels / 255 - mean) / std
+        return pixels.div_(255).sub_(mean).div_(std)
 
 
 def centre_crop(canvas: Tensor, size: int) -> Tensor:
@@ -105,8 +105,8 @@ def centre_crop(canvas: Tensor, size: int) -> Tensor:
     return canvas[..., start : start + size, start : start + size]
 
 
-def shifted_crop(canvas: Tensor, draws: Tensor, size: int) -> Tensor:
-    """A crop (N, C, size, size) at whole-pixel offsets from uniform draws (N, 2), per image.
+def shifted_crop(canvas: Tensor, draws: Tensor, size: int, mirrored: Tensor | None = None) -> Tensor:
+    """A crop (N, C, size, size) at whole-pixel offsets from uniform draws (N, 2), per image; mirrored where so (N,).
 
     Canvases with less room than an eighth of the size are padded by reflection first.
     """
@@ -116,22 +116,28 @@ def shifted_crop(canvas: Tensor, draws: Tensor, size: int) -> Tensor:
     offsets = (draws * (canvas.shape[-1] - size + 1)).long()
     span = torch.arange(size, device=canvas.device)
     rows = offsets[:, 0, None] + span
-    columns = offsets[:, 1, None] + span
+    columns = _turned(offsets[:, 1, None] + span, mirrored)
     batch = torch.arange(len(canvas), device=canvas.device)[:, None, None]
     return canvas.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def resized_crop(canvas: Tensor, draws: Tensor, size: int) -> Tensor:
+def resized_crop(canvas: Tensor, draws: Tensor, size: int, mirrored: Tensor | None = None) -> Tensor:
     """A crop of random area, aspect and place from uniform draws (N, 4), resized bilinearly to (N, C, size, size).
 
-    The distribution is that of torchvision's RandomResizedCrop (Szegedy et al. 2015), by one grid sample a batch.
+    The distribution is that of torchvision's RandomResizedCrop (Szegedy et al. 2015), by one grid sample a batch;
+    mirrored where so (N,).
     """
     area = CROP_SCALE[0] + draws[:, 0] * (CROP_SCALE[1] - CROP_SCALE[0])
     ratio = (CROP_LOG_RATIO[0] + draws[:, 1] * (CROP_LOG_RATIO[1] - CROP_LOG_RATIO[0])).exp()
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
-    theta = canvas.new_zeros(len(canvas), 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = width, height
-    theta[:, 0, 2] = (2 * draws[:, 2] - 1) * (1 - width)
-    theta[:, 1, 2] = (2 * draws[:, 3] - 1) * (1 - height)
-    grid = F.affine_grid(theta, [len(canvas), canvas.shape[1], size, size], align_corners=False)
+    # Rows and columns suffice where nothing is turned; `affine_grid` multiplies matrices, which takes far longer.
+    centres = (2 * torch.arange(size, device=canvas.device) + 1) / size - 1
+    x = _turned(width[:, None] * centres + ((2 * draws[:, 2] - 1) * (1 - width))[:, None], mirrored)
+    y = height[:, None] * centres + ((2 * draws[:, 3] - 1) * (1 - height))[:, None]
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=3)
     return F.grid_sample(canvas, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def _turned(columns: Tensor, mirrored: Tensor | None) -> Tensor:
+    """Columns (N, size) from right to left for the images that are mirrored (N,)."""
+    return columns if mirrored is None else torch.where(mirrored[:, None], columns.flip(1), columns)

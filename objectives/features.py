@@ -20,7 +20,7 @@ from .mixing import Mix
 from .subsets import ImageSubset
 
 # Part of every key: raise it when views or prefixes give other numbers than before.
-_FORMAT = 2
+_FORMAT = 3
 
 
 class ImageSource:

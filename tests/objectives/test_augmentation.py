@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 import torchvision.transforms.functional as TF
@@ -72,6 +75,29 @@ def test_a_shifted_crop_is_a_slice_at_its_offset():
     for image, draw, crop in zip(CANVAS, draws, crops, strict=True):
         top, left = (int(value * 5) for value in draw)
         assert torch.equal(crop, image[:, top : top + 16, left : left + 16])
+
+
+@pytest.mark.parametrize(("canvas", "crop"), [(CANVAS, shifted_crop), (CANVAS.float(), resized_crop)])
+def test_a_mirrored_crop_is_the_crop_turned(canvas: torch.Tensor, crop: Callable[..., torch.Tensor]):
+    draws = torch.rand(12, 4, generator=torch.Generator().manual_seed(1))
+    draws = draws[:, :2] if crop is shifted_crop else draws
+    mirrored = torch.arange(12) % 3 == 0
+    plain, turned = crop(canvas, draws, 16), crop(canvas, draws, 16, mirrored)
+    assert torch.equal(turned[mirrored], plain[mirrored].flip(3))
+    assert torch.equal(turned[~mirrored], plain[~mirrored])
+
+
+def test_a_resized_crop_is_torchs_affine_sample():
+    draws = torch.rand(12, 4, generator=torch.Generator().manual_seed(1))
+    area = 0.35 + draws[:, 0] * 0.65
+    ratio = (math.log(3 / 4) + draws[:, 1] * (math.log(4 / 3) - math.log(3 / 4))).exp()
+    width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
+    theta = torch.zeros(12, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = width, height
+    theta[:, 0, 2], theta[:, 1, 2] = (2 * draws[:, 2] - 1) * (1 - width), (2 * draws[:, 3] - 1) * (1 - height)
+    grid = torch.nn.functional.affine_grid(theta, [12, 3, 16, 16], align_corners=False)
+    expected = torch.nn.functional.grid_sample(CANVAS.float(), grid, padding_mode="reflection", align_corners=False)
+    torch.testing.assert_close(resized_crop(CANVAS.float(), draws, 16), expected, rtol=0, atol=1e-2)
 
 
 def test_canvases_without_room_are_padded_by_reflection():
