@@ -41,7 +41,7 @@ class Worker:
 
     def __init__(self, study: Study, keeper: Keeper) -> None:
         settings = study.settings
-        costs = trial_costs(settings, study.facts)
+        costs, images = trial_costs(settings, study.facts), study.facts.counts["val"]
         self.study = study
         self._storage = HeldStorage(
             open_storage(study.workspace), study.inner._study_id, study.tickets, keeper, study.database
@@ -49,7 +49,7 @@ class Worker:
         self._optuna = optuna.load_study(
             study_name=settings.name,
             storage=self._storage,
-            sampler=StrategySampler(settings.trials, seed=settings.seed, costs=costs),
+            sampler=StrategySampler(settings.trials, seed=settings.seed, costs=costs, images=images),
             pruner=StrategyPruner(),
         )
         self._keeper = keeper
