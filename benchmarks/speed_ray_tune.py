@@ -106,14 +106,14 @@ def ray_search(setting: Setting, folder: Path, seed: int, trials: int, *, cached
 def measure(setting: Setting, *, seeds: int = 3, trials: int = 40, cached: bool = False) -> Report:
     """Both searches, a row a seed."""
     report = Report("speed_ray_tune", "Seconds until the best validation score of Ray Tune with ASHA.", setting)
-    columns = ("seed", "Ray: best score", "after, s", "ours: reached, s", "our best", "times faster")
+    columns = ("seed", "Ray: best score", "after, s", "ours: reached, s", "our best by then", "times faster")
     table = report.table("Searches", *columns)
     ratios = []
     for seed in range(seeds):
         with harness.scratch_folder() as folder:
             theirs = ray_search(setting, folder / "ray", seed, trials, cached=cached)
-            ours = our_search(setting, folder / "ours", seed, trials)
-        goal = best(theirs)
+            goal = best(theirs)
+            ours = our_search(setting, folder / "ours", seed, trials, goal).curve
         when, own = reached(theirs, goal), reached(ours, goal)
         assert when is not None
         ratios.append(when / own if own else 0.0)
