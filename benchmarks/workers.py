@@ -136,13 +136,14 @@ def _trials(study: Study, worker: Worker, place: int, seconds: float) -> Iterato
     space, strategies = study.settings.space, list(study.settings.strategies)
     while True:
         began = time.perf_counter()
-        trial = worker.claim()
+        trials = worker.claim()
         claimed = time.perf_counter()
-        if trial is None:
+        if not trials:
             if study.tickets.exhausted():
                 return
             time.sleep(LOOK_SECONDS)
             continue
+        [trial] = trials
         # What was drawn may not fit together; it is a trial nevertheless.
         with suppress(InvalidInputError):
             space.suggest(trial, trial.suggest_categorical(STRATEGY, strategies))

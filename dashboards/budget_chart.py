@@ -44,8 +44,8 @@ def _caption(steps: Sequence[Step]) -> str:
     total = sum(step.trial.seconds or 0.0 for step in steps)
     return (
         f"Each step is a trial that ended: n = {plural(len(steps), 'trial')}, {duration(total)} of device time in all. "
-        "Every strategy gets the same floor of trials first; what is left goes where the sampler expects most. Pauses "
-        "of the search are cut out."
+        "Every strategy gets the same floor of trials, at the end where it is behind by more than chance; what is left "
+        "goes where the sampler expects most. Pauses of the search are cut out."
     )
 
 

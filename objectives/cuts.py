@@ -17,7 +17,7 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from .sized_tracer import BATCHES
+from .sized_tracer import BATCHES, run_without_numbers
 
 # Of the recorded forward.
 _BATCH = BATCHES[0]
@@ -165,13 +165,25 @@ def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
 
 
 class _Recorder(fx.Interpreter):
-    """Runs a graph and notes every tensor with its version when it was made, and the operations so far."""
+    """Runs a graph and notes every tensor with its version when it was made, and the operations so far.
 
-    def __init__(self, traced: fx.GraphModule, counter: FlopCounterMode) -> None:
+    Args:
+        traced: The graph.
+        counter: Of the operations.
+        fake: Whether tensors have no numbers.
+    """
+
+    def __init__(self, traced: fx.GraphModule, counter: FlopCounterMode, *, fake: bool) -> None:
         super().__init__(traced)
         self.counter = counter
+        self._fake = fake
         self.tensors: dict[fx.Node, tuple[torch.Tensor, int]] = {}
         self.flops: list[int] = []
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._fake:
+            return run_without_numbers(self.fetch_attr(target), *args, **kwargs)
+        return super().call_module(target, args, kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -188,19 +200,19 @@ def _record(traced: fx.GraphModule, image_size: int) -> _Recorder:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
-            return _run(traced, image_size)
+            return _run(traced, image_size, fake=True)
     except Exception:
         # What the data decide cannot be run without numbers. Another fault shows again.
-        return _run(traced, image_size)
+        return _run(traced, image_size, fake=False)
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
         traced.train(training)
 
 
 @torch.no_grad()
-def _run(traced: fx.GraphModule, image_size: int) -> _Recorder:
+def _run(traced: fx.GraphModule, image_size: int, *, fake: bool) -> _Recorder:
     counter = FlopCounterMode(display=False)
-    recorder = _Recorder(traced, counter)
+    recorder = _Recorder(traced, counter, fake=fake)
     with counter:
         recorder.run(torch.zeros(_BATCH, 3, image_size, image_size))
     return recorder

@@ -24,6 +24,9 @@ from .optimization import Optimisation
 from .phases import Penalty
 
 EVALUATION_BATCH = 128
+# On a CPU through units of a network: the activations of more images do not stay in its caches (MobileNetV2 at 96 px
+# takes 1.8 ms an image by 32, 3.5 ms by 128; ResNet-18 at 224 px the same).
+CPU_EVALUATION_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -268,8 +271,10 @@ def predict_logits(network: Network, source: FeatureSource, micro_batches: int =
     """Logits (N, classes) float32 of a whole split, in evaluation mode; batches in so many pieces."""
     network.eval()
     logits = []
-    for positions in torch.arange(len(source)).split(EVALUATION_BATCH // micro_batches):
-        with autocast(network_device(network)):
+    device = network_device(network)
+    at_once = CPU_EVALUATION_BATCH if device.type == "cpu" and len(network.suffix) else EVALUATION_BATCH
+    for positions in torch.arange(len(source)).split(max(1, at_once // micro_batches)):
+        with autocast(device):
             logits.append(network.classify(source.batch(positions, 0)).float())
     return torch.cat(logits)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from optuna.trial import Trial
 
-from ..objectives.config import TrialConfig
+from ..objectives.config import TrialConfig, create_config
 from ..objectives.population import can_train_together
 from ..storage.errors import StorageError
 from .sampler import STRATEGY
@@ -43,6 +43,11 @@ class Asking:
         self._study = worker.study
         # One that was claimed for a batch, and is of another kind.
         self._in_hand: Asked | None = None
+        self._claimed: list[Trial] = []
+        # Where all trials may be of one batch they are claimed together: a claim costs as much as epochs of a head.
+        settings = self._study.settings
+        configs = (create_config(settings.space.default(strategy)) for strategy in settings.strategies)
+        self._at_once = settings.population if all(map(self._is_head_only, configs)) else 1
 
     def batch(self) -> list[Asked]:
         """The next trials, several if all of them can train together; none if there are none just now."""
@@ -60,9 +65,11 @@ class Asking:
 
     def _ask(self) -> Asked | None:
         settings = self._study.settings
-        trial = self._worker.claim()
-        if trial is None:
+        if not self._claimed:
+            self._claimed = self._worker.claim(self._at_once)
+        if not self._claimed:
             return None
+        trial = self._claimed.pop(0)
         strategy = trial.suggest_categorical(STRATEGY, list(settings.strategies))
         try:
             return Asked(trial, strategy, settings.space.suggest(trial, strategy))
@@ -72,5 +79,7 @@ class Asking:
             return Asked(trial, strategy, error)
 
     def _in_population(self, asked: Asked) -> bool:
-        units = len(self._study.facts.units)
-        return isinstance(asked.config, TrialConfig) and can_train_together(asked.config, units)
+        return isinstance(asked.config, TrialConfig) and self._is_head_only(asked.config)
+
+    def _is_head_only(self, config: TrialConfig) -> bool:
+        return can_train_together(config, len(self._study.facts.units))

@@ -54,20 +54,21 @@ class Worker:
         )
         self._keeper = keeper
 
-    def claim(self) -> Trial | None:
-        """Take the first trial that nobody works on; None if there is none just now.
+    def claim(self, limit: int = 1) -> list[Trial]:
+        """Take the first trials that nobody works on; none if there are none just now.
 
         One that was cut off keeps its parameters and what it reported.
+
+        Args:
+            limit: How many at most.
 
         Raises:
             UnreachableError: The database cannot be used.
         """
-        claimed = self._storage.claim()
-        if not claimed:
-            return None
-        [(trial_id, _)] = claimed
-        self._optuna.sampler.before_trial(self._optuna, self._storage.get_trial(trial_id))
-        return Trial(self._optuna, trial_id)
+        claimed = [trial_id for trial_id, _ in self._storage.claim(limit)]
+        for trial_id in claimed:
+            self._optuna.sampler.before_trial(self._optuna, self._storage.get_trial(trial_id))
+        return [Trial(self._optuna, trial_id) for trial_id in claimed]
 
     def lease(self, trial: Trial) -> Lease:
         """The claim on a trial."""

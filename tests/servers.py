@@ -70,10 +70,12 @@ def start_postgres(folder: Path) -> Iterator[Server]:
             time.sleep(0.05)
         time.sleep(1)
         for _ in range(10):
-            # It waits ten seconds for the server's recovery, which may take longer where much else runs.
-            with suppress(subprocess.SubprocessError):
+            # It waits ten seconds for the server's recovery, which may take longer where much else runs, and takes one
+            # that is still at it for neither running nor gone.
+            with suppress(subprocess.SubprocessError, AssertionError):
                 server.ensure_postgres_running()
                 return
+            time.sleep(1)
 
     yield Server(url_of("postgres"), url_of, restart)
     server.cleanup()

@@ -143,7 +143,7 @@ def test_nor_does_it_matter_where_nothing_was_kept(monkeypatch: pytest.MonkeyPat
 
 
 def test_evaluation_is_halved_too(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(training, "EVALUATION_BATCH", 10)
+    monkeypatch.setattr(training, "CPU_EVALUATION_BATCH", 10)
     undisturbed = run("full", task())
     short = Short(monkeypatch, 5, training=False)
     halved = run("full", task())

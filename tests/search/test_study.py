@@ -77,7 +77,7 @@ def worker(study: Study) -> Iterator[Worker]:
 
 
 def begin(worker: Worker, strategy: str | None = None) -> optuna.Trial:
-    trial = worker.claim()
+    [trial] = worker.claim()
     assert trial is not None
     settings = worker.study.settings
     strategy = trial.suggest_categorical(STRATEGY, [strategy] if strategy else list(settings.strategies))
@@ -187,13 +187,13 @@ def test_a_budget_is_exact_for_many_workers(study: Study, workspace: Workspace) 
         assert [trial.number for _, trial in trials] == [0, 1, 2, 3]
         for worker, trial in trials:
             worker.tell(trial, 0.5, TrialState.COMPLETE)
-        trials = [(worker, trial) for worker in workers if (trial := worker.claim()) is not None]
+        trials = [(worker, trial) for worker in workers for trial in worker.claim()]
         assert [trial.number for _, trial in trials] == [4, 5]
         assert not study.tickets.exhausted()
         for worker, trial in trials:
             trial.suggest_categorical(STRATEGY, ["full", "scratch"])
             worker.tell(trial, None, TrialState.FAIL)
-        assert workers[3].claim() is None
+        assert workers[3].claim() == []
         assert study.tickets.exhausted()
     assert [trial.state for trial in study.trials()] == ["complete"] * 4 + ["failed"] * 2
 

@@ -112,7 +112,7 @@ def worker(study: Study) -> Iterator[Worker]:
 
 
 def begin(worker: Worker) -> optuna.Trial:
-    trial = worker.claim()
+    [trial] = worker.claim()
     assert trial is not None
     strategy = trial.suggest_categorical(STRATEGY, list(worker.study.settings.strategies))
     worker.study.settings.space.suggest(trial, strategy)
