@@ -39,9 +39,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, Table
 from frostline.objectives.errors import InvalidInputError
+from frostline.search.allotment import STRATEGY
 from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.results import StudyFacts
-from frostline.search.sampler import STRATEGY
 from frostline.search.settings import StudySettings
 from frostline.search.space import create_space
 from frostline.search.study import STARTED, Study

@@ -9,7 +9,7 @@ from optuna.trial import Trial
 from ..objectives.config import TrialConfig, create_config
 from ..objectives.population import can_train_together
 from ..storage.errors import StorageError
-from .sampler import STRATEGY
+from .allotment import STRATEGY
 from .worker import Worker
 
 

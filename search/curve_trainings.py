@@ -15,13 +15,13 @@ from ..objectives.finetune import NO_STAGES, finetune
 from ..objectives.subsets import take_subset
 from ..objectives.training import EpochResult
 from ..storage.workspace import Workspace
+from .allotment import STRATEGY
 from .attempts import attempt, note_retry
 from .finals import SEED_OFFSET, Finalist, finalists, judge_on_test, restore_config
 from .progress import Observer
 from .reopening import prepare_resume
 from .results import StudyFacts
 from .run import SearchInterrupted, rerun_finals, wake
-from .sampler import STRATEGY
 from .session import Session, curve_key, open_session, parent_run, strategy_key, supervise
 from .slots import Resources
 from .study import Study

@@ -18,10 +18,10 @@ from ..objectives.strategies import get_strategy, takes_parameter
 from ..objectives.training import EpochResult
 from ..storage.errors import LeaseLostError
 from ..storage.tickets import Lease
+from .allotment import STRATEGY
 from .attempts import attempt, note_retry
 from .models import drop_networks, keep_network
 from .records import FinalRecord, TrialRecord, summarise
-from .sampler import STRATEGY
 from .session import Session, final_key
 from .settings import StudySettings
 from .tracked import describe, epoch_metrics, log_certificate, log_mistakes, log_unseen, numbers

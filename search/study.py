@@ -27,12 +27,11 @@ from ..storage.finals import FinalsTable, StoredFinal
 from ..storage.tickets import Tickets
 from ..storage.wishes import Wish
 from ..storage.workspace import Workspace
+from .allotment import STRATEGY
 from .curve import CurveRecord
 from .records import FinalRecord, TrialRecord, summarise
 from .results import StudyFacts, StudyResults
-from .sampler import STRATEGY
 from .settings import StudySettings
-from .space import optuna_name
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
 _TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
@@ -111,7 +110,7 @@ class Study:
     def create(
         cls, settings: StudySettings, facts: StudyFacts, workspace: Workspace, tracking_uri: str | None
     ) -> Study:
-        """Make a study whose first trials are its strategies' default configurations."""
+        """Make a study, with a ticket for every trial of its budget."""
         inner = optuna.create_study(
             study_name=settings.name, storage=open_storage(workspace.create()), direction="maximize"
         )
@@ -143,7 +142,7 @@ class Study:
         return cls(inner, workspace)
 
     def ready(self) -> Study:
-        """Queue the default configurations that were not yet, and issue the tickets that the budget lacks.
+        """Issue the tickets that the budget lacks.
 
         Who joins finds the checkpoints where this machine's workspace says, if it says so.
         """
@@ -151,10 +150,6 @@ class Study:
             # Studies of other databases may have the same name.
             folder = self._shared.get("folder", f"{self.settings.name}-{secrets.token_hex(4)}")
             self.inner.set_user_attr(_ARTIFACTS, {"url": url, "folder": folder})
-        for strategy in self.settings.strategies:
-            values = self.settings.space.default(strategy)
-            own = {optuna_name(strategy, name): value for name, value in values.items() if name != STRATEGY}
-            self.inner.enqueue_trial({STRATEGY: strategy, **own}, skip_if_exists=True)
         known = self.inner.get_trials(deepcopy=False)
         self.tickets.issue(self.settings.trials, done={trial.number for trial in known if trial.state.is_finished()})
         return self

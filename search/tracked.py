@@ -15,10 +15,10 @@ from ..objectives.dataset import ImageDataset, ImageSplit
 from ..objectives.finetune import FinetuneResult
 from ..objectives.training import EpochResult
 from ..storage.tracking import TrackedRun
+from .allotment import STRATEGY
 from .mistake_sheet import mistake_sheet
 from .mistakes import Mistake, confusion, worst_mistakes
 from .records import TrialRecord
-from .sampler import STRATEGY
 
 # How many of a final's mistakes are shown.
 WORST = 12

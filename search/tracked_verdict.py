@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..objectives.metrics import METRICS
 from ..storage.tracking import Tracker
+from .allotment import STRATEGY
 from .models import CHAMPION, log_models
-from .sampler import STRATEGY
 from .session import Led, strategy_key, trial_key
 from .verdict import Contender, Verdict
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..storage.tracking import TrackedRun, Tracker
+from .allotment import STRATEGY
 from .records import FinalRecord
-from .sampler import STRATEGY
 from .session import final_key, strategy_key, trial_key
 from .tracked import trial_name
 

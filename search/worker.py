@@ -10,14 +10,19 @@ from functools import partial
 import optuna
 from optuna.trial import Trial, TrialState
 
+from ..objectives.strategies import STRATEGIES
 from ..storage.errors import StorageError
 from ..storage.tickets import Lease, show
 from ..storage.wishes import RUN
 from ..storage.workers import Keeper
+from .allotment import Allotment
 from .held_storage import HeldStorage
 from .pruner import StrategyPruner
 from .records import TrialRecord
+from .results import StudyFacts
 from .sampler import StrategySampler
+from .settings import StudySettings
+from .space import optuna_name
 from .stopping import Stopper
 from .study import Study, open_storage, trial_record
 from .trial_costs import trial_costs
@@ -41,7 +46,6 @@ class Worker:
 
     def __init__(self, study: Study, keeper: Keeper) -> None:
         settings = study.settings
-        costs, images = trial_costs(settings, study.facts), study.facts.counts["val"]
         self.study = study
         self._storage = HeldStorage(
             open_storage(study.workspace), study.inner._study_id, study.tickets, keeper, study.database
@@ -49,7 +53,7 @@ class Worker:
         self._optuna = optuna.load_study(
             study_name=settings.name,
             storage=self._storage,
-            sampler=StrategySampler(settings.trials, seed=settings.seed, costs=costs, images=images),
+            sampler=create_sampler(settings, study.facts),
             pruner=StrategyPruner(),
         )
         self._keeper = keeper
@@ -135,6 +139,19 @@ class Worker:
     def ended_final(self, lease: Lease) -> None:
         """A final was recorded, and its ticket ended with it."""
         self._keeper.forget(lease)
+
+
+def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySampler:
+    """The sampler of a study."""
+    # Who reads a finished study does without the plugins of its strategies.
+    known = [STRATEGIES[name] for name in settings.strategies if name in STRATEGIES]
+    controls = [strategy.name for strategy in known if not strategy.pretrained]
+    allotment = Allotment(settings.trials, trial_costs(settings, facts), controls, facts.counts["val"])
+    defaults = {
+        strategy: {optuna_name(strategy, name): value for name, value in settings.space.default(strategy).items()}
+        for strategy in settings.strategies
+    }
+    return StrategySampler(allotment, seed=settings.seed, defaults=defaults)
 
 
 @contextmanager

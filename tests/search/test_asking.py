@@ -17,9 +17,9 @@ from mlflow import MlflowClient
 
 from frostline.objectives.training import EpochResult
 from frostline.search import Request, Resources, resume, run_search
+from frostline.search.allotment import strategy_floor
 from frostline.search.progress import Observer
 from frostline.search.run import SearchInterrupted
-from frostline.search.sampler import strategy_floor
 from frostline.search.settings import LARGEST_TOGETHER, POPULATION, default_population
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace

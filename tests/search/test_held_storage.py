@@ -12,9 +12,10 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from frostline.search import held_storage
+from frostline.search.allotment import STRATEGY, Allotment
 from frostline.search.held_storage import HeldStorage
 from frostline.search.pruner import StrategyPruner
-from frostline.search.sampler import STRATEGY, StrategySampler
+from frostline.search.sampler import StrategySampler
 from frostline.search.study import STARTED
 from frostline.storage import tickets
 from frostline.storage.database import Database
@@ -45,7 +46,7 @@ def held(url: str, owner: str = "me", seconds: float = 60.0) -> optuna.Study:
     tickets.issue(TRIALS)
     keeper = Keeper(database, seconds, owner)
     storage = HeldStorage(backend, backend.get_study_id_from_name("flowers"), tickets, keeper, database)
-    sampler = StrategySampler(20, seed=0)
+    sampler = StrategySampler(Allotment(20), seed=0)
     return optuna.load_study(study_name="flowers", storage=storage, sampler=sampler, pruner=StrategyPruner())
 
 
@@ -147,7 +148,9 @@ def test_times_are_as_optuna_reads_them_in_any_zone(url: str, monkeypatch: pytes
 
 
 def test_a_study_goes_the_way_it_would_with_a_shared_storage(url: str) -> None:
-    plain = optuna.create_study(direction="maximize", sampler=StrategySampler(20, seed=0), pruner=StrategyPruner())
+    plain = optuna.create_study(
+        direction="maximize", sampler=StrategySampler(Allotment(20), seed=0), pruner=StrategyPruner()
+    )
     study = held(url)
     for each in (plain, study):
         work(each, 18)

@@ -232,11 +232,11 @@ def test_the_same_request_opens_the_same_study(tmp_path: Path) -> None:
     assert made.settings.name == "photos-shufflenet_v2_x0_5"
     assert made.facts.classes == ("cat", "dog")
     assert sum(made.facts.counts.values()) == 38
-    assert [trial.state for trial in made.trials()] == ["waiting"] * 5
+    assert made.trials() == []
     again = prepare_search(request, workspace, Observer()).study
     assert again.settings == made.settings
     assert again.facts == made.facts
-    assert [trial.state for trial in again.trials()] == ["waiting"] * 5
+    assert again.trials() == []
 
 
 def test_a_study_does_not_go_on_with_other_weights(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from frostline.search.allotment import STRATEGY
 from frostline.search.pruner import StrategyPruner
-from frostline.search.sampler import STRATEGY
 
 EPOCHS = 6
 

@@ -12,9 +12,11 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
-from frostline.search.sampler import FLOOR_SHARE, STRATEGY, StrategySampler, noise, strategy_floor
+from frostline.search.allotment import FLOOR_SHARE, STRATEGY, Allotment, noise, strategy_floor
+from frostline.search.sampler import StrategySampler
 
 STRATEGIES = ["feature_extraction", "partial", "full", "lp_ft", "scratch"]
 
@@ -34,7 +36,7 @@ def suggest(trial: optuna.Trial, strategies: list[str]) -> tuple[str, float, flo
 
 
 def new_study(budget: int, seed: int = 0) -> optuna.Study:
-    return optuna.create_study(direction="maximize", sampler=StrategySampler(budget, seed=seed))
+    return optuna.create_study(direction="maximize", sampler=StrategySampler(Allotment(budget), seed=seed))
 
 
 def run(study: optuna.Study, trials: int, strategies: list[str], score: Callable[[str, float], float]) -> list[str]:
@@ -141,7 +143,7 @@ def test_another_process_goes_on_as_this_one_would_have(cut: int) -> None:
     run(undisturbed, 18, STRATEGIES[:3], score)
     resumed = new_study(18, seed=4)
     run(resumed, cut, STRATEGIES[:3], score)
-    resumed.sampler = StrategySampler(18, seed=4)
+    resumed.sampler = StrategySampler(Allotment(18), seed=4)
     run(resumed, 18 - cut, STRATEGIES[:3], score)
     assert [trial.params for trial in resumed.trials] == [trial.params for trial in undisturbed.trials]
 
@@ -187,28 +189,31 @@ def test_what_is_cheap_comes_first_and_every_strategy_gets_its_floor(
 ) -> None:
     strategies = STRATEGIES[: len(costs)]
     cost = dict(zip(strategies, costs, strict=True))
-    study = optuna.create_study(direction="maximize", sampler=StrategySampler(budget, seed=seed, costs=cost))
-    order = run(study, budget, strategies, lambda strategy, x: x)
+    order = run(study_of(Allotment(budget, cost), seed), budget, strategies, lambda strategy, x: x)
     floor = strategy_floor(budget, len(strategies))
     fair_share = min(floor, budget // len(strategies))
     count = Counter(order)
     assert all(count[strategy] >= fair_share for strategy in strategies)
-    # Until all have their share: one more trial of another strategy would never have left less spent on it.
-    seen: Counter[str] = Counter()
-    for strategy in order[: fair_share * len(strategies)]:
+    assert order[: len(strategies)] == strategies
+    # Then, until all have their share: one more trial of another strategy would never have left less spent on it.
+    seen = Counter(strategies)
+    for strategy in order[len(strategies) : fair_share * len(strategies)]:
         behind = [name for name in strategies if seen[name] < fair_share]
         assert (seen[strategy] + 1) * cost[strategy] == min((seen[name] + 1) * cost[name] for name in behind)
         seen[strategy] += 1
     assert all(seen[strategy] == fair_share for strategy in strategies)
 
 
-LEVELS = {"feature_extraction": 0.80, "partial": 0.85, "full": 0.90, "lp_ft": 0.88, "scratch": 0.30}
+def study_of(allotment: Allotment, seed: int = 0) -> optuna.Study:
+    return optuna.create_study(direction="maximize", sampler=StrategySampler(allotment, seed=seed))
+
+
+LEVELS = {"feature_extraction": 0.86, "partial": 0.85, "full": 0.90, "lp_ft": 0.88, "scratch": 0.30}
 COSTS = {"feature_extraction": 0.1, "partial": 1.0, "full": 4.0, "lp_ft": 3.0, "scratch": 4.0}
 
 
 def run_with_noise(budget: int, images: int, seed: int, levels: dict[str, float] = LEVELS) -> list[str]:
-    sampler = StrategySampler(budget, seed=seed, costs=COSTS, images=images)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study = study_of(Allotment(budget, COSTS, images=images), seed)
     return run(study, budget, list(levels), lambda strategy, x: levels[strategy] + x / 100)
 
 
@@ -240,9 +245,7 @@ def test_nobody_is_behind_on_few_images() -> None:
 
 
 def test_what_pruned_trials_reached_counts() -> None:
-    study = optuna.create_study(
-        direction="maximize", sampler=StrategySampler(40, seed=0, costs={"full": 1.0, "scratch": 0.1}, images=100)
-    )
+    study = study_of(Allotment(40, {"full": 1.0, "scratch": 0.1}, images=100))
     for strategy, score in (("full", 0.9), ("scratch", 0.85)):
         study.enqueue_trial({STRATEGY: strategy})
         trial = study.ask()
@@ -258,3 +261,51 @@ def test_noise_is_what_two_equally_good_models_differ_by(images: int, score: flo
     rng = np.random.default_rng(0)
     one, other = rng.binomial(images, score, size=(2, 20_000)) / images
     assert noise(score, images) == pytest.approx(2 * np.std(one - other), rel=0.03)
+
+
+@pytest.mark.parametrize("level", [0.30, 0.95])
+def test_a_control_comes_after_the_floors_of_the_others_and_before_what_is_free(level: float) -> None:
+    levels = {**LEVELS, "scratch": level}
+    study = study_of(Allotment(40, COSTS, ["scratch"], 100))
+    order = run(study, 40, list(levels), lambda strategy, x: levels[strategy] + x / 100)
+    floor = strategy_floor(40, 5)
+    others = floor * 4
+    assert "scratch" not in order[:others]
+    assert order[others] == "scratch"
+    # One that is in front after all has its floor at once.
+    at_once = order[others : others + floor].count("scratch") == floor
+    assert at_once == (level > 0.9)
+    assert order.count("scratch") >= floor
+
+
+def test_a_control_alone_is_run() -> None:
+    assert run(study_of(Allotment(3, controls=["scratch"])), 3, ["scratch"], lambda strategy, x: x) == ["scratch"] * 3
+
+
+def test_workers_that_begin_at_the_same_moment_try_different_strategies() -> None:
+    study = study_of(Allotment(20, COSTS, ["scratch"]))
+    trials = [study.ask() for _ in range(6)]
+    # Each asks before anybody knows what the others were given; the last one finds nothing left to be first at.
+    drawn = [
+        study.sampler.sample_independent(
+            study, study._storage.get_trial(trial._trial_id), STRATEGY, CategoricalDistribution(STRATEGIES)
+        )
+        for trial in trials
+    ]
+    assert drawn[:4] == STRATEGIES[:4]
+    assert set(drawn[4:]) == {STRATEGIES[3]}
+
+
+def test_a_strategy_begins_with_its_default_configuration() -> None:
+    defaults = {name: {f"{name}/x": 0.125, f"{name}/hidden": 1, f"{name}/width": 0.75} for name in ("full", "scratch")}
+    sampler = StrategySampler(Allotment(8), seed=0, defaults=defaults)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    drawn = []
+    for _ in range(8):
+        trial = study.ask()
+        drawn.append(suggest(trial, ["full", "scratch"]))
+        study.tell(trial, drawn[-1][1])
+    for strategy in ("full", "scratch"):
+        first, *later = [values for name, *values in drawn if name == strategy]
+        assert first == [0.125, 0.75]
+        assert first not in later

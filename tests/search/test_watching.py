@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews
 from frostline.objectives.training import EpochResult
 from frostline.search import watching
+from frostline.search.allotment import STRATEGY
 from frostline.search.cli_workers import app
 from frostline.search.progress import LineProgress, Observer
 from frostline.search.records import FinalRecord, TrialRecord
 from frostline.search.results import StudyFacts
-from frostline.search.sampler import STRATEGY
 from frostline.search.settings import StudySettings
 from frostline.search.space import create_space
 from frostline.search.study import OUTCOME, STARTED, Study
@@ -141,7 +141,7 @@ def test_trials_and_finals_of_several_workers_are_told_from_the_database(study: 
     told = Told()
     watcher = Watcher(Study.load("flowers", study.workspace), told)
     watcher.look()
-    assert told.take() == [("study", 2, [0, 1]), ("workers", 0)]
+    assert told.take() == [("study", 2, []), ("workers", 0)]
     assert watcher.idle_seconds >= 0
     first = begin(worker)
     with at_work(study) as other:
