@@ -15,6 +15,7 @@ import importlib
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ def train(values: dict[str, Any], data: bare.BareData, spec: BackboneSpec, devic
 def ray_search(setting: Setting, folder: Path, seed: int, trials: int, *, cached: bool) -> Curve:
     """Seconds and score of every epoch of every trial, in the order of time."""
     ray, tune, schedulers = load_ray()
+    if setting.weights != "none":
+        # Ray's processes are in folders of their own.
+        setting = replace(setting, weights=str(Path(setting.weights).resolve()))
     data = bare.BareData.of(setting.dataset(folder / "images", seed), setting.data, cached=cached)
     units = len(_pool(setting.spec).pretrained.units)
     configs = draw(len(data.train), units, trials, seed)
