@@ -221,9 +221,9 @@ def compare_study(report: Report, contest: Contest, trials: int, sample: int) ->
         f"A study of {trials} feature-extraction trials",
         *("what", "ours, s", "bare, s", "times faster", "target", "met", "epochs of all trials", "bare, s an epoch"),
     )
-    trained, target = clock.ended[-1][0], at_least(20)
+    ends, target = [end for end, _ in clock.ended], at_least(20)
     for what, seconds in (
-        ("from nothing to the last trial's end", trained),
+        ("from nothing to the last trial's end", ends[-1]),
         ("with a final, its test, the report", total),
     ):
         ratio = rival / seconds
@@ -231,7 +231,6 @@ def compare_study(report: Report, contest: Contest, trials: int, sample: int) ->
             *(what, f"{seconds:.1f}", f"{rival:.0f}", f"{ratio:.1f}", target, target.judge([ratio])),
             *(epochs, harness.spread(per_epoch)),
         )
-    ends = [end for end, _ in clock.ended]
     gaps = [later - earlier for earlier, later in pairwise(ends)]
     report.notes += [
         f"Study: ours with decoding, extraction, {trials} trials and tracking; the bare side is extrapolated: "

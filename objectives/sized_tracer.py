@@ -157,7 +157,7 @@ class SizedTracer(fx.Tracer):
             return torch.empty(BATCHES[which], 3, self._image_size, self._image_size)
         target: Any = node.target
         if node.op == "get_attr":
-            return _attribute(self.root, target)
+            return operator.attrgetter(target)(self.root)
         args, kwargs = map_arg((node.args, node.kwargs), lambda source: self._known(source, which))
         if node.op == "call_method":
             return getattr(args[0], target)(*args[1:], **kwargs)
@@ -191,9 +191,3 @@ def _is_layer(module: nn.Module) -> bool:
     """Whether it is a layer of torch.nn with a forward of its own, such as a convolution that pads for itself."""
     bases = [base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")]
     return len(bases) > 1 and not isinstance(module, _CONTAINERS) and not list(module.children())
-
-
-def _attribute(root: Any, path: str) -> Any:
-    for name in path.split("."):
-        root = getattr(root, name)
-    return root

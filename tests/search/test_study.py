@@ -78,7 +78,6 @@ def worker(study: Study) -> Iterator[Worker]:
 
 def begin(worker: Worker, strategy: str | None = None) -> optuna.Trial:
     [trial] = worker.claim()
-    assert trial is not None
     settings = worker.study.settings
     strategy = trial.suggest_categorical(STRATEGY, [strategy] if strategy else list(settings.strategies))
     config = settings.space.suggest(trial, strategy)
@@ -112,6 +111,8 @@ def test_default_configurations_come_first(study: Study, workspace: Workspace, w
     later = [begin(worker) for _ in range(study.settings.trials - 1)]
     second = next(trial for trial in later if trial.params[STRATEGY] == "scratch")
     assert second.params == {STRATEGY: "scratch", "scratch/learning_rate": 1e-3}
+    Study.load("flowers", workspace).ready()
+    assert len(study.trials()) == study.settings.trials
 
 
 def test_names_are_listed_and_looking_makes_nothing(workspace: Workspace) -> None:

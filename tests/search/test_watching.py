@@ -113,7 +113,6 @@ def worker(study: Study) -> Iterator[Worker]:
 
 def begin(worker: Worker) -> optuna.Trial:
     [trial] = worker.claim()
-    assert trial is not None
     strategy = trial.suggest_categorical(STRATEGY, list(worker.study.settings.strategies))
     worker.study.settings.space.suggest(trial, strategy)
     trial.set_user_attr(STARTED, {"config": {"strategy": strategy}, "epochs": 5})
