@@ -6,10 +6,13 @@ numbers that it would have had. What is new goes on as another study, a fork.
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import io
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -26,18 +29,50 @@ _LIBRARIES = ("frostline", "torch", "torchvision")
 _DIGITS = 12
 
 
+def training_package() -> Path:
+    """Folder of the package that trains."""
+    return Path(exported.__file__).parent
+
+
 def training_sources() -> list[Path]:
-    """The files of the package that trains."""
-    return sorted(Path(exported.__file__).parent.glob("*.py"))
+    """The files of the package that trains, those of its sub-packages included."""
+    return sorted(training_package().rglob("*.py"))
 
 
 @cache
 def sources_digest() -> str:
-    """Digest of the package that trains, as it was when this process first asked."""
+    """Digest of the package that trains, as it was when this process first asked.
+
+    Names and code count, docstrings, comments and blank lines do not: they change no number.
+    """
     digest = hashlib.sha256()
     for source in training_sources():
-        digest.update(source.read_bytes())
+        name = source.relative_to(training_package()).as_posix()
+        digest.update(f"{name}\n{code_of(source.read_text(encoding='utf-8'))}\n".encode())
     return digest.hexdigest()[:_DIGITS]
+
+
+def code_of(source: str) -> str:
+    """A module's code without its docstrings, comments and blank lines: the same text in every version of Python."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for docstring in _docstrings(ast.parse(source)):
+        for row in range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1):
+            lines[row - 1] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Statements that are nothing but a docstring, each on lines of its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            match node.body:
+                case [ast.Expr(value=ast.Constant(value=str())) as first, *_]:
+                    if isinstance(node, ast.Module) or first.lineno > node.lineno:
+                        yield first
 
 
 def fingerprints(settings: StudySettings) -> dict[str, str]:

@@ -25,7 +25,7 @@ from ..objectives.exported import ModelCard, save_network
 from ..objectives.network import Network
 from ..storage.errors import StorageError
 from ..storage.tracking import ServedModel
-from .drift import sources_digest, training_sources
+from .drift import sources_digest, training_package, training_sources
 from .records import FinalRecord
 from .session import Led, Session, final_key
 from .study import Study
@@ -34,6 +34,8 @@ from .verdict import Contender, Verdict
 CHAMPION = "champion"
 # What loading and running a network imports, besides what MLflow brings.
 _LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillow")
+# The module with `load_network`, in the package of a kept network; older ones had it in another place.
+_LOADERS = ("exported",)
 
 
 def keep_network(session: Session, final: FinalRecord, config: TrialConfig, network: Network) -> None:
@@ -109,9 +111,11 @@ def alias(strategy: str) -> str:
 def _served(led: Led, folder: Path, final: FinalRecord, contender: Contender, aliases: Sequence[str]) -> ServedModel:
     settings = led.study.settings
     libraries = [*_LIBRARIES, *(["timm"] if settings.backbone.startswith("timm:") else [])]
+    package = next(path for path in (folder / "code").iterdir() if path.name.startswith(_PREFIX))
     return ServedModel(
         folder=str(folder),
-        package=next(path.name for path in (folder / "code").iterdir() if path.name.startswith(_PREFIX)),
+        package=package.name,
+        loader=next(name for name in _LOADERS if package.joinpath(*name.split(".")).with_suffix(".py").exists()),
         classes=list(led.dataset.classes),
         requirements=[f"{name}=={version(name).partition('+')[0]}" for name in libraries],
         name=f"{alias(final.strategy)}-trial-{final.trial_number}",
@@ -146,9 +150,10 @@ def _package() -> str:
 
 def _copy_code(package: Path, backbone: str) -> None:
     """The package that loads networks, and beside it the module of a backbone of the user's."""
-    package.mkdir(parents=True)
     for source in training_sources():
-        shutil.copy(source, package)
+        copied = package / source.relative_to(training_package())
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, copied)
     module, _, factory = backbone.partition(":")
     if factory and module != "timm":
         _copy_module(module, package.parent)

@@ -19,8 +19,8 @@ class ImageClassifier(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the network of the artifact ``network``."""
-        exported = importlib.import_module(f"{context.model_config['package']}.exported")
-        self._model = exported.load_network(Path(context.artifacts["network"]))
+        loader = importlib.import_module(context.model_config["loader"])
+        self._model = loader.load_network(Path(context.artifacts["network"]))
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> Any:
         """Label and probabilities of each row's image.

@@ -59,12 +59,13 @@ class ServedModel:
 
     Attributes:
         folder: Where it lies; stays there until it has been sent.
-        package: Name of the folder's package that loads it, by ``package.exported.load_network``.
+        package: Name of the folder's package that loads it, by ``package.loader.load_network``.
         classes: Names, in the order of the probabilities.
         requirements: What the package needs, as for pip.
         name: Of the model.
         description: Of the registered version, in Markdown.
         aliases: Of the registered version.
+        loader: Module of the package; records of earlier versions do not name it.
     """
 
     folder: str
@@ -74,6 +75,7 @@ class ServedModel:
     name: str
     description: str
     aliases: list[str]
+    loader: str = "exported"
 
 
 class TrackedRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,58 @@ def test_changed_training_code_is_noticed(study: Study, workspace: Workspace, mo
         drift.sources_digest.cache_clear()
     assert "  training code: " in said
     assert said.count(" then, ") == 1
+
+
+@pytest.fixture
+def copied_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package that trains, whose digest is asked anew each time."""
+    copy = shutil.copytree(drift.training_package(), tmp_path / "copy")
+    monkeypatch.setattr(drift, "training_package", lambda: copy)
+    monkeypatch.setattr(drift, "sources_digest", drift.sources_digest.__wrapped__)
+    return copy
+
+
+def test_comments_and_docstrings_are_no_change_of_code(copied_package: Path) -> None:
+    before = drift.sources_digest()
+    file = copied_package / "metrics.py"
+    file.write_text("# A comment.\n\n" + file.read_text().replace('"""', '"""Another docstring. ', 1))
+    assert drift.sources_digest() == before
+    file.write_text(file.read_text() + "\nADDED = 1  # A comment.\n")
+    assert drift.sources_digest() != before
+
+
+def test_code_of_keeps_what_runs() -> None:
+    source = '''"""Docstring."""
+import os  # Comment.
+
+# Comment.
+class Table:
+    """Docstring
+    of two lines."""
+
+    name = """Not a docstring: # no comment"""
+
+    def read(self):
+        "Docstring."
+        return "# text"
+'''
+    kept = '''import os
+class Table:
+    name = """Not a docstring: # no comment"""
+    def read(self):
+        return "# text"'''
+    assert drift.code_of(source) == kept
+
+
+def test_a_moved_renamed_or_nested_file_is_a_change(copied_package: Path) -> None:
+    before = drift.sources_digest()
+    nested = copied_package / "nested" / "metrics.py"
+    nested.parent.mkdir()
+    (copied_package / "metrics.py").rename(nested)
+    moved = drift.sources_digest()
+    assert moved != before
+    nested.write_text(nested.read_text() + "\nADDED = 1\n")
+    assert drift.sources_digest() not in (before, moved)
 
 
 def test_changed_data_are_refused_by_resume_and_by_the_same_search(
