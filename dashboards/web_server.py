@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, NoReturn
 from urllib.error import URLError
-from urllib.parse import unquote, urlsplit
 
+from ..storage.urls import hide_secrets
 from .ports import is_taken, port_owner
 
 START_SECONDS = 120.0
@@ -135,8 +135,7 @@ class RunningServer:
         """The end of its log, without the password of its database."""
         self._log.seek(0)
         text = "\n".join(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
-        password = urlsplit(self._server.database).password
-        return text.replace(password, "***").replace(unquote(password), "***") if password else text
+        return hide_secrets(text, self._server.database)
 
     def stop(self) -> None:
         """End it and all that it started."""

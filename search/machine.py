@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from ..storage.database import probe, safe_url
+from ..storage.database import probe
 from ..storage.errors import StorageError
 from ..storage.tracking import uri_fault
+from ..storage.urls import safe_url
 from ..storage.workspace import Workspace
 
 # Less than this is soon full of features, checkpoints and networks.
@@ -125,11 +126,10 @@ def _mlflow(workspace: Workspace, uri: str | None) -> Line:
         return Line("MLflow", fault, "name another with --tracking-uri")
     # It takes seconds to import.
     from ..storage.mlflow_audit import probe as probe_mlflow
-    from ..storage.mlflow_store import display
 
     url = uri or workspace.tracking_url
     try:
         probe_mlflow(url)
     except StorageError as error:
         return Line("MLflow", str(error), "start it, or name another with --tracking-uri")
-    return Line("MLflow", f"{version('mlflow')}, {display(url)}")
+    return Line("MLflow", f"{version('mlflow')}, {safe_url(url)}")

@@ -21,10 +21,11 @@ from ..objectives.errors import InvalidInputError, unknown_name
 from ..objectives.metrics import one_hot
 from ..storage.artifacts import CheckpointPlace, artifacts_fault, checkpoint_place
 from ..storage.curves import CurveTable
-from ..storage.database import Database, safe_url, share_sqlite
+from ..storage.database import Database, share_sqlite
 from ..storage.errors import UnreachableError
 from ..storage.finals import FinalsTable, StoredFinal
 from ..storage.tickets import Tickets
+from ..storage.urls import safe_url
 from ..storage.wishes import Wish
 from ..storage.workspace import Workspace
 from .allotment import STRATEGY

@@ -11,10 +11,10 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote
 
 from .checkpoints import CheckpointFolder, CheckpointObjects, Checkpoints, list_objects
 from .errors import StorageError
+from .urls import hide_secrets, safe_url
 
 Note = Callable[[str], None]
 # Folder below a URL: there may be other things.
@@ -103,7 +103,7 @@ class SharedPlace:
             if not self._told:
                 self._told = True
                 self._note(
-                    f"checkpoints cannot be kept at {safe_place(self._url)} just now ({_reason(error, self._url)}): "
+                    f"checkpoints cannot be kept at {safe_url(self._url)} just now ({_reason(error, self._url)}): "
                     "the search goes on, and what is cut off meanwhile begins anew"
                 )
             return None
@@ -177,22 +177,9 @@ def artifacts_fault(url: str) -> str | None:
             return None
         reason = "what was written is not what is read"
     return (
-        f"Checkpoints cannot be kept in {safe_place(url)}: {reason}. "
+        f"Checkpoints cannot be kept in {safe_url(url)}: {reason}. "
         "Name a folder or URL that this machine can write to with --artifacts or FROSTLINE_ARTIFACTS."
     )
-
-
-def absolute_place(url: str) -> str:
-    """A URL as it is; a folder as it holds from anywhere."""
-    return url if "://" in url else str(Path(url).expanduser().absolute())
-
-
-def safe_place(url: str) -> str:
-    """The URL without user, password and query, for messages."""
-    if "://" not in url:
-        return url
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def _require_parent(folder: Path) -> None:
@@ -210,8 +197,4 @@ def _reason(error: Exception, url: str) -> str:
     cause = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
     lines = str(cause).strip().splitlines()
     said = getattr(cause, "strerror", None) or (lines[0].rstrip(".") if lines else type(cause).__name__)
-    rest = url.partition("://")[2]
-    for secret in (rest.rpartition("@")[0].partition(":")[2], rest.partition("?")[2]):
-        for form in {secret, unquote(secret)} - {""}:
-            said = said.replace(form, "***")
-    return said
+    return hide_secrets(said, url)

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Float, create_engine, event, inspect, make_url
+from sqlalchemy import Engine, Float, create_engine, event, inspect
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from .errors import LostConnectionError, UnreachableError
+from .urls import safe_url
 
 BUSY_TIMEOUT_MS = 60_000
 # How long a database server may be away before who needs it gives up; the first and the longest wait between attempts.
@@ -26,14 +27,6 @@ Result = TypeVar("Result")
 
 class Table(DeclarativeBase):
     """Base of our own tables."""
-
-
-def safe_url(url: str) -> str:
-    """The URL without its password, for messages."""
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "(not a database URL)"
 
 
 class now_seconds(FunctionElement[float]):  # noqa: N801
@@ -173,6 +166,8 @@ def _reachable(url: str) -> Iterator[None]:
         # An SQLAlchemy error may quote the URL; the driver's own does not.
         said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
         reason = str(said or type(error).__name__).splitlines()[0]
+        if isinstance(error, ArgumentError):
+            reason = "it is not the URL of a database"
         kind = LostConnectionError if _may_pass(url, error) else UnreachableError
         raise kind(f"The database {safe_url(url)} cannot be used: {reason}") from error
 

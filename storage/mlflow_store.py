@@ -15,11 +15,11 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from .errors import RefusedError, StorageError, UnreachableError
+from .urls import hide_secrets, safe_url
 
 # Read by mlflow when it is first imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -108,20 +108,9 @@ def reachable(uri: str) -> Iterator[None]:
     # From MLflow, SQLAlchemy, drivers and HTTP; none of them may end a search.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        password = urlsplit(uri).password
-        secret, at, _ = urlsplit(uri).netloc.rpartition("@")
-        reason = reason.replace(secret + at, "").replace(password or "\0", "***")
         # Of an HTTP library's many words the first ones say it.
-        reason = textwrap.shorten(reason, 200, placeholder=" ...")
+        reason = textwrap.shorten(hide_secrets(reason, uri), 200, placeholder=" ...")
         # The error itself stays out of the traceback: it holds the secret.
         if getattr(error, "error_code", None) in _REFUSALS:
-            raise RefusedError(f"MLflow at {display(uri)} refused: {reason}") from None
-        raise UnreachableError(f"MLflow at {display(uri)} does not answer: {reason}") from None
-
-
-def display(uri: str) -> str:
-    """The URI without user and password."""
-    parts = urlsplit(uri)
-    user, at, host = parts.netloc.rpartition("@")
-    # Taking one apart that has none would cost sqlite:////folder its slashes.
-    return uri.replace(f"{user}{at}{host}", host, 1) if at else uri
+            raise RefusedError(f"MLflow at {safe_url(uri)} refused: {reason}") from None
+        raise UnreachableError(f"MLflow at {safe_url(uri)} does not answer: {reason}") from None

@@ -7,9 +7,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from .artifacts import absolute_place
-from .database import safe_url
 from .errors import StorageError
+from .urls import absolute_place, safe_url
 
 DEFAULT_WORKSPACE = "frostline-workspace"
 ENVIRONMENT_VARIABLE = "FROSTLINE_WORKSPACE"

@@ -15,10 +15,11 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from frostline.storage import checkpoints
-from frostline.storage.artifacts import CheckpointPlace, absolute_place, artifacts_fault, open_place, safe_place
+from frostline.storage.artifacts import CheckpointPlace, artifacts_fault, open_place
 from frostline.storage.artifacts import checkpoint_place as place_of
 from frostline.storage.checkpoints import CheckpointObjects
 from frostline.storage.errors import LeaseLostError
+from frostline.storage.urls import absolute_place, safe_url
 
 SECRET = "correct-horse"
 
@@ -198,7 +199,7 @@ def test_where_nothing_can_be_kept_it_is_told_once_and_nothing_else_happens() ->
     place.sweep({"trial-1"})
     save(place, 1, b"state", key="trial-2")
     assert notes == [
-        "checkpoints cannot be kept at flaky://host/bucket just now (no answer from flaky://me:***@host/bucket): "
+        "checkpoints cannot be kept at flaky://host/bucket just now (no answer from flaky://host/bucket): "
         "the search goes on, and what is cut off meanwhile begins anew"
     ]
     Flaky.away = False
@@ -299,5 +300,5 @@ def test_folders_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path))
     assert absolute_place("shared") == absolute_place("~/shared") == str(tmp_path / "shared")
     assert absolute_place("s3://bucket/path") == "s3://bucket/path"
-    assert safe_place("/a/b@c") == "/a/b@c"
+    assert safe_url("/a/b@c") == "/a/b@c"
     assert isinstance(open_place(str(tmp_path), "birds").checkpoints("trial-1", 1), checkpoints.CheckpointFolder)

@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from frostline.storage.database import BUSY_TIMEOUT_MS, Database, safe_url, share_sqlite
+from frostline.storage.database import BUSY_TIMEOUT_MS, Database, share_sqlite
 from frostline.storage.errors import StorageError, UnreachableError
 from frostline.storage.finals import FinalsTable
+from frostline.storage.urls import safe_url
 
 WRITES = 20
 

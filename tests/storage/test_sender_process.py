@@ -20,8 +20,8 @@ from frostline.storage import sender, sender_process, tracking
 from frostline.storage.errors import StudyBusyError
 from frostline.storage.journal import Journal
 from frostline.storage.mlflow_runs import find_runs
-from frostline.storage.mlflow_store import display
 from frostline.storage.tracking import StudyTracker, send_journal
+from frostline.storage.urls import safe_url
 from frostline.storage.workspace import Workspace
 
 # MLflow's own, on SQLAlchemy 2.1.
@@ -123,7 +123,7 @@ def test_a_killed_search_takes_its_sender_along_and_the_rest_is_sent_later_once(
     ],
 )
 def test_what_is_shown_of_a_store_has_no_secret(uri: str, shown: str) -> None:
-    assert display(uri) == shown
+    assert safe_url(uri) == shown
 
 
 def test_no_process_shows_the_secret_and_the_sender_lets_training_go_first(place: Workspace) -> None:
