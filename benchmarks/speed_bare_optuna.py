@@ -37,7 +37,7 @@ from frostline.search.finals import restore_config
 from frostline.search.progress import Observer
 from frostline.search.records import TrialRecord
 from frostline.search.settings import POPULATION
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 from frostline.storage.feature_files import FeatureFiles
 from frostline.storage.workspace import Workspace
 
@@ -52,7 +52,7 @@ COLUMNS = (
 def default_config(task: Task, strategy: str, **changes: Any) -> TrialConfig:
     """A strategy's default configuration on a task, without early stopping, so that both sides do the same work."""
     space = create_space(default_tables(len(task.train))).only(COMPETING)
-    flat = space.resolve(len(task.backbones.pretrained.units)).default(strategy) | changes
+    flat = resolve_space(space, len(task.backbones.pretrained.units)).default(strategy) | changes
     return create_config(flat | {"patience": flat["epochs"]})
 
 

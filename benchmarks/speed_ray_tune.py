@@ -32,7 +32,7 @@ from frostline.objectives.config import TrialConfig
 from frostline.objectives.devices import choose_device
 from frostline.objectives.finetune import BackbonePool
 from frostline.search.default_space import COMPETING, default_tables
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 
 
 def load_ray() -> tuple[Any, Any, Any]:
@@ -51,7 +51,7 @@ def load_ray() -> tuple[Any, Any, Any]:
 
 def draw(train_images: int, units: int, trials: int, seed: int) -> list[dict[str, Any]]:
     """Configurations at random from the default space, as plain values."""
-    space = create_space(default_tables(train_images)).only(COMPETING).resolve(units)
+    space = resolve_space(create_space(default_tables(train_images)).only(COMPETING), units)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
     asked = (study.ask() for _ in range(trials))
     drawn = [space.suggest(trial, trial.suggest_categorical("strategy", list(COMPETING))) for trial in asked]

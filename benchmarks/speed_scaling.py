@@ -39,7 +39,7 @@ from frostline.objectives.model_sources import preprocessing_for
 from frostline.objectives.training import EpochResult, OnEpoch
 from frostline.search import finals, run_search, trials
 from frostline.search.default_space import COMPETING, default_tables
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 from frostline.storage.workspace import Workspace
 
 CLASSES = tuple("abcde")
@@ -136,7 +136,7 @@ def _milliseconds(gaps: list[float]) -> tuple[str, str]:
 def optuna_alone(setting: Setting, count: int) -> list[float]:
     """When each trial of Optuna's own sampler and pruner in memory ends, on the same space."""
     units = len(BackbonePool(setting.spec).pretrained.units)
-    space = create_space(default_tables()).only(COMPETING).resolve(units)
+    space = resolve_space(create_space(default_tables()).only(COMPETING), units)
     rng = np.random.default_rng(0)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
     ends: list[float] = []

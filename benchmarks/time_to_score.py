@@ -31,7 +31,7 @@ from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.progress import Observer
 from frostline.search.records import TrialRecord
 from frostline.search.run import SearchInterrupted
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 from frostline.storage.workspace import Workspace
 
 Curve = list[tuple[float, float]]
@@ -51,7 +51,7 @@ def bare_search(setting: Setting, folder: Path, seed: int, trials: int, *, worke
     """A search as it is usually written; the clock begins with the first trial, once it has its files."""
     data = bare.BareData.of(setting.dataset(folder, seed), setting.data, workers=workers, cached=cached)
     pool = BackbonePool(setting.spec)
-    space = create_space(default_tables(len(data.train))).only(COMPETING).resolve(len(pool.pretrained.units))
+    space = resolve_space(create_space(default_tables(len(data.train))).only(COMPETING), len(pool.pretrained.units))
     device = choose_device(setting.device)
     study = optuna.create_study(
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner()

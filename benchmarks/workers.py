@@ -43,7 +43,7 @@ from frostline.search.allotment import STRATEGY
 from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.results import StudyFacts
 from frostline.search.settings import StudySettings
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 from frostline.search.study import STARTED, Study
 from frostline.search.worker import LOOK_SECONDS, Worker, at_work
 from frostline.storage.workspace import Workspace
@@ -80,7 +80,7 @@ class Took:
 
 def create(folder: Path, storage: str | None, trials: int) -> Study:
     """A study of the default space, without data: nothing is trained."""
-    space = create_space(default_tables(1000)).only(COMPETING).resolve(UNITS)
+    space = resolve_space(create_space(default_tables(1000)).only(COMPETING), UNITS)
     settings = StudySettings(
         name=NAME,
         data="none",

@@ -131,8 +131,8 @@ def space(
     from .default_space import COMPETING, default_tables
     from .planning import train_images
     from .plugins import load_plugins
-    from .space import create_space
     from .space_file import write_space
+    from .space_parsing import create_space
 
     brought = load_plugins(plugin or ())
     tables = default_tables(train_images(data, locate(workspace))) if data else default_tables()

@@ -25,7 +25,7 @@ _BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
 
 
 def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
-    """The default space as :func:`~frostline.search.space.create_space` takes it.
+    """The default space as :func:`~frostline.search.space_parsing.create_space` takes it.
 
     Args:
         train_images: Size of the training split; epochs follow from it.

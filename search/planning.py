@@ -33,8 +33,9 @@ from .plugins import load_plugins
 from .progress import Observer
 from .settings import StudySettings, default_population
 from .slots import Resources
-from .space import Space, create_space
+from .space import Space
 from .space_file import read_space
+from .space_parsing import create_space, resolve_space
 from .study import Study, study_names
 from .study_file import StudyFile, read_study
 
@@ -251,7 +252,7 @@ def _settings(
         seed=request.seed,
         finals_seeds=request.finals_seeds,
         population=request.population or default_population(request.trials, sum(counts), device),
-        space=space.only(_chosen(request, written)).resolve(units),
+        space=resolve_space(space.only(_chosen(request, written)), units),
         plugins=request.plugins,
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..objectives.errors import InvalidInputError
 from ..objectives.strategies import BUILT_IN, STRATEGIES
 from .default_space import default_tables
-from .space import create_space
+from .space_parsing import create_space
 
 # Strategies by the plugin that registered them; a module is imported once a process.
 _registered: dict[str, tuple[str, ...]] = {}

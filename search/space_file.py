@@ -10,7 +10,8 @@ from typing import Any
 
 from ..objectives.errors import InvalidInputError
 from ..objectives.strategies import STRATEGIES
-from .space import Domain, Space, create_space
+from .space import Domain, Space
+from .space_parsing import create_space
 
 HEADER = """\
 # What `frostline search --space FILE` searches. A table a strategy; leave out a table to leave out the strategy.
@@ -81,7 +82,7 @@ def write_space(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def tables_of(space: Space) -> dict[str, dict[str, Any]]:
-    """A space as the tables that :func:`~frostline.search.space.create_space` makes it of."""
+    """A space as the tables that :func:`~frostline.search.space_parsing.create_space` makes it of."""
     return {
         strategy: _nested({name: _written(domain) for name, domain in domains.items()})
         for strategy, domains in space.strategies.items()

@@ -26,6 +26,7 @@ from frostline.objectives.plans import plan_phases
 from frostline.objectives.strategies import get_strategy
 from frostline.search.planning import Request
 from frostline.search.space import Space
+from frostline.search.space_parsing import resolve_space
 
 # MLflow's own, on SQLAlchemy 2.1.
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -59,7 +60,7 @@ class Example:
         assert isinstance(space, Space)
         (self.strategy,) = space.strategies
         self.backbone: Backbone = create_backbone(BackboneSpec(request.backbone, weights, SIZE))
-        resolved = space.resolve(len(self.backbone.units))
+        resolved = resolve_space(space, len(self.backbone.units))
         self.config = create_config(resolved.default(self.strategy))
         self.head = create_head(self.config.head, self.backbone.units[-1].output_shape, CLASSES)
 

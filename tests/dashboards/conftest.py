@@ -17,7 +17,8 @@ from frostline.search.default_space import default_tables
 from frostline.search.records import FinalRecord, TrialRecord
 from frostline.search.results import StudyFacts, StudyResults
 from frostline.search.settings import StudySettings
-from frostline.search.space import Domain, Space, create_space, is_integer
+from frostline.search.space import Domain, Space, is_integer
+from frostline.search.space_parsing import create_space, resolve_space
 
 STRATEGIES = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 HOSTILE = "<script>alert(1)</script>"
@@ -229,7 +230,7 @@ def draw_config(space: Space, strategy: str, rng: np.random.Generator) -> dict[s
 def thousand() -> StudyResults:
     """A thousand trials of 40 epochs, over all that is searched by default."""
     rng = np.random.default_rng(0)
-    space = create_space(default_tables(150)).only(STRATEGIES).resolve(len(UNITS))
+    space = resolve_space(create_space(default_tables(150)).only(STRATEGIES), len(UNITS))
     trials = (make_trial(number, rng, epochs=40) for number in range(1000))
     drawn = tuple(replace(trial, config=draw_config(space, str(trial.strategy), rng)) for trial in trials)
     return replace(make_results(trials=1000), trials=drawn, settings=make_settings(trials=1000, space=space))

@@ -20,7 +20,7 @@ from frostline.dashboards.report import describe_evidence, render_report, search
 from frostline.dashboards.tables import common_settings
 from frostline.objectives.gallery import Gallery
 from frostline.search.results import StudyResults
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space
 
 HOSTILE = "<script>alert(1)</script>"
 LARGEST = 3_000_000

@@ -9,14 +9,15 @@ from frostline.objectives.config import create_config
 from frostline.objectives.plans import plan_phases
 from frostline.objectives.strategies import STRATEGIES
 from frostline.search.default_space import EPOCHS_RANGE, IMAGES_PER_TRIAL, default_tables
-from frostline.search.space import Space, create_space
+from frostline.search.space import Space
+from frostline.search.space_parsing import create_space, resolve_space
 
 units = st.integers(2, 60)
 train_images = st.one_of(st.integers(10, 1_000_000), st.sampled_from([10, 150, 151, 1000, 1200, 1_000_000]))
 
 
 def default_space(images: int, depth: int) -> Space:
-    return create_space(default_tables(images)).resolve(depth)
+    return resolve_space(create_space(default_tables(images)), depth)
 
 
 @settings(deadline=None, max_examples=60)

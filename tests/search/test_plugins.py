@@ -28,8 +28,8 @@ from frostline.search import plugins
 from frostline.search.default_space import default_tables
 from frostline.search.plugins import load_plugins
 from frostline.search.progress import Observer
-from frostline.search.space import create_space
 from frostline.search.space_file import write_space
+from frostline.search.space_parsing import create_space, resolve_space
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
@@ -120,7 +120,7 @@ def test_a_plan_that_no_network_can_follow_is_refused(phases: list[Phase], part:
         plan_phases(create_config({"strategy": "mine"}), 4)
     assert part in str(refusal.value)
     with pytest.raises(InvalidInputError, match="mine: its plan"):
-        create_space({"mine": {}}).resolve(4)
+        resolve_space(create_space({"mine": {}}), 4)
 
 
 def test_a_strategy_brings_its_own_domains_into_the_default_space() -> None:
@@ -134,7 +134,7 @@ def test_a_strategy_brings_its_own_domains_into_the_default_space() -> None:
     assert tomllib.loads(write_space(tables)) == tables
     space = create_space(tables)
     assert "epochs" not in space.strategies["solved"]
-    assert space.resolve(6).default("mine")["freeze_depth"] == 4
+    assert resolve_space(space, 6).default("mine")["freeze_depth"] == 4
     assert set(space.strategies) == set(STRATEGIES)
 
 

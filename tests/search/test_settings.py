@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from frostline.search.default_space import default_tables
 from frostline.search.settings import StudySettings
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 
 
 def make_settings(tables: Any = None, **changes: Any) -> StudySettings:
@@ -23,7 +23,7 @@ def make_settings(tables: Any = None, **changes: Any) -> StudySettings:
         "metric": "accuracy",
         "seed": 0,
         "finals_seeds": 3,
-        "space": create_space(tables or default_tables()).resolve(10),
+        "space": resolve_space(create_space(tables or default_tables()), 10),
     }
     return StudySettings(**{**values, **changes})
 

@@ -14,7 +14,8 @@ from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.plans import plan_phases
 from frostline.objectives.strategies import STRATEGIES
 from frostline.search.default_space import default_tables
-from frostline.search.space import Domain, Space, create_space, is_integer, optuna_name
+from frostline.search.space import Domain, Space, is_integer, optuna_name
+from frostline.search.space_parsing import create_space, resolve_space
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +49,7 @@ def draw(space: Space, strategy: str, seed: int, fixed: dict[str, Any] | None = 
 def test_whatever_is_drawn_can_be_trained_and_is_within_its_domain(
     units: int, images: int, strategy: str, seed: int
 ) -> None:
-    space = create_space(default_tables(images)).resolve(units)
+    space = resolve_space(create_space(default_tables(images)), units)
     config = draw(space, strategy, seed)
     assert config.strategy == strategy
     assert plan_phases(config, units)
@@ -168,13 +169,15 @@ def test_only_keeps_some_strategies_in_the_order_asked_for() -> None:
     ],
 )
 def test_negative_depths_count_from_the_last_unit(written: dict[str, int], resolved: tuple[int | None, ...]) -> None:
-    domain = create_space({"partial": {"freeze_depth": written}}).resolve(10).strategies["partial"]["freeze_depth"]
+    domain = resolve_space(create_space({"partial": {"freeze_depth": written}}), 10).strategies["partial"][
+        "freeze_depth"
+    ]
     assert (domain.low, domain.high, domain.default) == resolved
 
 
 def test_negative_choices_and_constants_count_from_the_last_unit() -> None:
     space = create_space({"partial": {"freeze_depth": {"choices": [1, -1, -2]}}, "lp_ft": {"freeze_depth": -1}})
-    resolved = space.resolve(5)
+    resolved = resolve_space(space, 5)
     assert resolved.strategies["partial"]["freeze_depth"].choices == (1, 4, 3)
     assert resolved.default("lp_ft")["freeze_depth"] == 4
 
@@ -194,7 +197,7 @@ def test_negative_choices_and_constants_count_from_the_last_unit() -> None:
 )
 def test_depths_that_a_backbone_does_not_have_are_refused(depth: Any) -> None:
     with pytest.raises(InvalidInputError, match="freeze_depth"):
-        create_space({"partial": {"freeze_depth": depth}}).resolve(5)
+        resolve_space(create_space({"partial": {"freeze_depth": depth}}), 5)
 
 
 def test_faults_of_several_strategies_come_together() -> None:
@@ -202,11 +205,11 @@ def test_faults_of_several_strategies_come_together() -> None:
         {"partial": {"freeze_depth": 7}, "lp_ft": {"epochs": 4, "probe_epochs": {"low": 1, "high": 3, "default": 2}}}
     )
     with pytest.raises(InvalidInputError) as refusal:
-        space.resolve(5)
+        resolve_space(space, 5)
     assert any("freeze_depth" in fault and "7" in fault for fault in refusal.value.faults)
     good = create_space({"partial": {}, "lp_ft": {"epochs": 3, "probe_epochs": 3}})
     with pytest.raises(InvalidInputError) as refusal:
-        good.resolve(5)
+        resolve_space(good, 5)
     assert len(refusal.value.faults) == 2
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.default_space import default_tables
-from frostline.search.space import create_space
 from frostline.search.space_file import read_space, tables_of, write_space
+from frostline.search.space_parsing import create_space, resolve_space
 
 
 @given(st.integers(1, 1_000_000))
@@ -31,7 +31,7 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
 
 
 def test_a_studys_space_can_be_written_and_read_back() -> None:
-    space = create_space(default_tables()).resolve(7)
+    space = resolve_space(create_space(default_tables()), 7)
     assert create_space(tomllib.loads(write_space(tables_of(space)))) == space
 
 
@@ -48,7 +48,7 @@ def test_the_file_explains_itself() -> None:
 
 def test_the_space_of_the_demo_is_valid() -> None:
     text = files("frostline.search").joinpath("demo_space.toml").read_text(encoding="utf-8")
-    assert len(create_space(tomllib.loads(text)).resolve(10).strategies) == 5
+    assert len(resolve_space(create_space(tomllib.loads(text)), 10).strategies) == 5
 
 
 FAULTY = """

@@ -19,7 +19,7 @@ from frostline.search.allotment import STRATEGY
 from frostline.search.records import FinalRecord, TrialRecord
 from frostline.search.results import StudyFacts, describe
 from frostline.search.settings import StudySettings
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 from frostline.search.study import OUTCOME, STARTED, Study, present_finals, study_names
 from frostline.search.worker import Worker, at_work
 from frostline.storage import tickets
@@ -55,7 +55,7 @@ def make_settings(**changes: Any) -> StudySettings:
         "metric": "accuracy",
         "seed": 0,
         "finals_seeds": 1,
-        "space": create_space(SPACE).resolve(3),
+        "space": resolve_space(create_space(SPACE), 3),
     }
     return StudySettings(**{**values, **changes})
 

@@ -7,7 +7,7 @@ import pytest
 from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.results import StudyFacts
 from frostline.search.settings import StudySettings
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 from frostline.search.trial_costs import trial_costs
 
 FACTS = StudyFacts(("a", "b"), {}, "", (), ("one", "two", "three", "four"), (0.0, 0.4, 0.7, 0.9, 1.0))
@@ -24,7 +24,7 @@ def test_a_head_is_cheapest_and_the_whole_network_dearest() -> None:
         metric="accuracy",
         seed=0,
         finals_seeds=1,
-        space=create_space(default_tables(600)).only(COMPETING).resolve(4),
+        space=resolve_space(create_space(default_tables(600)).only(COMPETING), 4),
     )
     # Of 10 epochs; a head alone has three times as many, half of lp_ft's are of the head, and partial freezes one unit.
     assert trial_costs(settings, FACTS) == pytest.approx(

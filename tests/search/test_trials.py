@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 
 from frostline.objectives.config import create_config
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space
 from frostline.search.trials import active_parameters
 
 UNITS = 6

@@ -27,7 +27,7 @@ from frostline.search.progress import LineProgress, Observer
 from frostline.search.records import FinalRecord, TrialRecord
 from frostline.search.results import StudyFacts
 from frostline.search.settings import StudySettings
-from frostline.search.space import create_space
+from frostline.search.space_parsing import create_space, resolve_space
 from frostline.search.study import OUTCOME, STARTED, Study
 from frostline.search.watching import Watcher, watch
 from frostline.search.worker import Worker, at_work
@@ -100,7 +100,7 @@ def study(tmp_path: Path) -> Study:
         metric="accuracy",
         seed=0,
         finals_seeds=1,
-        space=create_space({"full": {"learning_rate": 1e-3}, "scratch": {"epochs": 3}}).resolve(1),
+        space=resolve_space(create_space({"full": {"learning_rate": 1e-3}, "scratch": {"epochs": 3}}), 1),
     )
     return Study.create(settings, FACTS, Workspace(tmp_path / "workspace"), None)
 
