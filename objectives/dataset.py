@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .image_cache import Decoded, Progress, decode_once
+from .listing import Listing
 from .preprocessing import Preprocessing
 from .sources import list_source
 from .splits import SPLITS
@@ -109,6 +110,13 @@ def prepare_dataset(
         InvalidInputError: Unusable dataset, more than 10 % of its files do not decode, or no space for the cache.
     """
     listing = list_source(source, download_dir=cache_dir / "downloads")
+    return decode_dataset(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=on_progress)
+
+
+def decode_dataset(
+    listing: Listing, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress | None = None
+) -> ImageDataset:
+    """Decode a dataset that is listed, or find it decoded, and split it; see :func:`prepare_dataset`."""
     progress = on_progress or (lambda done, total: None)
     decoded = decode_once(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=progress)
     return ImageDataset(

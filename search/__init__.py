@@ -11,13 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .planning import Request
+    from .request import Request
     from .run import load_study, resume, run_search
     from .slots import Resources
 
 __all__ = ["Request", "Resources", "load_study", "resume", "run_search"]
 # Where they are, if not with the running.
-_ELSEWHERE = {"Request": "planning", "Resources": "slots"}
+_ELSEWHERE = {"Request": "request", "Resources": "slots"}
 
 
 def __getattr__(name: str) -> Any:

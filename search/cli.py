@@ -190,7 +190,7 @@ def search(
     stop, resume does.
     """
     from .options import with_study_file
-    from .planning import Request
+    from .request import Request
     from .run import run_search
 
     request = Request(

@@ -128,8 +128,8 @@ def space(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print the default search space as a file to edit: frostline space > space.toml"""
+    from .checks import train_images
     from .default_space import COMPETING, default_tables
-    from .planning import train_images
     from .plugins import load_plugins
     from .space_file import write_space
     from .space_parsing import create_space

@@ -19,8 +19,8 @@ from ..objectives.feature_store import FeatureStore
 from ..objectives.finetune import BackbonePool, Task, finetune
 from ..objectives.model_sources import preprocessing_for
 from ..storage.workspace import Workspace
-from .planning import Request
 from .progress import Observer
+from .request import Request
 
 BACKBONE, IMAGE_SIZE = "shufflenet_v2_x0_5", 32
 KNOWN, TAUGHT = "sklearn:digits[0-4]", "sklearn:digits[5-9]@200"

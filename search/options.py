@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from .planning import Request
+    from .request import Request
 
 # Options by another name than their field of the request.
 _FIELDS = {"other_data": "data", "strategy": "strategies", "seeds": "finals_seeds", "plugin": "plugins"}
@@ -26,7 +26,7 @@ def with_study_file(ctx: typer.Context, data: str, request: Request) -> Request:
         InvalidInputError: No study file, or ``--data`` without one.
     """
     from ..objectives.errors import InvalidInputError
-    from .planning import Request
+    from .request import Request
     from .study_file import is_study_file
 
     if is_study_file(data):

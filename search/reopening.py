@@ -11,9 +11,9 @@ from ..objectives.model_sources import preprocessing_for
 from ..objectives.strategies import BUILT_IN, STRATEGIES
 from ..storage.locks import exclusive
 from ..storage.workspace import Workspace
+from .checks import budget_faults, list_data, name_fault
 from .drift import refuse_drift
-from .gathering import decode, gather_facts
-from .planning import Prepared, budget_faults, name_fault
+from .planning import Prepared, decode, gather_facts
 from .plugins import load_plugins
 from .progress import Observer
 from .study import Study, study_names
@@ -36,7 +36,8 @@ def reopen(study: Study, observer: Observer, data: str | None = None, *, trains:
     _require_strategies(study, trains=trains)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     check_backbone(settings.spec)
-    dataset = decode(settings, preprocessing, study.workspace, observer, data)
+    listing = list_data(data or settings.data, study.workspace)
+    dataset = decode(listing, settings, preprocessing, study.workspace, observer)
     backbones = BackbonePool(settings.spec)
     refuse_drift(settings, study.facts, dataset, backbones, trains=trains, option=study.workspace.option)
     return Prepared(study, dataset, backbones)
@@ -95,7 +96,8 @@ def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer,
     load_plugins(settings.plugins)
     check_backbone(settings.spec)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
-    dataset, backbones = decode(settings, preprocessing, workspace, observer), BackbonePool(settings.spec)
+    listing, backbones = list_data(settings.data, workspace), BackbonePool(settings.spec)
+    dataset = decode(listing, settings, preprocessing, workspace, observer)
     facts = replace(gather_facts(settings, dataset, backbones), forked_from=name)
     place = replace(workspace, artifacts_url=old.artifacts_url)
     return Prepared(Study.create(settings, facts, place, old.tracking_uri), dataset, backbones)

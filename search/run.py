@@ -10,9 +10,10 @@ from ..storage.wishes import PAUSE, RUN, STOP
 from ..storage.workspace import Workspace
 from .finals import finalists, run_finals
 from .models import log_models
-from .planning import Prepared, Request, prepare_search
+from .planning import Prepared, prepare_search
 from .progress import Observer
 from .reopening import prepare_fork, prepare_resume, reopen
+from .request import Request
 from .session import Led, Session, open_session, parent_run, supervise
 from .slot import Work
 from .slots import Resources, Slots

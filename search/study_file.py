@@ -43,7 +43,7 @@ class StudyFile:
 
     Attributes:
         path: The file.
-        options: What ``[study]`` says, by the fields of :class:`~frostline.search.planning.Request`.
+        options: What ``[study]`` says, by the fields of :class:`~frostline.search.request.Request`.
         tables: All other tables.
         faults: What is wrong with ``[study]``.
     """

@@ -24,7 +24,7 @@ from frostline.objectives.network import Network
 from frostline.objectives.phases import Phase
 from frostline.objectives.plans import plan_phases
 from frostline.objectives.strategies import get_strategy
-from frostline.search.planning import Request
+from frostline.search.request import Request
 from frostline.search.space import Space
 from frostline.search.space_parsing import resolve_space
 

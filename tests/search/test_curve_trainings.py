@@ -17,8 +17,8 @@ from frostline.objectives.errors import InvalidInputError
 from frostline.search import curve_trainings, drift
 from frostline.search.curve_trainings import choose_sizes, run_curve, with_equal_steps
 from frostline.search.doctor import examine
-from frostline.search.planning import Request
 from frostline.search.progress import Observer
+from frostline.search.request import Request
 from frostline.search.results import StudyFacts
 from frostline.search.run import SearchInterrupted, run_search
 from frostline.search.slots import Resources

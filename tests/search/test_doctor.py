@@ -22,7 +22,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
-from frostline.search.planning import Request
+from frostline.search.request import Request
 from frostline.search.run import run_search
 from frostline.search.study import Study
 from frostline.storage.checkpoints import CheckpointFolder

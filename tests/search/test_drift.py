@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
 from frostline.search import drift
-from frostline.search.planning import Request, prepare_search
+from frostline.search.planning import prepare_search
 from frostline.search.progress import Observer
 from frostline.search.reopening import prepare_fork, prepare_resume, reopen
+from frostline.search.request import Request
 from frostline.search.run import join
 from frostline.search.session import parent_tags
 from frostline.search.slots import Resources

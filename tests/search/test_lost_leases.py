@@ -13,8 +13,9 @@ from mlflow.entities import Run
 
 from frostline.objectives.training import EpochResult
 from frostline.search.doctor import examine
-from frostline.search.planning import Request, prepare_search
+from frostline.search.planning import prepare_search
 from frostline.search.progress import Observer
+from frostline.search.request import Request
 from frostline.search.run import join, resume, run_search
 from frostline.search.slots import Resources
 from frostline.search.study import Study

@@ -21,9 +21,9 @@ from mlflow.entities import Run
 from PIL import Image
 
 from frostline.search import Resources
-from frostline.search.planning import Request
 from frostline.search.provenance import command_line
 from frostline.search.records import FinalRecord
+from frostline.search.request import Request
 from frostline.search.run import resume, run_search
 from frostline.search.study import Study
 from frostline.storage.errors import RefusedError, UnreachableError

@@ -14,9 +14,11 @@ from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
-from frostline.search.planning import Request, default_name, prepare_search, train_images
+from frostline.search.checks import train_images
+from frostline.search.planning import default_name, prepare_search
 from frostline.search.progress import Observer
 from frostline.search.reopening import prepare_resume
+from frostline.search.request import Request
 from frostline.storage.workspace import Workspace
 
 GOOD = ("--backbone", "shufflenet_v2_x0_5", "--weights", "none", "--image-size", "32", "--trials", "5")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
-from frostline.search.planning import Request
+from frostline.search.request import Request
 from frostline.search.study import Study
 from frostline.search.study_file import read_study
 from frostline.storage.workspace import Workspace
