@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..search.cli import locate
-from ..search.cli_curve import app
+from ..search.cli_app import locate
+from ..search.cli_main import app
 from ..search.cli_options import StorageOption, StudyArgument, WorkspaceOption
 
 if TYPE_CHECKING:

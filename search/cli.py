@@ -1,114 +1,38 @@
-"""The command line of the search: thin commands over the library; what people see comes from the views.
+"""The commands that train: search, resume, verdict, demo.
 
 Heavy imports wait inside the commands, so that ``--help`` is instant.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
+from .cli_app import end, locate, observer_of
 from .cli_options import (
-    AddressOption,
+    LOCAL_RESOURCES,
+    RESOURCES,
     ArtifactsOption,
-    CacheOption,
     DeviceOption,
-    EngineOption,
     JsonOption,
     PluginOption,
-    RetriesOption,
-    SlotsOption,
+    ResourceValues,
     StorageOption,
     StudyArgument,
-    WorkersOption,
     WorkspaceOption,
+    resource_options,
 )
 
 if TYPE_CHECKING:
-    from ..objectives.backbones import Backbone
-    from ..storage.workspace import Workspace
-    from .progress import Observer
-    from .results import StudyResults
-    from .study import Study
+    from .request import Request
 
-INTERRUPTED = 130
+# Options that say nothing about the study.
+_NO_FIELDS = {"data", "workspace", "storage", "artifacts", "as_json"}
 
 
-class Views(Protocol):
-    """How the command line shows things; the layer above decides."""
-
-    def observer(self) -> Observer:
-        """Follows a running study on the terminal."""
-        ...
-
-    def results(self, results: StudyResults) -> None:
-        """Where a study stands."""
-        ...
-
-    def studies(self, every: list[StudyResults]) -> None:
-        """A list of studies."""
-        ...
-
-    def ended(self, study: Study) -> None:
-        """A study reached its verdict."""
-        ...
-
-    def curve(self, study: Study) -> None:
-        """A study's data-size curve was run."""
-        ...
-
-    def backbones(self) -> None:
-        """What can be searched."""
-        ...
-
-    def units(self, backbone: Backbone) -> None:
-        """One backbone's units."""
-        ...
-
-
-class _Group(TyperGroup):
-    """Turns errors that are meant for users into messages and exit codes."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as interrupt:
-            typer.echo(f"\n{interrupt}" if str(interrupt) else "\nStopped.", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except Exception as error:
-            code = _exit_code(error)
-            if code is None:
-                raise
-            for line in str(error).splitlines():
-                typer.secho(line, err=True, fg=typer.colors.RED)
-            raise typer.Exit(code) from None
-
-
-def _exit_code(error: Exception) -> int | None:
-    """2 for wrong input, 1 for what failed on the way, None for our own faults, which keep their traceback."""
-    from ..objectives.errors import InvalidInputError, ObjectiveError
-    from ..storage.errors import StorageError
-
-    if isinstance(error, InvalidInputError):
-        return 2
-    return 1 if isinstance(error, ObjectiveError | StorageError) else None
-
-
-app = typer.Typer(
-    cls=_Group,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Find, for an image dataset, which way of using a pretrained network wins.",
-)
-
-
-@app.command()
+@resource_options(*RESOURCES)
 def search(
     ctx: typer.Context,
     data: Annotated[
@@ -141,7 +65,7 @@ def search(
             "--name", help="Name of the study.", show_default="from data and backbone, or the study file's name"
         ),
     ] = None,
-    strategy: Annotated[
+    strategies: Annotated[
         list[str] | None,
         typer.Option("--strategy", "-s", help="Let only this one compete; repeat it for more.", show_default=False),
     ] = None,
@@ -149,7 +73,7 @@ def search(
         Path | None,
         typer.Option("--space", help="Space file; `frostline space > space.toml` writes one.", show_default=False),
     ] = None,
-    plugin: PluginOption = None,
+    plugins: PluginOption = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -159,7 +83,7 @@ def search(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of splits, heads, data order and sampling.")] = 0,
-    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each finalist.")] = 3,
+    finals_seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each finalist.")] = 3,
     population: Annotated[
         int,
         typer.Option(
@@ -168,19 +92,14 @@ def search(
             show_default="up to 8 on a GPU, 1 on a CPU",
         ),
     ] = 0,
-    device: DeviceOption = "auto",
-    cache_budget: CacheOption = "auto",
     tracking_uri: Annotated[
         str | None,
         typer.Option(
             "--tracking-uri", help="URI of MLflow, such as http://mlflow:5000.", show_default="the workspace's own"
         ),
     ] = None,
-    workers: WorkersOption = None,
-    slots_per_gpu: SlotsOption = 1,
-    engine: EngineOption = "local",
-    address: AddressOption = None,
-    retries: RetriesOption = 1,
+    *,
+    resources: ResourceValues,
     storage: StorageOption = None,
     artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
@@ -189,7 +108,6 @@ def search(
     """Search a dataset and end with the verdict. The same command again goes on where it stopped; after frostline
     stop, resume does.
     """
-    from .options import with_study_file
     from .request import Request
     from .run import run_search
 
@@ -200,27 +118,52 @@ def search(
         image_size=image_size,
         trials=trials,
         name=name,
-        strategies=tuple(strategy or ()),
+        strategies=tuple(strategies or ()),
         space=space,
         metric=metric,
         seed=seed,
-        finals_seeds=seeds,
+        finals_seeds=finals_seeds,
         population=population,
-        device=device,
-        cache_budget=cache_budget,
         tracking_uri=tracking_uri,
-        workers=workers,
-        slots_per_gpu=slots_per_gpu,
-        engine=engine,
-        address=address,
-        retries=retries,
-        plugins=tuple(plugin or ()),
+        plugins=tuple(plugins or ()),
+        **resources,
     )
-    request = with_study_file(ctx, data, request)
-    _end(ctx, run_search(request, locate(workspace, storage, artifacts), observer_of(ctx, as_json)), as_json)
+    request = _with_study_file(ctx, data, request)
+    end(ctx, run_search(request, locate(workspace, storage, artifacts), observer_of(ctx, as_json)), as_json)
 
 
-@app.command()
+def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request:
+    """The request of a study file where ``data`` names one; options that were typed replace what the file says.
+
+    Args:
+        ctx: Tells options that were typed from defaults.
+        data: The argument of the command.
+        request: Made of all options, defaults included.
+
+    Raises:
+        InvalidInputError: No study file, or ``--data`` without one.
+    """
+    from ..objectives.errors import InvalidInputError
+    from .request import Request
+    from .study_file import is_study_file
+
+    if is_study_file(data):
+        return Request.read(data, **{name: getattr(request, name) for name in _typed_fields(ctx)})
+    if ctx.params["other_data"] is not None:
+        raise InvalidInputError(
+            f"--data replaces the data of a study file, and {data!r} is none: leave out one of them."
+        )
+    return request
+
+
+def _typed_fields(ctx: typer.Context) -> list[str]:
+    """Fields of the request whose options were typed: an option has the name of its field."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params if name not in _NO_FIELDS}
+    typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    return ["data" if name == "other_data" else name for name in typed]
+
+
+@resource_options(*RESOURCES)
 def resume(
     ctx: typer.Context,
     study: StudyArgument,
@@ -233,13 +176,8 @@ def resume(
             show_default=False,
         ),
     ] = None,
-    device: DeviceOption = "auto",
-    cache_budget: CacheOption = "auto",
-    workers: WorkersOption = None,
-    slots_per_gpu: SlotsOption = 1,
-    engine: EngineOption = "local",
-    address: AddressOption = None,
-    retries: RetriesOption = 1,
+    *,
+    resources: ResourceValues,
     storage: StorageOption = None,
     artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
@@ -253,27 +191,24 @@ def resume(
     from .study import Study
 
     place = locate(workspace, storage, artifacts)
-    resources = Resources(device, cache_budget, workers, slots_per_gpu, engine, address, retries)
-    resources.check(place)
+    wanted = Resources(**resources)
+    wanted.check(place)
     try:
-        ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, fork=fork, resources=resources)
+        ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, fork=fork, resources=wanted)
     except StudyBusyError:
         if fork is not None or not wake(Study.load(study, place)):
             raise
         typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study} --watch{place.option}")
     else:
-        _end(ctx, ended, as_json)
+        end(ctx, ended, as_json)
 
 
-@app.command()
+@resource_options(*LOCAL_RESOURCES)
 def verdict(
     ctx: typer.Context,
     study: StudyArgument,
-    device: DeviceOption = "auto",
-    cache_budget: CacheOption = "auto",
-    workers: WorkersOption = None,
-    slots_per_gpu: SlotsOption = 1,
-    retries: RetriesOption = 1,
+    *,
+    resources: ResourceValues,
     storage: StorageOption = None,
     artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
@@ -283,15 +218,10 @@ def verdict(
     from .run import rerun_finals
     from .slots import Resources
 
-    resources = Resources(device, cache_budget, workers, slots_per_gpu, retries=retries)
-    _end(
-        ctx,
-        rerun_finals(study, locate(workspace, storage, artifacts), observer_of(ctx, as_json), resources=resources),
-        as_json,
-    )
+    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
+    end(ctx, rerun_finals(study, place, observer, resources=Resources(**resources)), as_json)
 
 
-@app.command()
 def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: WorkspaceOption = None) -> None:
     """The two-minute tour: a network that knows the digits 0-4 is taught 5-9; which strategy does it best?"""
     from .demo import demo_request
@@ -299,34 +229,3 @@ def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: Workspace
 
     place, observer = locate(workspace), ctx.obj.observer()
     ctx.obj.ended(run_search(demo_request(place, observer, device=device), place, observer))
-
-
-def locate(workspace: Path | None, storage: str | None = None, artifacts: str | None = None) -> Workspace:
-    """The workspace of an option; see :meth:`Workspace.locate`."""
-    from ..storage.workspace import Workspace
-
-    return Workspace.locate(workspace, storage, artifacts)
-
-
-def observer_of(ctx: typer.Context, as_json: bool) -> Observer:
-    """Where JSON is wanted, progress goes to standard error."""
-    if not as_json:
-        return ctx.obj.observer()
-    from .progress import LineProgress
-
-    return LineProgress(lambda line: print(line, file=sys.stderr, flush=True))
-
-
-def _end(ctx: typer.Context, study: Study, as_json: bool) -> None:
-    if as_json:
-        typer.echo(f"Report:  {ctx.obj.report(study)}", err=True)
-        typer.echo(json.dumps(describe_results(study.results()), indent=2))
-    else:
-        ctx.obj.ended(study)
-
-
-def describe_results(results: StudyResults) -> dict[str, Any]:
-    """For scripts."""
-    from .results import describe
-
-    return describe(results)

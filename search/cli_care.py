@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli import locate
+from .cli_app import locate
 from .cli_options import JsonOption, StorageOption, WorkspaceOption
-from .cli_workers import app
 
 if TYPE_CHECKING:
     from ..storage.workspace import Workspace
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from .evidence import Finding
 
 
-@app.command()
 def doctor(
     study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="this machine")] = None,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what disagrees.")] = False,

@@ -10,23 +10,20 @@ from typing import Annotated
 
 import typer
 
-from .cli import describe_results, locate, observer_of
-from .cli_care import app
+from .cli_app import describe_results, locate, observer_of
 from .cli_options import (
+    LOCAL_RESOURCES,
     ArtifactsOption,
-    CacheOption,
-    DeviceOption,
     JsonOption,
-    RetriesOption,
-    SlotsOption,
+    ResourceValues,
     StorageOption,
     StudyArgument,
-    WorkersOption,
     WorkspaceOption,
+    resource_options,
 )
 
 
-@app.command()
+@resource_options(*LOCAL_RESOURCES)
 def curve(
     ctx: typer.Context,
     study: StudyArgument,
@@ -42,11 +39,8 @@ def curve(
         int | None,
         typer.Option("--seeds", help="Trainings at each size.", show_default="as many as the study's finals"),
     ] = None,
-    device: DeviceOption = "auto",
-    cache_budget: CacheOption = "auto",
-    workers: WorkersOption = None,
-    slots_per_gpu: SlotsOption = 1,
-    retries: RetriesOption = 1,
+    *,
+    resources: ResourceValues,
     storage: StorageOption = None,
     artifacts: ArtifactsOption = None,
     workspace: WorkspaceOption = None,
@@ -56,12 +50,9 @@ def curve(
     from .curve_trainings import run_curve
     from .slots import Resources
 
-    place, resources = (
-        locate(workspace, storage, artifacts),
-        Resources(device, cache_budget, workers, slots_per_gpu, retries=retries),
-    )
+    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
     wanted = [text.strip() for text in sizes.split(",") if text.strip()]
-    ended = run_curve(study, place, observer_of(ctx, as_json), sizes=wanted, seeds=seeds, resources=resources)
+    ended = run_curve(study, place, observer, sizes=wanted, seeds=seeds, resources=Resources(**resources))
     if as_json:
         typer.echo(f"Report:  {ctx.obj.report(ended)}", err=True)
         typer.echo(json.dumps(describe_results(ended.results()), indent=2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli import app, describe_results, locate
+from .cli_app import describe_results, locate
 from .cli_options import JsonOption, PluginOption, StorageOption, WorkspaceOption
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..storage.workspace import Workspace
 
 
-@app.command()
 def status(
     ctx: typer.Context,
     study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
@@ -70,7 +69,6 @@ def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool
         typer.echo(said)
 
 
-@app.command()
 def sync(
     study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
     storage: StorageOption = None,
@@ -85,7 +83,6 @@ def sync(
     sync_studies([Study.load(name, place) for name in names], typer.echo)
 
 
-@app.command()
 def backbones(
     ctx: typer.Context,
     name: Annotated[
@@ -115,7 +112,6 @@ def backbones(
     _show(as_json, lambda: _describe_units(backbone), lambda: ctx.obj.units(backbone))
 
 
-@app.command()
 def space(
     data: Annotated[
         str | None, typer.Argument(help="Dataset, from whose size the epochs follow.", show_default="1,000 images")

@@ -1,9 +1,13 @@
-"""Options that several commands have: what they are called, and what their help says."""
+"""Options that several commands have: their names, their help, and the resources as one group."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypedDict
 
 import typer
 
@@ -63,3 +67,63 @@ PluginOption = Annotated[
     typer.Option("--plugin", help="Module of yours that registers strategies; repeat it for more.", show_default=False),
 ]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study; `frostline status` lists them.")]
+
+
+class ResourceValues(TypedDict, total=False):
+    """What resource options say, by the fields of :class:`~frostline.search.slots.Resources`."""
+
+    device: str
+    cache_budget: str
+    workers: int | None
+    slots_per_gpu: int
+    engine: str
+    address: str | None
+    retries: int
+
+
+_RESOURCE_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "device": (DeviceOption, "auto"),
+    "cache_budget": (CacheOption, "auto"),
+    "workers": (WorkersOption, None),
+    "slots_per_gpu": (SlotsOption, 1),
+    "engine": (EngineOption, "local"),
+    "address": (AddressOption, None),
+    "retries": (RetriesOption, 1),
+}
+RESOURCES = tuple(_RESOURCE_OPTIONS)
+# Without a cluster.
+LOCAL_RESOURCES = tuple(name for name in RESOURCES if name not in ("engine", "address"))
+
+
+def resource_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these resource options, in the place of its parameter ``resources``, which gets their values.
+
+    Typer reads the options off the command's signature.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**given: Any) -> None:
+            resources = {name: given.pop(name) for name in names}
+            command(**given, resources=resources)
+
+        signature = inspect.signature(command, eval_str=True)
+        run.__dict__["__signature__"] = signature.replace(parameters=_expanded(signature, names))
+        return run
+
+    return decorate
+
+
+def _expanded(signature: inspect.Signature, names: tuple[str, ...]) -> list[Parameter]:
+    """The parameters of a command, with an option each in the place of ``resources``."""
+    parameters: list[Parameter] = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "resources":
+            options = {name: _RESOURCE_OPTIONS[name] for name in names}
+            parameters += [
+                Parameter(name, Parameter.KEYWORD_ONLY, annotation=option, default=default)
+                for name, (option, default) in options.items()
+            ]
+        else:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+    return parameters

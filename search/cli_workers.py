@@ -9,25 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli import locate, observer_of
-from .cli_info import app
+from .cli_app import locate, observer_of
 from .cli_options import (
+    LOCAL_RESOURCES,
     ArtifactsOption,
-    CacheOption,
-    DeviceOption,
-    RetriesOption,
-    SlotsOption,
+    ResourceValues,
     StorageOption,
     StudyArgument,
-    WorkersOption,
     WorkspaceOption,
+    resource_options,
 )
 
 if TYPE_CHECKING:
     from ..storage.workspace import Workspace
 
 
-@app.command()
+@resource_options(*LOCAL_RESOURCES)
 def worker(
     ctx: typer.Context,
     study: StudyArgument,
@@ -36,11 +33,8 @@ def worker(
     data: Annotated[
         str | None, typer.Option("--data", help="Where the data are on this machine.", show_default="as in the study")
     ] = None,
-    device: DeviceOption = "auto",
-    cache_budget: CacheOption = "auto",
-    workers: WorkersOption = None,
-    slots_per_gpu: SlotsOption = 1,
-    retries: RetriesOption = 1,
+    *,
+    resources: ResourceValues,
     tracking_uri: Annotated[
         str | None,
         typer.Option("--tracking-uri", help="MLflow as seen from here.", show_default="the study's"),
@@ -51,19 +45,16 @@ def worker(
     from .run import join
     from .slots import Resources
 
-    resources = Resources(device, cache_budget, workers, slots_per_gpu, retries=retries)
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, False)
-    join(study, place, observer, resources=resources, data=data, tracking_uri=tracking_uri)
+    join(study, place, observer, resources=Resources(**resources), data=data, tracking_uri=tracking_uri)
     typer.echo(f"Nothing is left to do for study {study}.")
 
 
-@app.command()
 def pause(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
     """Have all workers of a study wait, wherever they are, each after the epoch it is in; resume lets them go on."""
     _wish(study, locate(workspace, storage), "pause")
 
 
-@app.command()
 def stop(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
     """Have all workers of a study end, wherever they are, each after the epoch it is in."""
     _wish(study, locate(workspace, storage), "stop")

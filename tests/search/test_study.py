@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.allotment import STRATEGY
 from frostline.search.records import FinalRecord, TrialRecord
-from frostline.search.results import StudyFacts, describe
+from frostline.search.results import StudyFacts
+from frostline.search.results_json import describe
 from frostline.search.settings import StudySettings
 from frostline.search.space_parsing import create_space, resolve_space
 from frostline.search.study import OUTCOME, STARTED, Study, present_finals, study_names

@@ -22,7 +22,7 @@ from frostline.dashboards.cli import TerminalViews
 from frostline.objectives.training import EpochResult
 from frostline.search import watching
 from frostline.search.allotment import STRATEGY
-from frostline.search.cli_workers import app
+from frostline.search.cli_main import app
 from frostline.search.progress import LineProgress, Observer
 from frostline.search.records import FinalRecord, TrialRecord
 from frostline.search.results import StudyFacts
