@@ -24,11 +24,11 @@ from torchvision.datasets.folder import default_loader
 from torchvision.transforms import InterpolationMode, v2
 
 from frostline.objectives.augmentation import CROP_SCALE
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.backbones import Backbone
 from frostline.objectives.config import TrialConfig
 from frostline.objectives.dataset import ImageDataset, ImageSplit
 from frostline.objectives.devices import autocast
-from frostline.objectives.finetune import BackbonePool
 from frostline.objectives.heads import create_head
 from frostline.objectives.model_sources import model_source
 from frostline.objectives.optimization import decays

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, Target, at_least, at_most
 from frostline.objectives import feature_store
-from frostline.objectives.cache_policy import parse_size
+from frostline.objectives.sizes import parse_size
 from frostline.search import run_search
 from frostline.search.progress import Observer
 from frostline.search.records import TrialRecord

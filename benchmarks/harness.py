@@ -19,11 +19,12 @@ from pathlib import Path
 import torch
 import torchvision
 
-from frostline.objectives.backbones import BackboneSpec
+from frostline.objectives.backbone_pool import BackbonePool
+from frostline.objectives.config import BackboneSpec
 from frostline.objectives.dataset import ImageDataset, prepare_dataset
 from frostline.objectives.devices import choose_device, feature_budget
 from frostline.objectives.features import FeatureStore
-from frostline.objectives.finetune import BackbonePool, Task
+from frostline.objectives.finetune import Task
 from frostline.objectives.model_sources import preprocessing_for
 from frostline.search import Request
 

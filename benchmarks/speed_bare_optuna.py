@@ -24,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import bare, harness
 from benchmarks.harness import Pairs, Report, Setting, Target, at_least
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.backbones import Backbone
 from frostline.objectives.config import TrialConfig, create_config
 from frostline.objectives.dataset import ImageDataset
 from frostline.objectives.features import FeatureStore
-from frostline.objectives.finetune import NO_STAGES, BackbonePool, Task, finetune
+from frostline.objectives.finetune import NO_STAGES, Task, finetune
 from frostline.objectives.population import finetune_together
 from frostline.objectives.stages import Stages
 from frostline.search import run_search

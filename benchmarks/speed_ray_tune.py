@@ -27,10 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting
 from benchmarks.time_to_score import Curve, best, our_search, reached
-from frostline.objectives.backbones import BackboneSpec
-from frostline.objectives.config import TrialConfig
+from frostline.objectives.backbone_pool import BackbonePool
+from frostline.objectives.config import BackboneSpec, TrialConfig
 from frostline.objectives.devices import choose_device
-from frostline.objectives.finetune import BackbonePool
 from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.space_parsing import create_space, resolve_space
 

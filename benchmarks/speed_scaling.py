@@ -28,15 +28,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting
 from benchmarks.speed_bare_optuna import Clock, default_config
-from frostline.objectives.backbones import BackboneSpec
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.checkpoint import Checkpoints
-from frostline.objectives.config import TrialConfig
+from frostline.objectives.config import BackboneSpec, TrialConfig
 from frostline.objectives.dataset import ImageSplit
 from frostline.objectives.devices import choose_device, feature_budget
+from frostline.objectives.epochs import EpochResult, OnEpoch
 from frostline.objectives.features import FeatureStore
-from frostline.objectives.finetune import BackbonePool, FinetuneResult, Task, check_trainable, finetune
+from frostline.objectives.finetune import FinetuneResult, Task, check_trainable, finetune
 from frostline.objectives.model_sources import preprocessing_for
-from frostline.objectives.training import EpochResult, OnEpoch
 from frostline.search import finals, run_search, trials
 from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.space_parsing import create_space, resolve_space

@@ -28,11 +28,12 @@ from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting, Target, at_most
 from benchmarks.speed_bare_optuna import default_config, depths
 from frostline.objectives.augmentation import Views
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.config import TrialConfig
 from frostline.objectives.dataset import ImageSplit
 from frostline.objectives.devices import autocast
 from frostline.objectives.features import ImageSource
-from frostline.objectives.finetune import BackbonePool, Task, finetune
+from frostline.objectives.finetune import Task, finetune
 from frostline.objectives.heads import create_head
 from frostline.objectives.training import batches_per_epoch
 

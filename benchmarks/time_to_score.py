@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting, at_least
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.devices import choose_device
-from frostline.objectives.finetune import BackbonePool
 from frostline.search import run_search
 from frostline.search.default_space import COMPETING, default_tables
 from frostline.search.progress import Observer

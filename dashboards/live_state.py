@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..objectives.training import EpochResult
+from ..objectives.epochs import EpochResult
 from ..search.progress import Observer
 from ..search.records import FINISHED, FinalRecord, TrialRecord, best_trial, finished
 from ..search.settings import StudySettings

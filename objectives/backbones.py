@@ -10,29 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 
+from .config import BackboneSpec
 from .cuts import Cut, find_cuts, segment
 from .errors import InvalidInputError, unknown_name
 from .model_sources import model_source
 from .tracing import trace
 from .units import Unit, group
 from .weights import SUFFIXES, WeightsReport, check_weights_file, fit_weights, load_weights, rename
-
-
-@dataclass(frozen=True)
-class BackboneSpec:
-    """Which network, with which weights, for which images.
-
-    Attributes:
-        name: Of a torchvision classification model, e.g. ``"resnet18"``; ``"timm:NAME"``; or ``"module:function"``.
-        weights: A published name (``"DEFAULT"``, ``"IMAGENET1K_V1"``), which torchvision or timm downloads, or with
-            which the function returns its network; the path of a local ``.safetensors``, ``.pt`` or ``.pth`` file; or
-            ``"none"``.
-        image_size: Side of the square that the network sees, pixels.
-    """
-
-    name: str
-    weights: str = "DEFAULT"
-    image_size: int = 224
 
 
 @dataclass

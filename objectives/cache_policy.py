@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .errors import InvalidInputError
-
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 # Computing must take this much longer than keeping and reading: both are measured on machines that do other things too.
 _MARGIN = 2.0
 _DAY = 86400.0
@@ -71,20 +66,3 @@ def is_worth_keeping(seconds: float, size: int, image_size: int, seconds_per_byt
         seconds_per_byte: To keep and to read, as measured.
     """
     return size <= image_size and seconds > _MARGIN * size * seconds_per_byte
-
-
-def parse_size(text: str) -> int | None:
-    """Bytes of ``4GB``, ``200 MB``, ``1.5GiB`` or ``0``; None for ``auto``.
-
-    Raises:
-        InvalidInputError: Anything else.
-    """
-    if text.strip().lower() == "auto":
-        return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Z]*)", text.strip().upper())
-    if match is None or match[2] not in _UNITS:
-        raise InvalidInputError(
-            f"--cache-budget {text!r} is no size. Write a number with its unit, such as 200MB, 4GB or 1.5GiB; "
-            "0 for no cache, auto to leave it to the machine."
-        )
-    return int(float(match[1]) * _UNITS[match[2]])

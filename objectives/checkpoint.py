@@ -20,9 +20,10 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from .certificate import Certificate
+from .epochs import EpochResult
 from .network import Network
 from .phases import Phase
-from .training import EpochResult, PhaseRun
+from .training import PhaseRun
 
 
 class Checkpoints(Protocol):

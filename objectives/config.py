@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +14,23 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Which network, with which weights, for which images.
+
+    Attributes:
+        name: Of a torchvision classification model, e.g. ``"resnet18"``; ``"timm:NAME"``; or ``"module:function"``.
+        weights: A published name (``"DEFAULT"``, ``"IMAGENET1K_V1"``), which torchvision or timm downloads, or with
+            which the function returns its network; the path of a local ``.safetensors``, ``.pt`` or ``.pth`` file; or
+            ``"none"``.
+        image_size: Side of the square that the network sees, pixels.
+    """
+
+    name: str
+    weights: str = "DEFAULT"
+    image_size: int = 224
 
 
 class HeadConfig(_Config):
@@ -128,6 +146,23 @@ class TrialConfig(_Config):
     lora_alpha: float = Field(default=8.0, gt=0.0)
 
 
+# Parameters that only some strategies take; all others are shared by every strategy.
+OWN_PARAMETERS = frozenset(
+    {
+        "freeze_depth",
+        "backbone_lr_ratio",
+        "batch_norm",
+        "probe_epochs",
+        "probe_learning_rate",
+        "layer_decay",
+        "trained_units",
+        "unfreeze_every",
+        "l2_sp_alpha",
+        "l2_sp_beta",
+        "lora_rank",
+        "lora_alpha",
+    }
+)
 # A parameter that means something only while another has one of these values: (the other, its values).
 CONDITIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "head.width": ("head.hidden_layers", (1, 2)),

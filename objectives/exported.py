@@ -26,8 +26,8 @@ from torch import Tensor
 
 from .adapters import remove_adapters
 from .augmentation import Views
-from .backbones import BackboneSpec, bare_backbone
-from .config import HeadConfig
+from .backbones import bare_backbone
+from .config import BackboneSpec, HeadConfig
 from .devices import autocast, choose_device
 from .errors import InvalidInputError
 from .heads import create_head

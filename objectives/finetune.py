@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .adapters import remove_adapters
 from .augment_policies import random_ops
 from .augmentation import Views
-from .backbones import Backbone, BackboneSpec, create_backbone, random_weights
+from .backbone_pool import BackbonePool
 from .certificate import Certificate, certify
 from .checkpoint import Checkpoints, NoCheckpoints, TrialState, identity
 from .config import TrialConfig, flatten
 from .dataset import ImageSplit
 from .devices import PeakMemory, is_out_of_memory, within_memory
+from .epochs import EpochResult, OnEpoch
 from .errors import TrainingFailedError
 from .feature_store import FeatureStore
 from .features import FeatureSource, ImageSource, SubsetFeatures
-from .freezing import state_hash
 from .heads import create_head
 from .metrics import all_scores
 from .network import Network
@@ -32,50 +31,10 @@ from .plans import plan_phases
 from .stages import Stages, stage_key
 from .strategies import get_strategy
 from .subsets import ImageSubset
-from .training import (
-    EpochResult,
-    OnEpoch,
-    PhaseData,
-    PhaseRun,
-    batches_per_epoch,
-    predict_logits,
-    to_probabilities,
-    train_phase,
-)
+from .training import PhaseData, PhaseRun, batches_per_epoch, predict_logits, to_probabilities, train_phase
 
 _NO_CHECKPOINTS = NoCheckpoints()
 NO_STAGES = Stages()
-
-
-class BackbonePool:
-    """Backbones of one specification, built once a process and handed out with their first weights.
-
-    Args:
-        spec: Which network and weights.
-    """
-
-    def __init__(self, spec: BackboneSpec) -> None:
-        self.spec = spec
-        self._backbone = create_backbone(spec)
-        self._pristine = {name: value.clone() for name, value in self._backbone.model.state_dict().items()}
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the first weights."""
-        return state_hash(self._pristine)
-
-    @property
-    def pretrained(self) -> Backbone:
-        """For looking at: units, shapes, the report of loading."""
-        return self._backbone
-
-    def fresh(self, *, pretrained: bool, seed: int) -> Backbone:
-        """The network as it was loaded, or with random weights of the seed. There is one: the next call changes it."""
-        state = self._pristine if pretrained else random_weights(self.spec, seed)
-        remove_adapters(self._backbone.model, merge=False)
-        self._backbone.model.load_state_dict(state)
-        self._backbone.model.zero_grad(set_to_none=True)
-        return self._backbone
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ from torch import Tensor
 
 from .config import TrialConfig
 from .devices import PeakMemory, autocast
+from .epochs import EpochResult, OnEpoch
 from .head_stack import HeadStack, structure
 from .network import Network
 from .stack_optimization import StackOptimisation
 from .training import (
     EVALUATION_BATCH,
-    EpochResult,
-    OnEpoch,
     PhaseData,
     PhaseRun,
     batches_per_epoch,

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
-from torch import Tensor, nn
+from .epochs import EpochResult
 
-if TYPE_CHECKING:
-    from .config import TrialConfig
-    from .network import Network
-    from .training import EpochResult, OnEpoch, PhaseData
+Selects = Callable[[Any, str], bool]
+"""Whether a parameter of a trainable unit trains, by the module that owns it (``nn.Module``) and its name there."""
+Adapt = Callable[[Any], None]
+"""Puts adapters into a unit (``nn.Module``)."""
+Penalty = Callable[[], Any]
+"""A term of the loss (a scalar tensor), read at each step."""
+Solver = Callable[..., list[EpochResult]]
+"""Fits the head of a network.
 
-Selects = Callable[[nn.Module, str], bool]
-"""Whether a parameter of a trainable unit trains, by the module that owns it and its name there."""
-Penalty = Callable[[], Tensor]
-"""A term of the loss, read at each step."""
-Solver = Callable[["Network", "TrialConfig", "PhaseData", int, "OnEpoch"], "list[EpochResult]"]
-"""Fits the head of a network: its configuration, data, the number of the phase's epoch, and whom to tell."""
+Called with the network, the configuration (``TrialConfig``), the data of the phase (``PhaseData``), the number of the
+phase's epoch, and the callback of an epoch (``OnEpoch``).
+"""
+
+# Bases of torch's layers that normalize. Named, not imported: reading a study must not load torch.
+_NORMS = ("_NormBase", "LayerNorm", "GroupNorm", "RMSNorm")
 
 
-def every_parameter(module: nn.Module, name: str) -> bool:
+def every_parameter(module: object, name: str) -> bool:
     return True
+
+
+def norms_and_biases(module: object, name: str) -> bool:
+    """Scales and offsets of norms, and all biases (BitFit, Ben Zaken et al. 2022, with the norms)."""
+    return name.endswith("bias") or any(
+        kind.__module__.startswith("torch.nn.") and kind.__name__ in _NORMS for kind in type(module).__mro__
+    )
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class Phase:
         selects: Which parameters of a trainable unit train.
         trains_only: What ``selects`` and ``adapt`` look for, for the message where a backbone has none.
         adapt: Puts trainable adapters into a trainable unit, whose own weights then stay as they are.
-        penalty: Makes an extra term of the loss when the phase begins.
+        penalty: Makes an extra term of the loss of the network when the phase begins.
         decays_backbone: Whether weight decay applies to the backbone.
         continues: Whether optimizer and schedule go on from the phase before.
         solve: Fits the head at once instead of training for epochs.
@@ -53,8 +64,8 @@ class Phase:
     batch_norm: str = "train"
     selects: Selects = every_parameter
     trains_only: str = "weight"
-    adapt: Callable[[nn.Module], None] | None = None
-    penalty: Callable[[Network], Penalty] | None = None
+    adapt: Adapt | None = None
+    penalty: Callable[..., Penalty] | None = None
     decays_backbone: bool = True
     continues: bool = False
     solve: Solver | None = None

@@ -8,7 +8,6 @@ from dataclasses import replace
 from .config import TrialConfig
 from .errors import InvalidInputError
 from .phases import Phase
-from .solvers import solve_logistic_regression
 from .strategies import Strategy, get_strategy, head_phase, takes_parameter
 
 
@@ -27,6 +26,9 @@ def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     if faults := _phase_faults(phases, left):
         raise InvalidInputError([f"{strategy.name}: its plan {fault}" for fault in faults])
     if config.head.init == "probe":
+        # It needs torch, and reading a study must not load that.
+        from .solvers import solve_logistic_regression
+
         return (replace(head_phase("probe solution", left, 1, 0.0), solve=solve_logistic_regression), *phases)
     return phases
 

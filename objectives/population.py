@@ -16,6 +16,7 @@ from .augment_policies import random_ops
 from .certificate import Certificate, certify, certify_another
 from .config import TrialConfig
 from .devices import PeakMemory
+from .epochs import OnEpoch
 from .errors import InvalidInputError, TrainingFailedError
 from .finetune import FinetuneResult, Task, phase_data
 from .head_stack import fill
@@ -25,7 +26,7 @@ from .metrics import all_scores
 from .network import Network
 from .plans import plan_phases
 from .strategies import get_strategy
-from .training import OnEpoch, PhaseData, PhaseRun, to_probabilities
+from .training import PhaseData, PhaseRun, to_probabilities
 
 
 def can_train_together(config: TrialConfig, units: int) -> bool:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import TrialConfig
+from .epochs import EpochResult, OnEpoch
+from .features import FeatureSource
 from .metrics import score
 from .network import Network
-
-if TYPE_CHECKING:
-    from .features import FeatureSource
-    from .training import EpochResult, PhaseData
+from .training import PhaseData, validate
 
 # Inverse strengths of the regularisation, as scikit-learn's C, tried from strong to weak (Kumar et al. 2022 do so).
 INVERSE_STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-14, 5))
@@ -27,15 +24,13 @@ def solve_logistic_regression(
     config: TrialConfig,
     data: PhaseData,
     first_epoch: int,
-    on_epoch: Callable[[EpochResult], None],
+    on_epoch: OnEpoch,
 ) -> list[EpochResult]:
     """Solve the head for every strength, keep the one that validates best, and write it into the linear layer.
 
     Features are standardised with the training images' mean and deviation; the solution is folded back, so that the
     head takes the features as they are.
     """
-    from .training import EpochResult, validate
-
     started = time.perf_counter()
     output = network.head[-1]
     assert isinstance(output, nn.Linear)

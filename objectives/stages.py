@@ -18,13 +18,13 @@ from torch import Tensor
 
 from .certificate import Certificate
 from .checkpoint import Record, identity, pack, part_of, random_states, set_random_states, unpack
-from .config import TrialConfig, flatten
+from .config import OWN_PARAMETERS, TrialConfig, flatten
+from .epochs import OnEpoch
 from .feature_store import FeatureFiles, write_within
 from .optimization import Optimisation
 from .phases import Phase, chains
 from .solvers import solve_logistic_regression
-from .strategies import OWN_PARAMETERS
-from .training import OnEpoch, PhaseData, PhaseRun
+from .training import PhaseData, PhaseRun
 
 # Part of every key: raise it when a phase gives other numbers than before, or another state is kept of it.
 _FORMAT = 1

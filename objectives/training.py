@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .config import TrialConfig
 from .devices import autocast
+from .epochs import EpochResult, OnEpoch
 from .errors import TrainingFailedError
 from .features import FeatureSource
 from .metrics import score
@@ -27,34 +28,6 @@ EVALUATION_BATCH = 128
 # On a CPU through units of a network: the activations of more images do not stay in its caches (MobileNetV2 at 96 px
 # takes 1.8 ms an image by 32, 3.5 ms by 128; ResNet-18 at 224 px the same).
 CPU_EVALUATION_BATCH = 32
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch gave.
-
-    Attributes:
-        epoch: From 0, counted over all phases.
-        phase: Name of the phase.
-        train_loss: Mean over the epoch's images, with label smoothing, mixing, class weights and penalties.
-        val_loss: Mean cross-entropy over the validation images.
-        score: The study's metric on the validation images.
-        learning_rates: Per part at the end of the epoch.
-        seconds: Training and validation.
-        micro_batch: Images computed at once, where a whole batch needs more memory than there is.
-    """
-
-    epoch: int
-    phase: str
-    train_loss: float
-    val_loss: float
-    score: float
-    learning_rates: dict[str, float]
-    seconds: float
-    micro_batch: int | None = None
-
-
-OnEpoch = Callable[[EpochResult], None]
 
 
 @dataclass

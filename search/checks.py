@@ -8,11 +8,12 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..objectives.backbones import BackboneSpec, check_backbone
-from ..objectives.cache_policy import parse_size
+from ..objectives.backbones import check_backbone
+from ..objectives.config import BackboneSpec
 from ..objectives.errors import InvalidInputError
 from ..objectives.metrics import OBJECTIVES, check_metric
 from ..objectives.preprocessing import DEFAULT_SIZE
+from ..objectives.sizes import parse_size
 from ..objectives.sources import Listing, list_source
 from ..objectives.splits import resolve_splits
 from ..storage.artifacts import artifacts_fault

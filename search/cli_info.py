@@ -98,7 +98,8 @@ def backbones(
     """List the networks that can be searched, or one network's units with the shares of what is before each."""
     from dataclasses import asdict
 
-    from ..objectives.backbones import BackboneSpec, check_backbone, create_backbone
+    from ..objectives.backbones import check_backbone, create_backbone
+    from ..objectives.config import BackboneSpec
     from ..objectives.model_sources import preprocessing_for
     from ..objectives.preprocessing import DEFAULT_SIZE
     from ..objectives.torchvision_models import backbone_table

@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 from ..objectives.devices import free_memory
+from ..objectives.epochs import EpochResult
 from ..objectives.errors import DeviceLostError, InvalidInputError, ObjectiveError, TrainingFailedError
 from ..objectives.finetune import NO_STAGES, finetune
 from ..objectives.subsets import take_subset
-from ..objectives.training import EpochResult
 from ..storage.workspace import Workspace
 from .allotment import STRATEGY
 from .attempts import attempt, note_retry

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ..objectives.backbones import BackboneSpec
-from ..objectives.config import TrialConfig
+from ..objectives.backbone_pool import BackbonePool
+from ..objectives.config import BackboneSpec, TrialConfig
 from ..objectives.dataset import prepare_dataset
 from ..objectives.devices import choose_device
 from ..objectives.feature_store import FeatureStore
-from ..objectives.finetune import BackbonePool, Task, finetune
+from ..objectives.finetune import Task, finetune
 from ..objectives.model_sources import preprocessing_for
 from ..storage.workspace import Workspace
 from .progress import Observer

@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..objectives import exported
+from ..objectives.backbone_pool import BackbonePool
 from ..objectives.dataset import ImageDataset
 from ..objectives.errors import InvalidInputError
-from ..objectives.finetune import BackbonePool
 from .results import StudyFacts
 from .settings import StudySettings
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ..objectives.config import TrialConfig, create_config
 from ..objectives.dataset import ImageSplit
 from ..objectives.devices import free_memory
+from ..objectives.epochs import EpochResult
 from ..objectives.finetune import NO_STAGES, FinetuneResult, finetune, predict
 from ..objectives.metrics import all_scores
 from ..objectives.strategies import get_strategy, takes_parameter
-from ..objectives.training import EpochResult
 from ..storage.errors import LeaseLostError
 from ..storage.tickets import Lease
 from .allotment import STRATEGY

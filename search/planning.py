@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..objectives.backbones import BackboneSpec
-from ..objectives.config import create_config
+from ..objectives.backbone_pool import BackbonePool
+from ..objectives.config import BackboneSpec, create_config
 from ..objectives.dataset import ImageDataset, decode_dataset
 from ..objectives.errors import InvalidInputError
-from ..objectives.finetune import BackbonePool, check_trainable
+from ..objectives.finetune import check_trainable
 from ..objectives.metrics import default_metric
 from ..objectives.model_sources import preprocessing_for
 from ..objectives.preprocessing import Preprocessing

@@ -46,7 +46,7 @@ def load_plugins(names: Iterable[str]) -> tuple[str, ...]:
 def _load(name: str) -> tuple[str, ...]:
     if name in _registered:
         return _registered[name]
-    before, others = dict(STRATEGIES), {each for own in _registered.values() for each in own}
+    before, others = STRATEGIES.snapshot(), {each for own in _registered.values() for each in own}
     imported = name in sys.modules
     known = BUILT_IN | others if imported else before.keys()
     try:
@@ -57,8 +57,7 @@ def _load(name: str) -> tuple[str, ...]:
             raise InvalidInputError("it registers no strategy. Call register_strategy(Strategy(...)) in it.")
         _check_domains(new)
     except InvalidInputError:
-        STRATEGIES.clear()
-        STRATEGIES.update(before)
+        STRATEGIES.restore(before)
         if not imported:
             sys.modules.pop(name, None)
         raise

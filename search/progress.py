@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..objectives.training import EpochResult
+from ..objectives.epochs import EpochResult
 from .records import FinalRecord, TrialRecord, finished
 from .settings import StudySettings
 

@@ -16,8 +16,8 @@ from functools import cache
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
-from ..objectives.cache_policy import parse_size
 from ..objectives.errors import InvalidInputError
+from ..objectives.sizes import parse_size
 from ..storage.workspace import Workspace
 from .slot_process import Place
 

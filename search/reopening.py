@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..objectives.backbone_pool import BackbonePool
 from ..objectives.backbones import check_backbone
 from ..objectives.errors import InvalidInputError
-from ..objectives.finetune import BackbonePool
 from ..objectives.model_sources import preprocessing_for
 from ..objectives.strategies import BUILT_IN, STRATEGIES
 from ..storage.locks import exclusive

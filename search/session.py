@@ -12,11 +12,12 @@ from typing import TypeVar
 
 import torch
 
-from ..objectives.cache_policy import parse_size
+from ..objectives.backbone_pool import BackbonePool
 from ..objectives.dataset import ImageDataset
 from ..objectives.devices import choose_device
 from ..objectives.feature_store import FeatureStore
-from ..objectives.finetune import BackbonePool, Task
+from ..objectives.finetune import Task
+from ..objectives.sizes import parse_size
 from ..objectives.stages import Stages
 from ..storage.artifacts import CheckpointPlace
 from ..storage.checkpoints import Checkpoints

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..objectives.backbones import BackboneSpec
+from ..objectives.config import BackboneSpec
 from .space import Space
 
 # Head-only trials that train together, and up to how many training images they do.

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..objectives.training import EpochResult
+from ..objectives.epochs import EpochResult
 from ..storage.journal import FINISH, START
 from .progress import Observer
 from .records import FinalRecord, TrialRecord

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from ..objectives.cache_policy import parse_size
 from ..objectives.devices import choose_device, feature_budget
 from ..objectives.errors import InvalidInputError, TrainingFailedError, unknown_name
+from ..objectives.sizes import parse_size
 from ..storage.tracking import StudyTracker
 from ..storage.wishes import STOP
 from ..storage.workers import excuse_process, let_ended_lapse

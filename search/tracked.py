@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..objectives.dataset import ImageDataset, ImageSplit
+from ..objectives.epochs import EpochResult
 from ..objectives.finetune import FinetuneResult
-from ..objectives.training import EpochResult
 from ..storage.tracking import TrackedRun
 from .allotment import STRATEGY
 from .mistake_sheet import mistake_sheet

@@ -10,12 +10,12 @@ from optuna.trial import TrialState
 
 from ..objectives.config import TrialConfig, flatten, without_effect
 from ..objectives.devices import free_memory, is_device_lost
+from ..objectives.epochs import EpochResult
 from ..objectives.errors import DeviceLostError, TrainingFailedError
 from ..objectives.finetune import FinetuneResult, finetune
 from ..objectives.plans import plan_phases
 from ..objectives.population import finetune_together
 from ..objectives.strategies import get_strategy, takes_parameter
-from ..objectives.training import EpochResult
 from ..storage.errors import LeaseLostError, StorageError
 from ..storage.tickets import Lease
 from ..storage.tracking import TrackedRun

@@ -8,7 +8,7 @@ import time
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..objectives.training import EpochResult
+from ..objectives.epochs import EpochResult
 from ..storage.tickets import Held
 from ..storage.wishes import PAUSE, RUN, STOP
 from .finals import finalists

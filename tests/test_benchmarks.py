@@ -30,8 +30,8 @@ from benchmarks.harness import Pairs, Report, Setting, at_least, at_most
 from benchmarks.known_answers import write_images
 from benchmarks.procedural import shaped
 from frostline.objectives.augmentation import Views
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.config import TrialConfig
-from frostline.objectives.finetune import BackbonePool
 from frostline.search.default_space import default_tables
 
 # MLflow's own, on SQLAlchemy 2.1.

@@ -17,8 +17,8 @@ from torchvision.models import mobilenet_v3_small, resnet18, vgg16
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
-from frostline.objectives.backbones import Backbone, BackboneSpec, create_backbone
-from frostline.objectives.config import create_config
+from frostline.objectives.backbones import Backbone, create_backbone
+from frostline.objectives.config import BackboneSpec, create_config
 from frostline.objectives.heads import create_head
 from frostline.objectives.network import Network
 from frostline.objectives.phases import Phase

@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from frostline.dashboards.device_use import describe_gpus, describe_machine
 from frostline.dashboards.live import LiveProgress, draw, print_verdict, status_table, verdict_table
 from frostline.dashboards.live_state import LiveState
-from frostline.objectives.training import EpochResult
+from frostline.objectives.epochs import EpochResult
 from frostline.search.nvml import GpuUse
 from frostline.search.records import TrialRecord
 from frostline.search.results import StudyResults

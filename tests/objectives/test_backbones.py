@@ -11,12 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frostline.objectives.backbones import (
-    Backbone,
-    BackboneSpec,
-    check_backbone,
-    create_backbone,
-)
+from frostline.objectives.backbones import Backbone, check_backbone, create_backbone
+from frostline.objectives.config import BackboneSpec
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.torchvision_models import backbone_names, backbone_table
 

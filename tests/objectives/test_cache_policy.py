@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostline.objectives.cache_policy import Held, choose_victims, is_worth_keeping, parse_size
+from frostline.objectives.cache_policy import Held, choose_victims, is_worth_keeping
 from frostline.objectives.errors import InvalidInputError
+from frostline.objectives.sizes import parse_size
 
 ENTRIES = st.builds(Held, st.integers(1, 500), st.floats(1e-3, 1e3), st.floats(0, 30 * 86400))
 

@@ -12,12 +12,13 @@ import torch
 from tiny import SPEC, split, task
 
 from frostline.objectives.adapters import add_lora
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.certificate import Certificate
 from frostline.objectives.config import TrialConfig, create_config
-from frostline.objectives.finetune import BackbonePool, FinetuneResult, Task, finetune
+from frostline.objectives.epochs import EpochResult
+from frostline.objectives.finetune import FinetuneResult, Task, finetune
 from frostline.objectives.phases import Phase
-from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase, head_phase
-from frostline.objectives.training import EpochResult
+from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase, head_phase, register_strategy
 
 BASE: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3, "patience": 99, "weight_decay": 0.1}
 AUGMENTED = {"augmentation": "flip_crop", "head.dropout": 0.3}
@@ -66,9 +67,9 @@ def _lora_then_full(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 @pytest.fixture(autouse=True)
-def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+def plugins(registered: None) -> None:
     for name, plan in {"refreezes": _refreezes, "lora_then_full": _lora_then_full}.items():
-        monkeypatch.setitem(STRATEGIES, name, Strategy(name, "", plan))
+        register_strategy(Strategy(name, "", plan))
 
 
 class CutOffError(Exception):
@@ -202,7 +203,7 @@ def test_another_training_does_not_go_on_from_it(values: dict[str, Any], change:
     assert go_on(configuration("partial"), task(), Kept(kept.states[:2]))[1] == [2]
 
 
-def test_nor_does_another_seed_or_another_plan(monkeypatch: pytest.MonkeyPatch):
+def test_nor_does_another_seed_or_another_plan():
     kept, config = Kept(), configuration("lora_then_full")
     go_on(config, task(), kept)
     told: list[int] = []
@@ -213,7 +214,7 @@ def test_nor_does_another_seed_or_another_plan(monkeypatch: pytest.MonkeyPatch):
         first, second = _lora_then_full(config, units)
         return (first, replace(second, epochs=3))
 
-    monkeypatch.setitem(STRATEGIES, "lora_then_full", Strategy("lora_then_full", "", longer))
+    STRATEGIES.restore({**STRATEGIES, "lora_then_full": Strategy("lora_then_full", "", longer)})
     assert go_on(config, task(), Kept(kept.states[:1]))[1] == [0, 1, 2, 3, 4]
 
 

@@ -15,10 +15,11 @@ from tiny import task
 
 from frostline.objectives import features, training
 from frostline.objectives.config import create_config
+from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
 from frostline.objectives.finetune import FinetuneResult, finetune, predict
 from frostline.objectives.metrics import all_scores
-from frostline.objectives.training import EpochResult, create_criterion, epoch_batches
+from frostline.objectives.training import create_criterion, epoch_batches
 
 BASE = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3}
 CASES = [

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from frostline.objectives.backbones import BackboneSpec, create_backbone
+from frostline.objectives.backbones import create_backbone
+from frostline.objectives.config import BackboneSpec
 from frostline.objectives.folding import fold
 from frostline.objectives.freezing import FrozenPrefix
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from frostline.objectives import training
 from frostline.objectives.config import create_config
 from frostline.objectives.devices import is_out_of_memory, within_memory
+from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import TrainingFailedError
 from frostline.objectives.features import FeatureSource
 from frostline.objectives.finetune import FinetuneResult, Task, finetune, predict
 from frostline.objectives.network import Network
-from frostline.objectives.training import EpochResult
 
 # Without batch norms in training and dropout, which see and draw another thing for each piece. Of 30 images in batches
 # of 8, two batches have 7: pieces of 3 and 4.

@@ -14,7 +14,8 @@ import timm.data
 import torch
 from torch import nn
 
-from frostline.objectives.backbones import Backbone, BackboneSpec, check_backbone, create_backbone
+from frostline.objectives.backbones import Backbone, check_backbone, create_backbone
+from frostline.objectives.config import BackboneSpec
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.model_sources import model_source, preprocessing_for
 

@@ -13,12 +13,12 @@ from torch import nn
 
 from frostline.objectives.adapters import LowRank, add_lora, remove_adapters
 from frostline.objectives.config import create_config
+from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import FinetuneResult, finetune
 from frostline.objectives.plans import plan_phases
 from frostline.objectives.solvers import fit_logistic_regression, pooled_features
-from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase
-from frostline.objectives.training import EpochResult
+from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase, register_strategy
 
 
 def assert_same(first: FinetuneResult, second: FinetuneResult) -> None:
@@ -39,10 +39,10 @@ def test_layer_decay_1_is_full():
     assert_same(run("discriminative", layer_decay=1.0), run("full"))
 
 
-def test_a_freeze_depth_of_all_units_is_feature_extraction(monkeypatch: pytest.MonkeyPatch):
+def test_a_freeze_depth_of_all_units_is_feature_extraction():
     """`partial` refuses that depth, for it has a name of its own; a plan may ask for it."""
     plan = Strategy("all_frozen", "", lambda config, units: (finetuning_phase(config, units, units),))
-    monkeypatch.setitem(STRATEGIES, "all_frozen", plan)
+    register_strategy(plan)
     assert_same(run("all_frozen"), run("feature_extraction"))
 
 
@@ -235,8 +235,8 @@ def test_misfits_are_refused(values: dict[str, object], message: str):
 def test_lora_needs_a_layer_to_adapt():
     from dataclasses import replace
 
-    from frostline.objectives.backbones import BackboneSpec
-    from frostline.objectives.finetune import BackbonePool
+    from frostline.objectives.backbone_pool import BackbonePool
+    from frostline.objectives.config import BackboneSpec
 
     alexnet = replace(task(), backbones=BackbonePool(BackboneSpec("alexnet", "none", 64)))
     with pytest.raises(InvalidInputError, match="no linear layer and no 1x1 convolution"):

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from tiny import SPEC, task
 from torch import nn
 
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.config import TrialConfig, create_config
+from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import TrainingFailedError
-from frostline.objectives.finetune import BackbonePool, FinetuneResult, Task, finetune, predict
+from frostline.objectives.finetune import FinetuneResult, Task, finetune, predict
 from frostline.objectives.lockstep import cross_entropies
 from frostline.objectives.population import can_train_together, finetune_together
-from frostline.objectives.training import EpochResult
 
 # Of probabilities, as finetune_together states it; losses of at most about 10 keep the same share of theirs.
 TOLERANCE = 1e-4

@@ -21,15 +21,23 @@ from test_checkpoint import CutOffError, Kept, assert_same
 from tiny import SPEC, split, task
 from torch import Tensor
 
+from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.checkpoint import Record, pack, part_of, unpack
 from frostline.objectives.config import TrialConfig, create_config, flatten
-from frostline.objectives.finetune import BackbonePool, FinetuneResult, Task, finetune
+from frostline.objectives.epochs import EpochResult
+from frostline.objectives.finetune import FinetuneResult, Task, finetune
 from frostline.objectives.penalties import l2_sp
 from frostline.objectives.phases import Phase
 from frostline.objectives.solvers import solve_logistic_regression
 from frostline.objectives.stages import Stages
-from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase, head_phase, takes_parameter
-from frostline.objectives.training import EpochResult
+from frostline.objectives.strategies import (
+    STRATEGIES,
+    Strategy,
+    finetuning_phase,
+    head_phase,
+    register_strategy,
+    takes_parameter,
+)
 from frostline.storage.feature_files import FeatureFiles
 
 BUDGET = 10**9
@@ -484,10 +492,8 @@ _HEAD = head_phase("head", 0, 2, 5e-3)
     ],
     ids=["head", "penalty", "solver", "after a solver", "three in two chains", "trained, then solved"],
 )
-def test_plugins_stages_are_shared_where_all_they_do_is_known(
-    leading: tuple[Phase, ...], kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setitem(STRATEGIES, "planned", Strategy("planned", "", _planned(*leading)))
+def test_plugins_stages_are_shared_where_all_they_do_is_known(leading: tuple[Phase, ...], kept: int, tmp_path: Path):
+    register_strategy(Strategy("planned", "", _planned(*leading)))
     config = configure({"strategy": "planned", **RANDOM})
     own = train(config, task())[0]
     assert_same(train(config, staged(tmp_path))[0], own)
@@ -497,12 +503,12 @@ def test_plugins_stages_are_shared_where_all_they_do_is_known(
     assert len(list(tmp_path.glob("*.stage"))) == kept
 
 
-def test_the_same_phases_in_other_chains_are_other_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_same_phases_in_other_chains_are_other_stages(tmp_path: Path):
     """The schedule of a phase depends on how long its whole chain is."""
     more = replace(_HEAD, name="more", continues=True)
     plans = {"alone": (_HEAD,), "chain": (_HEAD, more), "longer": (_HEAD, replace(more, epochs=3))}
     for name, leading in plans.items():
-        monkeypatch.setitem(STRATEGIES, name, Strategy(name, "", _planned(*leading)))
+        register_strategy(Strategy(name, "", _planned(*leading)))
     stages = {name: stage_of({"strategy": name}, small(), tmp_path) for name in plans}
     assert len({key for key, _ in stages.values()}) == 3
     assert len({content for _, content in stages.values()}) == 3

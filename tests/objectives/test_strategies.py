@@ -9,11 +9,11 @@ from torch import Tensor
 
 from frostline.objectives import optimization
 from frostline.objectives.config import TrialConfig, create_config
+from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import FinetuneResult, finetune
 from frostline.objectives.plans import plan_phases
 from frostline.objectives.strategies import STRATEGIES, get_strategy
-from frostline.objectives.training import EpochResult
 
 UNITS = 18
 

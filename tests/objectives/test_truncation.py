@@ -7,8 +7,8 @@ import torch
 from test_strategies import UNITS, config
 from tiny import pool, task
 
-from frostline.objectives.backbones import BackboneSpec, create_backbone
-from frostline.objectives.config import create_config
+from frostline.objectives.backbones import create_backbone
+from frostline.objectives.config import BackboneSpec, create_config
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import finetune
 from frostline.objectives.heads import ToMap

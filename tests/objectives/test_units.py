@@ -7,7 +7,8 @@ import pytest
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
-from frostline.objectives.backbones import Backbone, BackboneSpec, create_backbone
+from frostline.objectives.backbones import Backbone, create_backbone
+from frostline.objectives.config import BackboneSpec
 from frostline.objectives.cuts import find_cuts
 from frostline.objectives.tracing import trace
 from frostline.objectives.units import divide

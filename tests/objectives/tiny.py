@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from frostline.objectives.backbones import BackboneSpec
+from frostline.objectives.backbone_pool import BackbonePool
+from frostline.objectives.config import BackboneSpec
 from frostline.objectives.dataset import ImageSplit
 from frostline.objectives.feature_store import FeatureStore
-from frostline.objectives.finetune import BackbonePool, Task
+from frostline.objectives.finetune import Task
 from frostline.objectives.preprocessing import Preprocessing
 
 CLASSES = ("red", "green", "blue")

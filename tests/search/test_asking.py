@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from frostline.objectives.training import EpochResult
+from frostline.objectives.epochs import EpochResult
 from frostline.search import Request, Resources, resume, run_search
 from frostline.search.allotment import strategy_floor
 from frostline.search.progress import Observer

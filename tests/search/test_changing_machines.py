@@ -18,8 +18,8 @@ import fsspec
 import pytest
 from mlflow import MlflowClient
 
+from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
-from frostline.objectives.training import EpochResult
 from frostline.search import Request, Resources, resume, run_search
 from frostline.search.progress import Observer
 from frostline.search.run import SearchInterrupted, join

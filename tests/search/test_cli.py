@@ -25,8 +25,8 @@ from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
+from frostline.objectives.epochs import EpochResult
 from frostline.objectives.metrics import METRICS, OBJECTIVES
-from frostline.objectives.training import EpochResult
 from frostline.search.progress import Observer
 from frostline.search.study import Study
 from frostline.storage.mlflow_runs import KEY

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from frostline.objectives.training import EpochResult
+from frostline.objectives.epochs import EpochResult
 from frostline.search.doctor import examine
 from frostline.search.planning import prepare_search
 from frostline.search.progress import Observer

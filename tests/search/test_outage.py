@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
-from frostline.objectives.training import EpochResult
+from frostline.objectives.epochs import EpochResult
 from frostline.search.progress import Observer
 from frostline.search.study import Study
 from frostline.storage.mlflow_runs import KEY, find_runs

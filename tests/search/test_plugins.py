@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.dashboards.palette import look
 from frostline.objectives.config import create_config
+from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.phases import Phase
 from frostline.objectives.plans import plan_phases
 from frostline.objectives.strategies import BUILT_IN, STRATEGIES, Strategy, register_strategy
-from frostline.objectives.training import EpochResult
 from frostline.search import plugins
 from frostline.search.default_space import default_tables
 from frostline.search.plugins import load_plugins
@@ -44,13 +44,12 @@ IMPORTS = "from frostline.objectives.strategies import *\nfrom frostline.objecti
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder; afterwards nothing is registered or imported that was not before."""
-    strategies, modules = dict(STRATEGIES), set(sys.modules)
+    strategies, modules = STRATEGIES.snapshot(), set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(plugins, "_registered", {})
     yield tmp_path
-    STRATEGIES.clear()
-    STRATEGIES.update(strategies)
+    STRATEGIES.restore(strategies)
     for name in set(sys.modules) - modules:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith((str(tmp_path), str(EXAMPLES))):
             del sys.modules[name]
@@ -265,7 +264,7 @@ class InterruptingViews(TerminalViews):
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has not imported the plugin."""
-    STRATEGIES.pop(EXAMPLE, None)
+    STRATEGIES.restore({name: strategy for name, strategy in STRATEGIES.items() if name != EXAMPLE})
     del sys.modules[EXAMPLE]
     monkeypatch.setattr(plugins, "_registered", {})
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(Path.cwd())])

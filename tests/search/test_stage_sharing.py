@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from frostline.objectives.training import EpochResult
+from frostline.objectives.epochs import EpochResult
 from frostline.search import Request, run_search
 from frostline.search.progress import Observer
 from frostline.search.study import Study

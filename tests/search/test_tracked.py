@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from frostline.objectives.training import EpochResult
+from frostline.objectives.epochs import EpochResult
 from frostline.search.records import TrialRecord
 from frostline.search.tracked import epoch_metrics, finish_trial_run, trial_name
 from frostline.storage.journal import FINISH, STEP, Journal

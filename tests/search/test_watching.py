@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews
-from frostline.objectives.training import EpochResult
+from frostline.objectives.epochs import EpochResult
 from frostline.search import watching
 from frostline.search.allotment import STRATEGY
 from frostline.search.cli_main import app

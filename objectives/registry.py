@@ -1,0 +1,127 @@
+"""The registry of strategies.
+
+A strategy is data: a name, the parameters it takes beyond the shared ones, and a plan that turns a configuration
+into phases. The training loop knows phases only, so a new strategy is one more plan and one more entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .config import OWN_PARAMETERS, TrialConfig, parameter_names
+from .errors import InvalidInputError, unknown_name
+from .phases import Phase
+
+Plan = Callable[[TrialConfig, int], tuple[Phase, ...]]
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way of using a pretrained network.
+
+    Attributes:
+        name: As users write it.
+        summary: One line for tables and help.
+        plan: From a configuration and the number of units to phases.
+        takes: Parameters that this strategy needs or allows, beyond those that all share.
+        pretrained: Whether it starts from the pretrained weights.
+        refuses: Shared parameters that mean nothing to it.
+        domains: What is searched of its parameters by default, as in a table of a space file. Plugins give theirs
+            here; those of the strategies below are in ``search/default_space.py``.
+    """
+
+    name: str
+    summary: str
+    plan: Plan
+    takes: frozenset[str] = field(default_factory=frozenset)
+    pretrained: bool = True
+    refuses: frozenset[str] = field(default_factory=frozenset)
+    domains: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+# Tables of space and study files that are no strategies.
+RESERVED_NAMES = ("shared", "study")
+
+
+class StrategyRegistry(Mapping[str, Strategy]):
+    """Strategies by name, in the order of their registration.
+
+    Args:
+        strategies: Registered first.
+
+    Raises:
+        InvalidInputError: See :meth:`register`.
+    """
+
+    def __init__(self, strategies: Iterable[Strategy] = ()) -> None:
+        self._strategies: dict[str, Strategy] = {}
+        for strategy in strategies:
+            self.register(strategy)
+
+    def __getitem__(self, name: str) -> Strategy:
+        return self._strategies[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._strategies)
+
+    def __len__(self) -> int:
+        return len(self._strategies)
+
+    def register(self, strategy: Strategy) -> None:
+        """Let a strategy be used by its name.
+
+        Raises:
+            InvalidInputError: Its name is no name or that of another strategy, or it names unknown parameters.
+        """
+        faults = _name_faults(strategy.name)
+        if self.get(strategy.name, strategy) != strategy:
+            faults.append(f"There is another strategy {strategy.name!r}: choose another name.")
+        if faults := [*faults, *_parameter_faults(strategy)]:
+            raise InvalidInputError(faults)
+        self._strategies[strategy.name] = strategy
+
+    def find(self, name: str) -> Strategy:
+        """The strategy of a name as users write it.
+
+        Raises:
+            InvalidInputError: No strategy has this name.
+        """
+        if name not in self:
+            raise InvalidInputError(unknown_name("strategy", name, self))
+        return self[name]
+
+    def snapshot(self) -> Mapping[str, Strategy]:
+        """What is registered now, for :meth:`restore`."""
+        return dict(self._strategies)
+
+    def restore(self, snapshot: Mapping[str, Strategy]) -> None:
+        """Register exactly what was registered at a :meth:`snapshot`."""
+        self._strategies = dict(snapshot)
+
+
+def _name_faults(name: str) -> list[str]:
+    if re.fullmatch(r"[a-z][a-z0-9_]*", name) and name not in RESERVED_NAMES:
+        return []
+    return [
+        f"{name!r} cannot be a strategy's name: use small letters, digits and '_', a letter first, "
+        f"and none of: {', '.join(RESERVED_NAMES)}."
+    ]
+
+
+def _parameter_faults(strategy: Strategy) -> list[str]:
+    names = parameter_names()
+    return [
+        f"Strategy {strategy.name!r}: {unknown_name('parameter', name, names)}"
+        for name in sorted(strategy.takes | strategy.refuses)
+        if name not in names
+    ]
+
+
+def takes_parameter(strategy: Strategy, parameter: str) -> bool:
+    """Whether a parameter (dotted name) means something to a strategy."""
+    if parameter in OWN_PARAMETERS:
+        return parameter in strategy.takes
+    return parameter not in strategy.refuses
