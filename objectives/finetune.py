@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -159,20 +160,16 @@ def _finetune(
         memory.sample()
         on_epoch(result)
 
-    for chain in chains(phases):
-        optimisation: Optimisation | None = None
-        for phase in chain:
-            network = Network(backbone, phase, head)
-            if phase.solve is None:
-                optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
-            run = PhaseRun(network, optimisation, len(state.epochs), last=phase is chain[-1])
-            if not state.enter(run):
-                data = phase_data(network, config, task, seed)
-                train = partial(_run_phase, run, config, data, state, watch)
-                key = stage_key(phases, run, config, data) if task.stages.enabled else None
-                state.leave(run, task.stages.share(key, run, task.device, train, watch))
-    network = network.eval()  # pyright: ignore[reportPossiblyUnboundVariable]
-    best, logits = run.best, run.best_logits  # pyright: ignore[reportPossiblyUnboundVariable]
+    def finish(run: PhaseRun) -> None:
+        if state.enter(run):
+            return
+        data = phase_data(run.network, config, task, seed)
+        train = partial(_run_phase, run, config, data, state, watch)
+        key = stage_key(phases, run, config, data) if task.stages.enabled else None
+        state.leave(run, task.stages.share(key, run, task.device, train, watch))
+
+    run = _run_chains(phases, lambda phase: Network(backbone, phase, head), config, task, state, finish)
+    network, best, logits = run.network.eval(), run.best, run.best_logits
     assert best is not None
     probabilities = predict(network, task.val, task) if logits is None else to_probabilities(logits)
     return FinetuneResult(
@@ -187,6 +184,28 @@ def _finetune(
         frozen_share=backbone.frozen_share(phases[-1].freeze_depth),
         network=network,
     )
+
+
+def _run_chains(
+    phases: Sequence[Phase],
+    create_network: Callable[[Phase], Network],
+    config: TrialConfig,
+    task: Task,
+    state: TrialState,
+    finish: Callable[[PhaseRun], None],
+) -> PhaseRun:
+    """Bring the phases to their ends, one after another, and return the run of the last."""
+    run: PhaseRun | None = None
+    for chain in chains(phases):
+        optimisation: Optimisation | None = None
+        for phase in chain:
+            network = create_network(phase)
+            if phase.solve is None:
+                optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
+            run = PhaseRun(network, optimisation, len(state.epochs), last=phase is chain[-1])
+            finish(run)
+    assert run is not None, "a plan has a phase"
+    return run
 
 
 def _run_phase(
