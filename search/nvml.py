@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from dataclasses import dataclass
+from typing import Any
 
-
-class _Utilization(ctypes.Structure):
-    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
-
-
-class _Memory(ctypes.Structure):
-    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+import pynvml
 
 
 @dataclass(frozen=True)
@@ -34,46 +27,46 @@ class Nvml:
     """The driver's library.
 
     Raises:
-        OSError: There is none, or it does not start.
+        pynvml.NVMLError: There is none, or it does not start.
     """
 
     def __init__(self) -> None:
-        if os.name != "posix":
-            raise OSError("only known by its name on Linux")
-        self._library = ctypes.CDLL("libnvidia-ml.so.1")
-        if self._library.nvmlInit_v2() != 0:
-            raise OSError("NVML does not start")
+        pynvml.nvmlInit()
 
-    def handle(self, uuid: str) -> ctypes.c_void_p | None:
-        """The GPU of a UUID such as ``GPU-...``."""
-        handle = ctypes.c_void_p()
-        found = self._library.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(handle)) == 0
-        return handle if found else None
+    def handle(self, uuid: str) -> Any:
+        """The GPU of a UUID such as ``GPU-...``; None if there is none."""
+        try:
+            return pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        except pynvml.NVMLError:
+            return None
 
-    def busy(self, handle: ctypes.c_void_p) -> float | None:
+    def busy(self, handle: Any) -> float | None:
         """See :class:`GpuUse`."""
-        used = _Utilization()
-        told = self._library.nvmlDeviceGetUtilizationRates(handle, ctypes.byref(used)) == 0
-        return used.gpu / 100 if told else None
+        try:
+            return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
+        except pynvml.NVMLError:
+            return None
 
     def uses(self) -> list[GpuUse]:
-        """Of all GPUs of this machine."""
-        count = ctypes.c_uint()
-        if self._library.nvmlDeviceGetCount_v2(ctypes.byref(count)) != 0:
+        """Of all GPUs of this machine that tell it."""
+        try:
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError:
             return []
-        uses = []
-        for place in range(count.value):
-            handle, memory = ctypes.c_void_p(), _Memory()
-            if self._library.nvmlDeviceGetHandleByIndex_v2(place, ctypes.byref(handle)) != 0:
-                continue
-            if self._library.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == 0:
-                uses.append(GpuUse(self.busy(handle), memory.used, memory.total))
-        return uses
+        return [use for use in map(self._use, range(count)) if use is not None]
+
+    def _use(self, index: int) -> GpuUse | None:
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        except pynvml.NVMLError:
+            return None
+        return GpuUse(self.busy(handle), int(memory.used), int(memory.total))
 
 
 def open_nvml() -> Nvml | None:
     """The driver's library; None where there is no such driver."""
     try:
         return Nvml()
-    except (OSError, AttributeError):
+    except pynvml.NVMLError:
         return None

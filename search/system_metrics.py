@@ -122,5 +122,5 @@ class _Gpu:
             f"{self._name}_memory_usage_megabytes": (total - free) / _MB,
             f"{self._name}_memory_usage_percentage": 100 * (total - free) / total,
         }
-        busy = self._nvml.busy(self._handle) if self._nvml and self._handle else None
+        busy = self._nvml.busy(self._handle) if self._nvml and self._handle is not None else None
         return values if busy is None else {**values, f"{self._name}_utilization_percentage": 100 * busy}
