@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
-_LISTEN = "0A"
+import psutil
 
 
 def is_taken(host: str, port: int) -> bool:
@@ -33,33 +29,20 @@ def is_taken(host: str, port: int) -> bool:
 
 def port_owner(port: int) -> str | None:
     """The process that listens on a port, as ``name (pid 17)``; None where that cannot be seen."""
-    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
-    for process in Path("/proc").glob("[0-9]*") if sockets else ():
-        if not sockets.isdisjoint(_open_files(process)):
-            return f"{_command(process)} (pid {process.name})"
-    return None
-
-
-def _listening(port: int) -> Iterator[str]:
-    """Inodes of the sockets that listen on a port; Linux tells them in /proc."""
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        for line in table.read_text().splitlines()[1:] if table.exists() else ():
-            fields = line.split()
-            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                yield fields[9]
-
-
-def _open_files(process: Path) -> Iterator[str]:
-    """What a process holds open; nothing where it is another user's or has ended."""
-    with suppress(OSError):
-        for descriptor in (process / "fd").iterdir():
-            # A descriptor may be closed between being listed and being read.
-            with suppress(FileNotFoundError):
-                yield os.readlink(descriptor)
-
-
-def _command(process: Path) -> str:
     try:
-        return (process / "comm").read_text().strip()
-    except OSError:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        return None
+    listening = (each for each in connections if each.status == psutil.CONN_LISTEN)
+    # Of another user's process only the socket is seen.
+    pid = next(
+        (each.pid for each in listening if each.laddr and each.laddr.port == port and each.pid is not None), None
+    )
+    return None if pid is None else f"{_name(pid)} (pid {pid})"
+
+
+def _name(pid: int) -> str:
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
         return "a process"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import torch
 
 from .errors import InvalidInputError
@@ -50,8 +49,7 @@ def feature_budget(device: torch.device) -> int:
     """Bytes that features may take: a quarter of the memory that is free where they lie."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 4
-    pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 2**19
-    return pages * os.sysconf("SC_PAGE_SIZE") // 4
+    return psutil.virtual_memory().free // 4
 
 
 def free_memory(device: torch.device) -> None:
@@ -129,9 +127,4 @@ class PeakMemory:
 
 def resident_bytes() -> int:
     """Memory that this process has, in bytes."""
-    status = Path("/proc/self/statm")
-    if status.exists():
-        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    import resource  # not on every system
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return psutil.Process().memory_info().rss

@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+import psutil
 import torch
 
 from ..objectives.devices import resident_bytes
@@ -59,7 +59,7 @@ def _sample(tracker: Tracker, device: torch.device, interval: float, ended: thre
 
 
 class Readings:
-    """Values of the machine since they were last taken; what a system does not tell is left out.
+    """Values of the machine since they were last taken; what a GPU does not tell is left out.
 
     Args:
         device: Of the trainings.
@@ -87,23 +87,19 @@ class Readings:
 
 
 def _processor_times() -> tuple[float, float]:
-    """Busy and all time of the machine's processors together, in ticks; zeros where it is not told."""
-    file = Path("/proc/stat")
-    if not file.exists():
-        return 0.0, 0.0
-    # user nice system idle iowait irq softirq steal
-    ticks = [float(value) for value in file.read_text().splitlines()[0].split()[1:9]]
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+    """Busy and all time of the machine's processors together, in seconds."""
+    # Not psutil.cpu_percent: it counts from the last call in the same thread, whoever made it.
+    times = psutil.cpu_times()
+    # Linux counts a guest's time as its user's, too.
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total - times.idle - getattr(times, "iowait", 0.0), total
 
 
 def _memory() -> dict[str, float]:
-    file = Path("/proc/meminfo")
-    if not file.exists():
-        return {}
-    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in file.read_text().splitlines()}
-    used = kilobytes["MemTotal"] - kilobytes["MemAvailable"]
-    share = 100 * used / kilobytes["MemTotal"]
-    return {"system_memory_usage_megabytes": used * 1024 / _MB, "system_memory_usage_percentage": share}
+    memory = psutil.virtual_memory()
+    used = memory.total - memory.available
+    share = 100 * used / memory.total
+    return {"system_memory_usage_megabytes": used / _MB, "system_memory_usage_percentage": share}
 
 
 class _Gpu:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from functools import cache, partial
 from pathlib import Path
 
+import psutil
 from sqlalchemy.orm import Session
 
 from . import tickets
@@ -20,6 +21,7 @@ from .tickets import Lease
 
 # How often a lease is renewed while it lasts.
 RENEWALS = 4
+_PROC = Path("/proc")
 
 
 def worker_name() -> str:
@@ -54,22 +56,23 @@ def describe_worker(worker: str) -> str:
 
 def _started(pid: int) -> str:
     """When a process started, in the kernel's ticks; empty where there is none, or it is only waited for."""
+    # psutil's creation time would not do: it adds the boot time, which moves when the clock is set, and a worker that
+    # is alive would seem to have ended. The ticks since the boot never move, and names in databases have them.
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return "" if Path("/proc/self/stat").exists() else _alive(pid)
+        return "" if (_PROC / "self/stat").exists() else _alive(pid)
     return "" if fields[0] in "ZX" else fields[19]
 
 
 def _alive(pid: int) -> str:
-    """Where there is no /proc: whether there is a process of this number."""
+    """Where there is no /proc: whether there is a process of this number that has not ended."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return "" if psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else "there"
+    except psutil.NoSuchProcess:
         return ""
-    except PermissionError:
-        pass
-    return "there"
+    except psutil.AccessDenied:
+        return "there"
 
 
 def let_ended_lapse(database: Database, study: str) -> list[str]:

@@ -33,6 +33,18 @@ def test_readings_tell_what_the_process_does() -> None:
     assert all(0 <= value <= 100 for name, value in idle.items() if name.startswith("system/system_memory_usage_p"))
 
 
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="no /proc on this system")
+def test_readings_are_those_of_the_kernel() -> None:
+    readings = Readings(CPU)
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    used = 1.024e-3 * (kilobytes["MemTotal"] - kilobytes["MemAvailable"])
+    time.sleep(0.1)
+    values = readings.take()
+    assert values["system/system_memory_usage_megabytes"] == pytest.approx(used, abs=500)
+    assert 0 <= values["system/cpu_utilization_percentage"] <= 100
+
+
 def test_trainings_get_samples_and_short_ones_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("frostline.storage.sender.PATIENCE_SECONDS", 0.1)
     workspace, notes = Workspace(tmp_path), []

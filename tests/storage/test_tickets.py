@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -186,6 +187,28 @@ def test_who_has_ended_is_known_on_this_machine_only() -> None:
     host, pid, _, rest = mine.rsplit("/", 3)
     assert pid == str(os.getpid())
     assert has_ended(f"{host}/{pid}/1/{rest}")
+
+
+def test_who_has_ended_is_known_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("frostline.storage.workers._PROC", tmp_path)
+    mine = worker_name()
+    assert not has_ended(mine)
+    host, _, started, rest = mine.rsplit("/", 3)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        child = f"{host}/{process.pid}/{started}/{rest}"
+        assert not has_ended(child)
+        process.kill()
+        # It has ended, and is not waited for yet.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert has_ended(child)
+    assert has_ended(child)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc on this system")
+def test_a_worker_is_known_by_ticks_that_no_setting_of_the_clock_moves() -> None:
+    _, _, started, _ = worker_name().rsplit("/", 3)
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    assert int(started) == ticks
 
 
 def killed_with_a_ticket(database_url: str) -> int:
