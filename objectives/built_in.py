@@ -1,6 +1,7 @@
-"""The built-in strategies: which units train, in which phases, from which weights.
+"""The twelve built-in strategies: which units each one trains, in which phases, from which weights.
 
-Plans import what they put into a phase when they are called: it needs torch, and reading a study must not load that.
+Plans import solvers, adapters and penalties when they are called: these need torch, which reading a study must not
+load.
 """
 
 from __future__ import annotations
@@ -15,10 +16,19 @@ from .registry import Strategy
 
 
 def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:
-    """The configuration's depth within its limits, ``lowest`` where it names none and that is 0."""
+    """The freeze depth of a configuration, checked against the backbone.
+
+    Args:
+        config: Configuration of the trial; without a depth of its own it gets ``lowest``, if that is 0.
+        units: Units of the backbone after truncation.
+        lowest: Smallest depth that the strategy allows.
+
+    Raises:
+        InvalidInputError: The depth is missing or out of range, or the backbone has too few units.
+    """
     if units <= lowest:
         raise InvalidInputError(
-            f"it freezes a unit and trains another, but {_left(config, units)}: leave this strategy out"
+            f"it needs a unit to freeze and another to train, but {_left(config, units)}: leave this strategy out"
         )
     depth = config.freeze_depth if config.freeze_depth is not None else (0 if lowest == 0 else None)
     if depth is None or not lowest <= depth < units:
@@ -35,12 +45,26 @@ def _left(config: TrialConfig, units: int) -> str:
 
 
 def head_phase(name: str, units: int, epochs: int, rate: float) -> Phase:
-    """All units frozen."""
+    """A phase that trains the head alone: all ``units`` are frozen."""
     return Phase(name, units, epochs, rate)
 
 
 def finetuning_phase(config: TrialConfig, units: int, depth: int, epochs: int | None = None) -> Phase:
-    """The units after a depth train, at the ratio of the head's rate and the decay per unit that are configured."""
+    """A phase that trains the head and all units after a depth.
+
+    Args:
+        config: Configuration of the trial; gives rates, decay per unit, epochs and the mode of batch norms.
+        units: Units of the backbone.
+        depth: Number of frozen units.
+        epochs: Epochs of the phase; None for all of the configuration.
+
+    Example:
+        >>> from frostline.objectives.config import TrialConfig
+        >>> from frostline.objectives.strategies import finetuning_phase
+        >>> config = TrialConfig(strategy="full", learning_rate=0.5, backbone_lr_ratio=0.5, layer_decay=0.5)
+        >>> finetuning_phase(config, units=3, depth=1).unit_learning_rates
+        (0.0625, 0.125)
+    """
     rate = config.learning_rate
     rates = (rate * config.backbone_lr_ratio * config.layer_decay ** (units - unit) for unit in range(depth, units))
     return Phase("finetune", depth, epochs or config.epochs, rate, tuple(rates), config.batch_norm)
@@ -78,7 +102,7 @@ def _scratch(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _gradual_unfreezing(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    """One more unit from the end every so many epochs, down to the freeze depth; one optimizer and schedule."""
+    """One more unit from the end every few epochs, down to the freeze depth, under one optimizer and schedule."""
     lowest = freeze_depth(config, units, lowest=0)
     stages = min(-(-config.epochs // config.unfreeze_every), units - lowest + 1)
     spent = config.unfreeze_every * (stages - 1)
@@ -172,19 +196,19 @@ BUILT_IN_STRATEGIES = (
     Strategy("norm_bias", "norms, biases and the head train", _norm_bias, frozenset({"backbone_lr_ratio"})),
     Strategy(
         "lora",
-        "low-rank additions to linear layers and 1x1 convolutions train (Hu et al. 2022)",
+        "low-rank updates of linear layers and 1x1 convolutions train (Hu et al. 2022)",
         _lora,
         frozenset({"backbone_lr_ratio", "lora_rank", "lora_alpha"}),
     ),
     Strategy(
         "l2_sp",
-        "weights are pulled towards the pretrained ones (Li et al. 2018)",
+        "a penalty pulls the weights toward the pretrained ones (Li et al. 2018)",
         _l2_sp,
         _FINETUNES | {"freeze_depth", "l2_sp_alpha", "l2_sp_beta"},
     ),
     Strategy(
         "linear_probe_exact",
-        "multinomial logistic regression on frozen features, solved, not trained",
+        "multinomial logistic regression on frozen features, solved instead of trained",
         _linear_probe_exact,
         refuses=_SOLVED,
     ),

@@ -1,4 +1,4 @@
-"""The configuration of one trial: every knob of a strategy, its head and its optimisation, validated and immutable."""
+"""Configuration of one trial: all hyperparameters of strategy, head, optimizer and data, validated and immutable."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ class _Config(BaseModel):
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """Which network, with which weights, for which images.
+    """A backbone: its network, its weights and its image size.
 
     Attributes:
-        name: Of a torchvision classification model, e.g. ``"resnet18"``; ``"timm:NAME"``; or ``"module:function"``.
-        weights: A published name (``"DEFAULT"``, ``"IMAGENET1K_V1"``), which torchvision or timm downloads, or with
-            which the function returns its network; the path of a local ``.safetensors``, ``.pt`` or ``.pth`` file; or
-            ``"none"``.
-        image_size: Side of the square that the network sees, pixels.
+        name: Name of a torchvision classification model, e.g. ``"resnet18"``; ``"timm:NAME"``; or
+            ``"module:function"``.
+        weights: Name of published weights (``"DEFAULT"``, ``"IMAGENET1K_V1"``), which torchvision or timm downloads or
+            the user's function loads; path of a local ``.safetensors``, ``.pt`` or ``.pth`` file; or ``"none"`` for
+            random weights.
+        image_size: Side of the network's square input, pixels.
     """
 
     name: str
@@ -34,19 +35,19 @@ class BackboneSpec:
 
 
 class HeadConfig(_Config):
-    """What stands on the backbone.
+    """Architecture and initialization of the head, which replaces the backbone's own classifier.
 
     Attributes:
-        pooling: How a feature map (N, C, H, W) becomes a vector; a backbone that ends in vectors is not pooled.
-            ``gem`` learns its exponent.
-        hidden_layers: Hidden layers between pooling and output, 0 to 2.
+        pooling: Pooling from a feature map (N, C, H, W) to vectors; ``gem`` learns its exponent. Not used where the
+            backbone's features are vectors.
+        hidden_layers: Number of hidden layers between pooling and output, 0 to 2.
         width: Units of each hidden layer.
-        activation: After each hidden layer.
-        normalization: Before each activation, and before the output where there is no hidden layer.
-        dropout: Probability, before every linear layer of the head.
-        output: ``linear``, or ``cosine``: scaled cosines between features and class weights.
-        init: Of the linear layers; ``zeros`` concerns the output layer only and gives uniform first predictions.
-            ``probe`` puts in logistic regression on the pretrained features, before anything trains.
+        activation: Activation after each hidden layer.
+        normalization: Normalization before each activation; before the output layer where there is no hidden layer.
+        dropout: Dropout probability before every linear layer of the head.
+        output: Output layer: ``linear``, or ``cosine`` for scaled cosines between features and class weights.
+        init: Initialization of the linear layers. ``zeros`` sets the output layer alone to zero, so the first
+            predictions are uniform. ``probe`` starts from a logistic regression on the pretrained features.
     """
 
     pooling: Literal["avg", "max", "avgmax", "gem", "flatten"] = "avg"
@@ -60,52 +61,60 @@ class HeadConfig(_Config):
 
 
 class TrialConfig(_Config):
-    """One configuration: a strategy with all it needs.
+    """One configuration: a strategy with all its hyperparameters.
 
     Attributes:
         strategy: Name in the strategy registry.
-        freeze_depth: Units frozen, counted from the input. ``partial`` needs it; ``lp_ft`` takes it for its second
-            stage, ``gradual_unfreezing`` for its last, ``surgical`` for where its range begins, and ``l2_sp`` (default
-            0); the other strategies define it themselves and refuse it.
-        truncate: Units dropped from the end; the head stands on what is left.
-        head: The head.
-        optimizer: ``adamw`` decouples weight decay; the others add it to the gradient.
-        momentum: ``sgd`` and ``rmsprop`` only.
-        nesterov: ``sgd`` only: look ahead along the momentum.
-        learning_rate: Peak rate of the head.
-        backbone_lr_ratio: Peak rate of trainable backbone units = this x ``learning_rate``.
-        weight_decay: Not applied to biases, norms and position embeddings.
-        schedule: Of the learning rate after the warm-up, per step; ``one_cycle`` has a rise of its own.
-        warmup: Share of a phase's steps over which the rate rises linearly from 0; not for ``one_cycle``.
-        gradient_clip: Largest norm of all gradients together; 0 does not clip.
-        ema_decay: Of the average of the weights that is validated and kept; 0 keeps the weights themselves.
-        label_smoothing: Of the training loss.
-        class_weights: ``balanced`` weighs the loss of each class by the inverse of its frequency.
-        sampling: ``shuffled`` shows each image once an epoch, ``balanced`` draws as many with replacement, all classes
-            equally often.
-        augmentation: Policy of the training images; ``trivial`` is TrivialAugment (Müller & Hutter 2021),
+        freeze_depth: Number of frozen units, counted from the input. Required by ``partial``. Optional, 0 by default,
+            for ``lp_ft`` (second phase), ``gradual_unfreezing`` (last phase), ``surgical`` (start of its range) and
+            ``l2_sp``. The other strategies set it themselves and refuse it.
+        truncate: Number of units dropped from the end of the backbone, before the head.
+        head: Configuration of the head.
+        optimizer: Name of the optimizer; ``adamw`` decouples weight decay, the others add it to the gradient.
+        momentum: Momentum of ``sgd`` and ``rmsprop``.
+        nesterov: Whether ``sgd`` uses Nesterov momentum.
+        learning_rate: Peak learning rate of the head.
+        backbone_lr_ratio: Peak learning rate of trainable backbone units divided by ``learning_rate``.
+        weight_decay: Weight decay; not applied to biases, norms and position embeddings.
+        schedule: Shape of the learning rate after the warm-up, set at every step; ``one_cycle`` has its own rise.
+        warmup: Share of a phase's steps in which the learning rate rises linearly from 0; not used by ``one_cycle``.
+        gradient_clip: Maximum norm of all gradients together; 0 disables clipping.
+        ema_decay: Decay of the exponential moving average of the weights, which is then validated and kept; 0 disables
+            it.
+        label_smoothing: Label smoothing of the training loss.
+        class_weights: ``balanced`` weights each class in the loss by the inverse of its frequency.
+        sampling: ``shuffled`` shows each image once an epoch; ``balanced`` draws the same number of images with
+            replacement, all classes with equal probability.
+        augmentation: Augmentation of the training images; ``trivial`` is TrivialAugment (Müller & Hutter 2021),
             ``randaugment`` RandAugment (Cubuk et al. 2020), both after ``flip_crop``.
-        randaugment_ops: ``randaugment``: operations one after another.
-        randaugment_magnitude: ``randaugment``: strength of each, in 30ths of its range.
-        views: Distinct augmented views per image; 0 draws a new one each epoch. Few views let a frozen prefix be
-            computed once for all epochs, unless images are mixed.
-        mixing: Of the training images of a batch, with their labels: ``mixup`` (Zhang et al. 2018) or ``cutmix`` (Yun
-            et al. 2019). A frozen prefix is then computed at every step: no two mixed images are alike.
-        mixing_alpha: ``mixup`` and ``cutmix``: the share of an image in its mixture is drawn from Beta(this, this).
-        batch_size: Images per optimiser step.
-        epochs: Upper bound, all phases together.
-        probe_epochs: ``lp_ft`` only: how many of ``epochs`` are spent on the linear probe.
-        probe_learning_rate: ``lp_ft`` only: the head's rate in the probe.
+        randaugment_ops: Number of operations that ``randaugment`` applies in a row.
+        randaugment_magnitude: Magnitude of each ``randaugment`` operation, in 30ths of its range.
+        views: Number of distinct augmented views per image; 0 draws a new one each epoch. With few views the features
+            of a frozen prefix can be cached for all epochs, unless images are mixed.
+        mixing: Mixing of the images and labels of a batch: ``mixup`` (Zhang et al. 2018) or ``cutmix`` (Yun et al.
+            2019). The frozen prefix then runs at every step, since no two mixed images are equal.
+        mixing_alpha: Parameter of the distribution Beta(alpha, alpha) of an image's share in ``mixup`` and ``cutmix``.
+        batch_size: Images per optimizer step.
+        epochs: Maximum number of epochs of all phases together.
+        probe_epochs: Number of ``epochs`` that ``lp_ft`` spends on its linear probe.
+        probe_learning_rate: Peak learning rate of the head in the linear probe of ``lp_ft``.
         batch_norm: Mode of trainable batch norms: ``train`` uses and updates batch statistics, ``eval`` keeps the
-            pretrained ones. Frozen units are always in ``eval``.
-        patience: Epochs without a better validation score after which a phase ends.
-        layer_decay: ``discriminative`` and ``gradual_unfreezing``: unit i of n trains at this ** (n - i) of the rate.
-        trained_units: ``surgical``: how many units train after ``freeze_depth``, at most.
-        unfreeze_every: ``gradual_unfreezing``: epochs until the next unit trains.
-        l2_sp_alpha: ``l2_sp``: pull of the backbone towards the pretrained weights.
-        l2_sp_beta: ``l2_sp``: pull of the head towards zero.
-        lora_rank: ``lora``: rank of the additions.
-        lora_alpha: ``lora``: the additions are scaled by this / rank.
+            pretrained ones. Batch norms of frozen units are always in ``eval``.
+        patience: Number of epochs without a better validation score after which a phase ends.
+        layer_decay: Factor of the learning rate from one unit to the one before it, for ``discriminative`` and
+            ``gradual_unfreezing``: unit i of n trains at layer_decay ** (n - i) of the backbone's rate.
+        trained_units: Maximum number of units that ``surgical`` trains after ``freeze_depth``.
+        unfreeze_every: Number of epochs after which ``gradual_unfreezing`` unfreezes the next unit.
+        l2_sp_alpha: Strength of the ``l2_sp`` penalty between backbone weights and pretrained weights.
+        l2_sp_beta: Strength of the ``l2_sp`` penalty on the head's weights.
+        lora_rank: Rank of the ``lora`` updates.
+        lora_alpha: Scale of the ``lora`` updates, which are multiplied by lora_alpha / rank.
+
+    Example:
+        >>> from frostline.objectives.config import HeadConfig, TrialConfig
+        >>> config = TrialConfig(strategy="partial", freeze_depth=6, head=HeadConfig(dropout=0.2))
+        >>> config.epochs, config.head.pooling
+        (10, 'avg')
     """
 
     strategy: str
@@ -146,7 +155,7 @@ class TrialConfig(_Config):
     lora_alpha: float = Field(default=8.0, gt=0.0)
 
 
-# Parameters that only some strategies take; all others are shared by every strategy.
+# Parameters that only some strategies take; every strategy takes the others unless it refuses them.
 OWN_PARAMETERS = frozenset(
     {
         "freeze_depth",
@@ -163,7 +172,7 @@ OWN_PARAMETERS = frozenset(
         "lora_alpha",
     }
 )
-# A parameter that means something only while another has one of these values: (the other, its values).
+# Parameters that take effect only for some values of another one: name -> (the other's name, those values).
 CONDITIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "head.width": ("head.hidden_layers", (1, 2)),
     "head.activation": ("head.hidden_layers", (1, 2)),
@@ -177,7 +186,12 @@ CONDITIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
 
 
 def nest(flat: dict[str, Any]) -> dict[str, Any]:
-    """Turn dotted names into nested tables: ``{"head.width": 8}`` becomes ``{"head": {"width": 8}}``."""
+    """Turn dotted names into nested tables.
+
+    >>> from frostline.objectives.config import nest
+    >>> nest({"epochs": 5, "head.width": 8})
+    {'epochs': 5, 'head': {'width': 8}}
+    """
     nested: dict[str, Any] = {}
     for name, value in flat.items():
         *tables, key = name.split(".")
@@ -189,7 +203,12 @@ def nest(flat: dict[str, Any]) -> dict[str, Any]:
 
 
 def flatten(config: BaseModel) -> dict[str, Any]:
-    """The inverse of :func:`nest` for a configuration: dotted names to plain values."""
+    """Turn a configuration into dotted names and plain values: the inverse of :func:`nest`.
+
+    >>> from frostline.objectives.config import TrialConfig, flatten
+    >>> flatten(TrialConfig(strategy="full"))["head.pooling"]
+    'avg'
+    """
     flat: dict[str, Any] = {}
     for name in type(config).model_fields:
         value = getattr(config, name)
@@ -201,16 +220,32 @@ def flatten(config: BaseModel) -> dict[str, Any]:
 
 
 def without_effect(config: TrialConfig) -> set[str]:
-    """Dotted names of the parameters that mean nothing beside the configuration's others."""
+    """Dotted names of the parameters that have no effect, given the other values of the configuration.
+
+    >>> from frostline.objectives.config import TrialConfig, without_effect
+    >>> "mixing_alpha" in without_effect(TrialConfig(strategy="full", mixing="none"))
+    True
+    """
     values = flatten(config)
     return {name for name, (other, allowed) in CONDITIONS.items() if values[other] not in allowed}
 
 
 def create_config(flat: dict[str, Any]) -> TrialConfig:
-    """Validate dotted names and values into a configuration.
+    """Validate dotted names and values, and build a configuration of them.
+
+    Args:
+        flat: Values by dotted name.
 
     Raises:
-        InvalidInputError: All faults at once, each by dotted name.
+        InvalidInputError: A name is unknown or a value is invalid; all faults at once, each with its dotted name.
+
+    Example:
+        >>> from frostline.objectives.config import create_config
+        >>> create_config({"strategy": "full", "head.hidden_layers": 1}).head.hidden_layers
+        1
+        >>> create_config({"strategy": "full", "epochs": 0})
+        Traceback (most recent call last):
+        frostline.objectives.errors.InvalidInputError: epochs: Input should be greater than or equal to 1, got 0
     """
     try:
         return TrialConfig.model_validate(nest(flat))
@@ -221,5 +256,5 @@ def create_config(flat: dict[str, Any]) -> TrialConfig:
 
 
 def parameter_names() -> list[str]:
-    """Dotted names of everything that can be searched, the strategy aside."""
+    """Dotted names of all parameters that can be searched; ``strategy`` is not one of them."""
     return [name for name in flatten(TrialConfig(strategy="")) if name != "strategy"]

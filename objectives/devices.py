@@ -1,4 +1,4 @@
-"""Where training runs, and how much memory it takes there."""
+"""Devices (CUDA, MPS, CPU): their choice, their memory, and recovery from running out of it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from .errors import InvalidInputError
 Made = TypeVar("Made")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-# How allocators other than CUDA's say it: MPS's, the CPU's, cuBLAS's.
+# Messages of allocators without an exception class of their own: MPS's, the CPU's, cuBLAS's.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of a name such as ``auto`` (CUDA, then MPS, then CPU), ``cpu`` or ``cuda:1``.
+    """The device for a name such as ``auto`` (CUDA, then MPS, then CPU), ``cpu`` or ``cuda:1``.
 
     Raises:
-        InvalidInputError: An unknown device, or one that this machine does not have.
+        InvalidInputError: The device is unknown, or this machine does not have it.
+
+    Example:
+        >>> from frostline.objectives.devices import choose_device
+        >>> choose_device("cpu")
+        device(type='cpu')
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -41,36 +46,41 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 where it is fast (CUDA), full precision elsewhere."""
+    """Context of mixed precision: bfloat16 on CUDA, where it is fast; full precision elsewhere."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
 
 
 def feature_budget(device: torch.device) -> int:
-    """Bytes that features may take: a quarter of the memory that is free where they lie."""
+    """Bytes that cached features may take: a quarter of the device's free memory."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] // 4
     return psutil.virtual_memory().free // 4
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what a finished trial held."""
+    """Release the memory of a finished trial."""
     gc.collect()
     if device.type != "cpu":
         torch.get_device_module(device).empty_cache()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device, or the machine, has too little memory."""
+    """Whether an error means that the device or the machine ran out of memory.
+
+    >>> from frostline.objectives.devices import is_out_of_memory
+    >>> is_out_of_memory(RuntimeError("CUDA error: out of memory")), is_out_of_memory(ValueError("wrong shape"))
+    (True, False)
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(said in str(error).lower() for said in _OUT_OF_MEMORY)
 
 
 def is_device_lost(error: Exception, device: torch.device) -> bool:
-    """Whether after an error the device refuses all further work of this process.
+    """Whether the device refuses all further work of this process after an error.
 
     CUDA does so after a failed assertion in a kernel or an illegal address, until the process ends (CUDA Runtime API,
-    "cudaErrorAssert"); after others it does not.
+    "cudaErrorAssert"); after other errors it does not.
     """
     return isinstance(error, torch.AcceleratorError) and not _works(device)
 
@@ -84,27 +94,30 @@ def _works(device: torch.device) -> bool:
 
 
 def within_memory(work: Callable[[int], Made], device: torch.device) -> Made:
-    """What work gives for batches in one piece; where these need more memory than there is, once more in two.
+    """Run a computation on whole batches; if it runs out of memory, run it once more on batches in two pieces.
 
     Args:
-        work: Called with 1, and with 2 after it ran out of memory; what it held is let go of in between.
-        device: Where it works.
+        work: The computation; called with 1, and with 2 after it ran out of memory. Its memory is released in between.
+        device: Device on which it runs.
+
+    Returns:
+        The result of ``work``.
     """
     try:
         return work(1)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-    # Here the error is gone, and with it what its traceback held.
+    # Outside the except block: the error is gone, and with it the tensors that its traceback held.
     free_memory(device)
     return work(2)
 
 
 class PeakMemory:
-    """Peak memory of one trial: the allocator's on CUDA, else the process's resident size as sampled.
+    """Peak memory of one trial, in bytes: CUDA's allocator's, else the process's resident size as sampled.
 
     Args:
-        device: Where the trial runs.
+        device: Device on which the trial runs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -115,16 +128,18 @@ class PeakMemory:
         self.sample()
 
     def sample(self) -> None:
+        """Take a sample of the resident size; CUDA counts by itself."""
         if self._device.type != "cuda":
             self._peak = max(self._peak, resident_bytes())
 
     @property
     def bytes(self) -> int:
+        """The peak so far, bytes."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device)
         return self._peak
 
 
 def resident_bytes() -> int:
-    """Memory that this process has, in bytes."""
+    """Resident memory of this process, in bytes."""
     return psutil.Process().memory_info().rss

@@ -1,4 +1,4 @@
-"""The result of an epoch, as callers receive it."""
+"""Result of an epoch, as callbacks receive it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What one epoch gave.
+    """Losses, score and learning rates of one epoch.
 
     Attributes:
-        epoch: From 0, counted over all phases.
+        epoch: Number of the epoch from 0, counted over all phases.
         phase: Name of the phase.
-        train_loss: Mean over the epoch's images, with label smoothing, mixing, class weights and penalties.
+        train_loss: Mean training loss over the epoch's images, with label smoothing, mixing, class weights and
+            penalties.
         val_loss: Mean cross-entropy over the validation images.
         score: The study's metric on the validation images.
-        learning_rates: Per part at the end of the epoch.
-        seconds: Training and validation.
-        micro_batch: Images computed at once, where a whole batch needs more memory than there is.
+        learning_rates: Learning rate of each part of the network at the end of the epoch.
+        seconds: Duration of training and validation, seconds.
+        micro_batch: Images computed at once, where a whole batch does not fit in memory; None for whole batches.
     """
 
     epoch: int

@@ -2,8 +2,8 @@
 
 ObjectiveError
 ├── InvalidInputError     the user's input is wrong; the message names it and says what is valid
-├── TrainingFailedError   training cannot go on (non-finite loss, frozen part moved); the trial fails with this reason
-└── DeviceLostError       this process cannot use its device any more; another one can
+├── TrainingFailedError   training cannot continue (non-finite loss, changed frozen weights); the trial fails
+└── DeviceLostError       this process can no longer use its device; a new process can
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from collections.abc import Iterable, Sequence
 
 
 class ObjectiveError(Exception):
-    """Root of what this layer raises on purpose."""
+    """Base class of the errors that this layer raises on purpose."""
 
 
 class InvalidInputError(ObjectiveError):
-    """Wrong input, all faults at once.
+    r"""The user's input is wrong; all faults are reported at once.
 
     Args:
-        faults: One or more messages, each naming the thing at fault and what is valid.
+        faults: One or more messages; each names what is wrong and what is valid.
+
+    Example:
+        >>> from frostline.objectives.errors import InvalidInputError
+        >>> str(InvalidInputError(["epochs must be positive", "no such folder: flowers"]))
+        'epochs must be positive\nno such folder: flowers'
     """
 
     def __init__(self, faults: str | Sequence[str]) -> None:
@@ -29,21 +34,26 @@ class InvalidInputError(ObjectiveError):
 
 
 class TrainingFailedError(ObjectiveError):
-    """Training ended without a result, for the reason in the message."""
+    """Training ended without a result; the message says why."""
 
 
 class DeviceLostError(ObjectiveError):
-    """The device refuses all further work of this process."""
+    """The device can no longer be used by this process."""
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], *, list_valid: str | None = None) -> str:
-    """A message for an unknown name: the nearest valid one first, then all of them.
+    """Message for an unknown name: the closest valid name first, then all valid names.
 
     Args:
-        kind: What the name is of, e.g. ``"strategy"``.
-        name: What the user wrote.
-        valid: The valid names.
-        list_valid: What to type to see them, for lists too long to print.
+        kind: Kind of thing that the name stands for, e.g. ``"strategy"``.
+        name: Name that the user wrote.
+        valid: All valid names.
+        list_valid: Command that lists the valid names, for lists too long to print.
+
+    Example:
+        >>> from frostline.objectives.errors import unknown_name
+        >>> unknown_name("strategy", "fulll", ["full", "partial"])
+        "Unknown strategy 'fulll'. Did you mean 'full'? Valid: full, partial."
     """
     names = sorted(valid)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)

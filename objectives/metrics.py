@@ -1,7 +1,8 @@
-"""Metrics of class probabilities, each as a function of image weights, so that the verdict can resample the images.
+"""Metrics of class probabilities, each as a function of image weights, so that the verdict can bootstrap the images.
 
-An image of weight k counts as k equal images, one of weight 0 as none. Classes are columns of the probabilities, and
-the predicted class is the most probable, the first of equals. Definitions are scikit-learn's where it has the metric.
+An image of weight k counts as k equal images, an image of weight 0 does not count. Classes are the columns of the
+probabilities; the predicted class is the most probable one, the first of equals. Definitions are scikit-learn's where
+it has the metric.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from .errors import InvalidInputError, unknown_name
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.int64]
-# Non-negative weights (B, N), each row of a positive sum, to values (B,). Quickest where weights.T is contiguous.
+# From non-negative weights (B, N), each row with a positive sum, to values (B,); fastest where weights.T is contiguous.
 Weighted = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 # Above this ratio of the largest to the smallest class, plain accuracy rewards ignoring the small one.
 IMBALANCE = 3.0
 CALIBRATION_BINS = 15
-# How far from 1 probabilities may sum: bfloat16 and float16 round so much, logits are further off.
+# Largest distance of a sum of probabilities from 1: bfloat16 and float16 stay within it, logits do not.
 _ROUNDING = 1e-2
 
 
@@ -32,12 +33,13 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: As users write it.
-        title: As tables and sentences write it.
-        prepare: Takes probabilities (N, K) and labels (N,), does what does not depend on weights, gives the rest.
-        higher_is_better: Its direction. Those that grow are in [0, 1], and a study can maximise them.
+        name: Name as users write it.
+        title: Name in tables and sentences.
+        prepare: Takes probabilities (N, K) and labels (N,), does all work that does not depend on weights, and returns
+            the function of the weights.
+        higher_is_better: Whether larger values are better. Such metrics are in [0, 1], and a study can maximize them.
         share: Whether it is shown in percent.
-        of_classes: Whether predicted classes, as one-hot probabilities, determine it.
+        of_classes: Whether the predicted classes, as one-hot probabilities, determine it.
     """
 
     name: str
@@ -49,34 +51,53 @@ class Metric:
 
 
 def default_metric(class_counts: list[int]) -> str:
-    """``balanced_accuracy`` for imbalanced classes, else ``accuracy``."""
+    """``balanced_accuracy`` for imbalanced classes, else ``accuracy``.
+
+    Args:
+        class_counts: Images of each class.
+
+    Example:
+        >>> from frostline.objectives.metrics import default_metric
+        >>> default_metric([100, 120]), default_metric([100, 10])
+        ('accuracy', 'balanced_accuracy')
+    """
     return "balanced_accuracy" if max(class_counts) > IMBALANCE * min(class_counts) else "accuracy"
 
 
 def check_metric(name: str) -> None:
-    """Refuse what a study cannot maximise.
+    """Refuse a metric that a study cannot maximize.
 
     Raises:
-        InvalidInputError: No metric of this name, or one that is reported only.
+        InvalidInputError: There is no metric of this name, or it is only reported.
     """
     if name not in METRICS:
         raise InvalidInputError(unknown_name("metric", name, OBJECTIVES))
     if name not in OBJECTIVES:
         raise InvalidInputError(
-            f"Metric {name!r} is reported for every finalist, but a study maximises one of: {', '.join(OBJECTIVES)}."
+            f"Metric {name!r} is reported for every finalist, but a study maximizes one of: {', '.join(OBJECTIVES)}."
         )
 
 
 def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weighted:
-    """A metric of these images as a function of their weights.
+    """A metric of some images as a function of their weights.
 
     Args:
-        metric: Its name.
-        probabilities: Of the classes (N, K), N and K at least 1 and 2.
-        labels: True classes (N,), below K.
+        metric: Name of the metric.
+        probabilities: Class probabilities (N, K), float, with N >= 1 and K >= 2.
+        labels: True classes (N,), int64, below K.
+
+    Returns:
+        A function from weights (B, N) to values (B,).
 
     Raises:
-        ValueError: Not probabilities (NaN, logits), or labels that do not go with them.
+        ValueError: The probabilities are NaN, negative or do not sum to 1 (logits), or the labels do not fit them.
+
+    Example:
+        >>> import numpy as np
+        >>> from frostline.objectives.metrics import weighted
+        >>> accuracy = weighted("accuracy", np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]))
+        >>> accuracy(np.array([[1.0, 1.0], [3.0, 1.0]])).tolist()
+        [0.5, 0.75]
     """
     if (
         probabilities.ndim != 2
@@ -95,17 +116,29 @@ def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weigh
 
 
 def score(metric: str, probabilities: Probabilities, labels: Labels) -> float:
-    """A metric of probabilities (N, K) against labels (N,), every image counted once; raises as :func:`weighted`."""
+    """A metric of probabilities (N, K) and labels (N,), each image counted once; raises as :func:`weighted`.
+
+    >>> import numpy as np
+    >>> from frostline.objectives.metrics import score
+    >>> score("accuracy", np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]))
+    0.5
+    """
     return float(weighted(metric, probabilities, labels)(np.ones((1, len(labels))))[0])
 
 
 def all_scores(probabilities: Probabilities, labels: Labels) -> dict[str, float]:
-    """Every metric by name; raises as :func:`weighted`."""
+    """Every metric by its name; raises as :func:`weighted`."""
     return {name: score(name, probabilities, labels) for name in METRICS}
 
 
 def one_hot(classes: Labels, width: int) -> NDArray[np.float32]:
-    """Predicted classes (N,) as certain probabilities (N, width)."""
+    """Predicted classes (N,) as probabilities of 0 and 1, float32 (N, width).
+
+    >>> import numpy as np
+    >>> from frostline.objectives.metrics import one_hot
+    >>> one_hot(np.array([0, 2]), 3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     return np.eye(width, dtype=np.float32)[classes]
 
 
@@ -129,7 +162,7 @@ def _balanced_accuracy(probabilities: Probabilities, labels: Labels) -> Weighted
 
 
 def _macro_f1(probabilities: Probabilities, labels: Labels) -> Weighted:
-    """Mean of 2 TP / (true + predicted images) over the classes that are true or predicted for some image."""
+    """Mean of 2 TP / (true + predicted images) over the classes that are true or predicted for at least one image."""
     classes, ones = probabilities.shape[1], np.ones(len(labels))
     hits = _group_sums(labels, 2 * _correct(probabilities, labels), classes)
     mentions = _group_sums(labels, ones, classes) + _group_sums(probabilities.argmax(axis=1), ones, classes)
@@ -137,9 +170,9 @@ def _macro_f1(probabilities: Probabilities, labels: Labels) -> Weighted:
 
 
 def _auroc(probabilities: Probabilities, labels: Labels) -> Weighted:
-    """Area under the ROC curve: of two classes that of the second, of more the mean of each against the rest.
+    """Area under the ROC curve: that of the second of two classes; for more classes the mean of each against the rest.
 
-    A class without positives or without negatives does not count; where none is left, it is 0.5, as of a coin.
+    A class without positive or without negative images is left out; if none is left, the value is 0.5, that of chance.
     """
     two = probabilities.shape[1] == 2
     classes = [1] if two else np.unique(labels).tolist()
@@ -156,13 +189,13 @@ def _auroc(probabilities: Probabilities, labels: Labels) -> Weighted:
 def _ordered_pairs(
     scores: NDArray[np.floating], positive: NDArray[np.bool_]
 ) -> Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Mann-Whitney's U: of all pairs of a positive and a negative, those in which the positive scores higher.
+    """Mann-Whitney's U: of all pairs of a positive and a negative image, those in which the positive scores higher.
 
-    Ties count half. Everything is sorted here, once; what is left for weights (N, B) is a sum a negative and a
-    cumulative sum over the positives.
+    Ties count half. Everything is sorted here, once; weights (N, B) then take one sum per negative image and one
+    cumulative sum over the positive ones.
 
     Returns:
-        From weights (N, B) to the weight of the pairs won and of all pairs, (B,) each.
+        A function from weights (N, B) to the weight of the pairs won and of all pairs, (B,) each.
     """
     negatives, positives = np.flatnonzero(~positive), np.flatnonzero(positive)
     positives = positives[np.argsort(scores[positives], kind="stable")]
@@ -192,7 +225,7 @@ def _log_loss(probabilities: Probabilities, labels: Labels) -> Weighted:
 def _calibration_error(probabilities: Probabilities, labels: Labels) -> Weighted:
     """Expected calibration error of the predicted class over 15 bins of equal width (Guo et al. 2017, eq. 3).
 
-    A bin holds its upper edge, not its lower one.
+    The upper edge belongs to a bin, the lower edge does not.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     bins = np.searchsorted(np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1], confidence)
@@ -205,12 +238,12 @@ def _correct(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64
 
 
 def _group_sums(groups: NDArray[np.int64], values: NDArray[np.float64], count: int) -> csr_array:
-    """A matrix (count, N) whose product with weights (N, B) is the weighted sum of the values of each group."""
+    """A sparse matrix (count, N) whose product with weights (N, B) is each group's weighted sum of the values."""
     return csr_array((values, (groups, np.arange(len(values)))), shape=(count, len(values)))
 
 
 def _mean_ratio(parts: NDArray[np.float64], wholes: NDArray[np.float64], undefined: float = 0.0) -> NDArray[np.float64]:
-    """Mean (B,) of parts / wholes (K, B) over those classes whose whole is not 0."""
+    """Mean (B,) of parts / wholes (K, B) over the classes whose whole is not 0."""
     defined = wholes > 0
     ratios = np.divide(parts, wholes, out=np.zeros_like(parts), where=defined)
     counts = defined.sum(axis=0)
@@ -228,5 +261,5 @@ METRICS = {
         Metric("calibration_error", "calibration error", _calibration_error, higher_is_better=False, of_classes=False),
     )
 }
-# What a study can maximise.
+# Metrics that a study can maximize.
 OBJECTIVES = tuple(name for name, metric in METRICS.items() if metric.higher_is_better)

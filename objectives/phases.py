@@ -1,4 +1,7 @@
-"""A phase: one stretch of training, as data. Strategies make phases; the training loop knows nothing else of them."""
+"""Phases of a training, as plain data: what is frozen, what trains, at which rates and for how long.
+
+Strategies plan phases; the training loop knows nothing else about strategies.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,29 @@ from typing import Any
 from .epochs import EpochResult
 
 Selects = Callable[[Any, str], bool]
-"""Whether a parameter of a trainable unit trains, by the module that owns it (``nn.Module``) and its name there."""
+"""Says whether a parameter of a trainable unit trains, from its module (``nn.Module``) and its name in that module."""
 Adapt = Callable[[Any], None]
-"""Puts adapters into a unit (``nn.Module``)."""
+"""Adds adapters to a unit (``nn.Module``)."""
 Penalty = Callable[[], Any]
-"""A term of the loss (a scalar tensor), read at each step."""
+"""Computes an extra term of the loss (a scalar tensor); called at each step."""
 Solver = Callable[..., list[EpochResult]]
-"""Fits the head of a network.
+"""Fits the head of a network in closed form or by its own solver.
 
 Called with the network, the configuration (``TrialConfig``), the data of the phase (``PhaseData``), the number of the
-phase's epoch, and the callback of an epoch (``OnEpoch``).
+phase's epoch and the callback of an epoch (``OnEpoch``); returns the results of its epochs.
 """
 
-# Bases of torch's layers that normalize. Named, not imported: reading a study must not load torch.
+# Base classes of torch's normalization layers. By name, since reading a study must not import torch.
 _NORMS = ("_NormBase", "LayerNorm", "GroupNorm", "RMSNorm")
 
 
 def every_parameter(module: object, name: str) -> bool:
+    """Select every parameter: the default of :attr:`Phase.selects`."""
     return True
 
 
 def norms_and_biases(module: object, name: str) -> bool:
-    """Scales and offsets of norms, and all biases (BitFit, Ben Zaken et al. 2022, with the norms)."""
+    """Select scales and offsets of norms, and all biases (BitFit, Ben Zaken et al. 2022, with the norms)."""
     return name.endswith("bias") or any(
         kind.__module__.startswith("torch.nn.") and kind.__name__ in _NORMS for kind in type(module).__mro__
     )
@@ -41,19 +45,19 @@ class Phase:
     """One stretch of training with a fixed set of trainable units.
 
     Attributes:
-        name: For logs.
-        freeze_depth: Units frozen, counted from the input; n leaves the head alone to train.
-        epochs: Upper bound.
-        head_learning_rate: Peak rate of the head.
-        unit_learning_rates: Peak rate of each unit after the frozen ones; 0 freezes a unit.
+        name: Name of the phase in logs; unique within a plan.
+        freeze_depth: Number of frozen units, counted from the input; n of n units leaves the head alone to train.
+        epochs: Maximum number of epochs.
+        head_learning_rate: Peak learning rate of the head.
+        unit_learning_rates: Peak learning rate of each unit after the frozen ones; 0 freezes a unit.
         batch_norm: Mode of the batch norms of trainable units: ``train`` or ``eval``.
-        selects: Which parameters of a trainable unit train.
-        trains_only: What ``selects`` and ``adapt`` look for, for the message where a backbone has none.
-        adapt: Puts trainable adapters into a trainable unit, whose own weights then stay as they are.
-        penalty: Makes an extra term of the loss of the network when the phase begins.
+        selects: Says which parameters of a trainable unit train.
+        trains_only: Name of what ``selects`` and ``adapt`` look for, for the error where a backbone has none of it.
+        adapt: Adds trainable adapters to a trainable unit, whose own weights then stay frozen.
+        penalty: Makes an extra term of the loss from the network when the phase starts.
         decays_backbone: Whether weight decay applies to the backbone.
-        continues: Whether optimizer and schedule go on from the phase before.
-        solve: Fits the head at once instead of training for epochs.
+        continues: Whether the phase keeps the optimizer and schedule of the phase before it.
+        solve: Fits the head at once instead of training it for epochs.
     """
 
     name: str
@@ -72,7 +76,20 @@ class Phase:
 
 
 def chains(phases: Sequence[Phase]) -> list[list[Phase]]:
-    """Phases by the optimizer that they share."""
+    """Group consecutive phases that share one optimizer.
+
+    Args:
+        phases: Phases of a plan, in order.
+
+    Returns:
+        The phases in order, in one list per optimizer.
+
+    Example:
+        >>> from frostline.objectives.phases import Phase, chains
+        >>> plan = [Phase("top 0", 3, 1, 0.01), Phase("top 1", 2, 1, 0.01, (0.001,), continues=True)]
+        >>> [[phase.name for phase in chain] for chain in chains(plan)]
+        [['top 0', 'top 1']]
+    """
     grouped: list[list[Phase]] = []
     for phase in phases:
         if phase.continues and grouped:

@@ -1,7 +1,7 @@
-"""The registry of strategies.
+"""Registry of strategies.
 
-A strategy is data: a name, the parameters it takes beyond the shared ones, and a plan that turns a configuration
-into phases. The training loop knows phases only, so a new strategy is one more plan and one more entry.
+A strategy is data: a name, the parameters that it takes, and a plan that turns a configuration into phases. The
+training loop knows phases only, so a new strategy is one plan and one entry.
 """
 
 from __future__ import annotations
@@ -23,14 +23,21 @@ class Strategy:
     """A way of using a pretrained network.
 
     Attributes:
-        name: As users write it.
+        name: Name as users write it.
         summary: One line for tables and help.
-        plan: From a configuration and the number of units to phases.
-        takes: Parameters that this strategy needs or allows, beyond those that all share.
+        plan: Function from a configuration and the number of units to phases.
+        takes: Own parameters (see ``OWN_PARAMETERS``) that this strategy needs or allows.
         pretrained: Whether it starts from the pretrained weights.
-        refuses: Shared parameters that mean nothing to it.
-        domains: What is searched of its parameters by default, as in a table of a space file. Plugins give theirs
-            here; those of the strategies below are in ``search/default_space.py``.
+        refuses: Shared parameters that have no effect on it.
+        domains: Default domains of its parameters, as a table of a space file. Plugins give theirs here; those of the
+            built-in strategies are in the default space.
+
+    Example:
+        >>> from frostline.objectives.strategies import Strategy, head_phase
+        >>> def short_probe(config, units):
+        ...     return (head_phase("head", units, epochs=1, rate=config.learning_rate),)
+        >>> Strategy("short_probe", "one epoch of the head", short_probe, refuses=frozenset({"epochs"})).pretrained
+        True
     """
 
     name: str
@@ -42,7 +49,7 @@ class Strategy:
     domains: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
-# Tables of space and study files that are no strategies.
+# Tables of space and study files that are not strategies.
 RESERVED_NAMES = ("shared", "study")
 
 
@@ -50,10 +57,10 @@ class StrategyRegistry(Mapping[str, Strategy]):
     """Strategies by name, in the order of their registration.
 
     Args:
-        strategies: Registered first.
+        strategies: Strategies to register first.
 
     Raises:
-        InvalidInputError: See :meth:`register`.
+        InvalidInputError: One of them cannot be registered; see :meth:`register`.
     """
 
     def __init__(self, strategies: Iterable[Strategy] = ()) -> None:
@@ -71,20 +78,20 @@ class StrategyRegistry(Mapping[str, Strategy]):
         return len(self._strategies)
 
     def register(self, strategy: Strategy) -> None:
-        """Let a strategy be used by its name.
+        """Register a strategy under its name.
 
         Raises:
-            InvalidInputError: Its name is no name or that of another strategy, or it names unknown parameters.
+            InvalidInputError: The name is invalid or taken by another strategy, or a parameter is unknown.
         """
         faults = _name_faults(strategy.name)
         if self.get(strategy.name, strategy) != strategy:
-            faults.append(f"There is another strategy {strategy.name!r}: choose another name.")
+            faults.append(f"Another strategy is named {strategy.name!r}: choose another name.")
         if faults := [*faults, *_parameter_faults(strategy)]:
             raise InvalidInputError(faults)
         self._strategies[strategy.name] = strategy
 
     def find(self, name: str) -> Strategy:
-        """The strategy of a name as users write it.
+        """The strategy of a name.
 
         Raises:
             InvalidInputError: No strategy has this name.
@@ -94,11 +101,11 @@ class StrategyRegistry(Mapping[str, Strategy]):
         return self[name]
 
     def snapshot(self) -> Mapping[str, Strategy]:
-        """What is registered now, for :meth:`restore`."""
+        """The strategies registered now, for :meth:`restore`."""
         return dict(self._strategies)
 
     def restore(self, snapshot: Mapping[str, Strategy]) -> None:
-        """Register exactly what was registered at a :meth:`snapshot`."""
+        """Register exactly the strategies of a :meth:`snapshot`."""
         self._strategies = dict(snapshot)
 
 
@@ -106,8 +113,8 @@ def _name_faults(name: str) -> list[str]:
     if re.fullmatch(r"[a-z][a-z0-9_]*", name) and name not in RESERVED_NAMES:
         return []
     return [
-        f"{name!r} cannot be a strategy's name: use small letters, digits and '_', a letter first, "
-        f"and none of: {', '.join(RESERVED_NAMES)}."
+        f"{name!r} cannot be a strategy's name: use lowercase letters, digits and '_', start with a letter, "
+        f"and avoid the reserved names {', '.join(RESERVED_NAMES)}."
     ]
 
 
@@ -121,7 +128,12 @@ def _parameter_faults(strategy: Strategy) -> list[str]:
 
 
 def takes_parameter(strategy: Strategy, parameter: str) -> bool:
-    """Whether a parameter (dotted name) means something to a strategy."""
+    """Whether a parameter (dotted name) has an effect on a strategy.
+
+    >>> from frostline.objectives.strategies import get_strategy, takes_parameter
+    >>> takes_parameter(get_strategy("partial"), "freeze_depth"), takes_parameter(get_strategy("full"), "freeze_depth")
+    (True, False)
+    """
     if parameter in OWN_PARAMETERS:
         return parameter in strategy.takes
     return parameter not in strategy.refuses

@@ -1,4 +1,4 @@
-"""The strategies by name: the built-in ones, and those that plugins register."""
+"""Strategies by name: the built-in ones and those of plugins."""
 
 from __future__ import annotations
 
@@ -20,23 +20,31 @@ __all__ = [
 ]
 
 STRATEGIES = StrategyRegistry(BUILT_IN_STRATEGIES)
-# Names of the built-in ones; all others are plugins'.
+# Names of the built-in strategies; all others come from plugins.
 BUILT_IN = frozenset(STRATEGIES)
 
 
 def register_strategy(strategy: Strategy) -> None:
-    """Let a strategy be used by its name.
+    """Register a strategy under its name, so that studies can use it.
 
     Raises:
-        InvalidInputError: Its name is no name or that of another strategy, or it names unknown parameters.
+        InvalidInputError: The name is invalid or taken by another strategy, or a parameter is unknown.
     """
     STRATEGIES.register(strategy)
 
 
 def get_strategy(name: str) -> Strategy:
-    """The strategy of a name as users write it.
+    """The strategy of a name.
 
     Raises:
         InvalidInputError: No strategy has this name.
+
+    Example:
+        >>> from frostline.objectives.strategies import get_strategy
+        >>> get_strategy("lp_ft").summary
+        'the head first, on frozen features; then everything (Kumar et al. 2022)'
+        >>> get_strategy("lpft")
+        Traceback (most recent call last):
+        frostline.objectives.errors.InvalidInputError: Unknown strategy 'lpft'. Did you mean 'lp_ft'? Valid: ...
     """
     return STRATEGIES.find(name)

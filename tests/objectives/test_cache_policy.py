@@ -75,7 +75,7 @@ def test_features_are_kept_where_reading_them_is_cheaper_than_computing(seconds:
 )
 def test_sizes_are_read_or_refused_with_what_to_write(text: str, size: int | None):
     if size is ...:
-        with pytest.raises(InvalidInputError, match=r"--cache-budget .* is no size\. Write .* 200MB"):
+        with pytest.raises(InvalidInputError, match=r"--cache-budget .* is not a size\. Write .* 200MB"):
             parse_size(text)
     else:
         assert parse_size(text) == size

@@ -52,7 +52,7 @@ def test_depth_counts_what_is_left():
 
 @pytest.mark.parametrize("dropped", [18, 99])
 def test_truncation_past_the_first_unit_is_refused(dropped: int):
-    with pytest.raises(InvalidInputError, match="truncate must be below 18, for one unit must stay"):
+    with pytest.raises(InvalidInputError, match="truncate must be below 18, since one unit must stay"):
         plan_phases(config("full", truncate=dropped), UNITS)
 
 

@@ -269,7 +269,7 @@ def test_a_study_with_a_small_cache_or_none_ends_with_the_same_scores(
 def test_a_cache_budget_that_is_no_size_is_refused_with_the_other_faults(tmp_path: Path, space: Path) -> None:
     result = invoke(*search_args(space, tmp_path / "new"), "--cache-budget", "lots", "--metric", "f2")
     assert result.exit_code == 2
-    assert "--cache-budget 'lots' is no size. Write a number with its unit, such as 200MB" in result.stderr
+    assert "--cache-budget 'lots' is not a size. Write a number with its unit, such as 200MB" in result.stderr
     assert "f2" in result.stderr
     assert not (tmp_path / "new").exists()
 

@@ -163,7 +163,7 @@ def test_a_depth_that_the_backbone_does_not_have_is_refused(tmp_path: Path) -> N
     [
         ("[full]\ntruncate = 18", ["truncate must be below 18", "got 18"]),
         ("[partial]\ntruncate = { low = 0, high = 4 }\nfreeze_depth = 15", ["between 1 and 13", "truncate drops 4"]),
-        ("[scratch]\nhead = { init = 'probe' }", ["scratch has none", "take another init"]),
+        ("[scratch]\nhead = { init = 'probe' }", ["scratch has none", "set another init"]),
         (
             "[full]\nhead = { init = 'probe', hidden_layers = { low = 0, high = 1 } }",
             ["solves a linear head", "head.hidden_layers = 0"],
