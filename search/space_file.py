@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +26,7 @@ HEADER = """\
 # (`frostline backbones NAME` lists the units). With a table [study] of options (data, backbone, trials, ...) it is a
 # study file: `frostline search FILE`.
 """
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def read_space(path: Path) -> Space:
@@ -73,10 +76,10 @@ def write_space(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """A space as TOML text, one parameter a line."""
     sections = [HEADER]
     for name, table in tables.items():
-        summary = f"  # {STRATEGIES[name].summary}" if name in STRATEGIES else "  # taken by every strategy"
-        lines = [f"[{name}]{summary}", *_lines(table)]
+        summary = " ".join(STRATEGIES[name].summary.split()) if name in STRATEGIES else "taken by every strategy"
+        lines = [f"[{_key(name)}]  # {summary}", *_lines(table)]
         if "head" in table:
-            lines += ["", f"[{name}.head]", *_lines(table["head"])]
+            lines += ["", f"[{_key(name)}.head]", *_lines(table["head"])]
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
 
@@ -102,16 +105,28 @@ def _written(domain: Domain) -> Any:
 
 
 def _lines(table: Mapping[str, Any]) -> list[str]:
-    width = max((len(name) for name in table), default=0)
-    return [f"{name:<{width}} = {_value(value)}" for name, value in table.items() if name != "head"]
+    width = max((len(_key(name)) for name in table), default=0)
+    return [f"{_key(name):<{width}} = {_value(value)}" for name, value in table.items() if name != "head"]
 
 
 def _value(value: Any) -> str:
-    """A TOML value; numbers, booleans, strings and arrays of them are written as in JSON."""
+    """A TOML value; numbers and booleans are written as in JSON."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
-    return json.dumps(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, str):
+        return _string(value)
+    # JSON has no infinity.
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else json.dumps(value)
 
 
 def _key(key: str) -> str:
-    return json.dumps(key) if "." in key else key
+    return key if _BARE_KEY.fullmatch(key) else _string(key)
+
+
+def _string(text: str) -> str:
+    """A string in ASCII, so that it can be printed anywhere."""
+    # TOML has JSON's escapes, but not its pairs of surrogates for characters beyond U+FFFF.
+    escaped = (json.dumps(each)[1:-1] if each <= "\uffff" else f"\\U{ord(each):08x}" for each in text)
+    return f'"{"".join(escaped)}"'

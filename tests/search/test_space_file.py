@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from frostline.objectives.errors import InvalidInputError
+from frostline.objectives.strategies import STRATEGIES
 from frostline.search.default_space import default_tables
 from frostline.search.space_file import read_space, tables_of, write_space
 from frostline.search.space_parsing import create_space, resolve_space
@@ -22,6 +25,29 @@ def test_the_default_space_survives_the_round_trip(images: int) -> None:
     text = write_space(tables)
     assert tomllib.loads(text) == tables
     assert create_space(tomllib.loads(text)) == create_space(tables)
+
+
+# TOML's characters are all of Unicode's but surrogates.
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+SCALAR = st.one_of(TEXT, st.booleans(), st.integers(), st.floats(allow_nan=False))
+PARAMETER = st.one_of(SCALAR, st.lists(SCALAR), st.dictionaries(TEXT, SCALAR | st.lists(SCALAR)))
+TABLE = st.dictionaries(TEXT.filter(lambda name: name != "head"), PARAMETER)
+
+
+@given(st.dictionaries(TEXT, TABLE), TABLE)
+@example({"\U0001f338": {"caf\u00e9 \x7f": {"choices": ["\U0001f338", "\\ud83c\\udf38", float("inf")]}}}, {})
+def test_any_text_is_read_back_and_written_in_ascii(tables: dict[str, dict[str, Any]], head: dict[str, Any]) -> None:
+    tables = {name: table | ({"head": head} if head else {}) for name, table in tables.items()}
+    text = write_space(tables)
+    assert text.isascii()
+    assert tomllib.loads(text) == tables
+
+
+def test_a_summary_of_several_lines_stays_a_comment(monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = "first line\nsecond = 1\r\n[third]"
+    strategies = {"full": dataclasses.replace(STRATEGIES["full"], summary=summary)}
+    monkeypatch.setattr("frostline.search.space_file.STRATEGIES", strategies)
+    assert tomllib.loads(write_space({"full": {"epochs": 3}})) == {"full": {"epochs": 3}}
 
 
 def test_a_written_file_is_read_back(tmp_path: Path) -> None:
