@@ -1,4 +1,4 @@
-"""The images of a study, split once for all: what a search may see, and the sealed test images."""
+"""The images of a study with fixed splits: training and validation images for the search, and sealed test images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class ImageSplit:
     """The images of one split.
 
     Attributes:
-        canvas: uint8, shape (N, R, R, 3), read-only memory map of the whole dataset.
-        indices: int64, shape (n,), rows of ``canvas`` that belong to this split, ascending.
-        labels: int64, shape (n,), the class of each of them.
-        classes: Names, in the order of the labels.
-        preprocessing: The geometry of the canvases, and the statistics to normalise by.
-        fingerprint: Which images these are: the dataset's contents, its division and the split's name.
+        canvas: Canvases of the whole dataset, uint8 (N, R, R, 3), a read-only memory map.
+        indices: Rows of ``canvas`` that belong to this split, ascending int64 (n,).
+        labels: Class of each image of this split, int64 (n,).
+        classes: Class names, in the order of the labels.
+        preprocessing: Geometry of the canvases and statistics of the normalization.
+        fingerprint: Identity of the images: contents of the dataset, its splits and the name of this split.
     """
 
     canvas: np.ndarray
@@ -42,10 +42,10 @@ class ImageSplit:
         return len(self.indices)
 
     def images(self, positions: Sequence[int] | np.ndarray | torch.Tensor | slice) -> torch.Tensor:
-        """Canvases of some images, copied out of the map once.
+        """Copy the canvases of some images out of the memory map.
 
         Args:
-            positions: Which images of this split, 0 to ``len(self) - 1``, shape (B,).
+            positions: Positions of the images in this split, 0 to ``len(self) - 1``, int (B,).
 
         Returns:
             uint8, shape (B, 3, R, R), channels-last in memory.
@@ -60,12 +60,12 @@ class ImageDataset:
     """A decoded dataset with fixed splits. The test images are sealed: see :meth:`open_test`.
 
     Attributes:
-        name: For people.
-        classes: Names, in the order of the labels.
+        name: Name of the dataset, for people.
+        classes: Class names, in the order of the labels.
         fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files.
-        split_fingerprint: SHA-256 of the contents and of which image is in which split.
-        preprocessing: The geometry of the canvases, and the statistics to normalise by.
-        skipped: Files left out because they do not decode: name to reason.
+        split_fingerprint: SHA-256 of the contents and of the split of each image.
+        preprocessing: Geometry of the canvases and statistics of the normalization.
+        skipped: Reasons, by name, of the files that do not decode.
         counts: Images per split and class: ``counts["train"]["daisy"]``.
     """
 
@@ -81,7 +81,7 @@ class ImageDataset:
     _positions: dict[str, np.ndarray] = field(repr=False, compare=False)
 
     def search_splits(self) -> tuple[ImageSplit, ImageSplit]:
-        """Train and validation images: all that the objective of a search may see."""
+        """Training and validation images: all that the objective of a search may see."""
         return self._split("train"), self._split("val")
 
     def open_test(self) -> ImageSplit:
@@ -97,17 +97,18 @@ class ImageDataset:
 def prepare_dataset(
     source: str, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress | None = None
 ) -> ImageDataset:
-    """Decode a dataset, or find it decoded, and split it.
+    """Decode a dataset, or find it in the cache, and split it.
 
     Args:
-        source: See :func:`~frostline.objectives.sources.list_source`.
-        preprocessing: Its geometry decides the canvases.
-        cache_dir: Folder for decoded images, shared by all studies of a workspace.
-        seed: Non-negative; decides the splits that the dataset does not come with.
-        on_progress: Called with (images done, images in all) while decoding.
+        source: Name of the dataset; see :func:`~frostline.objectives.sources.list_source`.
+        preprocessing: Preprocessing whose geometry decides the canvases.
+        cache_dir: Folder of decoded images, shared by all studies of a workspace.
+        seed: Seed of the splits that the dataset does not come with, not negative.
+        on_progress: Called with (images done, all images) while decoding.
 
     Raises:
-        InvalidInputError: Unusable dataset, more than 10 % of its files do not decode, or no space for the cache.
+        InvalidInputError: The dataset cannot be used, more than 10 % of its files do not decode, or the cache cannot be
+            written.
     """
     listing = list_source(source, download_dir=cache_dir / "downloads")
     return decode_dataset(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=on_progress)
@@ -116,7 +117,7 @@ def prepare_dataset(
 def decode_dataset(
     listing: Listing, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress | None = None
 ) -> ImageDataset:
-    """Decode a dataset that is listed, or find it decoded, and split it; see :func:`prepare_dataset`."""
+    """Decode a listed dataset, or find it in the cache, and split it; see :func:`prepare_dataset`."""
     progress = on_progress or (lambda done, total: None)
     decoded = decode_once(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=progress)
     return ImageDataset(

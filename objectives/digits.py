@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, whole or in part: a real dataset that needs no download."""
+"""scikit-learn's handwritten digits, whole or in part: a real dataset without a download."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from .listing import Item, Listing
 
 
 def list_digits(name: str) -> Listing:
-    """List ``digits``, ``digits[5-9]``, ``digits@200``...; see :func:`~frostline.objectives.sources.list_source`."""
+    """List ``digits``, ``digits[5-9]``, ``digits@200``...; see :func:`~frostline.objectives.sources.list_source`.
+
+    Raises:
+        InvalidInputError: The name is no part of the digits, or asks for too few or too many images.
+
+    Example:
+        >>> from frostline.objectives.digits import list_digits
+        >>> listing = list_digits("digits[0,1]@100")
+        >>> listing.classes, sum(item.split == "train" for item in listing.items)
+        (('0', '1'), 100)
+    """
     from sklearn.datasets import load_digits  # slow to import, and rarely needed
 
     parts = re.fullmatch(r"(?P<set>\w*)(\[(?P<classes>[^\]]*)\])?(@(?P<limit>.+))?", name)
@@ -43,14 +53,14 @@ def _parse_digits(name: str, text: str | None) -> list[int]:
         span = re.fullmatch(r"\s*([0-9])\s*(?:-\s*([0-9])\s*)?", part)
         if span is None or (span[2] or span[1]) < span[1]:
             raise InvalidInputError(
-                f"sklearn:{name}: {part!r} is no digit or range. Write for example [5-9] or [0,1,4]."
+                f"sklearn:{name}: {part!r} is not a digit or a range. Write for example [5-9] or [0,1,4]."
             )
         chosen.update(range(int(span[1]), int(span[2] or span[1]) + 1))
     return sorted(chosen)
 
 
 def _limited(name: str, labels: np.ndarray, classes: int, limit: str | None) -> list[str | None]:
-    """``@N``: N images are given to train, the rest to test; validation is then carved out of the N."""
+    """Splits for ``@N``: N images go to train, the others to test; the validation images are later carved out of N."""
     if limit is None:
         return [None] * len(labels)
     from sklearn.model_selection import train_test_split
@@ -58,7 +68,7 @@ def _limited(name: str, labels: np.ndarray, classes: int, limit: str | None) -> 
     low, high = 2 * classes, len(labels) - classes
     if not limit.isdecimal() or not low <= int(limit) <= high:
         raise InvalidInputError(
-            f"sklearn:{name}: @{limit} is not possible. Give a number from {low} to {high} after the @."
+            f"sklearn:{name}: @{limit} is not possible. Write a number from {low} to {high} after the @."
         )
     positions = np.arange(len(labels))
     taught, _ = train_test_split(positions, train_size=int(limit), stratify=labels, random_state=0)

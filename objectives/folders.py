@@ -1,4 +1,4 @@
-"""Folders of class folders, with or without folders of splits above them."""
+"""Image folders: one folder per class, with or without folders of splits above them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .errors import InvalidInputError
 from .images import IMAGE_SUFFIXES
 from .listing import Item, Listing, sorted_by_name
 
-# What people call the folders of a split.
+# Folder names that people use for the splits.
 _SPLIT_NAMES = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val",
@@ -20,14 +20,18 @@ _SPLIT_NAMES = {
 
 
 def list_folder(root: Path) -> Listing:
-    """List a folder; see :func:`~frostline.objectives.sources.list_source`."""
+    """List the images of a folder; see :func:`~frostline.objectives.sources.list_source`.
+
+    Raises:
+        InvalidInputError: The folder does not exist, cannot be read, or has another layout.
+    """
     if not root.exists():
         raise InvalidInputError(
             f"No such folder: {root}.{_nearest(root)} "
-            "Give a folder of class folders, torchvision:NAME or sklearn:digits."
+            "Name a folder of class folders, torchvision:NAME or sklearn:digits."
         )
     if not root.is_dir():
-        raise InvalidInputError(f"{root} is a file. Give the folder that holds the class folders.")
+        raise InvalidInputError(f"{root} is a file. Name the folder that holds the class folders.")
     parts = _split_folders(root) or {None: root}
     members = {split: {cls.name: _images_below(cls) for cls in _subfolders(part)} for split, part in parts.items()}
     classes = tuple(sorted(set().union(*members.values())))
@@ -43,18 +47,18 @@ def list_folder(root: Path) -> Listing:
 
 
 def _nearest(missing: Path) -> str:
-    """A folder beside the missing one that may have been meant."""
+    """A hint at the sibling of a missing folder that the user may have meant."""
     beside = _subfolders(missing.parent) if missing.parent.is_dir() else []
     near = difflib.get_close_matches(missing.name, [folder.name for folder in beside], n=1)
     return f" Did you mean {missing.parent / near[0]}?" if near else ""
 
 
 def _split_folders(root: Path) -> dict[str | None, Path]:
-    """The folders of the splits by what they mean; empty where ``root`` holds class folders."""
+    """The folders of the splits, by split; empty where ``root`` holds class folders."""
     folders = _subfolders(root)
     splits = [folder for folder in folders if folder.name.lower() in _SPLIT_NAMES]
     others = [folder for folder in folders if folder not in splits and _images_below(folder)]
-    # Class folders may happen to have such a name: car/ plane/ train/.
+    # A class may have the name of a split: car/ plane/ train/.
     if others and all(_holds_images(folder) for folder in splits):
         return {}
     if splits and (faults := _layout_faults(root, splits, others)):
@@ -86,7 +90,7 @@ def _member_faults(
 ) -> list[str]:
     faults = [_nothing_in(part) for split, part in parts.items() if not any(members[split].values())]
     return faults or [
-        f"Class {name!r} has no folder in {part}, but in another split. Every split needs every class."
+        f"Class {name!r} has no folder in {part}, but has one in another split. Every split needs every class."
         for split, part in parts.items()
         for name in classes
         if name not in members[split]
@@ -95,9 +99,9 @@ def _member_faults(
 
 def _nothing_in(folder: Path) -> str:
     if _holds_images(folder):
-        return f"{folder} holds images but no class folders. Put the images of each class into a folder of its own."
+        return f"{folder} holds images but no class folders. Put the images of each class into their own folder."
     suffixes = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-    return f"{folder} holds no images. Give a folder with one folder of images per class ({suffixes})."
+    return f"{folder} holds no images. Name a folder with one folder of images per class ({suffixes})."
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -113,7 +117,9 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    """By its name; a dangling link counts, so that it is reported, a pipe does not, since reading it would hang."""
+    """Whether an entry is an image by its name. A dangling link counts, so that it is reported; a pipe does not, since
+    reading it would hang.
+    """
     if os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:
         return False
     return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
@@ -124,7 +130,12 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _images_below(folder: Path, above: frozenset[str] = frozenset()) -> list[Path]:
-    """Images at any depth. ``above``: the real folders on the way here, which a link back to one of them repeats."""
+    """Images at any depth.
+
+    Args:
+        folder: Folder to search.
+        above: Real paths of the folders above it; a link back to one of them is not followed.
+    """
     if (real := os.path.realpath(folder)) in above:
         return []
     found: list[Path] = []

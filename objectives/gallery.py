@@ -1,4 +1,4 @@
-"""The images of a study found again among what its workspace holds decoded, for people to look at."""
+"""Decoded images of a study, found in the cache of its workspace, for people to look at."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Gallery:
-    """Decoded images with what was known of their files.
+    """Decoded images with names and sizes of their files.
 
     Attributes:
-        names: Of all images, by row of ``canvas``.
-        canvas: uint8, shape (N, R, R, 3), read-only memory map.
-        labels: Their classes, int64, shape (N,).
-        test: Rows of the test split, ascending: test image i of a final is ``canvas[test[i]]``.
-        pixels: Width and height of each file, shape (N, 2); None where they were not kept.
+        names: Names of all images, by row of ``canvas``.
+        canvas: Canvases, uint8 (N, R, R, 3), a read-only memory map.
+        labels: Labels, int64 (N,).
+        test: Rows of the test split, ascending int64: test image i of a final is ``canvas[test[i]]``.
+        pixels: Width and height of each file, int64 (N, 2); None where the cache does not have them.
     """
 
     names: tuple[str, ...]
@@ -30,29 +30,29 @@ class Gallery:
     pixels: np.ndarray | None
 
     def holds(self, labels: np.ndarray) -> bool:
-        """Whether the test images have these classes, in this order."""
+        """Whether the test images have these labels, in this order."""
         return np.array_equal(self.labels[self.test], labels)
 
 
 def find_gallery(fingerprint: str, *, cache_dir: Path, seed: int) -> Gallery | None:
-    """The images of a dataset as :func:`~frostline.objectives.image_cache.decode_once` left them.
+    """Find the images of a dataset in the cache of :func:`~frostline.objectives.image_cache.decode_once`.
 
-    Nothing is decoded and the dataset itself is not needed.
+    Nothing is decoded, and the dataset itself is not needed.
 
     Args:
-        fingerprint: Of the dataset.
-        cache_dir: Folder for decoded images.
-        seed: Of the splits.
+        fingerprint: Fingerprint of the dataset.
+        cache_dir: Folder of decoded images.
+        seed: Seed of the splits.
 
     Returns:
-        None where they are no longer there.
+        The images; None if the cache no longer has them.
     """
     found = (_opened(folder, seed) for folder in _decoded(cache_dir, fingerprint))
     return next((gallery for gallery in found if gallery is not None), None)
 
 
 def _decoded(cache_dir: Path, fingerprint: str) -> Iterator[Path]:
-    """Folders with these images, the latest first: their geometries differ, their contents and splits do not."""
+    """Folders with these images, the latest first; they differ in geometry, not in contents and splits."""
     manifests = sorted(cache_dir.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for manifest in manifests:
         known = _read(manifest)

@@ -1,11 +1,11 @@
-"""Decoded images on disk: made once for a content and a geometry, shared by every trial and worker.
+"""Cache of decoded images on disk: made once per content and geometry, shared by all trials and workers.
 
-A cache folder belongs to one content and one geometry and is never changed after it was moved into place::
+A cache folder belongs to one content and one geometry and never changes after it was moved into place::
 
-    <cache_dir>/<key>/images.npy         uint8 (N, R, R, 3), the canvases of all images that decode
+    <cache_dir>/<key>/images.npy         uint8 (N, R, R, 3), canvases of all images that decode
     <cache_dir>/<key>/manifest.json      classes, labels, names, pixels, skipped files, fingerprint
     <cache_dir>/<key>/splits-<seed>.json positions of train, val and test; kept, so that they stay fixed
-    <cache_dir>/hashes/<source>.json     SHA-256 per file, valid while its size and times stay as they are
+    <cache_dir>/hashes/<source>.json     SHA-256 of each file, valid while its size and times do not change
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from .listing import Item, Listing
 from .preprocessing import Preprocessing
 from .splits import SPLITS, resolve_splits, split_faults
 
-# Part of every cache key: raise it when the same files give other canvases than before.
+# Part of every cache key: increase it when the same files give other canvases than before.
 _FORMAT = 1
 _LARGEST_SKIPPED_SHARE = 0.1
 _FIRST_SKIPPED = 5
 _LARGEST_FILE = 512 * 2**20
 # Images in flight: enough to keep every thread busy, few enough to bound memory.
 _BATCH = 256
-# A file changed this short a time ago may change again within the clock's resolution: its hash is not remembered.
+# A file that changed less than this ago may change again within the clock's resolution: its hash is not cached.
 _SETTLED_SECONDS = 2
-# In the place of a hash.
+# Takes the place of a hash.
 _UNREADABLE = "unreadable"
 
 Progress = Callable[[int, int], None]
@@ -52,11 +52,11 @@ class Decoded:
     """A decoded dataset.
 
     Attributes:
-        canvas: uint8, shape (N, R, R, 3), read-only memory map.
-        labels: int64, shape (N,).
-        positions: Rows of each split, ascending.
+        canvas: Canvases of all images, uint8 (N, R, R, 3), a read-only memory map.
+        labels: Labels, int64 (N,).
+        positions: Rows of ``canvas`` in each split, ascending int64.
         fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files.
-        skipped: Files left out because they do not decode: name to reason.
+        skipped: Reasons, by name, of the files that do not decode.
     """
 
     canvas: np.ndarray
@@ -69,19 +69,20 @@ class Decoded:
 def decode_once(
     listing: Listing, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress
 ) -> Decoded:
-    """Decode a listing, or find it decoded, and give it the splits of a seed.
+    """Decode a listing, or find it in the cache, and split it by a seed.
 
-    Any number of processes may ask at once: one decodes, the others wait for it.
+    Any number of processes may call it at once: one decodes, the others wait.
 
     Args:
-        listing: What to decode.
-        preprocessing: Its geometry decides the canvases.
-        cache_dir: Folder for decoded images.
-        seed: Of the splits that the dataset does not come with.
-        on_progress: Called with (images done, images in all) while decoding.
+        listing: Dataset to decode.
+        preprocessing: Preprocessing whose geometry decides the canvases.
+        cache_dir: Folder of decoded images.
+        seed: Seed of the splits that the dataset does not come with.
+        on_progress: Called with (images done, all images) while decoding.
 
     Raises:
-        InvalidInputError: Too many files do not decode, or no space for the cache.
+        InvalidInputError: More than 10 % of the files do not decode, a class has too few images, a file changed or
+            disappeared while it was read, or the cache cannot be written.
     """
     with _write_errors_explained(cache_dir):
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -103,18 +104,18 @@ def decode_once(
 
 @contextlib.contextmanager
 def _write_errors_explained(cache_dir: Path) -> Iterator[None]:
-    """What cannot be read is dealt with per image; other file errors come from the cache."""
+    """Explain file errors of the cache; images that cannot be read are handled one by one."""
     try:
         yield
     except OSError as error:
         raise InvalidInputError(
-            f"Cannot keep decoded images in {cache_dir}: {error.strerror or error}. "
-            "Make room there, or choose a workspace that can be written."
+            f"Cannot store decoded images in {cache_dir}: {error.strerror or error}. "
+            "Free space there, or choose a writable workspace."
         ) from error
 
 
 def _digests(listing: Listing, cache_dir: Path) -> list[str]:
-    """SHA-256 of each image, in the order of the items; files that did not change are not read again."""
+    """SHA-256 of each image, in the order of the items; unchanged files are not read again."""
     index_file = cache_dir / "hashes" / f"{_sha256(_location(listing))[:24]}.json"
     known = _read_json(index_file) or {}
     index: dict[str, list[Any]] = {}
@@ -141,7 +142,7 @@ def _location(listing: Listing) -> str:
 
 
 def _stamp(item: Item) -> list[int] | None:
-    """Size, modification and change time of a file, the times in nanoseconds; ``None`` for what is no file."""
+    """Size, modification time and change time of a file, times in nanoseconds; ``None`` without a file."""
     if not isinstance(item.content, Path):
         return None
     try:
@@ -184,7 +185,7 @@ def _sha256(text: str) -> str:
 def _build(
     folder: Path, listing: Listing, digests: Sequence[str], preprocessing: Preprocessing, on_progress: Progress
 ) -> None:
-    """Decode everything beside ``folder``, then move it there in one step."""
+    """Decode everything beside ``folder``, then move it into place in one step."""
     partial = folder.with_name(f"{folder.name}.partial")
     for leftover in (folder, partial):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -212,7 +213,7 @@ def _canvases(
     on_progress: Progress,
     pixels: dict[str, tuple[int, int]],
 ) -> Iterator[np.ndarray | str]:
-    """Per item its canvas, or the reason why there is none; notes in ``pixels`` how large the image was."""
+    """For each item its canvas, or the reason why there is none; records the image sizes in ``pixels``."""
 
     def canvas(pair: tuple[Item, str]) -> np.ndarray | str:
         try:
@@ -230,7 +231,7 @@ def _canvases(
 
 
 def _read_unchanged(item: Item, digest: str) -> bytes | Image.Image:
-    """What the fingerprint was taken of, so that a cache never holds other images than its key says."""
+    """Read an image and check its digest, so that a cache never holds other images than its key says."""
     try:
         if isinstance(item.content, Path) and item.content.stat().st_size > _LARGEST_FILE:
             raise UndecodableImageError(f"larger than {_LARGEST_FILE // 2**20} MiB")
@@ -238,14 +239,18 @@ def _read_unchanged(item: Item, digest: str) -> bytes | Image.Image:
     except OSError as error:
         if digest == _UNREADABLE:
             raise UndecodableImageError(error.strerror or str(error)) from error
-        raise InvalidInputError(f"{item.name} can no longer be read: {error.strerror}. Try again.") from error
+        raise InvalidInputError(
+            f"{item.name} can no longer be read: {error.strerror}. Run the command again."
+        ) from error
     if _sha256_of_read(content) != digest:
-        raise InvalidInputError(f"{item.name} changed while it was being read. Try again when the dataset is at rest.")
+        raise InvalidInputError(
+            f"{item.name} changed while it was being read. Run the command again when nothing writes to the dataset."
+        )
     return content
 
 
 def _write_images(file: Path, items: Sequence[Item], canvases: Iterable[np.ndarray | str], side: int) -> dict[str, str]:
-    """Append the canvases to an array file and give the skipped items with their reasons."""
+    """Append the canvases to an array file and return the skipped items with their reasons."""
     skipped: dict[str, str] = {}
     with file.open("wb") as stream:
         _write_header(stream, len(items), side)
@@ -265,7 +270,7 @@ def _write_images(file: Path, items: Sequence[Item], canvases: Iterable[np.ndarr
 
 
 def _write_header(stream: Any, rows: int, side: int) -> None:
-    """NumPy leaves room in the header for any number of rows, so that it can be corrected in place."""
+    """Write the header in place: NumPy pads it for any number of rows."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (rows, side, side, 3)}
     np.lib.format.write_array_header_1_0(stream, header)
 
@@ -294,7 +299,7 @@ def _manifest(listing: Listing, kept: Sequence[Item], skipped: dict[str, str]) -
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether a cache is whole: nothing missing, nothing torn."""
+    """Whether a cache folder is complete: nothing missing, nothing truncated."""
     manifest = _read_json(folder / "manifest.json")
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -322,7 +327,7 @@ def _read_json(file: Path) -> Any:
 
 
 def _write_json(file: Path, value: Any) -> None:
-    """Write a file that is never seen half written."""
+    """Write a file in one step: readers never see half of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f"{file.name}.{os.getpid()}.partial")
     with unfinished.open("w", encoding="utf-8") as stream:
@@ -333,7 +338,7 @@ def _write_json(file: Path, value: Any) -> None:
 
 
 def _in_threads(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
-    """Map in order, a batch at a time. Decoding and hashing release the interpreter lock, so threads are enough."""
+    """Map in order, one batch at a time. Threads are enough: decoding and hashing release the interpreter lock."""
     threads = min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(values), _BATCH):

@@ -1,7 +1,7 @@
-"""One image from whatever a camera, a scanner or a web page wrote to the pixels that a network sees.
+"""Image decoding: from a file of a camera, scanner or web page to the pixels that a network sees.
 
-Decoding accepts every colour mode and gives upright RGB. A canvas is the square around the centre crop that is stored
-once per image: evaluation crops its centre, training crops anywhere inside.
+Decoding accepts every color mode and returns upright RGB. A canvas is the square around the center crop that is stored
+once per image: evaluation crops its center, training crops anywhere inside.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from torchvision.transforms import functional as F
 from .errors import InvalidInputError
 from .preprocessing import Preprocessing
 
-# Read as images; those that this Pillow cannot decode are reported rather than passed over in silence.
+# Suffixes of files that are read as images; a file that this Pillow cannot decode is reported, not ignored.
 IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"),
     )
 )
-# Pillow also opens formats that start other programs (EPS) or are no photographs; a file's suffix does not bind it.
+# Allowed formats: Pillow also opens formats that start other programs (EPS), whatever suffix the file has.
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 
 LONGEST_ASPECT = 100
-# Above this many pixels images are decoded one at a time, so that memory does not grow with the number of threads.
+# Images with more pixels are decoded one at a time, so that memory does not grow with the number of threads.
 _LARGE = 25_000_000
 _large_image = threading.Lock()
 
@@ -42,21 +42,29 @@ ImageSource = Path | bytes | np.ndarray | Image.Image
 
 
 class UndecodableImageError(InvalidInputError):
-    """An image that cannot be used; the message is the reason, in one line."""
+    """An image cannot be used; the message is the reason, in one line."""
 
 
 def decode_image(source: ImageSource) -> Image.Image:
-    """Decode into upright 8-bit RGB.
+    """Decode an image into upright 8-bit RGB.
 
-    EXIF orientation is applied, transparency is laid on white, 16-bit values are scaled to 8, the first frame of an
-    animation is taken.
+    EXIF orientation is applied, transparency is composited on white, 16-bit values are scaled to 8 bits, and the first
+    frame of an animation is taken.
 
     Args:
-        source: A file, the bytes of one, an opened image, or an array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8,
-            or (H, W) uint16 or float.
+        source: A path, the bytes of a file, an opened image, or an array: uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W,
+            4), or uint16 or float (H, W).
 
     Raises:
-        UndecodableImageError: Not an image, damaged, larger than Pillow's limit, or longer than 100 times its width.
+        UndecodableImageError: The source is not an image, is damaged, exceeds Pillow's limit of pixels, or has one side
+            more than 100 times as long as the other.
+
+    Example:
+        >>> import numpy as np
+        >>> from frostline.objectives.images import decode_image
+        >>> image = decode_image(np.zeros((4, 6), dtype=np.uint8))
+        >>> image.mode, image.size
+        ('RGB', (6, 4))
     """
     try:
         with _opened(source) as image:
@@ -65,25 +73,33 @@ def decode_image(source: ImageSource) -> Image.Image:
                 return _to_rgb(_upright(image))
     except (UndecodableImageError, MemoryError):
         raise
-    except Exception as error:  # a damaged file can raise anything out of a decoder
+    except Exception as error:  # decoders raise almost anything on a damaged file
         raise UndecodableImageError(_reason(error)) from error
 
 
 def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
-    """Resize and cut the square that holds the evaluation crop at its centre.
+    """Resize an image and cut out the square that holds the evaluation crop at its center.
 
-    The centre crop of ``image_size`` out of the canvas is, bit for bit, the one that the weights' own transform takes
-    out of the resized image.
+    The center crop of ``image_size`` from the canvas equals, bit for bit, the crop that the weights' own transform
+    takes from the resized image.
 
     Args:
-        image: RGB.
-        preprocessing: Its ``resize_size`` is the side R of the canvas.
+        image: RGB image.
+        preprocessing: Preprocessing of the backbone; its ``resize_size`` is the side R of the canvas.
 
     Returns:
         uint8, shape (R, R, 3).
+
+    Example:
+        >>> from PIL import Image
+        >>> from frostline.objectives.images import to_canvas
+        >>> from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+        >>> preprocessing = Preprocessing(28, 32, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+        >>> to_canvas(Image.new("RGB", (64, 48)), preprocessing).shape
+        (32, 32, 3)
     """
     side, crop = preprocessing.resize_size, preprocessing.image_size
-    # Typed for tensors, it takes and gives PIL images too, as the weights' transforms use it.
+    # Typed for tensors; it also takes PIL images, as in the weights' own transforms.
     resized: Any = F.resize(cast(Any, image), [side], InterpolationMode(preprocessing.interpolation))
     top, left = (_window_start(length, side, crop) for length in (resized.height, resized.width))
     return np.asarray(resized.crop((left, top, left + side, top + side)))
@@ -91,7 +107,7 @@ def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
 
 @contextlib.contextmanager
 def quiet_decoding() -> Iterator[None]:
-    """Silence Pillow's remarks on odd but readable files. Enter it in one thread only, around all decoding."""
+    """Silence Pillow's warnings about odd but readable files. Enter it in one thread only, around all decoding."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
@@ -114,12 +130,12 @@ def _opened(source: ImageSource) -> Image.Image:
 def _check_shape(image: Image.Image) -> None:
     short, long = sorted(image.size)
     if long > LONGEST_ASPECT * short:
-        raise UndecodableImageError(f"{image.width} x {image.height} pixels is no picture; at most {LONGEST_ASPECT}:1")
+        raise UndecodableImageError(f"{image.width} x {image.height} pixels is too narrow; at most {LONGEST_ASPECT}:1")
 
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
-    # Damaged metadata does not spoil the pixels. In place, as copies of large photos are what takes memory.
+    # Damaged metadata leaves the pixels usable. In place: copies of large photos take most of the memory.
     with contextlib.suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)
     return image
@@ -135,7 +151,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _scaled_to_bytes(image: Image.Image) -> Image.Image:
-    """Integers are 16-bit; floats reach to 1, 255 or 65535, whichever holds their largest value."""
+    """Scale to 8 bits. Integers are 16-bit; the full scale of floats is the smallest of 1, 255 and 65535 that holds
+    them.
+    """
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
         raise UndecodableImageError("pixel values outside 0 to 65535")
@@ -144,7 +162,7 @@ def _scaled_to_bytes(image: Image.Image) -> Image.Image:
 
 
 def _window_start(length: int, side: int, crop: int) -> int:
-    """Where the canvas begins so that both centre crops, each rounded as torchvision rounds, coincide."""
+    """Start of the canvas, so that both center crops, each rounded as in torchvision, coincide."""
     return round((length - crop) / 2) - round((side - crop) / 2)
 
 

@@ -1,4 +1,4 @@
-"""A dataset before decoding: labelled images, wherever they come from."""
+"""Listings: datasets before decoding, as labeled images from any source."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .splits import split_faults
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled image.
+    """One labeled image.
 
     Attributes:
-        name: Unique within its listing: the path below the folder, with slashes, or a made-up one.
+        name: Name, unique within the listing: the path below the folder, with slashes, or a generated name.
         label: Index into the listing's classes.
         split: ``"train"``, ``"val"``, ``"test"``, or ``None`` where the source has no splits.
-        content: The file, or a function that gives the image.
+        content: Path of the file, or a function that returns the image.
     """
 
     name: str
@@ -41,9 +41,9 @@ class Listing:
     """A dataset before decoding.
 
     Attributes:
-        name: For people.
-        classes: Names, in the order of the labels.
-        items: Sorted by name.
+        name: Name of the dataset, for people.
+        classes: Class names, in the order of the labels.
+        items: Images, sorted by name.
     """
 
     name: str
@@ -51,10 +51,16 @@ class Listing:
     items: tuple[Item, ...]
 
     def faults(self) -> list[str]:
-        """What makes the listing unfit for a study, one message each."""
+        """Reasons why a study cannot use the listing, one message each.
+
+        >>> from pathlib import Path
+        >>> from frostline.objectives.listing import Item, Listing
+        >>> Listing("pets", ("cat",), (Item("cat/1.jpg", 0, None, Path("cat/1.jpg")),)).faults()
+        ["pets has only the class 'cat'. Add a folder for at least one more class."]
+        """
         if len(self.classes) < 2:
             only = ", ".join(self.classes)
-            return [f"{self.name} has the single class {only!r}. Add a folder for each other class: 2 are the least."]
+            return [f"{self.name} has only the class {only!r}. Add a folder for at least one more class."]
         return split_faults(self.classes, [item.split for item in self.items], [item.label for item in self.items])
 
 

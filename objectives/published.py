@@ -1,4 +1,4 @@
-"""Published datasets by way of torchvision, with the splits that they were published with."""
+"""torchvision's classification datasets, with their published splits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .errors import InvalidInputError, unknown_name
 from .listing import Item, Listing, sorted_by_name
 from .splits import SPLITS
 
-# A torchvision set: the arguments that open each of its splits; None where it has none.
+# Arguments that open each split of a torchvision dataset; the split None is the whole of a dataset without splits.
 _Openings = Mapping[str | None, Mapping[str, Any]]
 _WHOLE: _Openings = {None: {}}
 _TRAIN_FLAG: _Openings = {"train": {"train": True}, "test": {"train": False}}
@@ -30,13 +30,21 @@ PUBLISHED: dict[str, _Openings] = {
     "EMNIST": {name: {"split": "balanced", "train": name == "train"} for name in ("train", "test")},
     "OxfordIIITPet": {"train": {"split": "trainval"}, "test": {"split": "test"}},
     "Country211": {"train": {"split": "train"}, "val": {"split": "valid"}, "test": {"split": "test"}},
-    # What its authors call val is what results are published on.
+    # Its authors publish results on the split that they call val.
     "Imagenette": {"train": {"split": "train"}, "test": {"split": "val"}},
 }
 
 
 def list_published(name: str, download_dir: Path) -> Listing:
-    """List a set of torchvision, downloading it when it is not in ``download_dir`` yet."""
+    """List a dataset of torchvision, and download it if it is not in ``download_dir`` yet.
+
+    Args:
+        name: Name of the dataset in ``torchvision.datasets``, in any case.
+        download_dir: Folder of downloaded datasets.
+
+    Raises:
+        InvalidInputError: The name is unknown, or the dataset cannot be downloaded.
+    """
     known = {spelling.lower(): spelling for spelling in PUBLISHED}
     if name.lower() not in known:
         valid = [f"torchvision:{spelling}" for spelling in PUBLISHED]
@@ -64,8 +72,8 @@ def _download(name: str, download_dir: Path) -> dict[str | None, Any]:
     except Exception as error:  # network, disk, checksums, a missing helper package: torchvision wraps none of them
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidInputError(
-            f"Cannot get torchvision:{name}: {reason}. Check the connection and try again, or put the files that "
-            f"torchvision.datasets.{name} expects into {root}, or give a folder of class folders."
+            f"Cannot get torchvision:{name}: {reason}. Check the connection and retry, or put the files that "
+            f"torchvision.datasets.{name} expects into {root}, or name a folder of class folders."
         ) from error
 
 
@@ -85,7 +93,7 @@ def _class_names(dataset: Any, present: np.ndarray) -> tuple[str, ...]:
 
 
 def _content_of(dataset: Any, index: int) -> Path | Callable[[], Image.Image]:
-    """The file where the set is one of files, so that it is read as a user's own would be."""
+    """Path of the image where the dataset consists of files, so that they are read like a user's; else a function."""
     for attribute in ("_image_files", "_images"):
         if files := getattr(dataset, attribute, None):
             return Path(files[index])

@@ -1,4 +1,4 @@
-"""Where images come from: what the user calls a dataset becomes a list of labelled images, still undecoded."""
+"""Dataset sources: from the name of a dataset to a list of labeled, undecoded images."""
 
 from __future__ import annotations
 
@@ -13,21 +13,28 @@ from .published import list_published
 
 
 def list_source(source: str, *, download_dir: Path) -> Listing:
-    """List the labelled images of a dataset.
+    """List the labeled images of a dataset.
 
     Args:
         source: One of
 
             - a folder of class folders, or of ``train/``, ``val/`` and ``test/`` with class folders in each (``val``
-              and ``test`` may be missing; ``training``, ``valid``, ``validation`` and ``testing`` are understood);
-            - ``sklearn:digits``: scikit-learn's 8 x 8 digits; ``sklearn:digits[5-9]`` or ``[0,1,4]`` takes some
-              classes only; ``@200`` at the end leaves 200 images, stratified, for training and validation together and
-              makes all the others the test split;
-            - ``torchvision:NAME``: a classification set of torchvision with the splits it was published with.
-        download_dir: Where torchvision keeps what it downloads.
+            and
+              ``test`` may be missing; ``training``, ``valid``, ``validation`` and ``testing`` are accepted);
+            - ``sklearn:digits``: scikit-learn's 8 x 8 digits; ``sklearn:digits[5-9]`` or ``[0,1,4]`` selects classes;
+              ``@200`` at the end gives 200 images, stratified, to training and validation and all others to the test
+              split;
+            - ``torchvision:NAME``: a classification dataset of torchvision with its published splits.
+        download_dir: Folder for torchvision's downloads.
 
     Raises:
-        InvalidInputError: No such dataset, or one that no study can use; all faults at once.
+        InvalidInputError: There is no such dataset, or no study can use it; all faults at once.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from frostline.objectives.sources import list_source
+        >>> len(list_source("sklearn:digits", download_dir=Path("downloads")).items)
+        1797
     """
     prefix, colon, name = source.partition(":")
     if colon and prefix == "torchvision":
@@ -36,7 +43,7 @@ def list_source(source: str, *, download_dir: Path) -> Listing:
         listing = list_digits(name)
     elif colon and re.fullmatch(r"[A-Za-z]\w+", prefix) and not Path(source).exists():
         raise InvalidInputError(
-            unknown_name("dataset prefix", prefix, ("torchvision", "sklearn")) + " Or give a folder."
+            unknown_name("dataset prefix", prefix, ("torchvision", "sklearn")) + " Or name a folder."
         )
     else:
         listing = list_folder(Path(source).expanduser())

@@ -1,4 +1,4 @@
-"""Which images train, which validate, which are kept for the verdict: stratified by class, fixed by a seed."""
+"""Splits into training, validation and test images: stratified by class, fixed by a seed."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from .errors import InvalidInputError
 
 SPLITS = ("train", "val", "test")
 
-# Of the images that may be divided; train keeps the rest.
+# Share of the training images that each missing split gets; train keeps the rest.
 CARVED_SHARE = 0.15
 
 
 def stratified_split(
     labels: Sequence[int] | np.ndarray, fractions: Mapping[str, float], seed: int
 ) -> dict[str, np.ndarray]:
-    """Divide images so that every split has each class in the same share.
+    """Divide images so that each class has the same share in every split.
 
-    Within a class the counts follow the fractions to less than one image, except that no split goes without:
-    each gets at least one image of every class.
+    Within a class the counts follow the fractions to less than one image, except that every split gets at least one
+    image of every class.
 
     Args:
-        labels: Class of each image, shape (N,).
-        fractions: Share of each split; they add up to 1. Their order does not matter.
-        seed: Non-negative; each class draws from its own stream, so a class more leaves the others' splits alone.
+        labels: Class of each image, int (N,).
+        fractions: Share of each split, by name; the shares add up to 1. Their order does not matter.
+        seed: Seed, not negative. Each class draws from its own stream, so another class leaves the splits of this one
+            unchanged.
 
     Returns:
-        Per split its positions in ``labels``, ascending int64; together they are 0..N-1, each once.
+        Positions in ``labels`` by split, ascending int64; together they are 0 ... N-1, each once.
 
     Raises:
         InvalidInputError: A class has fewer images than there are splits.
+
+    Example:
+        >>> from frostline.objectives.splits import stratified_split
+        >>> parts = stratified_split([0, 0, 0, 0, 1, 1, 1, 1], {"train": 0.75, "val": 0.25}, seed=0)
+        >>> {name: len(positions) for name, positions in parts.items()}
+        {'train': 6, 'val': 2}
     """
     labels, names = np.asarray(labels), sorted(fractions)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -44,17 +51,26 @@ def stratified_split(
 
 
 def resolve_splits(given: Sequence[str | None], labels: Sequence[int] | np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """The three splits of a dataset, keeping those it came with.
+    """The three splits of a dataset; splits that it comes with are kept.
 
     A dataset without splits is divided 70/15/15; a missing ``val`` or ``test`` is carved out of ``train``, 15 % each.
 
     Args:
         given: Split of each image, ``None`` where the dataset has none.
-        labels: Class of each image, shape (N,).
-        seed: Non-negative; decides only what was not given.
+        labels: Class of each image, int (N,).
+        seed: Seed of the splits that are not given, not negative.
 
     Returns:
-        ``train``, ``val`` and ``test``: positions, ascending int64.
+        Positions by ``train``, ``val`` and ``test``, ascending int64.
+
+    Raises:
+        InvalidInputError: A class has too few images; see :func:`split_faults`.
+
+    Example:
+        >>> from frostline.objectives.splits import resolve_splits
+        >>> parts = resolve_splits([None] * 40, [0] * 20 + [1] * 20, seed=0)
+        >>> {name: len(positions) for name, positions in parts.items()}
+        {'train': 28, 'val': 6, 'test': 6}
     """
     origin, labels = _origins(given), np.asarray(labels)
     fixed = {name: np.flatnonzero(origin == name) for name in SPLITS[1:] if name in origin}
@@ -67,7 +83,7 @@ def resolve_splits(given: Sequence[str | None], labels: Sequence[int] | np.ndarr
 
 
 def split_faults(classes: Sequence[str], given: Sequence[str | None], labels: Sequence[int] | np.ndarray) -> list[str]:
-    """What stands in the way of :func:`resolve_splits`: one message per class (and split) with too few images."""
+    """Reasons why :func:`resolve_splits` would fail: one message per class and split with too few images."""
     origin, labels = _origins(given), np.asarray(labels, dtype=np.int64)
     carved = [name for name in SPLITS[1:] if name not in origin]
     faults = []
@@ -77,7 +93,7 @@ def split_faults(classes: Sequence[str], given: Sequence[str | None], labels: Se
         counts = np.bincount(labels[origin == split], minlength=len(classes)).tolist()
         faults += [
             f"Class {name!r} has {count} usable image{'s' * (count != 1)}{where} but needs at least {len(uses)} "
-            f"(one each for {', '.join(uses)}). Add images or take the class out."
+            f"(one each for {', '.join(uses)}). Add images or remove the class."
             for name, count in zip(classes, counts, strict=True)
             if count < len(uses)
         ]
@@ -85,18 +101,18 @@ def split_faults(classes: Sequence[str], given: Sequence[str | None], labels: Se
 
 
 def _origins(given: Sequence[str | None]) -> np.ndarray:
-    """Images without a split are divided just as those of a lone ``train``."""
+    """The split of each image; images without one count as those of ``train``."""
     return np.array([split or "train" for split in given], dtype="U5")
 
 
 def _counts_per_split(total: int, fractions: np.ndarray, label: int) -> np.ndarray:
-    """Largest remainder with a floor of one: integer counts that add up to ``total``."""
+    """Counts that add up to ``total``: largest remainders, at least one each."""
     if total < len(fractions):
         raise InvalidInputError(f"Class {label} has {total} images, too few for {len(fractions)} splits: add images.")
     ideal = total * fractions
     counts = np.maximum(1, np.floor(ideal + 1e-9).astype(np.int64))
     while (missing := total - counts.sum()) != 0:
-        # Never below one: only a split that was lifted to its floor makes the sum too large, and others then give.
+        # Never below one: only a split raised to its floor makes the sum too large, and the others then give way.
         gap = np.where(counts > 1, counts - ideal, -np.inf) if missing < 0 else ideal - counts
         counts[np.argmax(gap)] += np.sign(missing)
     return counts

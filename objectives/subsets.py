@@ -1,4 +1,4 @@
-"""Nested stratified subsets of the training images: every smaller one lies within every larger one."""
+"""Nested stratified subsets of the training images: every smaller subset lies within every larger one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from .errors import InvalidInputError
 
 @dataclass(frozen=True)
 class ImageSubset(ImageSplit):
-    """Some images of a split. Their views and features are those that the whole split gives them, so that these are
-    kept once for subsets of all sizes.
+    """Some images of a split.
+
+    Their augmented views and features are those of the whole split, which are cached once for subsets of all sizes.
 
     Attributes:
-        whole: The split.
-        positions: Which of its images, ascending int64, shape (n,).
+        whole: The whole split.
+        positions: Positions of the images in the whole split, ascending int64 (n,).
     """
 
     whole: ImageSplit
@@ -28,21 +29,27 @@ class ImageSubset(ImageSplit):
 
 
 def nested_order(labels: Sequence[int] | NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """An order of images of which every beginning is stratified: its first n are the subset of size n.
+    """An order of images whose first n images are a stratified subset of size n, for every n.
 
-    How many of each class are among the first n is Sainte-Laguë's apportionment of n by the classes' sizes with at
-    least one each (Balinski & Young 2001, "Fair Representation"): a divisor method, so that a larger n takes no image
-    away from a class. Which ones is drawn by seed.
+    The number of images of each class among the first n is Sainte-Laguë's apportionment of n by class sizes, with at
+    least one each (Balinski & Young 2001, "Fair Representation"). It is a divisor method: a larger n never takes an
+    image away from a class. Images within a class are drawn by the seed.
 
     Args:
-        labels: Class of each image (N,).
-        seed: Non-negative; each class draws from its own stream.
+        labels: Class of each image, int (N,).
+        seed: Seed, not negative; each class draws from its own stream.
 
     Returns:
         Positions int64 (N,), one image of each class first.
+
+    Example:
+        >>> from frostline.objectives.subsets import nested_order
+        >>> labels = [0] * 6 + [1] * 2
+        >>> sorted(labels[position] for position in nested_order(labels, seed=0)[:4])
+        [0, 0, 0, 1]
     """
     labels = np.asarray(labels)
-    # Of a class of m images the place-th (from 0) comes when (place + 1/2) / m of all have come.
+    # Image i (from 0) of a class of m images is due when the share (i + 1/2) / m of all images has been taken.
     due = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.random.default_rng([seed, int(label)]).permutation(np.flatnonzero(labels == label))
@@ -53,14 +60,21 @@ def nested_order(labels: Sequence[int] | NDArray[np.int64], seed: int) -> NDArra
 
 
 def take_subset(split: ImageSplit, size: int, seed: int) -> ImageSubset:
-    """The stratified subset of a size; of one split and seed, each smaller one lies within each larger one.
+    """The stratified subset of a size. For one split and seed, each smaller subset lies within each larger one.
+
+    Args:
+        split: The whole split.
+        size: Number of images.
+        seed: Seed, not negative.
 
     Raises:
-        InvalidInputError: There are not so many images, or fewer than classes.
+        InvalidInputError: The size exceeds the number of images, or is below the number of classes.
     """
     least = len(np.unique(split.labels))
     if not least <= size <= len(split):
-        raise InvalidInputError(f"A subset has {least} to {len(split)} images, at least one of each class, not {size}.")
+        raise InvalidInputError(
+            f"A subset needs {least} to {len(split)} images, at least one of each class, not {size}."
+        )
     positions = np.sort(nested_order(split.labels, seed)[:size])
     digest = hashlib.sha256(positions.tobytes()).hexdigest()[:16]
     return ImageSubset(

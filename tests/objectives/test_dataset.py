@@ -286,14 +286,14 @@ def test_a_damaged_cache_is_rebuilt(prepare: Callable[..., ImageDataset], tmp_pa
 
 def test_a_cache_that_cannot_be_written_says_so(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "occupied").write_text("a file")
-    with pytest.raises(InvalidInputError, match=r"Cannot keep decoded images in .*occupied"):
+    with pytest.raises(InvalidInputError, match=r"Cannot store decoded images in .*occupied"):
         prepare_dataset(str(folder), SMALL, cache_dir=tmp_path / "occupied", seed=0)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_write_header", full)
-    with pytest.raises(InvalidInputError, match=r"No space left on device\. Make room there"):
+    with pytest.raises(InvalidInputError, match=r"No space left on device\. Free space there"):
         prepare_dataset(str(folder), SMALL, cache_dir=tmp_path / "cache", seed=0)
     assert not list((tmp_path / "cache").glob("*.partial"))
 

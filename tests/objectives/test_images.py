@@ -177,7 +177,7 @@ def png_that_claims(width: int, height: int) -> bytes:
         (encoded(Image.fromarray(pixels(64, 64)), "JPEG")[:1200], "truncated"),
         (encoded(Image.fromarray(pixels(64, 64)), "PNG")[:600], "truncated|broken"),
         (png_that_claims(60_000, 60_000), "more than 178 megapixels"),
-        (encoded(Image.new("RGB", (1, 101)), "PNG"), "1 x 101 pixels is no picture"),
+        (encoded(Image.new("RGB", (1, 101)), "PNG"), "1 x 101 pixels is too narrow"),
     ],
 )
 def test_unusable_images_give_one_line(data: bytes, reason: str) -> None:

@@ -102,21 +102,21 @@ def test_links_are_followed_dangling_ones_listed_and_loops_and_pipes_left_out(tm
 
 def test_a_missing_folder(tmp_path: Path) -> None:
     assert faults_of(tmp_path / "gone", tmp_path) == [
-        f"No such folder: {tmp_path / 'gone'}. Give a folder of class folders, torchvision:NAME or sklearn:digits."
+        f"No such folder: {tmp_path / 'gone'}. Name a folder of class folders, torchvision:NAME or sklearn:digits."
     ]
 
 
 def test_a_file(tmp_path: Path) -> None:
     fill(tmp_path, "x.jpg")
     assert faults_of(tmp_path / "x.jpg", tmp_path)[0].endswith(
-        "is a file. Give the folder that holds the class folders."
+        "is a file. Name the folder that holds the class folders."
     )
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (fault,) = faults_of(tmp_path / "data", tmp_path)
-    assert "holds no images. Give a folder with one folder of images per class (avif, bmp," in fault
+    assert "holds no images. Name a folder with one folder of images per class (avif, bmp," in fault
 
 
 def test_empty_class_folders(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_images_without_class_folders(tmp_path: Path, inside: str) -> None:
 def test_a_single_class(tmp_path: Path) -> None:
     class_folders(tmp_path / "data", ("cat",))
     assert faults_of(tmp_path / "data", tmp_path) == [
-        "data has the single class 'cat'. Add a folder for each other class: 2 are the least."
+        "data has only the class 'cat'. Add a folder for at least one more class."
     ]
 
 
@@ -147,7 +147,7 @@ def test_every_class_with_too_few_images_is_named(tmp_path: Path) -> None:
         "Class 'fox' has 2 usable images",
         "Class 'gnu' has 0 usable images",
     ]
-    assert "needs at least 3 (one each for train, val, test). Add images or take the class out." in faults[0]
+    assert "needs at least 3 (one each for train, val, test). Add images or remove the class." in faults[0]
 
 
 def test_a_class_that_a_split_lacks_is_named_both_ways(tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_a_class_that_a_split_lacks_is_named_both_ways(tmp_path: Path) -> None:
     class_folders(root / "train", ("cat", "dog", "eel"))
     class_folders(root / "test", ("cat", "dog", "fox"))
     assert faults_of(root, tmp_path) == [
-        f"Class 'eel' has no folder in {root / 'test'}, but in another split. Every split needs every class.",
-        f"Class 'fox' has no folder in {root / 'train'}, but in another split. Every split needs every class.",
+        f"Class 'eel' has no folder in {root / 'test'}, but has one in another split. Every split needs every class.",
+        f"Class 'fox' has no folder in {root / 'train'}, but has one in another split. Every split needs every class.",
     ]
 
 
@@ -249,12 +249,12 @@ def test_a_limit_leaves_that_many_to_train_and_val_and_the_rest_to_test(tmp_path
         ("sklearn:", "Unknown dataset 'sklearn:'"),
         ("sklearn:iris", "Unknown dataset 'sklearn:iris'"),
         ("sklearn:digits[5-", "Unknown dataset"),
-        ("sklearn:digits[]", "'' is no digit or range. Write for example [5-9] or [0,1,4]."),
-        ("sklearn:digits[9-5]", "'9-5' is no digit or range"),
-        ("sklearn:digits[5-12]", "'5-12' is no digit or range"),
-        ("sklearn:digits[4]", "single class '4'"),
+        ("sklearn:digits[]", "'' is not a digit or a range. Write for example [5-9] or [0,1,4]."),
+        ("sklearn:digits[9-5]", "'9-5' is not a digit or a range"),
+        ("sklearn:digits[5-12]", "'5-12' is not a digit or a range"),
+        ("sklearn:digits[4]", "only the class '4'"),
         ("sklearn:digits[5-9]@", "Unknown dataset"),
-        ("sklearn:digits[5-9]@9", "@9 is not possible. Give a number from 10 to 891"),
+        ("sklearn:digits[5-9]@9", "@9 is not possible. Write a number from 10 to 891"),
         ("sklearn:digits[5-9]@900", "@900 is not possible"),
         ("sklearn:digits[5-9]@many", "@many is not possible"),
     ],

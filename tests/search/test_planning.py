@@ -109,7 +109,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 def test_a_single_class_is_refused(tmp_path: Path) -> None:
     folder = make_images(tmp_path / "photos", {"cat": 9})
     message = refused(tmp_path, folder, *GOOD)
-    assert "single class 'cat'" in message
+    assert "only the class 'cat'" in message
 
 
 def test_every_class_with_too_few_images_is_named(tmp_path: Path) -> None:
