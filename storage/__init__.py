@@ -1,1 +1,1 @@
-"""Where things are kept: workspace, databases, own tables, tracking. Knows files and SQL, not models."""
+"""Storage: the workspace, databases and their tables, files, and MLflow tracking. Knows no models."""

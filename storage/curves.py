@@ -1,4 +1,4 @@
-"""Trainings of finalists on part of the training images: the points of data-size curves."""
+"""The table of data-size curves: trainings of finalists on parts of the training images."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class _CurveRow(Table):
 
 @dataclass(frozen=True)
 class StoredTraining:
-    """One training of a finalist on so many images.
+    """One training of a finalist on a part of the training images.
 
     Attributes:
-        finalist: Identifies the configuration.
-        images: How many it was trained on.
-        seed: Of the training.
-        outcome: Scores and costs, plain values.
-        labels: True classes of the test images (N,).
-        probabilities: Of the classes (N, K).
-        test_opened: When the test split was opened for it (UTC).
+        finalist: Identifier of the finalist's configuration.
+        images: Number of training images.
+        seed: Seed of the training.
+        outcome: Scores and costs as plain values.
+        labels: True classes of the test images, shape (N,).
+        probabilities: Class probabilities, shape (N, K).
+        test_opened: Time in UTC at which the training opened the test split.
     """
 
     finalist: str
@@ -56,9 +56,12 @@ class StoredTraining:
 class CurveTable:
     """The data-size curve of one study.
 
+    **Guarantees:** a training and the time it opened the test split are committed together; of two trainings with the
+    same finalist, images and seed the first is kept; trainings are never changed or deleted.
+
     Args:
-        database: Where it is kept.
-        study: Its name.
+        database: Database that holds the curve.
+        study: Name of the study.
     """
 
     def __init__(self, database: Database, study: str) -> None:
@@ -74,7 +77,19 @@ class CurveTable:
         labels: NDArray[np.int64],
         probabilities: NDArray[np.float32],
     ) -> None:
-        """Record a training together with the opening of the test split that it took; the first one stays."""
+        """Record a training and the opening of the test split, unless the same training is recorded already.
+
+        Args:
+            finalist: Identifier of the finalist's configuration.
+            images: Number of training images.
+            seed: Seed of the training.
+            outcome: Scores and costs as plain values.
+            labels: True classes of the test images, shape (N,).
+            probabilities: Class probabilities, shape (N, K).
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
         row = _CurveRow(
             study=self._study,
             finalist=finalist,
@@ -93,7 +108,7 @@ class CurveTable:
         self._database.patiently(work)
 
     def trained(self) -> set[tuple[str, int, int]]:
-        """Finalist, images and seed of each training."""
+        """Return finalist, number of images and seed of each training."""
         return self._database.patiently(self._trained)
 
     def _trained(self, session: Session) -> set[tuple[str, int, int]]:
@@ -102,7 +117,7 @@ class CurveTable:
         return {(row.finalist, row.images, row.seed) for row in rows}
 
     def all(self) -> list[StoredTraining]:
-        """In the order of their ending."""
+        """Return all trainings, in the order in which they were recorded."""
         query = select(_CurveRow).where(_CurveRow.study == self._study).order_by(_CurveRow.id)
         rows = self._database.patiently(lambda session: session.scalars(query).all())
         return [

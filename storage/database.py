@@ -1,4 +1,4 @@
-"""Database engines that several processes can share, and our own tables beside Optuna's."""
+"""SQLAlchemy engines that processes share, and the base of Frostline's own tables beside Optuna's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .errors import LostConnectionError, UnreachableError
 from .urls import safe_url
 
 BUSY_TIMEOUT_MS = 60_000
-# How long a database server may be away before who needs it gives up; the first and the longest wait between attempts.
+# Seconds to retry while a database server does not answer; the first and the longest wait between two attempts.
 PATIENCE_SECONDS = 600.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
 
@@ -26,11 +26,11 @@ Result = TypeVar("Result")
 
 
 class Table(DeclarativeBase):
-    """Base of our own tables."""
+    """Base class of Frostline's own tables."""
 
 
 class now_seconds(FunctionElement[float]):  # noqa: N801
-    """The database's own clock, seconds since 1970: one clock for all machines that use it."""
+    """The database's clock in seconds since 1970, so that all machines use the same clock."""
 
     type = Float()
     inherit_cache = True
@@ -49,15 +49,15 @@ def _now_postgresql(element: now_seconds, compiler: Any, **_: Any) -> str:
 @compiles(now_seconds, "mysql")
 @compiles(now_seconds, "mariadb")
 def _now_mysql(element: now_seconds, compiler: Any, **_: Any) -> str:
-    # Not now(), which would stand still in replication and follow the session's time zone.
+    # Not now(), which is fixed within a replicated statement and follows the session's time zone.
     return "unix_timestamp(sysdate(6))"
 
 
 def share_sqlite(engine: Engine) -> None:
-    """Let several processes use a SQLite engine: WAL, waiting for locks, writers queued from their first read.
+    """Prepare a SQLite engine for several processes: WAL, waiting for locks, one transaction at a time.
 
-    Without BEGIN IMMEDIATE two writers can both read, then one fails to write: shipped SQLite storage runs trials
-    twice that way.
+    BEGIN IMMEDIATE locks at the first read. Without it two transactions can both read, and one then fails to write;
+    Optuna's own SQLite storage runs trials twice that way. Engines of other databases are left unchanged.
     """
     if engine.dialect.name != "sqlite":
         return
@@ -74,7 +74,7 @@ def share_sqlite(engine: Engine) -> None:
 
 
 def _add_columns(engine: Engine) -> None:
-    """Give tables of an earlier version the columns that came since, which are nullable for this."""
+    """Add the columns that tables of an earlier version lack; such columns are nullable."""
     with engine.begin() as connection:
         inspector = inspect(connection)
         for table in Table.metadata.sorted_tables:
@@ -86,20 +86,42 @@ def _add_columns(engine: Engine) -> None:
 
 
 class Database:
-    """Sessions on our own tables, which are made when missing.
+    """Transactions on Frostline's own tables; missing tables are created.
+
+    **Guarantees:**
+
+    - A transaction is atomic: it is committed as a whole at the end of its block, or rolled back on any error. A commit
+      survives the end of the process, kill -9 included. On SQLite a power failure may lose the last commits
+      (``synchronous=NORMAL``) but does not corrupt the file.
+    - Any number of processes and threads may use the same URL. On SQLite their transactions run one after the other;
+      each waits up to 60 s for the file's lock.
+    - Readers see committed data only. Within :meth:`snapshot` all reads see the same state.
+    - :meth:`patiently` may run its work twice, because a connection may break after the commit.
+    - No error message contains a secret of the URL.
 
     Args:
-        url: An SQLAlchemy URL.
+        url: SQLAlchemy URL.
+
+    Attributes:
+        engine: SQLAlchemy engine of the database.
 
     Raises:
-        UnreachableError: No connection.
+        UnreachableError: The database cannot be used.
+
+    Examples:
+        >>> from frostline.storage.database import Database
+        >>> from sqlalchemy import text
+        >>> database = Database("sqlite://")
+        >>> with database.session() as session:
+        ...     session.scalar(text("SELECT 6 * 7"))
+        42
     """
 
     def __init__(self, url: str) -> None:
         self._url = url
         with _reachable(url):
-            # A server may have been restarted since a connection was last used; and it takes so many, of all workers:
-            # one is kept, another is opened where two threads need one at a time.
+            # Test a connection before its use: the server may have restarted. Servers limit connections, so each worker
+            # keeps one, and opens another only while two threads need one.
             kept = {} if url.startswith("sqlite") else {"pool_pre_ping": True, "pool_size": 1}
             self.engine = create_engine(url, **kept)
             share_sqlite(self.engine)
@@ -108,28 +130,36 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """A transaction that only reads, and in which the database stands still."""
+        """Open a read-only transaction in which all reads see the same state of the database."""
         with self.session() as session:
-            # SQLite's do so by themselves.
+            # Every SQLite transaction does.
             if self.engine.dialect.name != "sqlite":
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A transaction: committed at the end, rolled back on any error."""
+        """Open a transaction: committed at the end of the block, rolled back on any error.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+            LostConnectionError: The connection broke, or the server was busy; a retry may succeed.
+        """
         with _reachable(self._url), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def patiently(self, work: Callable[[Session], Result], patience: float = PATIENCE_SECONDS) -> Result:
-        """A transaction that is tried again while the server is away or busy with others.
+        """Run a transaction, and retry it while the server is down or busy.
 
         Args:
-            work: What to do in it; must be right to be done twice, for a connection may break after the commit.
-            patience: Seconds.
+            work: Function of the session; must be idempotent, since a connection may break after the commit.
+            patience: Seconds after which no retry starts.
+
+        Returns:
+            The result of ``work``.
 
         Raises:
-            UnreachableError: The database cannot be used, or its server did not come back in time.
+            UnreachableError: The database cannot be used, or its server did not answer in time.
         """
         deadline, wait = time.monotonic() + patience, FIRST_WAIT_SECONDS
         while True:
@@ -144,10 +174,10 @@ class Database:
 
 
 def probe(url: str) -> None:
-    """See that a database answers; nothing is made in it.
+    """Check that a database answers, without creating tables.
 
     Raises:
-        UnreachableError: It does not.
+        UnreachableError: The database does not answer.
     """
     with _reachable(url):
         engine = create_engine(url)
@@ -163,15 +193,15 @@ def _reachable(url: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, ModuleNotFoundError) as error:
-        # An SQLAlchemy error may quote the URL; the driver's own does not.
+        # An SQLAlchemy error may quote the URL; the driver's own error does not.
         said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
         reason = str(said or type(error).__name__).splitlines()[0]
         if isinstance(error, ArgumentError):
-            reason = "it is not the URL of a database"
+            reason = "this is not a database URL"
         kind = LostConnectionError if _may_pass(url, error) else UnreachableError
         raise kind(f"The database {safe_url(url)} cannot be used: {reason}") from error
 
 
 def _may_pass(url: str, error: Exception) -> bool:
-    """Whether the same may succeed later: of a server, lost connections and deadlocks; not what a file refuses."""
+    """Whether a retry may succeed: after lost connections and deadlocks of a server, not after errors of a file."""
     return isinstance(error, OperationalError | InterfaceError) and not url.startswith("sqlite")

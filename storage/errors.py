@@ -3,9 +3,9 @@
 StorageError
 ├── StudyBusyError      another process works on the study
 ├── UnreachableError    a database or tracking server does not answer
-│   └── LostConnectionError     the connection broke: the same again may succeed
+│   └── LostConnectionError     the connection broke; a retry may succeed
 ├── LeaseLostError      another worker has the trial now
-└── RefusedError        a tracking server answers, but does not take what it was sent
+└── RefusedError        a tracking server rejects what it was sent
 """
 
 from __future__ import annotations
@@ -14,26 +14,34 @@ from collections.abc import Iterable
 
 
 class StorageError(Exception):
-    """Root of what this layer raises on purpose; the message says what to do."""
+    """Base class of the errors of this layer; the message says what to do."""
 
 
 class StudyBusyError(StorageError):
-    """Another process works on the study."""
+    """Another process is working on the study."""
 
 
 class UnreachableError(StorageError):
-    """A database or tracking server does not answer; no secret of its URL is in the message."""
+    """A database or tracking server does not answer. The message contains no secret of its URL."""
 
 
 class LostConnectionError(UnreachableError):
-    """The connection to a database broke, or it was busy with others: the same again may succeed."""
+    """The connection to a database broke, or the database was busy; a retry may succeed."""
 
 
 class LeaseLostError(StorageError):
-    """Another worker has a ticket now: whatever this one still knows of it must not be written.
+    """Another worker holds a ticket now; this worker must not write its results.
 
     Args:
-        numbers: Of the tickets.
+        numbers: Numbers of the lost tickets.
+
+    Attributes:
+        numbers: The same numbers, as a set.
+
+    Examples:
+        >>> from frostline.storage.errors import LeaseLostError
+        >>> str(LeaseLostError([7, 3]))
+        'Ticket 3, 7 was taken over by another worker.'
     """
 
     def __init__(self, numbers: Iterable[int]) -> None:
@@ -42,4 +50,4 @@ class LeaseLostError(StorageError):
 
 
 class RefusedError(StorageError):
-    """A tracking server answers, but does not take what it was sent, now or later."""
+    """A tracking server answers but rejects what it was sent; a retry would not help."""

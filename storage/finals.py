@@ -1,4 +1,4 @@
-"""The finals of studies: each finalist's trainings, and the record of every opening of the test split."""
+"""The finals table: each finalist's trainings, each with the time at which it opened the test split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _FinalRow(Table):
     outcome: Mapped[dict[str, Any]] = mapped_column(JSON)
     labels: Mapped[bytes] = mapped_column(LargeBinary)
     predictions: Mapped[bytes] = mapped_column(LargeBinary)
-    # Null in finals from before they were kept.
+    # Null in finals of versions that did not store them.
     probabilities: Mapped[bytes | None] = mapped_column(LargeBinary)
     test_opened: Mapped[datetime]
 
@@ -37,13 +37,13 @@ class StoredFinal:
     """One training of a finalist.
 
     Attributes:
-        finalist: Identifies the configuration.
-        seed: Of the training.
-        outcome: Scores and costs, plain values.
-        labels: True classes of the test images (N,).
-        predictions: Predicted classes (N,).
-        probabilities: Of the classes (N, K); None in finals from before they were kept.
-        test_opened: When the test split was opened for it (UTC).
+        finalist: Identifier of the finalist's configuration.
+        seed: Seed of the training.
+        outcome: Scores and costs as plain values.
+        labels: True classes of the test images, shape (N,).
+        predictions: Predicted classes, shape (N,).
+        probabilities: Class probabilities, shape (N, K); None in finals of versions that did not store them.
+        test_opened: Time in UTC at which the training opened the test split.
     """
 
     finalist: str
@@ -58,9 +58,17 @@ class StoredFinal:
 class FinalsTable:
     """Finals of one study.
 
+    **Guarantees:**
+
+    - A final, the time it opened the test split and the end of its ticket are committed in one transaction, or not at
+      all; what is committed survives a kill.
+    - A finalist and seed have at most one final. Finals are only added: this class changes and deletes none.
+    - With a lease, only the worker that holds the ticket can write.
+    - Readers see complete finals only.
+
     Args:
-        database: Where they are kept.
-        study: Its name.
+        database: Database that holds the finals.
+        study: Name of the study.
     """
 
     def __init__(self, database: Database, study: str) -> None:
@@ -76,10 +84,19 @@ class FinalsTable:
         probabilities: NDArray[np.float32],
         lease: Lease | None = None,
     ) -> None:
-        """Record a training together with the opening of the test split that it took, and end its ticket.
+        """Record a training and the opening of the test split, and mark its ticket done.
+
+        Args:
+            finalist: Identifier of the finalist's configuration.
+            seed: Seed of the training.
+            outcome: Scores and costs as plain values.
+            labels: True classes of the test images, shape (N,).
+            probabilities: Class probabilities, shape (N, K).
+            lease: Lease of the ticket; without one nothing is proven and no ticket ends.
 
         Raises:
-            LeaseLostError: Another worker has the ticket; nothing was recorded.
+            LeaseLostError: Another worker holds the ticket; nothing was recorded.
+            UnreachableError: The database cannot be used, or holds this final already and no lease was given.
         """
         row = _FinalRow(
             study=self._study,
@@ -95,14 +112,18 @@ class FinalsTable:
         def work(session: Session) -> None:
             if lease is not None and not show(session, lease, 0.0, done=True):
                 raise LeaseLostError([lease.number])
-            # Where a connection broke after the commit, it is there already.
+            # It exists already if a connection broke after the commit.
             if lease is None or not self._has(session, finalist, seed):
                 session.add(row)
 
         self._database.patiently(work)
 
     def has(self, finalist: str, seed: int) -> bool:
-        """Whether a training is recorded."""
+        """Return whether a training is recorded.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
         return self._database.patiently(lambda session: self._has(session, finalist, seed))
 
     def _has(self, session: Session, finalist: str, seed: int) -> bool:
@@ -112,12 +133,16 @@ class FinalsTable:
         return session.scalar(there) is not None
 
     def recorded(self, session: Session) -> set[tuple[str, int]]:
-        """Finalists and seeds of all trainings that are recorded."""
+        """Return the finalist and seed of every recorded training."""
         query = select(_FinalRow.finalist, _FinalRow.seed).where(_FinalRow.study == self._study)
         return {(row.finalist, row.seed) for row in session.execute(query)}
 
     def all(self) -> list[StoredFinal]:
-        """In the order of their ending."""
+        """Return all finals, in the order in which they were recorded.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
         with self._database.session() as session:
             rows = session.scalars(select(_FinalRow).where(_FinalRow.study == self._study).order_by(_FinalRow.id)).all()
         return [
@@ -135,12 +160,19 @@ class FinalsTable:
 
 
 def pack_classes(classes: NDArray[np.int64]) -> bytes:
-    """Classes (N,) for a column."""
+    """Encode class indices, shape (N,), for a database column.
+
+    Examples:
+        >>> import numpy as np
+        >>> from frostline.storage.finals import pack_classes, unpack_classes
+        >>> unpack_classes(pack_classes(np.array([2, 0, 1]))).tolist()
+        [2, 0, 1]
+    """
     return np.asarray(classes, dtype="<i4").tobytes()
 
 
 def unpack_classes(data: bytes) -> NDArray[np.int64]:
-    """Classes (N,) from a column."""
+    """Decode class indices, shape (N,), from a database column."""
     return np.frombuffer(data, dtype="<i4").astype(np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Who may work on a study: one process of a machine at a time."""
+"""The lock of a study: at most one process of a workspace works on it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,31 @@ from .workspace import Workspace
 
 @contextmanager
 def exclusive(workspace: Workspace, study: str) -> Iterator[None]:
-    """Hold a study; the operating system lets go when the process ends, however it ends.
+    """Lock a study for a ``with`` block. The operating system releases the lock when the process ends, even if killed.
+
+    Args:
+        workspace: Workspace of the study.
+        study: Name of the study.
 
     Raises:
-        StudyBusyError: Another process holds it.
+        StudyBusyError: Another process holds the lock.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from frostline.storage.locks import exclusive
+        >>> from frostline.storage.workspace import Workspace
+        >>> with TemporaryDirectory() as folder, exclusive(Workspace(Path(folder)), "flowers"):
+        ...     print("locked")
+        locked
     """
     lock = FileLock(workspace.lock(f"study-{study}"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise StudyBusyError(
-            f"Study {study!r} is being worked on by another process. "
-            f"Watch it with: frostline status {study} --watch; or begin another: frostline search DATA --name ANOTHER"
+            f"Another process is working on study {study!r}. Watch it with: frostline status {study} --watch; "
+            "or start another study: frostline search DATA --name ANOTHER"
         ) from None
     try:
         yield

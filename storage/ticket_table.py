@@ -1,4 +1,4 @@
-"""The table of tickets, and the statements on it that every trial makes, built once."""
+"""The tickets table, and prepared statements for its most frequent updates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TicketRow(Table):
     study: Mapped[str] = mapped_column(String(250))
     kind: Mapped[str] = mapped_column(String(16))
     number: Mapped[int]
-    # What it is about, where the number does not say it.
+    # What the ticket stands for, where its number does not tell.
     subject: Mapped[str | None] = mapped_column(String(128))
     done: Mapped[bool] = mapped_column(default=False)
     owner: Mapped[str | None] = mapped_column(String(128))
@@ -32,13 +32,13 @@ class TicketRow(Table):
     lapses: Mapped[int] = mapped_column(default=0)
 
 
-# Statements on the table itself cost a fraction of those on its class, and less where they are built once: every epoch
-# makes some.
+# Statements on the table cost a fraction of statements on the class, and less if they are built once. Every epoch runs
+# some.
 TICKETS = cast(sqlalchemy.Table, TicketRow.__table__)
 LEASING = (
     update(TICKETS)
     .where(TICKETS.c.id.in_(bindparam("tickets", expanding=True)))
-    # MySQL sees what stands to the left as already set: lapses must come before owner.
+    # MySQL evaluates assignments from left to right: lapses must come before owner.
     .ordered_values(
         (TICKETS.c.lapses, case((TICKETS.c.owner.is_not(None), TICKETS.c.lapses + 1), else_=TICKETS.c.lapses)),
         (TICKETS.c.owner, bindparam("worker")),
@@ -50,7 +50,7 @@ LEASING = (
 
 @cache
 def showing(*, done: bool, progress: bool) -> sqlalchemy.Update:
-    """Renews the lease of a ticket that is shown with its token, or ends it; see :func:`.tickets.show`."""
+    """Return the update of a ticket that still has the given token: renew its lease, or mark it done."""
     values: dict[str, Any] = {"expires": now_seconds() + bindparam("seconds")}
     if done:
         values = {"owner": None, "expires": None, "done": True}

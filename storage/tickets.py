@@ -1,9 +1,8 @@
-"""Tickets: what a study has to do, each piece done once, however many workers there are and however they end.
+"""Tickets: a study's units of work, each leased to one worker at a time and completed once.
 
-A ticket is leased to a worker for a time, and the worker renews its lease while it lives. One that lapsed goes to the
-next worker that asks. Each leasing raises the ticket's token (a fencing token: Kleppmann 2016, "How to do distributed
-locking"): who writes shows the token in the same transaction, so that a worker that was thought dead and comes back
-writes nothing.
+A worker claims a ticket for some seconds and renews the lease while it runs. When the lease has expired, another worker
+can claim the ticket. Each claim increases the ticket's fencing token (Kleppmann 2016, "How to do distributed locking").
+Every write proves its token in the same transaction, so a worker that lost its lease cannot write.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from .database import Database, now_seconds
 from .errors import UnreachableError
 from .ticket_table import LEASING, TICKETS, TicketRow, showing
 
-# How often issuing may meet another process that issues.
+# Attempts to issue tickets while other processes issue some too.
 ISSUERS = 20
 
 
@@ -29,12 +28,12 @@ class Lease:
     """A worker's claim on a ticket.
 
     Attributes:
-        ticket: Row of the ticket.
-        number: Of the ticket within its kind.
-        subject: What it is about, where the number does not say it.
-        owner: The worker.
-        token: Grows with every leasing of this ticket.
-        lapses: How many workers went away without a word while they had it.
+        ticket: Row id of the ticket.
+        number: Number of the ticket within its kind.
+        subject: What the ticket stands for, where its number does not tell.
+        owner: Name of the worker.
+        token: Fencing token; increases with every claim of this ticket.
+        lapses: Number of workers that crashed while they held the ticket.
     """
 
     ticket: int
@@ -47,12 +46,12 @@ class Lease:
 
 @dataclass(frozen=True)
 class Held:
-    """A ticket that somebody has: for readers.
+    """A leased ticket, as readers see it.
 
     Attributes:
-        number: Of the ticket.
-        owner: The worker.
-        seconds_left: Until the lease lapses; negative when it has.
+        number: Number of the ticket within its kind.
+        owner: Name of the worker.
+        seconds_left: Seconds until the lease expires; negative if it has expired.
         lapses: See :class:`Lease`.
         subject: See :class:`Lease`.
     """
@@ -66,16 +65,16 @@ class Held:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A ticket as it stands: for who compares it with other things.
+    """A row of the tickets table, for consistency checks.
 
     Attributes:
-        id: Its row.
+        id: Row id of the ticket.
         kind: ``trial`` or ``final``.
-        number: Within its kind.
-        subject: What it is about, where the number does not say it.
-        done: Whether it has nothing left to do.
-        owner: The worker that has it, or had it when it went away.
-        seconds_left: Until the lease lapses; negative when it has; None where there is none.
+        number: Number of the ticket within its kind.
+        subject: What the ticket stands for, where its number does not tell.
+        done: Whether its work is completed.
+        owner: Worker that holds the ticket, or crashed while it held it; None if there is none.
+        seconds_left: Seconds until the lease expires; negative if it has expired; None without a lease.
     """
 
     id: int
@@ -90,10 +89,36 @@ class Ticket:
 class Tickets:
     """The tickets of one kind of one study.
 
+    **Guarantees:**
+
+    - At any time at most one worker holds a ticket, on however many machines.
+    - A claim is part of the caller's transaction: the leases and what is written with them are committed together, or
+      not at all.
+    - A ticket is not lost with its worker: after a kill the lease expires, and another worker can claim the ticket.
+      Claims take the lowest open numbers first.
+    - A lease is valid until another worker claims the ticket, even after it expired. From then on :func:`show` returns
+      False for the old lease, and the caller writes nothing.
+    - A ticket that is done stays done; only :func:`settle`, a repair, reopens it, and overrides leases.
+    - Expiry follows the database's clock: clocks of machines need not agree.
+    - Methods may be called from any thread and retry while a database server is down, except :meth:`claim`, which
+      leaves that to its caller.
+
     Args:
-        database: Where they are.
+        database: Database that holds the tickets.
         study: Name of the study.
         kind: ``trial`` or ``final``.
+
+    Examples:
+        >>> from frostline.storage.database import Database
+        >>> from frostline.storage.tickets import Tickets
+        >>> database = Database("sqlite://")
+        >>> tickets = Tickets(database, "flowers", "trial")
+        >>> tickets.issue(2)
+        >>> with database.session() as session:
+        ...     [lease.number for lease in tickets.claim(session, owner="worker", seconds=60)]
+        [0]
+        >>> tickets.counts()
+        (2, 0)
     """
 
     def __init__(self, database: Database, study: str, kind: str) -> None:
@@ -111,11 +136,14 @@ class Tickets:
         )
 
     def issue(self, count: int, done: Collection[int] = ()) -> None:
-        """See to it that there are tickets 0..count-1; those that are there stay as they are.
+        """Create the missing tickets among 0..count-1; existing tickets stay unchanged.
 
         Args:
-            count: How many there shall be.
-            done: Numbers of new ones that have nothing left to do.
+            count: Number of tickets that must exist afterwards.
+            done: Numbers of new tickets whose work is already completed.
+
+        Raises:
+            UnreachableError: The database cannot be used.
         """
 
         def missing(there: Sequence[TicketRow]) -> list[dict[str, Any]]:
@@ -125,7 +153,11 @@ class Tickets:
         self._issue(missing)
 
     def issue_for(self, subjects: Sequence[str]) -> None:
-        """See to it that there is a ticket about each subject, in this order after those that are there."""
+        """Create a ticket for each subject that has none, numbered in this order after the existing tickets.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
 
         def missing(there: Sequence[TicketRow]) -> list[dict[str, Any]]:
             known = {row.subject for row in there}
@@ -148,17 +180,20 @@ class Tickets:
             except UnreachableError as error:
                 if not isinstance(error.__cause__, IntegrityError):
                     raise
-                # Another process issued some meanwhile.
+                # Another process issued the same tickets: retry.
         return self._database.patiently(work)
 
     def claim(self, session: Session, owner: str, seconds: float, limit: int = 1) -> list[Lease]:
-        """Lease open tickets, the lowest numbers first; what lapsed comes before what nobody had.
+        """Lease open tickets, lowest numbers first; tickets that expired are among them.
 
         Args:
-            session: The transaction in which what belongs to a claim is written.
-            owner: The worker; no other may call itself so.
-            seconds: How long the leases last unless they are renewed.
-            limit: How many at most.
+            session: Transaction that commits the claim together with what the caller writes.
+            owner: Name of the worker, unique among all workers.
+            seconds: Seconds until the leases expire unless renewed.
+            limit: Maximum number of tickets.
+
+        Returns:
+            The new leases; empty if no ticket is open.
         """
         rows = session.execute(self._open, {"most": limit}).all()
         leases = [
@@ -171,12 +206,12 @@ class Tickets:
         return leases
 
     def exhausted(self) -> bool:
-        """Whether all tickets are done, by whomever."""
+        """Return whether all tickets are done."""
         issued, done = self.counts()
         return done >= issued
 
     def counts(self) -> tuple[int, int]:
-        """How many tickets there are, and how many of them are done."""
+        """Return the number of tickets, and the number of those that are done."""
 
         def work(session: Session) -> tuple[int, int]:
             done = func.sum(case((TICKETS.c.done, 1), else_=0))
@@ -186,7 +221,7 @@ class Tickets:
         return self._database.patiently(work)
 
     def held(self) -> list[Held]:
-        """Tickets that somebody has or had when it went away."""
+        """Return the leased tickets, those with expired leases included."""
 
         def work(session: Session) -> list[Held]:
             left = (TICKETS.c.expires - now_seconds()).label("left")
@@ -201,26 +236,35 @@ class Tickets:
 
 
 def show(session: Session, lease: Lease, seconds: float, *, done: bool = False, progress: bool = False) -> bool:
-    """Prove within a transaction that a lease still holds, which renews it; or end it, its ticket done.
+    """Prove within a transaction that a lease is still valid, and renew it or mark its ticket done.
 
-    Until the transaction ends, nobody else can lease the ticket.
+    Until the transaction ends, no other worker can claim the ticket.
 
     Args:
-        session: The transaction.
-        lease: The claim.
-        seconds: How long it lasts from now on.
-        done: Whether the ticket has nothing left to do.
-        progress: Whether something was achieved since it was leased: then earlier lapses count no longer.
+        session: Transaction that the proof protects.
+        lease: Lease to prove.
+        seconds: Seconds until the renewed lease expires.
+        done: Whether to mark the ticket done, which ends the lease.
+        progress: Whether the worker made progress; this resets the count of crashes.
 
     Returns:
-        Whether it held; where it did not, another worker has the ticket, and nothing may be written.
+        True if the lease is valid. False if another worker has claimed the ticket: the caller must write nothing.
     """
     own: dict[str, Any] = {"ticket": lease.ticket, "shown": lease.token} | ({} if done else {"seconds": seconds})
     return _rows(session.execute(showing(done=done, progress=progress), own)) == 1
 
 
 def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[int]:
-    """Renew leases; the tickets (their rows) of those that hold, which are not done and nobody else's."""
+    """Renew leases in a transaction.
+
+    Args:
+        session: Transaction that renews.
+        leases: Leases to renew.
+        seconds: Seconds until the renewed leases expire.
+
+    Returns:
+        Row ids of the tickets whose leases are valid: not done, and not claimed by another worker.
+    """
     tickets = [lease.ticket for lease in leases]
     rows = session.execute(
         select(TICKETS.c.id, TICKETS.c.token)
@@ -237,7 +281,7 @@ def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[in
 
 
 def release(session: Session, lease: Lease) -> bool:
-    """Give a ticket back at once, if it is still this lease's, which is returned."""
+    """Release a ticket, so that other workers can claim it; return False if the lease was no longer valid."""
     released = session.execute(
         update(TICKETS)
         .where(TICKETS.c.id == lease.ticket, TICKETS.c.token == lease.token, TICKETS.c.done.is_(False))
@@ -247,12 +291,12 @@ def release(session: Session, lease: Lease) -> bool:
 
 
 def _rows(result: Any) -> int:
-    """How many rows a statement met."""
+    """Return the number of rows that a statement changed."""
     return result.rowcount
 
 
 def lapse(session: Session, study: str, owners: Collection[str]) -> None:
-    """Let the leases of workers that are known to have ended lapse now."""
+    """Expire the leases of workers that have ended; each counts as a crash."""
     session.execute(
         update(TICKETS)
         .where(TICKETS.c.study == study, TICKETS.c.owner.in_(owners), TICKETS.c.done.is_(False))
@@ -261,32 +305,35 @@ def lapse(session: Session, study: str, owners: Collection[str]) -> None:
 
 
 def excuse(session: Session, study: str, owner: str, but: Collection[int] = ()) -> list[int]:
-    """Let the leases of a worker that has ended lapse now, without counting that; rows of the tickets.
+    """Expire the leases of a worker that has ended, without counting a crash.
 
     Args:
-        session: The transaction.
-        study: The study.
-        owner: The worker.
-        but: Rows of tickets that stay as they are.
+        session: Transaction that changes the tickets.
+        study: Name of the study.
+        owner: Name of the worker.
+        but: Row ids of tickets to leave unchanged.
+
+    Returns:
+        Row ids of the expired tickets.
     """
     row = TICKETS.c
     own = and_(row.study == study, row.owner == owner, row.done.is_(False), row.id.not_in(but))
     excused = list(session.scalars(select(row.id).where(own).with_for_update()))
     if excused:
-        # The next claim counts one.
+        # The next claim adds one.
         forgiven = {"expires": 0.0, "lapses": row.lapses - 1}
         session.execute(update(TICKETS).where(row.id.in_(excused)).values(forgiven))
     return excused
 
 
 def owners(session: Session, study: str) -> set[str]:
-    """Who has tickets of a study, or had when it went away."""
+    """Return the names of the workers that hold tickets of a study, or crashed while they held some."""
     query = select(TICKETS.c.owner).where(TICKETS.c.study == study, TICKETS.c.owner.is_not(None)).distinct()
     return {owner for owner in session.scalars(query) if owner is not None}
 
 
 def read_tickets(session: Session, study: str) -> list[Ticket]:
-    """All tickets of a study, by kind and number."""
+    """Return all tickets of a study, ordered by kind and number."""
     row = TICKETS.c
     left = (row.expires - now_seconds()).label("left")
     found = session.execute(
@@ -298,7 +345,7 @@ def read_tickets(session: Session, study: str) -> list[Ticket]:
 
 
 def settle(session: Session, ticket: int, *, done: bool) -> None:
-    """Set whether a ticket is done, whoever has it: the new token keeps that one from writing."""
+    """Set whether a ticket is done. The new token invalidates the lease of a worker that holds it."""
     session.execute(
         update(TICKETS)
         .where(TICKETS.c.id == ticket)
@@ -307,7 +354,7 @@ def settle(session: Session, ticket: int, *, done: bool) -> None:
 
 
 def free_lapsed(session: Session, ticket: int) -> bool:
-    """Free a ticket whose lease has lapsed, counted as its next claim would; whether that was still so."""
+    """Release a ticket whose lease has expired, and count a crash; return False if it has not expired."""
     freed = session.execute(
         update(TICKETS)
         .where(TICKETS.c.id == ticket, TICKETS.c.done.is_(False), TICKETS.c.expires < now_seconds())

@@ -1,4 +1,4 @@
-"""URLs of databases, checkpoint places and MLflow, as messages may show them: without secrets."""
+"""URLs of databases, checkpoint stores and MLflow, shown in messages without their secrets."""
 
 from __future__ import annotations
 
@@ -6,18 +6,28 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-# In a database's URL the user is part of the address; elsewhere it may be a token.
+# The user name of a database URL is shown; in other URLs it may be a token.
 _DATABASES = {"sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql"}
-# Up to the last @: a password may hold one, and a slash.
+# Up to the last @: a password may contain @ and slashes.
 _CREDENTIALS = re.compile(r"(?P<user>[^:/@]*)(?::(?P<password>.*))?@", re.DOTALL)
 _SECRET_OPTION = re.compile(r"([^&=]*(?:pass|pwd|secret|token|key|credential)[^&=]*=)([^&]*)", re.IGNORECASE)
 
 
 def safe_url(url: str) -> str:
-    """Return the URL without its password and without what else of it may be secret.
+    """Return a URL without its secrets.
 
-    The URL of a database keeps its user and its harmless options; any other URL loses user and query. A folder stays
-    as it is.
+    A database URL keeps its user name and its harmless options. Any other URL loses its user name and query. A path is
+    returned unchanged.
+
+    Args:
+        url: URL, or path of a folder.
+
+    Examples:
+        >>> from frostline.storage.urls import safe_url
+        >>> safe_url("postgresql://anna:secret@db.example/studies?sslmode=require")
+        'postgresql://anna:***@db.example/studies?sslmode=require'
+        >>> safe_url("https://token@mlflow.example/?key=1")
+        'https://mlflow.example/'
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -25,7 +35,7 @@ def safe_url(url: str) -> str:
         return url if found is None or found["password"] is None else url[found.end() :]
     address, mark, query = rest.partition("?")
     if "@" in query and "@" not in address:
-        # The password may hold the question mark; then nothing tells where it ends.
+        # The question mark may belong to the password, whose end is then unknown.
         return f"{scheme}://***"
     found = _CREDENTIALS.match(address)
     shown = address if found is None else _shown(scheme, found) + address[found.end() :]
@@ -34,7 +44,17 @@ def safe_url(url: str) -> str:
 
 
 def hide_secrets(text: str, url: str) -> str:
-    """Return a text, such as an error that quotes a URL, without what of the URL is secret."""
+    """Return a text, such as an error message that quotes a URL, without the URL's secrets.
+
+    Args:
+        text: Text that may quote the URL or parts of it.
+        url: URL with its secrets.
+
+    Examples:
+        >>> from frostline.storage.urls import hide_secrets
+        >>> hide_secrets("cannot log in with hunter2", "mysql://anna:hunter2@db/studies")
+        'cannot log in with ***'
+    """
     scheme, _, rest = url.partition("://")
     address, _, query = rest.partition("?")
     secrets = {query, *(value for _, value in _SECRET_OPTION.findall(query))}
@@ -42,19 +62,25 @@ def hide_secrets(text: str, url: str) -> str:
         text = text.replace(found[0], _shown(scheme, found))
         secrets.add(found["password"] or "")
     forms = {form for secret in secrets for form in (secret, unquote(secret))} - {""}
-    # The longest first: a shorter one may be a part of it.
+    # Longest first: a shorter secret may be part of a longer one.
     for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, "***")
     return text
 
 
 def absolute_place(url: str) -> str:
-    """Return a URL as it is, and a folder as an absolute path."""
+    """Return a URL unchanged, and a folder as an absolute path.
+
+    Examples:
+        >>> from frostline.storage.urls import absolute_place
+        >>> absolute_place("s3://bucket/checkpoints")
+        's3://bucket/checkpoints'
+    """
     return url if "://" in url else str(Path(url).expanduser().absolute())
 
 
 def _shown(scheme: str, credentials: re.Match[str]) -> str:
-    """What may be shown of the part before the host."""
+    """Return the part before the host, without secrets."""
     if not _is_database(scheme):
         return ""
     return f"{credentials['user']}{'' if credentials['password'] is None else ':***'}@"

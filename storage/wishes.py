@@ -1,4 +1,4 @@
-"""What somebody wishes of all workers of a study, wherever they are: to run, to pause, to stop."""
+"""The desired state of a study, which all its workers follow: run, pause or stop."""
 
 from __future__ import annotations
 
@@ -18,11 +18,27 @@ class _WishRow(Table):
 
 
 class Wish:
-    """The wish for one study; ``run`` where nobody said anything.
+    """The desired state of one study; ``run`` unless set.
+
+    **Guarantees:**
+
+    - The state is kept in the database until it is set again; it survives the end of every process.
+    - :meth:`set` is atomic: a reader sees the old state or the new one. The last one set counts.
+    - Any process may set it. Workers read it whenever they renew their leases, and follow after their current epoch.
 
     Args:
-        database: Where it is kept.
-        study: Its name.
+        database: Database that holds the state.
+        study: Name of the study.
+
+    Examples:
+        >>> from frostline.storage.database import Database
+        >>> from frostline.storage.wishes import PAUSE, Wish
+        >>> control = Wish(Database("sqlite://"), "flowers")
+        >>> control.get()
+        'run'
+        >>> control.set(PAUSE)
+        >>> control.get()
+        'pause'
     """
 
     def __init__(self, database: Database, study: str) -> None:
@@ -30,16 +46,23 @@ class Wish:
         self._study = study
 
     def get(self, patience: float = PATIENCE_SECONDS) -> str:
-        """``run``, ``pause`` or ``stop``.
+        """Return ``run``, ``pause`` or ``stop``.
 
         Args:
-            patience: How many seconds to wait for a server that is away.
+            patience: Seconds to retry while the database server does not answer.
+
+        Raises:
+            UnreachableError: The database cannot be used.
         """
         query = select(_WishRow.wish).where(_WishRow.study == self._study)
         return self._database.patiently(lambda session: session.scalar(query), patience) or RUN
 
     def set(self, wish: str) -> None:
-        """Wish something else from now on."""
+        """Set the desired state: ``run``, ``pause`` or ``stop``.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
 
         def work(session: Session) -> None:
             session.execute(delete(_WishRow).where(_WishRow.study == self._study))

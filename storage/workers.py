@@ -1,4 +1,4 @@
-"""Who works: names of workers, which of them have ended, and the thread that keeps a worker's leases alive."""
+"""Leases of workers: unique worker names, detection of dead workers, and the thread that renews leases."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .database import PATIENCE_SECONDS, Database
 from .errors import LeaseLostError, StorageError
 from .tickets import Lease
 
-# How often a lease is renewed while it lasts.
+# Renewals within the duration of a lease.
 RENEWALS = 4
 _PROC = Path("/proc")
 
 
 def worker_name() -> str:
-    """A name that no other worker has or had: machine, its start, process, and something random."""
+    """Return a new unique worker name: machine, boot, process id, process start, and a random part."""
     return f"{machine()}/{os.getpid()}/{_started(os.getpid())}/{uuid.uuid4().hex[:8]}"
 
 
 @cache
 def machine() -> str:
-    """This machine since its start, as part of a worker's name; containers are machines of their own."""
+    """Return the machine part of worker names: host name, boot and process namespace, so containers differ."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
         namespace = os.stat("/proc/self/ns/pid").st_ino
@@ -41,7 +41,7 @@ def machine() -> str:
 
 
 def has_ended(worker: str) -> bool:
-    """Whether a worker is known to have ended: only one of this machine can be."""
+    """Return whether a worker has ended; always False for workers of other machines, which cannot be seen."""
     if not worker.startswith(f"{machine()}/"):
         return False
     pid, started, _ = worker.removeprefix(f"{machine()}/").split("/")
@@ -49,15 +49,21 @@ def has_ended(worker: str) -> bool:
 
 
 def describe_worker(worker: str) -> str:
-    """Where a worker is, for people: its machine and process."""
+    """Return a worker's machine and process, for messages.
+
+    Examples:
+        >>> from frostline.storage.workers import describe_worker
+        >>> describe_worker("gpu-3/5d1b0c3e.4026531836/4711/88213/1f2e3d4c")
+        'gpu-3 (process 4711)'
+    """
     host, *rest = worker.split("/")
     return f"{host} (process {rest[1]})" if len(rest) > 1 else host
 
 
 def _started(pid: int) -> str:
-    """When a process started, in the kernel's ticks; empty where there is none, or it is only waited for."""
-    # psutil's creation time would not do: it adds the boot time, which moves when the clock is set, and a worker that
-    # is alive would seem to have ended. The ticks since the boot never move, and names in databases have them.
+    """Return the start of a process in kernel ticks; empty if there is no such process, or it is a zombie."""
+    # Not psutil's creation time: it includes the boot time, which changes when the clock is set, so that a live worker
+    # would seem dead. Ticks since boot never change, and worker names in databases contain them.
     try:
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -66,7 +72,7 @@ def _started(pid: int) -> str:
 
 
 def _alive(pid: int) -> str:
-    """Where there is no /proc: whether there is a process of this number that has not ended."""
+    """Return a non-empty text if the process is alive, on systems without /proc."""
     try:
         return "" if psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else "there"
     except psutil.NoSuchProcess:
@@ -76,7 +82,14 @@ def _alive(pid: int) -> str:
 
 
 def let_ended_lapse(database: Database, study: str) -> list[str]:
-    """Let what workers of this machine left behind be taken up at once; names of those that are gone."""
+    """Expire the leases of this machine's dead workers at once, each counted as a crash.
+
+    Returns:
+        Names of the dead workers.
+
+    Raises:
+        UnreachableError: The database cannot be used.
+    """
     ended = [owner for owner in database.patiently(lambda session: tickets.owners(session, study)) if has_ended(owner)]
     if ended:
         database.patiently(lambda session: tickets.lapse(session, study, ended))
@@ -84,16 +97,19 @@ def let_ended_lapse(database: Database, study: str) -> list[str]:
 
 
 def excuse_process(database: Database, study: str, pid: int, but: Collection[int] = ()) -> list[int]:
-    """Let what a process of this machine had that has ended be taken up, without counting that against it.
+    """Expire the leases of an ended process of this machine, without counting a crash.
 
     Args:
-        database: Where the tickets are.
-        study: The study.
-        pid: Of the process.
-        but: Rows of tickets that are left to lapse.
+        database: Database that holds the tickets.
+        study: Name of the study.
+        pid: Id of the process.
+        but: Row ids of tickets to leave unchanged.
 
     Returns:
-        Rows of the tickets.
+        Row ids of the expired tickets.
+
+    Raises:
+        UnreachableError: The database cannot be used.
     """
 
     def work(session: Session) -> list[int]:
@@ -105,18 +121,31 @@ def excuse_process(database: Database, study: str, pid: int, but: Collection[int
 
 
 def _clock() -> float:
-    """Seconds that go on while the machine sleeps: a suspended worker must know that its leases have lapsed."""
+    """Return seconds of a clock that counts suspend, so that a suspended worker knows its leases have expired."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Keeper:
-    """The leases of one worker, kept alive by a thread of its own.
+    """The leases of one worker, renewed by a background thread.
+
+    **Guarantees:**
+
+    - While the process runs and the database answers, leases are renewed four times per duration.
+    - After a kill nothing is renewed: the leases expire within their duration, and other workers claim the tickets.
+    - :meth:`require` returns only if no other worker could have claimed the ticket at that moment. It counts the
+      duration from before the renewal was sent, on a clock that counts suspend, and asks the database if in doubt.
+    - A lease that was lost is never held again.
+    - Methods may be called from any thread. :meth:`close` releases the remaining leases; nothing is renewed after it.
 
     Args:
-        database: Where the tickets are.
-        seconds: How long a lease lasts.
-        owner: The worker.
-        look: Called each time, from that thread.
+        database: Database that holds the tickets.
+        seconds: Duration of a lease in seconds.
+        owner: Name of the worker; a new one by default.
+        look: Function that the thread calls after each renewal.
+
+    Attributes:
+        owner: Name of the worker.
+        seconds: Duration of a lease in seconds.
     """
 
     def __init__(
@@ -126,7 +155,7 @@ class Keeper:
         self.seconds = seconds
         self._database = database
         self._lock = threading.Lock()
-        # Leases by ticket, and until when each is ours for sure.
+        # Leases by ticket, and the time until which each is certainly valid.
         self._leases: dict[int, Lease] = {}
         self._until: dict[int, float] = {}
         self._look = look
@@ -135,11 +164,11 @@ class Keeper:
         self._thread.start()
 
     def add(self, leases: Collection[Lease], asked: float) -> None:
-        """Keep leases.
+        """Renew these leases from now on.
 
         Args:
-            leases: New ones.
-            asked: What :meth:`now` said before they were asked for.
+            leases: New leases.
+            asked: Time from :meth:`now`, taken before the claim.
         """
         with self._lock:
             for lease in leases:
@@ -148,24 +177,24 @@ class Keeper:
 
     @staticmethod
     def now() -> float:
-        """Seconds on this machine's clock."""
+        """Return the seconds of this machine's clock; suspend counts."""
         return _clock()
 
     def forget(self, lease: Lease) -> None:
-        """Renew a lease no longer: its ticket is done, or was given back."""
+        """Stop renewing a lease, because its ticket is done or released."""
         with self._lock:
             self._leases.pop(lease.ticket, None)
             self._until.pop(lease.ticket, None)
 
     def require(self, lease: Lease) -> None:
-        """See that a lease is still ours; asks the database only where that is not sure.
+        """Check that a lease is still valid; ask the database only if in doubt.
 
         Raises:
-            LeaseLostError: It is another worker's.
-            UnreachableError: The database does not say.
+            LeaseLostError: Another worker may hold the ticket.
+            UnreachableError: The database does not answer.
         """
         with self._lock:
-            # One that is not kept any more was lost, or given back.
+            # A lease that is not in the book was lost or released.
             if self._leases.get(lease.ticket) != lease:
                 raise LeaseLostError([lease.number])
             sure = self._until.get(lease.ticket, 0.0) > _clock()
@@ -174,9 +203,10 @@ class Keeper:
             self.require(lease)
 
     def close(self) -> None:
-        """Give back what is still held, and end the thread.
+        """Release the remaining leases, and end the thread.
 
-        Leases that the database cannot be told of lapse by themselves.
+        Raises:
+            UnreachableError: The database does not answer; the leases expire by themselves.
         """
         self._ended.set()
         self._thread.join()
@@ -191,7 +221,7 @@ class Keeper:
         good = self._database.patiently(lambda session: tickets.renew(session, leases, self.seconds), patience)
         with self._lock:
             for lease in leases:
-                # It may have been given back meanwhile.
+                # Another thread may have released it.
                 if self._leases.get(lease.ticket) != lease:
                     continue
                 if lease.ticket in good:
@@ -205,9 +235,9 @@ class Keeper:
                 leases = list(self._leases.values())
             try:
                 if leases:
-                    # Not longer: who closes this waits for the thread.
+                    # No retries: close() waits for this thread.
                     self._renew(leases, patience=0.0)
                 self._look()
             except StorageError:
-                # The next time, perhaps; what could not be renewed for too long is asked about before it is used.
+                # Retry at the next renewal; require() asks the database about leases that are in doubt.
                 continue

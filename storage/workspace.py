@@ -1,4 +1,4 @@
-"""One folder that holds everything a study leaves."""
+"""The workspace: the folder that holds all files of its studies, and the paths in it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,21 @@ _NOT_IN_URLS = set("?%")
 
 @dataclass(frozen=True)
 class Workspace:
-    """Paths in a workspace; nothing is made until it is needed.
+    """Paths in a workspace. No folder is created before it is needed.
 
     Attributes:
-        root: The folder, absolute.
-        storage: URL of the studies' database, if it is elsewhere.
-        artifacts_url: Of a place for checkpoints that machines share; None for that of each study.
+        root: Absolute path of the folder.
+        storage: URL of the studies' database; None if it is in the workspace.
+        artifacts_url: URL where machines share checkpoints; None for the default of each study.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from frostline.storage.workspace import Workspace
+        >>> workspace = Workspace(Path("/data/runs"))
+        >>> workspace.studies_url
+        'sqlite:////data/runs/studies.db'
+        >>> workspace.report("flowers").as_posix()
+        '/data/runs/reports/flowers.html'
     """
 
     root: Path
@@ -33,11 +42,15 @@ class Workspace:
 
     @classmethod
     def locate(cls, folder: Path | None = None, storage: str | None = None, artifacts: str | None = None) -> Workspace:
-        """The folder given, else ``$FROSTLINE_WORKSPACE``, else ``./frostline-workspace``; the database likewise,
-        ``$FROSTLINE_STORAGE``, else in the folder; the place for checkpoints, ``$FROSTLINE_ARTIFACTS``.
+        """Return the workspace named by arguments, environment variables or defaults, in this order.
+
+        Args:
+            folder: Folder; by default ``$FROSTLINE_WORKSPACE``, else ``./frostline-workspace``.
+            storage: Database URL; by default ``$FROSTLINE_STORAGE``, else a SQLite file in the folder.
+            artifacts: URL or folder of shared checkpoints; by default ``$FROSTLINE_ARTIFACTS``, else None.
 
         Raises:
-            StorageError: The path is a file, or the URL of a database in it would be misread.
+            StorageError: The path is a file, or contains a character that database URLs cannot hold.
         """
         chosen = folder or Path(os.environ.get(ENVIRONMENT_VARIABLE, DEFAULT_WORKSPACE))
         root = chosen.expanduser().absolute()
@@ -46,85 +59,90 @@ class Workspace:
         if _NOT_IN_URLS & set(str(root)):
             raise StorageError(f"The workspace {root} has '?' or '%' in its path. Name another with --workspace.")
         shared = artifacts or os.environ.get(ARTIFACTS_VARIABLE)
-        # A URL that was read from a file may bring the end of its line.
+        # A URL that was read from a file may end in a newline.
         url = (storage or os.environ.get(STORAGE_VARIABLE, "")).strip() or None
         return cls(root, url, absolute_place(shared) if shared else None)
 
     def create(self) -> Workspace:
-        """Make the folder.
+        """Create the folder if it is missing.
 
         Raises:
-            StorageError: It cannot be made.
+            StorageError: The folder cannot be created.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"The workspace {self.root} cannot be made ({error.strerror}). Name another folder with --workspace."
+                f"Cannot create the workspace {self.root} ({error.strerror}). Name another folder with --workspace."
             ) from None
         return self
 
     @property
     def option(self) -> str:
-        """What a command must add to find this workspace: nothing where it would anyway."""
+        """Options with which a command finds this workspace; empty where the defaults find it."""
         usual = Workspace.locate()
         folder = "" if self.root == usual.root else f" --workspace {shlex.quote(str(self.root))}"
-        # Its password stays out of what is printed.
+        # The option is printed, so it must not contain the password.
         storage = "" if self.storage == usual.storage else f" --storage {shlex.quote(safe_url(self.storage or ''))}"
         return folder + storage
 
     @property
     def studies_url(self) -> str:
+        """URL of the studies' database."""
         return self.storage or f"sqlite:///{self.root / 'studies.db'}"
 
     @property
     def logs(self) -> Path:
-        """What slots print, one file each."""
+        """Folder of the slots' output, one file a slot."""
         return self.root / "logs"
 
     @property
     def tracking_url(self) -> str:
+        """URL of the workspace's own MLflow database."""
         return f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
     def artifacts(self) -> Path:
+        """Folder of MLflow's artifacts."""
         return self.root / "artifacts"
 
     @property
     def images(self) -> Path:
-        """Decoded datasets, and what dataset libraries downloaded."""
+        """Folder of decoded datasets and of downloads by dataset libraries."""
         return self.root / "images"
 
     def checkpoints(self, study: str) -> Path:
-        """Of trainings under way, one folder each."""
+        """Folder of a study's checkpoints, with one folder for each running training."""
         return self.root / "checkpoints" / study
 
     @property
     def features(self) -> Path:
-        """What frozen prefixes make of images, shared by all studies."""
+        """Folder of cached features of frozen layers, shared by all studies."""
         return self.root / "features"
 
     @property
     def stages(self) -> Path:
-        """Phases of a head alone that trials begin with, shared by all studies."""
+        """Folder of cached head-only first phases, shared by all studies."""
         return self.root / "stages"
 
     def report(self, study: str) -> Path:
+        """Path of a study's HTML report."""
         return self.root / "reports" / f"{study}.html"
 
     def models(self, study: str) -> Path:
-        """Networks of a study's finals, a folder each: the best of each finalist."""
+        """Folder of a study's final networks: the best seed of each finalist, one folder each."""
         return self.root / "models" / study
 
     def outgoing(self, study: str) -> Path:
-        """Files for MLflow, gone when it has them."""
+        """Folder of files to upload to MLflow; removed after the upload."""
         return self.root / "outgoing" / study
 
     def journal(self, study: str) -> Path:
-        """What MLflow shall show of a study and may not have got yet."""
+        """Path of a study's journal: log records, uploaded to MLflow or not."""
         return self.root / "journal" / f"{study}.jsonl"
 
     def lock(self, name: str) -> Path:
+        """Path of a lock file; its folder is created."""
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}.lock"

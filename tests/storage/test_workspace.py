@@ -69,7 +69,7 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"is a file.*--workspace"):
         Workspace.locate(tmp_path / "file")
-    with pytest.raises(StorageError, match=r"cannot be made.*--workspace"):
+    with pytest.raises(StorageError, match=r"Cannot create.*--workspace"):
         Workspace(tmp_path / "file" / "below").create()
 
 
