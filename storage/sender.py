@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from .delivery import Delivery
 from .errors import StorageError
-from .journal import Journal
-from .sender_process import SenderProcess
+from .journal import Journal, Record
 from .workspace import Workspace
 
 # Between looks at the journal, and between attempts at a store that does not answer.
@@ -19,7 +18,27 @@ FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 1.0, 30.0
 PATIENCE_SECONDS = 60.0
 
 
-def send_all(journal: Journal, delivery: Delivery | SenderProcess, note: Callable[[str], None]) -> int:
+class Delivers(Protocol):
+    """What brings the records of one study to its tracking store."""
+
+    def deliver(self, records: Sequence[Record]) -> list[str]:
+        """Bring records there, in order; returns a line for each that the store refuses."""
+        ...
+
+    def close(self) -> None:
+        """Let others deliver."""
+        ...
+
+
+class Killable(Delivers, Protocol):
+    """What delivers, and can be ended while it does."""
+
+    def kill(self) -> None:
+        """End it at once, and for good; from any thread."""
+        ...
+
+
+def send_all(journal: Journal, delivery: Delivers, note: Callable[[str], None]) -> int:
     """Send everything now, and say how many records there were; ``note`` is told what the store refuses.
 
     Raises:
@@ -35,10 +54,10 @@ def send_all(journal: Journal, delivery: Delivery | SenderProcess, note: Callabl
 
 
 class Sender:
-    """Sends a study's journal to a tracking store. A thread here reads the journal and waits; a process sends.
+    """Sends a study's journal to a tracking store. A thread here reads the journal and waits.
 
     Args:
-        uri: Of the store.
+        delivery: Delivers the records; closed with this sender.
         workspace: Of the study.
         study: Its name.
         journal: Its journal.
@@ -46,13 +65,13 @@ class Sender:
     """
 
     def __init__(
-        self, uri: str, workspace: Workspace, study: str, journal: Journal, note: Callable[[str], None]
+        self, delivery: Killable, workspace: Workspace, study: str, journal: Journal, note: Callable[[str], None]
     ) -> None:
         self._command = f"frostline sync {study}{workspace.option}"
         self._journal = journal
         self._note = note
         self._told = False
-        self._process = SenderProcess(uri, workspace, study)
+        self._delivery = delivery
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="frostline-sender", daemon=True)
 
@@ -70,9 +89,9 @@ class Sender:
                 if self._journal.pending != left:
                     left, since = self._journal.pending, time.monotonic()
         finally:
-            # The process has ended in order, unless patience did first or somebody pressed Ctrl-C again.
+            # The delivery has ended in order, unless patience did first or somebody pressed Ctrl-C again.
             self._told |= self._thread.is_alive()
-            self._process.kill()
+            self._delivery.kill()
             self._thread.join()
         if self._journal.pending:
             self._note(f"MLflow has not got everything; what is left is kept. Send it with: {self._command}")
@@ -81,14 +100,14 @@ class Sender:
         try:
             self._send_until_closed()
         finally:
-            self._process.close()
+            self._delivery.close()
 
     def _send_until_closed(self) -> None:
         delay = FIRST_DELAY_SECONDS
         while True:
             last = self._closing.is_set()
             try:
-                send_all(self._journal, self._process, self._note)
+                send_all(self._journal, self._delivery, self._note)
                 delay = wait = INTERVAL_SECONDS
             except StorageError as error:
                 self._tell(error)

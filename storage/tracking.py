@@ -20,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .delivery import Delivery
 from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, Journal, parent_key
-from .sender import PATIENCE_SECONDS, Sender, send_all
+from .sender import PATIENCE_SECONDS, Killable, Sender, send_all
+from .sender_process import SenderProcess
 from .workspace import Workspace
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -198,6 +199,7 @@ class StudyTracker(Tracker):
         study: Name of experiment and parent run.
         tags: Of the parent run.
         note: Told when the store does not answer; may be called from another thread.
+        sender: From the store's URI, the workspace and the study's name to what delivers its records.
 
     Attributes:
         parent_run: The study's own run.
@@ -213,12 +215,14 @@ class StudyTracker(Tracker):
         study: str,
         tags: Mapping[str, str],
         note: Callable[[str], None],
+        sender: Callable[[str, Workspace, str], Killable] = SenderProcess,
     ) -> None:
         journal = self._journal = _open_journal(workspace, study, note)
         super().__init__(journal, workspace, study)
         self.parent_run = TrackedRun(self._journal, self._parent_key)
         self.parent_run.start(study, {}, {**tags, "frostline.study": study})
-        self._sender = Sender(uri or workspace.tracking_url, workspace, study, self._journal, note)
+        delivery = sender(uri or workspace.tracking_url, workspace, study)
+        self._sender = Sender(delivery, workspace, study, self._journal, note)
         self._sender.start()
 
     def cut_off(self) -> Iterator[tuple[str, TrackedRun]]:

@@ -1,12 +1,19 @@
-"""Databases that tests run on: SQLite always, PostgreSQL and MariaDB where they can be started."""
+"""What all tests share: databases of each kind, and MLflow in the test's own process."""
 
 from __future__ import annotations
 
+import functools
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from frostline.search import session
+from frostline.storage.delivery import Delivery
+from frostline.storage.tracking import StudyTracker
+from frostline.storage.workspace import Workspace
 
 from .servers import Server, start_mariadb, start_postgres
 
@@ -32,3 +39,46 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'studies.db'}"
     server: Server = request.getfixturevalue(request.param)
     return server.create_database(f"t{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, to be copied: making its schema takes MLflow seconds."""
+    from frostline.storage.mlflow_store import MlflowClient
+
+    file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+class InProcessSender(Delivery):
+    """Delivers records from the test's process, which has imported MLflow once."""
+
+    def kill(self) -> None:
+        """Nothing: there is no process, and a test's store answers or refuses at once."""
+
+
+@pytest.fixture(scope="session")
+def sender_in_process(request: pytest.FixtureRequest) -> Callable[[str, Workspace, str], InProcessSender]:
+    """Sends to MLflow from the test's process; a workspace's new database has its schema."""
+
+    def send(uri: str, workspace: Workspace, study: str) -> InProcessSender:
+        file = Path(uri.removeprefix("sqlite:///"))
+        if uri.startswith("sqlite:///") and not file.exists():
+            shutil.copy(request.getfixturevalue("tracking_database"), file)
+        return InProcessSender(uri, workspace, study)
+
+    return send
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _searches_send_in_process(sender_in_process: Callable[[str, Workspace, str], InProcessSender]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "StudyTracker", functools.partial(StudyTracker, sender=sender_in_process))
+        yield
+
+
+@pytest.fixture
+def sender_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches of this test send to MLflow from a process of their own, as users' searches do."""
+    monkeypatch.setattr(session, "StudyTracker", StudyTracker)

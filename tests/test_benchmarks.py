@@ -34,9 +34,6 @@ from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.config import TrialConfig
 from frostline.search.default_space import default_tables
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Setting:

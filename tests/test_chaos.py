@@ -13,9 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import chaos
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sqlalchemy.exc.SADeprecationWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.mark.slow

@@ -28,9 +28,6 @@ from frostline.search.request import Request
 from frostline.search.space import Space
 from frostline.search.space_parsing import resolve_space
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = sorted(EXAMPLES.glob("*.toml"))
 CLASSES, SIZE = 3, 64

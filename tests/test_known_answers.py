@@ -21,9 +21,6 @@ from benchmarks.procedural import (
     veiled,
 )
 
-# Optuna and MLflow meet SQLAlchemy 2.1, which warns them of what 2.2 will drop.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 
 @pytest.mark.parametrize("draw", [shaped, papered, noise])
 def test_images_are_in_range_and_follow_from_the_seed(draw):

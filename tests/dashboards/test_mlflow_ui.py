@@ -24,11 +24,7 @@ from frostline.storage.workspace import Workspace
 
 from ..servers import find_free_port
 
-pytestmark = [
-    pytest.mark.slow,
-    # MLflow's own, on SQLAlchemy 2.1.
-    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),
-]
+pytestmark = pytest.mark.slow
 
 STUDY, EPOCHS = "tiny", 3
 SPACE = f"""

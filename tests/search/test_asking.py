@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from frostline.objectives.epochs import EpochResult
 from frostline.search import Request, Resources, resume, run_search
@@ -23,9 +22,6 @@ from frostline.search.run import SearchInterrupted
 from frostline.search.settings import LARGEST_TOGETHER, POPULATION, default_population
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
-
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
 SPACE = """
 [shared]
@@ -102,24 +98,16 @@ def request(space: Path, **changes: Any) -> Request:
     return Request(**{**values, **changes})
 
 
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracking database without runs: making its schema takes MLflow seconds."""
-    file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
-def workspace(tmp_path: Path, tracking: Path) -> Workspace:
-    shutil.copy(tracking, tmp_path)
+def workspace(tmp_path: Path, tracking_database: Path) -> Workspace:
+    shutil.copy(tracking_database, tmp_path)
     return Workspace(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tracking: Path, space: Path) -> tuple[Study, Order]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tracking_database: Path, space: Path) -> tuple[Study, Order]:
     order, root = Order(), tmp_path_factory.mktemp("undisturbed")
-    shutil.copy(tracking, root)
+    shutil.copy(tracking_database, root)
     return run_search(request(space), Workspace(root), order), order
 
 

@@ -29,9 +29,6 @@ from frostline.storage.errors import LeaseLostError
 from frostline.storage.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 CPU = torch.device("cpu")
 SPACE = """
 [shared]
@@ -95,25 +92,17 @@ class Told:
     texts: Callable[[Run, str], str]
 
 
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracking database without runs: making its schema takes MLflow seconds."""
-    file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
-def root(tmp_path: Path, tracking: Path) -> Path:
-    shutil.copy(tracking, tmp_path)
+def root(tmp_path: Path, tracking_database: Path) -> Path:
+    shutil.copy(tracking_database, tmp_path)
     return tmp_path
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, tracking: Path) -> Iterator[Told]:
+def told(tmp_path_factory: pytest.TempPathFactory, tracking_database: Path) -> Iterator[Told]:
     """Trial 1 fails once, 2 always, 3 has memory for half a batch, 4 for none; and a final fails once."""
     folder, watch, classify = tmp_path_factory.mktemp("flaky"), Watch(), Network.classify
-    shutil.copy(tracking, folder)
+    shutil.copy(tracking_database, folder)
 
     def guarded(network: Network, features: Tensor) -> Tensor:
         if network.head.training:

@@ -18,9 +18,6 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.model_sources import model_source
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 STRATEGIES = ("feature_extraction", "full", "scratch")
 SPACE = "[shared]\nepochs = 2\nbatch_size = 16\n" + "".join(
     f"\n[{name}]\nlearning_rate = {{ low = 1e-3, high = 1e-2, log = true }}\n" for name in STRATEGIES

@@ -29,9 +29,6 @@ from frostline.storage.workspace import Workspace
 
 from ..servers import Server
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 COMMAND = "import sys; from frostline.dashboards.cli import main; sys.argv[0] = 'frostline'; main()"
 SPACE = """
 [shared]
@@ -69,11 +66,11 @@ def write_space(folder: Path, epochs: int, depth: int) -> Path:
 
 
 @pytest.fixture
-def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def machines(tmp_path: Path, tracking_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for workspaces, the database, MLflow's and what is shared; checkpoints are kept after each epoch."""
     monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
     monkeypatch.setattr(checkpoints, "SHARE", math.inf)
-    MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}").search_experiments()
+    shutil.copy(tracking_database, tmp_path)
     return tmp_path
 
 

@@ -32,9 +32,6 @@ from frostline.search.study import Study
 from frostline.storage.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 STUDY, DATA = "tiny", "sklearn:digits[0-2]@60"
 EPOCHS, TRIALS, SEEDS, STRATEGIES = 6, 3, 2, 2
 SPACE = f"""
@@ -85,18 +82,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, space: Path) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracking database without runs: making its schema takes MLflow seconds."""
-    file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
-def root(tmp_path: Path, empty_tracking: Path) -> Path:
+def root(tmp_path: Path, tracking_database: Path) -> Path:
     """A workspace without studies."""
-    shutil.copy(empty_tracking, tmp_path)
+    shutil.copy(tracking_database, tmp_path)
     return tmp_path
 
 

@@ -27,9 +27,6 @@ from frostline.search.tracked import SCORE_CURVE
 from frostline.storage.wishes import STOP
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 SPACE = """
 [shared]
 epochs = 2

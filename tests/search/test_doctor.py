@@ -31,9 +31,6 @@ from frostline.storage.tracking import TrackedRun
 from frostline.storage.workers import Keeper
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 STUDY = "tiny"
 SPACE = """
 [shared]

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -22,9 +23,6 @@ from frostline.search.study import Study
 from frostline.storage import checkpoints, workers
 from frostline.storage.tracking import StudyTracker
 from frostline.storage.workspace import Workspace
-
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
 EPOCHS, CUT = 4, 2
 SPACE = f"""
@@ -143,7 +141,9 @@ def test_a_trial_that_twice_took_its_worker_with_it_has_failed(tmp_path: Path) -
     study.close()
 
 
-def test_what_was_lost_of_a_trials_end_with_a_supervisor_is_told_by_the_next(tmp_path: Path) -> None:
+def test_what_was_lost_of_a_trials_end_with_a_supervisor_is_told_by_the_next(
+    tmp_path: Path, sender_in_process: Any
+) -> None:
     workspace = Workspace(tmp_path / "ws")
     study = run_search(tiny(tmp_path), workspace)
 
@@ -156,7 +156,7 @@ def test_what_was_lost_of_a_trials_end_with_a_supervisor_is_told_by_the_next(tmp
 
     name = trial_run().info.run_name
     # As if it had been cut off, and nothing had come of what its next worker said.
-    with closing(StudyTracker(None, workspace, "tiny", {}, print)) as tracker:
+    with closing(StudyTracker(None, workspace, "tiny", {}, print, sender_in_process)) as tracker:
         tracker.run("trial-0", "000 full", {}, {}).finish("KILLED")
     assert trial_run().info.status == "KILLED"
     resume("tiny", workspace, resources=Resources("cpu")).close()

@@ -29,12 +29,8 @@ from frostline.search.study import Study
 from frostline.storage.errors import RefusedError, UnreachableError
 from frostline.storage.journal import Journal, Record
 from frostline.storage.mlflow_runs import StudyRuns
-from frostline.storage.mlflow_store import connect
 from frostline.storage.tracking import ServedModel, TrackedRun
 from frostline.storage.workspace import Workspace
-
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
 CLASSES = ("blue", "green", "red")
 SPACE = """
@@ -320,17 +316,9 @@ class Store:
         return MlflowClient(tracking_uri=self.workspace.tracking_url)
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracking database without runs: making its schema takes MLflow seconds."""
-    workspace = Workspace(tmp_path_factory.mktemp("tracking"))
-    connect(workspace.tracking_url, workspace.lock("mlflow-schema"))
-    return workspace.root / "mlflow.db"
-
-
 @pytest.fixture
-def store(finished: Finished, empty: Path, tmp_path: Path) -> Store:
-    shutil.copy(empty, tmp_path)
+def store(finished: Finished, tracking_database: Path, tmp_path: Path) -> Store:
+    shutil.copy(tracking_database, tmp_path)
     workspace = Workspace(tmp_path)
     folders = sorted(finished.workspace.models("photos").iterdir())
     (package,) = [path.name for path in (folders[0] / "code").iterdir()]

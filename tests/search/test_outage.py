@@ -26,9 +26,6 @@ from frostline.search.study import Study
 from frostline.storage.mlflow_runs import KEY, find_runs
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 STUDY = "tiny"
 SPACE = """
 [shared]
@@ -171,6 +168,7 @@ def everything(uri: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("sender_process")
 def test_a_server_killed_in_mid_search_gets_everything_once_it_is_back(tmp_path: Path) -> None:
     disturbed, undisturbed, served = (tmp_path / name for name in ("disturbed", "undisturbed", "served"))
     for folder in (disturbed, undisturbed, served):

@@ -33,9 +33,6 @@ from frostline.search.space_parsing import create_space, resolve_space
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 EXAMPLES = Path(__file__).parents[2] / "examples" / "plugins"
 EXAMPLE = "fastai_fine_tune"
 IMPORTS = "from frostline.objectives.strategies import *\nfrom frostline.objectives.phases import Phase\n"

@@ -156,11 +156,10 @@ def at_work(workspace: Workspace) -> list[tuple[int, int]]:
     return [(each.number, int(each.owner.split("/")[2])) for each in held] if done >= 2 else []
 
 
-# Ray opens pipes, sockets and logs that it leaves to the end of the process; the other is MLflow's, on SQLAlchemy 2.1.
+# Ray opens pipes, sockets and logs that it leaves to the end of the process.
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning",
     "ignore::ResourceWarning",
-    "ignore::sqlalchemy.exc.SADeprecationWarning",
 )
 @pytest.mark.slow
 def test_a_trial_whose_node_is_lost_is_finished_on_another_as_if_nothing_had_been(tmp_path: Path, cluster: Any) -> None:

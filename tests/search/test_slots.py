@@ -29,8 +29,6 @@ from frostline.storage.workspace import Workspace
 
 from ..servers import Server
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 COMMAND = "import sys; from frostline.dashboards.cli import main; sys.argv[0] = 'frostline'; main()"
 SPACE = """
 [shared]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
 from mlflow import MlflowClient
 
 from frostline.objectives.epochs import EpochResult
@@ -15,9 +13,6 @@ from frostline.search.progress import Observer
 from frostline.search.study import Study
 from frostline.storage.mlflow_runs import find_runs
 from frostline.storage.workspace import Workspace
-
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 
 # The first phase is one of two: the slow one comes first, is finished, and is pruned when it comes again.
 SPACE = """
@@ -79,11 +74,8 @@ def mlflow_steps(root: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
 
 
 def test_a_study_is_the_same_with_and_without_shared_stages(tmp_path: Path) -> None:
-    # MLflow's schema, made once.
-    MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}").search_experiments()
     for name in ("alone", "shared"):
         (tmp_path / name).mkdir()
-        shutil.copy(tmp_path / "mlflow.db", tmp_path / name)
     alone, own_epochs = search(tmp_path / "alone", "0")
     shared, epochs = search(tmp_path / "shared", "200MB")
     assert list((tmp_path / "alone" / "stages").glob("*.stage")) == []

@@ -17,9 +17,6 @@ from frostline.search.study import Study
 from frostline.search.study_file import read_study
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 
 def invoke(*args: str | Path) -> Any:
     return CliRunner().invoke(app, [str(arg) for arg in args], obj=TerminalViews(), prog_name="frostline")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,10 +46,12 @@ def test_readings_are_those_of_the_kernel() -> None:
     assert 0 <= values["system/cpu_utilization_percentage"] <= 100
 
 
-def test_trainings_get_samples_and_short_ones_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_get_samples_and_short_ones_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sender_in_process: Any
+) -> None:
     monkeypatch.setattr("frostline.storage.sender.PATIENCE_SECONDS", 0.1)
     workspace, notes = Workspace(tmp_path), []
-    tracker = StudyTracker(NOWHERE, workspace, "study", {}, notes.append)
+    tracker = StudyTracker(NOWHERE, workspace, "study", {}, notes.append, sender_in_process)
     with closing(tracker), sampled(tracker, CPU, interval=0.2):
         tracker.run("strategy-full", "finals full", {}, {})
         tracker.run("trial-0", "000", {}, {}).finish("FINISHED")

@@ -24,9 +24,6 @@ from frostline.storage.tracking import StudyTracker, send_journal
 from frostline.storage.urls import safe_url
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 SEARCH = """
 import sys, time
 from pathlib import Path
@@ -42,17 +39,9 @@ for epoch in range(10**9):
 """
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracking database without runs."""
-    file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
-def place(tmp_path: Path, empty: Path) -> Workspace:
-    shutil.copy(empty, tmp_path)
+def place(tmp_path: Path, tracking_database: Path) -> Workspace:
+    shutil.copy(tracking_database, tmp_path)
     return Workspace(tmp_path)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -27,19 +28,8 @@ from frostline.storage.mlflow_views import keep_view
 from frostline.storage.tracking import StudyTracker, TrackedRun, log_study_file, send_journal, uri_fault
 from frostline.storage.workspace import Workspace
 
-# MLflow's own, on SQLAlchemy 2.1.
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
-
 TAGS = {"frostline.data": "flowers"}
 NOWHERE = "http://user:s3cret@127.0.0.1:9"
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracking database without runs: making its schema takes MLflow seconds."""
-    file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
-    return file
 
 
 @dataclass
@@ -47,6 +37,7 @@ class Place:
     """A workspace with what MLflow has of it."""
 
     workspace: Workspace
+    sender: Any
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -56,7 +47,7 @@ class Place:
     @contextmanager
     def tracker(self, study: str = "study", uri: str | None = None) -> Iterator[StudyTracker]:
         """As a session has it; at the end all is sent that can be."""
-        with closing(StudyTracker(uri, self.workspace, study, TAGS, self.notes.append)) as tracker:
+        with closing(StudyTracker(uri, self.workspace, study, TAGS, self.notes.append, self.sender)) as tracker:
             yield tracker
 
     def send(self, uri: str | None = None) -> int:
@@ -74,9 +65,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, empty: Path) -> Place:
-    shutil.copy(empty, tmp_path)
-    return Place(Workspace(tmp_path))
+def place(tmp_path: Path, tracking_database: Path, sender_in_process: Any) -> Place:
+    shutil.copy(tracking_database, tmp_path)
+    return Place(Workspace(tmp_path), sender_in_process)
 
 
 def trial(tracker: StudyTracker, number: int = 0) -> TrackedRun:
@@ -354,7 +345,7 @@ def test_a_user_without_a_name_is_no_obstacle(place: Place, monkeypatch: pytest.
     assert place.run("study-study").data.tags["mlflow.user"]
 
 
-def test_two_processes_can_open_a_new_workspace_together(tmp_path: Path) -> None:
+def test_two_processes_can_open_a_new_workspace_together(tmp_path: Path, sender_in_process: Any) -> None:
     script = (
         "import sys; from pathlib import Path; from frostline.storage.tracking import StudyTracker\n"
         "from frostline.storage.workspace import Workspace\n"
@@ -367,7 +358,7 @@ def test_two_processes_can_open_a_new_workspace_together(tmp_path: Path) -> None
     ]
     outputs = [worker.communicate()[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs
-    place = Place(Workspace(tmp_path))
+    place = Place(Workspace(tmp_path), sender_in_process)
     assert [list(place.ids(study)) for study in ("study", "other")] == [["study-study"], ["study-other"]], outputs
 
 
