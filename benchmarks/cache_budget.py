@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, Target, at_least, at_most
-from frostline.objectives import feature_store
+from frostline.objectives.features import feature_store
 from frostline.objectives.sizes import parse_size
 from frostline.search import run_search
-from frostline.search.progress import Observer
 from frostline.search.records import TrialRecord
-from frostline.search.study import Study
-from frostline.storage.feature_files import FeatureFiles
+from frostline.search.study.observer import Observer
+from frostline.search.study.study import Study
+from frostline.storage.files.feature_files import FeatureFiles
 from frostline.storage.workspace import Workspace
 
 # Cuts whose features are large, but smaller than the images; several views, so that views compete too.

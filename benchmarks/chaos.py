@@ -37,7 +37,7 @@ from benchmarks import harness
 from benchmarks.damage import Damage, judge
 from benchmarks.harness import Report, Setting
 from benchmarks.procedural import shaped
-from frostline.search.study import Study
+from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
 
 NAME = "chaos"
@@ -128,7 +128,7 @@ class Search:
             ["ps", "-ww", "--ppid", str(self.process.pid), "-o", "pid=,stat=,args="], capture_output=True, text=True
         ).stdout
         rows = (line.split(None, 2) for line in listed.splitlines())
-        return [int(row[0]) for row in rows if "frostline.search.slot" in row[2] and row[1][0] not in "TZ"]
+        return [int(row[0]) for row in rows if "frostline.search.execution.slot" in row[2] and row[1][0] not in "TZ"]
 
     def finish(self, seconds: float) -> None:
         """Let the study end; whatever cut it off, it is resumed.

@@ -11,12 +11,12 @@ import torch
 
 from benchmarks.harness import Setting
 from frostline.objectives.finetune import finetune, predict
-from frostline.search.finals import restore_config
-from frostline.search.progress import Observer
+from frostline.search.execution.finals import restore_config
 from frostline.search.records import FINISHED
-from frostline.search.reopening import reopen
-from frostline.search.study import Study
-from frostline.search.tracked import SCORE_CURVE
+from frostline.search.study.observer import Observer
+from frostline.search.study.resume import reopen
+from frostline.search.study.study import Study
+from frostline.search.tracking.training_runs import SCORE_CURVE
 from frostline.storage.workspace import Workspace
 
 

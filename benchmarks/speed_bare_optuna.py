@@ -24,22 +24,22 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import bare, harness
 from benchmarks.harness import Pairs, Report, Setting, Target, at_least
-from frostline.objectives.backbone_pool import BackbonePool
-from frostline.objectives.backbones import Backbone
+from frostline.objectives.backbones.backbone import Backbone
 from frostline.objectives.config import TrialConfig, create_config
-from frostline.objectives.dataset import ImageDataset
-from frostline.objectives.features import FeatureStore
+from frostline.objectives.data.dataset import ImageDataset
+from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import NO_STAGES, Task, finetune
-from frostline.objectives.population import finetune_together
-from frostline.objectives.stages import Stages
+from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.objectives.populations.population import finetune_together
+from frostline.objectives.training.stages import Stages
 from frostline.search import run_search
-from frostline.search.default_space import COMPETING, default_tables
-from frostline.search.finals import restore_config
-from frostline.search.progress import Observer
+from frostline.search.execution.finals import restore_config
 from frostline.search.records import TrialRecord
-from frostline.search.settings import POPULATION
-from frostline.search.space_parsing import create_space, resolve_space
-from frostline.storage.feature_files import FeatureFiles
+from frostline.search.space.default_space import COMPETING, default_tables
+from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.study.observer import Observer
+from frostline.search.study.settings import POPULATION
+from frostline.storage.files.feature_files import FeatureFiles
 from frostline.storage.workspace import Workspace
 
 PARTS = ("head", "study", "partial", "lp_ft", "full", "scratch")

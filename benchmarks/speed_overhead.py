@@ -26,10 +26,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, at_most
-from frostline.search import held_storage, run_search, space, trials
-from frostline.search.progress import Observer
+from frostline.search import run_search
+from frostline.search.execution import leased_storage, trials
 from frostline.search.records import TrialRecord
-from frostline.storage import tracking
+from frostline.search.space import space
+from frostline.search.study.observer import Observer
+from frostline.storage.tracking import tracker
 from frostline.storage.workspace import Workspace
 
 TRAINING, OTHER = "training", "other"
@@ -37,18 +39,18 @@ TRAINING, OTHER = "training", "other"
 CALLS: tuple[tuple[object, str, str], ...] = (
     (trials, "finetune", TRAINING),
     (trials, "finetune_together", TRAINING),
-    (held_storage.HeldStorage, "claim", "claim a trial"),
-    (held_storage.HeldStorage, "flush", "write to the study's database"),
+    (leased_storage.HeldStorage, "claim", "claim a trial"),
+    (leased_storage.HeldStorage, "flush", "write to the study's database"),
     (space.Space, "suggest", "suggest"),
     (optuna.Trial, "set_user_attr", "notes in the study"),
     (optuna.Trial, "report", "report an epoch"),
     (optuna.Trial, "should_prune", "prune or not"),
     (optuna.Study, "tell", "tell"),
-    (tracking.Tracker, "run", "MLflow: open the run"),
-    (tracking.TrackedRun, "log_step", "MLflow: epochs"),
-    (tracking.TrackedRun, "log_json", "MLflow: certificate"),
-    (tracking.TrackedRun, "log_summary", "MLflow: summary"),
-    (tracking.TrackedRun, "finish", "MLflow: end the run"),
+    (tracker.Tracker, "run", "MLflow: open the run"),
+    (tracker.TrackedRun, "log_step", "MLflow: epochs"),
+    (tracker.TrackedRun, "log_json", "MLflow: certificate"),
+    (tracker.TrackedRun, "log_summary", "MLflow: summary"),
+    (tracker.TrackedRun, "finish", "MLflow: end the run"),
     (trials, "free_memory", "garbage collection"),
 )
 

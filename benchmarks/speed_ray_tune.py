@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting
 from benchmarks.time_to_score import Curve, best, our_search, reached
-from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.config import BackboneSpec, TrialConfig
 from frostline.objectives.devices import choose_device
-from frostline.search.default_space import COMPETING, default_tables
-from frostline.search.space_parsing import create_space, resolve_space
+from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.search.space.default_space import COMPETING, default_tables
+from frostline.search.space.parsing import create_space, resolve_space
 
 
 def load_ray() -> tuple[Any, Any, Any]:

@@ -28,18 +28,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting
 from benchmarks.speed_bare_optuna import Clock, default_config
-from frostline.objectives.backbone_pool import BackbonePool
-from frostline.objectives.checkpoint import Checkpoints
+from frostline.objectives.backbones.model_sources import preprocessing_for
 from frostline.objectives.config import BackboneSpec, TrialConfig
-from frostline.objectives.dataset import ImageSplit
+from frostline.objectives.data.dataset import ImageSplit
 from frostline.objectives.devices import choose_device, feature_budget
 from frostline.objectives.epochs import EpochResult, OnEpoch
-from frostline.objectives.features import FeatureStore
+from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import FinetuneResult, Task, check_trainable, finetune
-from frostline.objectives.model_sources import preprocessing_for
-from frostline.search import finals, run_search, trials
-from frostline.search.default_space import COMPETING, default_tables
-from frostline.search.space_parsing import create_space, resolve_space
+from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.objectives.training.checkpoint import Checkpoints
+from frostline.search import run_search
+from frostline.search.execution import finals, trials
+from frostline.search.space.default_space import COMPETING, default_tables
+from frostline.search.space.parsing import create_space, resolve_space
 from frostline.storage.workspace import Workspace
 
 CLASSES = tuple("abcde")

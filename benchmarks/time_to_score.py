@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting, at_least
-from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.devices import choose_device
+from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.search import run_search
-from frostline.search.default_space import COMPETING, default_tables
-from frostline.search.progress import Observer
+from frostline.search.execution.run import SearchInterrupted
 from frostline.search.records import TrialRecord
-from frostline.search.run import SearchInterrupted
-from frostline.search.space_parsing import create_space, resolve_space
+from frostline.search.space.default_space import COMPETING, default_tables
+from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.study.observer import Observer
 from frostline.storage.workspace import Workspace
 
 Curve = list[tuple[float, float]]

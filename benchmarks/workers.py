@@ -39,13 +39,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, Table
 from frostline.objectives.errors import InvalidInputError
-from frostline.search.allotment import STRATEGY
-from frostline.search.default_space import COMPETING, default_tables
-from frostline.search.results import StudyFacts
-from frostline.search.settings import StudySettings
-from frostline.search.space_parsing import create_space, resolve_space
-from frostline.search.study import STARTED, Study
-from frostline.search.worker import LOOK_SECONDS, Worker, at_work
+from frostline.search.execution.worker import LOOK_SECONDS, Worker, at_work
+from frostline.search.sampling.budget import STRATEGY
+from frostline.search.space.default_space import COMPETING, default_tables
+from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.study.results import StudyFacts
+from frostline.search.study.settings import StudySettings
+from frostline.search.study.study import STARTED, Study
 from frostline.storage.workspace import Workspace
 
 NAME = "workers"

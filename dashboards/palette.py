@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from ..objectives.strategies import BUILT_IN, STRATEGIES
+from ..objectives.strategies.catalog import BUILT_IN, STRATEGIES
 
 # Okabe-Ito, its orange, vermilion and grey moved until each has 3:1 contrast on white and on the dark page.
 # Neighbours also differ in symbol, so that nothing hangs on colour alone.

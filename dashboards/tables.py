@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..objectives.metrics import METRICS, Metric
-from ..search.curve import BASELINE, CurvePoint, DataCurve
+from ..search.analysis.data_curve import BASELINE, CurvePoint, DataCurve
+from ..search.analysis.verdict import Contender, Verdict
 from ..search.records import StrategySummary, TrialRecord
-from ..search.results import StudyResults
-from ..search.verdict import Contender, Verdict
+from ..search.study.results import StudyResults
 from .formats import NOTHING, count, duration, percent, points, value
 
 

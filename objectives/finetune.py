@@ -11,28 +11,28 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .augment_policies import random_ops
-from .augmentation import Views
-from .backbone_pool import BackbonePool
-from .certificate import Certificate, certify
-from .checkpoint import Checkpoints, NoCheckpoints, TrialState, identity
+from .augmentation.policies import random_ops
+from .augmentation.views import Views
 from .config import TrialConfig, flatten
-from .dataset import ImageSplit
+from .data.dataset import ImageSplit
+from .data.subsets import ImageSubset
 from .devices import PeakMemory, is_out_of_memory, within_memory
 from .epochs import EpochResult, OnEpoch
 from .errors import TrainingFailedError
-from .feature_store import FeatureStore
-from .features import FeatureSource, ImageSource, SubsetFeatures
-from .heads import create_head
+from .features.feature_source import FeatureSource, ImageSource, SubsetFeatures
+from .features.feature_store import FeatureStore
 from .metrics import all_scores
-from .network import Network
-from .optimization import Optimisation
+from .networks.backbone_pool import BackbonePool
+from .networks.heads import create_head
+from .networks.network import Network
 from .phases import Phase, chains
-from .plans import plan_phases
-from .stages import Stages, stage_key
-from .strategies import get_strategy
-from .subsets import ImageSubset
-from .training import PhaseData, PhaseRun, batches_per_epoch, predict_logits, to_probabilities, train_phase
+from .strategies.catalog import get_strategy
+from .strategies.plans import plan_phases
+from .training.certificate import Certificate, certify
+from .training.checkpoint import Checkpoints, NoCheckpoints, TrialState, identity
+from .training.loop import PhaseData, PhaseRun, batches_per_epoch, predict_logits, to_probabilities, train_phase
+from .training.optimizers import Optimisation
+from .training.stages import Stages, stage_key
 
 _NO_CHECKPOINTS = NoCheckpoints()
 NO_STAGES = Stages()
@@ -50,7 +50,7 @@ class Task:
         device: Where to train.
         store: Features kept between trials.
         stages: Phases of the head alone, shared by the trials that begin with them.
-        micro_batches: See :class:`~frostline.objectives.training.PhaseData`.
+        micro_batches: See :class:`PhaseData`.
     """
 
     train: ImageSplit
@@ -74,7 +74,7 @@ class FinetuneResult:
         epochs: Every epoch of every phase.
         certificates: One a phase, all passed.
         seconds: Wall time of the trial.
-        peak_memory_bytes: See :class:`~frostline.objectives.devices.PeakMemory`.
+        peak_memory_bytes: See :class:`PeakMemory`.
         trainable_parameters: Of the last phase.
         frozen_share: Share of the backbone's parameters, and of its forward operations, before the last phase's cut.
         network: With the weights of the best epoch, in evaluation mode.
@@ -122,7 +122,7 @@ def finetune(
         task: Data, backbone, metric and device.
         seed: Of head, data order, augmentation and dropout.
         on_epoch: Called after each epoch, to report or to prune by raising; not for epochs that a checkpoint holds, but
-            for those of a stage that another trial trained (see :meth:`~frostline.objectives.stages.Stages.share`).
+            for those of a stage that another trial trained (see :meth:`Stages.share`).
         checkpoints: Of this very training. An epoch's is written after ``on_epoch``, so that no epoch goes unreported.
 
     Raises:

@@ -11,17 +11,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .request import Request
-    from .run import load_study, resume, run_search
-    from .slots import Resources
+    from .execution.run import load_study, resume, run_search
+    from .execution.supervisor import Resources
+    from .study.request import Request
 
 __all__ = ["Request", "Resources", "load_study", "resume", "run_search"]
 # Where they are, if not with the running.
-_ELSEWHERE = {"Request": "request", "Resources": "slots"}
+_ELSEWHERE = {"Request": "study.request", "Resources": "execution.supervisor"}
 
 
 def __getattr__(name: str) -> Any:
     # Imported on first use: the command line asks for this package and must not wait for torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_ELSEWHERE.get(name, 'run')}", __name__), name)
+    return getattr(import_module(f".{_ELSEWHERE.get(name, 'execution.run')}", __name__), name)

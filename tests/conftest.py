@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from frostline.search import session
-from frostline.storage.delivery import Delivery
-from frostline.storage.tracking import StudyTracker
+from frostline.search.execution import session
+from frostline.storage.tracking.delivery import Delivery
+from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
 from .servers import Server, start_mariadb, start_postgres
@@ -44,7 +44,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without runs, to be copied: making its schema takes MLflow seconds."""
-    from frostline.storage.mlflow_store import MlflowClient
+    from frostline.storage.tracking.mlflow_client import MlflowClient
 
     file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()

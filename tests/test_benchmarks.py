@@ -29,10 +29,10 @@ from benchmarks import (
 from benchmarks.harness import Pairs, Report, Setting, at_least, at_most
 from benchmarks.known_answers import write_images
 from benchmarks.procedural import shaped
-from frostline.objectives.augmentation import Views
-from frostline.objectives.backbone_pool import BackbonePool
+from frostline.objectives.augmentation.views import Views
 from frostline.objectives.config import TrialConfig
-from frostline.search.default_space import default_tables
+from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.search.space.default_space import default_tables
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def short_trials(monkeypatch: pytest.MonkeyPatch) -> None:
         short["lp_ft"]["probe_epochs"] = 1
         return short
 
-    for module in ("frostline.search.planning", *(f"benchmarks.{name}" for name in USERS)):
+    for module in ("frostline.search.study.prepare", *(f"benchmarks.{name}" for name in USERS)):
         monkeypatch.setattr(f"{module}.default_tables", shortened)
 
 

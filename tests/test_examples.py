@@ -17,16 +17,16 @@ from torchvision.models import mobilenet_v3_small, resnet18, vgg16
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
-from frostline.objectives.backbones import Backbone, create_backbone
+from frostline.objectives.backbones.backbone import Backbone, create_backbone
 from frostline.objectives.config import BackboneSpec, create_config
-from frostline.objectives.heads import create_head
-from frostline.objectives.network import Network
+from frostline.objectives.networks.heads import create_head
+from frostline.objectives.networks.network import Network
 from frostline.objectives.phases import Phase
-from frostline.objectives.plans import plan_phases
-from frostline.objectives.strategies import get_strategy
-from frostline.search.request import Request
-from frostline.search.space import Space
-from frostline.search.space_parsing import resolve_space
+from frostline.objectives.strategies.catalog import get_strategy
+from frostline.objectives.strategies.plans import plan_phases
+from frostline.search.space.parsing import resolve_space
+from frostline.search.space.space import Space
+from frostline.search.study.request import Request
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = sorted(EXAMPLES.glob("*.toml"))

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from frostline.objectives.gallery import Gallery
-from frostline.search.curve import CurveRecord
-from frostline.search.default_space import default_tables
+from frostline.objectives.data.gallery import Gallery
+from frostline.search.analysis.data_curve import CurveRecord
 from frostline.search.records import FinalRecord, TrialRecord
-from frostline.search.results import StudyFacts, StudyResults
-from frostline.search.settings import StudySettings
-from frostline.search.space import Domain, Space, is_integer
-from frostline.search.space_parsing import create_space, resolve_space
+from frostline.search.space.default_space import default_tables
+from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.space.space import Domain, Space, is_integer
+from frostline.search.study.results import StudyFacts, StudyResults
+from frostline.search.study.settings import StudySettings
 
 STRATEGIES = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 HOSTILE = "<script>alert(1)</script>"

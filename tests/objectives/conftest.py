@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frostline.objectives.strategies import STRATEGIES
+from frostline.objectives.strategies.catalog import STRATEGIES
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from torchvision.models import get_model_weights
 
+from frostline.objectives.backbones.model_sources import preprocessing_for
 from frostline.objectives.config import TrialConfig, create_config, flatten, nest, parameter_names, without_effect
 from frostline.objectives.devices import choose_device
 from frostline.objectives.errors import InvalidInputError
-from frostline.objectives.model_sources import preprocessing_for
 
 
 def test_flat_and_nested_are_inverse():

@@ -11,15 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
-from tiny import task
 
-from frostline.objectives import features, training
 from frostline.objectives.config import create_config
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
+from frostline.objectives.features import feature_source
 from frostline.objectives.finetune import FinetuneResult, finetune, predict
 from frostline.objectives.metrics import all_scores
-from frostline.objectives.training import create_criterion, epoch_batches
+from frostline.objectives.training import loop
+from frostline.objectives.training.loop import create_criterion, epoch_batches
+
+from .tiny import task
 
 BASE = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3}
 CASES = [
@@ -184,7 +186,7 @@ def test_features_have_one_precision_whoever_asks_for_them(monkeypatch: pytest.M
     def half(device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, dtype=torch.bfloat16)
 
-    for module in (features, training):
+    for module in (feature_source, loop):
         monkeypatch.setattr(module, "autocast", half)
     probe = create_config({"strategy": "linear_probe_exact"})
     alone = finetune(probe, task(), seed=0)

@@ -8,15 +8,15 @@ from torch import nn
 
 from frostline.objectives.phases import norms_and_biases
 
-LIGHT = ("config", "epochs", "errors", "metrics", "phases", "plans", "sizes", "strategies")
+LIGHT = ("config", "epochs", "errors", "metrics", "phases", "sizes", "strategies", "strategies.plans")
 # Every strategy's domains, parameters and phases, but for those that put a part of torch into a phase.
 READ = """
 import sys
 for name in sys.argv[1:]:
     __import__(f"frostline.objectives.{name}")
 from frostline.objectives.config import create_config
-from frostline.objectives.plans import plan_phases
-from frostline.objectives.strategies import STRATEGIES
+from frostline.objectives.strategies.plans import plan_phases
+from frostline.objectives.strategies.catalog import STRATEGIES
 for name in STRATEGIES.keys() - {"lora", "l2_sp", "linear_probe_exact"}:
     depth = {"freeze_depth": 1} if "freeze_depth" in STRATEGIES[name].takes else {}
     plan_phases(create_config({"strategy": name} | depth), 3)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 import torchvision.transforms.v2.functional as reference
-from tiny import PREPROCESSING, pool, task
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -26,9 +25,11 @@ import frostline.search
 import frostline.storage
 from frostline.objectives import finetune as finetuning
 from frostline.objectives.config import TrialConfig, create_config
+from frostline.objectives.data.splits import stratified_split
 from frostline.objectives.finetune import FinetuneResult, Task, finetune, predict
-from frostline.objectives.splits import stratified_split
-from frostline.search.tracked import describe
+from frostline.search.tracking.training_runs import describe
+
+from .tiny import PREPROCESSING, pool, task
 
 UNITS = 18
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from frostline.objectives.backbone_pool import BackbonePool
 from frostline.objectives.config import BackboneSpec
-from frostline.objectives.dataset import ImageSplit
-from frostline.objectives.feature_store import FeatureStore
+from frostline.objectives.data.dataset import ImageSplit
+from frostline.objectives.features.feature_store import FeatureStore
 from frostline.objectives.finetune import Task
+from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.preprocessing import Preprocessing
 
 CLASSES = ("red", "green", "blue")

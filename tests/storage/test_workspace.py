@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from frostline.storage.database import Database
+from frostline.storage.database.engine import Database
 from frostline.storage.errors import StorageError
 from frostline.storage.workspace import ARTIFACTS_VARIABLE, DEFAULT_WORKSPACE, ENVIRONMENT_VARIABLE, Workspace
 

@@ -1,0 +1,62 @@
+"""Where the budget went: device time of each strategy while the search was at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from ...search.analysis.budget_history import Step, spending
+from ...search.study.results import StudyResults
+from ..formats import NOTHING, duration, percent, plural
+from ..palette import look
+from ..tables import Column, TextTable
+from .drawing import Chart, layout, time_unit
+
+
+def plot_budget(results: StudyResults) -> Chart:
+    """Cumulated device time of each strategy against the time that the search was at work."""
+    steps = spending(results.trials)
+    across, across_name = time_unit(steps[-1].at_work)
+    most = max(step.seconds for step in steps)
+    up, up_name = time_unit(most)
+    figure = go.Figure()
+    for strategy in results.settings.strategies:
+        own = [step for step in steps if step.trial.strategy == strategy]
+        if own:
+            figure.add_scatter(
+                x=[0.0, *(step.at_work / across for step in own), steps[-1].at_work / across],
+                y=[0.0, *(step.seconds / up for step in own), own[-1].seconds / up],
+                customdata=[None, *(step.trial.number for step in own), None],
+                mode="lines",
+                name=f"{strategy} ({duration(own[-1].seconds)})",
+                line={"color": look(strategy).colour, "width": 2.5, "shape": "hv"},
+                hovertemplate=f"{strategy}: %{{y:.1f}} {up_name} after %{{x:.1f}} {across_name}<extra></extra>",
+            )
+    # Some air at the ends, lest the last steps lie on the edge.
+    figure.update_xaxes(title_text=f"search at work, {across_name}", range=[0, 1.03 * steps[-1].at_work / across])
+    figure.update_yaxes(title_text=f"device time, {up_name}", range=[0, 1.05 * most / up])
+    figure.update_layout(layout(360))
+    return Chart("budget", "Where the budget went", _caption(steps), figure, _rows(results, steps))
+
+
+def _caption(steps: Sequence[Step]) -> str:
+    total = sum(step.trial.seconds or 0.0 for step in steps)
+    return (
+        f"Each step is a trial that ended: n = {plural(len(steps), 'trial')}, {duration(total)} of device time in all. "
+        "Every strategy gets the same floor of trials, at the end where it is behind by more than chance; what is left "
+        "goes where the sampler expects most. Pauses of the search are cut out."
+    )
+
+
+def _rows(results: StudyResults, steps: Sequence[Step]) -> TextTable:
+    total = sum(step.trial.seconds or 0.0 for step in steps) or 1.0
+    columns = (Column("strategy", numeric=False), Column("trials"), Column("device time"), Column("share"))
+    last = {step.trial.strategy: step for step in steps}
+    rows = tuple(
+        (name, str(last[name].trials), duration(last[name].seconds), percent(last[name].seconds / total))
+        if name in last
+        else (name, "0", NOTHING, NOTHING)
+        for name in results.settings.strategies
+    )
+    return TextTable(columns, rows)

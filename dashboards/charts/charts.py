@@ -1,0 +1,35 @@
+"""The charts of a study, in the order of a report."""
+
+from __future__ import annotations
+
+from ...search.analysis.budget_history import spending
+from ...search.study.results import StudyResults
+from .budget_chart import plot_budget
+from .comparison_chart import compare_strategies
+from .data_curve_chart import plot_data_curve
+from .drawing import Chart, scored_trials
+from .learning_curves import plot_curves
+from .progress_chart import plot_progress
+from .trial_charts import plot_cost, plot_depth
+from .weights_chart import plot_weights, weighed_trials
+
+__all__ = ["Chart", "create_charts"]
+
+
+def create_charts(results: StudyResults) -> list[Chart]:
+    """Every chart there are data for."""
+    verdict = results.verdict
+    charts = [compare_strategies(verdict)] if verdict is not None else []
+    if results.curve is not None:
+        charts.append(plot_data_curve(results.curve))
+    if scored_trials(results):
+        charts += [plot_cost(results), plot_depth(results)]
+    if weighed_trials(results):
+        charts.append(plot_weights(results))
+    if spending(results.trials):
+        charts.append(plot_budget(results))
+    if any(step.best is not None for step in spending(results.trials)):
+        charts.append(plot_progress(results))
+    if any(trial.curve for trial in results.trials):
+        charts.append(plot_curves(results))
+    return charts

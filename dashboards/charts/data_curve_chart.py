@@ -1,0 +1,73 @@
+"""The data-size curve: test score against the number of training images, a line a strategy."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from ...objectives.metrics import METRICS
+from ...search.analysis.data_curve import BASELINE, CurvePoint, DataCurve
+from ..formats import points
+from ..palette import look
+from ..tables import curve_rows
+from .drawing import Chart, layout, marker, span
+
+# Where intervals of as many images would hide each other: strategies stand side by side, this share of a size apart.
+_APART = 0.03
+
+
+def plot_data_curve(curve: DataCurve) -> Chart:
+    """Mean test score of each strategy with its interval, by number of training images on a logarithmic axis."""
+    figure = go.Figure()
+    names = list(dict.fromkeys(point.strategy for point in curve.points))
+    for place, strategy in enumerate(names):
+        _add_line(figure, strategy, curve.of(strategy), 1 + _APART * (place - (len(names) - 1) / 2))
+    edges = [100 * edge for point in curve.points for edge in (*point.interval, point.mean)]
+    figure.update_yaxes(title_text=f"test {METRICS[curve.metric].title}, %", range=span(edges))
+    ticks = [f"{size:,}" for size in curve.sizes]
+    figure.update_xaxes(
+        type="log",
+        title_text="training images (logarithmic)",
+        tickvals=curve.sizes,
+        ticktext=ticks,
+        minor={"ticks": ""},
+    )
+    figure.update_layout(layout(420))
+    title = f"{METRICS[curve.metric].title.capitalize()} against training images"
+    return Chart("data-curve", title, _caption(curve), figure, curve_rows(curve))
+
+
+def _add_line(figure: go.Figure, strategy: str, own: list[CurvePoint], shift: float) -> None:
+    style = look(strategy)
+    figure.add_scatter(
+        x=[point.images * shift for point in own],
+        y=[100 * point.mean for point in own],
+        error_y={
+            "array": [100 * (point.interval[1] - point.mean) for point in own],
+            "arrayminus": [100 * (point.mean - point.interval[0]) for point in own],
+            "thickness": 1.2,
+            "width": 3,
+            "color": style.colour,
+        },
+        customdata=[
+            [point.images, points(point.interval[0]), points(point.interval[1]), len(point.scores)] for point in own
+        ],
+        mode="lines+markers",
+        name=strategy,
+        line={"color": style.colour, "width": 2},
+        marker=marker(style, size=8),
+        hovertemplate=f"{strategy} on %{{customdata[0]:,}} images: %{{y:.1f}} % "
+        "[%{customdata[1]}, %{customdata[2]}], n = %{customdata[3]} seeds<extra></extra>",
+    )
+
+
+def _caption(curve: DataCurve) -> str:
+    seeds = sorted({len(point.scores) for point in curve.points})
+    n = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
+    crossed = " ".join(crossover.sentence() for crossover in curve.crossovers)
+    return (
+        f"{crossed} Each strategy's finalist, trained for as many steps with the same other settings on nested "
+        f"stratified parts of the training images (n = {n} seeds a point) and tested on the same "
+        f"{curve.test_images:,} images; bars are {100 * curve.confidence:.0f} % intervals of the mean over images and "
+        f"seeds. Intervals of differences hold for all comparisons with {BASELINE} at once. "
+        "The score axis does not start at 0."
+    ).strip()

@@ -1,0 +1,101 @@
+"""The learning curves of all trials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from ...search.records import TrialRecord, best_trial
+from ...search.study.results import StudyResults
+from ..palette import look
+from ..tables import Column, TextTable
+from .drawing import Chart, by_strategy, layout, marker, sample, set_score_axis
+
+_FAINT = 0.25
+
+
+def plot_curves(results: StudyResults) -> Chart:
+    """Validation score by epoch: the best trial of each strategy stands out, the others are faint."""
+    figure = go.Figure()
+    drawn = [trial for trial in results.trials if trial.curve]
+    groups = by_strategy(results, drawn)
+    # All faint curves first, so that none covers a best one.
+    for strategy, trials in groups:
+        others = [trial for trial in trials if trial is not best_trial(trials)]
+        if others:
+            figure.add_scatter(**_faint_curves(strategy, others))
+    for strategy, trials in groups:
+        best = best_trial(trials)
+        if best is not None:
+            figure.add_scatter(**_best_curve(strategy, best))
+    set_score_axis(figure, results, drawn, scores=[score for trial in drawn for score in trial.curve.values()])
+    figure.update_xaxes(title_text="epoch", rangemode="tozero", tickformat="d")
+    figure.update_layout(layout(420))
+    caption = (
+        f"Bold: the best trial of each strategy; faint: the others, of which pruned ones end early. {sample(drawn)}."
+    )
+    return Chart("curves", "Learning curves", caption, figure, _curve_rows(groups))
+
+
+def _best_curve(strategy: str, trial: TrialRecord) -> dict[str, object]:
+    epochs, scores = _points(trial)
+    return {
+        "x": epochs,
+        "y": scores,
+        "customdata": [trial.number] * len(epochs),
+        "mode": "lines+markers",
+        "name": f"{strategy} (trial {trial.number})",
+        "legendgroup": strategy,
+        "line": {"color": look(strategy).colour, "width": 3},
+        "marker": marker(look(strategy), size=7),
+        "hovertemplate": f"{strategy}, trial {trial.number}<br>epoch %{{x}}: %{{y:.1f}} %<extra></extra>",
+    }
+
+
+def _faint_curves(strategy: str, trials: Sequence[TrialRecord]) -> dict[str, object]:
+    """All in one trace, with gaps: a trace each would be slow with a thousand trials."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    numbers: list[int | None] = []
+    for trial in trials:
+        epochs, scores = _points(trial)
+        x += [*epochs, None]
+        y += [*scores, None]
+        numbers += [trial.number] * len(epochs) + [None]
+    return {
+        "x": x,
+        "y": y,
+        "customdata": numbers,
+        "mode": "lines",
+        "opacity": _FAINT,
+        "name": strategy,
+        "legendgroup": strategy,
+        "showlegend": False,
+        "line": {"color": look(strategy).colour, "width": 1.5},
+        "hovertemplate": f"{strategy}, trial %{{customdata}}<br>epoch %{{x}}: %{{y:.1f}} %<extra></extra>",
+    }
+
+
+def _points(trial: TrialRecord) -> tuple[list[int], list[float]]:
+    """Epochs from 1, and scores in percent to a hundredth, which no chart shows."""
+    return [epoch + 1 for epoch in sorted(trial.curve)], [
+        round(100 * trial.curve[epoch], 2) for epoch in sorted(trial.curve)
+    ]
+
+
+def _curve_rows(groups: Sequence[tuple[str, list[TrialRecord]]]) -> TextTable:
+    columns = (
+        Column("strategy", numeric=False),
+        Column("best trial"),
+        Column("validation score by epoch, %", numeric=False),
+    )
+    best = [(strategy, best_trial(trials)) for strategy, trials in groups]
+    return TextTable(
+        columns,
+        tuple(
+            (strategy, str(trial.number), " ".join(f"{score:.1f}" for score in _points(trial)[1]))
+            for strategy, trial in best
+            if trial is not None
+        ),
+    )

@@ -1,0 +1,197 @@
+"""What each hyperparameter does within its strategy: its trials along the domain, in groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...search.analysis.importance import explained_variance
+from ...search.records import TrialRecord, best_trial
+from ...search.space.space import Domain, is_integer
+from ...search.study.results import StudyResults
+from ..charts.drawing import KEY_PARAMETERS, by_strategy, scored_trials
+from ..formats import NOTHING, percent, points, value
+from ..tables import Column, TextTable
+
+# Strategies with fewer complete trials are not shown: any pattern in so few would be chance.
+LEAST_SHOWN = 8
+# Integers up to so many are shown each by itself.
+_FEW = 5
+_THIRDS = ["low", "middle", "high"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial in a panel: where it lies in the domain, 0 to 1, its score in percent, and whether it was pruned."""
+
+    place: float
+    score: float
+    pruned: bool
+    number: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """A part of a domain with the median score, in percent, of its complete trials; None where there are none."""
+
+    label: str
+    start: float
+    end: float
+    trials: int
+    median: float | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One parameter of one strategy.
+
+    Attributes:
+        name: Dotted name.
+        points: Its scored trials, those that have the parameter.
+        groups: Its values, if they are few, or thirds of its range.
+        named: Whether the groups are values.
+        ends: The lowest and the highest value of a range; without meaning for choices.
+        log: Whether the domain is logarithmic.
+        explained: Share of the variance of scores, in [0, 1]; None where it cannot be known.
+        best: Its value in the strategy's best trial.
+    """
+
+    name: str
+    points: tuple[Point, ...]
+    groups: tuple[Group, ...]
+    named: bool
+    ends: tuple[str, str]
+    log: bool
+    explained: float | None
+    best: str
+
+
+@dataclass(frozen=True)
+class StrategyEffects:
+    """All searched parameters of a strategy, the most telling first.
+
+    Attributes:
+        strategy: Its name.
+        complete: Complete trials.
+        pruned: Pruned ones.
+        effects: One a parameter.
+    """
+
+    strategy: str
+    complete: int
+    pruned: int
+    effects: tuple[Effect, ...]
+
+
+def find_effects(results: StudyResults) -> list[StrategyEffects]:
+    """The strategies of which there are enough trials, in the study's order."""
+    groups = by_strategy(results, scored_trials(results))
+    return [_of_strategy(results, name, trials) for name, trials in groups if _complete(trials) >= LEAST_SHOWN]
+
+
+def _complete(trials: Sequence[TrialRecord]) -> int:
+    return sum(trial.state == "complete" for trial in trials)
+
+
+def _of_strategy(results: StudyResults, strategy: str, trials: Sequence[TrialRecord]) -> StrategyEffects:
+    domains = {name: domain for name, domain in results.settings.space.strategies[strategy].items() if domain.varies}
+    explained = explained_variance(trials, domains)
+    effects = [_effect(name, domain, trials, explained.get(name)) for name, domain in domains.items()]
+    shown = sorted((effect for effect in effects if effect.points), key=_interest)
+    complete = _complete(trials)
+    return StrategyEffects(strategy, complete, len(trials) - complete, tuple(shown))
+
+
+def _interest(effect: Effect) -> tuple[float, int]:
+    """What explains most comes first; where nothing is known of that, what people ask for first."""
+    places = {name: place for place, name in enumerate(KEY_PARAMETERS)}
+    return -(effect.explained or 0.0), places.get(effect.name, len(places))
+
+
+def _effect(name: str, domain: Domain, trials: Sequence[TrialRecord], explained: float | None) -> Effect:
+    known = [trial for trial in trials if name in trial.config and domain.contains(trial.config[name])]
+    values = _few_values(name, domain)
+    points_ = tuple(
+        Point(
+            _place(domain, values, trial.config[name]),
+            100 * (trial.score or 0.0),
+            trial.state == "pruned",
+            trial.number,
+        )
+        for trial in known
+    )
+    best = best_trial(known)
+    return Effect(
+        name=name,
+        points=points_,
+        groups=tuple(_group(points_, *part) for part in _parts(values)),
+        named=bool(values),
+        ends=(value(domain.low), value(domain.high)),
+        log=domain.log,
+        explained=explained,
+        best=NOTHING if best is None else value(best.config[name]),
+    )
+
+
+def _few_values(name: str, domain: Domain) -> tuple[Any, ...]:
+    """The choices of a domain, or its integers where they are few; else none."""
+    if domain.choices is not None:
+        return domain.choices
+    if not is_integer(name) or domain.low is None or domain.high is None or domain.high - domain.low >= _FEW:
+        return ()
+    return tuple(range(int(domain.low), int(domain.high) + 1))
+
+
+def _place(domain: Domain, values: Sequence[Any], setting: Any) -> float:
+    """Few values stand in the middle of equal columns; a range goes from 0 to 1."""
+    if values:
+        return (values.index(setting) + 0.5) / len(values)
+    low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low or 0, domain.high or 0, setting))
+    return (at - low) / (high - low)
+
+
+def _parts(values: Sequence[Any]) -> list[tuple[str, float, float]]:
+    labels = [value(setting) for setting in values] or _THIRDS
+    return [(label, place / len(labels), (place + 1) / len(labels)) for place, label in enumerate(labels)]
+
+
+def _group(every: Sequence[Point], label: str, start: float, end: float) -> Group:
+    # The last part includes the end of the domain.
+    inside = [
+        point.score for point in every if not point.pruned and (start <= point.place < end or point.place == end == 1)
+    ]
+    return Group(label, start, end, len(inside), float(np.median(inside)) if inside else None)
+
+
+def effect_rows(own: StrategyEffects) -> TextTable:
+    """The numbers in a strategy's panels."""
+    columns = (
+        Column("parameter", numeric=False),
+        Column("searched", numeric=False),
+        Column("best trial"),
+        Column("median validation % (complete trials)", numeric=False),
+        Column("variance explained"),
+    )
+    return TextTable(
+        columns,
+        tuple((e.name, searched(e), e.best, medians(e), percent(e.explained)) for e in own.effects),
+    )
+
+
+def searched(effect: Effect) -> str:
+    """The domain in words."""
+    if effect.named:
+        return ", ".join(group.label for group in effect.groups)
+    return f"{effect.ends[0]} to {effect.ends[1]}{', logarithmic' if effect.log else ''}"
+
+
+def medians(effect: Effect) -> str:
+    """``low 80.1 (3), middle 85.2 (9), high – (0)``."""
+    return ", ".join(
+        f"{group.label} {NOTHING if group.median is None else points(group.median / 100)} ({group.trials})"
+        for group in effect.groups
+    )

@@ -1,0 +1,161 @@
+"""The report: one HTML file with everything in it, readable without a server or a network."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from ...objectives.data.gallery import Gallery
+from ...objectives.metrics import METRICS
+from ...search.analysis.importance import LEAST_TRIALS
+from ...search.analysis.verdict import Verdict
+from ...search.execution.finals import SEED_OFFSET
+from ...search.records import finished
+from ...search.space.default_space import COMPETING
+from ...search.space.space_file import tables_of, write_space
+from ...search.study.results import StudyResults
+from ...search.study.settings import StudySettings
+from ..charts.charts import Chart, create_charts
+from ..formats import count, duration, points
+from ..tables import common_settings, configuration_rows, failed_rows, metric_rows, status_rows, verdict_rows
+from .data_audit import audit
+from .effect_panels import LEAST_FOR_MEDIAN, create_panels
+from .effects import LEAST_SHOWN, StrategyEffects, find_effects
+from .error_analysis import examine_finalists
+
+_TEMPLATES = Path(__file__).with_name("templates")
+# Skipped files beyond these are only counted: a page is no place for thousands of them.
+SKIPPED_SHOWN = 50
+# More classes than these are folded away.
+CLASSES_SHOWN = 30
+
+
+def write_report(results: StudyResults, path: Path, gallery: Gallery | None = None) -> Path:
+    """Write the report of a study, complete or under way.
+
+    Args:
+        results: The study as it stands.
+        path: The file; its folder is made. An older report there is replaced in one step.
+        gallery: Its images, for pictures of mistakes; without it there are none.
+
+    Returns:
+        The path.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(render_report(results, gallery), encoding="utf-8")
+    return draft.replace(path)
+
+
+def render_report(results: StudyResults, gallery: Gallery | None = None) -> str:
+    """The report as HTML; see :func:`write_report`."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(_context(results, gallery))
+
+
+def search_command(settings: StudySettings) -> str:
+    """What to type to ask the same question again, an option a line."""
+    options: list[tuple[str, Any]] = [
+        ("--backbone", settings.backbone),
+        ("--weights", settings.weights),
+        ("--image-size", settings.image_size),
+        ("--trials", settings.trials),
+        ("--metric", settings.metric),
+        ("--seed", settings.seed),
+        ("--seeds", settings.finals_seeds),
+    ]
+    if set(settings.strategies) != set(COMPETING):
+        options += [("--strategy", name) for name in settings.strategies]
+    options += [("--plugin", name) for name in settings.plugins]
+    lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options)]
+    return " \\\n  ".join(map(shlex.join, lines))
+
+
+def describe_evidence(verdict: Verdict) -> str:
+    """What stands behind a verdict: the price, and how near the next one comes."""
+    won, leader = verdict.winner, verdict.leader
+    price = f"A training takes {duration(won.seconds)} and changes {count(won.trainable_parameters)} weights."
+    if len(verdict.contenders) == 1:
+        return price
+    other, compared = (verdict.contenders[1], verdict.contenders[1]) if won is leader else (leader, won)
+    low, high = compared.interval or (0.0, 0.0)
+    gap = f"{points(compared.behind)} points {'less' if won is leader else 'more'}"
+    near = f"{'The next' if won is leader else 'The leader'}, {other.strategy}, scored {gap}"
+    sure = f"{100 * verdict.confidence:.0f} % interval {points(low)} to {points(high)}"
+    return f"{price} {near} ({sure}) and takes {duration(other.seconds)}."
+
+
+def _unfolded(effects: Sequence[StrategyEffects], verdict: Verdict | None) -> str | None:
+    """The strategy whose panels are open at first: the winner's, where there are any, else the first."""
+    names = [own.strategy for own in effects]
+    return verdict.winner.strategy if verdict and verdict.winner.strategy in names else next(iter(names), None)
+
+
+def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
+    verdict = results.verdict
+    charts = create_charts(results)
+    effects = find_effects(results)
+    return {
+        "settings": results.settings,
+        "facts": results.facts,
+        "device": results.device,
+        "versions": results.versions,
+        "done": finished(results.trials),
+        "verdict": verdict,
+        "evidence": describe_evidence(verdict) if verdict else None,
+        "examinations": examine_finalists(results, gallery),
+        "pictures": gallery is not None,
+        "panels": create_panels(effects),
+        "unfolded": _unfolded(effects, verdict),
+        "least_shown": LEAST_SHOWN,
+        "least_median": LEAST_FOR_MEDIAN,
+        "least_explained": LEAST_TRIALS,
+        "audit": audit(results.facts, gallery),
+        "space_file": write_space(tables_of(results.settings.space)),
+        "final_seeds": [results.settings.seed + SEED_OFFSET + place for place in range(results.settings.finals_seeds)],
+        "verdict_table": verdict_rows(verdict) if verdict else None,
+        "metric_table": metric_rows(verdict) if verdict else None,
+        "metric": METRICS[results.settings.metric].title,
+        "status_table": status_rows(results),
+        "failed_table": failed_rows(results),
+        "common_settings": common_settings(results),
+        "configuration_table": configuration_rows(results),
+        "skipped_shown": SKIPPED_SHOWN,
+        "classes_shown": CLASSES_SHOWN,
+        "command": search_command(results.settings),
+        "charts": charts,
+        "figures": _pack(_figures(charts)),
+        "plotly": _packed_plotly() if charts else "",
+    }
+
+
+def _figures(charts: Sequence[Chart]) -> str:
+    """All figures as one JSON object, by name."""
+    members = (f"{json.dumps(chart.name)}: {chart.figure.to_json()}" for chart in charts)
+    return "{" + ", ".join(members) + "}"
+
+
+def _pack(text: str) -> str:
+    """Compressed, in characters that are safe anywhere in HTML; browsers inflate it themselves."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+@cache
+def _packed_plotly() -> str:
+    return _pack(get_plotlyjs())

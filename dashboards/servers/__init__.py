@@ -1,0 +1,1 @@
+"""Servers: the MLflow UI and the Optuna dashboard."""

@@ -1,0 +1,49 @@
+"""What of this machine is in use just now, in words: its GPUs where there are some, else processors and memory."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from ...search.tracking.nvml import GpuUse, open_nvml
+from ...search.tracking.system_metrics import Readings
+from ..formats import plural
+
+# A younger description is given again: reading too often tells little.
+SECONDS = 2.0
+
+
+class DeviceUse:
+    """Use of this machine since it was last described."""
+
+    def __init__(self) -> None:
+        self._nvml = open_nvml()
+        self._readings = Readings(torch.device("cpu"))
+        self._described, self._text = 0.0, ""
+
+    def describe(self) -> str:
+        """``GPU 87 %, 12.3 of 139.8 GB``, or ``CPU 45 %, memory 61 %``; empty where the system does not tell."""
+        now = time.monotonic()
+        if now - self._described > SECONDS:
+            gpus = self._nvml.uses() if self._nvml is not None else []
+            self._described, self._text = now, describe_gpus(gpus) if gpus else describe_machine(self._readings.take())
+        return self._text
+
+
+def describe_gpus(gpus: list[GpuUse]) -> str:
+    """All together: the mean of how busy they are, and their memory."""
+    busy = [gpu.busy for gpu in gpus if gpu.busy is not None]
+    name = "GPU" if len(gpus) == 1 else plural(len(gpus), "GPU")
+    share = f" {100 * sum(busy) / len(busy):.0f} %," if busy else ""
+    used, total = (
+        sum(values) / 1e9 for values in zip(*((gpu.used_bytes, gpu.total_bytes) for gpu in gpus), strict=True)
+    )
+    return f"{name}{share} {used:.1f} of {total:.1f} GB"
+
+
+def describe_machine(values: dict[str, float]) -> str:
+    """Of :meth:`Readings.take`."""
+    shares = {"CPU": "cpu_utilization_percentage", "memory": "system_memory_usage_percentage"}
+    known = {name: values.get(f"system/{metric}") for name, metric in shares.items()}
+    return ", ".join(f"{name} {value:.0f} %" for name, value in known.items() if value is not None)

@@ -1,0 +1,206 @@
+"""What the live view knows of a study: kept by an observer's calls, whoever makes them, and drawn by live.py."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...objectives.epochs import EpochResult
+from ...search.records import FINISHED, FinalRecord, TrialRecord, best_trial, finished
+from ...search.study.observer import Observer
+from ...search.study.settings import StudySettings
+from ..formats import duration, percent
+
+EVENTS_KEPT = 4
+
+
+@dataclass
+class TrialUnderWay:
+    """A trial in flight; ``epochs`` is 0 where it is not known how many there will be at most."""
+
+    strategy: str
+    epochs: int
+    epoch: int = 0
+    phase: str = ""
+    score: float | None = None
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self.epoch / self.epochs) if self.epochs else 0.0
+
+
+@dataclass
+class FinalUnderWay:
+    """A final in flight."""
+
+    strategy: str
+    seed: int
+    epoch: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened; ``failed`` if it should not have."""
+
+    text: str
+    failed: bool = False
+
+
+class LiveState(Observer):
+    """A study as it stands, with what is under way.
+
+    Attributes:
+        lock: Held while this changes; hold it to read several things that agree.
+        settings: None before the study is known.
+        trials: Those that have ended or wait, by number.
+        running: Those in flight, by number.
+        finals: The finals that have ended.
+        finals_running: Those in flight, by strategy and seed.
+        finals_place: How many finals have begun, and
+        finals_total: how many there will be; 0 before the first.
+        events: The last of what happened.
+        workers: How many processes work on it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.settings: StudySettings | None = None
+        self.trials: dict[int, TrialRecord] = {}
+        self.running: dict[int, TrialUnderWay] = {}
+        self.finals: list[FinalRecord] = []
+        self.finals_running: dict[tuple[str, int], FinalUnderWay] = {}
+        self.finals_place = self.finals_total = 0
+        self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
+        self.workers = 1
+
+    def changed(self) -> None:
+        """Called after each change, to be overridden."""
+
+    def study_started(self, settings: StudySettings, trials: list[TrialRecord]) -> None:
+        with self.lock:
+            self.settings = settings
+            self.running, self.finals, self.finals_running = {}, [], {}
+            self.finals_place = self.finals_total = 0
+            self.trials = {trial.number: trial for trial in trials}
+            ended = [trial for trial in trials if trial.state in FINISHED and trial.finished is not None]
+            latest = sorted(ended, key=lambda trial: trial.finished.timestamp() if trial.finished else 0.0)
+            self.events.extend(_trial_event(trial) for trial in latest[-EVENTS_KEPT:])
+        self.changed()
+
+    def workers_at_work(self, count: int) -> None:
+        with self.lock:
+            self.workers = count
+        self.changed()
+
+    def trial_started(self, number: int, strategy: str, epochs: int) -> None:
+        with self.lock:
+            self.running[number] = TrialUnderWay(strategy, epochs)
+        self.changed()
+
+    def epoch_finished(self, number: int, result: EpochResult) -> None:
+        with self.lock:
+            if self.finals_total:
+                self._final_epoch(result)
+            elif number in self.running:
+                trial = self.running[number]
+                trial.epoch, trial.phase, trial.score = result.epoch + 1, result.phase, result.score
+        self.changed()
+
+    def _final_epoch(self, result: EpochResult) -> None:
+        """A final's epoch comes with its trial's number: of several seeds of it, nobody knows whose it is."""
+        if len(self.finals_running) == 1:
+            next(iter(self.finals_running.values())).epoch = result.epoch + 1
+
+    def trial_finished(self, trial: TrialRecord) -> None:
+        with self.lock:
+            self.running.pop(trial.number, None)
+            self.trials[trial.number] = trial
+            self.events.append(_trial_event(trial))
+        self.changed()
+
+    def trial_cut_off(self, number: int) -> None:
+        with self.lock:
+            cut_off = self.running.pop(number, None)
+            if cut_off is not None:
+                self.events.append(Event(f"trial {number} {cut_off.strategy} was cut off"))
+        self.changed()
+
+    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
+        with self.lock:
+            self.finals_running[strategy, seed] = FinalUnderWay(strategy, seed)
+            self.finals_place, self.finals_total = max(place, self.finals_place), total
+        self.changed()
+
+    def final_finished(self, final: FinalRecord) -> None:
+        with self.lock:
+            self.finals_running.pop((final.strategy, final.seed), None)
+            self.finals.append(final)
+            self.events.append(_final_event(final))
+        self.changed()
+
+    def final_cut_off(self, strategy: str, seed: int) -> None:
+        with self.lock:
+            self.finals_running.pop((strategy, seed), None)
+            self.events.append(Event(f"final {strategy} seed {seed} was cut off"))
+        self.changed()
+
+    @property
+    def trained_seconds(self) -> float:
+        """What the trials and finals that have ended took, on all workers together."""
+        return sum(each.seconds or 0.0 for each in (*self.trials.values(), *self.finals))
+
+    def seconds_left(self) -> float | None:
+        """Until the verdict, as far as what has ended tells; None before any trial has.
+
+        Trials take what trials took so far, a final what the best trial of its strategy took; as many of them go on at
+        once as there are workers, the finals after the last trial.
+        """
+        known = [trial.seconds for trial in self.trials.values() if trial.state in FINISHED and trial.seconds]
+        if self.settings is None or not known:
+            return None
+        usual = float(np.mean(known))
+        left = max(0, self.settings.trials - finished(list(self.trials.values())))
+        under_way = [1 - trial.share for trial in self.running.values()][:left]
+        trials = usual * (left - len(under_way) + sum(under_way))
+        finals = self._finals_left(self.settings, usual if left else None)
+        return trials / self._at_once(left) + sum(finals) / self._at_once(len(finals))
+
+    def _at_once(self, pieces: int) -> int:
+        return max(1, min(self.workers, pieces))
+
+    def _finals_left(self, settings: StudySettings, unknown: float | None) -> list[float]:
+        """Seconds that each final needs that is under way or to come.
+
+        Args:
+            settings: Of the study.
+            unknown: For strategies without a complete trial; None if there will be none.
+        """
+        left: list[float] = []
+        for strategy in settings.strategies:
+            best = best_trial([trial for trial in self.trials.values() if trial.strategy == strategy])
+            seconds = unknown if best is None else best.seconds or 0.0
+            if seconds is None:
+                continue
+            ended = sum(best is not None and final.trial_number == best.number for final in self.finals)
+            running = [final for final in self.finals_running.values() if final.strategy == strategy]
+            left += [max(0.0, seconds - (time.monotonic() - final.began)) for final in running]
+            left += [seconds] * max(0, settings.finals_seeds - ended - len(running))
+        return left
+
+
+def _trial_event(trial: TrialRecord) -> Event:
+    outcome = trial.state + ("" if trial.score is None else f", validation {percent(trial.score)}")
+    took = "" if trial.seconds is None else f" in {duration(trial.seconds)}"
+    reason = f": {trial.reason}" if trial.reason else ""
+    text = f"trial {trial.number} {trial.strategy or '?'} {outcome}{took}{reason}"
+    return Event(text, failed=trial.state == "failed")
+
+
+def _final_event(final: FinalRecord) -> Event:
+    outcome = f"test {percent(final.test_score)} in {duration(final.seconds)}"
+    return Event(f"final {final.strategy} seed {final.seed}: {outcome}")

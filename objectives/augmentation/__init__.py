@@ -1,0 +1,1 @@
+"""Augmentation: views, TrivialAugment and RandAugment, mixup and CutMix."""

@@ -1,0 +1,215 @@
+"""The pretrained networks: built by name, loaded and cut into units."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..config import BackboneSpec
+from ..errors import InvalidInputError, unknown_name
+from .cuts import Cut, find_cuts, segment
+from .model_sources import model_source
+from .tracing import trace
+from .units import Unit, group
+from .weights import SUFFIXES, WeightsReport, check_weights_file, fit_weights, load_weights, rename
+
+
+@dataclass
+class Backbone:
+    """A network that can be cut after each of its units.
+
+    Attributes:
+        name: Of the network.
+        model: The whole model with its own classifier, in eval mode at first.
+        units: Of the backbone, from the input to the last feature map.
+        weights_report: What was loaded.
+    """
+
+    name: str
+    model: nn.Module
+    units: tuple[Unit, ...]
+    weights_report: WeightsReport = field(default_factory=WeightsReport)
+    _traced: fx.GraphModule = field(kw_only=True, repr=False)
+    _bounds: tuple[Cut, ...] = field(kw_only=True, repr=False)
+    _device: torch.device | None = field(default=None, kw_only=True, repr=False)
+    # Made once: every trial asks for some of the same few.
+    _segments: dict[tuple[int, int | None], fx.GraphModule] = field(default_factory=dict, kw_only=True, repr=False)
+
+    def segment(self, start: int = 0, stop: int | None = None) -> fx.GraphModule:
+        """The part of the model between two cuts; it shares its modules with ``model``.
+
+        Args:
+            start: Units before it; 0 takes images (N, 3, H, W).
+            stop: Units before its end; ``len(units)`` is the end of the backbone, None the end of the model with its
+                own classifier.
+
+        Returns:
+            A module from the tensor at ``start`` to that at ``stop``, the same at every call; nothing in it writes to
+            its input.
+
+        Raises:
+            ValueError: Not ``0 <= start <= stop <= len(units)``.
+        """
+        n = len(self.units)
+        if not 0 <= start <= (n if stop is None else stop) <= n:
+            raise ValueError(f"A segment needs 0 <= start <= stop <= {n}, but got {start=}, {stop=}.")
+        if (start, stop) not in self._segments:
+            bounds = self._bounds[start], self._bounds[-1 if stop is None else stop]
+            self._segments[start, stop] = segment(self._traced, *bounds)
+        return self._segments[start, stop]
+
+    def truncated(self, dropped: int) -> Backbone:
+        """The same network without its last units; it shares everything with this one.
+
+        Args:
+            dropped: How many, at least one unit must stay.
+        """
+        kept = len(self.units) - dropped
+        return replace(self, units=self.units[:kept], _bounds=(*self._bounds[: kept + 1], self._bounds[-1]))
+
+    def to(self, device: torch.device | str) -> Backbone:
+        """Move the network and its segments, with its convolutions in the memory format in which they are fast."""
+        if torch.device(device) == self._device:
+            return self
+        self._device = torch.device(device)
+        self.model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        # Buffers that the graph reads directly are its own: moving a module replaces them.
+        for part in (self._traced, *self._segments.values()):
+            part.to(device)
+        return self
+
+    def unit_tensors(self) -> dict[str, list[str]]:
+        """Names of each unit's parameters and buffers, in order from the input."""
+        bounds = pairwise(self._bounds[:-1])
+        return {
+            unit.name: list(segment(self._traced, *pair).state_dict())
+            for unit, pair in zip(self.units, bounds, strict=True)
+        }
+
+    def frozen_share(self, depth: int) -> tuple[float, float]:
+        """Share of the backbone's parameters, and of its forward operations, in its first ``depth`` units."""
+        return _share(self.units, depth, "parameters"), _share(self.units, depth, "flops")
+
+
+def check_backbone(spec: BackboneSpec) -> None:
+    """Refuse what cannot work, without building anything.
+
+    Raises:
+        InvalidInputError: Unknown backbone or weights, a file that is missing or unreadable, or an image size that
+            the model cannot take; all faults at once.
+    """
+    model_source(spec.name)
+    faults = [_weights_fault(spec), _size_fault(spec)]
+    if any(faults):
+        raise InvalidInputError([fault for fault in faults if fault])
+
+
+def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 0) -> Backbone:
+    """Build a network, load its weights and cut it into units.
+
+    Args:
+        spec: Which one.
+        pretrained: False for fresh random weights, whatever ``spec.weights`` says.
+        seed: Of the random initialisation; the global random state is left alone.
+
+    Raises:
+        InvalidInputError: See :func:`check_backbone`; or the weights do not fit the model.
+    """
+    check_backbone(spec)
+    weights = spec.weights if pretrained and spec.weights != "none" else None
+    backbone = cut(spec.name, _build(spec, weights, seed), spec.image_size)
+    if weights is not None:
+        backbone.weights_report = _load(backbone, weights)
+    return backbone
+
+
+def bare_backbone(spec: BackboneSpec) -> Backbone:
+    """Build a network as for its weights and cut it into units; the caller copies them in, nothing is downloaded."""
+    weights = None if spec.weights == "none" else spec.weights
+    return cut(spec.name, _build(spec, weights, seed=0), spec.image_size)
+
+
+def random_weights(spec: BackboneSpec, seed: int) -> dict[str, Tensor]:
+    """Parameters and buffers of the network at its random initialisation; the global random state is left alone.
+
+    Raises:
+        InvalidInputError: Its source cannot draw them.
+    """
+    return _build(spec, None, seed).state_dict()
+
+
+def _build(spec: BackboneSpec, weights: str | None, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return model_source(spec.name).create(spec.image_size, weights).eval()
+
+
+def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
+    """Divide any network into units.
+
+    Raises:
+        InvalidInputError: It cannot be cut, or not for images of this size; with the reason.
+    """
+    traced = trace(model, image_size)
+    try:
+        cuts = find_cuts(traced, image_size)
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InvalidInputError(
+            f"{name} cannot take images of {image_size} px: {reason}. Give another --image-size."
+        ) from error
+    units, bounds = group(traced, model, cuts)
+    return Backbone(name, model, tuple(units), _traced=traced, _bounds=(*bounds, cuts[-1]))
+
+
+def _load(backbone: Backbone, weights: str) -> WeightsReport:
+    own = backbone.model.state_dict().keys()
+    tensors = {unit: [name for name in names if name in own] for unit, names in backbone.unit_tensors().items()}
+    classifier = _classifier_prefixes(own, {name for names in tensors.values() for name in names})
+    source = model_source(backbone.name)
+    if weights not in source.weights:
+        return load_weights(backbone.model, Path(weights), classifier, tensors)
+    state = source.state(weights)
+    if state is None:
+        return WeightsReport(loaded=tuple(sorted(own)))
+    return fit_weights(backbone.model, rename(state), classifier, tensors)
+
+
+def _classifier_prefixes(names: Iterable[str], held: Collection[str]) -> set[str]:
+    """The outermost modules that hold no tensor of the backbone."""
+    inner = {name[:end] for name in held for end, letter in enumerate(name) if letter == "."}
+    prefixes = set()
+    for name in set(names) - set(held):
+        outer = [name[:end] for end, letter in enumerate(name) if letter == "."]
+        prefixes.add(next((path for path in [*outer, name] if path not in inner), name))
+    return prefixes
+
+
+def _weights_fault(spec: BackboneSpec) -> str | None:
+    published = model_source(spec.name).weights
+    if spec.weights == "none" or spec.weights in published:
+        return None
+    path = Path(spec.weights)
+    if path.suffix in SUFFIXES or path.exists() or len(path.parts) > 1:
+        return check_weights_file(path)
+    choices = [*published, "none", f"a file ({', '.join(SUFFIXES)})"]
+    return unknown_name(f"weights for {spec.name}", spec.weights, choices)
+
+
+def _size_fault(spec: BackboneSpec) -> str | None:
+    smallest, step = model_source(spec.name).size_rule()
+    if spec.image_size >= smallest and spec.image_size % step == 0:
+        return None
+    nearest = max(smallest, round(spec.image_size / step) * step)
+    rule = f"a multiple of {step}" if step > 1 else f"at least {smallest} px"
+    return f"{spec.name} cannot take images of {spec.image_size} px: it needs {rule}. Try {nearest}."
+
+
+def _share(units: Iterable[Unit], depth: int, what: str) -> float:
+    amounts = [getattr(unit, what) for unit in units]
+    return sum(amounts[:depth]) / sum(amounts)

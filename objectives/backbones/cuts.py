@@ -1,0 +1,218 @@
+"""Cutting a network into segments at any place where all that follows depends on one tensor.
+
+The network is traced into a graph (tracing.py). A value is *live* after a node if it was computed up to there and is
+read later. Where exactly one value is live, the graph falls into a prefix that computes it and a suffix that needs
+nothing else: the classic live-variable analysis of compilers, here over a straight line of nodes. What any segment can
+find out for itself (constants, the number of images) is never live. No family of models needs a rule of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from .shape_tracer import BATCHES, run_without_numbers
+
+# Of the recorded forward.
+_BATCH = BATCHES[0]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A place between two nodes of a traced network where one tensor carries everything.
+
+    Attributes:
+        position: Index of the last node before the cut.
+        value: Name of the node whose result is the tensor.
+        shape: Of the tensor, without the batch dimension.
+        flops: Of everything up to the cut, per image; a multiply-add counts 2.
+    """
+
+    position: int
+    value: str
+    shape: tuple[int, ...]
+    flops: int
+
+
+def module_path(node: fx.Node) -> str:
+    """Name of the innermost module that a node belongs to; ``""`` is the root."""
+    stack = node.meta.get("nn_module_stack", {})
+    return list(stack.values())[-1][0] if stack else ""
+
+
+def live_values(graph: fx.Graph, free: Collection[fx.Node] = ()) -> Iterator[set[fx.Node]]:
+    """For each node in order, the values computed up to and including it that later nodes read.
+
+    ``get_attr`` nodes (parameters, buffers) are never live: whoever needs one fetches it again. So are ``free`` ones.
+    """
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    last_use = {node: max((order[user] for user in node.users), default=-1) for node in order}
+    live: set[fx.Node] = set()
+    for node, index in order.items():
+        if node.op != "get_attr" and node not in free:
+            live.add(node)
+        live = {value for value in live if last_use[value] > index}
+        yield live
+
+
+def free_values(traced: fx.GraphModule) -> set[fx.Node]:
+    """The nodes that any segment can compute for itself: the number of images, and what buffers alone decide."""
+    free: set[fx.Node] = set()
+    for node in traced.graph.nodes:
+        constant = node.op in ("call_function", "call_method", "get_attr") and free.issuperset(node.all_input_nodes)
+        fixed = constant and not _parameters(traced, node) and not any(map(_writes, [node, *node.users]))
+        if fixed or node.meta.get("is_batch_size"):
+            free.add(node)
+    return free
+
+
+def _writes(node: fx.Node) -> bool:
+    """Whether an operation changes its input, by torch's names for those that do."""
+    name = str(getattr(node.target, "__name__", node.target))
+    return name == "setitem" or (name.endswith("_") and not name.endswith("__"))
+
+
+def _parameters(traced: fx.GraphModule, node: fx.Node) -> list[nn.Parameter]:
+    """Those that a node itself runs with or fetches."""
+    if node.op == "call_module":
+        return list(traced.get_submodule(str(node.target)).parameters())
+    if node.op == "get_attr":
+        *path, name = str(node.target).split(".")
+        value = getattr(traced.get_submodule(".".join(path)), name)
+        return [value] if isinstance(value, nn.Parameter) else []
+    return []
+
+
+def _shared_spans(traced: fx.GraphModule) -> list[tuple[int, int]]:
+    """First and last use of parameters that are used more than once: a cut between would freeze and train them."""
+    uses: dict[nn.Parameter, list[int]] = {}
+    for position, node in enumerate(traced.graph.nodes):
+        for source in (node, *node.all_input_nodes):
+            if source is node or source.op == "get_attr":
+                for parameter in _parameters(traced, source) if node.op != "get_attr" else []:
+                    uses.setdefault(parameter, []).append(position)
+    return [(places[0], places[-1]) for places in uses.values() if places[0] < places[-1]]
+
+
+def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
+    """All cuts in the order of execution; the first is the input, the last the output of the model.
+
+    A tensor qualifies if it has one row per image and nothing after the cut writes to it (in-place activations do),
+    so it may be stored and used again. Both are observed in one recorded forward on fake tensors, which computes
+    shapes and floating-point operations but no numbers; with numbers only where control flow needs them. Parameters
+    that are used more than once stay on one side.
+
+    Args:
+        traced: Of :func:`trace`; takes (N, 3, image_size, image_size).
+        image_size: Pixels.
+
+    Raises:
+        RuntimeError: The model cannot take images of this size.
+    """
+    record, shared = _record(traced, image_size), _shared_spans(traced)
+    cuts: dict[fx.Node, Cut] = {}
+    for position, live in enumerate(live_values(traced.graph, free_values(traced))):
+        if len(live) != 1 or any(first <= position < last for first, last in shared):
+            continue
+        (value,) = live
+        tensor, version = record.tensors.get(value, (None, 0))
+        if value not in cuts and tensor is not None and tensor.shape[:1] == (_BATCH,) and tensor._version == version:
+            shape = tuple(tensor.shape[1:])
+            cuts[value] = Cut(position, value.name, shape, record.flops[position] // _BATCH)
+    return list(cuts.values())
+
+
+def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
+    """The part of a network between two cuts: takes the tensor at ``start``, returns the one at ``stop``.
+
+    It holds exactly the modules, parameters and buffers that it uses, under their names in the model and shared with
+    it, not copied. Making it changes the mode of none of them.
+
+    Args:
+        traced: Of :func:`trace`.
+        start: Of :func:`find_cuts`; the first one is the input of the model.
+        stop: At or after ``start``; the last one is the output of the model.
+    """
+    nodes = list(traced.graph.nodes)
+    graph = fx.Graph()
+    by_name = {node.name: node for node in nodes}
+    given, free = graph.placeholder("x"), free_values(traced)
+    copies = {by_name[start.value]: given}
+
+    def copy_of(node: fx.Node) -> fx.Node:
+        if node not in copies and node.meta.get("is_batch_size"):
+            copies[node] = graph.call_method("size", (given, 0))
+        elif node not in copies and (node.op == "get_attr" or node in free):
+            copies[node] = graph.node_copy(node, copy_of)
+        return copies[node]
+
+    for node in nodes[start.position + 1 : stop.position + 1]:
+        if node.op != "get_attr" and node not in free:
+            copies[node] = graph.node_copy(node, copy_of)
+    graph.output(copy_of(by_name[stop.value]))
+    part = fx.GraphModule(traced, graph, "Segment")
+    for module in part.modules():
+        # Only the empty containers that fx makes for dotted names: the others are shared and keep their mode.
+        if type(module) is nn.Module:
+            module.training = traced.training
+    return part
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and notes every tensor with its version when it was made, and the operations so far.
+
+    Args:
+        traced: The graph.
+        counter: Of the operations.
+        fake: Whether tensors have no numbers.
+    """
+
+    def __init__(self, traced: fx.GraphModule, counter: FlopCounterMode, *, fake: bool) -> None:
+        super().__init__(traced)
+        self.counter = counter
+        self._fake = fake
+        self.tensors: dict[fx.Node, tuple[torch.Tensor, int]] = {}
+        self.flops: list[int] = []
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._fake:
+            return run_without_numbers(self.fetch_attr(target), *args, **kwargs)
+        return super().call_module(target, args, kwargs)
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, torch.Tensor):
+            self.tensors[n] = (result, result._version)
+        self.flops.append(self.counter.get_total_flops())
+        return result
+
+
+def _record(traced: fx.GraphModule, image_size: int) -> _Recorder:
+    training, fastpath = traced.training, torch.backends.mha.get_fastpath_enabled()
+    traced.eval()
+    # The fused attention of torch is one opaque operation to the counter.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return _run(traced, image_size, fake=True)
+    except Exception:
+        # What the data decide cannot be run without numbers. Another fault shows again.
+        return _run(traced, image_size, fake=False)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+        traced.train(training)
+
+
+@torch.no_grad()
+def _run(traced: fx.GraphModule, image_size: int, *, fake: bool) -> _Recorder:
+    counter = FlopCounterMode(display=False)
+    recorder = _Recorder(traced, counter, fake=fake)
+    with counter:
+        recorder.run(torch.zeros(_BATCH, 3, image_size, image_size))
+    return recorder

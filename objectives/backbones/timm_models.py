@@ -1,0 +1,88 @@
+"""The models of timm (the extra ``timm``) by its own names: ``timm:resnet10t``, ``timm:resnet18.a1_in1k``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import InvalidInputError, unknown_name
+from ..preprocessing import SMALLEST_IMAGE, Preprocessing
+
+
+@dataclass(frozen=True)
+class TimmModel:
+    """A :class:`ModelSource` of timm."""
+
+    name: str
+    _config: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def find(cls, name: str) -> TimmModel:
+        """Refuse a name that timm does not have, or any if it is not installed (InvalidInputError)."""
+        timm = _timm()
+        own, _, tag = name.removeprefix("timm:").partition(".")
+        if not timm.is_model(own):
+            raise InvalidInputError(
+                unknown_name("backbone", name, (f"timm:{each}" for each in timm.list_models()), list_valid=_LIST)
+            )
+        tagged = [each.removeprefix(f"{own}.") for each in timm.list_pretrained(f"{own}.*")]
+        if tag and tag not in tagged:
+            raise InvalidInputError(unknown_name(f"weights of timm:{own}", tag, tagged))
+        return cls(name, timm.get_pretrained_cfg(name.removeprefix("timm:")).to_dict())
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Those of its tag, or timm's first choice."""
+        return ("DEFAULT",) if self._config.get("hf_hub_id") or self._config.get("url") else ()
+
+    def preprocessing(self, weights: str) -> Preprocessing:
+        own = _timm().data.resolve_data_config(pretrained_cfg=self._config)
+        size = min(own["input_size"][1:])
+        return Preprocessing(
+            image_size=size,
+            resize_size=max(size, math.floor(size / own["crop_pct"])),
+            interpolation=own["interpolation"] if own["interpolation"] in ("bilinear", "nearest") else "bicubic",
+            mean=own["mean"],
+            std=own["std"],
+        )
+
+    def size_rule(self) -> tuple[int, int]:
+        smallest = self._config.get("min_input_size") or (3, SMALLEST_IMAGE, SMALLEST_IMAGE)
+        return max(SMALLEST_IMAGE, *smallest[1:]), 1
+
+    def create(self, image_size: int, weights: str | None) -> nn.Module:
+        options = {} if image_size == self.preprocessing("none").image_size else {"img_size": image_size}
+        name, pretrained = self.name.removeprefix("timm:"), weights in self.weights
+        create = _timm().create_model
+        try:
+            return create(name, pretrained=pretrained, **(options if self._has_fixed_size() else {}))
+        except OSError as error:
+            raise InvalidInputError(
+                f"The weights of {self.name} could not be downloaded ({next(iter(str(error).splitlines()), error)}). "
+                "Check the network, or give --weights FILE, or --weights none for random ones."
+            ) from None
+        except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+            raise InvalidInputError(f"timm cannot build {self.name} for {image_size} px: {error}") from error
+
+    def state(self, weights: str) -> Mapping[str, Tensor] | None:
+        return None
+
+    def _has_fixed_size(self) -> bool:
+        """Whether the network is built for one size of image, so that another one must be told."""
+        return bool(self._config.get("fixed_input_size"))
+
+
+_LIST = 'python -c "import timm; print(*timm.list_models())"'
+
+
+def _timm() -> Any:
+    try:
+        import timm
+        import timm.data
+    except ImportError:
+        raise InvalidInputError("timm is not installed. Get it with: pip install 'frostline[timm]'") from None
+    return timm

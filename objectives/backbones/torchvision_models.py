@@ -1,0 +1,133 @@
+"""The classification models of torchvision, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models
+
+from ..errors import InvalidInputError, unknown_name
+from ..preprocessing import SMALLEST_IMAGE, Preprocessing
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """One line of the list of backbones; what torchvision publishes about a model.
+
+    Attributes:
+        name: Of the model.
+        parameters: With its ImageNet classifier.
+        gflops: 1e9 floating-point operations per image of the default size; a multiply-add counts 2.
+        image_size: Default, pixels.
+        min_image_size: Smallest side that it can take, pixels.
+        weights: Names of the published weights.
+    """
+
+    name: str
+    parameters: int
+    gflops: float
+    image_size: int
+    min_image_size: int
+    weights: tuple[str, ...]
+
+
+def backbone_names() -> list[str]:
+    """Names of all classification models of torchvision, sorted."""
+    return list_models(module=torchvision.models)
+
+
+def backbone_table() -> list[BackboneInfo]:
+    """What torchvision publishes about each model; builds none."""
+    return [_info(name) for name in backbone_names()]
+
+
+@dataclass(frozen=True)
+class TorchvisionModel:
+    """A :class:`ModelSource` of torchvision."""
+
+    name: str
+
+    @classmethod
+    def find(cls, name: str) -> TorchvisionModel:
+        """Refuse a name that torchvision does not have (InvalidInputError)."""
+        names = backbone_names()
+        if name not in names:
+            raise InvalidInputError(
+                unknown_name("backbone", name, names, list_valid="frostline backbones")
+                + " (timm:NAME takes timm's, module:function your own)"
+            )
+        return cls(name)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return tuple(self._published())
+
+    def preprocessing(self, weights: str) -> Preprocessing:
+        entries = get_model_weights(self.name)
+        entry = entries[weights] if weights in self.weights else next(iter(entries))
+        preset: Any = entry.transforms()
+        return Preprocessing(
+            image_size=preset.crop_size[0],
+            resize_size=max(preset.crop_size[0], preset.resize_size[0]),
+            interpolation=preset.interpolation.value,
+            mean=tuple(preset.mean),
+            std=tuple(preset.std),
+        )
+
+    def size_rule(self) -> tuple[int, int]:
+        """As published, but transformers publish the side that they were trained at as the smallest."""
+        step, entry = self._size_step(), next(iter(self._published().values()))
+        smallest, trained = entry.meta["min_size"][0], self.preprocessing(entry.name).image_size
+        smallest = max(SMALLEST_IMAGE, smallest if smallest < trained else 0)
+        return -(-smallest // step) * step, step
+
+    def create(self, image_size: int, weights: str | None) -> nn.Module:
+        return get_model(self.name, weights=None, **self._options(image_size, weights))
+
+    def state(self, weights: str) -> Mapping[str, Tensor]:
+        try:
+            return self._published()[weights].get_state_dict(progress=True, check_hash=True, weights_only=True)
+        except OSError as error:
+            raise InvalidInputError(
+                f"The weights {weights} of {self.name} could not be downloaded ({error}). "
+                "Check the network, or give --weights FILE, or --weights none for random ones."
+            ) from None
+
+    def _published(self) -> dict[str, WeightsEnum]:
+        """Published weights by name, ``DEFAULT`` among them."""
+        return dict(get_model_weights(self.name).__members__)
+
+    def _options(self, image_size: int, weights: str | None) -> dict[str, Any]:
+        """Keyword arguments that some of the builders need."""
+        if self.name in ("googlenet", "inception_v3"):
+            # Their published weights come from TensorFlow and expect other input statistics; the model converts.
+            return {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}
+        if self.name.startswith("vit_"):
+            return {"image_size": image_size}
+        if self.name.startswith("maxvit"):
+            return {"input_size": (image_size, image_size)}
+        return {}
+
+    def _size_step(self) -> int:
+        if self.name.startswith("maxvit"):
+            return 224  # Windows of 7 in each of five halvings.
+        patch = re.fullmatch(r"vit_\w_(\d+)", self.name)
+        return int(patch[1]) if patch else 1
+
+
+def _info(name: str) -> BackboneInfo:
+    model, entries = TorchvisionModel(name), get_model_weights(name)
+    first = next(iter(entries))
+    return BackboneInfo(
+        name=name,
+        parameters=first.meta["num_params"],
+        gflops=2 * first.meta["_ops"],
+        image_size=model.preprocessing(first.name).image_size,
+        min_image_size=model.size_rule()[0],
+        weights=tuple(entry.name for entry in entries),
+    )

@@ -1,0 +1,177 @@
+"""The graph of a network (torch.fx), with its sizes known while it is traced.
+
+Plain symbolic tracing fails where a forward asks how large its input is; sized_tracer.py answers. A module that cannot
+be traced even so (its control flow depends on the data) is kept whole; only if that is the root itself must the network
+be a chain of its children.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ..errors import InvalidInputError
+from .shape_tracer import SizedTracer
+
+
+def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
+    """The graph of a model; modules, parameters and buffers are shared with the model.
+
+    Each node knows the modules that it was traced in (:func:`module_path`), and those that
+    are the number of images have the mark ``is_batch_size``.
+
+    Args:
+        model: Takes images (N, 3, image_size, image_size) and gives one tensor.
+        image_size: Pixels; the graph holds for this size.
+
+    Raises:
+        InvalidInputError: It can neither be traced nor is it a chain of its children, or it takes or gives something
+            else; with the reason.
+    """
+    _check_inputs(model)
+    with _evaluating(model):
+        try:
+            graph = _trace(model, image_size)
+        except Exception as error:
+            graph = _trace_chain(model, image_size, error)
+    (result,) = next(iter(reversed(graph.nodes))).args
+    if not isinstance(result, fx.Node):
+        kind = type(result).__name__.removeprefix("immutable_")
+        raise InvalidInputError(f"{_name(model)} gives a {kind}, not one tensor. Wrap it in a module.")
+    return fx.GraphModule(model, graph, type(model).__name__).train(model.training)
+
+
+def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None = None) -> fx.Graph:
+    """Trace with one more module kept whole until it succeeds; raises if the root or its only child is to blame."""
+    whole: list[nn.Module] = []
+    wrapped, _ = _unwrap(model)
+    while True:
+        tracer = SizedTracer(image_size, whole, forward)
+        try:
+            with _keeping_attributes(model):
+                graph = tracer.trace(model)
+        except Exception:
+            if tracer.failed is None or tracer.failed in wrapped:
+                raise
+            whole.append(tracer.failed)
+        else:
+            _drop_unused_sizes(graph)
+            return graph
+
+
+@contextmanager
+def _keeping_attributes(model: nn.Module) -> Iterator[None]:
+    """Undo what forwards keep in their modules while they are traced; only the constants of the graph stay."""
+    before = {module: {name: _copy(value) for name, value in vars(module).items()} for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, attributes in before.items():
+            constants = {name: value for name, value in vars(module).items() if name.startswith("_tensor_constant")}
+            vars(module).clear()
+            vars(module).update(constants | attributes)
+
+
+def _copy(value: Any) -> Any:
+    return copy.copy(value) if type(value) in (dict, list, set) else value
+
+
+def _drop_unused_sizes(graph: fx.Graph) -> None:
+    for node in reversed(graph.nodes):
+        if node.op == "call_method" and node.target == "size" and not node.users:
+            graph.erase_node(node)
+
+
+def _trace_chain(model: nn.Module, image_size: int, reason: Exception) -> fx.Graph:
+    _, links = _unwrap(model)
+    if len(links) < 2 or not _is_chain(model, links, image_size):
+        raise InvalidInputError(
+            f"{_name(model)} cannot be cut: torch.fx cannot trace its forward ({_first_line(reason)}), and its "
+            "top-level children in order do not give its output. Move what depends on the data into a module of its "
+            "own (modules that cannot be traced are kept whole), or let the children form a chain."
+        ) from reason
+    return _trace(model, image_size, lambda root, x: _apply(links, x))
+
+
+def _unwrap(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The only children of only children, and the children of the last of them."""
+    wrapped, links = [], list(model.children())
+    while len(links) == 1 and list(links[0].children()):
+        wrapped.append(links[0])
+        links = list(links[0].children())
+    return wrapped, links
+
+
+@torch.no_grad()
+def _is_chain(model: nn.Module, links: Sequence[nn.Module], image_size: int) -> bool:
+    """Whether modules in order give the model's output, exactly, on noise of several scales in evaluation mode."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, 3, image_size, image_size, generator=generator)
+    for images in (noise, -noise, 100 * noise, 0 * noise):
+        expected = _output(model, images)
+        try:
+            given = _apply(links, images.clone())
+        except Exception:
+            return False
+        if not (isinstance(given, torch.Tensor) and torch.equal(given, expected)):
+            return False
+    return True
+
+
+def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    size = images.shape[-1]
+    try:
+        output = model(images.clone())
+    except Exception as error:
+        raise InvalidInputError(
+            f"{_name(model)} cannot take images of {size} px: {_first_line(error)}. Give another --image-size."
+        ) from error
+    if not isinstance(output, torch.Tensor):
+        raise InvalidInputError(f"{_name(model)} gives a {type(output).__name__}, not one tensor. Wrap it in a module.")
+    return output
+
+
+def _apply(links: Sequence[nn.Module], x: Any) -> Any:
+    for link in links:
+        x = link(x)
+    return x
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _check_inputs(model: nn.Module) -> None:
+    parameters = list(inspect.signature(type(model).forward).parameters.values())[1:]
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if len(needed) > 1 or not parameters:
+        raise InvalidInputError(
+            f"The forward of {_name(model)} takes {', '.join(needed) or 'nothing'}; a backbone takes images alone. "
+            "Wrap it in a module whose forward gives the rest."
+        )
+
+
+def _name(model: nn.Module) -> str:
+    return type(model).__name__
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

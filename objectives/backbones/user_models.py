@@ -1,0 +1,147 @@
+"""Networks that a function of the user's makes: ``my_module:factory``, importable from the current folder too."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import InvalidInputError, unknown_name
+from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, SMALLEST_IMAGE, Preprocessing
+
+# The recipe of most published weights.
+_DEFAULT = Preprocessing(224, 256, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+
+# For factories that have no default; Frostline's head replaces their classifier.
+_NUM_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class FactoryModel:
+    """A :class:`ModelSource` of the user's.
+
+    The weights ``"DEFAULT"`` are those that the network has when the factory returns it. A factory may have an
+    attribute ``preprocessing`` (:class:`Preprocessing`).
+    """
+
+    name: str
+    _factory: Callable[..., Any] = field(repr=False)
+
+    @classmethod
+    def find(cls, name: str) -> FactoryModel:
+        """Import the factory; refuse what cannot be imported or called (InvalidInputError)."""
+        module_name, _, function = name.partition(":")
+        module = _import(name, module_name)
+        factory = getattr(module, function, None)
+        if factory is None:
+            own = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+            raise InvalidInputError(unknown_name(f"factory in {module_name}", function, own))
+        if not callable(factory):
+            raise InvalidInputError(f"{name} is a {type(factory).__name__}, not a function that returns a network.")
+        needed = [key for key in _needed(factory) if key not in ("num_classes", "image_size")]
+        if needed:
+            raise InvalidInputError(
+                f"{name} needs {', '.join(needed)}; a factory is called without arguments, or with num_classes and "
+                "image_size if it has them. Give the others defaults."
+            )
+        return cls(name, factory)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        return ("DEFAULT",)
+
+    def preprocessing(self, weights: str) -> Preprocessing:
+        own = getattr(self._factory, "preprocessing", _DEFAULT)
+        if not isinstance(own, Preprocessing):
+            raise InvalidInputError(
+                f"{self.name}.preprocessing is a {type(own).__name__}; "
+                "it must be a frostline.objectives.preprocessing.Preprocessing."
+            )
+        return own
+
+    def size_rule(self) -> tuple[int, int]:
+        return SMALLEST_IMAGE, 1
+
+    def create(self, image_size: int, weights: str | None) -> nn.Module:
+        parameters = _parameters(self._factory)
+        asked = {"image_size": image_size} if "image_size" in parameters else {}
+        if "num_classes" in _needed(self._factory):
+            asked["num_classes"] = _NUM_CLASSES
+        try:
+            with _current_folder():
+                model = self._factory(**asked)
+        except Exception as error:
+            raise InvalidInputError(f"{self.name} fails: {type(error).__name__}: {error}") from error
+        if not isinstance(model, nn.Module):
+            raise InvalidInputError(f"{self.name} returns a {type(model).__name__}, not a torch.nn.Module.")
+        if weights is None:
+            _draw_weights(model, self.name)
+        return model
+
+    def state(self, weights: str) -> Mapping[str, Tensor] | None:
+        return None
+
+
+def _draw_weights(model: nn.Module, name: str) -> None:
+    """Draw all weights anew, from the inside out: the factory may have loaded some."""
+    stuck = []
+    for path, module in reversed(list(model.named_modules())):
+        reset: Any = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+        if reset is not None:
+            reset()
+        elif any(True for _ in module.parameters(recurse=False)):
+            stuck.append(f"{path or 'the root'} ({type(module).__name__})")
+    if stuck:
+        raise InvalidInputError(
+            f"{name} cannot start from random weights: {', '.join(stuck[:8])} has parameters but no "
+            "reset_parameters(). Give it one, or leave out the strategy scratch (name the others with --strategy)."
+        )
+
+
+def _import(name: str, module: str) -> Any:
+    try:
+        with _current_folder():
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise InvalidInputError(f"Backbone {name!r}: importing {module} fails: {error}.") from error
+        raise InvalidInputError(
+            f"Backbone {name!r}: there is no module {error.name!r} here. "
+            "Run frostline in the folder that holds it, or add that folder to PYTHONPATH."
+        ) from None
+    except Exception as error:
+        raise InvalidInputError(
+            f"Backbone {name!r}: importing {module} fails: {type(error).__name__}: {error}"
+        ) from error
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """The current folder on the path, as ``python -m`` has it."""
+    sys.path.insert(0, "")
+    try:
+        yield
+    finally:
+        sys.path.remove("")
+
+
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _needed(factory: Callable[..., Any]) -> list[str]:
+    return [
+        key
+        for key, parameter in _parameters(factory).items()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]

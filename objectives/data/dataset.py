@@ -1,0 +1,147 @@
+"""The images of a study with fixed splits: training and validation images for the search, and sealed test images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..preprocessing import Preprocessing
+from .dataset_sources import list_source
+from .image_cache import Decoded, Progress, decode_once
+from .listing import Listing
+from .splits import SPLITS
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """The images of one split.
+
+    Attributes:
+        canvas: Canvases of the whole dataset, uint8 (N, R, R, 3), a read-only memory map.
+        indices: Rows of ``canvas`` that belong to this split, ascending int64 (n,).
+        labels: Class of each image of this split, int64 (n,).
+        classes: Class names, in the order of the labels.
+        preprocessing: Geometry of the canvases and statistics of the normalization.
+        fingerprint: Identity of the images: contents of the dataset, its splits and the name of this split.
+    """
+
+    canvas: np.ndarray
+    indices: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def images(self, positions: Sequence[int] | np.ndarray | torch.Tensor | slice) -> torch.Tensor:
+        """Copy the canvases of some images out of the memory map.
+
+        Args:
+            positions: Positions of the images in this split, 0 to ``len(self) - 1``, int (B,).
+
+        Returns:
+            uint8, shape (B, 3, R, R), channels-last in memory.
+        """
+        chosen = positions if isinstance(positions, slice) else np.asarray(positions, dtype=np.int64)
+        rows: np.ndarray = self.canvas[self.indices[chosen]]
+        return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """A decoded dataset with fixed splits. The test images are sealed: see :meth:`open_test`.
+
+    Attributes:
+        name: Name of the dataset, for people.
+        classes: Class names, in the order of the labels.
+        fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files.
+        split_fingerprint: SHA-256 of the contents and of the split of each image.
+        preprocessing: Geometry of the canvases and statistics of the normalization.
+        skipped: Reasons, by name, of the files that do not decode.
+        counts: Images per split and class: ``counts["train"]["daisy"]``.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    fingerprint: str
+    split_fingerprint: str
+    preprocessing: Preprocessing
+    skipped: dict[str, str]
+    counts: dict[str, dict[str, int]]
+    _canvas: np.ndarray = field(repr=False, compare=False)
+    _labels: np.ndarray = field(repr=False, compare=False)
+    _positions: dict[str, np.ndarray] = field(repr=False, compare=False)
+
+    def search_splits(self) -> tuple[ImageSplit, ImageSplit]:
+        """Training and validation images: all that the objective of a search may see."""
+        return self._split("train"), self._split("val")
+
+    def open_test(self) -> ImageSplit:
+        """The test images. Only the verdict opens them, and records that it did."""
+        return self._split("test")
+
+    def _split(self, name: str) -> ImageSplit:
+        rows = self._positions[name]
+        identity = f"{self.split_fingerprint}/{name}"
+        return ImageSplit(self._canvas, rows, self._labels[rows], self.classes, self.preprocessing, identity)
+
+
+def prepare_dataset(
+    source: str, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress | None = None
+) -> ImageDataset:
+    """Decode a dataset, or find it in the cache, and split it.
+
+    Args:
+        source: Name of the dataset; see :func:`list_source`.
+        preprocessing: Preprocessing whose geometry decides the canvases.
+        cache_dir: Folder of decoded images, shared by all studies of a workspace.
+        seed: Seed of the splits that the dataset does not come with, not negative.
+        on_progress: Called with (images done, all images) while decoding.
+
+    Raises:
+        InvalidInputError: The dataset cannot be used, more than 10 % of its files do not decode, or the cache cannot be
+            written.
+    """
+    listing = list_source(source, download_dir=cache_dir / "downloads")
+    return decode_dataset(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=on_progress)
+
+
+def decode_dataset(
+    listing: Listing, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress | None = None
+) -> ImageDataset:
+    """Decode a listed dataset, or find it in the cache, and split it; see :func:`prepare_dataset`."""
+    progress = on_progress or (lambda done, total: None)
+    decoded = decode_once(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=progress)
+    return ImageDataset(
+        name=listing.name,
+        classes=listing.classes,
+        fingerprint=decoded.fingerprint,
+        split_fingerprint=_split_fingerprint(decoded),
+        preprocessing=preprocessing,
+        skipped=decoded.skipped,
+        counts=_count(decoded, listing.classes),
+        _canvas=decoded.canvas,
+        _labels=decoded.labels,
+        _positions=decoded.positions,
+    )
+
+
+def _count(decoded: Decoded, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Images per split and class."""
+    return {
+        split: dict(zip(classes, np.bincount(decoded.labels[rows], minlength=len(classes)).tolist(), strict=True))
+        for split, rows in decoded.positions.items()
+    }
+
+
+def _split_fingerprint(decoded: Decoded) -> str:
+    positions = [decoded.positions[name].tolist() for name in SPLITS]
+    return hashlib.sha256(json.dumps([decoded.fingerprint, positions]).encode()).hexdigest()

@@ -1,0 +1,177 @@
+"""Image decoding: from a file of a camera, scanner or web page to the pixels that a network sees.
+
+Decoding accepts every color mode and returns upright RGB. A canvas is the square around the center crop that is stored
+once per image: evaluation crops its center, training crops anywhere inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from PIL import Image, ImageOps
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from ..errors import InvalidInputError
+from ..preprocessing import Preprocessing
+
+# Suffixes of files that are read as images; a file that this Pillow cannot decode is reported, not ignored.
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"),
+    )
+)
+# Allowed formats: Pillow also opens formats that start other programs (EPS), whatever suffix the file has.
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+
+LONGEST_ASPECT = 100
+# Images with more pixels are decoded one at a time, so that memory does not grow with the number of threads.
+_LARGE = 25_000_000
+_large_image = threading.Lock()
+
+ImageSource = Path | bytes | np.ndarray | Image.Image
+
+
+class UndecodableImageError(InvalidInputError):
+    """An image cannot be used; the message is the reason, in one line."""
+
+
+def decode_image(source: ImageSource) -> Image.Image:
+    """Decode an image into upright 8-bit RGB.
+
+    EXIF orientation is applied, transparency is composited on white, 16-bit values are scaled to 8 bits, and the first
+    frame of an animation is taken.
+
+    Args:
+        source: A path, the bytes of a file, an opened image, or an array: uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W,
+            4), or uint16 or float (H, W).
+
+    Raises:
+        UndecodableImageError: The source is not an image, is damaged, exceeds Pillow's limit of pixels, or has one side
+            more than 100 times as long as the other.
+
+    Example:
+        >>> import numpy as np
+        >>> from frostline.objectives.data.decoding import decode_image
+        >>> image = decode_image(np.zeros((4, 6), dtype=np.uint8))
+        >>> image.mode, image.size
+        ('RGB', (6, 4))
+    """
+    try:
+        with _opened(source) as image:
+            _check_shape(image)
+            with _large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
+                return _to_rgb(_upright(image))
+    except (UndecodableImageError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise almost anything on a damaged file
+        raise UndecodableImageError(_reason(error)) from error
+
+
+def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """Resize an image and cut out the square that holds the evaluation crop at its center.
+
+    The center crop of ``image_size`` from the canvas equals, bit for bit, the crop that the weights' own transform
+    takes from the resized image.
+
+    Args:
+        image: RGB image.
+        preprocessing: Preprocessing of the backbone; its ``resize_size`` is the side R of the canvas.
+
+    Returns:
+        uint8, shape (R, R, 3).
+
+    Example:
+        >>> from PIL import Image
+        >>> from frostline.objectives.data.decoding import to_canvas
+        >>> from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+        >>> preprocessing = Preprocessing(28, 32, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+        >>> to_canvas(Image.new("RGB", (64, 48)), preprocessing).shape
+        (32, 32, 3)
+    """
+    side, crop = preprocessing.resize_size, preprocessing.image_size
+    # Typed for tensors; it also takes PIL images, as in the weights' own transforms.
+    resized: Any = F.resize(cast(Any, image), [side], InterpolationMode(preprocessing.interpolation))
+    top, left = (_window_start(length, side, crop) for length in (resized.height, resized.width))
+    return np.asarray(resized.crop((left, top, left + side, top + side)))
+
+
+@contextlib.contextmanager
+def quiet_decoding() -> Iterator[None]:
+    """Silence Pillow's warnings about odd but readable files. Enter it in one thread only, around all decoding."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+@cache
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]
+
+
+def _opened(source: ImageSource) -> Image.Image:
+    if isinstance(source, Image.Image):
+        return source.copy()
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(source[..., 0] if source.shape[2:] == (1,) else source)
+    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+
+
+def _check_shape(image: Image.Image) -> None:
+    short, long = sorted(image.size)
+    if long > LONGEST_ASPECT * short:
+        raise UndecodableImageError(f"{image.width} x {image.height} pixels is too narrow; at most {LONGEST_ASPECT}:1")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    # Damaged metadata leaves the pixels usable. In place: copies of large photos take most of the memory.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _scaled_to_bytes(image).convert("RGB")
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scaled_to_bytes(image: Image.Image) -> Image.Image:
+    """Scale to 8 bits. Integers are 16-bit; the full scale of floats is the smallest of 1, 255 and 65535 that holds
+    them.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
+        raise UndecodableImageError("pixel values outside 0 to 65535")
+    top = next(top for top in (1, 255, 65535) if values.max() <= top) if image.mode == "F" else 65535
+    return Image.fromarray(np.round(values * (255 / top)).astype(np.uint8))
+
+
+def _window_start(length: int, side: int, crop: int) -> int:
+    """Start of the canvas, so that both center crops, each rounded as in torchvision, coincide."""
+    return round((length - crop) / 2) - round((side - crop) / 2)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image of a known format (convert HEIC, SVG and camera raw files to JPEG or PNG)"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels; scale it down"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,211 @@
+"""Inputs of the part that trains: views of the images, taken through the frozen prefix at most once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from functools import cached_property
+
+import PIL
+import torch
+import torchvision
+from torch import Tensor
+
+from ..augmentation.mixing import Mix
+from ..augmentation.views import Views
+from ..data.dataset import ImageSplit
+from ..data.subsets import ImageSubset
+from ..devices import autocast
+from ..networks.frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
+from .feature_store import FeatureStore, Probe
+
+# Part of every key: raise it when views or prefixes give other numbers than before.
+_FORMAT = 3
+
+
+class ImageSource:
+    """Stored images of a split on the training device, resident there if they fit.
+
+    Args:
+        split: The images.
+        device: Where batches are wanted.
+    """
+
+    # On a device of its own memory, images may take up to this share of what is free.
+    RESIDENT_SHARE = 0.25
+
+    def __init__(self, split: ImageSplit, device: torch.device) -> None:
+        self.split = split
+        self.device = device
+        self.labels = torch.from_numpy(split.labels).to(device)
+        self._resident = self._load() if self._fits() else None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batch(self, positions: Tensor) -> Tensor:
+        """Canvases uint8 (N, 3, R, R) at positions (N,) of the split."""
+        if self._resident is not None:
+            return self._resident[positions.to(self.device)]
+        return self.split.images(positions.cpu().numpy()).to(self.device, non_blocking=True)
+
+    def _fits(self) -> bool:
+        if self.device.type != "cuda":
+            return False
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return len(self) * 3 * self.split.preprocessing.resize_size**2 < self.RESIDENT_SHARE * free
+
+    def _load(self) -> Tensor:
+        chunks = torch.arange(len(self)).split(1024)
+        return torch.cat([self.split.images(chunk.numpy()).to(self.device) for chunk in chunks])
+
+
+class FeatureSource:
+    """What the trainable part sees of a split: features of the frozen prefix, or the images where nothing is frozen.
+
+    Whether features come from the store, are computed for it or for one batch only changes the time, not a number:
+    the prefix always runs at its canonical batch size (contract C3).
+
+    Args:
+        images: Of the split.
+        views: Their augmentation.
+        prefix: The frozen units.
+        store: Where whole views are kept.
+    """
+
+    def __init__(self, images: ImageSource, views: Views, prefix: FrozenPrefix, store: FeatureStore) -> None:
+        self._images = images
+        self._views = views
+        self._prefix = prefix
+        self._store = store
+        self._keepable = prefix.depth > 0 and views.count > 0 and store.enabled
+        self._latest: tuple[int, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def labels(self) -> Tensor:
+        return self._images.labels
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images before the prefix, pixels."""
+        return self._images.split.preprocessing.image_size
+
+    def batch(self, positions: Tensor, epoch: int, mix: Mix | None = None) -> Tensor:
+        """Features (N, ...) of the images at positions (N,), in the view that this epoch sees.
+
+        A mix acts on the images before the prefix, so its features are computed and never kept.
+        """
+        view = self._views.of_epoch(epoch)
+        if mix is None and view < self._kept_views:
+            whole = self._prefix.pick(self._whole(view))
+            features = whole[positions.to(whole.device)].to(self._images.device, non_blocking=True)
+        else:
+            features = self._prefix.pick(self._compute(positions, view, mix))
+        # One layout, wherever they come from: products may round differently for another.
+        layout = torch.channels_last if features.ndim == 4 else torch.contiguous_format
+        return features.contiguous(memory_format=layout)
+
+    def _compute(self, positions: Tensor, view: int, mix: Mix | None = None) -> Tensor:
+        images = self._views.apply(self._images.batch(positions), positions, view)
+        if mix is not None:
+            images = mix.images(images)
+        # Here, so that a feature has the same precision whoever asks for it.
+        with autocast(images.device):
+            return self._prefix.kept(images)
+
+    def _whole(self, view: int) -> Tensor:
+        """Features of all images in a view; the latest are at hand."""
+        if self._latest is None or self._latest[0] != view:
+            self._latest = None
+            size, device = len(self._images) * self._probe.image_bytes, self._images.device
+            self._latest = (view, self._store.get(self._whole_key(view), device, size, lambda: self._all(view)))
+        return self._latest[1]
+
+    def _all(self, view: int) -> Tensor:
+        place = self._store.place(len(self._images) * self._probe.bytes, self._images.device)
+        return torch.cat([self._compute(chunk, view).to(place) for chunk in torch.arange(len(self._images)).split(256)])
+
+    @cached_property
+    def _kept_views(self) -> int:
+        """How many views are kept: the first ones.
+
+        Views take turns. If more were kept than there is room for, each would push out the one that is needed next.
+        """
+        return self._store.room(self._probe, len(self._images)) if self._keepable else 0
+
+    def key(self, view: int) -> str:
+        """Digest of all that the kept features of a view depend on."""
+        return self._whole_key(view)
+
+    def _whole_key(self, view: int) -> str:
+        device = self._images.device
+        machine = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        versions = (torch.__version__, torchvision.__version__, PIL.__version__)
+        made_by = (
+            _FORMAT,
+            CANONICAL_BATCH,
+            "channels_last",
+            self._prefix.kept_key,
+            self._probe.digest,
+            machine,
+            versions,
+        )
+        made_of = (self._images.split.fingerprint, self._views.key, view)
+        return hashlib.sha256(repr((made_by, made_of)).encode()).hexdigest()
+
+    @cached_property
+    def _probe(self) -> Probe:
+        key = (self._prefix.kept_key, self.image_size, self._images.device)
+        if key not in self._store.probes:
+            self._store.probes[key] = probe_prefix(self._prefix, self.image_size, self._images.device)
+        return self._store.probes[key]
+
+
+class SubsetFeatures(FeatureSource):
+    """Some images of a split, with the views and features that they have in the whole split, which are kept once.
+
+    Args:
+        images: Of the whole split.
+        views: Their augmentation.
+        prefix: The frozen units.
+        store: Where whole views of the whole split are kept.
+        subset: Which of the images.
+    """
+
+    def __init__(
+        self, images: ImageSource, views: Views, prefix: FrozenPrefix, store: FeatureStore, subset: ImageSubset
+    ) -> None:
+        super().__init__(images, views, prefix, store)
+        self._subset = subset
+        self._positions = torch.from_numpy(subset.positions)
+        self._labels = torch.from_numpy(subset.labels).to(images.device)
+
+    def __len__(self) -> int:
+        return len(self._subset)
+
+    @property
+    def labels(self) -> Tensor:
+        return self._labels
+
+    def batch(self, positions: Tensor, epoch: int, mix: Mix | None = None) -> Tensor:
+        return super().batch(self._positions[positions.cpu()], epoch, mix)
+
+    def key(self, view: int) -> str:
+        """Also says which images: it stands for what is trained on them. What is kept goes by the whole split's."""
+        return f"{super().key(view)}/{self._subset.fingerprint}"
+
+
+def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device) -> Probe:
+    """Run a prefix on one canonical batch of noise (32, 3, S, S), the same everywhere."""
+    noise = torch.randn(CANONICAL_BATCH, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    images = noise.to(device)
+    with autocast(device):
+        if device.type != "cpu":
+            prefix.kept(images).cpu()  # the first run of a device makes it ready
+        started = time.perf_counter()
+        features = prefix.kept(images).cpu()
+    seconds = (time.perf_counter() - started) / CANONICAL_BATCH
+    return Probe(seconds, features[0].nbytes, images[0].nbytes, state_hash({"features": features}))

@@ -1,0 +1,1 @@
+"""Networks: frozen prefix, suffix and head put together; heads, LoRA, export."""

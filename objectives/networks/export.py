@@ -1,0 +1,182 @@
+"""A trained network as files, and back: no pickle, no study, no dataset.
+
+A folder holds one network::
+
+    model.json             what it is built of, how images are prepared, and the names of the classes
+    weights.safetensors    ``backbone.`` and ``head.`` before the names that the tensors have there
+
+What loads it needs torch, torchvision, safetensors, pydantic and pillow, and timm or the user's own module where the
+backbone comes from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..augmentation.views import Views
+from ..backbones.backbone import bare_backbone
+from ..config import BackboneSpec, HeadConfig
+from ..data.decoding import ImageSource, UndecodableImageError, decode_image, to_canvas
+from ..devices import autocast, choose_device
+from ..errors import InvalidInputError
+from ..phases import Phase
+from ..preprocessing import Preprocessing
+from .heads import create_head
+from .lora import remove_adapters
+from .network import Network
+
+CARD, WEIGHTS = "model.json", "weights.safetensors"
+_FORMAT = 1
+# Images in memory at a time.
+_BATCH = 128
+# The source is told that weights are given, and loads none: they are copied in.
+_GIVEN = "exported.safetensors"
+
+
+class ModelCard(BaseModel):
+    """What a network is built of.
+
+    Attributes:
+        format: Of the folder.
+        backbone: Name of the network; see :func:`model_source`.
+        pretrained: Whether the backbone was built for given weights, as a few are built in another way for random ones.
+        truncate: Units dropped from the end.
+        freeze_depth: Units of the prefix, which always runs at the canonical batch size.
+        head: The head.
+        classes: Names, in the order of the probabilities.
+        preprocessing: How an image becomes what the network sees.
+        origin: Where it comes from, for people: study, strategy, trial, seed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = _FORMAT
+    backbone: str
+    pretrained: bool
+    truncate: int
+    freeze_depth: int
+    head: HeadConfig
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    origin: dict[str, str | int | float] = {}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A loaded network.
+
+    Attributes:
+        card: What it is.
+        network: In evaluation mode.
+        device: Where it runs.
+    """
+
+    card: ModelCard
+    network: Network
+    device: torch.device
+
+    @torch.no_grad()
+    def predict(self, images: Sequence[ImageSource]) -> NDArray[np.float32]:
+        """Class probabilities (N, classes) of images, prepared as validation and test images are.
+
+        Args:
+            images: Files, the bytes of files, or arrays; see :func:`decode_image`.
+
+        Raises:
+            UndecodableImageError: One of them cannot be used; says which.
+        """
+        views = Views("none", 1, self.card.preprocessing, len(images), seed=0)
+        rows = [np.empty((0, len(self.card.classes)), dtype=np.float32)]
+        for start in range(0, len(images), _BATCH):
+            canvases = np.stack([self._canvas(images[place], place) for place in _places(start, len(images))])
+            pixels = torch.from_numpy(canvases).permute(0, 3, 1, 2).to(self.device)
+            with autocast(self.device):
+                logits = self.network(views.apply(pixels, torch.arange(len(pixels)), 0))
+            rows.append(logits.float().softmax(dim=1).cpu().numpy())
+        return np.concatenate(rows)
+
+    def _canvas(self, image: ImageSource, place: int) -> NDArray[np.uint8]:
+        try:
+            return to_canvas(decode_image(image), self.card.preprocessing)
+        except UndecodableImageError as error:
+            raise UndecodableImageError(f"image {place} cannot be used: {error}") from error
+
+
+def _places(start: int, count: int) -> range:
+    return range(start, min(start + _BATCH, count))
+
+
+def save_network(folder: Path, network: Network, card: ModelCard) -> None:
+    """Write a trained network into a folder, which is made; adapters are merged into the weights they adapt.
+
+    Args:
+        folder: Where to.
+        network: Trained; its adapters are gone afterwards, and it gives what it gave, up to rounding.
+        card: Of this network.
+    """
+    remove_adapters(network, merge=True)
+    tensors = _prefixed("backbone.", network.backbone_state()) | _prefixed("head.", network.head.state_dict())
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
+    (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def load_network(folder: Path, device: str = "auto") -> TrainedModel:
+    """Load what :func:`save_network` wrote.
+
+    Args:
+        folder: Where from.
+        device: See :func:`choose_device`.
+
+    Raises:
+        InvalidInputError: Not such a folder, or damaged.
+    """
+    try:
+        card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, ValidationError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InvalidInputError(f"{folder} holds no network that Frostline can load: {reason}") from error
+    if card.format != _FORMAT:
+        raise InvalidInputError(f"{folder} was written by another version of Frostline (format {card.format}).")
+    chosen = choose_device(device)
+    network = _build(card, chosen)
+    _copy_in(network, tensors, folder)
+    return TrainedModel(card, network.eval(), chosen)
+
+
+def _build(card: ModelCard, device: torch.device) -> Network:
+    spec = BackboneSpec(card.backbone, _GIVEN if card.pretrained else "none", card.preprocessing.image_size)
+    backbone = bare_backbone(spec).to(device).truncated(card.truncate)
+    with torch.random.fork_rng(devices=[]):
+        head = create_head(card.head, backbone.units[-1].output_shape, len(card.classes)).to(device)
+    rates = (0.0,) * (len(backbone.units) - card.freeze_depth)
+    return Network(backbone, Phase("inference", card.freeze_depth, 0, 0.0, rates), head)
+
+
+@torch.no_grad()
+def _copy_in(network: Network, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    own = {_stored_name(name): value for name, value in network.state_dict().items()}
+    if differing := sorted(own.keys() ^ tensors.keys()):
+        raise InvalidInputError(f"{folder / WEIGHTS} does not fit its {CARD}: {', '.join(differing[:3])}.")
+    for name, value in own.items():
+        value.copy_(tensors[name])
+
+
+def _stored_name(name: str) -> str:
+    return name if name.startswith("head.") else f"backbone.{Network.model_name(name)}"
+
+
+def _prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {f"{prefix}{name}": value for name, value in state.items()}

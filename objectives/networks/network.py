@@ -1,0 +1,155 @@
+"""A network as a phase trains it: frozen prefix, trainable suffix, head."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..backbones.backbone import Backbone
+from ..errors import InvalidInputError
+from ..phases import Phase
+from .frozen_prefix import FrozenPrefix, state_hash
+from .heads import FixedPooling
+
+
+class Network(nn.Module):
+    """A backbone cut at a phase's depth, with a head.
+
+    Where all units are frozen, the head's pooling goes with them: features to keep are vectors then.
+
+    Args:
+        backbone: Whose units are shared, not copied.
+        phase: What is frozen and what trains.
+        head: From the backbone's last features to logits.
+
+    Attributes:
+        suffix: One segment a unit.
+    """
+
+    def __init__(self, backbone: Backbone, phase: Phase, head: nn.Sequential) -> None:
+        super().__init__()
+        depth = phase.freeze_depth
+        pooling = FixedPooling.of(head) if depth == len(backbone.units) else FixedPooling()
+        self.prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling)
+        self._pooled = pooling.layers
+        self.suffix = nn.Sequential(*(backbone.segment(unit, unit + 1) for unit in range(depth, len(backbone.units))))
+        self.head = head
+        self.phase = phase
+        for unit, rate in zip(self.suffix, phase.unit_learning_rates, strict=True):
+            _select(unit, phase, trains=rate > 0)
+        if any(phase.unit_learning_rates) and not any(value.requires_grad for value in self.suffix.parameters()):
+            raise InvalidInputError(f"nothing to train: these units have no {phase.trains_only}")
+        self._frozen_before = self._frozen_hash(self.prefix.fingerprint)
+
+    def with_head(self, head: nn.Sequential, phase: Phase) -> Network:
+        """Another head on the same frozen units, whose hash is not taken again; only where all units are frozen."""
+        if any(other.freeze_depth != self.prefix.depth or other.unit_learning_rates for other in (self.phase, phase)):
+            raise ValueError("heads share what is frozen only where all units are")
+        pooling = FixedPooling.of(head)
+        network = copy.copy(self)
+        network._modules = {**self._modules, "prefix": self.prefix.pooled(pooling), "head": head}
+        network._pooled, network.phase = pooling.layers, phase
+        return network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised images (N, 3, S, S)."""
+        return self.classify(self.prefix(images))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (N, classes) of the prefix's features (N, ...): the part that trains."""
+        return self.pooled_head(self.suffix(features))
+
+    @property
+    def pooled_head(self) -> nn.Sequential:
+        """The head after what of its pooling went with the prefix."""
+        return self.head[self._pooled :]
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode)
+        for unit, rate in zip(self.suffix, self.phase.unit_learning_rates, strict=True):
+            if rate == 0:
+                unit.eval()
+            elif mode and self.phase.batch_norm == "eval":
+                for module in unit.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters of what trains."""
+        return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+
+    def moving_tensors(self) -> list[Tensor]:
+        """What training changes: trainable parameters, and statistics of the batch norms that it updates."""
+        self.train()
+        norms = [module for module in self.modules() if isinstance(module, _BatchNorm) and module.training]
+        statistics = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
+        return [*(parameter for _, parameter in self.trainable()), *statistics]
+
+    def unit_rate(self, name: str) -> tuple[int, float]:
+        """Place in the backbone and learning rate of the unit that a parameter of the suffix belongs to."""
+        place = int(name.split(".")[1])
+        return self.phase.freeze_depth + place, self.phase.unit_learning_rates[place]
+
+    def trainable_state(self) -> dict[str, Tensor]:
+        """A copy of the parameters and buffers of suffix and head."""
+        state = self.suffix.state_dict(prefix="suffix.") | self.head.state_dict(prefix="head.")
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what :meth:`trainable_state` or ``state_dict`` gave."""
+        own = self.state_dict()
+        with torch.no_grad():
+            for name, value in state.items():
+                own[name].copy_(value)
+
+    def backbone_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers of the whole backbone, named as in the model."""
+        state = dict(self.prefix.prefix.state_dict())
+        for unit in self.suffix:
+            state |= unit.state_dict()
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    @staticmethod
+    def model_name(name: str) -> str:
+        """A tensor's or module's name in the model, from its name here; ``head.`` stays before those of the head."""
+        part, _, rest = name.partition(".")
+        return rest.partition(".")[2] if part in ("prefix", "suffix") else name
+
+    def frozen_units(self) -> list[nn.Module]:
+        """The prefix, and the units of the suffix that the phase freezes."""
+        rates = self.phase.unit_learning_rates
+        return [self.prefix.prefix, *(unit for unit, rate in zip(self.suffix, rates, strict=True) if rate == 0)]
+
+    def frozen_hashes(self) -> tuple[str, str]:
+        """Of everything that the phase freezes: when the network was put together, and now."""
+        return self._frozen_before, self._frozen_hash(state_hash(self.prefix.state_dict()))
+
+    def _frozen_hash(self, prefix: str) -> str:
+        """Of the prefix's hash, and in the suffix of frozen units, unselected parameters and kept statistics."""
+        digest = hashlib.sha256(prefix.encode())
+        for unit, rate in zip(self.suffix, self.phase.unit_learning_rates, strict=True):
+            digest.update(state_hash(_frozen_state(unit, whole=rate == 0, phase=self.phase)).encode())
+        return digest.hexdigest()
+
+
+def _select(unit: nn.Module, phase: Phase, *, trains: bool) -> None:
+    """Let exactly those parameters of a unit train that the phase selects."""
+    for module in unit.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            parameter.requires_grad_(trains and phase.selects(module, name))
+    if trains and phase.adapt is not None:
+        unit.requires_grad_(False)
+        phase.adapt(unit)
+
+
+def _frozen_state(unit: nn.Module, *, whole: bool, phase: Phase) -> dict[str, Tensor]:
+    if whole:
+        return unit.state_dict()
+    frozen = {name: value for name, value in unit.named_parameters() if not value.requires_grad}
+    statistics = dict(unit.named_buffers()) if phase.batch_norm == "eval" else {}
+    return {**frozen, **statistics}

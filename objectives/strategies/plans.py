@@ -1,0 +1,82 @@
+"""Plans: from a configuration to the phases of its training; contradictions are refused before anything trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..config import TrialConfig
+from ..errors import InvalidInputError
+from ..phases import Phase
+from .catalog import Strategy, get_strategy, head_phase, takes_parameter
+
+
+def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    """The phases of a configuration on a backbone.
+
+    Args:
+        config: Configuration of the trial.
+        units: Units of the backbone before truncation.
+
+    Raises:
+        InvalidInputError: The strategy does not take a parameter, a depth or number of epochs is out of range, or the
+            strategy's plan does not fit the backbone.
+
+    Example:
+        >>> from frostline.objectives.config import TrialConfig
+        >>> from frostline.objectives.strategies.plans import plan_phases
+        >>> config = TrialConfig(strategy="lp_ft", epochs=10, probe_epochs=4)
+        >>> [(phase.name, phase.freeze_depth, phase.epochs) for phase in plan_phases(config, units=8)]
+        [('probe', 8, 4), ('finetune', 0, 6)]
+    """
+    strategy = get_strategy(config.strategy)
+    if faults := _faults(strategy, config, units):
+        raise InvalidInputError(faults)
+    left = units - config.truncate
+    phases = tuple(strategy.plan(config, left))
+    if faults := _phase_faults(phases, left):
+        raise InvalidInputError([f"{strategy.name}: its plan {fault}" for fault in faults])
+    if config.head.init == "probe":
+        # The solver needs torch, which reading a study must not load.
+        from ..training.logistic_regression import solve_logistic_regression
+
+        return (replace(head_phase("probe solution", left, 1, 0.0), solve=solve_logistic_regression), *phases)
+    return phases
+
+
+def _faults(strategy: Strategy, config: TrialConfig, units: int) -> list[str]:
+    """Parameters that do not suit the strategy or contradict each other, one message each."""
+    given = config.model_fields_set | {f"head.{name}" for name in config.head.model_fields_set}
+    faults = [
+        f"{strategy.name} takes no {name}: leave it out"
+        for name in sorted(given)
+        if not takes_parameter(strategy, name)
+    ]
+    if config.truncate >= units:
+        faults.append(f"truncate must be below {units}, since one unit must stay, got {config.truncate}")
+    head = config.head
+    if head.init == "probe" and not strategy.pretrained:
+        faults.append(f"head.init = 'probe' needs pretrained features, and {strategy.name} has none: set another init")
+    if head.init == "probe" and head.hidden_layers > 0:
+        faults.append("head.init = 'probe' solves a linear head: set head.hidden_layers = 0 or another init")
+    if head.init in ("probe", "zeros") and head.output == "cosine":
+        faults.append(f"head.init = {head.init!r} needs head.output = 'linear': a cosine layer cannot start from it")
+    if config.class_weights == config.sampling == "balanced":
+        faults.append("class_weights and sampling are both 'balanced', which corrects twice: change one of them")
+    return faults
+
+
+def _phase_faults(phases: Sequence[Phase], units: int) -> list[str]:
+    """Errors of a plan whatever the configuration: mistakes of the strategy's author."""
+    faults = [] if phases else ["has no phase"]
+    if len({phase.name for phase in phases}) < len(phases):
+        faults.append(f"names two phases alike: {', '.join(phase.name for phase in phases)}")
+    for phase in phases:
+        depth, rates = phase.freeze_depth, len(phase.unit_learning_rates)
+        if not 0 <= depth <= units:
+            faults.append(f"freezes {depth} units in phase {phase.name!r}, of {units}")
+        elif rates != units - depth:
+            faults.append(f"gives {rates} unit_learning_rates in phase {phase.name!r}, needs {units} - {depth}")
+        if phase.epochs < 1:
+            faults.append(f"gives phase {phase.name!r} {phase.epochs} epochs")
+    return faults

@@ -1,0 +1,156 @@
+"""The frozen certificate of a phase: what was frozen, what trained and at which rate, and the proof of both (C1)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..errors import TrainingFailedError
+from ..networks.network import Network
+from .optimizers import Optimisation, parameter_groups
+
+
+@dataclass(frozen=True)
+class Group:
+    """One parameter group of the optimizer.
+
+    Attributes:
+        name: The part of the network.
+        learning_rate: Peak.
+        weight_decay: Of the group.
+        parameters: Names.
+    """
+
+    name: str
+    learning_rate: float
+    weight_decay: float
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Evidence of what a phase trained and that it left the rest alone. Names are those of the model.
+
+    Attributes:
+        phase: Name of the phase.
+        freeze_depth: Units frozen, counted from the input.
+        before: Hash of all that the phase freezes (parameters and buffers), before it.
+        after: The same, after it.
+        frozen: Parameters that the phase freezes.
+        frozen_parameters: How many numbers that is.
+        trainable: Parameters that train.
+        batch_norms: Mode of each batch norm of the backbone while training: ``train`` or ``eval``.
+        frozen_in_train_mode: Modules of frozen units that were in training mode.
+        groups: Of the optimizer; None where the head was solved.
+    """
+
+    phase: str
+    freeze_depth: int
+    before: str
+    after: str
+    frozen: tuple[str, ...]
+    frozen_parameters: int
+    trainable: tuple[str, ...]
+    batch_norms: dict[str, str]
+    frozen_in_train_mode: tuple[str, ...]
+    groups: tuple[Group, ...] | None
+
+    @property
+    def faults(self) -> list[str]:
+        """What speaks against it; empty if nothing does."""
+        faults = []
+        if self.before != self.after:
+            faults.append(f"frozen units changed during phase {self.phase!r} (depth {self.freeze_depth})")
+        if self.frozen_in_train_mode:
+            faults.append(f"frozen modules were in training mode: {', '.join(self.frozen_in_train_mode)}")
+        return faults + ([] if self.groups is None else self._group_faults(self.groups))
+
+    def _group_faults(self, groups: tuple[Group, ...]) -> list[str]:
+        held = [name for group in groups for name in group.parameters]
+        wrong = {
+            "train but are in no group": set(self.trainable) - set(held),
+            "are in two groups": {name for name in held if held.count(name) > 1} if len(set(held)) < len(held) else (),
+            "are frozen but in a group": set(held) - set(self.trainable),
+        }
+        return [f"parameters {fault}: {', '.join(sorted(names))}" for fault, names in wrong.items() if names]
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+    def require(self) -> None:
+        """Raise TrainingFailedError unless it passed."""
+        if self.faults:
+            raise TrainingFailedError("; ".join(self.faults))
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values, for a file."""
+        return {**asdict(self), "passed": self.passed, "faults": self.faults}
+
+
+def certify(network: Network, optimisation: Optimisation | None) -> Certificate:
+    """Look at a network after a phase.
+
+    Args:
+        network: As the phase trained it; left in evaluation mode.
+        optimisation: What trained it; None where the head was solved.
+    """
+    network.train()
+    names = {id(parameter): network.model_name(name) for name, parameter in network.named_parameters()}
+    frozen = {name: parameter for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    before, after = network.frozen_hashes()
+    certificate = Certificate(
+        phase=network.phase.name,
+        freeze_depth=network.phase.freeze_depth,
+        before=before,
+        after=after,
+        frozen=tuple(network.model_name(name) for name in frozen),
+        frozen_parameters=sum(parameter.numel() for parameter in frozen.values()),
+        trainable=tuple(network.model_name(name) for name, _ in network.trainable()),
+        batch_norms={
+            name: _mode(module) for name, module in _backbone_modules(network) if isinstance(module, _BatchNorm)
+        },
+        frozen_in_train_mode=tuple(
+            name for unit in network.frozen_units() for name, module in unit.named_modules() if module.training
+        ),
+        groups=None if optimisation is None else _groups(optimisation.optimizer.param_groups, names),
+    )
+    network.eval()
+    return certificate
+
+
+def certify_another(certified: Certificate, network: Network, weight_decay: float) -> Certificate:
+    """The certificate of a network that shares all but its head with one that was looked at after both had trained.
+
+    Args:
+        certified: Of the other one.
+        network: With the head that trained, alone.
+        weight_decay: Of its optimizer.
+    """
+    names = {id(parameter): name for name, parameter in network.head.named_parameters(prefix="head")}
+    groups = _groups(parameter_groups(network, weight_decay), names)
+    return replace(certified, phase=network.phase.name, trainable=tuple(names.values()), groups=groups)
+
+
+def _mode(module: nn.Module) -> str:
+    return "train" if module.training else "eval"
+
+
+def _backbone_modules(network: Network) -> list[tuple[str, nn.Module]]:
+    named = ((network.model_name(name), module) for name, module in network.named_modules())
+    return [(name, module) for name, module in named if not name.startswith("head.")]
+
+
+def _groups(groups: list[dict[str, Any]], names: dict[int, str]) -> tuple[Group, ...]:
+    return tuple(
+        Group(
+            group["name"],
+            group["peak"],
+            group["weight_decay"],
+            tuple(names.get(id(parameter), "a stranger") for parameter in group["params"]),
+        )
+        for group in groups
+    )

@@ -1,0 +1,274 @@
+"""The training loop of one phase: epochs, validation, early stopping, the best weights kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..augmentation.mixing import Mixer, mixed_loss
+from ..config import TrialConfig
+from ..devices import autocast
+from ..epochs import EpochResult, OnEpoch
+from ..errors import TrainingFailedError
+from ..features.feature_source import FeatureSource
+from ..metrics import score
+from ..networks.network import Network
+from ..phases import Penalty
+from .optimizers import Optimisation
+
+EVALUATION_BATCH = 128
+# On a CPU through units of a network: the activations of more images do not stay in its caches (MobileNetV2 at 96 px
+# takes 1.8 ms an image by 32, 3.5 ms by 128; ResNet-18 at 224 px the same).
+CPU_EVALUATION_BATCH = 32
+
+
+@dataclass
+class PhaseRun:
+    """A phase under way. Made before anything of it is trained or put back: penalties look at what it begins with.
+
+    Attributes:
+        network: Cut as the phase says, on the device.
+        optimisation: Optimizer and schedule; None where the head is solved.
+        first_epoch: Number of the phase's first epoch within the trial.
+        last: Whether no further phase goes on with this optimizer: then the phase ends early when nothing gets
+            better, and leaves the weights of its best validation score in the network.
+        results: Of its epochs so far.
+        best_state: Weights of the best of them, if they are wanted.
+        best_logits: What these say of the validation images (N, classes), unless another process found them.
+        penalty: The phase's.
+    """
+
+    network: Network
+    optimisation: Optimisation | None
+    first_epoch: int
+    last: bool = True
+    results: list[EpochResult] = field(default_factory=list)
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    best_logits: Tensor | None = None
+    penalty: Penalty | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        create = self.network.phase.penalty
+        self.penalty = create(self.network) if create else None
+
+    @property
+    def epoch(self) -> int:
+        """Number of the next epoch within the trial."""
+        return self.first_epoch + len(self.results)
+
+    @property
+    def best(self) -> EpochResult | None:
+        """The first of the best epochs so far."""
+        return max(self.results, key=lambda result: result.score, default=None)
+
+    def improves(self, score: float) -> bool:
+        """Whether a score is above all so far."""
+        return self.best is None or score > self.best.score
+
+    def ended(self, patience: int) -> bool:
+        """Whether all epochs are done, or nothing got better for so many."""
+        if len(self.results) == self.network.phase.epochs:
+            return True
+        return self.last and self.best is not None and self.results[-1].epoch - self.best.epoch >= patience
+
+
+@dataclass(frozen=True)
+class PhaseData:
+    """Training and validation inputs of a phase, behind its frozen prefix.
+
+    Attributes:
+        train: To learn from.
+        val: To choose by.
+        metric: Name.
+        device: Where to train.
+        seed: Of order, views and mixes.
+        micro_batches: How many pieces a batch is computed in, one after the other. Their gradients add up to the
+            batch's, so that steps and schedule are the same, and the numbers up to rounding; but batch norms in
+            training see a piece at a time, and dropout draws anew.
+    """
+
+    train: FeatureSource
+    val: FeatureSource
+    metric: str
+    device: torch.device
+    seed: int
+    micro_batches: int = 1
+
+    def micro_batch(self, batch_size: int) -> int | None:
+        """Images computed at once; None for a whole batch."""
+        return None if self.micro_batches == 1 else -(-batch_size // self.micro_batches)
+
+
+def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: OnEpoch) -> None:
+    """Train what is left of a phase.
+
+    Args:
+        run: The phase; its results and best weights are kept up in it.
+        config: The trial's.
+        data: Inputs, metric, device and seed.
+        on_epoch: Called after each epoch; what it raises ends the trial.
+
+    Raises:
+        TrainingFailedError: The loss is not finite.
+    """
+    network, optimisation = run.network, run.optimisation
+    assert optimisation is not None
+    criterion = create_criterion(config, data.train.labels)
+    while not run.ended(config.patience):
+        started, epoch = time.perf_counter(), run.epoch
+        train_loss = _train_epoch(network, config, data, epoch, optimisation, criterion, run.penalty)
+        with optimisation.averaged():
+            logits = predict_logits(network, data.val, data.micro_batches)
+            val_loss, val_score = judge(logits, data)
+            if run.last and run.improves(val_score):
+                run.best_state, run.best_logits = network.trainable_state(), logits
+        require_finite(train_loss, val_loss, epoch)
+        rates, seconds = optimisation.learning_rates(), time.perf_counter() - started
+        micro = data.micro_batch(config.batch_size)
+        result = EpochResult(epoch, network.phase.name, train_loss, val_loss, val_score, rates, seconds, micro)
+        run.results.append(result)
+        on_epoch(result)
+    network.load_state(run.best_state)
+
+
+def require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
+    """Raise TrainingFailedError unless both are."""
+    for name, loss in (("training", train_loss), ("validation", val_loss)):
+        if not np.isfinite(loss):
+            raise TrainingFailedError(f"{name} loss is {loss} in epoch {epoch}: the learning rate may be too high")
+
+
+def batches_per_epoch(images: int, batch_size: int) -> int:
+    """Optimiser steps of an epoch."""
+    return -(-images // batch_size)
+
+
+def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss:
+    """The training loss: cross-entropy with label smoothing, each class weighed as configured.
+
+    Args:
+        config: The trial's.
+        labels: Of all training images (N,), each class at least once.
+    """
+    weights = None
+    if config.class_weights == "balanced":
+        counts = labels.bincount().float()
+        weights = len(labels) / (len(counts) * counts)
+    return nn.CrossEntropyLoss(weight=weights, label_smoothing=config.label_smoothing)
+
+
+def epoch_batches(config: TrialConfig, labels: Tensor, seed: int, epoch: int) -> Iterator[Tensor]:
+    """Positions of an epoch's images in batches of nearly equal size: no tiny last one, on which batch norm would fail.
+
+    Args:
+        config: The trial's.
+        labels: Of all training images (N,).
+        seed: Of the trial.
+        epoch: Within the trial; order and draws depend on the two alone.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    images = len(labels)
+    if config.sampling == "balanced":
+        labels = labels.cpu()
+        order = (1.0 / labels.bincount())[labels].multinomial(images, replacement=True, generator=generator)
+    else:
+        order = torch.randperm(images, generator=generator)
+    yield from order.tensor_split(batches_per_epoch(images, config.batch_size))
+
+
+def _train_epoch(
+    network: Network,
+    config: TrialConfig,
+    data: PhaseData,
+    epoch: int,
+    optimisation: Optimisation,
+    criterion: nn.CrossEntropyLoss,
+    penalty: Penalty | None,
+) -> float:
+    network.train()
+    # Summed on the device and read once: reading each step would make the host wait for it.
+    total = torch.zeros((), device=data.device)
+    mixer = Mixer(config.mixing, config.mixing_alpha, data.train.image_size, data.seed)
+    for step, positions in enumerate(epoch_batches(config, data.train.labels, data.seed, epoch)):
+        mix = mixer.draw(len(positions), epoch, step)
+        with autocast(data.device):
+            # Of the whole batch: partners of a mix may be in another piece, and the prefix has a batch size of its own.
+            features = data.train.batch(positions, epoch, mix)
+        labels = data.train.labels[positions.to(data.device)]
+        optimisation.zero_grad()
+        for piece in _pieces(len(positions), data.micro_batches):
+            with autocast(data.device):
+                logits = network.classify(features[piece])
+            loss = mixed_loss(partial(_share_of_loss, criterion, logits.float(), piece), labels, mix)
+            if penalty is not None and piece.start == 0:
+                loss = loss + penalty()
+            loss.backward()
+            total += loss.detach() * len(positions)
+        optimisation.step()
+    return float(total) / len(data.train)
+
+
+def _pieces(images: int, count: int) -> list[slice]:
+    """A batch in so many pieces of nearly equal size; none of one image, on which batch norm would fail."""
+    count = max(1, min(count, images // 2))
+    return [slice(images * place // count, images * (place + 1) // count) for place in range(count)]
+
+
+def _share_of_loss(criterion: nn.CrossEntropyLoss, logits: Tensor, piece: slice, labels: Tensor) -> Tensor:
+    """What a piece of a batch adds to the criterion's mean over the batch: each image as much as its class weighs.
+
+    Args:
+        criterion: With mean reduction.
+        logits: Of the piece (n, classes).
+        piece: Of the batch.
+        labels: Of the whole batch (N,).
+    """
+    own = labels[piece]
+    if len(own) == len(labels):
+        return criterion(logits, labels)
+    weights = criterion.weight
+    share = len(own) / len(labels) if weights is None else weights[own].sum() / weights[labels].sum()
+    return share * criterion(logits, own)
+
+
+@torch.no_grad()
+def predict_logits(network: Network, source: FeatureSource, micro_batches: int = 1) -> Tensor:
+    """Logits (N, classes) float32 of a whole split, in evaluation mode; batches in so many pieces."""
+    network.eval()
+    logits = []
+    device = network_device(network)
+    at_once = CPU_EVALUATION_BATCH if device.type == "cpu" and len(network.suffix) else EVALUATION_BATCH
+    for positions in torch.arange(len(source)).split(max(1, at_once // micro_batches)):
+        with autocast(device):
+            logits.append(network.classify(source.batch(positions, 0)).float())
+    return torch.cat(logits)
+
+
+def network_device(network: Network) -> torch.device:
+    return next(network.head.parameters()).device
+
+
+def validate(network: Network, data: PhaseData) -> tuple[float, float]:
+    """Mean cross-entropy and metric on the validation images; no metric (NaN) where the cross-entropy is not finite."""
+    return judge(predict_logits(network, data.val, data.micro_batches), data)
+
+
+def judge(logits: Tensor, data: PhaseData) -> tuple[float, float]:
+    """What :func:`validate` says, of logits (N, classes) of the validation images."""
+    loss = float(F.cross_entropy(logits, data.val.labels))
+    if not np.isfinite(loss):
+        return loss, float("nan")
+    return loss, score(data.metric, to_probabilities(logits), data.val.labels.cpu().numpy())
+
+
+def to_probabilities(logits: Tensor) -> NDArray[np.float32]:
+    """Class probabilities (N, classes) of logits."""
+    return logits.softmax(dim=1).cpu().numpy()

@@ -1,0 +1,1 @@
+"""Analysis: verdict, data-size curve, importance, Pareto front, confusion."""

@@ -1,0 +1,191 @@
+"""The data-size curve: test score by number of training images, and from where on strategies beat feature extraction.
+
+Statistics are the verdict's: a paired bootstrap over test images and seeds, and intervals that hold for all
+comparisons with feature extraction at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...objectives.metrics import weighted
+from ..records import FinalRecord
+from .verdict import CONFIDENCE, bootstrap_scores, simultaneous_interval
+
+BASELINE = "feature_extraction"
+
+
+@dataclass(frozen=True)
+class CurveRecord:
+    """A finalist, trained on some of the training images, and tested.
+
+    Attributes:
+        images: How many.
+        final: What came of it.
+    """
+
+    images: int
+    final: FinalRecord
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A strategy at a number of training images.
+
+    Attributes:
+        strategy: Its name.
+        images: Of the training.
+        scores: Test score of each seed, in [0, 1].
+        interval: Confidence interval of the mean, by itself.
+        ahead: Mean test score minus feature extraction's on as many images; None for itself and where it is missing.
+        ahead_interval: Simultaneous confidence interval of ``ahead``.
+    """
+
+    strategy: str
+    images: int
+    scores: tuple[float, ...]
+    interval: tuple[float, float]
+    ahead: float | None = None
+    ahead_interval: tuple[float, float] | None = None
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.scores))
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """Where a strategy overtakes feature extraction.
+
+    Attributes:
+        strategy: Its name.
+        point: At the fewest images from which on its mean is above feature extraction's; None if with all images it
+            is not.
+        first: Whether these are the fewest images of all that both were trained on.
+    """
+
+    strategy: str
+    point: CurvePoint | None
+    first: bool
+
+    @property
+    def sure(self) -> bool:
+        """Whether the interval of the difference excludes 0 there."""
+        return self.point is not None and self.point.ahead_interval is not None and self.point.ahead_interval[0] > 0
+
+    def sentence(self) -> str:
+        """The crossover in words."""
+        if self.point is None or self.point.ahead is None or self.point.ahead_interval is None:
+            return f"{self.strategy} is not ahead of {BASELINE} with all training images."
+        low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in self.point.ahead_interval)
+        where = f"from {self.point.images:,} training images on"
+        how = f"is ahead of {BASELINE} {where}, the fewest tried" if self.first else f"overtakes {BASELINE} {where}"
+        chance = "" if self.sure else ", so it may be chance there"
+        return (
+            f"{self.strategy} {how} (by {100 * self.point.ahead:.1f} points there, {100 * CONFIDENCE:.0f} % interval "
+            f"{low} to {high}{chance})."
+        )
+
+
+@dataclass(frozen=True)
+class DataCurve:
+    """Test score by number of training images.
+
+    Attributes:
+        metric: What the scores are.
+        points: By strategy, then by images.
+        crossovers: Of the strategies but feature extraction; none where that was not among them.
+        test_images: Size of the test split.
+        confidence: Of intervals.
+    """
+
+    metric: str
+    points: tuple[CurvePoint, ...]
+    crossovers: tuple[Crossover, ...]
+    test_images: int
+    confidence: float = CONFIDENCE
+
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of images, ascending."""
+        return sorted({point.images for point in self.points})
+
+    def of(self, strategy: str) -> list[CurvePoint]:
+        """A strategy's points by images."""
+        return [point for point in self.points if point.strategy == strategy]
+
+
+def trace_curve(records: Sequence[CurveRecord], metric: str, strategies: Sequence[str], *, seed: int = 0) -> DataCurve:
+    """A curve from its trainings.
+
+    Args:
+        records: On the same test images in the same order, the finals with all training images among them.
+        metric: What a study can maximise, by name.
+        strategies: In the order in which they are to come.
+        seed: Of the resampling.
+
+    Raises:
+        ValueError: No trainings, or not on the same test images.
+    """
+    if not records:
+        raise ValueError("no trainings to compare")
+    labels = records[0].final.labels
+    if any(not np.array_equal(record.final.labels, labels) for record in records):
+        raise ValueError("the trainings were not tested on the same images")
+    sizes = sorted({record.images for record in records})
+    comparisons = (len({record.final.strategy for record in records}) - 1) * len(sizes)
+    points = [
+        point
+        for images in sizes
+        for point in _points(
+            [record.final for record in records if record.images == images], images, metric, labels, comparisons, seed
+        )
+    ]
+    ordered = tuple(point for name in strategies for point in points if point.strategy == name)
+    return DataCurve(metric, ordered, _crossovers(ordered, strategies), len(labels))
+
+
+def _points(
+    finals: Sequence[FinalRecord],
+    images: int,
+    metric: str,
+    labels: NDArray[np.int64],
+    comparisons: int,
+    seed: int,
+) -> list[CurvePoint]:
+    """Of all strategies at one number of images."""
+    groups: dict[str, list[FinalRecord]] = {}
+    # Sorted, so that the answer does not depend on the order in which the trainings ended.
+    for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
+        groups.setdefault(final.strategy, []).append(final)
+    weighers = [[weighted(metric, final.probabilities, labels) for final in group] for group in groups.values()]
+    replicates = dict(zip(groups, bootstrap_scores(weighers, labels, seed=seed), strict=True))
+    scores = {name: tuple(final.test_score for final in group) for name, group in groups.items()}
+    points = []
+    for name in groups:
+        interval = simultaneous_interval(replicates[name], 1)
+        if name == BASELINE or BASELINE not in groups:
+            points.append(CurvePoint(name, images, scores[name], interval))
+            continue
+        ahead = float(np.mean(scores[name]) - np.mean(scores[BASELINE]))
+        differences = simultaneous_interval(replicates[name] - replicates[BASELINE], comparisons)
+        points.append(CurvePoint(name, images, scores[name], interval, ahead, differences))
+    return points
+
+
+def _crossovers(points: Sequence[CurvePoint], strategies: Sequence[str]) -> tuple[Crossover, ...]:
+    found = []
+    for name in strategies:
+        compared = [point for point in points if point.strategy == name and point.ahead is not None]
+        ahead: list[CurvePoint] = []
+        for point in sorted(compared, key=lambda point: -point.images):
+            if point.ahead is None or point.ahead <= 0:
+                break
+            ahead.append(point)
+        if compared:
+            found.append(Crossover(name, ahead[-1] if ahead else None, first=len(ahead) == len(compared)))
+    return tuple(found)

@@ -1,0 +1,141 @@
+"""The command line itself: the Typer app, how errors become messages, and what several commands use."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from ...objectives.backbones.backbone import Backbone
+    from ...storage.workspace import Workspace
+    from ..study.observer import Observer
+    from ..study.results import StudyResults
+    from ..study.study import Study
+
+INTERRUPTED = 130
+
+
+class Views(Protocol):
+    """How the command line shows things; the layer above decides."""
+
+    def observer(self) -> Observer:
+        """Follows a running study on the terminal."""
+        ...
+
+    def results(self, results: StudyResults) -> None:
+        """Where a study stands."""
+        ...
+
+    def studies(self, every: list[StudyResults]) -> None:
+        """A list of studies."""
+        ...
+
+    def ended(self, study: Study) -> None:
+        """A study reached its verdict."""
+        ...
+
+    def report(self, study: Study) -> Path:
+        """Writes a study's report; returns its file."""
+        ...
+
+    def curve(self, study: Study) -> None:
+        """A study's data-size curve was run."""
+        ...
+
+    def backbones(self) -> None:
+        """What can be searched."""
+        ...
+
+    def units(self, backbone: Backbone) -> None:
+        """One backbone's units."""
+        ...
+
+
+class _Group(TyperGroup):
+    """Turns errors that are meant for users into messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            typer.echo(f"\n{interrupt}" if str(interrupt) else "\nStopped.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            code = _exit_code(error)
+            if code is None:
+                raise
+            for line in str(error).splitlines():
+                typer.secho(line, err=True, fg=typer.colors.RED)
+            raise typer.Exit(code) from None
+
+
+def _exit_code(error: Exception) -> int | None:
+    """2 for wrong input, 1 for what failed on the way, None for our own faults, which keep their traceback."""
+    from ...objectives.errors import InvalidInputError, ObjectiveError
+    from ...storage.errors import StorageError
+
+    if isinstance(error, InvalidInputError):
+        return 2
+    return 1 if isinstance(error, ObjectiveError | StorageError) else None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find, for an image dataset, which way of using a pretrained network wins.",
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"frostline {version('frostline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _frostline(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def locate(workspace: Path | None, storage: str | None = None, artifacts: str | None = None) -> Workspace:
+    """The workspace of an option; see :meth:`Workspace.locate`."""
+    from ...storage.workspace import Workspace
+
+    return Workspace.locate(workspace, storage, artifacts)
+
+
+def observer_of(ctx: typer.Context, as_json: bool) -> Observer:
+    """Where JSON is wanted, progress goes to standard error."""
+    if not as_json:
+        return ctx.obj.observer()
+    from ..study.observer import LineProgress
+
+    return LineProgress(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def end(ctx: typer.Context, study: Study, as_json: bool) -> None:
+    """Show a study that reached its verdict."""
+    if as_json:
+        typer.echo(f"Report:  {ctx.obj.report(study)}", err=True)
+        typer.echo(json.dumps(describe_results(study.results()), indent=2))
+    else:
+        ctx.obj.ended(study)
+
+
+def describe_results(results: StudyResults) -> dict[str, Any]:
+    """A study as plain values, for scripts."""
+    from .results_json import describe
+
+    return describe(results)

@@ -1,0 +1,109 @@
+"""The command that looks after studies and machines: doctor.
+
+Heavy imports wait inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import locate
+from .options import JsonOption, StorageOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from ...storage.workspace import Workspace
+    from ..doctor.doctor import Examination
+    from ..doctor.snapshot import Finding
+
+
+def doctor(
+    study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="this machine")] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what disagrees.")] = False,
+    storage: StorageOption = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option("--tracking-uri", help="MLflow to look for from this machine.", show_default="the workspace's"),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is this machine ready? Of a study: do its tickets, leases, trials, finals, files and MLflow agree?"""
+    place = locate(workspace, storage)
+    if fault := _misplaced(study, fix, tracking_uri):
+        from ...objectives.errors import InvalidInputError
+
+        raise InvalidInputError(fault)
+    sound = _machine(place, tracking_uri, as_json) if study is None else _study(study, place, fix, as_json)
+    raise typer.Exit(0 if sound else 1)
+
+
+def _misplaced(study: str | None, fix: bool, tracking_uri: str | None) -> str:
+    """What is asked that does not go together."""
+    if fix and study is None:
+        return "--fix mends a study. Name it: frostline doctor STUDY --fix"
+    return "--tracking-uri is for this machine; a study knows its own." if study and tracking_uri else ""
+
+
+def _machine(place: Workspace, tracking_uri: str | None, as_json: bool) -> bool:
+    from ..doctor.machine import inspect_machine
+
+    lines = []
+    for line in inspect_machine(place, tracking_uri):
+        lines.append(line)
+        if not as_json:
+            typer.echo(f"{'ok     ' if not line.advice else 'not ok '} {line.what:<12} {line.found}")
+            if line.advice:
+                typer.echo(f"{'':21}-> {line.advice}")
+    if as_json:
+        typer.echo(json.dumps([{**vars(line), "ok": not line.advice} for line in lines], indent=2))
+    return not any(line.advice for line in lines)
+
+
+def _study(name: str, place: Workspace, fix: bool, as_json: bool) -> bool:
+    from ..doctor.doctor import examine
+    from ..study.study import Study
+
+    opened = Study.load(name, place)
+    said = examine(opened, fix=fix)
+    opened.close()
+    if as_json:
+        typer.echo(json.dumps(_describe(said), indent=2))
+    else:
+        _print(said, f"frostline doctor {name} --fix{place.option}", fix)
+    return not said.left
+
+
+def _print(said: Examination, command: str, fix: bool) -> None:
+    for finding in said.mended:
+        typer.echo(f"mended  {finding.where}: {finding.what}; {finding.remedy}")
+    for finding in said.left:
+        typer.echo(f"found   {finding.where}: {finding.what}")
+        typer.echo(f"{'':8}-> {finding.remedy}{f', by: {command}' if finding.mend and not fix else ''}")
+    for note in said.notes:
+        typer.echo(note)
+    if not said.left:
+        typer.echo(f"{said.study}: tickets, leases, trials, finals, files and MLflow agree")
+
+
+def _describe(said: Examination) -> dict[str, object]:
+    """For scripts."""
+    return {
+        "study": said.study,
+        "agrees": not said.left,
+        "left": [_plain(finding) for finding in said.left],
+        "mended": [_plain(finding) for finding in said.mended],
+        "at_work": said.at_work,
+        "notes": said.notes,
+    }
+
+
+def _plain(finding: Finding) -> dict[str, object]:
+    return {
+        "what": finding.what,
+        "where": finding.where,
+        "remedy": finding.remedy,
+        "can_be_mended": finding.mend is not None,
+    }

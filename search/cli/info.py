@@ -1,0 +1,154 @@
+"""The commands that look, and the one that sends: where studies stand, what can be searched, what MLflow lacks.
+
+Heavy imports wait inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .app import describe_results, locate
+from .options import JsonOption, PluginOption, StorageOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from ...objectives.backbones.backbone import Backbone
+    from ...storage.workspace import Workspace
+
+
+def status(
+    ctx: typer.Context,
+    study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
+    watched: Annotated[
+        bool, typer.Option("--watch", help="Follow it until it is finished or stopped, wherever it runs; Ctrl-C ends.")
+    ] = False,
+    storage: StorageOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Where a study stands, per strategy; without a name, all studies of the workspace."""
+    from ..study.study import Study, study_names
+
+    place = locate(workspace, storage)
+    if watched:
+        _watch(ctx, study, place, as_json)
+        return
+    names = [study] if study else study_names(place)
+    every = [Study.load(name, place).results() for name in names]
+    if as_json:
+        described = [describe_results(results) for results in every]
+        typer.echo(json.dumps(described[0] if study else described, indent=2))
+    elif study:
+        ctx.obj.results(every[0])
+    elif every:
+        ctx.obj.studies(every)
+    else:
+        typer.echo(f"There are no studies in {place.root}. Begin one with: frostline search DATA")
+
+
+def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool) -> None:
+    from ...objectives.errors import InvalidInputError
+    from ..study.study import Study, study_names
+    from ..study.watch import watch
+
+    faults = ["--watch and --json do not go together: leave one out."] if as_json else []
+    if name is None:
+        known = ", ".join(study_names(place)) or "none yet; begin one with: frostline search DATA"
+        faults.append(f"--watch takes the name of a study: frostline status STUDY --watch. There are: {known}")
+    if name is None or faults:
+        raise InvalidInputError(faults)
+    study = Study.load(name, place)
+    try:
+        said = watch(study, ctx.obj.observer())
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{name} is no longer watched; what works on it goes on.") from None
+    ctx.obj.results(study.results())
+    if said:
+        typer.echo(said)
+
+
+def sync(
+    study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
+    storage: StorageOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Send MLflow what it has not got, because it did not answer or a search was killed."""
+    from ..study.study import Study, study_names
+    from ..tracking.sync import sync_studies
+
+    place = locate(workspace, storage)
+    names = [study] if study else study_names(place)
+    sync_studies([Study.load(name, place) for name in names], typer.echo)
+
+
+def backbones(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A network (also timm:NAME, my_module:factory), to see its units.", show_default=False),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", help="Pixels, for the FLOPs.", show_default="the model's own"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the networks that can be searched, or one network's units with the shares of what is before each."""
+    from dataclasses import asdict
+
+    from ...objectives.backbones.backbone import check_backbone, create_backbone
+    from ...objectives.backbones.model_sources import preprocessing_for
+    from ...objectives.backbones.torchvision_models import backbone_table
+    from ...objectives.config import BackboneSpec
+    from ...objectives.preprocessing import DEFAULT_SIZE
+
+    if name is None:
+        _show(as_json, lambda: [asdict(info) for info in backbone_table()], ctx.obj.backbones)
+        return
+    check_backbone(BackboneSpec(name, "none", image_size or DEFAULT_SIZE))
+    size = preprocessing_for(name, "none", image_size).image_size
+    backbone = create_backbone(BackboneSpec(name, "none", size))
+    _show(as_json, lambda: _describe_units(backbone), lambda: ctx.obj.units(backbone))
+
+
+def space(
+    data: Annotated[
+        str | None, typer.Argument(help="Dataset, from whose size the epochs follow.", show_default="1,000 images")
+    ] = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", "-s", help="Only this one; repeat it for more.", show_default=False),
+    ] = None,
+    plugin: PluginOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Print the default search space as a file to edit: frostline space > space.toml"""
+    from ..space.default_space import COMPETING, default_tables
+    from ..space.parsing import create_space
+    from ..space.plugins import load_plugins
+    from ..space.space_file import write_space
+    from ..study.checks import train_images
+
+    brought = load_plugins(plugin or ())
+    tables = default_tables(train_images(data, locate(workspace))) if data else default_tables()
+    chosen = create_space(tables).only(strategy or (*COMPETING, *brought)).strategies
+    typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
+
+
+def _show(as_json: bool, describe: Any, view: Any) -> None:
+    if as_json:
+        typer.echo(json.dumps(describe(), indent=2))
+    else:
+        view()
+
+
+def _describe_units(backbone: Backbone) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
+    shares = [backbone.frozen_share(depth) for depth in range(1, len(backbone.units) + 1)]
+    return [
+        {"freeze_depth": depth, **asdict(unit), "frozen_parameters": parameters, "frozen_flops": flops}
+        for depth, (unit, (parameters, flops)) in enumerate(zip(backbone.units, shares, strict=True), start=1)
+    ]

@@ -1,0 +1,17 @@
+"""All commands of the search, registered with the app."""
+
+from __future__ import annotations
+
+from .app import app
+from .curve import curve
+from .doctor import doctor
+from .info import backbones, space, status, sync
+from .search import demo, resume, search, verdict
+from .workers import pause, stop, worker
+
+__all__ = ["app"]
+
+for _command in (
+    search, resume, verdict, demo, status, sync, backbones, space, worker, pause, stop, doctor, curve,
+):  # fmt: skip
+    app.command()(_command)

@@ -1,0 +1,93 @@
+"""A study as plain values, for scripts and ``--json``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..records import StrategySummary, finished
+
+if TYPE_CHECKING:
+    from ..analysis.data_curve import DataCurve
+    from ..analysis.verdict import Verdict
+    from ..study.results import StudyResults
+
+
+def describe(results: StudyResults) -> dict[str, Any]:
+    """A study as plain values, for scripts."""
+    return {
+        "study": results.settings.name,
+        "settings": results.settings.model_dump(mode="json", exclude={"space"}),
+        "budget": results.settings.trials,
+        "finished": finished(results.trials),
+        "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
+        "verdict": _describe_verdict(results.verdict),
+        "curve": _describe_curve(results.curve),
+    }
+
+
+def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
+    best = summary.best
+    return {
+        "complete": summary.complete,
+        "pruned": summary.pruned,
+        "failed": summary.failed,
+        "running": summary.running,
+        "seconds": summary.seconds,
+        "best": None if best is None else {"trial": best.number, "score": best.score, "config": best.config},
+    }
+
+
+def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    contenders = [
+        {
+            "strategy": contender.strategy,
+            "trial": contender.trial_number,
+            "test": {
+                "mean": contender.mean,
+                "spread": contender.spread,
+                "scores": contender.scores,
+                "interval": contender.score_interval,
+            },
+            "metrics": dict(contender.metrics),
+            "behind": contender.behind,
+            "interval": contender.interval,
+            "tied": contender.tied,
+            "seconds": contender.seconds,
+            "trainable_parameters": contender.trainable_parameters,
+        }
+        for contender in verdict.contenders
+    ]
+    return {
+        "winner": verdict.winner.strategy,
+        "metric": verdict.metric,
+        "test_images": verdict.test_images,
+        "confidence": verdict.confidence,
+        "sentence": verdict.sentence(),
+        "contenders": contenders,
+    }
+
+
+def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:
+    if curve is None:
+        return None
+    points = [
+        {
+            "strategy": point.strategy,
+            "images": point.images,
+            "test": {"mean": point.mean, "scores": point.scores, "interval": point.interval},
+            "ahead": point.ahead,
+            "interval": point.ahead_interval,
+        }
+        for point in curve.points
+    ]
+    crossovers = {
+        crossover.strategy: {
+            "images": crossover.point.images if crossover.point else None,
+            "sure": crossover.sure,
+            "sentence": crossover.sentence(),
+        }
+        for crossover in curve.crossovers
+    }
+    return {"confidence": curve.confidence, "points": points, "crossovers": crossovers}

@@ -1,0 +1,231 @@
+"""The commands that train: search, resume, verdict, demo.
+
+Heavy imports wait inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import end, locate, observer_of
+from .options import (
+    LOCAL_RESOURCES,
+    RESOURCES,
+    ArtifactsOption,
+    DeviceOption,
+    JsonOption,
+    PluginOption,
+    ResourceValues,
+    StorageOption,
+    StudyArgument,
+    WorkspaceOption,
+    resource_options,
+)
+
+if TYPE_CHECKING:
+    from ..study.request import Request
+
+# Options that say nothing about the study.
+_NO_FIELDS = {"data", "workspace", "storage", "artifacts", "as_json"}
+
+
+@resource_options(*RESOURCES)
+def search(
+    ctx: typer.Context,
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of class folders, sklearn:digits, torchvision:NAME (e.g. torchvision:CIFAR10) or a study file."
+        ),
+    ],
+    other_data: Annotated[
+        str | None, typer.Option("--data", help="Data in place of the study file's.", show_default=False)
+    ] = None,
+    backbone: Annotated[
+        str,
+        typer.Option(
+            "--backbone",
+            "-b",
+            help="torchvision model (`frostline backbones` lists them), timm:NAME, or my_module:factory.",
+        ),
+    ] = "mobilenet_v3_small",
+    weights: Annotated[
+        str, typer.Option("--weights", help="Published weights' name, a local .safetensors, .pt or .pth file, or none.")
+    ] = "DEFAULT",
+    trials: Annotated[int, typer.Option("--trials", "-n", help="Trials in all.")] = 30,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", help="Side in pixels.", show_default="the weights' own")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", help="Name of the study.", show_default="from data and backbone, or the study file's name"
+        ),
+    ] = None,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option("--strategy", "-s", help="Let only this one compete; repeat it for more.", show_default=False),
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", help="Space file; `frostline space > space.toml` writes one.", show_default=False),
+    ] = None,
+    plugins: PluginOption = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            help="accuracy, balanced_accuracy, macro_f1 or auroc.",
+            show_default="balanced_accuracy if the largest class is over 3x the smallest, else accuracy",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of splits, heads, data order and sampling.")] = 0,
+    finals_seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each finalist.")] = 3,
+    population: Annotated[
+        int,
+        typer.Option(
+            "--population",
+            help="Head-only trials that train together; 1: one at a time.",
+            show_default="up to 8 on a GPU, 1 on a CPU",
+        ),
+    ] = 0,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--tracking-uri", help="URI of MLflow, such as http://mlflow:5000.", show_default="the workspace's own"
+        ),
+    ] = None,
+    *,
+    resources: ResourceValues,
+    storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search a dataset and end with the verdict. The same command again goes on where it stopped; after frostline
+    stop, resume does.
+    """
+    from ..execution.run import run_search
+    from ..study.request import Request
+
+    request = Request(
+        data=other_data or data,
+        backbone=backbone,
+        weights=weights,
+        image_size=image_size,
+        trials=trials,
+        name=name,
+        strategies=tuple(strategies or ()),
+        space=space,
+        metric=metric,
+        seed=seed,
+        finals_seeds=finals_seeds,
+        population=population,
+        tracking_uri=tracking_uri,
+        plugins=tuple(plugins or ()),
+        **resources,
+    )
+    request = _with_study_file(ctx, data, request)
+    end(ctx, run_search(request, locate(workspace, storage, artifacts), observer_of(ctx, as_json)), as_json)
+
+
+def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request:
+    """The request of a study file where ``data`` names one; options that were typed replace what the file says.
+
+    Args:
+        ctx: Tells options that were typed from defaults.
+        data: The argument of the command.
+        request: Made of all options, defaults included.
+
+    Raises:
+        InvalidInputError: No study file, or ``--data`` without one.
+    """
+    from ...objectives.errors import InvalidInputError
+    from ..study.request import Request
+    from ..study.study_file import is_study_file
+
+    if is_study_file(data):
+        return Request.read(data, **{name: getattr(request, name) for name in _typed_fields(ctx)})
+    if ctx.params["other_data"] is not None:
+        raise InvalidInputError(
+            f"--data replaces the data of a study file, and {data!r} is none: leave out one of them."
+        )
+    return request
+
+
+def _typed_fields(ctx: typer.Context) -> list[str]:
+    """Fields of the request whose options were typed: an option has the name of its field."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params if name not in _NO_FIELDS}
+    typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    return ["data" if name == "other_data" else name for name in typed]
+
+
+@resource_options(*RESOURCES)
+def resume(
+    ctx: typer.Context,
+    study: StudyArgument,
+    trials: Annotated[int | None, typer.Option("--trials", "-n", help="A larger budget.", show_default=False)] = None,
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            "--fork",
+            help="Begin a study of this name with the same settings: for changed data or code.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    resources: ResourceValues,
+    storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on where a study stopped: finished trials stay, one that was cut off goes on from its last epoch kept."""
+    from ...storage.errors import StudyBusyError
+    from ..execution.run import resume as go_on
+    from ..execution.run import wake
+    from ..execution.supervisor import Resources
+    from ..study.study import Study
+
+    place = locate(workspace, storage, artifacts)
+    wanted = Resources(**resources)
+    wanted.check(place)
+    try:
+        ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, fork=fork, resources=wanted)
+    except StudyBusyError:
+        if fork is not None or not wake(Study.load(study, place)):
+            raise
+        typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study} --watch{place.option}")
+    else:
+        end(ctx, ended, as_json)
+
+
+@resource_options(*LOCAL_RESOURCES)
+def verdict(
+    ctx: typer.Context,
+    study: StudyArgument,
+    *,
+    resources: ResourceValues,
+    storage: StorageOption = None,
+    artifacts: ArtifactsOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the finals that are missing, and print the verdict."""
+    from ..execution.run import rerun_finals
+    from ..execution.supervisor import Resources
+
+    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
+    end(ctx, rerun_finals(study, place, observer, resources=Resources(**resources)), as_json)
+
+
+def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: WorkspaceOption = None) -> None:
+    """The two-minute tour: a network that knows the digits 0-4 is taught 5-9; which strategy does it best?"""
+    from ..execution.run import run_search
+    from .demo import demo_request
+
+    place, observer = locate(workspace), ctx.obj.observer()
+    ctx.obj.ended(run_search(demo_request(place, observer, device=device), place, observer))

@@ -1,0 +1,1 @@
+"""The doctor: finds and repairs inconsistencies of a study, and checks the machine."""

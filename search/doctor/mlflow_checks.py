@@ -1,0 +1,251 @@
+"""Where MLflow shows another study than the one that was searched; the study is right, and MLflow is told again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ...storage.tracking.journal import Journal, parent_key
+from ...storage.tracking.tracker import TrackedRun, Tracker
+from ..execution.session import final_key, parent_tags, strategy_key, trial_key
+from ..records import FINISHED, FinalRecord, TrialRecord
+from ..study.study import Study
+from ..tracking.run_records import finish_final_run, start_final_run, start_trial_run
+from ..tracking.training_runs import SCORE_CURVE, finish_trial_run
+from ..tracking.verdict_run import start_strategy_run
+from .file_checks import send
+from .snapshot import Evidence, Finding
+
+if TYPE_CHECKING:
+    from ...storage.tracking.mlflow_audit import KnownRun
+
+
+def mlflow_that_is_away(evidence: Evidence) -> Iterator[Finding]:
+    """An MLflow that cannot be asked."""
+    if evidence.tracked is None and evidence.away:
+        command = f"frostline doctor {evidence.study.settings.name}{evidence.study.workspace.option}"
+        yield Finding(evidence.away, "MLflow", f"start it, or see that it is reached from here; then: {command}")
+
+
+def doubled_runs(evidence: Evidence) -> Iterator[Finding]:
+    """Several runs of one key."""
+    tracked, seen = evidence.tracked, set[str]()
+    if tracked is None:
+        return
+    for run in tracked.runs:
+        # Who sends goes on with the first.
+        if run.key in seen:
+            yield Finding(
+                "it has more than one MLflow run",
+                _name(run.key),
+                f"run {run.id} is moved to MLflow's deleted ones; the first stays",
+                partial(tracked.delete, run),
+            )
+        seen.add(run.key)
+
+
+def runs_of_no_trial(evidence: Evidence) -> Iterator[Finding]:
+    """Runs of trials that the study does not have."""
+    tracked, known = evidence.tracked, {trial_key(trial.number) for trial in evidence.study.trials()}
+    if tracked is None:
+        return
+    for run in tracked.runs:
+        if run.key.startswith("trial-") and run.key not in known:
+            yield Finding(
+                "MLflow has a run of it, and the study has no such trial",
+                _name(run.key),
+                f"run {run.id} is moved to MLflow's deleted ones",
+                partial(tracked.delete, run),
+            )
+
+
+def missing_parent(evidence: Evidence) -> Iterator[Finding]:
+    """A study that MLflow has begun to show, or should, without its own run."""
+    study = evidence.study
+    key = parent_key(study.settings.name)
+    if evidence.tracked is None or key in _by_key(evidence) or key in evidence.unsent:
+        return
+    if any(trial.state in FINISHED for trial in study.trials()):
+        yield Finding(
+            "MLflow has no run of the study",
+            f"study {study.settings.name}",
+            f"it is made; frostline verdict {study.settings.name}{study.workspace.option} says the verdict there again",
+            partial(_tell, study, partial(_tell_study, study)),
+        )
+
+
+def missing_strategy_runs(evidence: Evidence) -> Iterator[Finding]:
+    """Strategies without the run in which their finals are nested, or with one that is nested elsewhere."""
+    study, runs = evidence.study, _by_key(evidence)
+    parent = runs.get(parent_key(study.settings.name))
+    for strategy in dict.fromkeys(final.strategy for final in study.final_records()) if evidence.tracked else ():
+        key = strategy_key(strategy)
+        run = runs.get(key)
+        if key not in evidence.unsent and (run is None or (parent and run.parent != parent.id)):
+            yield Finding(
+                "MLflow has no run above its finals" if run is None else "its run is not nested in the study's",
+                f"strategy {strategy}",
+                f"it is told again; frostline verdict {study.settings.name}{study.workspace.option} adds its numbers",
+                partial(_tell, study, partial(_tell_strategy, strategy)),
+            )
+
+
+def trials_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
+    """Finished trials without a run, or whose run says something else."""
+    study, tracked, runs = evidence.study, evidence.tracked, _by_key(evidence)
+    if tracked is None:
+        return
+    parent = runs.get(parent_key(study.settings.name))
+    for trial in study.trials():
+        key = trial_key(trial.number)
+        # One whose configuration could not be trained was never begun.
+        if trial.state not in FINISHED or not trial.config or key in evidence.unsent:
+            continue
+        run = runs.get(key)
+        steps = tracked.steps(run, SCORE_CURVE) if run else []
+        if what := list(_differences(trial, run, steps, parent)):
+            mend = partial(_tell, study, partial(_retell, study, trial))
+            yield Finding("; ".join(what), f"trial {trial.number}", "MLflow is told again", mend)
+
+
+def finals_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
+    """Finals without a run, or whose run says something else."""
+    study, runs = evidence.study, _by_key(evidence)
+    for final in study.final_records() if evidence.tracked else ():
+        key = final_key(final.strategy, final.trial_number, final.seed)
+        if key in evidence.unsent:
+            continue
+        run, above = runs.get(key), runs.get(strategy_key(final.strategy))
+        if what := list(_final_differences(final, run, above)):
+            place = f"final {final.strategy}-{final.trial_number} {final.seed}"
+            mend = partial(_tell, study, partial(_retell_final, study, final))
+            yield Finding("; ".join(what), place, "MLflow is told again", mend)
+
+
+def doubled_steps(evidence: Evidence) -> Iterator[Finding]:
+    """Epochs that a run has twice."""
+    tracked = evidence.tracked
+    if tracked is None:
+        return
+    for run in _by_key(evidence).values():
+        steps = tracked.steps(run, SCORE_CURVE)
+        if twice := sorted({step for step in steps if steps.count(step) > 1}):
+            yield Finding(
+                f"MLflow has its epochs {', '.join(map(str, twice))} twice",
+                _name(run.key),
+                f"MLflow lets no point be taken back: delete run {run.id} there, then frostline doctor "
+                f"{evidence.study.settings.name} --fix{evidence.study.workspace.option}",
+            )
+
+
+def running_of_nobody(evidence: Evidence) -> Iterator[Finding]:
+    """Runs that MLflow has at work, or ended, although what they are of is not."""
+    study = evidence.study
+    decided = study.results().decided
+    recorded = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
+    waiting = {trial_key(trial.number) for trial in study.trials() if trial.state not in FINISHED}
+    for key, run in _by_key(evidence).items():
+        training, of_curve = key.startswith(("trial-", "final-", "curve-")), key.startswith("curve-")
+        # Others are compared with what is recorded of them.
+        if (
+            key in evidence.unsent
+            or key in recorded | evidence.curve_keys
+            or (key.startswith("trial-") and key not in waiting)
+        ):
+            continue
+        status = "FINISHED" if decided and not training else "KILLED"
+        if run.status == "RUNNING" or (training and not of_curve and run.status != "KILLED"):
+            yield Finding(
+                f"MLflow has its run as {run.status}, and nobody works on it",
+                _name(key),
+                f"the run ends as {status}",
+                partial(_tell, study, partial(_finish, key, status)),
+            )
+
+
+def _differences(trial: TrialRecord, run: KnownRun | None, steps: list[int], parent: KnownRun | None) -> Iterator[str]:
+    """What a finished trial's run says else than the study."""
+    if run is None:
+        yield "MLflow has no run of it"
+        return
+    status = "FAILED" if trial.state == "failed" else "FINISHED"
+    said = run.tags.get("trial.state", "unfinished")
+    if run.status != status or said != trial.state:
+        yield f"it is {trial.state}; MLflow has it as {said}, {run.status}"
+    if not _same(trial.score, run.metrics.get("score")):
+        yield f"its score is {trial.score}; MLflow has {run.metrics.get('score')}"
+    if missing := sorted(trial.curve.keys() - set(steps)):
+        yield f"MLflow lacks its epochs {', '.join(map(str, missing))}"
+    if parent is not None and run.parent != parent.id:
+        yield "its run is not nested in the study's"
+
+
+def _final_differences(final: FinalRecord, run: KnownRun | None, above: KnownRun | None) -> Iterator[str]:
+    if run is None:
+        yield "MLflow has no run of it"
+        return
+    if run.status != "FINISHED":
+        yield f"it is recorded; MLflow has it as {run.status}"
+    for name, value in (("score", final.val_score), ("test_score", final.test_score)):
+        if not _same(value, run.metrics.get(name)):
+            yield f"its {name} is {value}; MLflow has {run.metrics.get(name)}"
+    if above is not None and run.parent != above.id:
+        yield "its run is not nested in its strategy's"
+
+
+def _same(own: float | None, other: float | None) -> bool:
+    if own is None or other is None:
+        return own is other
+    return math.isclose(own, other, rel_tol=1e-9) or (math.isnan(own) and math.isnan(other))
+
+
+def _by_key(evidence: Evidence) -> dict[str, KnownRun]:
+    """The run of each key: of several the first."""
+    return {run.key: run for run in reversed(evidence.tracked.runs)} if evidence.tracked else {}
+
+
+def _name(key: str) -> str:
+    kind, _, rest = key.partition("-")
+    return f"{kind} {rest}"
+
+
+# Telling MLflow: by the journal, as always.
+
+
+def _tell(study: Study, say: Callable[[Tracker], None]) -> None:
+    """Have MLflow told something, for who holds the study."""
+    name = study.settings.name
+    with closing(Journal(study.workspace.journal(name))) as journal:
+        say(Tracker(journal, study.workspace, name))
+    send(study)
+
+
+def _tell_study(study: Study, tracker: Tracker) -> None:
+    name = study.settings.name
+    run = TrackedRun(tracker.journal, parent_key(name))
+    run.start(name, {}, {**parent_tags(study), "frostline.study": name})
+    run.finish("FINISHED" if study.results().decided else "KILLED")
+
+
+def _tell_strategy(strategy: str, tracker: Tracker) -> None:
+    tracker.known(start_strategy_run(tracker, strategy)).finish("FINISHED")
+
+
+def _retell(study: Study, trial: TrialRecord, tracker: Tracker) -> None:
+    """All that the study knows of a trial; what MLflow has of it already is not doubled."""
+    run = start_trial_run(tracker, trial.number, trial.config, study.settings.backbone)
+    finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
+
+
+def _retell_final(study: Study, final: FinalRecord, tracker: Tracker) -> None:
+    config = study.trial(final.trial_number).config
+    run = start_final_run(tracker, final.strategy, final.trial_number, final.seed, config)
+    costs = {"seconds": final.seconds, "trainable_parameters": float(final.trainable_parameters)}
+    finish_final_run(run, final, costs)
+
+
+def _finish(key: str, status: str, tracker: Tracker) -> None:
+    tracker.known(key).finish(status)

@@ -1,0 +1,194 @@
+"""Where Optuna's trials, the tickets with their leases, and the recorded finals of a study disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import groupby
+
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+
+from ...storage.database.leases import describe_worker, has_ended, let_ended_lapse
+from ...storage.database.tickets import Ticket, free_lapsed, settle
+from ..execution.finals import finalists
+from ..study.optuna_tables import set_state
+from ..study.study import Study
+from .snapshot import Evidence, Finding, TrialRow, is_gone
+
+# A worker that is not heard of for so long after its lease lapsed will not come back.
+GONE_SECONDS = 60.0
+
+
+def doubled_numbers(evidence: Evidence) -> Iterator[Finding]:
+    """Several trials of one number."""
+    for number, rows in groupby(evidence.tables.trials, lambda trial: trial.number):
+        # The one that finished counts; of equals the first.
+        kept, *others = sorted(rows, key=lambda trial: (not trial.state.is_finished(), trial.id))
+        for other in others:
+            yield Finding(
+                f"number {number} is there twice in Optuna: {_state(kept)} and {_state(other)}",
+                kept.name,
+                f"the {_state(other)} one is removed",
+                partial(_remove, evidence.study, other),
+            )
+
+
+def missing_tickets(evidence: Evidence) -> Iterator[Finding]:
+    """Trials of the budget without a ticket: nobody would ever run them."""
+    study, there = evidence.study, evidence.tables.tickets
+    if missing := [number for number in range(study.settings.trials) if number not in there]:
+        yield Finding(
+            f"{len(missing)} of the budget's {study.settings.trials} trials have no ticket",
+            f"trial {', '.join(map(str, missing[:10]))}{' ...' if missing[10:] else ''}",
+            "tickets are issued",
+            partial(_make_ready, study),
+        )
+
+
+def trials_beyond_the_budget(evidence: Evidence) -> Iterator[Finding]:
+    """Trials that no worker of Frostline can have made."""
+    study, there = evidence.study, evidence.tables.tickets
+    for trial in evidence.tables.trials:
+        if trial.number >= study.settings.trials and trial.number not in there:
+            yield Finding(
+                f"a {_state(trial)} trial is beyond the budget of {study.settings.trials}: another program made it",
+                trial.name,
+                f"frostline resume {study.settings.name} --trials {trial.number + 1}{study.workspace.option} makes it "
+                "one of the study",
+            )
+
+
+def leases_of_the_gone(evidence: Evidence) -> Iterator[Finding]:
+    """Leases of workers that ended without a word, or are not heard of for long."""
+    rows = {trial.number: trial for trial in evidence.tables.trials}
+    for ticket in evidence.tables.leased:
+        if is_gone(ticket, GONE_SECONDS):
+            trial = rows.get(ticket.number) if ticket.kind == "trial" else None
+            owner = str(ticket.owner)
+            fate = "has ended" if has_ended(owner) else f"was not heard of for {-(ticket.seconds_left or 0.0):.0f} s"
+            yield Finding(
+                f"leased to {describe_worker(owner)}, which {fate}",
+                _name(ticket),
+                "it is free for the next worker, which goes on from its last checkpoint",
+                partial(_free, evidence.study, ticket, trial),
+            )
+
+
+def running_and_not_held(evidence: Evidence) -> Iterator[Finding]:
+    """Trials that Optuna has running although nobody holds a lease for them."""
+    for trial, ticket in _with_tickets(evidence):
+        if trial.state == TrialState.RUNNING and ticket.owner is None and not ticket.done:
+            yield Finding(
+                "Optuna has it running, and nobody holds a lease for it",
+                trial.name,
+                "it waits for the next worker",
+                partial(_set_waiting, evidence.study, trial),
+            )
+
+
+def done_and_not_finished(evidence: Evidence) -> Iterator[Finding]:
+    """Tickets that are done although their trial is not finished, or not there."""
+    rows = {trial.number: trial for trial in evidence.tables.trials}
+    for number, ticket in evidence.tables.tickets.items():
+        trial = rows.get(number)
+        if ticket.done and (trial is None or not trial.state.is_finished()):
+            state = "is missing" if trial is None else f"is {_state(trial)}"
+            yield Finding(
+                f"its ticket is done, but the trial {state} in Optuna",
+                f"trial {number}",
+                "the ticket is opened again, for the next worker",
+                partial(_reopen, evidence.study, ticket, trial),
+            )
+
+
+def finished_and_not_done(evidence: Evidence) -> Iterator[Finding]:
+    """Finished trials that their tickets would have run again."""
+    for trial, ticket in _with_tickets(evidence):
+        if trial.state.is_finished() and not ticket.done:
+            yield Finding(
+                f"it is {_state(trial)} in Optuna, but its ticket is open: it would be run again",
+                trial.name,
+                "its ticket is done",
+                partial(_settle, evidence.study, ticket, done=True),
+            )
+
+
+def finals_and_tickets(evidence: Evidence) -> Iterator[Finding]:
+    """Finals recorded without a done ticket, and done tickets of finalists without a final."""
+    study, recorded = evidence.study, evidence.tables.finals
+    tickets = {str(ticket.subject): ticket for ticket in evidence.tables.final_tickets}
+    for identity, seed in sorted(recorded):
+        subject = f"{identity} {seed}"
+        ticket = tickets.get(subject)
+        if ticket is None or not ticket.done:
+            yield Finding(
+                f"it is recorded, but {'has no ticket' if ticket is None else 'its ticket is open'}",
+                f"final {subject}",
+                "its ticket is done",
+                partial(_settle_final, study, subject),
+            )
+    for due in finalists(study.settings, study.trials()):
+        ticket = tickets.get(due.subject)
+        # Former finalists' tickets end without a final where a better trial came.
+        if ticket is not None and ticket.done and (due.identity, due.seed) not in recorded:
+            yield Finding(
+                "its ticket is done, but it is not recorded",
+                f"final {due.subject}",
+                "the ticket is opened again, for the next worker",
+                partial(_settle, study, ticket, done=False),
+            )
+
+
+def _with_tickets(evidence: Evidence) -> Iterator[tuple[TrialRow, Ticket]]:
+    there = evidence.tables.tickets
+    return ((trial, there[trial.number]) for trial in evidence.tables.trials if trial.number in there)
+
+
+def _state(trial: TrialRow) -> str:
+    return trial.state.name.lower()
+
+
+def _name(ticket: Ticket) -> str:
+    return f"{ticket.kind} {ticket.number if ticket.subject is None else ticket.subject}"
+
+
+def _remove(study: Study, trial: TrialRow) -> None:
+    with study.database.session() as session:
+        # With all that belongs to it: Optuna's relations say so.
+        session.delete(session.get_one(models.TrialModel, trial.id))
+
+
+def _make_ready(study: Study) -> None:
+    study.ready()
+
+
+def _free(study: Study, ticket: Ticket, trial: TrialRow | None) -> None:
+    let_ended_lapse(study.database, study.settings.name)
+    with study.database.session() as session:
+        if free_lapsed(session, ticket.id) and trial is not None and trial.state == TrialState.RUNNING:
+            set_state(session, trial.id, state=TrialState.WAITING)
+
+
+def _set_waiting(study: Study, trial: TrialRow) -> None:
+    with study.database.session() as session:
+        set_state(session, trial.id, state=TrialState.WAITING)
+
+
+def _reopen(study: Study, ticket: Ticket, trial: TrialRow | None) -> None:
+    with study.database.session() as session:
+        settle(session, ticket.id, done=False)
+        if trial is not None:
+            set_state(session, trial.id, state=TrialState.WAITING)
+
+
+def _settle(study: Study, ticket: Ticket, *, done: bool) -> None:
+    with study.database.session() as session:
+        settle(session, ticket.id, done=done)
+
+
+def _settle_final(study: Study, subject: str) -> None:
+    study.final_tickets.issue_for([subject])
+    for ticket in Evidence(study, busy=False).tables.final_tickets:
+        if ticket.subject == subject:
+            _settle(study, ticket, done=True)

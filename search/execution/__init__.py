@@ -1,0 +1,1 @@
+"""Execution: supervisor and slots, workers, trials, finals and data-size curves."""

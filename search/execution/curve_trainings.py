@@ -1,0 +1,265 @@
+"""The trainings of a data-size curve: every strategy's finalist on ever smaller parts of the training images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+from ...objectives.data.subsets import take_subset
+from ...objectives.devices import free_memory
+from ...objectives.epochs import EpochResult
+from ...objectives.errors import DeviceLostError, InvalidInputError, ObjectiveError, TrainingFailedError
+from ...objectives.finetune import NO_STAGES, finetune
+from ...storage.workspace import Workspace
+from ..sampling.budget import STRATEGY
+from ..study.observer import Observer
+from ..study.results import StudyFacts
+from ..study.resume import prepare_resume
+from ..study.study import Study
+from ..tracking.training_runs import describe, epoch_metrics, log_certificate, log_unseen, numbers
+from .finals import SEED_OFFSET, Finalist, finalists, judge_on_test, restore_config
+from .retries import attempt, note_retry
+from .run import SearchInterrupted, rerun_finals, wake
+from .session import Session, curve_key, open_session, parent_run, strategy_key, supervise
+from .supervisor import Resources
+
+DEFAULT_SHARES = ("1/8", "1/4", "1/2")
+# Parameters that count epochs; a training has at most so many.
+_IN_EPOCHS = ("epochs", "probe_epochs", "unfreeze_every", "patience")
+_MOST_EPOCHS = 1000
+
+
+@dataclass(frozen=True)
+class CurveTraining:
+    """A finalist to be trained on so many images."""
+
+    finalist: Finalist
+    images: int
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        return self.finalist.identity, self.images, self.finalist.seed
+
+    @property
+    def key(self) -> str:
+        return curve_key(*self.identity)
+
+
+def choose_sizes(wanted: Sequence[str], facts: StudyFacts) -> list[int]:
+    """Numbers of training images, ascending; all of them is not among these, for the finals have that.
+
+    Args:
+        wanted: Numbers such as ``100``, and shares of the training images such as ``1/8`` or ``0.25``; without any,
+            the usual ones that leave an image of each class.
+        facts: Of the study.
+
+    Raises:
+        InvalidInputError: They cannot be read or there are not so many images; all faults at once.
+    """
+    every, classes = facts.counts["train"], len(facts.classes)
+    sizes, faults = set[int](), list[str]()
+    for text in wanted or DEFAULT_SHARES:
+        size = _read_size(text, every)
+        if size is None:
+            faults.append(f"--sizes {text!r} is no size. Write images or shares of them: --sizes 100,200 or 1/4,0.5")
+        elif size > every:
+            faults.append(f"--sizes {text}: there are {every:,} training images, {size:,} are more. Give less.")
+        elif size < classes and wanted:
+            faults.append(
+                f"--sizes {text} is below one image for each of the {classes} classes. Give --sizes {classes} or more."
+            )
+        elif size >= classes:
+            sizes.add(size)
+    sizes.discard(every)
+    if not sizes and not faults:
+        faults.append(
+            f"No size is left between {classes} images, one of each class, and all {every:,} training images, which "
+            "the finals are trained on. Name one: frostline curve STUDY --sizes IMAGES"
+        )
+    if faults:
+        raise InvalidInputError(faults)
+    return sorted(sizes)
+
+
+def _read_size(text: str, every: int) -> int | None:
+    """Images; what has a point or a stroke is a share of all."""
+    try:
+        number = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        return None
+    size = round(number * every) if set("./") & set(text) else int(number)
+    return size if number > 0 else None
+
+
+def run_curve(
+    name: str,
+    workspace: Workspace | None = None,
+    observer: Observer | None = None,
+    *,
+    sizes: Sequence[str] = (),
+    seeds: int | None = None,
+    resources: Resources | None = None,
+) -> Study:
+    """Train every strategy's finalist on subsets of the training images, and test it; what was done is kept.
+
+    With all training images it is the finals, which are run first where they are missing.
+
+    Args:
+        name: Of the study.
+        workspace: Where it is kept.
+        observer: Told what happens.
+        sizes: See :func:`choose_sizes`.
+        seeds: Trainings of each finalist at each size; as many as the study's finals have if None.
+        resources: What to train on; the curve itself is trained by one process.
+
+    Raises:
+        InvalidInputError: No such study, no trial of it is complete, or sizes or seeds make no sense.
+        TrainingFailedError: No training of the curve succeeded.
+    """
+    place, watch, used = workspace or Workspace.locate(), observer or Observer(), resources or Resources()
+    used.check(place)
+    study = Study.load(name, place)
+    chosen = _check(study, sizes, seeds)
+    wake(study)
+    if not study.results().decided:
+        study = rerun_finals(name, place, watch, resources=used)
+    trained = study.curve.trained()
+    left = [each for each in plan_curve(study, chosen, seeds) if each.identity not in trained]
+    if left:
+        with _interruptible(study, watch):
+            _train(study, left, used, watch)
+    return study
+
+
+def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
+    faults: list[str] = []
+    if not finalists(study.settings, study.trials()):
+        name = f"{study.settings.name}{study.workspace.option}"
+        faults.append(f"No trial of study {study.settings.name!r} is complete. Go on with: frostline resume {name}")
+    if seeds is not None and seeds < 1:
+        faults.append(f"--seeds must be at least 1, got {seeds}.")
+    chosen: list[int] = []
+    try:
+        chosen = choose_sizes(sizes, study.facts)
+    except InvalidInputError as error:
+        faults += error.faults
+    if faults:
+        raise InvalidInputError(faults)
+    return chosen
+
+
+def plan_curve(study: Study, sizes: Sequence[int], seeds: int | None = None) -> list[CurveTraining]:
+    """Every training of a curve, the finals aside: the quick ones first."""
+    count = study.settings.finals_seeds if seeds is None else seeds
+    trials = {finalist.identity: finalist.trial for finalist in finalists(study.settings, study.trials())}.values()
+    first = study.settings.seed + SEED_OFFSET
+    return [
+        CurveTraining(Finalist(trial, seed), images)
+        for images in sorted(sizes)
+        for trial in trials
+        for seed in range(first, first + count)
+    ]
+
+
+def with_equal_steps(parameters: Mapping[str, Any], images: int, every: int) -> dict[str, Any]:
+    """A configuration that trains on fewer images for as many steps: with the epochs of all, few images would mean
+    few steps, and what has most to learn would fall behind for that alone.
+
+    Args:
+        parameters: Active ones of a trial, by dotted name.
+        images: Of the subset.
+        every: Of the whole training split.
+    """
+    # One factor for all, so that phases keep their shares.
+    longer = min(every / images, _MOST_EPOCHS / parameters["epochs"]) if "epochs" in parameters else 1.0
+    return {name: round(value * longer) if name in _IN_EPOCHS else value for name, value in parameters.items()}
+
+
+@contextmanager
+def _interruptible(study: Study, observer: Observer) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise SearchInterrupted(
+            "Stopped. What is done is kept; go on with the same command: "
+            f"frostline curve {study.settings.name}{study.workspace.option}"
+        ) from None
+    finally:
+        observer.close()
+
+
+def _train(study: Study, left: Sequence[CurveTraining], resources: Resources, observer: Observer) -> None:
+    prepared = prepare_resume(study.settings.name, study.workspace, observer, curve=True)
+    with supervise(study, observer) as tracker, parent_run(tracker):
+        with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
+            ended = [_run(session, training, f"{place}/{len(left)}") for place, training in enumerate(left, 1)]
+        curve = study.results().curve
+        if curve is not None:
+            said = " ".join(crossover.sentence() for crossover in curve.crossovers)
+            tracker.parent_run.log_summary({}, {"frostline.curve": said})
+    if not any(ended):
+        raise TrainingFailedError(f"No training of the curve of study {study.settings.name!r} succeeded.")
+
+
+def _run(session: Session, training: CurveTraining, place: str) -> bool:
+    """One training, unless it cannot be done with so few images; whether it could."""
+    finalist, note = training.finalist, session.observer.note
+    what = f"curve {place}: {finalist.strategy} on {training.images:,} images, seed {finalist.seed}"
+    session.stopper.check()
+    try:
+        score = _train_and_test(session, training)
+    except DeviceLostError:
+        raise
+    except ObjectiveError as error:
+        note(f"{what} failed: {error}")
+        return False
+    note(f"{what}: test {100 * score:.1f} %")
+    free_memory(session.task.device)
+    return True
+
+
+def _train_and_test(session: Session, training: CurveTraining) -> float:
+    """As a final is (:mod:`.finals`), on part of the images; the test score."""
+    finalist, images = training.finalist, training.images
+    name = f"curve {images} images seed {finalist.seed} {finalist.strategy}"
+    parameters = with_equal_steps(finalist.trial.config, images, len(session.task.train))
+    run = session.tracker.run(
+        training.key,
+        name,
+        {**parameters, "seed": finalist.seed, "trial": finalist.trial.number, "train_images": images},
+        {STRATEGY: finalist.strategy, "kind": "curve"},
+        parent=strategy_key(finalist.strategy),
+    )
+    seen: list[int] = []
+
+    def on_epoch(result: EpochResult) -> None:
+        seen.append(result.epoch)
+        run.log_step(result.epoch, epoch_metrics(result))
+
+    subset = take_subset(session.task.train, images, session.study.settings.seed)
+    task = replace(session.task, train=subset, stages=NO_STAGES)
+    checkpoints = session.own_checkpoints(training.key)
+    try:
+        config = restore_config(parameters)
+        train = partial(finetune, config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
+        result = attempt(train, session.retries, partial(note_retry, session.observer, run, name), task.device)
+    except DeviceLostError:
+        raise
+    except ObjectiveError:
+        run.finish("FAILED")
+        raise
+    tested = judge_on_test(session, finalist, result)
+    score = tested.outcome["test_score"]
+    session.study.curve.add(*training.identity, tested.outcome, tested.split.labels, tested.probabilities)
+    checkpoints.remove()
+    log_unseen(run, result, seen)
+    log_certificate(run, result)
+    scores = {"score": result.score, "test_score": score, "train_images": images}
+    scores |= {f"test/{metric}": value for metric, value in tested.metrics.items()}
+    run.log_summary({**numbers(describe(result)), **scores}, {})
+    run.finish("FINISHED", f"{name} {score:.3f}")
+    return score

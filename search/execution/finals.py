@@ -1,0 +1,167 @@
+"""The finals: each strategy's best configuration, trained again with several seeds, the test split opened once each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...objectives.config import TrialConfig, create_config
+from ...objectives.data.dataset import ImageSplit
+from ...objectives.devices import free_memory
+from ...objectives.epochs import EpochResult
+from ...objectives.finetune import NO_STAGES, FinetuneResult, finetune, predict
+from ...objectives.metrics import all_scores
+from ...objectives.strategies.catalog import get_strategy, takes_parameter
+from ...storage.database.tickets import Lease
+from ...storage.errors import LeaseLostError
+from ..records import FinalRecord, TrialRecord, summarise
+from ..sampling.budget import STRATEGY
+from ..study.settings import StudySettings
+from ..tracking.registered_models import drop_networks, keep_network
+from ..tracking.run_records import finish_final_run, start_final_run
+from ..tracking.training_runs import describe, epoch_metrics, log_certificate, log_mistakes, log_unseen, numbers
+from ..tracking.verdict_run import start_strategy_run
+from .retries import attempt, note_retry
+from .session import Session, final_key
+
+# Final seeds keep clear of the search's own, whose best score was picked for being high.
+SEED_OFFSET = 1000
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """The best trial of a strategy.
+
+    Attributes:
+        trial: The trial.
+        seed: Of one of its trainings.
+    """
+
+    trial: TrialRecord
+    seed: int
+
+    @property
+    def strategy(self) -> str:
+        return str(self.trial.strategy)
+
+    @property
+    def identity(self) -> str:
+        return f"{self.strategy}-{self.trial.number}"
+
+    @property
+    def subject(self) -> str:
+        """What its ticket is about."""
+        return f"{self.identity} {self.seed}"
+
+    @property
+    def config(self) -> TrialConfig:
+        return restore_config(self.trial.config)
+
+
+def restore_config(parameters: dict[str, object]) -> TrialConfig:
+    """A configuration from the active parameters of a trial."""
+    strategy = get_strategy(str(parameters[STRATEGY]))
+    return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
+
+
+def finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finalist]:
+    """Every strategy that completed a trial, with every final seed."""
+    best = [summary.best for summary in summarise(trials, settings.strategies)]
+    seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
+    return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]
+
+
+def run_finals(session: Session) -> None:
+    """Train and test what has not been yet; a final once recorded is never trained or tested again."""
+    study = session.study
+    every = {finalist.subject: finalist for finalist in finalists(study.settings, study.trials())}
+    places = list(every)
+    study.final_tickets.issue_for(places)
+    for lease in session.claims(session.worker.claim_final, study.final_tickets):
+        finalist = every.get(str(lease.subject))
+        if finalist is None or study.finals.has(finalist.identity, finalist.seed):
+            # A better trial has come since, or it is from before there were tickets.
+            session.worker.drop_final(lease)
+            continue
+        place = places.index(finalist.subject) + 1
+        session.observer.final_started(finalist.strategy, finalist.seed, place, len(every))
+        try:
+            session.observer.final_finished(_run_final(session, finalist, lease))
+        except LeaseLostError as error:
+            session.observer.note(str(error))
+            session.observer.final_cut_off(finalist.strategy, finalist.seed)
+        free_memory(session.task.device)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a finalist's training comes to on the test split.
+
+    Attributes:
+        split: The test images.
+        probabilities: Of the classes (N, K).
+        metrics: By name, on the test split.
+        outcome: Scores and costs to record, plain values.
+    """
+
+    split: ImageSplit
+    probabilities: NDArray[np.float32]
+    metrics: dict[str, float]
+    outcome: dict[str, Any]
+
+
+def judge_on_test(session: Session, finalist: Finalist, result: FinetuneResult) -> Tested:
+    """Open the test split for a finalist's training: the only place where it is opened."""
+    test = session.dataset.open_test()
+    probabilities = predict(result.network, test, session.task)
+    metrics = all_scores(probabilities, test.labels)
+    outcome = {
+        "strategy": finalist.strategy,
+        "trial_number": finalist.trial.number,
+        "val_score": result.score,
+        "test_score": metrics[session.task.metric],
+        "seconds": result.seconds,
+        "trainable_parameters": result.trainable_parameters,
+    }
+    return Tested(test, probabilities, metrics, outcome)
+
+
+def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecord:
+    key = final_key(finalist.strategy, finalist.trial.number, finalist.seed)
+    start_strategy_run(session.tracker, finalist.strategy)
+    run = start_final_run(
+        session.tracker, finalist.strategy, finalist.trial.number, finalist.seed, finalist.trial.config
+    )
+    seen: list[int] = []
+
+    def on_epoch(result: EpochResult) -> None:
+        seen.append(result.epoch)
+        run.log_step(result.epoch, epoch_metrics(result))
+        session.observer.epoch_finished(finalist.trial.number, result)
+
+    checkpoints = session.checkpoints(key, lease)
+    # Costs decide between equals, so every finalist pays for all of its training.
+    task = replace(session.task, stages=NO_STAGES)
+    train = partial(finetune, finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
+
+    retried = partial(note_retry, session.observer, run, f"final {finalist.strategy} seed {finalist.seed}")
+    result = attempt(train, session.retries, retried, task.device)
+    tested = judge_on_test(session, finalist, result)
+    test, probabilities, outcome = tested.split, tested.probabilities, tested.outcome
+    final = FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)
+    # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
+    session.worker.require(lease)
+    keep_network(session, final, finalist.config, result.network)
+    session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities, lease)
+    session.worker.ended_final(lease)
+    drop_networks(session.study, final)
+    checkpoints.remove()
+    log_unseen(run, result, seen)
+    log_certificate(run, result)
+    log_mistakes(run, test, probabilities, session.tracker.outgoing(key))
+    finish_final_run(run, final, numbers(describe(result)))
+    return final

@@ -1,0 +1,333 @@
+"""The trials of a study as one of its workers holds them: read from memory, written together, each under its lease."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from collections.abc import Container, Iterator, Sequence, Set
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb import models
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.orm import Session
+
+from ...storage.database.engine import Database
+from ...storage.database.leases import Keeper
+from ...storage.database.tickets import Lease, Tickets, release, show
+from ...storage.errors import LeaseLostError
+from ..study.optuna_tables import PendingRows, make_trial, read_trials, set_state, start_trials
+from ..study.study import STARTED
+
+# How old what others see of a trial under way may be, looked at when it reports; and before its first report is
+# written, which proves that the trial does not kill its workers at once.
+SECONDS_BEHIND = 1.0
+UNPROVEN_SECONDS = 0.2
+
+
+class HeldStorage(BaseStorage):
+    """Optuna's storage as a worker of a study sees it.
+
+    A transaction costs about as much as an epoch of a small head, and a trial makes some seventy; nobody but its worker
+    changes a trial meanwhile. So what a trial notes is kept here and written in one transaction: when its state
+    changes, when it reports after a second, and when :meth:`flush` is called; with it goes the proof that the trial is
+    still this worker's. What other workers did is read when a trial is claimed. Trials come with tickets, never else:
+    number n is ticket n, so that budget and numbers are exact however many workers there are (contract C5).
+
+    Args:
+        backend: Optuna's storage of the database.
+        study_id: The study's in it.
+        tickets: One a trial.
+        keeper: Of this worker's leases.
+        database: The same one.
+    """
+
+    def __init__(
+        self, backend: RDBStorage, study_id: int, tickets: Tickets, keeper: Keeper, database: Database
+    ) -> None:
+        self._backend = backend
+        self._study_id = study_id
+        self._tickets = tickets
+        self._keeper = keeper
+        self._database = database
+        self._trials: dict[int, FrozenTrial] = {}
+        self._leases: dict[int, Lease] = {}
+        self._pending = PendingRows()
+        self._flushed = time.monotonic()
+        # This worker's trials of which a report was written.
+        self._proven: set[int] = set()
+        self._gathers = False
+        # Whether something was written last without learning that it was.
+        self._unsure = False
+        self.refresh()
+
+    def claim(self, limit: int = 1) -> list[tuple[int, Lease]]:
+        """Take trials that nobody works on: cut off ones first, then new ones; none if there are none just now.
+
+        Args:
+            limit: How many at most.
+
+        Returns:
+            Trials' ids, each with the lease; the trials are RUNNING now, with what is known of them.
+        """
+        asked = self._keeper.now()
+        claimed, read = self._database.patiently(lambda session: self._claim(session, limit))
+        leases = {trial._trial_id: lease for trial, lease in claimed}
+        self._keeper.add(leases.values(), asked)
+        self._leases |= leases
+        self._proven -= leases.keys()
+        self._take(read)
+        return list(leases.items())
+
+    def _claim(self, session: Session, limit: int) -> tuple[list[tuple[FrozenTrial, Lease]], list[FrozenTrial]]:
+        """Claimed trials, made where there are none yet; and all that is new."""
+        leases = self._tickets.claim(session, self._keeper.owner, self._keeper.seconds, limit)
+        if not leases:
+            return [], []
+        numbers = {lease.number: lease for lease in leases}
+        there = start_trials(session, self._study_id, numbers)
+        read = self._read(session, set(there))
+        known = {trial.number for trial in read}
+        made = [make_trial(session, self._study_id, number) for number in sorted(numbers.keys() - known)]
+        claimed = [(trial, numbers[trial.number]) for trial in (*read, *made) if trial.number in numbers]
+        return claimed, [*read, *made]
+
+    def give_back(self) -> None:
+        """Let other workers have this one's trials, from where they were written last.
+
+        Raises:
+            UnreachableError: The database cannot be told; the leases lapse by themselves.
+        """
+        leases, self._leases = self._leases, {}
+        self._pending.clear()
+        for lease in leases.values():
+            self._keeper.forget(lease)
+
+        def work(session: Session) -> None:
+            for trial_id, lease in leases.items():
+                if release(session, lease):
+                    set_state(session, trial_id, state=TrialState.WAITING)
+
+        self._database.patiently(work, patience=0.0)
+
+    def refresh(self) -> None:
+        """Read what other workers did since the last time."""
+        self._take(self._database.patiently(self._read))
+
+    def _take(self, read: list[FrozenTrial]) -> None:
+        every = self._trials | {trial._trial_id: trial for trial in read}
+        # Readers expect them by number.
+        self._trials = dict(sorted(every.items(), key=lambda item: item[1].number))
+
+    def _read(self, session: Session, taken: Set[int] = frozenset()) -> list[FrozenTrial]:
+        """Trials as they are in the database: those that are new here, and others' that began or ended meanwhile.
+
+        Args:
+            session: The transaction.
+            taken: This worker's trials of which it does not know what others did.
+        """
+        # Memory is right about trials that have finished, and ahead of the database about this worker's own.
+        own = self._leases.keys() - taken
+        settled = {
+            trial.number: trial._trial_id
+            for trial in self._trials.values()
+            if trial._trial_id not in taken and (trial.state.is_finished() or trial._trial_id in own)
+        }
+        first = next(number for number in count() if number not in settled)
+        later = [trial_id for number, trial_id in settled.items() if number > first]
+        # With many workers most are under way: what they report meanwhile concerns nobody here before they end.
+        under_way = {
+            trial_id
+            for trial_id, trial in self._trials.items()
+            if trial.state == TrialState.RUNNING and STARTED in trial.user_attrs
+        }
+        return read_trials(session, self._study_id, first, later, under_way - taken)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write nothing while within, and then everything, in one transaction."""
+        self._gathers = True
+        try:
+            yield
+        finally:
+            self._gathers = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is not written yet, in one transaction.
+
+        Raises:
+            LeaseLostError: A trial is another worker's now; what this one knew of it is dropped, the rest is written.
+            UnreachableError: The database cannot be written; it can be tried again, whether it was or not.
+        """
+        if self._gathers:
+            return
+        self._flushed = time.monotonic()
+        touched = self._pending.trials
+        if not touched:
+            return
+        attempts, self._unsure = count(int(self._unsure)), True
+        lost = self._database.patiently(lambda session: self._write(session, touched, again=next(attempts) > 0))
+        self._unsure = False
+        ended = {trial_id for trial_id in touched if self._pending.ends(trial_id)}
+        self._proven |= {trial_id for trial_id in touched if self._pending.reports(trial_id)}
+        self._proven -= ended | lost
+        self._pending.clear()
+        for trial_id in ended | lost:
+            self._keeper.forget(self._leases.pop(trial_id))
+        for trial_id in lost:
+            # However it ended here: it is read when it ends where it is now, or comes back.
+            trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
+            trial.state, trial.values, trial.datetime_complete = TrialState.RUNNING, None, None
+        if lost:
+            raise LeaseLostError([self._trials[trial_id].number for trial_id in lost])
+
+    def _write(self, session: Session, touched: Set[int], *, again: bool) -> set[int]:
+        """Everything of the trials that are still ours; those that are not."""
+        # In one order for all workers: two that lock the same tickets crosswise would wait for each other.
+        lost = {trial_id for trial_id in sorted(touched) if not self._show(session, trial_id)}
+        self._pending.write(session, but=lost, again=again)
+        return lost
+
+    def _show(self, session: Session, trial_id: int) -> bool:
+        """Whether a trial is ours; renews its lease, or ends it with the trial."""
+        done, progress = self._pending.ends(trial_id), self._pending.reports(trial_id)
+        return show(session, self._leases[trial_id], self._keeper.seconds, done=done, progress=progress)
+
+    def require(self, lease: Lease) -> None:
+        """See that a lease still holds; of a trial that is another worker's now, what this one knew is dropped.
+
+        Raises:
+            LeaseLostError: It does not.
+            UnreachableError: The database does not say.
+        """
+        try:
+            self._keeper.require(lease)
+        except LeaseLostError:
+            for trial_id in [trial_id for trial_id, own in self._leases.items() if own == lease]:
+                del self._leases[trial_id]
+                self._pending.forget(trial_id)
+            raise
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        raise NotImplementedError("trials come with tickets: claim them")
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        trial = self._changed(trial_id)
+        if state == TrialState.RUNNING and trial.state != TrialState.WAITING:
+            return False
+        times: dict[str, datetime] = {}
+        if state == TrialState.RUNNING:
+            times["datetime_start"] = trial.datetime_start = datetime.now()
+        if state.is_finished():
+            times["datetime_complete"] = trial.datetime_complete = datetime.now()
+        trial.state = state
+        self._pending.change(trial_id, state, times)
+        if values is not None:
+            trial.values = list(values)
+            for objective, value in enumerate(values):
+                stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+                row = {"objective": objective, "value": stored, "value_type": kind}
+                self._pending.add("values", trial_id, objective, row, known=False)
+        self.flush()
+        return True
+
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        trial = self._changed(trial_id)
+        known = param_name in trial.params
+        trial.params = {**trial.params, param_name: distribution.to_external_repr(param_value_internal)}
+        trial.distributions = {**trial.distributions, param_name: distribution}
+        row = {
+            "param_name": param_name,
+            "param_value": param_value_internal,
+            "distribution_json": distribution_to_json(distribution),
+        }
+        self._pending.add("params", trial_id, param_name, row, known=known)
+
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        trial = self._changed(trial_id)
+        known = step in trial.intermediate_values
+        trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
+        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
+        row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        self._pending.add("steps", trial_id, step, row, known=known)
+        if time.monotonic() - self._flushed > (SECONDS_BEHIND if trial_id in self._proven else UNPROVEN_SECONDS):
+            self.flush()
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        trial = self._changed(trial_id)
+        text, known = json.dumps(value), key in trial.user_attrs
+        trial.user_attrs = {**trial.user_attrs, key: json.loads(text)}
+        self._pending.add("user_attrs", trial_id, key, {"key": key, "value_json": text}, known=known)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        trial = self._changed(trial_id)
+        text, known = json.dumps(value), key in trial.system_attrs
+        trial.system_attrs = {**trial.system_attrs, key: json.loads(text)}
+        self._pending.add("system_attrs", trial_id, key, {"key": key, "value_json": text}, known=known)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        # Optuna's trials note in theirs what they write here.
+        trial = copy.copy(self._trials[trial_id])
+        for name in ("params", "distributions", "user_attrs", "system_attrs", "intermediate_values"):
+            setattr(trial, name, dict(getattr(trial, name)))
+        return trial
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = [trial for trial in self._trials.values() if states is None or trial.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
+
+    def _changed(self, trial_id: int) -> FrozenTrial:
+        """A trial to be changed: who read it before keeps what was read."""
+        self.check_trial_is_updatable(trial_id, self._trials[trial_id].state)
+        if trial_id not in self._leases:
+            raise LeaseLostError([self._trials[trial_id].number])
+        trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
+        return trial
+
+    def lease(self, trial_id: int) -> Lease:
+        """This worker's claim on one of its trials."""
+        return self._leases[trial_id]
+
+    # What concerns studies is rare, and goes to the database.
+
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        return self._backend.create_new_study(directions, study_name)
+
+    def delete_study(self, study_id: int) -> None:
+        self._backend.delete_study(study_id)
+
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._backend.set_study_user_attr(study_id, key, value)
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._backend.set_study_system_attr(study_id, key, value)
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self._backend.get_study_id_from_name(study_name)
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._backend.get_study_name_from_id(study_id)
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._backend.get_study_directions(study_id)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._backend.get_study_user_attrs(study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._backend.get_study_system_attrs(study_id)
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        return self._backend.get_all_studies()

@@ -1,0 +1,244 @@
+"""Running a study from the first trial to the verdict."""
+
+from __future__ import annotations
+
+import time
+
+from ...objectives.errors import InvalidInputError, TrainingFailedError
+from ...storage.database.control import PAUSE, RUN, STOP
+from ...storage.tracking.tracker import StudyTracker
+from ...storage.workspace import Workspace
+from ..stopping import Stopped, Stopper
+from ..study.observer import Observer
+from ..study.prepare import Prepared, prepare_search
+from ..study.request import Request
+from ..study.resume import prepare_fork, prepare_resume, reopen
+from ..study.study import Study
+from ..tracking.registered_models import log_models
+from ..tracking.training_runs import describe_datasets
+from ..tracking.verdict_run import log_verdict
+from .finals import finalists, run_finals
+from .session import Led, Session, open_session, parent_run, supervise
+from .slot import Work
+from .supervisor import Resources, Slots
+from .trials import run_trials
+from .worker import LOOK_SECONDS
+
+
+def run_search(request: Request, workspace: Workspace | None = None, observer: Observer | None = None) -> Study:
+    """Create a study, or go on with the one that asks the same, and run it to its verdict.
+
+    Args:
+        request: What to search.
+        workspace: Where to keep it; see :meth:`Workspace.locate`.
+        observer: Told what happens.
+
+    Raises:
+        InvalidInputError: Wrong input, all faults at once, before anything was made.
+        StorageError: Another process works on the study, or a database does not answer.
+    """
+    place, watch = workspace or Workspace.locate(), observer or Observer()
+    return _lead(prepare_search(request, place, watch), request.resources, watch, search=True)
+
+
+def resume(
+    name: str,
+    workspace: Workspace | None = None,
+    observer: Observer | None = None,
+    *,
+    trials: int | None = None,
+    fork: str | None = None,
+    resources: Resources | None = None,
+) -> Study:
+    """Go on with a study where it stopped: finished trials stay, one that was cut off goes on from its last checkpoint.
+
+    Args:
+        name: Of the study.
+        workspace: Where it is kept.
+        observer: Told what happens.
+        trials: A larger budget.
+        fork: Name of a new study that takes over the settings instead, for what is here has changed.
+        resources: What to train on.
+
+    Raises:
+        InvalidInputError: No such study, or it would not go on with what it began with.
+    """
+    place, watch = workspace or Workspace.locate(), observer or Observer()
+    resources = resources or Resources()
+    resources.check(place)
+    if fork is not None:
+        return _lead(prepare_fork(name, fork, place, watch, trials), resources, watch, search=True)
+    prepared = prepare_resume(name, place, watch, trials)
+    wake(prepared.study)
+    return _lead(prepared, resources, watch, search=True)
+
+
+def rerun_finals(
+    name: str,
+    workspace: Workspace | None = None,
+    observer: Observer | None = None,
+    *,
+    resources: Resources | None = None,
+) -> Study:
+    """Run what finals are missing for the best trials so far, without further trials."""
+    place, watch = workspace or Workspace.locate(), observer or Observer()
+    resources = resources or Resources()
+    resources.check(place)
+    return _lead(prepare_resume(name, place, watch), resources, watch, search=False)
+
+
+def wake(study: Study) -> bool:
+    """Let the workers of a study run again, wherever they are; whether they had been told not to."""
+    slept = study.wish.get() != RUN
+    study.wish.set(RUN)
+    return slept
+
+
+def load_study(name: str, workspace: Workspace | None = None) -> Study:
+    """Open a study for reading."""
+    return Study.load(name, workspace or Workspace.locate())
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C; the message says how to go on."""
+
+
+def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, search: bool) -> Study:
+    """Work on a study to its verdict."""
+    study = prepared.study
+    try:
+        with supervise(study, observer) as tracker, parent_run(tracker):
+            tracker.parent_run.log_datasets(describe_datasets(prepared.dataset, study.settings.data))
+            if search:
+                observer.study_started(study.settings, study.trials())
+            _work(prepared, resources, tracker, observer, search=search)
+            _require_finalists(study)
+            verdict = study.results().verdict
+            if verdict is not None:
+                log_verdict(Led(study, prepared.dataset, tracker), verdict)
+    except KeyboardInterrupt:
+        raise SearchInterrupted(
+            "Stopped. The trial in flight is not counted. "
+            f"Go on with: frostline resume {study.settings.name}{study.workspace.option}"
+        ) from None
+    finally:
+        observer.close()
+    return study
+
+
+def join(
+    name: str,
+    workspace: Workspace,
+    observer: Observer,
+    *,
+    resources: Resources,
+    data: str | None = None,
+    tracking_uri: str | None = None,
+) -> None:
+    """Work on a study that was begun elsewhere until nothing is left to do; the verdict is for who began it.
+
+    Args:
+        name: Of the study.
+        workspace: Of this machine, with the database that all share.
+        observer: Told what happens.
+        resources: What to train on.
+        data: Where the data are on this machine, if elsewhere than where the study began.
+        tracking_uri: Of MLflow, if it is reached from here by another than the study's.
+
+    Raises:
+        InvalidInputError: No such study, its data are not here, or its MLflow cannot be reached from here.
+        StorageError: Another process of this workspace works on it, or a database does not answer.
+    """
+    resources.check(workspace)
+    study = Study.load(name, workspace)
+    if tracking_uri is None and study.tracking_uri is None and workspace.storage is not None:
+        raise InvalidInputError(
+            f"Study {name!r} keeps its MLflow runs in the workspace where it began, which this machine may not reach. "
+            "Name an MLflow that both reach with --tracking-uri, here and where it began."
+        )
+    study.require_artifacts()
+    prepared = reopen(study, observer, data)
+    try:
+        with supervise(study, observer, tracking_uri) as tracker:
+            observer.study_started(study.settings, study.trials())
+            _work(prepared, resources, tracker, observer, search=True, data=data)
+            # The networks that it trained are in its workspace: nobody else can hand them over.
+            if (verdict := study.results().verdict) is not None:
+                log_models(Led(study, prepared.dataset, tracker), verdict)
+                # To join has it running again, and who began it may have left.
+                tracker.parent_run.finish("FINISHED")
+    except KeyboardInterrupt:
+        raise SearchInterrupted("Stopped. What was not finished is for the other workers.") from None
+    finally:
+        observer.close()
+
+
+def _work(
+    prepared: Prepared,
+    resources: Resources,
+    tracker: StudyTracker,
+    observer: Observer,
+    *,
+    search: bool,
+    data: str | None = None,
+) -> None:
+    """In this process where there is one worker, else in one a slot."""
+    study, where = prepared.study, resources.places()
+    observer.workers_at_work(len(where))
+    if resources.alone:
+        with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
+            carry_out(session, search=search)
+        return
+    work = Work(
+        study=study.settings.name,
+        root=str(study.workspace.root),
+        storage=study.workspace.storage,
+        artifacts_url=study.workspace.artifacts_url,
+        data=data,
+        device=resources.device,
+        cache_budget=resources.share(len(where)),
+        threads=0,
+        retries=resources.retries,
+        search=search,
+    )
+    stopper = Stopper(grace=None)
+    with stopper.listening():
+        Slots(study, work, tracker, observer).run(where, stopper)
+
+
+def carry_out(session: Session, *, search: bool) -> None:
+    """Do what is left of a study, as one of its workers; pause while that is wished."""
+    while True:
+        try:
+            if search:
+                run_trials(session)
+            return run_finals(session)
+        except Stopped:
+            session.worker.give_back()
+            if session.stopper.signalled or session.study.wish.get() != PAUSE:
+                raise
+        study = session.study
+        session.observer.note(f"paused; go on with: frostline resume {study.settings.name}{study.workspace.option}")
+        _pause(session)
+
+
+def _pause(session: Session) -> None:
+    """Wait until the workers shall run again.
+
+    Raises:
+        Stopped: They shall stop instead.
+    """
+    while (wish := session.study.wish.get()) == PAUSE and not session.stopper.signalled:
+        time.sleep(LOOK_SECONDS)
+    if wish == STOP or session.stopper.signalled:
+        raise Stopped
+    session.stopper.asked = False
+    session.observer.note("the study goes on")
+
+
+def _require_finalists(study: Study) -> None:
+    if not finalists(study.settings, study.trials()):
+        reasons = {trial.reason for trial in study.trials() if trial.reason}
+        raise TrainingFailedError(
+            "\n".join([f"No trial of study {study.settings.name!r} was completed: no verdict.", *sorted(reasons)])
+        )

@@ -1,0 +1,322 @@
+"""The trial loop: ask, train, report, tell, until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from ...objectives.config import TrialConfig, flatten, without_effect
+from ...objectives.devices import free_memory, is_device_lost
+from ...objectives.epochs import EpochResult
+from ...objectives.errors import DeviceLostError, TrainingFailedError
+from ...objectives.finetune import FinetuneResult, finetune
+from ...objectives.populations.population import finetune_together
+from ...objectives.strategies.catalog import get_strategy, takes_parameter
+from ...objectives.strategies.plans import plan_phases
+from ...storage.database.tickets import Lease
+from ...storage.errors import LeaseLostError, StorageError
+from ...storage.tracking.tracker import TrackedRun
+from ..records import TrialRecord
+from ..study.study import OUTCOME, STARTED
+from ..tracking.run_records import start_trial_run
+from ..tracking.training_runs import (
+    describe,
+    epoch_metrics,
+    finish_trial_run,
+    log_certificate,
+    log_traceback,
+    log_unseen,
+)
+from .batches import Asked, Asking
+from .retries import attempt, is_unexpected, note_retry, reason, require_device
+from .session import Session, trial_key
+
+Outcome = FinetuneResult | Exception
+"""What a training gives, or what ended it."""
+
+# A trial whose workers went away so often, with no epoch done in between, is not tried again.
+MOST_LAPSES = 2
+# How often a trial was begun again after an error, as noted in it.
+RETRIES = "frostline:retries"
+
+
+def run_trials(session: Session) -> None:
+    """Run trials until as many as the study's budget are complete, pruned or failed, here or elsewhere."""
+    asking = Asking(session.worker)
+    for batch in session.claims(asking.batch, session.study.tickets):
+        every = [_Running(session, asked) for asked in batch]
+        # One that was lost before has checkpoints alone, and loses nobody else's work should it be lost again.
+        together = len(every) > 1 and not any(running.lost_before for running in every)
+        for running in _run_together(session, every) if together else every:
+            _run_alone(session, running)
+        free_memory(session.task.device)
+
+
+def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
+    """What a configuration's training depends on, by dotted name: only parameters that have an effect in it."""
+    strategy = get_strategy(config.strategy)
+    values = {name: value for name, value in flatten(config).items() if takes_parameter(strategy, name)}
+    values["freeze_depth"] = plan_phases(config, units)[-1].freeze_depth
+    absent = without_effect(config)
+    return {name: value for name, value in values.items() if value is not None and name not in absent}
+
+
+class _Running:
+    """A trial from its first note in the study to its last.
+
+    Args:
+        session: The process at work.
+        asked: What is run.
+
+    Attributes:
+        checkpoints: Of its training.
+        seconds: Of its epochs so far.
+    """
+
+    def __init__(self, session: Session, asked: Asked) -> None:
+        self._session = session
+        self.trial = asked.trial
+        self.strategy = asked.strategy
+        self._asked = asked.config
+        self._lease = session.worker.lease(asked.trial)
+        self.checkpoints = session.checkpoints(trial_key(asked.trial.number), self._lease)
+        self.seconds = 0.0
+        self._epochs = 0
+        self._run: TrackedRun | None = None
+        # A trial that was cut off has reported its first epochs already.
+        self._reported = session.worker.reported(self.trial)
+        self._seen: list[int] = []
+        self.retries = int(asked.trial.user_attrs.get(RETRIES, 0))
+        self._micro_batch: int | None = None
+        # How it ended, once it is told.
+        self._record: TrialRecord | None = None
+        self._outcome: dict[str, Any] = {}
+
+    @property
+    def config(self) -> TrialConfig:
+        """Raises what is wrong with it."""
+        if isinstance(self._asked, Exception):
+            raise self._asked
+        return self._asked
+
+    @property
+    def lost_before(self) -> bool:
+        """Whether an error or the end of a worker has cut it off."""
+        return self.retries > 0 or self._lease.lapses > 0
+
+    def begin(self) -> None:
+        """Note in the study and in MLflow what is trained; once.
+
+        Raises:
+            InvalidInputError: The configuration cannot be trained.
+            TrainingFailedError: It has cost too many workers their lives.
+        """
+        if self._run is not None:
+            return
+        observer, number = self._session.observer, self.trial.number
+        if self._lease.token > 1:
+            observer.note(f"trial {number} was cut off and is taken up again")
+        units = len(self._session.study.facts.units)
+        parameters = active_parameters(self.config, units)
+        self._run = start_trial_run(self._session.tracker, number, parameters, self._session.study.settings.backbone)
+        self._epochs = sum(phase.epochs for phase in plan_phases(self.config, units))
+        self.trial.set_user_attr(STARTED, {"config": parameters, "epochs": self._epochs})
+        observer.trial_started(number, self.strategy, self._epochs)
+        _require_survivable(self._lease)
+
+    def on_epoch(self, result: EpochResult) -> None:
+        """What follows an epoch: tracking, the observer, and pruning, which after the last one would save nothing."""
+        assert self._run is not None
+        observer, trial = self._session.observer, self.trial
+        if not self._seen and result.epoch > 0:
+            observer.note(f"trial {trial.number} went on from epoch {result.epoch}")
+        if result.micro_batch and not self._micro_batch:
+            observer.note(f"trial {trial.number} ran out of memory and computes {result.micro_batch} images at once")
+        self._micro_batch = result.micro_batch
+        self._seen.append(result.epoch)
+        self.seconds += result.seconds
+        self._run.log_step(result.epoch, epoch_metrics(result))
+        observer.epoch_finished(trial.number, result)
+        if result.epoch not in self._reported:
+            trial.report(result.score, result.epoch)
+            self._reported.add(result.epoch)
+        if result.epoch + 1 < self._epochs and trial.should_prune():
+            raise optuna.TrialPruned
+
+    def train(self) -> FinetuneResult:
+        """Train it from where its checkpoints end, with further attempts as the session allows."""
+        task, seed = self._session.task, self._session.study.settings.seed
+
+        def train() -> FinetuneResult:
+            return finetune(self.config, task, seed=seed, on_epoch=self.on_epoch, checkpoints=self.checkpoints)
+
+        return attempt(train, self._session.retries - self.retries, self.retried, task.device)
+
+    def retried(self, error: Exception) -> None:
+        """Note that it is begun again: whoever has it then knows."""
+        self.retries += 1
+        assert self._run is not None
+        note_retry(self._session.observer, self._run, f"trial {self.trial.number}", error)
+        self.trial.set_user_attr(RETRIES, self.retries)
+        self._session.worker.write()
+
+    def _log_traceback(self, error: Exception) -> None:
+        if self._run is not None and is_unexpected(error):
+            log_traceback(self._run, error)
+
+    def tell(self, ended: Outcome) -> None:
+        """Note in the study how it ended.
+
+        Raises:
+            LeaseLostError: Another worker has it now.
+        """
+        if isinstance(ended, LeaseLostError):
+            raise ended
+        outcome: dict[str, Any] = {"seconds": self.seconds}
+        if self._micro_batch:
+            outcome["micro_batch"] = self._micro_batch
+        if self.retries:
+            outcome["retries"] = self.retries
+        score, state = None, TrialState.FAIL
+        if isinstance(ended, FinetuneResult):
+            if self._run is not None:
+                log_unseen(self._run, ended, self._seen)
+                self._seen = [result.epoch for result in ended.epochs]
+                log_certificate(self._run, ended)
+            outcome |= describe(ended)
+            score, state = ended.score, TrialState.COMPLETE
+        elif isinstance(ended, optuna.TrialPruned):
+            state = TrialState.PRUNED
+        else:
+            outcome["reason"] = reason(ended)
+            self._log_traceback(ended)
+        self.trial.set_user_attr(OUTCOME, outcome)
+        self._record, self._outcome = self._session.worker.tell(self.trial, score, state), outcome
+
+    def close(self) -> None:
+        """Tell the others; the study knows it."""
+        assert self._record is not None
+        self.checkpoints.remove()
+        if self._run is not None:
+            backbone = self._session.study.settings.backbone
+            finish_trial_run(self._run, self._record, backbone, self._outcome, logged=self._seen)
+        self._session.observer.trial_finished(self._record)
+
+
+def _run_alone(session: Session, running: _Running) -> None:
+    """Train a trial from where its checkpoints end, and tell what it came to.
+
+    Raises:
+        DeviceLostError: It cost this process its device.
+    """
+    outcome = _train_alone(session, running)
+    _tell(session, [(running, outcome)])
+    if isinstance(outcome, Exception):
+        require_device(outcome, session.task.device)
+
+
+def _train_alone(session: Session, running: _Running) -> Outcome:
+    """What a trial comes to; where the database or the device cannot be used any more, that is raised."""
+    started = time.perf_counter()
+    try:
+        running.begin()
+        session.worker.write()
+        return running.train()
+    except LeaseLostError as error:
+        return error
+    except (StorageError, DeviceLostError):
+        raise
+    except Exception as error:
+        running.seconds = time.perf_counter() - started
+        return error
+
+
+def _run_together(session: Session, every: list[_Running]) -> list[_Running]:
+    """Train a population, and tell what its trials came to; those that are to be trained alone instead.
+
+    Raises:
+        DeviceLostError: It cost this process its device.
+    """
+    begun = [(running, _begin(running)) for running in every]
+    session.worker.write()
+    able = [running for running, fault in begun if fault is None]
+    ended: list[tuple[_Running, Outcome]] = [(running, fault) for running, fault in begun if fault is not None]
+    trained = _train_together(session, able) if able else []
+    again: list[_Running] = able if trained is None else []
+    for running, outcome in zip(able, trained or [], strict=trained is not None):
+        if isinstance(outcome, StorageError) and not isinstance(outcome, LeaseLostError):
+            raise outcome
+        if isinstance(outcome, Exception) and is_unexpected(outcome) and session.retries:
+            running.retried(outcome)
+            again.append(running)
+        else:
+            ended.append((running, outcome))
+    _tell(session, ended)
+    return again
+
+
+def _train_together(session: Session, every: list[_Running]) -> list[Outcome] | None:
+    """What trials that have begun come to, trained at once; None where that fails: there may be too little memory."""
+    try:
+        return finetune_together(
+            [running.config for running in every],
+            session.task,
+            seed=session.study.settings.seed,
+            on_epochs=[running.on_epoch for running in every],
+        )
+    except StorageError:
+        raise
+    except Exception as error:
+        if is_device_lost(error, session.task.device):
+            # Which of them was it? The next process trains them one at a time.
+            for running in every:
+                running.retried(error)
+            require_device(error, session.task.device)
+        why = reason(error)
+    free_memory(session.task.device)
+    numbers = ", ".join(str(running.trial.number) for running in every)
+    session.observer.note(f"trials {numbers} cannot be trained together ({why}) and are trained one at a time")
+    return None
+
+
+def _begin(running: _Running) -> Exception | None:
+    """Begin a trial; why it cannot be trained."""
+    try:
+        running.begin()
+    except StorageError:
+        raise
+    except Exception as error:
+        return error
+    return None
+
+
+def _tell(session: Session, ended: list[tuple[_Running, Outcome]]) -> None:
+    """Note in the study, in one transaction, how trials ended; what other workers have by now is left to them."""
+    lost: set[int] = set()
+    try:
+        with session.worker.together():
+            for running, outcome in ended:
+                try:
+                    running.tell(outcome)
+                except LeaseLostError as error:
+                    lost |= error.numbers
+    except LeaseLostError as error:
+        lost |= error.numbers
+    for running, _ in ended:
+        if running.trial.number in lost:
+            session.observer.note(f"trial {running.trial.number} was taken over by another worker")
+            session.observer.trial_cut_off(running.trial.number)
+        else:
+            running.close()
+
+
+def _require_survivable(lease: Lease) -> None:
+    """Fail a trial that seems to kill its workers, instead of handing it on for ever."""
+    if lease.lapses >= MOST_LAPSES:
+        raise TrainingFailedError(
+            f"{lease.lapses} workers ended without a word while they had it, none of them after an epoch: "
+            "is there too little memory for it?"
+        )

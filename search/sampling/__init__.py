@@ -1,0 +1,1 @@
+"""Sampling: the budget of each strategy, TPE within one, the pruner, the costs of trials."""

@@ -1,0 +1,1 @@
+"""Slots: resources, engines (this machine, Ray), and the process of a slot."""

@@ -1,0 +1,1 @@
+"""The search space: domains, defaults, TOML files, plugins."""

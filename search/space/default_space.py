@@ -1,0 +1,135 @@
+"""The default space: for each strategy what practice has found worth searching, with one good first configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...objectives.strategies.catalog import STRATEGIES, takes_parameter
+
+# A trial sees about this many images, so that small and large datasets cost alike (BiT-HyperRule fixes steps, not
+# epochs, for the same reason).
+IMAGES_PER_TRIAL = 6000
+EPOCHS_RANGE = (5, 40)
+# Few views let the frozen prefix be computed once a view instead of once an epoch.
+VIEWS = 4
+
+# What competes when the user names no strategies; the others are there by name.
+COMPETING = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
+
+# Without `trivial` and `randaugment`: no gain over `flip_crop` was seen at these budgets (11 paired trainings of a
+# MobileNetV2 on three small sets of photos: 7 lower, 2 higher; weak evidence, so they are there for the asking).
+# Without mixing: it would take a frozen prefix through every step again.
+_AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "flip_crop"}
+_HIDDEN = {"head.hidden_layers": [1]}
+_BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
+
+
+def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
+    """The default space as :func:`create_space` takes it.
+
+    Args:
+        train_images: Size of the training split; epochs follow from it.
+    """
+    epochs = min(EPOCHS_RANGE[1], max(EPOCHS_RANGE[0], round(IMAGES_PER_TRIAL / train_images)))
+    # The defaults were found on parts of two datasets of photos and satellite tiles (200 to 600 images) with four
+    # pretrained networks: 0.04 to 0.20 above a backbone at a tenth of 2e-3 in batches of 32 whose batch norms train.
+    finetuning = {
+        "learning_rate": {"low": 2e-4, "high": 2e-2, "log": True, "default": 1e-3},
+        "backbone_lr_ratio": {"low": 0.01, "high": 1.0, "log": True, "default": 0.3},
+        "augmentation": _AUGMENTATION,
+        "batch_norm": {"choices": ["train", "eval"], "default": "eval"},
+        "batch_size": {**_BATCH_SIZE, "default": 16},
+        "epochs": epochs,
+    }
+    tables = {
+        "shared": _shared(),
+        "feature_extraction": {
+            "learning_rate": {"low": 3e-4, "high": 1e-1, "log": True, "default": 3e-3},
+            "augmentation": {**_AUGMENTATION, "default": "none"},
+            "views": VIEWS,
+            "epochs": 3 * epochs,
+        },
+        "partial": {
+            **finetuning,
+            "freeze_depth": {"low": 1, "high": -1, "default": -6},
+            "views": VIEWS,
+        },
+        "full": finetuning,
+        "lp_ft": {
+            **finetuning,
+            "freeze_depth": {"low": 0, "high": -1, "default": 0},
+            "probe_epochs": {"low": 1, "high": epochs - 2, "default": epochs // 2},
+            "probe_learning_rate": {"low": 3e-4, "high": 3e-2, "log": True, "default": 3e-3},
+            "views": VIEWS,
+        },
+        "scratch": {
+            "learning_rate": {"low": 2e-4, "high": 2e-2, "log": True, "default": 2e-3},
+            "augmentation": _AUGMENTATION,
+            "epochs": epochs,
+        },
+        **_further(finetuning),
+    }
+    return tables | _of_plugins(tables, epochs)
+
+
+def _of_plugins(tables: dict[str, dict[str, Any]], epochs: int) -> dict[str, dict[str, Any]]:
+    """The strategies that bring their own domains; epochs follow from the data here too where they name none."""
+    others = [strategy for strategy in STRATEGIES.values() if strategy.name not in tables]
+    return {
+        strategy.name: ({"epochs": epochs} if takes_parameter(strategy, "epochs") else {}) | dict(strategy.domains)
+        for strategy in others
+    }
+
+
+def _further(finetuning: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The strategies that compete only when they are named."""
+    depth = {"low": 0, "high": -1, "default": 0}
+    decay = {"low": 0.5, "high": 1.0, "default": 0.8}
+    # Few weights train, from where they are: they bear the head's rate and more.
+    few = {name: domain for name, domain in finetuning.items() if name != "batch_norm"} | {
+        "backbone_lr_ratio": {"low": 0.1, "high": 10.0, "log": True, "default": 1.0}
+    }
+    return {
+        "gradual_unfreezing": {
+            **finetuning,
+            "unfreeze_every": {"low": 1, "high": 3, "default": 1},
+            "layer_decay": decay,
+        },
+        "discriminative": {**finetuning, "layer_decay": decay},
+        "surgical": {
+            **finetuning,
+            "freeze_depth": depth,
+            "trained_units": {"low": 1, "high": 4, "default": 2},
+            "views": VIEWS,
+        },
+        "norm_bias": few,
+        "lora": {**few, "lora_rank": {"choices": [2, 4, 8, 16], "default": 8}},
+        "l2_sp": {
+            **finetuning,
+            "freeze_depth": depth,
+            "l2_sp_alpha": {"low": 1e-4, "high": 1.0, "log": True, "default": 1e-2},
+            "l2_sp_beta": {"low": 1e-4, "high": 1e-1, "log": True, "default": 1e-2},
+        },
+        "linear_probe_exact": {"head": {"pooling": {"choices": ["avg", "max", "avgmax"], "default": "avg"}}},
+    }
+
+
+def _shared() -> dict[str, Any]:
+    return {
+        "optimizer": {"choices": ["adamw", "sgd"], "default": "adamw"},
+        "weight_decay": {"low": 1e-6, "high": 1e-1, "log": True, "default": 1e-3},
+        "schedule": {"choices": ["cosine", "linear", "constant"], "default": "cosine"},
+        "warmup": {"low": 0.0, "high": 0.3, "default": 0.1},
+        "label_smoothing": {"low": 0.0, "high": 0.2, "default": 0.0},
+        "batch_size": _BATCH_SIZE,
+        "patience": 5,
+        "head": {
+            "pooling": {"choices": ["avg", "max", "avgmax"], "default": "avg"},
+            "hidden_layers": {"low": 0, "high": 1, "default": 0},
+            "dropout": {"low": 0.0, "high": 0.5, "default": 0.1},
+            "normalization": {"choices": ["none", "batch", "layer"], "default": "none"},
+            "width": {"low": 64, "high": 1024, "log": True, "default": 256, "when": _HIDDEN},
+            "activation": {"choices": ["relu", "gelu"], "default": "relu", "when": _HIDDEN},
+            "init": "default",
+        },
+    }

@@ -1,0 +1,183 @@
+"""Search spaces from tables: parsed, merged with what strategies share, and checked against a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations, product
+from typing import Any
+
+from pydantic import ValidationError
+
+from ...objectives.config import create_config, parameter_names
+from ...objectives.errors import InvalidInputError, unknown_name
+from ...objectives.strategies.catalog import STRATEGIES, get_strategy, takes_parameter
+from ...objectives.strategies.plans import plan_phases
+from .space import Domain, Scalar, Space
+
+
+def create_space(tables: Mapping[str, Any]) -> Space:
+    """Validate a space as written in a file: a table ``shared`` and one a strategy, of parameters and their values.
+
+    A value is a constant, a table ``{choices = [...]}`` or a table ``{low = ..., high = ...}``; see :class:`Domain`.
+
+    Raises:
+        InvalidInputError: All faults at once, each by strategy and parameter.
+    """
+    faults = [
+        unknown_name("strategy", name, [*STRATEGIES, "shared"])
+        for name in tables
+        if name not in STRATEGIES and name != "shared"
+    ]
+    if not any(name in STRATEGIES for name in tables):
+        faults.append(f"The space names no strategy. Add a table for one or more of: {', '.join(STRATEGIES)}.")
+    shared = _parse_table("shared", tables.get("shared", {}), faults)
+    strategies: dict[str, dict[str, Domain]] = {}
+    for name in tables:
+        if name in STRATEGIES:
+            own = _parse_table(name, tables[name], faults)
+            strategies[name] = _merge(name, shared, own, faults)
+    if faults:
+        raise InvalidInputError(faults)
+    return Space(strategies=strategies)
+
+
+def resolve_space(space: Space, units: int) -> Space:
+    """Replace freeze depths that count from the end by those of a backbone of so many units, and check the result.
+
+    Raises:
+        InvalidInputError: All faults at once.
+    """
+    resolved = {
+        strategy: {name: _absolute(domain, units) if name == "freeze_depth" else domain for name, domain in own.items()}
+        for strategy, own in space.strategies.items()
+    }
+    result = Space(strategies=resolved)
+    faults = [fault for strategy in resolved for fault in _plan_faults(result, strategy, units)]
+    if faults:
+        raise InvalidInputError(faults)
+    return result
+
+
+def _plan_faults(space: Space, strategy: str, units: int) -> list[str]:
+    """What is wrong with the strategy's first configuration, and with each pair of extreme values in it."""
+    options = {
+        name: [value for value in domain.extremes if value != domain.first] or [domain.first]
+        for name, domain in space.strategies[strategy].items()
+    }
+    chosen: list[dict[str, Scalar]] = [{}, *({name: value} for name in options for value in options[name])]
+    for one, other in combinations(options, 2):
+        chosen += [{one: left, other: right} for left, right in product(options[one], options[other])]
+    faults: list[str] = []
+    for values in chosen:
+        try:
+            plan_phases(create_config(space.default_with(strategy, values)), units)
+        except InvalidInputError as error:
+            faults += [f"{strategy}: {fault}" for fault in error.faults]
+    return list(dict.fromkeys(faults))
+
+
+def _counts(depth: Any) -> bool:
+    """Whether a depth counts from the end."""
+    return isinstance(depth, int) and depth < 0
+
+
+def _absolute(domain: Domain, units: int) -> Domain:
+    def count(value: Any) -> Any:
+        return value + units if _counts(value) else value
+
+    changes: dict[str, Any] = {key: count(getattr(domain, key)) for key in ("low", "high", "default")}
+    changes["choices"] = domain.choices and tuple(count(value) for value in domain.choices)
+    if _counts(domain.default) and domain.low is not None:
+        # In a short backbone, so far from the end may be before the lowest depth.
+        changes["default"] = max(changes["default"], changes["low"])
+    try:
+        resolved = Domain(**{**domain.model_dump(), **changes})
+    except ValidationError as error:
+        raise InvalidInputError(f"freeze_depth: {_reason(error)} (this backbone has {units} units)") from None
+    if resolved.default is not None and not resolved.contains(resolved.default):
+        raise InvalidInputError(
+            f"freeze_depth: default {domain.default!r} is not among its values (this backbone has {units} units)"
+        )
+    return resolved
+
+
+def _parse_table(section: str, table: Any, faults: list[str]) -> dict[str, Domain]:
+    if not isinstance(table, Mapping):
+        faults.append(f"[{section}] must be a table of parameters, got {table!r}")
+        return {}
+    domains = {}
+    for name, value in _dotted(table):
+        if name not in parameter_names():
+            faults.append(f"[{section}] {unknown_name('parameter', name, parameter_names())}")
+            continue
+        domain = _parse_domain(f"[{section}] {name}", value, faults)
+        if domain is not None:
+            domains[name] = domain
+            faults += _value_faults(section, name, domain)
+    return domains
+
+
+def _dotted(table: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, value in table.items():
+        if name == "head" and isinstance(value, Mapping):
+            yield from ((f"head.{key}", inner) for key, inner in value.items())
+        else:
+            yield name, value
+
+
+def _parse_domain(place: str, value: Any, faults: list[str]) -> Domain | None:
+    if isinstance(value, list):
+        faults.append(f"{place}: write a list as {{ choices = [...] }}, a range as {{ low = ..., high = ... }}")
+        return None
+    written = value if isinstance(value, Mapping) else {"choices": [value]}
+    try:
+        return Domain.model_validate(written)
+    except ValidationError as error:
+        faults.append(f"{place}: {_reason(error)}")
+        return None
+
+
+def _reason(error: ValidationError) -> str:
+    parts = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = f"unknown key; valid: {', '.join(Domain.model_fields)}"
+        parts.append(f"{key}: {message}" if key else message)
+    return "; ".join(parts)
+
+
+def _value_faults(section: str, name: str, domain: Domain) -> list[str]:
+    """Values that no configuration can have."""
+    faults = []
+    candidates = [*domain.extremes, *([] if domain.default is None else [domain.default])]
+    for value in dict.fromkeys(candidates):
+        if name == "freeze_depth" and _counts(value):
+            continue
+        try:
+            create_config({"strategy": "", name: value})
+        except InvalidInputError as error:
+            faults += [f"[{section}] {fault}" for fault in error.faults]
+    if domain.default is not None and not domain.contains(domain.default) and not _counts_from_end(name, domain):
+        faults.append(f"[{section}] {name}: default {domain.default!r} is not among its values")
+    return faults
+
+
+def _counts_from_end(name: str, domain: Domain) -> bool:
+    values = (*domain.extremes, domain.default)
+    return name == "freeze_depth" and any(_counts(value) for value in values)
+
+
+def _merge(
+    strategy: str, shared: Mapping[str, Domain], own: Mapping[str, Domain], faults: list[str]
+) -> dict[str, Domain]:
+    """A strategy's own domains over the shared ones that it takes, conditions first."""
+    described = get_strategy(strategy)
+    faults += [f"[{strategy}] takes no {name}: leave it out" for name in own if not takes_parameter(described, name)]
+    merged = {name: domain for name, domain in shared.items() if takes_parameter(described, name)} | dict(own)
+    for name, domain in merged.items():
+        faults += [
+            f"[{strategy}] {name}: its condition {other!r} is not searched" for other in set(domain.when) - set(merged)
+        ]
+    return dict(sorted(merged.items(), key=lambda item: bool(item[1].when)))

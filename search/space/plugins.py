@@ -1,0 +1,105 @@
+"""Plugins: a user's own modules, imported by name, that register strategies."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...objectives.errors import InvalidInputError
+from ...objectives.strategies.catalog import BUILT_IN, STRATEGIES
+from .default_space import default_tables
+from .parsing import create_space
+
+# Strategies by the plugin that registered them; a module is imported once a process.
+_registered: dict[str, tuple[str, ...]] = {}
+
+
+def load_plugins(names: Iterable[str]) -> tuple[str, ...]:
+    """Import modules, from the current folder too, so that the strategies they register can be used.
+
+    Args:
+        names: As in an ``import`` statement.
+
+    Returns:
+        Names of the strategies that they registered.
+
+    Raises:
+        InvalidInputError: A module is missing, raises or registers no strategy, or one of its strategies is wrong; all
+            faults at once.
+    """
+    faults: list[str] = []
+    found: list[str] = []
+    for name in names:
+        try:
+            found += _load(name)
+        except InvalidInputError as error:
+            faults += [f"plugin {name}: {fault}" for fault in error.faults]
+    if faults:
+        raise InvalidInputError(faults)
+    return tuple(dict.fromkeys(found))
+
+
+def _load(name: str) -> tuple[str, ...]:
+    if name in _registered:
+        return _registered[name]
+    before, others = STRATEGIES.snapshot(), {each for own in _registered.values() for each in own}
+    imported = name in sys.modules
+    known = BUILT_IN | others if imported else before.keys()
+    try:
+        _import(name)
+        new = tuple(each for each in STRATEGIES if each not in known)
+        # A module that another plugin imported may have registered its own then.
+        if not new and not (imported and others):
+            raise InvalidInputError("it registers no strategy. Call register_strategy(Strategy(...)) in it.")
+        _check_domains(new)
+    except InvalidInputError:
+        STRATEGIES.restore(before)
+        if not imported:
+            sys.modules.pop(name, None)
+        raise
+    _registered[name] = new
+    return new
+
+
+def _import(name: str) -> None:
+    """Import a module; whatever it raises is told in one line, with the place."""
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) or name.endswith(".py"):
+        module = Path(name).stem if name.endswith(".py") else "my_module"
+        raise InvalidInputError(f"give the module's name as in an import, without folder and .py: --plugin {module}")
+    folder = str(Path.cwd())
+    # At the end: nothing in the folder may stand in for a library.
+    if folder not in sys.path:
+        sys.path.append(folder)
+    importlib.invalidate_caches()
+    try:
+        importlib.import_module(name)
+    except InvalidInputError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            raise InvalidInputError(
+                f"there is no module {error.name!r} in {folder} or where Python looks for modules. "
+                "Go to its folder, or name that in PYTHONPATH."
+            ) from None
+        raise InvalidInputError(f"it cannot be imported: {_describe(error)}") from error
+
+
+def _describe(error: BaseException) -> str:
+    """An exception in one line, with the place in the module that raised it."""
+    reason, *_ = [*str(error).splitlines(), ""]
+    *_, last = traceback.extract_tb(error.__traceback__)
+    # The module's own frames come after those of the import; a syntax error has none and names the place itself.
+    own = last.filename not in (importlib.__file__, __file__) and not last.filename.startswith("<frozen")
+    place = f" ({last.filename}, line {last.lineno})" if own else ""
+    return f"{type(error).__name__}: {reason}{place}"
+
+
+def _check_domains(names: Iterable[str]) -> None:
+    """Whether what plugins want searched by default can be."""
+    tables = default_tables()
+    for name in names:
+        create_space({"shared": tables["shared"], name: tables[name]})

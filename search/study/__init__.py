@@ -1,0 +1,1 @@
+"""A study: from the request, checked, to its database; resumed, watched and read."""

@@ -1,0 +1,145 @@
+"""The checks of a request: all the cheap ones, before anything is built, decoded or made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from ...objectives.backbones.backbone import check_backbone
+from ...objectives.config import BackboneSpec
+from ...objectives.data.dataset_sources import Listing, list_source
+from ...objectives.data.splits import resolve_splits
+from ...objectives.errors import InvalidInputError
+from ...objectives.metrics import OBJECTIVES, check_metric
+from ...objectives.preprocessing import DEFAULT_SIZE
+from ...objectives.sizes import parse_size
+from ...storage.files.checkpoint_places import artifacts_fault
+from ...storage.tracking.tracker import uri_fault
+from ...storage.workspace import Workspace
+from ..space.default_space import COMPETING, default_tables
+from ..space.parsing import create_space
+from ..space.plugins import load_plugins
+from ..space.space import Space
+from ..space.space_file import read_space
+from .request import Request
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Space | None]:
+    """Check a request; list its data and read its space, None for the default.
+
+    Raises:
+        InvalidInputError: All faults at once.
+    """
+    faults: list[str] = list(request.file.faults) if request.file else []
+    with _collecting(faults):
+        _check_numbers(request)
+    with _collecting(faults):
+        check_backbone(BackboneSpec(request.backbone, request.weights, request.image_size or DEFAULT_SIZE))
+    with _collecting(faults):
+        check_metric(request.metric or OBJECTIVES[0])
+    with _collecting(faults):
+        request.resources.check(workspace)
+    with _collecting(faults):
+        parse_size(request.cache_budget)
+    space: Space | None = None
+    with _collecting(faults):
+        load_plugins(request.plugins)
+        space = _written(request)
+        chosen = (space or create_space(default_tables())).only(chosen_strategies(request, space))
+        # Without a space the other half is checked all the same.
+        faults += budget_faults(request.trials, len(chosen.strategies)) if request.trials >= 1 else []
+    listing: Listing | None = None
+    with _collecting(faults):
+        listing = list_data(request.data, workspace)
+    if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
+        faults.append(fault)
+    if workspace.artifacts_url and (fault := artifacts_fault(workspace.artifacts_url)):
+        faults.append(fault)
+    if faults or listing is None:
+        raise InvalidInputError(faults)
+    return listing, space
+
+
+def chosen_strategies(request: Request, written: Space | None) -> tuple[str, ...]:
+    """The strategies that compete: those named, else all of a file's space, else the usual ones and the plugins'."""
+    return request.strategies or (() if written else (*COMPETING, *load_plugins(request.plugins)))
+
+
+def _written(request: Request) -> Space | None:
+    """The space of the request's files; None for the default."""
+    if request.space is not None:
+        return read_space(request.space)
+    return request.file.space() if request.file else None
+
+
+def list_data(data: str, workspace: Workspace) -> Listing:
+    """List a dataset's images.
+
+    Raises:
+        InvalidInputError: No data are named, or no study can use them.
+    """
+    if not data:
+        raise InvalidInputError(
+            'No data are named. In a study file, add data = "FOLDER" to [study], or type --data FOLDER.'
+        )
+    return list_source(data, download_dir=workspace.images / "downloads")
+
+
+@contextmanager
+def _collecting(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except InvalidInputError as error:
+        faults += error.faults
+
+
+def name_fault(option: str, name: str) -> list[str]:
+    """What is wrong with a study's name."""
+    rule = "use letters, digits, '.', '_' and '-', at most 100, a letter or digit first."
+    return [] if _NAME.fullmatch(name) else [f"{option} {name!r}: {rule}"]
+
+
+def _check_numbers(request: Request) -> None:
+    limits = [
+        ("--trials", request.trials, 1),
+        ("--seeds", request.finals_seeds, 1),
+        ("--seed", request.seed, 0),
+        ("--workers", request.workers or 1, 1),
+        ("--slots-per-gpu", request.slots_per_gpu, 1),
+        ("--population", request.population, 0),
+        ("--retries", request.retries, 0),
+    ]
+    faults = [f"{option} must be at least {least}, got {value}." for option, value, least in limits if value < least]
+    if request.name is not None:
+        faults += name_fault("--name", request.name)
+    if faults:
+        raise InvalidInputError(faults)
+
+
+def budget_faults(trials: int, strategies: int) -> list[str]:
+    """What is wrong with a budget for so many strategies."""
+    if trials < 1:
+        return [f"--trials must be at least 1, got {trials}."]
+    if trials >= strategies:
+        return []
+    return [
+        f"--trials {trials} is too few for {strategies} strategies, which get one each at least. "
+        f"Give --trials {strategies} or more, or name fewer with --strategy."
+    ]
+
+
+def train_counts(listing: Listing, seed: int) -> list[int]:
+    """Training images of each class."""
+    labels = np.array([item.label for item in listing.items])
+    train = resolve_splits([item.split for item in listing.items], labels, seed)["train"]
+    return np.bincount(labels[train], minlength=len(listing.classes)).tolist()
+
+
+def train_images(data: str, workspace: Workspace) -> int:
+    """Size of a dataset's training split."""
+    return sum(train_counts(list_data(data, workspace), seed=0))

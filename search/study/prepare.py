@@ -1,0 +1,168 @@
+"""From a request to a study that can run; all checks come first, before anything is made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...objectives.backbones.model_sources import preprocessing_for
+from ...objectives.config import BackboneSpec, create_config
+from ...objectives.data.dataset import ImageDataset, decode_dataset
+from ...objectives.data.dataset_sources import Listing
+from ...objectives.errors import InvalidInputError
+from ...objectives.finetune import check_trainable
+from ...objectives.metrics import default_metric
+from ...objectives.networks.backbone_pool import BackbonePool
+from ...objectives.preprocessing import Preprocessing
+from ...storage.locks import exclusive
+from ...storage.workspace import Workspace
+from ..space.default_space import default_tables
+from ..space.parsing import create_space, resolve_space
+from ..space.space import Space
+from .checks import check_request, chosen_strategies, train_counts
+from .fingerprints import fingerprints, refuse_drift
+from .observer import Observer
+from .request import Request
+from .results import StudyFacts
+from .settings import StudySettings, default_population
+from .study import Study, study_names
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study with what it takes to work on it."""
+
+    study: Study
+    dataset: ImageDataset
+    backbones: BackbonePool
+
+
+def prepare_search(request: Request, workspace: Workspace, observer: Observer) -> Prepared:
+    """Check a request, decode the data and make the study, or open the one that asks the same.
+
+    Raises:
+        InvalidInputError: All faults at once; nothing was made.
+    """
+    listing, written = check_request(request, workspace)
+    preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
+    backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
+    settings = _settings(request, listing, written, len(backbones.pretrained.units), preprocessing)
+    _check_trainable(settings, backbones)
+    existing = _existing(settings, workspace)
+    dataset = decode(listing, settings, preprocessing, workspace, observer)
+    facts = gather_facts(settings, dataset, backbones)
+    if existing:
+        trains = not existing.results().complete
+        refuse_drift(existing.settings, existing.facts, dataset, backbones, trains=trains, option=workspace.option)
+        with exclusive(workspace, settings.name):
+            existing.ready()
+    for note in facts.notes:
+        observer.note(note)
+    study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
+    return Prepared(study, dataset, backbones)
+
+
+def decode(
+    listing: Listing, settings: StudySettings, preprocessing: Preprocessing, workspace: Workspace, observer: Observer
+) -> ImageDataset:
+    """The study's images as its networks see them."""
+    dataset = decode_dataset(
+        listing,
+        preprocessing,
+        cache_dir=workspace.images,
+        seed=settings.seed,
+        on_progress=observer.decoding,
+    )
+    for file, reason in dataset.skipped.items():
+        observer.note(f"left out {file}: {reason}")
+    return dataset
+
+
+def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: BackbonePool) -> StudyFacts:
+    """What is found out about a study when it begins."""
+    backbone = backbones.pretrained
+    depths = range(len(backbone.units) + 1)
+    notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
+    if backbones.spec.weights == "none":
+        notes.append("weights are none: every strategy starts from random weights, so none can profit from pretraining")
+    return StudyFacts(
+        classes=dataset.classes,
+        counts={split: sum(classes.values()) for split, classes in dataset.counts.items()},
+        fingerprint=dataset.fingerprint,
+        skipped=tuple(dataset.skipped.items()),
+        units=tuple(unit.name for unit in backbone.units),
+        frozen_flops=tuple(backbone.frozen_share(depth)[1] for depth in depths),
+        notes=tuple(notes),
+        class_counts=dataset.counts,
+        weights=backbones.fingerprint,
+        code=fingerprints(settings),
+    )
+
+
+def _settings(
+    request: Request, listing: Listing, written: Space | None, units: int, preprocessing: Preprocessing
+) -> StudySettings:
+    counts, device = train_counts(listing, request.seed), request.resources.device_type
+    space = written or create_space(default_tables(sum(counts)))
+    return StudySettings(
+        name=request.name or default_name(listing.name, request.file.path.stem if request.file else request.backbone),
+        data=_absolute(request.data),
+        backbone=request.backbone,
+        weights=_absolute(request.weights),
+        image_size=preprocessing.image_size,
+        trials=request.trials,
+        metric=request.metric or default_metric(counts),
+        seed=request.seed,
+        finals_seeds=request.finals_seeds,
+        population=request.population or default_population(request.trials, sum(counts), device),
+        space=resolve_space(space.only(chosen_strategies(request, written)), units),
+        plugins=request.plugins,
+    )
+
+
+def _check_trainable(settings: StudySettings, backbones: BackbonePool) -> None:
+    faults: list[str] = []
+    for strategy in settings.strategies:
+        try:
+            check_trainable(create_config(settings.space.default(strategy)), backbones)
+        except InvalidInputError as error:
+            faults += [f"{strategy}: {fault}. Leave it out, or take another backbone." for fault in error.faults]
+    if faults:
+        raise InvalidInputError(faults)
+
+
+def default_name(data: str, backbone: str) -> str:
+    """A study's name from its data and backbone."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data}-{backbone}").strip("-._")[:100]
+
+
+def _absolute(text: str) -> str:
+    """Paths as they hold from any folder; names as they are."""
+    path = Path(text).expanduser()
+    return str(path.resolve()) if path.exists() else text
+
+
+def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
+    """The study of this name if it asks the same.
+
+    Raises:
+        InvalidInputError: It asks something else; says what.
+    """
+    if settings.name not in study_names(workspace):
+        return None
+    study = Study.load(settings.name, workspace)
+    differences = study.settings.differences(settings)
+    if differences:
+        more = f" --trials {settings.trials}" if settings.trials > study.settings.trials else ""
+        raise InvalidInputError(
+            [
+                f"Study {settings.name!r} exists with other settings:",
+                *[f"  {name}: {old} there, {new} here" for name, (old, new) in differences.items()],
+                f"Go on with it: frostline resume {settings.name}{more}{workspace.option}. "
+                "Or begin another: add --name ANOTHER",
+            ]
+        )
+    if workspace.artifacts_url is None:
+        study.require_artifacts()
+    return study

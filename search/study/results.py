@@ -1,0 +1,101 @@
+"""Everything known of a study, gathered for reading."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..analysis.data_curve import CurveRecord, DataCurve, trace_curve
+from ..analysis.verdict import Verdict, reach_verdict
+from ..records import FinalRecord, StrategySummary, TrialRecord, finished, summarise
+from .settings import StudySettings
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What was found out about data and backbone when the study began; stored with it.
+
+    Attributes:
+        classes: Names of the classes.
+        counts: Images by split.
+        fingerprint: Of the images and labels.
+        skipped: Files that were left out, with the reason.
+        units: Names of the backbone's units, from the input.
+        frozen_flops: Share of the forward FLOPs before each depth 0..n.
+        notes: About the weights: parts that were missing from the file.
+        class_counts: Images by split and class; empty in studies from before they were kept.
+        weights: Hash of the backbone's first weights; empty in studies from before it was kept.
+        code: Fingerprints of space, code and libraries; empty in studies from before they were kept.
+        forked_from: The study whose settings this one took over.
+    """
+
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    fingerprint: str
+    skipped: tuple[tuple[str, str], ...]
+    units: tuple[str, ...]
+    frozen_flops: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+    class_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    weights: str = ""
+    code: dict[str, str] = field(default_factory=dict)
+    forked_from: str = ""
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """A study as it stands.
+
+    Attributes:
+        settings: What it asks.
+        facts: Of its data and backbone.
+        trials: All, by number.
+        finals: Those of the present finalists.
+        device: Where it last ran, in words.
+        versions: Of the libraries it last ran with.
+        trainings: Those of the present finalists on part of the training images.
+    """
+
+    settings: StudySettings
+    facts: StudyFacts
+    trials: tuple[TrialRecord, ...]
+    finals: tuple[FinalRecord, ...]
+    device: str
+    versions: dict[str, str]
+    trainings: tuple[CurveRecord, ...] = ()
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """None before every finalist was trained with every seed: some of them prove nothing."""
+        return reach_verdict(self.finals, self.settings.metric) if self.decided else None
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is what a verdict needs; the verdict itself takes its resamplings."""
+        return bool(self.finals) and is_decided(self.settings, self.trials, self.finals)
+
+    @cached_property
+    def curve(self) -> DataCurve | None:
+        """Scores by number of training images, with all of them those of the finals; None where that was not run."""
+        if not self.trainings or not self.finals:
+            return None
+        full = [CurveRecord(self.facts.counts["train"], final) for final in self.finals]
+        return trace_curve([*self.trainings, *full], self.settings.metric, self.settings.strategies)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to train."""
+        return finished(self.trials) >= self.settings.trials and self.decided
+
+    @property
+    def summaries(self) -> list[StrategySummary]:
+        return summarise(self.trials, self.settings.strategies)
+
+
+def is_decided(settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalRecord]) -> bool:
+    """Whether every finalist that there is was trained with every seed."""
+    due = {summary.strategy for summary in summarise(trials, settings.strategies) if summary.best is not None}
+    count = Counter(final.strategy for final in finals)
+    return all(count[strategy] >= settings.finals_seeds for strategy in due)

@@ -1,0 +1,297 @@
+"""A study in its database: created once, opened again with the same settings, read as records."""
+
+from __future__ import annotations
+
+import json
+import platform
+import secrets
+from collections.abc import Callable, Container
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from ...objectives.errors import InvalidInputError, unknown_name
+from ...objectives.metrics import one_hot
+from ...storage.database.control import Wish
+from ...storage.database.curve_results import CurveTable
+from ...storage.database.engine import Database, share_sqlite
+from ...storage.database.finals import FinalsTable, StoredFinal
+from ...storage.database.tickets import Tickets
+from ...storage.errors import UnreachableError
+from ...storage.files.checkpoint_places import CheckpointPlace, artifacts_fault, checkpoint_place
+from ...storage.urls import safe_url
+from ...storage.workspace import Workspace
+from ..analysis.data_curve import CurveRecord
+from ..records import FinalRecord, TrialRecord, summarise
+from ..sampling.budget import STRATEGY
+from .results import StudyFacts, StudyResults
+from .settings import StudySettings
+
+_SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
+_TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
+# What a trial notes when it begins (config) and when it ends (seconds, reason, ...).
+STARTED, OUTCOME = "frostline:started", "frostline:outcome"
+_STATES = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+LIBRARIES = ("frostline", "torch", "torchvision", "optuna", "mlflow", "numpy")
+
+
+def open_storage(workspace: Workspace) -> RDBStorage:
+    """Optuna's storage on the workspace's database, such that several processes can use it.
+
+    Raises:
+        UnreachableError: No connection.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = workspace.studies_url
+    try:
+        # Two processes that make the schema together get in each other's way.
+        with FileLock(workspace.lock("studies-schema")):
+            # Used now and then: with many workers idle connections would be most of those that a server takes.
+            storage = RDBStorage(url, engine_kwargs={} if url.startswith("sqlite") else {"poolclass": NullPool})
+    except SQLAlchemyError as error:
+        raise UnreachableError(f"The database {safe_url(url)} cannot be used: {type(error).__name__}") from error
+    share_sqlite(storage.engine)
+    # The connection that made the schema does not have the settings yet.
+    storage.engine.dispose()
+    return storage
+
+
+def study_names(workspace: Workspace) -> list[str]:
+    """Names of the studies in a workspace, the latest last; none is made."""
+    if workspace.storage is None and not (workspace.root / "studies.db").exists():
+        return []
+    storage = open_storage(workspace)
+    try:
+        return optuna.get_all_study_names(storage)
+    finally:
+        storage.engine.dispose()
+
+
+class Study:
+    """One study: its Optuna side, its settings and facts, its tickets and finals.
+
+    Args:
+        inner: The Optuna study.
+        workspace: Where its database is.
+
+    Attributes:
+        tickets: One a trial of the budget.
+        final_tickets: One a training of a finalist.
+        finals: What is known of the finalists.
+        curve: Their trainings on part of the images.
+        wish: Whether its workers shall run, pause or stop.
+    """
+
+    def __init__(self, inner: optuna.Study, workspace: Workspace) -> None:
+        self.inner = inner
+        self.workspace = workspace
+        self.settings = StudySettings.model_validate_json(inner.user_attrs[_SETTINGS])
+        self.facts = _read_facts(inner.user_attrs[_FACTS])
+        self.database = Database(workspace.studies_url)
+        self.tickets = Tickets(self.database, self.settings.name, "trial")
+        self.final_tickets = Tickets(self.database, self.settings.name, "final")
+        self.finals = FinalsTable(self.database, self.settings.name)
+        self.curve = CurveTable(self.database, self.settings.name)
+        self.wish = Wish(self.database, self.settings.name)
+
+    @classmethod
+    def create(
+        cls, settings: StudySettings, facts: StudyFacts, workspace: Workspace, tracking_uri: str | None
+    ) -> Study:
+        """Make a study, with a ticket for every trial of its budget."""
+        inner = optuna.create_study(
+            study_name=settings.name, storage=open_storage(workspace.create()), direction="maximize"
+        )
+        inner.set_user_attr(_FACTS, json.dumps(asdict(facts)))
+        inner.set_user_attr(_TRACKING, tracking_uri)
+        inner.set_user_attr(_SETTINGS, settings.model_dump_json())
+        return cls(inner, workspace).ready()
+
+    @classmethod
+    def load(cls, name: str, workspace: Workspace) -> Study:
+        """Open a study.
+
+        Raises:
+            InvalidInputError: There is none of this name; the nearest is named.
+        """
+        names = study_names(workspace)
+        if name not in names:
+            if not names:
+                raise InvalidInputError(
+                    f"There is no study {name!r} in {workspace.root}, nor any other. Begin one with: frostline search"
+                    " DATA; or name another folder with --workspace."
+                )
+            raise InvalidInputError(unknown_name("study", name, names))
+        inner = optuna.load_study(study_name=name, storage=open_storage(workspace))
+        if _SETTINGS not in inner.user_attrs:
+            raise InvalidInputError(
+                f"Study {name!r} was not finished being made. Begin another: frostline search DATA --name ANOTHER"
+            )
+        return cls(inner, workspace)
+
+    def ready(self) -> Study:
+        """Issue the tickets that the budget lacks.
+
+        Who joins finds the checkpoints where this machine's workspace says, if it says so.
+        """
+        if url := self.workspace.artifacts_url:
+            # Studies of other databases may have the same name.
+            folder = self._shared.get("folder", f"{self.settings.name}-{secrets.token_hex(4)}")
+            self.inner.set_user_attr(_ARTIFACTS, {"url": url, "folder": folder})
+        known = self.inner.get_trials(deepcopy=False)
+        self.tickets.issue(self.settings.trials, done={trial.number for trial in known if trial.state.is_finished()})
+        return self
+
+    def close(self) -> None:
+        """Let go of the database's connections; the next use opens new ones."""
+        self.database.engine.dispose()
+        storage: Any = self.inner._storage
+        # Optuna puts a cache before a storage that is a database.
+        getattr(storage, "_backend", storage).engine.dispose()
+
+    @property
+    def tracking_uri(self) -> str | None:
+        return self.inner.user_attrs[_TRACKING]
+
+    @property
+    def artifacts_url(self) -> str | None:
+        """Of the place for checkpoints that its machines share, as this one reaches it; None for the workspace."""
+        return self.workspace.artifacts_url or self._shared.get("url")
+
+    @property
+    def _shared(self) -> dict[str, str]:
+        """The URL of that place as it was typed last where the study is led, and the study's folder there."""
+        return self.inner.user_attrs.get(_ARTIFACTS, {})
+
+    def require_artifacts(self) -> None:
+        """See that checkpoints can be kept where this study's machines share them.
+
+        Raises:
+            InvalidInputError: This machine does not reach that place, or may not write there.
+        """
+        url = self.artifacts_url
+        if url and (fault := artifacts_fault(url)):
+            raise InvalidInputError(fault)
+
+    def checkpoints(self, note: Callable[[str], None]) -> CheckpointPlace:
+        """Where its trainings keep their checkpoints; what goes wrong in a place that is shared is told once."""
+        name = self.settings.name
+        local, folder = self.workspace.checkpoints(name), self._shared.get("folder", name)
+        return checkpoint_place(local, self.artifacts_url, folder, note)
+
+    def set_budget(self, trials: int) -> None:
+        """Let the study have so many trials."""
+        self.settings = self.settings.model_copy(update={"trials": trials})
+        self.inner.set_user_attr(_SETTINGS, self.settings.model_dump_json())
+
+    def read_budget(self) -> None:
+        """Take up a budget that somebody has raised since this was opened."""
+        self.settings = StudySettings.model_validate_json(self.inner.user_attrs[_SETTINGS])
+
+    def record_run(self, device: str) -> None:
+        """Note where the study runs and with which versions."""
+        versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
+        self.inner.set_user_attr(_RAN, {"device": device, "versions": versions})
+
+    def trials(self) -> list[TrialRecord]:
+        """All trials by number."""
+        alive = {held.number for held in self.tickets.held() if held.seconds_left > 0}
+        return [trial_record(trial, alive) for trial in self.inner.get_trials(deepcopy=False)]
+
+    def trial(self, number: int) -> TrialRecord:
+        """One trial."""
+        return trial_record(self.inner.get_trials(deepcopy=False)[number])
+
+    def outcome(self, number: int) -> dict[str, Any]:
+        """What a finished trial noted of its costs and checks."""
+        return self.inner.get_trials(deepcopy=False)[number].user_attrs.get(OUTCOME, {})
+
+    def final_records(self) -> list[FinalRecord]:
+        """Every training of every finalist there has been."""
+        return [_final_record(final, len(self.facts.classes)) for final in self.finals.all()]
+
+    def curve_records(self) -> list[CurveRecord]:
+        """Every training on part of the images of every finalist there has been."""
+        return [
+            CurveRecord(
+                each.images,
+                FinalRecord(seed=each.seed, labels=each.labels, probabilities=each.probabilities, **each.outcome),
+            )
+            for each in self.curve.all()
+        ]
+
+    def results(self) -> StudyResults:
+        """Everything known, for reading."""
+        ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
+        trials, trainings = self.trials(), self.curve_records()
+        present = {id(final) for final in present_finals([record.final for record in trainings], trials)}
+        return StudyResults(
+            settings=self.settings,
+            facts=self.facts,
+            trials=tuple(trials),
+            finals=tuple(present_finals(self.final_records(), trials)),
+            trainings=tuple(record for record in trainings if id(record.final) in present),
+            device=ran["device"],
+            versions=ran["versions"],
+        )
+
+
+def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
+    """An Optuna trial as a record.
+
+    Args:
+        trial: The trial.
+        alive: Numbers of trials whose workers live; any other that Optuna has running waits for a worker.
+    """
+    known: dict[str, Any] = trial.user_attrs.get(STARTED, {}) | trial.user_attrs.get(OUTCOME, {})
+    cut_off = trial.state == TrialState.RUNNING and trial.number not in alive
+    return TrialRecord(
+        number=trial.number,
+        state="waiting" if cut_off else _STATES[trial.state],
+        strategy=trial.params.get(STRATEGY),
+        config=known.get("config", {}),
+        score=trial.value if trial.state.is_finished() else None,
+        curve=dict(sorted(trial.intermediate_values.items())),
+        seconds=known.get("seconds"),
+        trainable_parameters=known.get("trainable_parameters"),
+        freeze_depth=known.get("freeze_depth"),
+        reason=known.get("reason"),
+        finished=trial.datetime_complete,
+        epochs=known.get("epochs"),
+    )
+
+
+def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
+    known = final.probabilities
+    probabilities = one_hot(final.predictions, classes) if known is None else known
+    # Finals of earlier versions noted MLflow's id.
+    outcome = {name: value for name, value in final.outcome.items() if name != "run_id"}
+    return FinalRecord(
+        seed=final.seed, labels=final.labels, probabilities=probabilities, classes_only=known is None, **outcome
+    )
+
+
+def present_finals(finals: list[FinalRecord], trials: list[TrialRecord]) -> list[FinalRecord]:
+    """Those of the trials that are their strategies' best now: more trials may have found better ones since."""
+    strategies = {trial.strategy for trial in trials if trial.strategy is not None}
+    best = {summary.strategy: summary.best.number for summary in summarise(trials, sorted(strategies)) if summary.best}
+    return [final for final in finals if best.get(final.strategy) == final.trial_number]
+
+
+def _read_facts(text: str) -> StudyFacts:
+    facts = json.loads(text)
+    tuples = {name: tuple(facts[name]) for name in ("classes", "units", "frozen_flops", "notes")}
+    return StudyFacts(**{**facts, **tuples, "skipped": tuple((path, reason) for path, reason in facts["skipped"])})

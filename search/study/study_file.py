@@ -1,0 +1,112 @@
+"""Study files: a space file with a table ``[study]`` that holds the options of ``frostline search``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...objectives.backbones.weights import SUFFIXES
+from ...objectives.errors import InvalidInputError, unknown_name
+from ..space.space import Space
+from ..space.space_file import read_tables, space_of
+
+
+class _Options(BaseModel):
+    """The keys of ``[study]``, by the options of the command line."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    data: str = ""
+    backbone: str = ""
+    weights: str = ""
+    image_size: int = 0
+    trials: int = 0
+    name: str = ""
+    strategies: list[str] = []
+    metric: str = ""
+    seed: int = 0
+    seeds: int = 0
+    population: int = 0
+    device: str = ""
+    cache_budget: str = ""
+    plugins: list[str] = []
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A study file as read; its space is checked when the plugins that define its strategies are there.
+
+    Attributes:
+        path: The file.
+        options: What ``[study]`` says, by the fields of :class:`Request`.
+        tables: All other tables.
+        faults: What is wrong with ``[study]``.
+    """
+
+    path: Path
+    options: Mapping[str, Any]
+    tables: Mapping[str, Any]
+    faults: tuple[str, ...]
+
+    def space(self) -> Space | None:
+        """The space that the file describes; None if it leaves that to the default.
+
+        Raises:
+            InvalidInputError: All its faults.
+        """
+        return space_of(self.path, self.tables) if self.tables else None
+
+
+def is_study_file(data: str) -> bool:
+    """Whether what stands where the data do names a study file."""
+    return Path(data).suffix.lower() == ".toml" and not Path(data).is_dir()
+
+
+def read_study(path: Path) -> StudyFile:
+    """Read a study file. Relative paths in it are relative to its folder.
+
+    Raises:
+        InvalidInputError: It cannot be read, is not TOML, or has no table ``[study]``.
+    """
+    tables = read_tables(path, "study")
+    written = tables.pop("study", None)
+    if not isinstance(written, Mapping):
+        raise InvalidInputError(
+            f"{path} has no table [study], so it is no study file. "
+            f"Add one, or use it as a space: frostline search DATA --space {path}"
+        )
+    options, faults = _check(written)
+    return StudyFile(path, _as_request(options, path.parent), tables, tuple(f"{path}: [study] {it}" for it in faults))
+
+
+def _check(written: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The options that are as they should be, and what is wrong with the others."""
+    faults: dict[str, str] = {}
+    try:
+        _Options.model_validate(written)
+    except ValidationError as error:
+        for fault in error.errors():
+            key = str(fault["loc"][0])
+            unknown = fault["type"] == "extra_forbidden"
+            reason = f"{key}: {fault['msg']}, got {fault['input']!r}"
+            faults[key] = unknown_name("option", key, _Options.model_fields) if unknown else reason
+    return {key: value for key, value in written.items() if key not in faults}, list(faults.values())
+
+
+def _as_request(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    fields = {"finals_seeds" if key == "seeds" else key: value for key, value in options.items()}
+    fields |= {key: tuple(fields[key]) for key in ("strategies", "plugins") if key in fields}
+    if "data" in fields and not re.match(r"[A-Za-z]\w+:", fields["data"]):
+        fields["data"] = _from(folder, fields["data"])
+    if "weights" in fields and Path(fields["weights"]).suffix in SUFFIXES:
+        fields["weights"] = _from(folder, fields["weights"])
+    return fields
+
+
+def _from(folder: Path, path: str) -> str:
+    return str(folder / Path(path).expanduser())

@@ -1,0 +1,175 @@
+"""A study that others work on, read from its database again and again and told to an observer as if it ran here."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from ...objectives.epochs import EpochResult
+from ...storage.database.control import PAUSE, RUN, STOP
+from ...storage.database.tickets import Held
+from ..execution.finals import finalists
+from ..records import FINISHED, FinalRecord, TrialRecord, finished
+from ..stopping import Stopper
+from .observer import Observer
+from .results import is_decided
+from .settings import StudySettings
+from .study import Study, present_finals
+
+LOOK_SECONDS = 1.0
+# After so long without anybody at work, the study has been interrupted; loading data takes less.
+IDLE_SECONDS = 60.0
+# A worker that had something so short a time ago is between two trials.
+RECENT_SECONDS = 3.0
+# How long Ctrl-C and SIGTERM may take.
+_GRACE_SECONDS = 0.05
+_WISHES = {RUN: "the study goes on", PAUSE: "the study is paused", STOP: "the study was asked to stop"}
+
+
+def watch(study: Study, observer: Observer) -> str:
+    """Follow a study until it is finished or nobody works on it any more.
+
+    Returns:
+        What is to be said about its end; empty where it has reached its verdict.
+
+    Raises:
+        Stopped: Ctrl-C or SIGTERM.
+        StorageError: The database cannot be used.
+    """
+    watcher, name = Watcher(study, observer), f"{study.settings.name}{study.workspace.option}"
+    try:
+        with Stopper(_GRACE_SECONDS).listening():
+            while True:
+                watcher.look()
+                if watcher.finished:
+                    return ""
+                if watcher.idle_seconds > (0 if watcher.wish == STOP else IDLE_SECONDS):
+                    how = "was stopped" if watcher.wish == STOP else "is not finished, and nobody works on it"
+                    return f"Study {study.settings.name} {how}. Go on with: frostline resume {name}"
+                time.sleep(LOOK_SECONDS)
+    finally:
+        observer.close()
+
+
+class Watcher:
+    """What changed in a study between two looks, as calls of an observer.
+
+    Args:
+        study: The study.
+        observer: Told what has changed.
+
+    Attributes:
+        finished: Whether all trials and finals had ended at the last look.
+        wish: What the workers were wished to do.
+    """
+
+    def __init__(self, study: Study, observer: Observer) -> None:
+        self.finished = False
+        self.wish = RUN
+        self._study = study
+        self._observer = observer
+        self._settings: StudySettings | None = None
+        self._trials: dict[int, TrialRecord] = {}
+        self._finals: list[FinalRecord] = []
+        self._finals_done: int | None = None
+        self._finals_told: set[tuple[str, int, int]] = set()
+        self._finals_running: set[tuple[str, int]] = set()
+        self._workers = -1
+        self._seen: dict[str, float] = {}
+        self._idle_since: float | None = None
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since when nobody works on it; 0 while somebody does."""
+        return 0.0 if self._idle_since is None else time.monotonic() - self._idle_since
+
+    def look(self) -> None:
+        """Read the study, and tell what has changed.
+
+        Raises:
+            StorageError: The database cannot be used.
+        """
+        study = self._study
+        try:
+            study.read_budget()
+            trials = study.trials()
+        except (SQLAlchemyError, StorageInternalError):
+            # Optuna does not wait for a server that is away; our own tables do.
+            study.wish.get()
+            return
+        held = [held for held in study.tickets.held() if held.seconds_left > 0]
+        finals = [held for held in study.final_tickets.held() if held.seconds_left > 0]
+        if study.settings != self._settings:
+            self._settings = study.settings
+            self._trials = {trial.number: trial for trial in trials if trial.state in FINISHED}
+            self._finals_told.clear()
+            self._observer.study_started(study.settings, [trial for trial in trials if trial.state != "running"])
+        self._tell_workers({each.owner for each in (*held, *finals)})
+        for trial in trials:
+            self._tell_trial(trial)
+        self._tell_finals(trials, finals)
+
+    def _tell_workers(self, owners: set[str]) -> None:
+        now = time.monotonic()
+        recent = {owner: at for owner, at in self._seen.items() if now - at < RECENT_SECONDS}
+        self._seen = recent | dict.fromkeys(owners, now)
+        if len(self._seen) != self._workers:
+            self._workers = len(self._seen)
+            self._observer.workers_at_work(self._workers)
+        self._idle_since = None if owners else self._idle_since or now
+        if (wish := self._study.wish.get()) != self.wish:
+            self.wish = wish
+            self._observer.note(_WISHES[wish])
+
+    def _tell_trial(self, trial: TrialRecord) -> None:
+        number, before = trial.number, self._trials.get(trial.number)
+        was_running = before is not None and before.state == "running"
+        # It says what it trains a moment after it begins.
+        if trial.state == "running" and trial.strategy is None:
+            return
+        self._trials[number] = trial
+        if trial.state == "running":
+            if not was_running:
+                self._observer.trial_started(number, str(trial.strategy), trial.epochs or 0)
+            if trial.curve and (before is None or not was_running or len(trial.curve) > len(before.curve)):
+                self._observer.epoch_finished(number, _latest_epoch(trial))
+        elif trial.state in FINISHED:
+            if before is None or before.state not in FINISHED:
+                self._observer.trial_finished(trial)
+        elif was_running:
+            self._observer.trial_cut_off(number)
+
+    def _tell_finals(self, trials: list[TrialRecord], held: list[Held]) -> None:
+        study = self._study
+        done = study.final_tickets.counts()[1]
+        if done != self._finals_done:
+            self._finals_done, self._finals = done, study.final_records()
+        present = present_finals(self._finals, trials)
+        for final in present:
+            known = (final.strategy, final.trial_number, final.seed)
+            if known not in self._finals_told:
+                self._finals_told.add(known)
+                self._finals_running.discard((final.strategy, final.seed))
+                self._observer.final_finished(final)
+        self._tell_running_finals(trials, held, len(present))
+        self.finished = finished(trials) >= study.settings.trials and is_decided(study.settings, trials, present)
+
+    def _tell_running_finals(self, trials: list[TrialRecord], held: list[Held], ended: int) -> None:
+        every = {finalist.subject: finalist for finalist in finalists(self._study.settings, trials)} if held else {}
+        found = [every[str(each.subject)] for each in held if each.subject in every]
+        running = {(finalist.strategy, finalist.seed): None for finalist in found}
+        for strategy, seed in self._finals_running - running.keys():
+            self._observer.final_cut_off(strategy, seed)
+        for place, (strategy, seed) in enumerate(running, ended + 1):
+            if (strategy, seed) not in self._finals_running:
+                self._observer.final_started(strategy, seed, place, len(every))
+        self._finals_running = set(running)
+
+
+def _latest_epoch(trial: TrialRecord) -> EpochResult:
+    """As much of a trial's latest epoch as the database keeps: its number and score."""
+    epoch, score = list(trial.curve.items())[-1]
+    return EpochResult(epoch, "", math.nan, math.nan, score, {}, math.nan)

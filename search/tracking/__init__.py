@@ -1,0 +1,1 @@
+"""What trials, finals and the verdict show in MLflow."""

@@ -1,0 +1,50 @@
+"""Pictures of the worst mistakes on one sheet, each with what it is and what it was taken for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+from ...objectives.data.dataset import ImageSplit
+from ..analysis.confusion import Mistake
+
+_COLUMNS, _SIDE, _CAPTION, _GAP = 4, 160, 40, 8
+_FONT_SIZE = 13
+
+
+def mistake_sheet(mistakes: Sequence[Mistake], split: ImageSplit) -> Image.Image:
+    """Draw mistakes four in a row, the worst first.
+
+    Args:
+        mistakes: One or more, of images of this split.
+        split: The images.
+    """
+    rows = -(-len(mistakes) // _COLUMNS)
+    columns = min(_COLUMNS, len(mistakes))
+    size = (columns * (_SIDE + _GAP) + _GAP, rows * (_SIDE + _CAPTION + _GAP) + _GAP)
+    sheet = Image.new("RGB", size, "white")
+    for place, mistake in enumerate(mistakes):
+        row, column = divmod(place, _COLUMNS)
+        _draw(sheet, mistake, split, (_GAP + column * (_SIDE + _GAP), _GAP + row * (_SIDE + _CAPTION + _GAP)))
+    return sheet
+
+
+def _draw(sheet: Image.Image, mistake: Mistake, split: ImageSplit, corner: tuple[int, int]) -> None:
+    left, top = corner
+    picture = Image.fromarray(split.canvas[split.indices[mistake.image]])
+    sheet.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC), corner)
+    font, draw = ImageFont.load_default(_FONT_SIZE), ImageDraw.Draw(sheet)
+    lines = (
+        (f"is {split.classes[mistake.label]}, {mistake.label_probability:.0%}", "#444444"),
+        (f"taken for {split.classes[mistake.predicted]}, {mistake.probability:.0%}", "#b00020"),
+    )
+    for number, (text, colour) in enumerate(lines):
+        draw.text((left, top + _SIDE + 3 + number * (_FONT_SIZE + 4)), _fitting(text, draw, font), colour, font)
+
+
+def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """As much of a text as there is room for."""
+    while len(text) > 1 and draw.textlength(text, font) > _SIDE:
+        text = text[:-2] + "…"
+    return text

@@ -1,0 +1,122 @@
+"""What the machine is doing while a training runs: processors, memory and GPU, in the runs of trials and finals.
+
+A sampler of our own, because MLflow's would have to run in the training process with MLflow imported. The names are
+MLflow's, so that its pages show them under "System metrics". A training shorter than the interval has none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+
+from ...objectives.devices import resident_bytes
+from ...storage.errors import StorageError
+from ...storage.tracking.tracker import Tracker
+from .nvml import open_nvml
+
+INTERVAL_SECONDS = 10.0
+_MB = 1e6
+
+
+@contextmanager
+def sampled(tracker: Tracker, device: torch.device, interval: float = INTERVAL_SECONDS) -> Iterator[None]:
+    """Sample while within, from a thread of its own that is nearly always asleep.
+
+    Args:
+        tracker: Of the study; whatever trainings it has open get the samples, all the same ones.
+        device: Where they run.
+        interval: Between samples, in seconds.
+    """
+    ended = threading.Event()
+    sampler = threading.Thread(target=_sample, args=(tracker, device, interval, ended), daemon=True)
+    sampler.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        sampler.join()
+
+
+def _sample(tracker: Tracker, device: torch.device, interval: float, ended: threading.Event) -> None:
+    readings = Readings(device)
+    before: set[str] = set()
+    while not ended.wait(interval):
+        values = readings.take()
+        runs = {key: run for key, run in tracker.unfinished() if key.startswith(("trial-", "final-", "curve-"))}
+        for key in runs.keys() & before:
+            try:
+                # Seconds of the clock as steps: they go on where a training that was cut off is taken up again.
+                runs[key].log_step(int(time.time()), values)
+            except StorageError:
+                # Who trains writes to the same journal, and will tell.
+                return
+        before = set(runs)
+
+
+class Readings:
+    """Values of the machine since they were last taken; what a GPU does not tell is left out.
+
+    Args:
+        device: Of the trainings.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._gpu = _Gpu(device) if device.type == "cuda" else None
+        self._busy, self._total = _processor_times()
+        self._process, self._clock = time.process_time(), time.monotonic()
+
+    def take(self) -> dict[str, float]:
+        """By MLflow's names; memory in megabytes, the process's processors in percent of one core."""
+        values = {"process_memory_megabytes": resident_bytes() / _MB, **self._processors(), **_memory()}
+        if self._gpu is not None:
+            values |= self._gpu.take()
+        return {f"system/{name}": value for name, value in values.items()}
+
+    def _processors(self) -> dict[str, float]:
+        (busy, total), process, clock = _processor_times(), time.process_time(), time.monotonic()
+        values = {"process_cpu_percentage": 100 * (process - self._process) / max(clock - self._clock, 1e-9)}
+        if total > self._total:
+            values["cpu_utilization_percentage"] = 100 * (busy - self._busy) / (total - self._total)
+        self._busy, self._total, self._process, self._clock = busy, total, process, clock
+        return values
+
+
+def _processor_times() -> tuple[float, float]:
+    """Busy and all time of the machine's processors together, in seconds."""
+    # Not psutil.cpu_percent: it counts from the last call in the same thread, whoever made it.
+    times = psutil.cpu_times()
+    # Linux counts a guest's time as its user's, too.
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total - times.idle - getattr(times, "iowait", 0.0), total
+
+
+def _memory() -> dict[str, float]:
+    memory = psutil.virtual_memory()
+    used = memory.total - memory.available
+    share = 100 * used / memory.total
+    return {"system_memory_usage_megabytes": used / _MB, "system_memory_usage_percentage": share}
+
+
+class _Gpu:
+    """Memory of a GPU, and how busy it is as far as its driver's library tells."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._name = f"gpu_{device.index or 0}"
+        self._nvml = open_nvml()
+        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+        self._handle = self._nvml.handle(f"GPU-{uuid}") if self._nvml and uuid else None
+
+    def take(self) -> dict[str, float]:
+        free, total = torch.cuda.mem_get_info(self._device)
+        values = {
+            f"{self._name}_memory_usage_megabytes": (total - free) / _MB,
+            f"{self._name}_memory_usage_percentage": 100 * (total - free) / total,
+        }
+        busy = self._nvml.busy(self._handle) if self._nvml and self._handle is not None else None
+        return values if busy is None else {**values, f"{self._name}_utilization_percentage": 100 * busy}

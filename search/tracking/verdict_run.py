@@ -1,0 +1,139 @@
+"""What a verdict says in MLflow: a note and numbers on the study's run, a run a strategy above its finals, models."""
+
+from __future__ import annotations
+
+from ...objectives.metrics import METRICS
+from ...storage.tracking.tracker import Tracker
+from ..analysis.verdict import Contender, Verdict
+from ..execution.session import Led, strategy_key, trial_key
+from ..sampling.budget import STRATEGY
+from .registered_models import CHAMPION, log_models
+
+FINALIST = "finalist"
+_GAP = "&ensp;"
+# A photo as a request.
+_AS_JSON = (
+    "photo=$(base64 -w0 photo.jpg)",
+    """echo '{"dataframe_split": {"columns": ["image"], "data": [["'$photo'"]]}}' > photo.json""",
+)
+
+
+def start_strategy_run(tracker: Tracker, strategy: str) -> str:
+    """Have a run above the finals of a strategy; returns its key."""
+    key = strategy_key(strategy)
+    tracker.run(key, f"finals {strategy}", {}, {STRATEGY: strategy, "kind": "strategy"})
+    return key
+
+
+def log_verdict(led: Led, verdict: Verdict) -> None:
+    """Say it on the study's run, the strategies' runs and the finalists' trials; and hand over the models."""
+    scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
+    parent = led.tracker.parent_run
+    parent.log_summary(
+        {**scores, **_summary(verdict.winner, verdict)},
+        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(led, verdict)},
+    )
+    for contender in verdict.contenders:
+        _log_contender(led, contender, verdict)
+    _tag_finalists(led, verdict)
+    log_models(led, verdict)
+
+
+def verdict_note(led: Led, verdict: Verdict) -> str:
+    """The verdict in Markdown: a sentence, a table of the strategies, and how to use the champion."""
+    settings, facts = led.study.settings, led.study.facts
+    title, name = METRICS[verdict.metric].title, settings.name
+    counts = ", ".join(f"{count} {split}" for split, count in facts.counts.items())
+    return "\n".join(
+        [
+            f"**{verdict.sentence()}**",
+            "",
+            _row(
+                "strategy",
+                "",
+                f"test {title}, mean ± sd",
+                f"behind [{verdict.confidence:.0%} interval]",
+                "best in resamplings",
+                "training",
+                "trainable weights",
+                "trial",
+            ),
+            "|---" * 8 + "|",
+            *[_note_row(contender, verdict) for contender in verdict.contenders],
+            "",
+            f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
+            f"was trained with {settings.finals_seeds} fresh seeds; the test split was opened once for each.",
+            "",
+            f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
+            "(`MLFLOW_TRACKING_URI` names this store):",
+            "",
+            "```",
+            *_AS_JSON,
+            f"mlflow models predict -m models:/{name}@{CHAMPION} -i photo.json -t json --env-manager local",
+            "```",
+        ]
+    )
+
+
+def _note_row(contender: Contender, verdict: Verdict) -> str:
+    behind = "leader"
+    if contender.interval is not None:
+        low, high = (100 * bound for bound in contender.interval)
+        behind = f"{100 * contender.behind:.1f} [{low:.1f}, {high:.1f}]"
+    return _row(
+        f"`{contender.strategy}`",
+        _standing(contender, verdict),
+        f"{100 * contender.mean:.1f} ± {100 * contender.spread:.1f} % ({len(contender.scores)})",
+        behind,
+        f"{verdict.best_shares[contender.strategy]:.0%}",
+        f"{contender.seconds:.1f} s",
+        f"{contender.trainable_parameters:,}",
+        f"{contender.trial_number:03d}",
+    )
+
+
+def _row(*cells: str) -> str:
+    """A row of a table; MLflow's pages leave no room between columns."""
+    return f"| {' | '.join(f'{cell}{_GAP}' for cell in cells)} |"
+
+
+def _standing(contender: Contender, verdict: Verdict) -> str:
+    if contender is verdict.winner:
+        return "winner"
+    return "tie" if contender.tied else ""
+
+
+def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
+    low, high = contender.score_interval
+    return {
+        "test_score": contender.mean,
+        "test_score_low": low,
+        "test_score_high": high,
+        "test_score_sd": contender.spread,
+        "test_images": verdict.test_images,
+        "probability_best": verdict.best_shares[contender.strategy],
+    }
+
+
+def _log_contender(led: Led, contender: Contender, verdict: Verdict) -> None:
+    start_strategy_run(led.tracker, contender.strategy)
+    run = led.tracker.known(strategy_key(contender.strategy))
+    low, high = contender.interval or (0.0, 0.0)
+    costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
+    behind = {"behind": contender.behind, "behind_low": low, "behind_high": high}
+    metrics = {f"test/{name}": value for name, value in contender.metrics.items()}
+    standing = _standing(contender, verdict)
+    run.log_summary(
+        {**_summary(contender, verdict), **behind, **costs, **metrics},
+        {"standing": standing or "beaten", "trial": str(contender.trial_number)},
+    )
+    name = f"finals {contender.strategy} {contender.mean:.3f} ± {contender.spread:.3f} {standing}"
+    run.finish("FINISHED", name.strip())
+
+
+def _tag_finalists(led: Led, verdict: Verdict) -> None:
+    """More trials may have found better ones since: a trial that was a finalist once says so."""
+    current = {contender.trial_number for contender in verdict.contenders}
+    for number in {final.trial_number for final in led.study.final_records()}:
+        tag = "yes" if number in current else "former"
+        led.tracker.known(trial_key(number)).log_summary({}, {FINALIST: tag})

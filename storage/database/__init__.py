@@ -1,0 +1,1 @@
+"""The database: engine, tickets, leases, study control, finals and curve results."""

@@ -1,0 +1,182 @@
+"""The finals table: each finalist's trainings, each with the time at which it opened the test split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from ..errors import LeaseLostError
+from .engine import Database, Table
+from .tickets import Lease, show
+
+
+class _FinalRow(Table):
+    __tablename__ = "frostline_finals"
+    __table_args__ = (UniqueConstraint("study", "finalist", "seed"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(String(250), index=True)
+    finalist: Mapped[str] = mapped_column(String(64))
+    seed: Mapped[int]
+    outcome: Mapped[dict[str, Any]] = mapped_column(JSON)
+    labels: Mapped[bytes] = mapped_column(LargeBinary)
+    predictions: Mapped[bytes] = mapped_column(LargeBinary)
+    # Null in finals of versions that did not store them.
+    probabilities: Mapped[bytes | None] = mapped_column(LargeBinary)
+    test_opened: Mapped[datetime]
+
+
+@dataclass(frozen=True)
+class StoredFinal:
+    """One training of a finalist.
+
+    Attributes:
+        finalist: Identifier of the finalist's configuration.
+        seed: Seed of the training.
+        outcome: Scores and costs as plain values.
+        labels: True classes of the test images, shape (N,).
+        predictions: Predicted classes, shape (N,).
+        probabilities: Class probabilities, shape (N, K); None in finals of versions that did not store them.
+        test_opened: Time in UTC at which the training opened the test split.
+    """
+
+    finalist: str
+    seed: int
+    outcome: dict[str, Any]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    probabilities: NDArray[np.float32] | None
+    test_opened: datetime
+
+
+class FinalsTable:
+    """Finals of one study.
+
+    **Guarantees:**
+
+    - A final, the time it opened the test split and the end of its ticket are committed in one transaction, or not at
+      all; what is committed survives a kill.
+    - A finalist and seed have at most one final. Finals are only added: this class changes and deletes none.
+    - With a lease, only the worker that holds the ticket can write.
+    - Readers see complete finals only.
+
+    Args:
+        database: Database that holds the finals.
+        study: Name of the study.
+    """
+
+    def __init__(self, database: Database, study: str) -> None:
+        self._database = database
+        self._study = study
+
+    def add(
+        self,
+        finalist: str,
+        seed: int,
+        outcome: dict[str, Any],
+        labels: NDArray[np.int64],
+        probabilities: NDArray[np.float32],
+        lease: Lease | None = None,
+    ) -> None:
+        """Record a training and the opening of the test split, and mark its ticket done.
+
+        Args:
+            finalist: Identifier of the finalist's configuration.
+            seed: Seed of the training.
+            outcome: Scores and costs as plain values.
+            labels: True classes of the test images, shape (N,).
+            probabilities: Class probabilities, shape (N, K).
+            lease: Lease of the ticket; without one nothing is proven and no ticket ends.
+
+        Raises:
+            LeaseLostError: Another worker holds the ticket; nothing was recorded.
+            UnreachableError: The database cannot be used, or holds this final already and no lease was given.
+        """
+        row = _FinalRow(
+            study=self._study,
+            finalist=finalist,
+            seed=seed,
+            outcome=outcome,
+            labels=pack_classes(labels),
+            predictions=pack_classes(probabilities.argmax(axis=1)),
+            probabilities=np.asarray(probabilities, dtype="<f4").tobytes(),
+            test_opened=datetime.now(UTC).replace(tzinfo=None),
+        )
+
+        def work(session: Session) -> None:
+            if lease is not None and not show(session, lease, 0.0, done=True):
+                raise LeaseLostError([lease.number])
+            # It exists already if a connection broke after the commit.
+            if lease is None or not self._has(session, finalist, seed):
+                session.add(row)
+
+        self._database.patiently(work)
+
+    def has(self, finalist: str, seed: int) -> bool:
+        """Return whether a training is recorded.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
+        return self._database.patiently(lambda session: self._has(session, finalist, seed))
+
+    def _has(self, session: Session, finalist: str, seed: int) -> bool:
+        there = select(_FinalRow.id).where(
+            _FinalRow.study == self._study, _FinalRow.finalist == finalist, _FinalRow.seed == seed
+        )
+        return session.scalar(there) is not None
+
+    def recorded(self, session: Session) -> set[tuple[str, int]]:
+        """Return the finalist and seed of every recorded training."""
+        query = select(_FinalRow.finalist, _FinalRow.seed).where(_FinalRow.study == self._study)
+        return {(row.finalist, row.seed) for row in session.execute(query)}
+
+    def all(self) -> list[StoredFinal]:
+        """Return all finals, in the order in which they were recorded.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
+        with self._database.session() as session:
+            rows = session.scalars(select(_FinalRow).where(_FinalRow.study == self._study).order_by(_FinalRow.id)).all()
+        return [
+            StoredFinal(
+                finalist=row.finalist,
+                seed=row.seed,
+                outcome=row.outcome,
+                labels=unpack_classes(row.labels),
+                predictions=unpack_classes(row.predictions),
+                probabilities=_unpack_probabilities(row),
+                test_opened=row.test_opened,
+            )
+            for row in rows
+        ]
+
+
+def pack_classes(classes: NDArray[np.int64]) -> bytes:
+    """Encode class indices, shape (N,), for a database column.
+
+    Examples:
+        >>> import numpy as np
+        >>> from frostline.storage.database.finals import pack_classes, unpack_classes
+        >>> unpack_classes(pack_classes(np.array([2, 0, 1]))).tolist()
+        [2, 0, 1]
+    """
+    return np.asarray(classes, dtype="<i4").tobytes()
+
+
+def unpack_classes(data: bytes) -> NDArray[np.int64]:
+    """Decode class indices, shape (N,), from a database column."""
+    return np.frombuffer(data, dtype="<i4").astype(np.int64)
+
+
+def _unpack_probabilities(row: _FinalRow) -> NDArray[np.float32] | None:
+    if row.probabilities is None:
+        return None
+    return np.frombuffer(row.probabilities, dtype="<f4").reshape(len(unpack_classes(row.labels)), -1)

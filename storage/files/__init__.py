@@ -1,0 +1,1 @@
+"""Files: checkpoints and the places they are kept in, feature files."""

@@ -1,0 +1,1 @@
+"""Tracking: a journal of records, and the sender that uploads them to MLflow."""

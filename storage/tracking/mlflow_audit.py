@@ -1,0 +1,101 @@
+"""What MLflow has of a study, run by run: for who compares it with the study itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .mlflow_client import MlflowClient, reachable
+from .mlflow_runs import KEY, PARENT, search_experiment
+
+# isort: split
+from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run as MLflow has it.
+
+    Attributes:
+        id: MLflow's.
+        key: Ours; two runs of one key are one too many.
+        status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
+        parent: Id of the run that it is nested in.
+        metrics: The latest values.
+        tags: All of them.
+    """
+
+    id: str
+    key: str
+    status: str
+    parent: str | None
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def probe(uri: str) -> None:
+    """See that a tracking store answers.
+
+    Raises:
+        UnreachableError: It does not.
+    """
+    with reachable(uri):
+        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+
+
+class TrackedStudy:
+    """The runs of one study in a tracking store, as they are when first asked for.
+
+    Args:
+        uri: Of the store.
+        study: Name of the experiment.
+
+    Attributes:
+        runs: In the order of their starts.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+
+    def __init__(self, uri: str, study: str) -> None:
+        self._uri = uri
+        self.runs: list[KnownRun] = []
+        # To ask would make it.
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+            return
+        with reachable(uri):
+            self._client = MlflowClient(tracking_uri=uri)
+            experiment = self._client.get_experiment_by_name(study)
+            found = search_experiment(self._client, experiment.experiment_id) if experiment else []
+            self.runs = [_known(run) for run in found if KEY in run.data.tags]
+
+    def steps(self, run: KnownRun, metric: str) -> list[int]:
+        """Steps of a metric, each as often as it was logged.
+
+        Raises:
+            UnreachableError: The store does not answer.
+        """
+        if metric not in run.metrics:
+            return []
+        with reachable(self._uri):
+            return [point.step for point in self._client.get_metric_history(run.id, metric)]
+
+    def delete(self, run: KnownRun) -> None:
+        """Take a run out; MLflow keeps it among its deleted ones.
+
+        Raises:
+            UnreachableError: The store does not answer.
+        """
+        with reachable(self._uri):
+            self._client.delete_run(run.id)
+
+
+def _known(run: Run) -> KnownRun:
+    return KnownRun(
+        id=run.info.run_id,
+        key=run.data.tags[KEY],
+        status=run.info.status,
+        parent=run.data.tags.get(PARENT),
+        metrics=run.data.metrics,
+        tags=run.data.tags,
+    )

@@ -1,0 +1,129 @@
+"""Networks as MLflow models: logged with a run, registered under their study's name, found again by what they are.
+
+A model is known by the digest of its files. One that is there already is not logged or registered again, whenever it
+was sent and however far that came; only its aliases are set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import warnings
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import RefusedError
+from .mlflow_client import MlflowClient
+
+# isort: split
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+_DIGEST = "frostline.digest"
+_SERVED = Path(__file__).with_name("served_model.py")
+# In the folder of a network.
+CODE, EXAMPLE, NETWORK = "code", "example.png", "network"
+
+
+def log_model(client: MlflowClient, experiment_id: str, study: str, run_id: str, content: Mapping[str, Any]) -> None:
+    """Log a network as the model of a run, register it, and give it its aliases.
+
+    Args:
+        client: Of the store.
+        experiment_id: Of the study.
+        study: Name of the registered model.
+        run_id: Of the training.
+        content: Of a record: the fields of :class:`ServedModel`.
+
+    Raises:
+        RefusedError: Its files are gone.
+    """
+    folder = Path(content["folder"])
+    if not (folder / NETWORK).is_dir():
+        raise RefusedError(f"the network's files are gone from {folder}")
+    digest = _digest(folder / NETWORK)
+    model = _find(client, experiment_id, digest) or client.create_logged_model(
+        experiment_id, content["name"], run_id, {_DIGEST: digest}, model_type="classifier"
+    )
+    if model.status != LoggedModelStatus.READY:
+        _upload(client, model, run_id, folder, content)
+    outputs = client.get_run(run_id).outputs
+    if model.model_id not in {each.model_id for each in (outputs.model_outputs if outputs else [])}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    number = _register(client, study, model, run_id, content["description"])
+    for alias in content["aliases"]:
+        client.set_registered_model_alias(study, alias, number)
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over names and bytes of a folder's files."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as stream:
+            digest.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _find(client: MlflowClient, experiment_id: str, digest: str) -> LoggedModel | None:
+    found = client.search_logged_models([experiment_id], f"tags.`{_DIGEST}` = '{digest}'")
+    return next(iter(found), None)
+
+
+def _upload(client: MlflowClient, model: LoggedModel, run_id: str, folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the model's files; one whose upload was cut off gets the same files again."""
+    described = Model(
+        artifact_path=model.artifact_location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id
+    )
+    with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
+        # MLflow's, of the type hints of its own classes.
+        warnings.simplefilter("ignore")
+        # They take a second to import: not where there is no model to send.
+        import mlflow.pyfunc
+        import pandas as pd
+
+        local = Path(temporary) / "model"
+        mlflow.pyfunc.save_model(
+            str(local),
+            mlflow_model=described,
+            python_model=str(_SERVED),
+            artifacts={NETWORK: str(folder / NETWORK)},
+            code_paths=[str(path) for path in sorted((folder / CODE).iterdir())],
+            model_config={"loader": f"{content['package']}.{content.get('loader', 'exported')}"},
+            signature=_signature(content["classes"]),
+            input_example=pd.DataFrame({"image": [(folder / EXAMPLE).read_bytes()]}),
+            pip_requirements=[f"mlflow=={version('mlflow')}", f"pandas=={version('pandas')}", *content["requirements"]],
+        )
+        client.log_model_artifacts(model.model_id, str(local))
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def _signature(classes: list[str]) -> ModelSignature:
+    """From the bytes of image files, in JSON as base64, to a label and the probability of each class."""
+    probabilities = [ColSpec(DataType.float, f"probability_{name}") for name in classes]
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "image")]),
+        outputs=Schema([ColSpec(DataType.string, "label"), *probabilities]),
+    )
+
+
+def _register(client: MlflowClient, study: str, model: LoggedModel, run_id: str, description: str) -> str:
+    """Number of the version that is this model, made where there is none."""
+    try:
+        client.create_registered_model(study, {"frostline.study": study})
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # A server lets no client name its folders; a database would look the model up in the process's default store.
+    served = urlsplit(client.tracking_uri).scheme in ("http", "https")
+    source = f"models:/{model.model_id}" if served else model.artifact_location
+    for known in client.search_model_versions(f"name = '{study}'"):
+        if known.tags.get(_DIGEST) == model.tags[_DIGEST] and known.source == source:
+            return str(known.version)
+    tags = {_DIGEST: model.tags[_DIGEST]}
+    made = client.create_model_version(study, source, run_id, tags, description=description, model_id=model.model_id)
+    return str(made.version)

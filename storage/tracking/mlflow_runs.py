@@ -1,0 +1,264 @@
+"""MLflow: one experiment and one parent run a study, one nested run a key, made from the records of a journal.
+
+Sending records again changes nothing: a run is found by its key, and what its history has is not logged twice.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..workspace import Workspace
+from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, Record, parent_key
+from .mlflow_client import MlflowClient, connect, reachable
+from .mlflow_models import log_model
+from .mlflow_views import view_tag
+
+# isort: split
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+
+# Without it MLflow's pages are those for language models.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+KEY = "frostline.key"
+PARENT = "mlflow.parentRunId"
+_PAGE = 1000
+# What is known of a run is looked at again after so long: a process that slept for the length of a lease may find that
+# another machine went on with its trial.
+TRUST_SECONDS = 10.0
+
+
+@dataclass
+class _Sent:
+    """A run and the points that it has."""
+
+    run_id: str
+    running: bool
+    steps: set[tuple[str, int]] = field(default_factory=set)
+    times: set[tuple[str, int]] = field(default_factory=set)
+    last: dict[str, str] = field(default_factory=dict)
+    at: float = field(default_factory=time.monotonic)
+
+    def add(self, point: Metric) -> None:
+        self.steps.add((point.key, point.step))
+        self.times.add((point.key, point.timestamp))
+        # As text, in which NaN equals NaN.
+        self.last[point.key] = repr(point.value)
+
+    def knows(self, point: Metric, kind: str) -> bool:
+        """A step counts once; a summary's number counts again only where it has changed."""
+        if kind == STEP:
+            return (point.key, point.step) in self.steps
+        return (point.key, point.timestamp) in self.times or self.last.get(point.key) == repr(point.value)
+
+
+class StudyRuns:
+    """The runs of one study in a tracking store; for one thread.
+
+    Args:
+        uri: Of the store.
+        workspace: Holds artifacts and the lock under which a database's schema is made.
+        study: Name of experiment and parent run.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+
+    def __init__(self, uri: str, workspace: Workspace, study: str) -> None:
+        self._uri = uri
+        self._study = study
+        self._sent: dict[str, _Sent] = {}
+        self._client = connect(uri, workspace.lock("mlflow-schema"))
+        with reachable(uri):
+            self._experiment_id = self._experiment(workspace.artifacts)
+
+    def send(self, key: str, records: Sequence[Record]) -> None:
+        """Bring a run to where its records say that it is; all of them of one key, in order.
+
+        Raises:
+            UnreachableError: The store does not answer; how much of them arrived is not known.
+            RefusedError: The store does not take one of them.
+        """
+        with reachable(self._uri):
+            run = self._run(key, records[0])
+            waiting: list[Record] = []
+            for record in records:
+                if record.kind in (STEP, SUMMARY):
+                    waiting.append(record)
+                else:
+                    self._log(run, waiting)
+                    waiting = []
+                    self._act(run, record)
+            self._log(run, waiting)
+        if records[-1].kind == FINISH:
+            del self._sent[key]
+
+    def _run(self, key: str, first: Record) -> _Sent:
+        """The run of a key, made where there is none yet."""
+        known = self._sent.get(key)
+        if known is None or time.monotonic() - known.at > TRUST_SECONDS:
+            found = _find(self._client, self._experiment_id, key, nested=key != parent_key(self._study))
+            self._sent[key] = self._create(key, first) if found is None else self._read(found)
+        self._sent[key].at = time.monotonic()
+        return self._sent[key]
+
+    def _create(self, key: str, first: Record) -> _Sent:
+        # Its start is missing where someone deleted the run, or where a child comes first.
+        missing: dict[str, Any] = {"name": key.removeprefix("study-"), "tags": {}}
+        start = first.content if first.key == key and first.kind == START else missing
+        own = {KEY: key, "mlflow.user": _user(), "mlflow.source.name": "frostline"}
+        tags = {**start["tags"], **own, **self._above(key, start, first)}
+        run = self._client.create_run(self._experiment_id, first.time, tags, run_name=start["name"])
+        return _Sent(run.info.run_id, running=True)
+
+    def _above(self, key: str, start: Mapping[str, Any], first: Record) -> dict[str, str]:
+        """The tag by which a run is nested: below the one that its start names, else below the study's."""
+        study = parent_key(self._study)
+        return {} if key == study else {PARENT: self._run(start.get("parent") or study, first).run_id}
+
+    def _read(self, run: Run) -> _Sent:
+        sent = _Sent(run.info.run_id, running=run.info.status == "RUNNING")
+        for name in run.data.metrics:
+            for point in sorted(
+                self._client.get_metric_history(run.info.run_id, name), key=lambda each: (each.timestamp, each.step)
+            ):
+                sent.add(point)
+        return sent
+
+    def _act(self, run: _Sent, record: Record) -> None:
+        content = record.content
+        if record.kind == START:
+            self._start(run, record)
+        elif record.kind == TEXT:
+            text = content["content"]
+            self._client.log_text(
+                run.run_id, text if isinstance(text, str) else json.dumps(text, indent=1), content["file"]
+            )
+        elif record.kind == FILE:
+            # Who journals a file may have deleted it since.
+            if Path(content["path"]).exists():
+                self._client.log_artifact(run.run_id, content["path"])
+        elif record.kind == DATASETS:
+            self._client.log_inputs(run.run_id, [_dataset(each) for each in content["datasets"]])
+        elif record.kind == MODEL:
+            log_model(self._client, self._experiment_id, self._study, run.run_id, content)
+        elif record.kind == FINISH:
+            if content.get("name"):
+                self._client.update_run(run.run_id, name=content["name"])
+            self._client.set_terminated(run.run_id, content["status"], content.get("ended", record.time))
+            run.running = False
+
+    def _start(self, run: _Sent, record: Record) -> None:
+        if not run.running:
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.running = True
+        params = [Param(name, value) for name, value in record.content["params"].items()]
+        tags = {**record.content["tags"], **self._above(record.key, record.content, record)}
+        self._client.log_batch(run.run_id, params=params, tags=_tags(tags))
+
+    def _log(self, run: _Sent, records: Sequence[Record]) -> None:
+        """Metrics and tags of several records in one request, or one a thousand."""
+        points: list[Metric] = []
+        tags: dict[str, str] = {}
+        for record in records:
+            tags |= record.content.get("tags", {})
+            for name, value in record.content["metrics"].items():
+                point = Metric(name, value, record.time, record.content.get("step", 0))
+                if not run.knows(point, record.kind):
+                    points.append(point)
+                    run.add(point)
+        if points or tags:
+            self._client.log_batch(run.run_id, metrics=points, tags=_tags(tags))
+
+    def forget(self) -> None:
+        """Look at the runs again before the next record: what was sent last may have arrived or not."""
+        self._sent.clear()
+
+    def close(self) -> None:
+        """Leave a SQLite file whole, without what it has in its log (WAL), as far as nobody reads just then."""
+        if self._uri.startswith("sqlite:///"):
+            with suppress(sqlite3.Error), closing(sqlite3.connect(self._uri.removeprefix("sqlite:///"))) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _experiment(self, artifacts: Path) -> str:
+        found = self._client.get_experiment_by_name(self._study)
+        if found is not None:
+            return found.experiment_id
+        # A server chooses its own place for artifacts; a database does not know one.
+        own = None if urlsplit(self._uri).scheme in ("http", "https") else (artifacts / self._study).as_uri()
+        return self._client.create_experiment(self._study, artifact_location=own, tags=_KIND | view_tag())
+
+
+def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
+    """What MLflow has of a study: the experiment's id, and the runs' ids by key; None if it has not heard of it.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+    with reachable(uri):
+        client = MlflowClient(tracking_uri=uri)
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None:
+            return None
+        runs = search_experiment(client, experiment.experiment_id)
+        ids: dict[str, str] = {}
+        for run in runs:
+            if KEY in run.data.tags:
+                ids.setdefault(run.data.tags[KEY], run.info.run_id)
+        return experiment.experiment_id, ids if parent_key(study) in ids else {}
+
+
+def log_artifact(uri: str, study: str, file: Path) -> None:
+    """Add a file to a study's parent run, whatever its status, if MLflow has it.
+
+    Raises:
+        UnreachableError: The store does not answer.
+    """
+    found = find_runs(uri, study)
+    if found and parent_key(study) in found[1]:
+        with reachable(uri):
+            MlflowClient(tracking_uri=uri).log_artifact(found[1][parent_key(study)], str(file))
+
+
+def _find(client: MlflowClient, experiment_id: str, key: str, *, nested: bool) -> Run | None:
+    for run in search_experiment(client, experiment_id, f"tags.`{KEY}` = '{key}'"):
+        if nested == (PARENT in run.data.tags):
+            return run
+    return None
+
+
+def search_experiment(client: MlflowClient, experiment_id: str, query: str = "") -> Iterator[Run]:
+    """All runs of an experiment that a query fits, the first started first."""
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, 1, _PAGE, ["attributes.start_time ASC"], token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _dataset(content: Mapping[str, str]) -> DatasetInput:
+    """One that the run has already, by name and digest, is not added again."""
+    described = {name: value for name, value in content.items() if name != "context"}
+    return DatasetInput(Dataset(**described), [InputTag("mlflow.data.context", content["context"])])
+
+
+def _tags(tags: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(name, value[:5000]) for name, value in tags.items()]
+
+
+def _user() -> str:
+    """Who runs this; in a container the number may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

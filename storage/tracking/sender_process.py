@@ -1,0 +1,167 @@
+"""MLflow's own process: it imports MLflow and sends, so that training shares neither Python nor its cores with it.
+
+Parent and child speak in lines of JSON over the child's standard input and output: first where to send, which holds
+secrets and therefore is no argument of the command; then records one way, and how they fared the other way. The child
+touches no journal. It ends when its input does, however the parent ended; what it was given before arrives, and what
+the parent had no answer to is sent again by the next process, which doubles nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from ..errors import StorageError, UnreachableError
+from ..workspace import Workspace
+from .delivery import Delivery
+from .journal import Record
+
+_END_SECONDS = 10.0
+_NICE = 10
+# Training has the cores.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class SenderProcess:
+    """Delivers records of one study from a process of its own, started when first needed and again when it died.
+
+    Args:
+        uri: Of the store.
+        workspace: Of the study.
+        study: Its name.
+    """
+
+    def __init__(self, uri: str, workspace: Workspace, study: str) -> None:
+        self._address = {"uri": uri, "root": str(workspace.root.absolute()), "study": study}
+        self._process: subprocess.Popen[str] | None = None
+        self._ended = False
+
+    def deliver(self, records: Sequence[Record]) -> list[str]:
+        """As :meth:`Delivery.deliver`, there.
+
+        Raises:
+            UnreachableError: The store does not answer, or the process has died.
+        """
+        message = [vars(record) for record in records]
+        try:
+            answer = self._ask(message)
+        except UnreachableError:
+            # Killed, by someone or for its memory, perhaps long ago: another one takes over.
+            answer = self._ask(message)
+        if answer["error"] is not None:
+            raise UnreachableError(answer["error"])
+        return answer["left_out"]
+
+    def close(self) -> None:
+        """End the process in order; for the thread that delivers."""
+        if (process := self._process) is not None:
+            with suppress(OSError):
+                _input(process).close()
+            try:
+                process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            self._let_go(process)
+
+    def kill(self) -> None:
+        """End the process at once, and for good, whatever it is doing; from any thread."""
+        self._ended = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def _ask(self, message: Any) -> dict[str, Any]:
+        try:
+            process = self._start()
+            _write(_input(process), message)
+            return json.loads(_output(process).readline())
+        except (OSError, ValueError) as error:
+            raise UnreachableError(f"The process that sends to MLflow {self._fate(error)}") from None
+
+    def _start(self) -> subprocess.Popen[str]:
+        if self._ended:
+            raise OSError("was ended")
+        if self._process is None:
+            # A session of its own: Ctrl-C in the terminal is for the search, which lets this one end in order.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, **_ONE_THREAD},
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,
+            )
+            if self._ended:
+                self._process.kill()
+            _write(_input(self._process), self._address)
+        return self._process
+
+    def _fate(self, error: Exception) -> str:
+        """What became of the process; it is let go of, so that the next attempt starts another."""
+        if (process := self._process) is None:
+            return f"cannot be started: {error}"
+        process.kill()
+        return f"ended unexpectedly (status {self._let_go(process)})"
+
+    def _let_go(self, process: subprocess.Popen[str]) -> int:
+        status, self._process = process.wait(), None
+        _output(process).close()
+        with suppress(OSError):
+            _input(process).close()
+        return status
+
+
+def main() -> None:
+    """The child: deliver what comes in, until nothing does any more."""
+    os.nice(_NICE)
+    with _private_output() as answers:
+        address = json.loads(sys.stdin.readline())
+        with closing(Delivery(address["uri"], Workspace(Path(address["root"])), address["study"])) as delivery:
+            for line in sys.stdin:
+                _write(answers, _try(delivery, [Record(**record) for record in json.loads(line)]))
+
+
+def _try(delivery: Delivery, records: list[Record]) -> dict[str, Any]:
+    try:
+        return {"left_out": delivery.deliver(records), "error": None}
+    except StorageError as error:
+        return {"left_out": [], "error": str(error)}
+    # MLflow cannot be imported, for one.
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        return {"left_out": [], "error": f"MLflow cannot be used: {type(error).__name__}: {reason}"}
+
+
+@contextmanager
+def _private_output() -> Iterator[TextIO]:
+    """Standard output for the answers alone: libraries that print do so elsewhere."""
+    own = os.dup(1)
+    os.dup2(2, 1)
+    with suppress(BrokenPipeError), os.fdopen(own, "w", encoding="utf-8") as answers:
+        yield answers
+
+
+def _input(process: subprocess.Popen[str]) -> TextIO:
+    return cast(TextIO, process.stdin)
+
+
+def _output(process: subprocess.Popen[str]) -> TextIO:
+    return cast(TextIO, process.stdout)
+
+
+def _write(pipe: TextIO, message: Any) -> None:
+    pipe.write(json.dumps(message) + "\n")
+    pipe.flush()
+
+
+if __name__ == "__main__":
+    main()
+    # Python would take a second to clear away all that MLflow has imported, with the search waiting.
+    os._exit(0)

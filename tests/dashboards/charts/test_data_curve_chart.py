@@ -1,0 +1,61 @@
+"""The chart of the data-size curve: its points are the trainings', and it is in the report when there are any."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from frostline.dashboards.charts.charts import create_charts
+from frostline.dashboards.report.report import render_report
+from frostline.search.study.results import StudyResults
+
+
+def chart_of(results: StudyResults) -> Any:
+    return next(chart for chart in create_charts(results) if chart.name == "data-curve")
+
+
+def test_points_lie_at_means_of_seeds_with_their_intervals(results: StudyResults) -> None:
+    figure, curve = chart_of(results).figure, results.curve
+    assert curve is not None
+    assert [trace.name for trace in figure.data] == list(results.settings.strategies)
+    assert figure.layout.xaxis.type == "log"
+    assert list(figure.layout.xaxis.tickvals) == curve.sizes == [52, 105, 210, 420]
+    for trace in figure.data:
+        groups: dict[int, list[float]] = {size: [] for size in curve.sizes}
+        for record in results.trainings:
+            if record.final.strategy == trace.name:
+                groups[record.images].append(record.final.test_score)
+        groups[420] = [final.test_score for final in results.finals if final.strategy == trace.name]
+        assert list(trace.y) == pytest.approx([100 * np.mean(scores) for scores in groups.values()])
+        # Moved a little, so that strategies do not hide each other.
+        assert list(trace.x) == pytest.approx(list(groups), rel=0.1)
+        assert [place[0] for place in trace.customdata] == list(groups)
+        assert [place[3] for place in trace.customdata] == [2, 2, 2, 3]
+        for point, up, down in zip(curve.of(trace.name), trace.error_y.array, trace.error_y.arrayminus, strict=True):
+            assert (100 * point.mean + up, 100 * point.mean - down) == pytest.approx(
+                (100 * point.interval[1], 100 * point.interval[0])
+            )
+    low, high = figure.layout.yaxis.range
+    assert all(low <= 100 * edge <= high for point in curve.points for edge in point.interval)
+
+
+def test_the_numbers_are_told_in_words_too(results: StudyResults) -> None:
+    chart, curve = chart_of(results), results.curve
+    assert curve is not None
+    assert "n = 2 to 3 seeds a point" in chart.caption
+    assert all(crossover.sentence() in chart.caption for crossover in curve.crossovers)
+    assert [(row[0], row[1]) for row in chart.data.rows] == [
+        (point.strategy, str(point.images)) for point in curve.points
+    ]
+    page = render_report(results)
+    assert 'id="data-curve-title">Accuracy against training images' in page
+
+
+def test_without_trainings_there_is_no_chart(results: StudyResults) -> None:
+    without = replace(results, trainings=())
+    assert "data-curve" not in {chart.name for chart in create_charts(without)}
+    assert "training images (logarithmic)" not in render_report(without)
+    assert "data-curve" not in render_report(without)

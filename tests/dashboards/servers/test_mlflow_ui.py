@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frostline.dashboards.servers.mlflow_ui import UiError, serve_ui, study_page
+from frostline.dashboards.servers.ports import is_taken, port_owner
+
+from ...servers import find_free_port
+
+_SERVE = """
+import sys
+from pathlib import Path
+from frostline.dashboards.servers.mlflow_ui import serve_ui, study_page
+uri, artifacts, port = sys.argv[1:]
+def write(line): print(line, flush=True)
+serve_ui(uri, Path(artifacts), port=int(port), open_browser=False, study_url_path=study_page("1"), write=write)
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken
+
+
+@pytest.fixture
+def free_port() -> int:
+    return find_free_port()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A fresh tracking database."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+    code = "import sys, mlflow; mlflow.MlflowClient(sys.argv[1]).create_experiment('study')"
+    quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run([sys.executable, "-c", code, uri], check=True, env=quiet, capture_output=True)
+    return uri
+
+
+def status(address: str, **headers: str) -> int:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(address, headers=headers), timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def group_members(leader: int) -> list[int]:
+    """Processes of the session that a process leads."""
+    members = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            if os.getsid(int(process.name)) == leader:
+                members.append(int(process.name))
+    return members
+
+
+def children(parent: int) -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_ui_serves_this_machine_alone_and_leaves_nothing(
+    store: str, free_port: int, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = [sys.executable, "-c", _SERVE, store, str(tmp_path / "artifacts"), str(free_port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        said = [next(process.stdout) for _ in range(3)]
+        address = f"http://127.0.0.1:{free_port}"
+        assert f"MLflow UI: {address}/#/experiments/1/runs?workflowType=machine_learning\n" in said
+        (server,) = children(process.pid)
+        assert status(f"{address}/health") == 200
+        assert status(f"{address}/") == 200
+        assert status(f"{address}/", Host="evil.example") == 403
+        assert status(f"{address}/", Host="192.168.0.7") == 403
+        assert len(group_members(server)) <= 4
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    deadline = time.monotonic() + 5
+    while group_members(server) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert group_members(server) == []
+    assert not is_taken("127.0.0.1", free_port)
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_taken_port_names_its_owner_and_the_option(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with pytest.raises(UiError) as raised:
+        serve_ui("sqlite:///nowhere.db", None, port=port, open_browser=False)
+    assert f"Port {port} is taken by" in str(raised.value)
+    assert f"--port {port + 1}" in str(raised.value)
+    if sys.platform.startswith("linux"):
+        assert f"(pid {os.getpid()})" in str(raised.value)
+
+
+def test_free_port_has_no_owner(free_port: int) -> None:
+    assert not is_taken("127.0.0.1", free_port)
+    assert port_owner(free_port) is None
+
+
+def test_death_is_reported_without_the_password(free_port: int) -> None:
+    with pytest.raises(UiError) as raised:
+        serve_ui("nosuchdb://me:hunter2@localhost/x", None, port=free_port, open_browser=False, write=lambda _: None)
+    assert re.search(r"ended by itself \(exit code \d+\)", str(raised.value))
+    assert "hunter2" not in str(raised.value)
+
+
+def test_host_of_another_machine_is_an_error(free_port: int) -> None:
+    with pytest.raises(UiError, match=r"Cannot listen on 192\.0\.2\.1:\d+: .* Name another port with --port"):
+        serve_ui("sqlite:///nowhere.db", None, host="192.0.2.1", port=free_port, open_browser=False)
+
+
+def test_tracking_server_is_only_named() -> None:
+    said: list[str] = []
+    serve_ui(
+        "https://me:hunter2@mlflow.example/base/",
+        None,
+        port=1,
+        open_browser=False,
+        study_url_path=study_page("3"),
+        write=said.append,
+    )
+    assert said == ["MLflow UI: https://mlflow.example/base/#/experiments/3/runs?workflowType=machine_learning"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="screens are known by the environment")
+@pytest.mark.parametrize("screen", [":0", None])
+def test_the_studys_page_is_opened_where_there_is_a_screen(tmp_path: Path, screen: str | None) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path / "opened"}\n')
+    browser.chmod(0o755)
+    script = (
+        "from frostline.dashboards.servers.mlflow_ui import serve_ui, study_page\n"
+        "serve_ui('https://mlflow.example', None, port=1, study_url_path=study_page('3', 'frostline'))"
+    )
+    others = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment = {**others, "BROWSER": f"{browser} %s", **({"DISPLAY": screen} if screen else {})}
+    said = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    page = "https://mlflow.example/#/experiments/3/runs?workflowType=machine_learning&viewStateShareKey=frostline"
+    assert said.stdout == f"MLflow UI: {page}\n"
+    assert (tmp_path / "opened").exists() == (screen is not None)
+    assert screen is None or (tmp_path / "opened").read_text() == f"{page}\n"

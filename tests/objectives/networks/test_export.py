@@ -1,0 +1,108 @@
+"""A trained network as files: loaded again, it gives what it gave, from the image files themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from frostline.objectives.config import create_config
+from frostline.objectives.data.dataset import prepare_dataset
+from frostline.objectives.data.decoding import UndecodableImageError
+from frostline.objectives.errors import InvalidInputError
+from frostline.objectives.finetune import Task, finetune, predict
+from frostline.objectives.networks.export import CARD, WEIGHTS, ModelCard, load_network, save_network
+
+CONFIGS = [
+    {"strategy": "feature_extraction", "head.hidden_layers": 1, "head.normalization": "batch"},
+    {"strategy": "partial", "freeze_depth": 2, "truncate": 1, "head.pooling": "gem"},
+    {"strategy": "lora", "head.output": "cosine"},
+    {"strategy": "full", "head.dropout": 0.5, "ema_decay": 0.9},
+]
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, list[Path]]:
+    """Photos of odd sizes on disk, decoded as a study does; and the files of the validation images."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 5), ("test", 1)):
+        for label, name in enumerate(tiny.CLASSES):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 150, size=(41 + 7 * number, 60, 3), dtype=np.uint8)
+                pixels[:, :, label] += 60
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.jpg")
+    dataset = prepare_dataset(str(folder), tiny.PREPROCESSING, cache_dir=folder.parent / "cache", seed=0)
+    train, val = dataset.search_splits()
+    assert val.classes == tuple(sorted(tiny.CLASSES))
+    files = [folder / "val" / name / f"{number}.jpg" for name in val.classes for number in range(5)]
+    base = tiny.task()
+    return Task(train, val, base.backbones, "accuracy", base.device, base.store), files
+
+
+def trained(task: Task, folder: Path, values: dict[str, object]) -> NDArray[np.float32]:
+    """Train, save to a folder, and give the validation probabilities as the training has them."""
+    config = create_config({"epochs": 2, "batch_size": 8, **values})
+    network = finetune(config, task, seed=1).network
+    probabilities = predict(network, task.val, task)
+    save_network(folder, network, card(task, network.phase.freeze_depth, values))
+    return probabilities
+
+
+def card(task: Task, depth: int, values: dict[str, object]) -> ModelCard:
+    config = create_config(values)
+    return ModelCard(
+        backbone=task.backbones.spec.name,
+        pretrained=False,
+        truncate=config.truncate,
+        freeze_depth=depth,
+        head=config.head,
+        classes=task.val.classes,
+        preprocessing=task.val.preprocessing,
+    )
+
+
+@pytest.mark.parametrize("values", CONFIGS, ids=lambda values: values["strategy"])
+def test_image_files_give_the_probabilities_of_the_training(
+    task: tuple[Task, list[Path]], tmp_path: Path, values: dict[str, object]
+) -> None:
+    probabilities = trained(task[0], tmp_path, values)
+    state = torch.random.get_rng_state()
+    model = load_network(tmp_path, "cpu")
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert np.abs(model.predict(task[1]) - probabilities).max() < 1e-6
+    one = model.predict([task[1][3].read_bytes()])
+    assert np.abs(one - probabilities[3]).max() < 1e-5
+    assert model.predict([]).shape == (0, 3)
+
+
+def test_what_cannot_be_loaded_says_why(task: tuple[Task, list[Path]], tmp_path: Path) -> None:
+    trained(task[0], tmp_path, CONFIGS[0])
+    good = json.loads((tmp_path / CARD).read_text())
+    for faulty, word in (
+        ({**good, "format": 99}, "another version"),
+        ({**good, "truncate": 1, "freeze_depth": good["freeze_depth"] - 1}, "does not fit"),
+        ({**good, "head": 3}, "no network"),
+    ):
+        (tmp_path / CARD).write_text(json.dumps(faulty))
+        with pytest.raises(InvalidInputError, match=word):
+            load_network(tmp_path, "cpu")
+    (tmp_path / CARD).write_text(json.dumps(good))
+    (tmp_path / WEIGHTS).write_bytes((tmp_path / WEIGHTS).read_bytes()[:1000])
+    with pytest.raises(InvalidInputError, match="no network"):
+        load_network(tmp_path, "cpu")
+    with pytest.raises(InvalidInputError, match="no network"):
+        load_network(tmp_path / "nowhere", "cpu")
+
+
+def test_an_image_that_cannot_be_used_is_named_by_its_place(task: tuple[Task, list[Path]], tmp_path: Path) -> None:
+    trained(task[0], tmp_path, CONFIGS[0])
+    model = load_network(tmp_path, "cpu")
+    with pytest.raises(UndecodableImageError, match="image 1 cannot be used: not an image"):
+        model.predict([task[1][0], b"no picture"])

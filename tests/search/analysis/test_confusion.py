@@ -1,0 +1,39 @@
+"""Confusions and worst mistakes, against scikit-learn and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix
+
+from frostline.search.analysis.confusion import confusion, worst_mistakes
+
+LABELS = np.array([0, 0, 1, 1, 2])
+PROBABILITIES = np.array(
+    [[0.9, 0.1, 0.0], [0.3, 0.7, 0.0], [0.2, 0.8, 0.0], [0.95, 0.05, 0.0], [0.0, 0.7, 0.3]], dtype=np.float32
+)
+
+
+@given(st.integers(1, 60), st.integers(2, 6), st.integers(0, 2**32 - 1))
+def test_confusion_is_that_of_scikit_learn(images: int, classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, images)
+    probabilities = rng.dirichlet(np.ones(classes), images).astype(np.float32)
+    found = confusion(labels, probabilities, [f"class {number}" for number in range(classes)])
+    expected = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(classes))
+    assert (found.counts == expected).all()
+    assert np.isclose(found.shares.sum(axis=1), expected.sum(axis=1) > 0).all()
+
+
+def test_the_surest_mistakes_come_first() -> None:
+    mistakes = worst_mistakes(LABELS, PROBABILITIES, 5)
+    # Images 1 and 4 are equally sure: the earlier one first. Images 0 and 2 are no mistakes.
+    assert [(each.image, each.label, each.predicted) for each in mistakes] == [(3, 1, 0), (1, 0, 1), (4, 2, 1)]
+    assert np.allclose([each.probability for each in mistakes], [0.95, 0.7, 0.7])
+    assert np.allclose([each.label_probability for each in mistakes], [0.05, 0.3, 0.3])
+
+
+def test_no_more_than_asked_for_and_none_where_all_is_right() -> None:
+    assert [each.image for each in worst_mistakes(LABELS, PROBABILITIES, 1)] == [3]
+    assert worst_mistakes(LABELS[:1], PROBABILITIES[:1], 5) == []

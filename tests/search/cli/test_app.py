@@ -1,0 +1,69 @@
+"""The program's own options, and the options that its commands share."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from dataclasses import fields
+from importlib.metadata import version
+
+import pytest
+from typer.testing import CliRunner
+
+from frostline.dashboards.cli import app
+from frostline.search.cli import options as options_module
+from frostline.search.cli.search import resume, search, verdict
+from frostline.search.execution.supervisor import Resources
+from frostline.search.study.request import Request
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    said = CliRunner().invoke(app, ["--version"], prog_name="frostline")
+    assert (said.exit_code, said.output) == (0, f"frostline {version('frostline')}\n")
+
+
+def test_a_shell_completes_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "_FROSTLINE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "frostline st",
+        "COMP_CWORD": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    said = CliRunner().invoke(app, [], prog_name="frostline")
+    assert said.output.split() == ["status", "stop"]
+
+
+def test_resource_options_are_the_fields_of_resources_with_their_defaults() -> None:
+    declared = {field.name: field.default for field in fields(Resources)}
+    for command, left_out in ((search, set()), (resume, set()), (verdict, {"engine", "address"})):
+        parameters = inspect.signature(command).parameters
+        offered = {name: parameters[name].default for name in options_module.RESOURCES if name in parameters}
+        assert offered == {name: default for name, default in declared.items() if name not in left_out}
+        assert "resources" not in parameters
+
+
+def test_an_option_of_search_has_the_name_of_its_field() -> None:
+    others = {"ctx", "other_data", "storage", "artifacts", "workspace", "as_json"}
+    options = set(inspect.signature(search).parameters) - others
+    assert options == {field.name for field in fields(Request)} - {"file"}
+
+
+def test_a_command_gets_its_resources_together() -> None:
+    got = []
+
+    @options_module.resource_options("device", "workers")
+    def command(study: str, resources: options_module.ResourceValues, *, seed: int = 0) -> None:
+        got.append((study, resources, seed))
+
+    command(study="birds", device="cpu", workers=2, seed=1)
+    assert got == [("birds", {"device": "cpu", "workers": 2}, 1)]
+
+
+def test_a_request_needs_no_torch() -> None:
+    script = (
+        "import sys; import frostline.search.space.space; from frostline.search import Request; Request('photos'); "
+        "print({'torch', 'torchvision', 'mlflow'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "set()"

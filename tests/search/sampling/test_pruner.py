@@ -1,0 +1,78 @@
+"""The pruner: the median rule, within a strategy only."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from frostline.search.sampling.budget import STRATEGY
+from frostline.search.sampling.pruner import StrategyPruner
+
+EPOCHS = 6
+
+
+@pytest.fixture
+def study() -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        direction="maximize", pruner=StrategyPruner(), sampler=optuna.samplers.RandomSampler(seed=0)
+    )
+
+
+def train(study: optuna.Study, strategy: str, level: float, epochs: int = EPOCHS) -> int | None:
+    """Run a trial at a constant score; the epoch after which it was pruned, None if it was not."""
+    study.enqueue_trial({STRATEGY: strategy})
+    trial = study.ask()
+    trial.suggest_categorical(STRATEGY, ["feature_extraction", "full"])
+    for epoch in range(epochs):
+        trial.report(level, epoch)
+        if trial.should_prune():
+            study.tell(trial, state=TrialState.PRUNED)
+            return epoch
+    study.tell(trial, level)
+    return None
+
+
+def test_a_trial_is_not_pruned_for_what_another_strategy_does(study: optuna.Study) -> None:
+    for level in (0.90, 0.91, 0.92, 0.93):
+        assert train(study, "feature_extraction", level) is None
+    for level in (0.2, 0.3, 0.4):
+        assert train(study, "full", level) is None
+    # Far below the four probes, above its own median of 0.3.
+    assert train(study, "full", 0.35) is None
+
+
+def test_a_trial_below_its_own_median_is_pruned_after_the_warm_up(study: optuna.Study) -> None:
+    for level in (0.1, 0.1, 0.1, 0.1):
+        train(study, "full", level)
+    for level in (0.90, 0.92, 0.94):
+        train(study, "feature_extraction", level)
+    # Far above the other strategy, below its own median of 0.92.
+    assert train(study, "feature_extraction", 0.91) == 2
+    assert train(study, "feature_extraction", 0.93) is None
+
+
+def test_the_first_trials_of_a_strategy_are_never_pruned(study: optuna.Study) -> None:
+    for level in (0.9, 0.9, 0.9):
+        train(study, "feature_extraction", level)
+    assert train(study, "full", 0.8) is None
+    assert train(study, "full", 0.1) is None
+    assert train(study, "full", 0.05) == 2
+
+
+def test_pruned_trials_do_not_lower_the_bar(study: optuna.Study) -> None:
+    for level in (0.8, 0.8):
+        train(study, "full", level)
+    for _ in range(5):
+        assert train(study, "full", 0.1) == 2
+    assert train(study, "full", 0.7) == 2
+
+
+def test_the_only_one_that_came_so_far_does_not_stop_the_next(study: optuna.Study) -> None:
+    for level in (0.6, 0.62, 0.64):
+        train(study, "full", level, epochs=3)
+    assert train(study, "full", 0.9) is None
+    assert train(study, "full", 0.85) is None
+    # Two are enough.
+    assert train(study, "full", 0.8) == 3

@@ -1,0 +1,56 @@
+"""The default space suits every backbone and every size of dataset."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frostline.objectives.config import create_config
+from frostline.objectives.strategies.catalog import STRATEGIES
+from frostline.objectives.strategies.plans import plan_phases
+from frostline.search.space.default_space import EPOCHS_RANGE, IMAGES_PER_TRIAL, default_tables
+from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.space.space import Space
+
+units = st.integers(2, 60)
+train_images = st.one_of(st.integers(10, 1_000_000), st.sampled_from([10, 150, 151, 1000, 1200, 1_000_000]))
+
+
+def default_space(images: int, depth: int) -> Space:
+    return resolve_space(create_space(default_tables(images)), depth)
+
+
+@settings(deadline=None, max_examples=60)
+@given(train_images, units)
+def test_every_default_configuration_can_be_trained(images: int, depth: int) -> None:
+    space = default_space(images, depth)
+    assert set(space.strategies) == set(STRATEGIES)
+    for strategy in space.strategies:
+        phases = plan_phases(create_config(space.default(strategy)), depth)
+        assert all(phase.epochs >= 1 for phase in phases)
+
+
+def test_every_number_of_units_is_served() -> None:
+    for depth in range(2, 61):
+        space = default_space(1000, depth)
+        domain = space.strategies["partial"]["freeze_depth"]
+        assert (domain.low, domain.high) == (1, depth - 1)
+        assert domain.contains(domain.first)
+
+
+@settings(deadline=None)
+@given(train_images)
+def test_epochs_give_each_trial_about_as_many_images(images: int) -> None:
+    tables = default_tables(images)
+    epochs = tables["full"]["epochs"]
+    low, high = EPOCHS_RANGE
+    assert low <= epochs <= high
+    if low < epochs < high:
+        assert abs(epochs * images - IMAGES_PER_TRIAL) <= images / 2
+    # A head on cached features costs little: it may learn for longer.
+    assert tables["feature_extraction"]["epochs"] > epochs
+
+
+def test_more_images_never_mean_more_epochs() -> None:
+    epochs = [default_tables(images)["full"]["epochs"] for images in (10, 100, 300, 1000, 3000, 10**6)]
+    assert epochs == sorted(epochs, reverse=True)

@@ -1,0 +1,343 @@
+"""A study in its database: made once, opened again, cut off and requeued, read as records."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from frostline.objectives.errors import InvalidInputError
+from frostline.search.cli.results_json import describe
+from frostline.search.execution.worker import Worker, at_work
+from frostline.search.records import FinalRecord, TrialRecord
+from frostline.search.sampling.budget import STRATEGY
+from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.study.results import StudyFacts
+from frostline.search.study.settings import StudySettings
+from frostline.search.study.study import OUTCOME, STARTED, Study, present_finals, study_names
+from frostline.storage.database import tickets
+from frostline.storage.errors import LeaseLostError
+from frostline.storage.workspace import Workspace
+
+FACTS = StudyFacts(
+    classes=("daisy", "röse"),
+    counts={"train": 7, "val": 2, "test": 2},
+    fingerprint="9f86",
+    skipped=(("a.jpg", "truncated"),),
+    units=("stem", "layer1", "layer2"),
+    frozen_flops=(0.0, 0.2, 0.7, 1.0),
+    notes=("conv1 was missing",),
+)
+# The second of two images of class 0 and 1 is missed.
+PROBABILITIES = np.array([[0.9, 0.1], [0.6, 0.4]], dtype=np.float32)
+SPACE = {
+    "shared": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True, "default": 1e-3}},
+    "full": {"batch_norm": {"choices": ["train", "eval"]}},
+    "scratch": {"epochs": 3},
+}
+
+
+def make_settings(**changes: Any) -> StudySettings:
+    values: dict[str, Any] = {
+        "name": "flowers",
+        "data": "photos",
+        "backbone": "resnet18",
+        "weights": "none",
+        "image_size": 64,
+        "trials": 6,
+        "metric": "accuracy",
+        "seed": 0,
+        "finals_seeds": 1,
+        "space": resolve_space(create_space(SPACE), 3),
+    }
+    return StudySettings(**{**values, **changes})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture
+def study(workspace: Workspace) -> Study:
+    return Study.create(make_settings(), FACTS, workspace, "http://tracking")
+
+
+@pytest.fixture
+def worker(study: Study) -> Iterator[Worker]:
+    with at_work(study) as worker:
+        yield worker
+
+
+def begin(worker: Worker, strategy: str | None = None) -> optuna.Trial:
+    [trial] = worker.claim()
+    settings = worker.study.settings
+    strategy = trial.suggest_categorical(STRATEGY, [strategy] if strategy else list(settings.strategies))
+    config = settings.space.suggest(trial, strategy)
+    trial.set_user_attr(STARTED, {"config": {"learning_rate": config.learning_rate}})
+    return trial
+
+
+def complete(worker: Worker, score: float, strategy: str | None = None) -> None:
+    trial = begin(worker, strategy)
+    trial.report(score, 0)
+    trial.set_user_attr(OUTCOME, {"seconds": 2.5, "trainable_parameters": 9, "freeze_depth": 0})
+    worker.tell(trial, score, TrialState.COMPLETE)
+
+
+# Made and opened
+
+
+def test_a_study_is_opened_as_it_was_made(study: Study, workspace: Workspace) -> None:
+    opened = Study.load("flowers", workspace)
+    assert opened.settings == study.settings
+    assert opened.facts == FACTS
+    assert opened.tracking_uri == "http://tracking"
+
+
+def test_default_configurations_come_first(study: Study, workspace: Workspace, worker: Worker) -> None:
+    for _ in range(3):
+        Study.load("flowers", workspace).ready()
+    assert study.trials() == []
+    first = begin(worker)
+    assert first.params == {STRATEGY: "full", "full/learning_rate": 1e-3, "full/batch_norm": "train"}
+    later = [begin(worker) for _ in range(study.settings.trials - 1)]
+    second = next(trial for trial in later if trial.params[STRATEGY] == "scratch")
+    assert second.params == {STRATEGY: "scratch", "scratch/learning_rate": 1e-3}
+    Study.load("flowers", workspace).ready()
+    assert len(study.trials()) == study.settings.trials
+
+
+def test_names_are_listed_and_looking_makes_nothing(workspace: Workspace) -> None:
+    assert study_names(workspace) == []
+    assert not workspace.root.exists()
+    for name in ("b", "a"):
+        Study.create(make_settings(name=name), FACTS, workspace, None)
+    assert study_names(workspace) == ["b", "a"]
+
+
+def test_an_unknown_study_is_told_with_the_nearest(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInputError, match="frostline search"):
+        Study.load("flowers", workspace)
+    assert not workspace.root.exists()
+    Study.create(make_settings(), FACTS, workspace, None)
+    with pytest.raises(InvalidInputError, match="Did you mean 'flowers'"):
+        Study.load("flower", workspace)
+
+
+def test_a_study_that_was_not_finished_being_made_says_so(workspace: Workspace) -> None:
+    optuna.create_study(study_name="half", storage=workspace.create().studies_url)
+    with pytest.raises(InvalidInputError, match="--name"):
+        Study.load("half", workspace)
+
+
+# Cut off and gone on with
+
+
+def test_a_trial_that_was_given_back_keeps_number_and_parameters(study: Study, workspace: Workspace) -> None:
+    with at_work(study) as worker:
+        complete(worker, 0.5)
+        cut_off = begin(worker)
+        cut_off.report(0.4, 0)
+        worker.write()
+        assert [trial.state for trial in study.trials()] == ["complete", "running"]
+    other = Study.load("flowers", workspace).ready()
+    assert [trial.state for trial in other.trials()] == ["complete", "waiting"]
+    with at_work(other) as worker:
+        again = begin(worker)
+        assert (again.number, again.params) == (1, cut_off.params)
+        assert worker.reported(again) == {0}
+        assert worker.lease(again).lapses == 0
+        worker.tell(again, 0.6, TrialState.COMPLETE)
+    assert [(trial.number, trial.state, trial.score) for trial in other.trials()] == [
+        (0, "complete", 0.5),
+        (1, "complete", 0.6),
+    ]
+
+
+def test_a_sampled_trial_that_was_given_back_keeps_its_parameters(study: Study, workspace: Workspace) -> None:
+    with at_work(study) as worker:
+        for score in (0.1, 0.2):
+            complete(worker, score)
+        cut_off = begin(worker)
+        worker.write()
+    with at_work(Study.load("flowers", workspace).ready()) as worker:
+        assert begin(worker).params == cut_off.params
+
+
+def test_a_trial_whose_worker_is_gone_waits(study: Study) -> None:
+    with at_work(study) as worker:
+        begin(worker)
+        worker.write()
+        [held] = study.tickets.held()
+        study.database.patiently(lambda session: tickets.lapse(session, "flowers", [held.owner]))
+        assert [trial.state for trial in study.trials()] == ["waiting"]
+
+
+def test_a_budget_is_exact_for_many_workers(study: Study, workspace: Workspace) -> None:
+    with ExitStack() as stack:
+        workers = [stack.enter_context(at_work(Study.load("flowers", workspace))) for _ in range(4)]
+        trials = [(worker, begin(worker)) for worker in workers]
+        assert [trial.number for _, trial in trials] == [0, 1, 2, 3]
+        for worker, trial in trials:
+            worker.tell(trial, 0.5, TrialState.COMPLETE)
+        trials = [(worker, trial) for worker in workers for trial in worker.claim()]
+        assert [trial.number for _, trial in trials] == [4, 5]
+        assert not study.tickets.exhausted()
+        for worker, trial in trials:
+            trial.suggest_categorical(STRATEGY, ["full", "scratch"])
+            worker.tell(trial, None, TrialState.FAIL)
+        assert workers[3].claim() == []
+        assert study.tickets.exhausted()
+    assert [trial.state for trial in study.trials()] == ["complete"] * 4 + ["failed"] * 2
+
+
+def test_what_a_worker_learns_of_the_others(study: Study, workspace: Workspace) -> None:
+    with at_work(study) as one, at_work(Study.load("flowers", workspace)) as other:
+        complete(one, 0.5)
+        begin(other)
+        seen = other._storage.get_all_trials(0, deepcopy=False)
+        assert [(trial.number, trial.value) for trial in seen] == [(0, 0.5), (1, None)]
+
+
+def test_who_lost_a_trial_writes_nothing_of_it(study: Study, workspace: Workspace) -> None:
+    with at_work(study) as slow, at_work(Study.load("flowers", workspace)) as quick:
+        mine = begin(slow)
+        slow.write()
+        [held] = study.tickets.held()
+        study.database.patiently(lambda session: tickets.lapse(session, "flowers", [held.owner]))
+        taken = begin(quick)
+        assert (taken.number, taken.params) == (mine.number, mine.params)
+        assert quick.lease(taken).lapses == 1
+        mine.report(0.9, 0)
+        with pytest.raises(LeaseLostError):
+            slow.tell(mine, 0.9, TrialState.COMPLETE)
+        taken.report(0.4, 0)
+        quick.tell(taken, 0.4, TrialState.COMPLETE)
+        following = begin(slow)
+        assert following.number == 1
+    first, _ = study.trials()
+    assert (first.score, first.curve) == (0.4, {0: 0.4})
+
+
+def test_a_budget_is_kept(study: Study, workspace: Workspace) -> None:
+    study.set_budget(9)
+    opened = Study.load("flowers", workspace)
+    assert opened.settings.trials == study.settings.trials == 9
+    assert opened.settings.differences(make_settings()) == {"trials": (9, 6)}
+
+
+# Read
+
+
+def test_trials_are_read_as_records(study: Study, worker: Worker) -> None:
+    complete(worker, 0.75)
+    pruned = begin(worker)
+    for epoch, score in enumerate((0.3, 0.2)):
+        pruned.report(score, epoch)
+    worker.tell(pruned, None, TrialState.PRUNED)
+    failed = begin(worker)
+    failed.set_user_attr(OUTCOME, {"seconds": 1.0, "reason": "loss is nan"})
+    worker.tell(failed, None, TrialState.FAIL)
+    first, second, third = study.trials()
+    assert (first.state, first.score, first.curve, first.seconds) == ("complete", 0.75, {0: 0.75}, 2.5)
+    assert (first.trainable_parameters, first.freeze_depth) == (9, 0)
+    assert first.config == {"learning_rate": 1e-3}
+    assert first.finished is not None
+    assert (second.state, second.score, second.curve) == ("pruned", 0.2, {0: 0.3, 1: 0.2})
+    assert (third.state, third.score, third.reason) == ("failed", None, "loss is nan")
+
+
+def test_results_are_plain_values_for_scripts(study: Study, worker: Worker) -> None:
+    complete(worker, 0.75)
+    described = json.loads(json.dumps(describe(study.results())))
+    assert (described["study"], described["budget"], described["finished"]) == ("flowers", 6, 1)
+    assert described["strategies"]["full"]["best"]["score"] == 0.75
+    assert described["strategies"]["scratch"]["best"] is None
+    assert described["verdict"] is None
+
+
+def add_final(study: Study, strategy: str, number: int, seed: int = 1000) -> None:
+    outcome = {
+        "strategy": strategy,
+        "trial_number": number,
+        "val_score": 0.5,
+        "test_score": 0.5,
+        "seconds": 1.0,
+        "trainable_parameters": 5,
+        "run_id": None,
+    }
+    study.finals.add(f"{strategy}-{number}", seed, outcome, np.array([0, 1]), PROBABILITIES)
+
+
+def test_there_is_a_verdict_once_every_finalist_is_done(study: Study, worker: Worker) -> None:
+    complete(worker, 0.5, "full")
+    complete(worker, 0.6, "scratch")
+    assert study.results().verdict is None
+    add_final(study, "full", 0)
+    assert study.results().verdict is None
+    add_final(study, "scratch", 1)
+    verdict = study.results().verdict
+    assert verdict is not None
+    assert verdict.test_images == 2
+    full, _ = study.final_records()
+    np.testing.assert_array_equal(full.probabilities, PROBABILITIES)
+    assert full.predictions.tolist() == [0, 0]
+    assert (full.metrics["accuracy"], full.metrics["auroc"]) == (0.5, 1.0)
+    # A better trial of full: its finalist was not tested yet.
+    complete(worker, 0.9, "full")
+    assert [final.trial_number for final in study.results().finals] == [1]
+    assert study.results().verdict is None
+
+
+def test_finals_from_before_probabilities_were_kept_are_read_by_their_classes(study: Study, worker: Worker) -> None:
+    complete(worker, 0.5, "full")
+    complete(worker, 0.6, "scratch")
+    add_final(study, "full", 0)
+    add_final(study, "scratch", 1)
+    with sqlite3.connect(study.workspace.root / "studies.db") as connection:
+        connection.execute("ALTER TABLE frostline_finals DROP COLUMN probabilities")
+    connection.close()
+    old = Study.load("flowers", study.workspace)
+    record = old.final_records()[0]
+    assert record.probabilities.tolist() == [[1, 0], [1, 0]]
+    assert record.metrics == {"accuracy": 0.5, "balanced_accuracy": 0.5, "macro_f1": pytest.approx(1 / 3)}
+    verdict = old.results().verdict
+    assert verdict is not None
+    assert [contender.mean for contender in verdict.contenders] == [0.5, 0.5]
+    add_final(old, "full", 0, seed=1001)
+    assert [final.classes_only for final in old.final_records()] == [True, True, False]
+
+
+def trial(number: int, strategy: str, score: float | None, state: str = "complete") -> TrialRecord:
+    return TrialRecord(number, state, strategy, score=score, seconds=1.0)
+
+
+def final(strategy: str, number: int) -> FinalRecord:
+    return FinalRecord(strategy, number, 1000, 0.5, 0.5, 1.0, 5, np.array([0, 1]), PROBABILITIES)
+
+
+def test_finals_of_trials_that_were_overtaken_are_left_out() -> None:
+    trials = [
+        trial(0, "full", 0.5),
+        trial(1, "scratch", 0.4),
+        trial(2, "full", 0.7),
+        trial(3, "scratch", 0.9, "pruned"),
+        trial(4, "full", None, "failed"),
+        TrialRecord(5, "waiting"),
+    ]
+    finals = [final("full", 0), final("scratch", 1), final("full", 2)]
+    assert [(kept.strategy, kept.trial_number) for kept in present_finals(finals, trials)] == [
+        ("scratch", 1),
+        ("full", 2),
+    ]
+    assert present_finals(finals, []) == []
+    assert present_finals([], trials) == []

@@ -1,0 +1,378 @@
+"""What MLflow shows of a study, read back by its own client, and the winner as a model, used by its own commands."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from PIL import Image
+
+from frostline.search import Resources
+from frostline.search.execution.run import resume, run_search
+from frostline.search.records import FinalRecord
+from frostline.search.study.request import Request
+from frostline.search.study.study import Study
+from frostline.search.tracking.provenance import command_line
+from frostline.storage.errors import RefusedError, UnreachableError
+from frostline.storage.tracking.journal import Journal, Record
+from frostline.storage.tracking.mlflow_runs import StudyRuns
+from frostline.storage.tracking.tracker import ServedModel, TrackedRun
+from frostline.storage.workspace import Workspace
+
+CLASSES = ("blue", "green", "red")
+SPACE = """
+[feature_extraction]
+epochs = 2
+learning_rate = { low = 1e-4, high = 1e-2, log = true, default = 0.001234567890123 }
+
+[partial]
+epochs = 2
+learning_rate = 0.003
+freeze_depth = 2
+"""
+
+
+@dataclass
+class Finished:
+    """A study that ran to its verdict."""
+
+    study: Study
+    data: Path
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.study.workspace
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.workspace.tracking_url)
+
+    def runs(self, **tags: str) -> list[Run]:
+        experiment = self.client.get_experiment_by_name("photos")
+        assert experiment is not None
+        found = self.client.search_runs([experiment.experiment_id])
+        return [run for run in found if tags.items() <= run.data.tags.items()]
+
+    @property
+    def parent(self) -> Run:
+        (run,) = [run for run in self.runs() if "mlflow.parentRunId" not in run.data.tags]
+        return run
+
+    def table(self, run: Run, file: str) -> dict[str, Any]:
+        return json.loads(Path(self.client.download_artifacts(run.info.run_id, file)).read_text())
+
+    def best_final(self, strategy: str) -> FinalRecord:
+        finals = [final for final in self.study.results().finals if final.strategy == strategy]
+        return sorted(finals, key=lambda final: (-final.val_score, final.seed))[0]
+
+    @property
+    def test_files(self) -> list[Path]:
+        return [file for name in CLASSES for file in sorted((self.data / "test" / name).iterdir())]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    root, rng = tmp_path_factory.mktemp("models"), np.random.default_rng(0)
+    data = root / "photos"
+    for split, count in (("train", 6), ("val", 4), ("test", 5)):
+        for label, name in enumerate(CLASSES):
+            (data / split / name).mkdir(parents=True)
+            for number in range(count):
+                # Of two classes that look alike, some are mistaken.
+                pixels = rng.integers(0, 200, size=(40 + 5 * number, 50, 3), dtype=np.uint8)
+                pixels[:, :, label // 2] += 50
+                Image.fromarray(pixels).save(data / split / name / f"{number}.jpg")
+    (root / "space.toml").write_text(SPACE)
+    request = Request(
+        *(str(data), "shufflenet_v2_x0_5", "none", 32),
+        trials=3,
+        finals_seeds=2,
+        name="photos",
+        space=root / "space.toml",
+        device="cpu",
+    )
+    return Finished(run_search(request, Workspace(root / "workspace")), data)
+
+
+def test_runs_are_named_after_what_they_are_and_how_they_ended(finished: Finished) -> None:
+    assert finished.parent.info.run_name == "photos"
+    units = len(finished.study.facts.units)
+    depths = {"feature_extraction": units, "partial": 2}
+    for trial in finished.study.trials():
+        (run,) = finished.runs(**{"frostline.key": f"trial-{trial.number}"})
+        depth = depths[str(trial.strategy)]
+        expected = f"{trial.number:03d} {trial.strategy} d={depth} shufflenet_v2_x0_5 {trial.score:.3f}"
+        assert run.info.run_name == expected
+    for final in finished.study.final_records():
+        name = f"seed {final.seed} {final.strategy} {final.test_score:.3f}"
+        assert [run.info.run_name for run in finished.runs(kind="final") if run.info.run_name == name] == [name]
+    above = [run.info.run_name or "" for run in finished.runs(kind="strategy")]
+    assert len(above) == 2
+    assert all(re.fullmatch(r"finals \w+ 0\.\d{3} ± 0\.\d{3}( winner| tie)?", name) for name in above)
+    assert {run.info.status for run in finished.runs()} == {"FINISHED"}
+
+
+def test_parameters_are_the_active_ones_in_readable_digits(finished: Finished) -> None:
+    (run,) = finished.runs(**{"frostline.key": "trial-0"})
+    assert run.data.params["learning_rate"] == "0.00123457"
+    assert not {"momentum", "head.width", "lora_rank", "probe_epochs"} & run.data.params.keys()
+
+
+def test_the_study_says_which_command_and_commit_it_comes_from(finished: Finished) -> None:
+    tags = finished.parent.data.tags
+    assert tags["frostline.command"] == command_line()
+    here = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    assert tags.get("mlflow.source.git.commit") == (here.stdout.strip() or None)
+
+
+def test_the_verdict_is_a_note_with_numbers(finished: Finished) -> None:
+    verdict = finished.study.results().verdict
+    assert verdict is not None
+    data = finished.parent.data
+    note = data.tags["mlflow.note.content"]
+    assert verdict.sentence() in note
+    assert note.count("\n| `") == 2
+    assert "models:/photos@champion" in note
+    assert data.metrics["test_score"] == pytest.approx(verdict.winner.mean)
+    shares = {run.data.tags["strategy"]: run.data.metrics["probability_best"] for run in finished.runs(kind="strategy")}
+    assert sum(shares.values()) == pytest.approx(1.0)
+    for run in finished.runs(kind="strategy"):
+        assert (run.data.tags["standing"] == "winner") == (run.data.tags["strategy"] == verdict.winner.strategy)
+        assert run.data.metrics["behind_low"] <= run.data.metrics["behind"] <= run.data.metrics["behind_high"]
+
+
+def test_the_dataset_is_an_input_with_digest_counts_and_profile(finished: Finished) -> None:
+    inputs = finished.parent.inputs
+    assert inputs is not None
+    found = {each.dataset.name: each for each in inputs.dataset_inputs}
+    assert found.keys() == {"photos train", "photos val", "photos test"}
+    counts = {name: json.loads(each.dataset.profile or "")["num_rows"] for name, each in found.items()}
+    assert counts == {"photos train": 18, "photos val": 12, "photos test": 15}
+    assert len({each.dataset.digest for each in found.values()}) == 1
+    contexts = [tag.value for each in found.values() for tag in each.tags if tag.key == "mlflow.data.context"]
+    assert sorted(contexts) == ["testing", "training", "validation"]
+
+
+def test_a_finalist_is_tagged_and_its_finals_show_their_mistakes(finished: Finished) -> None:
+    best = {summary.best.number for summary in finished.study.results().summaries if summary.best}
+    tagged = {int(run.data.tags["frostline.key"].split("-")[1]) for run in finished.runs(finalist="yes")}
+    assert tagged == best
+    for final in finished.study.results().finals:
+        (run,) = finished.runs(**{"frostline.key": f"final-{final.strategy}-{final.trial_number}-{final.seed}"})
+        confusion = finished.table(run, "confusion.json")
+        assert [row[0] for row in confusion["data"]] == list(CLASSES)
+        assert np.trace(np.array([row[1:] for row in confusion["data"]])) == round(15 * final.test_score)
+        wrong = 15 - round(15 * final.test_score)
+        assert wrong > 0
+        assert len(finished.table(run, "worst_mistakes.json")["data"]) == min(12, wrong)
+        with Image.open(finished.client.download_artifacts(run.info.run_id, "worst_mistakes.png")) as sheet:
+            assert sheet.width > 160
+        assert "certificate.json" in [file.path for file in finished.client.list_artifacts(run.info.run_id)]
+    assert not finished.workspace.outgoing("photos").exists()
+
+
+def test_the_best_seed_of_each_strategy_is_registered_without_pickle(finished: Finished) -> None:
+    verdict = finished.study.results().verdict
+    assert verdict is not None
+    registered = finished.client.get_registered_model("photos")
+    assert registered.aliases.keys() == {"champion", "strategy-feature_extraction", "strategy-partial"}
+    assert registered.aliases["champion"] == registered.aliases[f"strategy-{verdict.winner.strategy}"]
+    for strategy in ("feature_extraction", "partial"):
+        version = finished.client.get_model_version_by_alias("photos", f"strategy-{strategy}")
+        final = finished.best_final(strategy)
+        run = finished.client.get_run(str(version.run_id))
+        assert run.data.tags["frostline.key"] == f"final-{strategy}-{final.trial_number}-{final.seed}"
+        files = [file for file in Path(str(version.source).removeprefix("file://")).rglob("*") if file.is_file()]
+        assert {file.suffix for file in files} <= {".py", ".json", ".safetensors", ".yaml", ".txt", ""}
+        requirements = next(file.read_text() for file in files if file.name == "requirements.txt")
+        assert all(re.fullmatch(r"[a-z]+==[\w.]+", line) for line in requirements.split())
+        assert "torch==" in requirements
+        assert "frostline" not in requirements
+    kept = finished.workspace.models("photos").iterdir()
+    assert len(list(kept)) == 2
+
+
+# Loads in a process where neither Frostline nor what only a search needs can be imported.
+PREDICT = """
+import base64, json, sys
+for name in ("frostline", "optuna", "plotly", "typer", "rich", "jinja2"):
+    sys.modules[name] = None
+import mlflow
+model = mlflow.pyfunc.load_model(sys.argv[1])
+rows = [[base64.b64decode(each)] for each in json.load(sys.stdin)]
+import pandas
+print(model.predict(pandas.DataFrame(rows, columns=["image"])).to_json(orient="split", double_precision=15))
+"""
+
+
+def environment(finished: Finished) -> dict[str, str]:
+    """Of a process that knows the store, and Frostline by no path."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**own, "MLFLOW_TRACKING_URI": finished.workspace.tracking_url, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def encoded(files: list[Path]) -> list[str]:
+    return [base64.b64encode(file.read_bytes()).decode() for file in files]
+
+
+def test_the_champion_gives_the_finalists_probabilities_where_frostline_is_not(finished: Finished) -> None:
+    verdict = finished.study.results().verdict
+    assert verdict is not None
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", PREDICT, "models:/photos@champion"],
+        input=json.dumps(encoded(finished.test_files)),
+        env=environment(finished),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    answer = json.loads(said.stdout.splitlines()[-1])
+    assert answer["columns"] == ["label", *(f"probability_{name}" for name in CLASSES)]
+    expected = finished.best_final(verdict.winner.strategy)
+    found = np.array([row[1:] for row in answer["data"]])
+    assert np.abs(found - expected.probabilities).max() < 1e-5
+    assert [row[0] for row in answer["data"]] == [CLASSES[place] for place in expected.predictions]
+
+
+@pytest.mark.slow
+def test_mlflow_models_predict_takes_an_image_and_gives_the_same(finished: Finished, tmp_path: Path) -> None:
+    request = {"dataframe_split": {"columns": ["image"], "data": [[each] for each in encoded(finished.test_files)]}}
+    (tmp_path / "photos.json").write_text(json.dumps(request))
+    command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", "models:/photos@strategy-partial"]
+    command += ["-i", str(tmp_path / "photos.json"), "-t", "json", "--env-manager", "local"]
+    command += ["-o", str(tmp_path / "answer.json")]
+    subprocess.run(command, env=environment(finished), check=True, capture_output=True)
+    rows = json.loads((tmp_path / "answer.json").read_text())["predictions"]
+    found = np.array([[row[f"probability_{name}"] for name in CLASSES] for row in rows])
+    assert np.abs(found - finished.best_final("partial").probabilities).max() < 1e-5
+
+
+def test_a_larger_budget_registers_only_what_is_new(finished: Finished) -> None:
+    def digests() -> list[str]:
+        versions = finished.client.search_model_versions("name = 'photos'")
+        return sorted(version.tags["frostline.digest"] for version in versions)
+
+    before = digests()
+    study = resume("photos", finished.workspace, trials=4, resources=Resources("cpu"))
+    after = digests()
+    assert set(before) <= set(after)
+    assert len(after) == len(set(after))
+    best = {summary.best.number for summary in study.results().summaries if summary.best}
+    assert {int(run.data.tags["frostline.key"].split("-")[1]) for run in finished.runs(finalist="yes")} == best
+    aliases = finished.client.get_registered_model("photos").aliases
+    verdict = study.results().verdict
+    assert verdict is not None
+    assert aliases["champion"] == aliases[f"strategy-{verdict.winner.strategy}"]
+
+
+# Exactly once
+
+
+@dataclass
+class Store:
+    """An empty store, and the records that give it a model."""
+
+    workspace: Workspace
+    served: ServedModel
+
+    def records(self, key: str = "final", **changes: Any) -> list[Record]:
+        path = self.workspace.journal("photos")
+        with closing(Journal(path)) as journal:
+            run = TrackedRun(journal, key)
+            run.start(key, {}, {})
+            run.log_model(replace(self.served, **changes))
+            run.finish("FINISHED")
+            records = [journal.unsent().records[0]]
+            # What takes long goes alone.
+            for _ in range(2):
+                batch = journal.unsent()
+                journal.mark_sent(batch)
+                records += [record for record in batch.records if record not in records]
+            records += journal.unsent().records
+        path.unlink()
+        assert [record.kind for record in records] == ["start", "model", "finish"]
+        return records
+
+    def send(self, records: list[Record]) -> None:
+        runs = StudyRuns(self.workspace.tracking_url, self.workspace, "photos")
+        runs.send(records[0].key, records)
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(tracking_uri=self.workspace.tracking_url)
+
+
+@pytest.fixture
+def store(finished: Finished, tracking_database: Path, tmp_path: Path) -> Store:
+    shutil.copy(tracking_database, tmp_path)
+    workspace = Workspace(tmp_path)
+    folders = sorted(finished.workspace.models("photos").iterdir())
+    (package,) = [path.name for path in (folders[0] / "code").iterdir()]
+    return Store(workspace, ServedModel(str(folders[0]), package, list(CLASSES), ["torch"], "one", "", ["champion"]))
+
+
+CUTS = (
+    *("create_logged_model", "log_model_artifacts", "finalize_logged_model", "log_outputs"),
+    *("create_registered_model", "create_model_version", "set_registered_model_alias"),
+)
+
+
+def test_a_model_whose_sending_was_cut_off_anywhere_is_there_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = store.records()
+    for name in CUTS:
+        done = getattr(MlflowClient, name)
+
+        def cut_off(*args: Any, _done: Any = done, **options: Any) -> None:
+            _done(*args, **options)
+            raise ConnectionError("cut off")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, name, cut_off)
+            with pytest.raises(UnreachableError, match="cut off"):
+                store.send(records)
+    for _ in range(2):
+        store.send(records)
+    (experiment,) = [each for each in store.client.search_experiments() if each.name == "photos"]
+    (model,) = store.client.search_logged_models([experiment.experiment_id])
+    assert str(model.status) == "READY"
+    (version,) = store.client.search_model_versions("name = 'photos'")
+    assert store.client.get_registered_model("photos").aliases == {"champion": version.version}
+    (run,) = store.client.search_runs([experiment.experiment_id], "tags.`frostline.key` = 'final'")
+    assert run.outputs is not None
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_verdict_that_changes_moves_the_aliases(store: Store, finished: Finished) -> None:
+    first, second = sorted(finished.workspace.models("photos").iterdir())[:2]
+    for folder, key, aliases in (
+        (first, "a", ["strategy-a", "champion"]),
+        (second, "b", ["strategy-b"]),
+        (first, "a", ["strategy-a"]),
+        (second, "b", ["strategy-b", "champion"]),
+    ):
+        store.send(store.records(key, folder=str(folder), aliases=aliases))
+    aliases = store.client.get_registered_model("photos").aliases
+    assert len(store.client.search_model_versions("name = 'photos'")) == 2
+    assert aliases["champion"] == aliases["strategy-b"] != aliases["strategy-a"]
+
+
+def test_a_model_whose_files_are_gone_is_refused_by_name(store: Store) -> None:
+    with pytest.raises(RefusedError, match="files are gone"):
+        store.send(store.records(folder=str(store.workspace.root / "nowhere")))

@@ -1,0 +1,294 @@
+"""Tickets: each goes to one worker at a time, is done once, and is taken over only from who has gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from frostline.storage.database import tickets as tickets_module
+from frostline.storage.database.engine import Database
+from frostline.storage.database.leases import Keeper, excuse_process, has_ended, let_ended_lapse, worker_name
+from frostline.storage.database.tickets import Lease, Tickets
+from frostline.storage.errors import LeaseLostError
+
+LONG = 60.0
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.engine.dispose()
+
+
+@pytest.fixture
+def tickets(database: Database) -> Tickets:
+    tickets = Tickets(database, "flowers", "trial")
+    tickets.issue(3)
+    return tickets
+
+
+def claim(database: Database, tickets: Tickets, owner: str, seconds: float = LONG, limit: int = 1) -> list[Lease]:
+    return database.patiently(lambda session: tickets.claim(session, owner, seconds, limit))
+
+
+def show(database: Database, lease: Lease, **how: bool) -> bool:
+    return database.patiently(lambda session: tickets_module.show(session, lease, LONG, **how))
+
+
+def test_the_lowest_come_first_and_none_goes_to_two(database: Database, tickets: Tickets) -> None:
+    leases = [claim(database, tickets, owner) for owner in ("a", "b", "a", "b")]
+    assert [[lease.number for lease in each] for each in leases] == [[0], [1], [2], []]
+    assert [each[0].owner for each in leases[:3]] == ["a", "b", "a"]
+
+
+def test_issuing_again_adds_what_lacks_and_changes_nothing(database: Database, tickets: Tickets) -> None:
+    [first] = claim(database, tickets, "a")
+    assert show(database, first, done=True)
+    tickets.issue(5, done=[4])
+    assert tickets.counts() == (5, 2)
+    assert [lease.number for lease in claim(database, tickets, "b", limit=9)] == [1, 2, 3]
+
+
+def test_kinds_and_studies_have_tickets_of_their_own(database: Database, tickets: Tickets) -> None:
+    finals = Tickets(database, "flowers", "final")
+    finals.issue_for(["full-3 1000", "full-3 1001"])
+    finals.issue_for(["full-3 1001", "full-7 1000"])
+    subjects = [(lease.number, lease.subject) for lease in claim(database, finals, "a", limit=5)]
+    assert subjects == [(0, "full-3 1000"), (1, "full-3 1001"), (2, "full-7 1000")]
+    assert Tickets(database, "birds", "trial").counts() == (0, 0)
+    assert tickets.counts() == (3, 0)
+
+
+def test_a_lapsed_lease_is_taken_over_and_its_first_owner_can_write_no_more(
+    database: Database, tickets: Tickets
+) -> None:
+    [slow] = claim(database, tickets, "slow", seconds=-1)
+    [taken] = claim(database, tickets, "quick")
+    assert (taken.number, taken.lapses) == (slow.number, 1)
+    assert taken.token > slow.token
+    assert not show(database, slow)
+    assert not show(database, slow, done=True)
+    assert not database.patiently(lambda session: tickets_module.release(session, slow))
+    assert database.patiently(lambda session: tickets_module.renew(session, [slow, taken], LONG)) == {taken.ticket}
+    assert show(database, taken, done=True)
+    # Done twice is done once: the answer to the first may have been lost.
+    assert show(database, taken, done=True)
+    assert tickets.counts() == (3, 1)
+
+
+def test_a_lapsed_lease_holds_until_somebody_takes_it(database: Database, tickets: Tickets) -> None:
+    [slow] = claim(database, tickets, "slow", seconds=-1)
+    assert show(database, slow)
+    assert [lease.number for lease in claim(database, tickets, "quick")] == [1]
+
+
+def test_lapses_count_until_something_is_achieved(database: Database, tickets: Tickets) -> None:
+    leases = [claim(database, tickets, owner, seconds=-1)[0] for owner in "abc"]
+    lapses, lease = [each.lapses for each in leases], leases[-1]
+    assert show(database, lease, progress=True)
+    database.patiently(lambda session: tickets_module.lapse(session, "flowers", ["c"]))
+    [lease] = claim(database, tickets, "d")
+    assert [*lapses, lease.lapses] == [0, 1, 2, 1]
+    # Giving back is no lapse.
+    assert database.patiently(lambda session: tickets_module.release(session, lease))
+    [lease] = claim(database, tickets, "e")
+    assert (lease.number, lease.lapses) == (0, 1)
+
+
+def test_many_claim_at_once_and_each_ticket_goes_to_one(database: Database) -> None:
+    tickets = Tickets(database, "crowd", "trial")
+    tickets.issue(60)
+    start = threading.Barrier(6)
+
+    def work(owner: str) -> list[int]:
+        start.wait()
+        got = []
+        while leases := claim(database, tickets, owner):
+            got += [lease.number for lease in leases]
+            assert show(database, leases[0], done=True)
+        return got
+
+    with ThreadPoolExecutor(6) as pool:
+        every = [number for got in pool.map(work, "abcdef") for number in got]
+    assert sorted(every) == list(range(60))
+    assert tickets.counts() == (60, 60)
+
+
+def test_two_that_issue_together_issue_once(database_url: str) -> None:
+    databases = [Database(database_url) for _ in range(4)]
+    every = [Tickets(database, "flowers", "trial") for database in databases]
+    start = threading.Barrier(4)
+
+    def issue(tickets: Tickets) -> None:
+        start.wait()
+        tickets.issue(50)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(issue, every))
+    assert every[0].counts() == (50, 0)
+    for database in databases:
+        database.engine.dispose()
+
+
+def test_a_keeper_renews_while_it_lives(database: Database, tickets: Tickets) -> None:
+    keeper = Keeper(database, 0.8)
+    asked = keeper.now()
+    leases = claim(database, tickets, keeper.owner, seconds=0.8)
+    keeper.add(leases, asked)
+    time.sleep(1.5)
+    [held] = tickets.held()
+    assert (held.number, held.owner) == (0, keeper.owner)
+    assert held.seconds_left > 0
+    keeper.require(leases[0])
+    keeper.close()
+    assert tickets.held() == []
+    assert claim(database, tickets, "other")[0].lapses == 0
+
+
+def test_a_keeper_that_slept_too_long_knows_it_before_it_writes(
+    database: Database, tickets: Tickets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(database, LONG)
+    [lease] = claim(database, tickets, keeper.owner, seconds=-1)
+    keeper.add([lease], keeper.now() - LONG)
+    keeper.require(lease)  # it had lapsed, but nobody took it
+    [other] = claim(database, tickets, "other")
+    assert other.number == 1
+    database.patiently(lambda session: tickets_module.lapse(session, "flowers", [keeper.owner]))
+    assert claim(database, tickets, "other")[0].number == 0
+    later = time.clock_gettime(time.CLOCK_BOOTTIME) + 2 * LONG
+    monkeypatch.setattr("frostline.storage.database.leases._clock", lambda: later)
+    with pytest.raises(LeaseLostError, match="Ticket 0"):
+        keeper.require(lease)
+    keeper.close()
+    assert {held.owner for held in tickets.held()} == {"other"}
+
+
+def test_who_has_ended_is_known_on_this_machine_only() -> None:
+    mine = worker_name()
+    assert not has_ended(mine)
+    child = subprocess.run(
+        [sys.executable, "-c", "from frostline.storage.database.leases import worker_name; print(worker_name())"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    assert has_ended(child)
+    assert not has_ended("elsewhere/0.0/1/1/abc")
+    # Another process under the same number.
+    host, pid, _, rest = mine.rsplit("/", 3)
+    assert pid == str(os.getpid())
+    assert has_ended(f"{host}/{pid}/1/{rest}")
+
+
+def test_who_has_ended_is_known_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("frostline.storage.database.leases._PROC", tmp_path)
+    mine = worker_name()
+    assert not has_ended(mine)
+    host, _, started, rest = mine.rsplit("/", 3)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        child = f"{host}/{process.pid}/{started}/{rest}"
+        assert not has_ended(child)
+        process.kill()
+        # It has ended, and is not waited for yet.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert has_ended(child)
+    assert has_ended(child)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc on this system")
+def test_a_worker_is_known_by_ticks_that_no_setting_of_the_clock_moves() -> None:
+    _, _, started, _ = worker_name().rsplit("/", 3)
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    assert int(started) == ticks
+
+
+def killed_with_a_ticket(database_url: str) -> int:
+    """Process that was killed after it claimed a ticket."""
+    code = (
+        "import os, sys; from frostline.storage.database.engine import Database\n"
+        "from frostline.storage.database.tickets import Tickets; from frostline.storage.database.leases import Keeper\n"
+        "database = Database(sys.argv[1]); keeper = Keeper(database, 60.0)\n"
+        "tickets = Tickets(database, 'flowers', 'trial')\n"
+        "database.patiently(lambda session: tickets.claim(session, keeper.owner, 60.0))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, database_url]) as process:
+        assert process.wait() == -9
+    return process.pid
+
+
+def test_what_a_killed_worker_left_is_free_at_once(database_url: str, database: Database, tickets: Tickets) -> None:
+    killed_with_a_ticket(database_url)
+    assert [lease.number for lease in claim(database, tickets, "other")] == [1]
+    assert len(let_ended_lapse(database, "flowers")) == 1
+    assert [(lease.number, lease.lapses) for lease in claim(database, tickets, "other")] == [(0, 1)]
+
+
+def test_what_a_killed_worker_left_is_not_held_against_it_where_that_is_known(
+    database_url: str, database: Database, tickets: Tickets
+) -> None:
+    first = killed_with_a_ticket(database_url)
+    second = killed_with_a_ticket(database_url)
+    [alive] = claim(database, tickets, worker_name())
+    # Others' processes, and those that live, keep theirs.
+    assert excuse_process(database, "flowers", first + second + 1) == []
+    assert excuse_process(database, "flowers", os.getpid()) == []
+    [freed] = excuse_process(database, "flowers", first)
+    assert [(lease.number, lease.lapses, lease.token) for lease in claim(database, tickets, "other")] == [(0, 0, 2)]
+    with database.snapshot() as session:
+        [other] = [each.id for each in tickets_module.read_tickets(session, "flowers") if each.number == 1]
+    assert excuse_process(database, "flowers", second, but=[other]) == []
+    assert len({freed, other, alive.ticket}) == 3
+
+
+def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) -> None:
+    [alive] = claim(database, tickets, "b")
+    [gone] = claim(database, tickets, "a", seconds=-1)
+    with database.snapshot() as session:
+        read = {each.number: each for each in tickets_module.read_tickets(session, "flowers")}
+    assert [(each.kind, each.done, each.owner) for each in read.values()] == [
+        ("trial", False, "b"),
+        ("trial", False, "a"),
+        ("trial", False, None),
+    ]
+    assert LONG - 20 < (read[0].seconds_left or 0.0) <= LONG
+    assert (read[1].seconds_left or 0.0) < 0
+    assert read[2].seconds_left is None
+    freed = [
+        database.patiently(lambda session, id=each.ticket: tickets_module.free_lapsed(session, id))
+        for each in (gone, alive)
+    ]
+    assert freed == [True, False]
+    # Who had it is fenced off, and counted as one that went away; once.
+    assert not show(database, gone)
+    [again] = claim(database, tickets, "c")
+    assert (again.number, again.lapses) == (1, 1)
+    database.patiently(lambda session: tickets_module.settle(session, alive.ticket, done=True))
+    assert not show(database, alive)
+    assert tickets.counts() == (3, 1)
+
+
+def test_a_server_that_is_restarted_is_waited_for(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("postgres")
+    database = Database(server.create_database("restarted"))
+    tickets = Tickets(database, "flowers", "trial")
+    tickets.issue(1)
+    stopper = threading.Timer(0.2, server.restart)
+    stopper.start()
+    deadline = time.monotonic() + 4
+    while time.monotonic() < deadline:
+        assert tickets.counts() == (1, 0)
+        time.sleep(0.01)
+    stopper.join()
+    assert [lease.number for lease in claim(database, tickets, "a")] == [0]
+    database.engine.dispose()
