@@ -46,10 +46,18 @@ def test_files_that_documents_name_exist(path: Path):
     assert not missing
 
 
-def test_the_annotated_tree_names_every_module():
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_annotated_tree_names_every_sub_package_and_file_on_the_ground(folder: str):
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    unnamed = [str(path.relative_to(ROOT)) for path in SOURCES if path.name != "__init__.py" and path.name not in text]
-    assert not unnamed
+    tree = re.search(r"```text\n(objectives/.*?)```", text, re.DOTALL)
+    assert tree
+    assert tree[1].count("\n") <= 40
+    below = re.search(rf"^{folder}/.*\n((?:  .*\n)*)", tree[1], re.MULTILINE)
+    assert below
+    named = " ".join(re.split(r"\s{2,}", line.strip())[0] for line in below[1].splitlines()).split()
+    packages = {f"{path.parent.name}/" for path in (ROOT / folder).glob("*/__init__.py")}
+    modules = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+    assert sorted(named) == sorted(packages | modules)
 
 
 def test_every_command_is_documented():
