@@ -1,4 +1,4 @@
-"""Mixing the images of a training batch, and their labels in the same shares: mixup and CutMix."""
+"""Mixup and CutMix: the images of a batch and their labels, mixed in the same shares."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 Box = tuple[int, int, int, int]
-"""Top, left, bottom, right in pixels; bottom and right are just outside."""
+"""Top, left, bottom and right in pixels; bottom and right are exclusive."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How one batch is mixed, each image with a partner of the same batch.
+    """A mix of one batch: each image is mixed with a partner from the batch.
 
     Attributes:
-        partners: int64 (N,) on the CPU, the partner of each image: a permutation.
-        share: What an image keeps of itself, in [0, 1]; the same for the whole batch.
+        partners: Partner of each image, int64 (N,) on the CPU, a permutation.
+        share: Share of the image itself in its mixture, in [0, 1]; the same for the whole batch.
         box: Where the partner's pixels replace the image's own; None blends all pixels by the share.
     """
 
@@ -28,7 +28,14 @@ class Mix:
     box: Box | None = None
 
     def images(self, images: Tensor) -> Tensor:
-        """Mixed float (N, C, S, S); the images given stay as they are."""
+        """Mix images, float (N, C, S, S); returns a new tensor.
+
+        >>> import torch
+        >>> from frostline.objectives.mixing import Mix
+        >>> images = torch.tensor([0.0, 8.0]).reshape(2, 1, 1, 1)
+        >>> Mix(torch.tensor([1, 0]), share=0.75).images(images).flatten().tolist()
+        [2.0, 6.0]
+        """
         partners = self.partners.to(images.device)
         if self.box is None:
             return self.share * images + (1 - self.share) * images[partners]
@@ -39,13 +46,13 @@ class Mix:
 
 
 class Mixer:
-    """Draws how batches are mixed, from (seed, epoch, step) alone.
+    """Draws the mix of each batch, from (seed, epoch, step) alone.
 
     Args:
-        method: ``none``, ``mixup`` (Zhang et al. 2018) or ``cutmix`` (Yun et al. 2019).
-        alpha: The share is drawn once a batch from Beta(alpha, alpha), as in both papers.
+        method: Name of the method: ``none``, ``mixup`` (Zhang et al. 2018) or ``cutmix`` (Yun et al. 2019).
+        alpha: Parameter of Beta(alpha, alpha), from which each batch draws its share, as in both papers.
         size: Side of the images, pixels.
-        seed: Of the draws, not negative.
+        seed: Seed of the draws, not negative.
     """
 
     def __init__(self, method: str, alpha: float, size: int, seed: int) -> None:
@@ -55,7 +62,13 @@ class Mixer:
         self._seed = seed
 
     def draw(self, images: int, epoch: int, step: int) -> Mix | None:
-        """The mix of a step's batch of so many images; None leaves it as it is."""
+        """The mix of a batch; None leaves the batch unmixed.
+
+        Args:
+            images: Images in the batch.
+            epoch: Number of the epoch within the trial.
+            step: Number of the step within the epoch.
+        """
         if self._method == "none":
             return None
         random = np.random.default_rng((self._seed, epoch, step))
@@ -68,7 +81,12 @@ class Mixer:
 
 
 def cut_box(share: float, size: int, row: int, column: int) -> Box:
-    """A square of 1 - ``share`` of the area about a pixel, cut off at the border of the image."""
+    """A square of the share 1 - ``share`` of the area around a pixel, clipped at the border of the image.
+
+    >>> from frostline.objectives.mixing import cut_box
+    >>> cut_box(share=0.75, size=8, row=4, column=0)
+    (2, 0, 6, 2)
+    """
     half = int(size * (1 - share) ** 0.5) // 2
     return max(0, row - half), max(0, column - half), min(size, row + half), min(size, column + half)
 
@@ -78,9 +96,14 @@ def _area(box: Box) -> int:
 
 
 def mixed_loss(criterion: Callable[[Tensor], Tensor], labels: Tensor, mix: Mix | None) -> Tensor:
-    """The criterion of labels (N,) and of the partners' labels, in the shares of the mix.
+    """The loss for the labels and for the partners' labels, weighted by the shares of the mix.
 
-    For cross-entropy, smoothed or not, that is the cross-entropy to the mixed one-hot labels.
+    For cross-entropy, with or without label smoothing, that equals the cross-entropy to the mixed one-hot labels.
+
+    Args:
+        criterion: Loss (a scalar) as a function of labels (N,).
+        labels: Labels of the batch, int64 (N,).
+        mix: Mix of the batch; None for an unmixed one.
     """
     if mix is None:
         return criterion(labels)

@@ -1,8 +1,8 @@
-"""Image operations of the random augmentation policies, each on a group of images with a magnitude per image.
+"""Image operations of the random augmentation policies, each on a group of images with one magnitude per image.
 
 Names, order and pixels are those of torchvision's TrivialAugmentWide and RandAugment on uint8 images (bilinear
-interpolation as in its training recipes, black outside), for whole batches at once. Only elementwise arithmetic, exact
-sums and one grid sample are used, so what becomes of an image does not depend on the others in its group.
+interpolation as in its training recipes, black outside the image), for whole batches at once. They use only elementwise
+arithmetic, exact sums and one grid sample, so the result of an image does not depend on its group.
 """
 
 from __future__ import annotations
@@ -15,50 +15,50 @@ import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
 Geometric = Callable[[Tensor, int], Tensor]
-"""Magnitudes (N,) and the images' side to matrices (N, 2, 3): where a pixel comes from, in pixels from the centre."""
+"""Maps magnitudes (N,) and the image side to matrices (N, 2, 3): the source of a pixel, in pixels from the center."""
 Photometric = Callable[[Tensor, Tensor], Tensor]
-"""Pixels uint8 (N, 3, S, S) and magnitudes (N,) to pixels uint8."""
+"""Maps pixels uint8 (N, 3, S, S) and magnitudes (N,) to pixels uint8 of the same shape."""
 
 
 def shear_x(magnitudes: Tensor, size: int) -> Tensor:
-    """Rows move by this times their distance from the top."""
+    """Shear rows: each moves by the magnitude times its distance from the top."""
     return _matrices(1.0, magnitudes, magnitudes * (size / 2), 0.0, 1.0, 0.0)
 
 
 def shear_y(magnitudes: Tensor, size: int) -> Tensor:
-    """Columns move by this times their distance from the left."""
+    """Shear columns: each moves by the magnitude times its distance from the left."""
     return _matrices(1.0, 0.0, 0.0, magnitudes, 1.0, magnitudes * (size / 2))
 
 
 def translate_x(magnitudes: Tensor, size: int) -> Tensor:
-    """To the right by whole pixels."""
+    """Move to the right by whole pixels."""
     return _matrices(1.0, 0.0, -magnitudes.trunc(), 0.0, 1.0, 0.0)
 
 
 def translate_y(magnitudes: Tensor, size: int) -> Tensor:
-    """Down by whole pixels."""
+    """Move down by whole pixels."""
     return _matrices(1.0, 0.0, 0.0, 0.0, 1.0, -magnitudes.trunc())
 
 
 def rotate(magnitudes: Tensor, size: int) -> Tensor:
-    """Counter-clockwise by degrees, about the centre."""
+    """Rotate counterclockwise about the center, in degrees."""
     angles = torch.deg2rad(magnitudes)
     return _matrices(angles.cos(), -angles.sin(), 0.0, angles.sin(), angles.cos(), 0.0)
 
 
 def _matrices(*entries: Tensor | float) -> Tensor:
-    """Matrices (N, 2, 3) of six entries, row by row; numbers hold for all."""
+    """Matrices (N, 2, 3) of six entries, row by row; a number stands for all N."""
     count = next(len(entry) for entry in entries if isinstance(entry, Tensor))
     columns = [entry if isinstance(entry, Tensor) else torch.full((count,), entry) for entry in entries]
     return torch.stack(columns, dim=1).reshape(count, 2, 3)
 
 
 def warp(pixels: Tensor, matrices: Tensor) -> Tensor:
-    """Fetch every pixel of uint8 (N, 3, S, S) from where its image's matrix (N, 2, 3) says, black from outside."""
+    """Take every pixel of uint8 (N, 3, S, S) from where its image's matrix (N, 2, 3) points; black from outside."""
     size = pixels.shape[-1]
     span = torch.arange(size, device=pixels.device) - (size - 1) / 2
     entries = matrices.to(pixels.device)[..., None, None]
-    # Elementwise and not by a product of matrices, whose rounding may depend on how many there are.
+    # Elementwise: the rounding of a matrix product may depend on the batch size.
     rows = (entries[:, row, 0] * span + entries[:, row, 1] * span[:, None] + entries[:, row, 2] for row in (0, 1))
     grid = torch.stack(list(rows), dim=-1) / (size / 2)
     warped = F.grid_sample(pixels.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -66,21 +66,24 @@ def warp(pixels: Tensor, matrices: Tensor) -> Tensor:
 
 
 def brightness(pixels: Tensor, magnitudes: Tensor) -> Tensor:
+    """Scale all levels by 1 + magnitude."""
     return _away_from(torch.zeros((), device=pixels.device), pixels, magnitudes)
 
 
 def color(pixels: Tensor, magnitudes: Tensor) -> Tensor:
+    """Scale the distance from the gray image by 1 + magnitude."""
     return _away_from(_grey(pixels), pixels, magnitudes)
 
 
 def contrast(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    # Summed as whole numbers: exact in any order.
+    """Scale the distance from the mean gray level by 1 + magnitude."""
+    # A sum of integers is exact in any order.
     total = _grey(pixels).long().sum(dim=(1, 2, 3), keepdim=True)
     return _away_from(total.float() / pixels.shape[-1] ** 2, pixels, magnitudes)
 
 
 def sharpness(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """Against Pillow's SMOOTH filter (weights 1, the centre 5); the outermost pixels stay as they are."""
+    """Scale the distance from Pillow's SMOOTH filter (weights 1, the center 5) by 1 + magnitude; border pixels stay."""
     blurred = pixels.float()
     total = blurred[..., :-2, :] + blurred[..., 1:-1, :]
     total += blurred[..., 2:, :]
@@ -91,7 +94,9 @@ def sharpness(pixels: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def _away_from(other: Tensor, pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """(1 + magnitude) pixels - magnitude other: for -1 the other image, beyond 0 extrapolated, cut to whole levels."""
+    """(1 + magnitude) pixels - magnitude other: the other image at -1, extrapolation above 0, truncated to whole
+    levels.
+    """
     share = magnitudes[:, None, None, None]
     return ((1 + share) * pixels).sub_(share * other).clamp_(0, 255).byte()
 
@@ -103,21 +108,36 @@ def _grey(pixels: Tensor) -> Tensor:
 
 
 def posterize(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """Keep so many of the 8 bits."""
+    """Keep the highest bits of each level; the magnitude is their number, out of 8.
+
+    >>> import torch
+    >>> from frostline.objectives.augment_ops import posterize
+    >>> posterize(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), torch.tensor([2.0])).flatten().tolist()
+    [192, 192, 192]
+    """
     dropped = torch.exp2(8 - magnitudes).round().int()
     return pixels & (256 - dropped).to(torch.uint8)[:, None, None, None]
 
 
 def solarize(pixels: Tensor, magnitudes: Tensor) -> Tensor:
-    """Invert the levels from this one on."""
+    """Invert the levels from the magnitude on.
+
+    >>> import torch
+    >>> from frostline.objectives.augment_ops import solarize
+    >>> levels = torch.tensor([10, 128, 250], dtype=torch.uint8).reshape(1, 3, 1, 1)
+    >>> solarize(levels, torch.tensor([128.0])).flatten().tolist()
+    [10, 127, 5]
+    """
     return torch.where(pixels >= magnitudes[:, None, None, None], 255 - pixels, pixels)
 
 
 def auto_contrast(pixels: Tensor, magnitudes: Tensor) -> Tensor:
+    """Stretch the levels of each channel to 0 ... 255; the magnitude has no effect."""
     return TF.autocontrast(pixels)
 
 
 def equalize(pixels: Tensor, magnitudes: Tensor) -> Tensor:
+    """Equalize the histogram of each channel; the magnitude has no effect."""
     return TF.equalize(pixels)
 
 
@@ -142,12 +162,23 @@ NAMES = ("identity", *GEOMETRIC, *PHOTOMETRIC)
 
 
 def apply_ops(pixels: Tensor, ops: Tensor, magnitudes: Tensor) -> Tensor:
-    """Apply to each image one operation.
+    """Apply one operation to each image.
 
     Args:
-        pixels: uint8 (N, 3, S, S).
-        ops: int64 (N,), places in ``NAMES``, on the CPU, where grouping by them makes no device wait.
-        magnitudes: float32 (N,) on the CPU, in the unit of each operation.
+        pixels: Images, uint8 (N, 3, S, S).
+        ops: Index into ``NAMES`` for each image, int64 (N,), on the CPU, so that grouping does not wait for the device.
+        magnitudes: Magnitude for each image, float32 (N,), on the CPU, in the operation's own unit.
+
+    Returns:
+        Images, uint8 (N, 3, S, S), a new tensor.
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.augment_ops import NAMES, apply_ops
+        >>> pixels = torch.full((1, 3, 2, 2), 200, dtype=torch.uint8)
+        >>> ops = torch.tensor([NAMES.index("brightness")])
+        >>> apply_ops(pixels, ops, torch.tensor([-0.5])).unique().tolist()
+        [100]
     """
     size = pixels.shape[-1]
     result = pixels.clone(memory_format=torch.contiguous_format)

@@ -1,8 +1,8 @@
-"""Random augmentation policies: which operation an image gets, and how much of it, from uniform draws.
+"""Random augmentation policies: the operation and magnitude of each image, from uniform draws.
 
-TrivialAugment (Müller & Hutter 2021): one operation, its magnitude drawn over wide ranges; nothing to tune.
-RandAugment (Cubuk et al. 2020): some operations one after another, all at one magnitude. Operations, ranges and bins as
-in torchvision's TrivialAugmentWide and RandAugment.
+TrivialAugment (Müller & Hutter 2021): one operation with a magnitude drawn from a wide range; no hyperparameters.
+RandAugment (Cubuk et al. 2020): several operations in a row, all at one magnitude. Operations, ranges and bins are
+those of torchvision's TrivialAugmentWide and RandAugment.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from torch import Tensor
 from ..config import TrialConfig
 from .ops import NAMES, apply_ops
 
-# Magnitudes are drawn from so many equally spaced ones.
+# Number of equally spaced magnitudes that are drawn from.
 BINS = 31
-# Uniform numbers that one operation takes: which one, its magnitude, its sign.
+# Uniform numbers per operation: for its choice, its magnitude and its sign.
 DRAWS_PER_OP = 3
 _SIGNED = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast", "sharpness")
 
 
 def wide_ranges(size: int) -> Mapping[str, tuple[float, float]]:
-    """TrivialAugment's: weakest and strongest magnitude of each operation that has one."""
+    """TrivialAugment's weakest and strongest magnitude of each operation that has one."""
     return _ranges(shear=0.99, translate=32.0, rotate=135.0, enhance=0.99, bits=2.0)
 
 
 def standard_ranges(size: int) -> Mapping[str, tuple[float, float]]:
-    """RandAugment's, for images of a side."""
+    """RandAugment's weakest and strongest magnitude of each operation that has one, for images of side ``size``."""
     return _ranges(shear=0.3, translate=150.0 / 331.0 * size, rotate=30.0, enhance=0.9, bits=4.0)
 
 
@@ -53,7 +53,13 @@ _RANGES = {"wide": wide_ranges, "standard": standard_ranges}
 
 @cache
 def magnitude_table(ranges: str, size: int) -> Tensor:
-    """Magnitudes float32 (operations, bins) without their signs."""
+    """Magnitudes without signs, float32 (operations, bins).
+
+    >>> from frostline.objectives.augment_ops import NAMES
+    >>> from frostline.objectives.augment_policies import magnitude_table
+    >>> magnitude_table("standard", 224)[NAMES.index("rotate"), [0, 15, 30]].tolist()
+    [0.0, 15.0, 30.0]
+    """
     spans = _RANGES[ranges](size)
     table = torch.stack([torch.linspace(*spans.get(name, (0.0, 0.0)), BINS) for name in NAMES])
     table[NAMES.index("posterize")].round_()
@@ -62,12 +68,12 @@ def magnitude_table(ranges: str, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class RandomOps:
-    """A policy.
+    """A random augmentation policy.
 
     Attributes:
-        ranges: Of the magnitudes: ``wide`` or ``standard``.
-        count: Operations one after another.
-        magnitude: Bin of all magnitudes, 0 to 30; None draws one each time.
+        ranges: Ranges of the magnitudes: ``wide`` or ``standard``.
+        count: Number of operations in a row.
+        magnitude: Bin of all magnitudes, 0 to 30; None draws one for each image and operation.
     """
 
     ranges: Literal["wide", "standard"]
@@ -76,17 +82,25 @@ class RandomOps:
 
     @property
     def draws(self) -> int:
-        """Uniform numbers that an image takes."""
+        """Uniform numbers per image."""
         return DRAWS_PER_OP * self.count
 
     def apply(self, pixels: Tensor, draws: Tensor) -> Tensor:
-        """Augment uint8 (N, 3, S, S) by uniform draws (N, ``self.draws``) on the CPU."""
+        """Augment images uint8 (N, 3, S, S) by uniform draws (N, ``self.draws``) on the CPU."""
         for own in draws.split(DRAWS_PER_OP, dim=1):
             pixels = apply_ops(pixels, *self.choose(own, pixels.shape[-1]))
         return pixels
 
     def choose(self, draws: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Operations int64 (N,) and signed magnitudes float32 (N,) from draws (N, 3)."""
+        """Choose an operation and its magnitude for each image.
+
+        Args:
+            draws: Uniform numbers (N, 3).
+            size: Side of the images, pixels.
+
+        Returns:
+            Operations int64 (N,) and signed magnitudes float32 (N,).
+        """
         ops = (draws[:, 0] * len(NAMES)).long()
         bins = (draws[:, 1] * BINS).long() if self.magnitude is None else torch.full_like(ops, self.magnitude)
         signed = torch.tensor([name in _SIGNED for name in NAMES])[ops]
@@ -95,7 +109,13 @@ class RandomOps:
 
 
 def random_ops(config: TrialConfig) -> RandomOps | None:
-    """The operations of a configuration's augmentation policy, if it has any."""
+    """The random operations of a configuration's augmentation; None if it has none.
+
+    >>> from frostline.objectives.augment_policies import random_ops
+    >>> from frostline.objectives.config import TrialConfig
+    >>> random_ops(TrialConfig(strategy="full", augmentation="randaugment"))
+    RandomOps(ranges='standard', count=2, magnitude=9)
+    """
     if config.augmentation == "trivial":
         return RandomOps("wide")
     if config.augmentation == "randaugment":

@@ -1,8 +1,7 @@
-"""Views of the images: augmentation that depends on (seed, image, view) alone, batched on the device.
+"""Augmented views of images: augmentation that depends on (seed, image, view) alone, batched on the device.
 
-View v of image i is the same picture whenever, in whatever batch and by whichever worker it is asked for. With K
-views, epoch e sees view e mod K, so what a frozen prefix makes of them can be kept; unlimited augmentation is view e
-in epoch e.
+View v of image i has the same pixels at any time, in any batch and in any worker. With K views, epoch e sees view e mod
+K, so the features of a frozen prefix can be cached; without a limit, epoch e sees view e.
 """
 
 from __future__ import annotations
@@ -16,24 +15,34 @@ from torch import Tensor
 from ..preprocessing import Preprocessing
 from .policies import RandomOps
 
-# Area and aspect of a resized crop; milder than ImageNet training's (0.08, 1), which is meant for 300 epochs.
+# Range of a resized crop's area and aspect ratio; ImageNet's recipe of 300 epochs starts at an area of 0.08.
 CROP_SCALE = (0.35, 1.0)
 CROP_LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 _DRAWS = 5
 
 
 class Views:
-    """Turns stored canvases into what the network sees.
+    """Turns stored canvases into augmented, normalized inputs of the network.
 
     Args:
-        policy: ``none`` (the evaluation crop), ``crop`` (random position), ``flip_crop`` (and mirrored half the
-            time), ``resized_crop`` (random area, aspect and position, mirrored half the time), ``trivial`` or
-            ``randaugment`` (``flip_crop``, then the random operations).
-        count: Distinct views; 0 for a new one each epoch. ``none`` has one.
-        preprocessing: Sizes and statistics.
-        images: How many images the split has.
-        seed: Of the random draws.
-        ops: The random operations of ``trivial`` and ``randaugment``, on pixels before they are normalised.
+        policy: Name of the augmentation: ``none`` (the evaluation crop), ``crop`` (random position), ``flip_crop``
+            (also mirrored half of the time), ``resized_crop`` (random area, aspect ratio and position, mirrored half of
+            the time), ``trivial`` or ``randaugment`` (``flip_crop``, then random operations).
+        count: Number of distinct views; 0 for a new view each epoch. ``none`` has one view.
+        preprocessing: Sizes and statistics of the images.
+        images: Number of images in the split.
+        seed: Seed of the random draws.
+        ops: Random operations of ``trivial`` and ``randaugment``, applied to pixels before normalization.
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.augmentation import Views
+        >>> from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+        >>> preprocessing = Preprocessing(28, 32, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
+        >>> views = Views("flip_crop", 4, preprocessing, images=10, seed=0)
+        >>> canvases = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+        >>> views.apply(canvases, torch.tensor([0, 7]), views.of_epoch(5)).shape
+        torch.Size([2, 3, 28, 28])
     """
 
     def __init__(
@@ -55,15 +64,24 @@ class Views:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What the pixels of a view depend on, besides the stored images and the view's number."""
+        """All that the pixels of a view depend on, besides the stored images and the number of the view."""
         return (self._preprocessing, self.policy, self._ops, None if self.policy == "none" else self._seed)
 
     def of_epoch(self, epoch: int) -> int:
-        """Number of the view that an epoch (from 0) sees."""
+        """Number of the view in an epoch (from 0)."""
         return epoch % self.count if self.count else epoch
 
     def apply(self, canvas: Tensor, positions: Tensor, view: int) -> Tensor:
-        """Map canvases uint8 (N, 3, R, R) of the images at ``positions`` to normalised float32 (N, 3, S, S)."""
+        """Augment and normalize images.
+
+        Args:
+            canvas: Canvases, uint8 (N, 3, R, R).
+            positions: Positions of the images in the split, int64 (N,).
+            view: Number of the view.
+
+        Returns:
+            float32 (N, 3, S, S), channels-last in memory.
+        """
         if self.policy == "none":
             pixels = centre_crop(canvas, self._preprocessing.image_size).float()
         else:
@@ -74,7 +92,7 @@ class Views:
         return self._normalise(pixels).contiguous(memory_format=torch.channels_last)
 
     def _draws(self, view: int) -> Tensor:
-        """Uniform numbers (images, draws) of one view; the latest view is kept."""
+        """Uniform numbers (images, draws) of a view; those of the latest view are cached."""
         if self._drawn is None or self._drawn[0] != view:
             generator = torch.Generator().manual_seed(self._seed * 1_000_003 + view)
             count = _DRAWS + (self._ops.draws if self._ops else 0)
@@ -91,7 +109,7 @@ class Views:
         return shifted_crop(canvas, draws[:, :2], size, mirrored).float()
 
     def _normalise(self, pixels: Tensor) -> Tensor:
-        """In place: pixels are made for this."""
+        """Normalize in place: the pixels are a temporary copy."""
         mean, std = (
             torch.tensor(values, device=pixels.device)[:, None, None]
             for values in (self._preprocessing.mean, self._preprocessing.std)
@@ -100,15 +118,30 @@ class Views:
 
 
 def centre_crop(canvas: Tensor, size: int) -> Tensor:
-    """The central (N, C, size, size), rounded as torchvision's ``center_crop`` does."""
+    """The central (N, C, size, size), rounded as torchvision's ``center_crop`` does.
+
+    >>> import torch
+    >>> from frostline.objectives.augmentation import centre_crop
+    >>> centre_crop(torch.arange(16).reshape(1, 1, 4, 4), 2).flatten().tolist()
+    [5, 6, 9, 10]
+    """
     start = round((canvas.shape[-1] - size) / 2)
     return canvas[..., start : start + size, start : start + size]
 
 
 def shifted_crop(canvas: Tensor, draws: Tensor, size: int, mirrored: Tensor | None = None) -> Tensor:
-    """A crop (N, C, size, size) at whole-pixel offsets from uniform draws (N, 2), per image; mirrored where so (N,).
+    """Crop each image at a random whole-pixel offset.
 
-    Canvases with less room than an eighth of the size are padded by reflection first.
+    Canvases whose margin is below an eighth of the size are padded by reflection first.
+
+    Args:
+        canvas: Images (N, C, R, R).
+        draws: Uniform numbers (N, 2) of the vertical and horizontal offsets.
+        size: Side of the crops, pixels.
+        mirrored: Which crops are mirrored, bool (N,); None for none.
+
+    Returns:
+        Crops (N, C, size, size).
     """
     padding = max(0, math.ceil((size // 8 - (canvas.shape[-1] - size)) / 2))
     if padding:
@@ -122,15 +155,23 @@ def shifted_crop(canvas: Tensor, draws: Tensor, size: int, mirrored: Tensor | No
 
 
 def resized_crop(canvas: Tensor, draws: Tensor, size: int, mirrored: Tensor | None = None) -> Tensor:
-    """A crop of random area, aspect and place from uniform draws (N, 4), resized bilinearly to (N, C, size, size).
+    """Crop each image at a random area, aspect ratio and position, and resize the crop bilinearly.
 
-    The distribution is that of torchvision's RandomResizedCrop (Szegedy et al. 2015), by one grid sample a batch;
-    mirrored where so (N,).
+    The distribution is that of torchvision's RandomResizedCrop (Szegedy et al. 2015), with one grid sample per batch.
+
+    Args:
+        canvas: Images, float32 (N, C, R, R).
+        draws: Uniform numbers (N, 4) of area, aspect ratio and the two offsets.
+        size: Side of the crops, pixels.
+        mirrored: Which crops are mirrored, bool (N,); None for none.
+
+    Returns:
+        Crops (N, C, size, size).
     """
     area = CROP_SCALE[0] + draws[:, 0] * (CROP_SCALE[1] - CROP_SCALE[0])
     ratio = (CROP_LOG_RATIO[0] + draws[:, 1] * (CROP_LOG_RATIO[1] - CROP_LOG_RATIO[0])).exp()
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
-    # Rows and columns suffice where nothing is turned; `affine_grid` multiplies matrices, which takes far longer.
+    # Without rotation, rows and columns suffice; `affine_grid` multiplies matrices, which takes far longer.
     centres = (2 * torch.arange(size, device=canvas.device) + 1) / size - 1
     x = _turned(width[:, None] * centres + ((2 * draws[:, 2] - 1) * (1 - width))[:, None], mirrored)
     y = height[:, None] * centres + ((2 * draws[:, 3] - 1) * (1 - height))[:, None]
@@ -139,5 +180,5 @@ def resized_crop(canvas: Tensor, draws: Tensor, size: int, mirrored: Tensor | No
 
 
 def _turned(columns: Tensor, mirrored: Tensor | None) -> Tensor:
-    """Columns (N, size) from right to left for the images that are mirrored (N,)."""
+    """Reverse the columns (N, size) of the mirrored images."""
     return columns if mirrored is None else torch.where(mirrored[:, None], columns.flip(1), columns)

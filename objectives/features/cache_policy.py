@@ -1,4 +1,4 @@
-"""What a cache keeps: what is worth its bytes, who leaves first, and how much there may be."""
+"""Cache policy: admission, eviction order, size limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Computing must take this much longer than keeping and reading: both are measured on machines that do other things too.
+# Factor by which computing must exceed storing and reading: both are measured on machines under other load.
 _MARGIN = 2.0
 _DAY = 86400.0
 
@@ -16,9 +16,9 @@ class Held:
     """An entry of a cache.
 
     Attributes:
-        bytes: Its size.
-        seconds: What it cost to compute.
-        idle: Seconds since it was last used.
+        bytes: Size, bytes.
+        seconds: Time of its computation, seconds.
+        idle: Time since its last use, seconds.
     """
 
     bytes: int
@@ -27,20 +27,28 @@ class Held:
 
     @property
     def worth(self) -> int:
-        """Saved seconds per byte, as a power of two, as measurements are no finer; less with every day unused."""
+        """Saved seconds per byte, rounded down to a power of two (its exponent), since measurements are no finer; less
+        for every unused day.
+        """
         return math.floor(math.log2(max(self.seconds, 1e-9) / max(self.bytes, 1) / (1 + self.idle / _DAY)))
 
 
 def choose_victims(held: Mapping[str, Held], newcomer: Held, budget: int) -> list[str] | None:
-    """Who leaves so that a newcomer fits: the least worth first, among equals the one unused for longest.
+    """Entries to evict so that a new one fits: the least valuable first, among equals the longest unused.
 
     Args:
-        held: What is there.
-        newcomer: What shall be kept too.
-        budget: Bytes that all together may take.
+        held: Entries of the cache.
+        newcomer: New entry.
+        budget: Maximum size of all entries together, bytes.
 
     Returns:
-        The entries that leave; None if the newcomer does not fit or something worth more would have to leave for it.
+        Keys of the entries to evict; None if the new entry does not fit, or would evict a more valuable one.
+
+    Example:
+        >>> from frostline.objectives.cache_policy import Held, choose_victims
+        >>> held = {"cheap": Held(bytes=60, seconds=1), "dear": Held(bytes=40, seconds=100)}
+        >>> choose_victims(held, Held(bytes=50, seconds=20), budget=100)
+        ['cheap']
     """
     if newcomer.bytes > budget:
         return None
@@ -57,12 +65,17 @@ def choose_victims(held: Mapping[str, Held], newcomer: Held, budget: int) -> lis
 
 
 def is_worth_keeping(seconds: float, size: int, image_size: int, seconds_per_byte: float) -> bool:
-    """Whether features are cheaper to keep and read than to compute, and no larger than what they are made from.
+    """Whether features are cheaper to store and read than to compute, and no larger than their images.
 
     Args:
-        seconds: To compute those of one image.
-        size: Of them, bytes.
-        image_size: Of the image as the network sees it, bytes.
-        seconds_per_byte: To keep and to read, as measured.
+        seconds: Time to compute the features of one image, seconds.
+        size: Size of the features of one image, bytes.
+        image_size: Size of one input image of the network, bytes.
+        seconds_per_byte: Measured time to store and read one byte, seconds.
+
+    Example:
+        >>> from frostline.objectives.cache_policy import is_worth_keeping
+        >>> is_worth_keeping(seconds=1e-3, size=2048, image_size=150528, seconds_per_byte=1e-9)
+        True
     """
     return size <= image_size and seconds > _MARGIN * size * seconds_per_byte

@@ -1,4 +1,4 @@
-"""Inputs of the part that trains: views of the images, taken through the frozen prefix at most once."""
+"""Inputs of the trainable part: augmented images, passed through the frozen prefix at most once."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..devices import autocast
 from ..networks.frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
 from .feature_store import FeatureStore, Probe
 
-# Part of every key: raise it when views or prefixes give other numbers than before.
+# Part of every key: increase it when views or prefixes give other numbers than before.
 _FORMAT = 3
 
 
 class ImageSource:
-    """Stored images of a split on the training device, resident there if they fit.
+    """Stored images of a split, resident on the training device if they fit.
 
     Args:
-        split: The images.
-        device: Where batches are wanted.
+        split: Images of the split.
+        device: Device on which batches are wanted.
     """
 
-    # On a device of its own memory, images may take up to this share of what is free.
+    # Share of a device's free memory that resident images may take.
     RESIDENT_SHARE = 0.25
 
     def __init__(self, split: ImageSplit, device: torch.device) -> None:
@@ -44,7 +44,7 @@ class ImageSource:
         return len(self.split)
 
     def batch(self, positions: Tensor) -> Tensor:
-        """Canvases uint8 (N, 3, R, R) at positions (N,) of the split."""
+        """Canvases uint8 (N, 3, R, R) of the images at positions (N,) of the split."""
         if self._resident is not None:
             return self._resident[positions.to(self.device)]
         return self.split.images(positions.cpu().numpy()).to(self.device, non_blocking=True)
@@ -61,16 +61,16 @@ class ImageSource:
 
 
 class FeatureSource:
-    """What the trainable part sees of a split: features of the frozen prefix, or the images where nothing is frozen.
+    """Inputs of the trainable part: features of the frozen prefix, or images where nothing is frozen.
 
-    Whether features come from the store, are computed for it or for one batch only changes the time, not a number:
-    the prefix always runs at its canonical batch size (contract C3).
+    A feature is the same number whether it comes from the cache, is computed for the cache or for one batch: the prefix
+    always runs at its canonical batch size (contract C3).
 
     Args:
-        images: Of the split.
-        views: Their augmentation.
-        prefix: The frozen units.
-        store: Where whole views are kept.
+        images: Images of the split.
+        views: Augmented views of the images.
+        prefix: Frozen units.
+        store: Cache of whole views.
     """
 
     def __init__(self, images: ImageSource, views: Views, prefix: FrozenPrefix, store: FeatureStore) -> None:
@@ -86,6 +86,7 @@ class FeatureSource:
 
     @property
     def labels(self) -> Tensor:
+        """Class of each image, int64 (N,), on the training device."""
         return self._images.labels
 
     @property
@@ -94,9 +95,17 @@ class FeatureSource:
         return self._images.split.preprocessing.image_size
 
     def batch(self, positions: Tensor, epoch: int, mix: Mix | None = None) -> Tensor:
-        """Features (N, ...) of the images at positions (N,), in the view that this epoch sees.
+        """Features of some images in the view of an epoch.
 
-        A mix acts on the images before the prefix, so its features are computed and never kept.
+        A mix applies to the images before the prefix, so mixed features are computed and never cached.
+
+        Args:
+            positions: Positions of the images in the split, int64 (N,).
+            epoch: Number of the epoch within the trial.
+            mix: Mix of the batch; None for an unmixed one.
+
+        Returns:
+            Features (N, ...) on the training device.
         """
         view = self._views.of_epoch(epoch)
         if mix is None and view < self._kept_views:
@@ -104,7 +113,7 @@ class FeatureSource:
             features = whole[positions.to(whole.device)].to(self._images.device, non_blocking=True)
         else:
             features = self._prefix.pick(self._compute(positions, view, mix))
-        # One layout, wherever they come from: products may round differently for another.
+        # One memory layout for all sources: matrix products may round differently in another.
         layout = torch.channels_last if features.ndim == 4 else torch.contiguous_format
         return features.contiguous(memory_format=layout)
 
@@ -112,12 +121,12 @@ class FeatureSource:
         images = self._views.apply(self._images.batch(positions), positions, view)
         if mix is not None:
             images = mix.images(images)
-        # Here, so that a feature has the same precision whoever asks for it.
+        # Here, so that a feature has the same precision for every caller.
         with autocast(images.device):
             return self._prefix.kept(images)
 
     def _whole(self, view: int) -> Tensor:
-        """Features of all images in a view; the latest are at hand."""
+        """Features of all images in a view; those of the latest view are held."""
         if self._latest is None or self._latest[0] != view:
             self._latest = None
             size, device = len(self._images) * self._probe.image_bytes, self._images.device
@@ -130,14 +139,14 @@ class FeatureSource:
 
     @cached_property
     def _kept_views(self) -> int:
-        """How many views are kept: the first ones.
+        """Number of views that are cached: the first ones.
 
-        Views take turns. If more were kept than there is room for, each would push out the one that is needed next.
+        Views take turns: with more views than there is room for, each one would evict the view that is needed next.
         """
         return self._store.room(self._probe, len(self._images)) if self._keepable else 0
 
     def key(self, view: int) -> str:
-        """Digest of all that the kept features of a view depend on."""
+        """Digest of all that the cached features of a view depend on."""
         return self._whole_key(view)
 
     def _whole_key(self, view: int) -> str:
@@ -165,14 +174,14 @@ class FeatureSource:
 
 
 class SubsetFeatures(FeatureSource):
-    """Some images of a split, with the views and features that they have in the whole split, which are kept once.
+    """Inputs from some images of a split, with the views and features of the whole split, which are cached once.
 
     Args:
-        images: Of the whole split.
-        views: Their augmentation.
-        prefix: The frozen units.
-        store: Where whole views of the whole split are kept.
-        subset: Which of the images.
+        images: Images of the whole split.
+        views: Augmented views of the images.
+        prefix: Frozen units.
+        store: Cache of whole views of the whole split.
+        subset: Images of the subset.
     """
 
     def __init__(
@@ -194,17 +203,19 @@ class SubsetFeatures(FeatureSource):
         return super().batch(self._positions[positions.cpu()], epoch, mix)
 
     def key(self, view: int) -> str:
-        """Also says which images: it stands for what is trained on them. What is kept goes by the whole split's."""
+        """Digest that also names the images, since it identifies what trains on them; the cache uses that of the whole
+        split.
+        """
         return f"{super().key(view)}/{self._subset.fingerprint}"
 
 
 def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device) -> Probe:
-    """Run a prefix on one canonical batch of noise (32, 3, S, S), the same everywhere."""
+    """Measure a prefix on one canonical batch of noise (32, 3, S, S), the same on all machines."""
     noise = torch.randn(CANONICAL_BATCH, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     images = noise.to(device)
     with autocast(device):
         if device.type != "cpu":
-            prefix.kept(images).cpu()  # the first run of a device makes it ready
+            prefix.kept(images).cpu()  # warm-up: the first run on a device is slower
         started = time.perf_counter()
         features = prefix.kept(images).cpu()
     seconds = (time.perf_counter() - started) / CANONICAL_BATCH

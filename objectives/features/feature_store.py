@@ -1,4 +1,4 @@
-"""Features kept between batches, trials, workers and studies: on the device, in memory, in files."""
+"""Store of features, shared by batches, trials, workers and studies: on the device, in memory and in files."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from torch import Tensor
 from ..devices import feature_budget
 from .cache_policy import Held, choose_victims, is_worth_keeping
 
-# Of the files, where the user names no budget.
+# Limits of the files where the user sets no budget: bytes, and the share of free disk space.
 _LARGEST_DISK_BUDGET = 10 * 10**9
 _SHARE_OF_FREE_DISK = 0.1
-# What is moved to learn how fast bytes move.
+# Bytes moved to measure the speed of memory.
 _SAMPLE = 4 * 2**20
-# Of a file, beside its data.
+# Maximum size of a file's header, bytes.
 _LARGEST_HEADER = 1024
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one canonical batch of noise tells about a frozen prefix on a device.
+    """Measurements of a frozen prefix on a device, from one canonical batch of noise.
 
     Attributes:
-        seconds: To compute the features of one image.
-        bytes: Of them.
-        image_bytes: Of the image as the network sees it.
-        digest: Hash of the batch's features. It differs where code or machine give other numbers for equal weights.
+        seconds: Time to compute the features of one image, seconds.
+        bytes: Size of the features of one image, bytes.
+        image_bytes: Size of one input image of the network, bytes.
+        digest: Hash of the batch's features. It differs where code or machine compute other numbers from equal weights.
     """
 
     seconds: float
@@ -44,46 +44,55 @@ class Probe:
 
 
 class FeatureFiles(Protocol):
-    """Entries in files that processes share. A fault of the file system costs an entry, never a trial."""
+    """Cache entries in files that processes share. A file-system error costs an entry, never a trial."""
 
     def lock(self, key: str) -> AbstractContextManager[None]:
-        """Hold an entry, so that one process computes it."""
+        """Lock an entry, so that only one process computes it."""
         ...
 
     def all_locked(self) -> AbstractContextManager[None]:
-        """Hold the budget of all entries."""
+        """Lock the budget of all entries."""
         ...
 
     def read(self, key: str) -> tuple[Mapping[str, Any], NDArray[np.uint8]] | None:
-        """Facts and bytes (n,), memory-mapped, of an entry that is whole."""
+        """Facts and bytes (n,), memory-mapped, of a complete entry; None if there is none."""
         ...
 
     def write(self, key: str, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> bool:
-        """Keep an entry; whether that succeeded."""
+        """Store an entry; returns whether that succeeded."""
         ...
 
     def held(self) -> Mapping[str, tuple[int, float, float]]:
-        """Bytes, seconds of computing and seconds since the last use of every entry."""
+        """Bytes, seconds of computation and seconds since the last use of every entry."""
         ...
 
     def remove(self, key: str) -> None:
-        """Take an entry out."""
+        """Remove an entry."""
         ...
 
     def free_bytes(self) -> int:
-        """Space left beside the entries."""
+        """Free disk space beside the entries, bytes."""
         ...
 
     def seconds_per_byte(self) -> float:
-        """To write, check and read, as measured."""
+        """Measured time to write, check and read one byte, seconds."""
         ...
 
 
 class Tier:
-    """Tensors in one kind of memory, within a budget.
+    """Cache of tensors in one kind of memory, within a budget.
 
     Args:
-        budget: Bytes that all entries together may take.
+        budget: Maximum size of all entries together, bytes.
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.feature_store import Tier
+        >>> tier = Tier(budget=100)
+        >>> tier.put("a", torch.zeros(20), seconds=1.0)
+        {}
+        >>> tier.used, list(tier.put("b", torch.zeros(20), seconds=9.0))
+        (80, ['a'])
     """
 
     def __init__(self, budget: int) -> None:
@@ -92,10 +101,11 @@ class Tier:
 
     @property
     def used(self) -> int:
-        """Bytes held."""
+        """Size of all entries, bytes."""
         return sum(features.nbytes for features, _, _ in self._entries.values())
 
     def get(self, key: str) -> Tensor | None:
+        """The features of an entry; None if there is none."""
         if key not in self._entries:
             return None
         features, seconds, _ = self._entries[key]
@@ -103,10 +113,15 @@ class Tier:
         return features
 
     def put(self, key: str, features: Tensor, seconds: float) -> dict[str, tuple[Tensor, float]]:
-        """Keep features that took some seconds, if they are worth more than what must leave for them.
+        """Store features if they are worth more than the entries that they would evict.
+
+        Args:
+            key: Key of the entry.
+            features: Features to store.
+            seconds: Time to compute them, seconds.
 
         Returns:
-            What is not here now: entries that left, or the newcomer itself.
+            Entries that are not stored now: the evicted ones, or the new one itself.
         """
         now = time.monotonic()
         held = {other: Held(it.nbytes, cost, now - used) for other, (it, cost, used) in self._entries.items()}
@@ -120,17 +135,18 @@ class Tier:
 
 
 class FeatureStore:
-    """Features of whole views of splits, shared by the trials of a process and, in files, by all of a workspace.
+    """Features of whole views of splits, shared by the trials of a process and, in files, by all processes of a
+    workspace.
 
     Args:
-        memory: Bytes in memory.
-        device: Bytes on a device that has its own.
-        disk: Bytes in files.
-        files: Where these are.
+        memory: Budget in memory, bytes.
+        device: Budget on a device with its own memory, bytes.
+        disk: Budget in files, bytes.
+        files: Files of the workspace.
 
     Attributes:
-        probes: Of frozen prefixes, by their keys.
-        computed: How many views were computed.
+        probes: Measurements of frozen prefixes, by their keys.
+        computed: Number of views that were computed.
     """
 
     def __init__(self, memory: int, device: int = 0, disk: int = 0, files: FeatureFiles | None = None) -> None:
@@ -146,9 +162,9 @@ class FeatureStore:
         """The store of a process.
 
         Args:
-            device: Where it trains.
-            budget: Bytes, the same for every tier; None for what the machine has to spare.
-            files: The workspace's.
+            device: Device on which the process trains.
+            budget: Budget of each tier, bytes; None derives it from the free memory and disk space.
+            files: Files of the workspace.
         """
         free = feature_budget(torch.device("cpu"))
         own = feature_budget(device) if device.type != "cpu" else 0
@@ -159,11 +175,16 @@ class FeatureStore:
 
     @property
     def enabled(self) -> bool:
-        """Whether anything can be kept at all."""
+        """Whether anything can be stored at all."""
         return max(self.memory.budget, self.on_device.budget, self.disk_budget) > 0
 
     def room(self, probe: Probe, images: int) -> int:
-        """How many views of so many images there is room for, in the tiers where they are worth keeping."""
+        """Number of views of a split that fit into the tiers where storing pays off.
+
+        Args:
+            probe: Measurements of the frozen prefix.
+            images: Number of images in the split.
+        """
         budgets = [0]
         if is_worth_keeping(probe.seconds, probe.bytes, probe.image_bytes, self._seconds_per_byte):
             budgets += [self.memory.budget, self.on_device.budget]
@@ -172,17 +193,19 @@ class FeatureStore:
         return max(budgets) // (probe.bytes * images)
 
     def place(self, size: int, device: torch.device) -> torch.device:
-        """Where features of a size, in bytes, are put together: on the device that computes them if they may stay."""
+        """Device on which to assemble features of a size in bytes: the one that computes them, if they may stay
+        there.
+        """
         return device if size <= self.on_device.budget else torch.device("cpu")
 
     def get(self, key: str, device: torch.device, image_bytes: int, compute: Callable[[], Tensor]) -> Tensor:
-        """Features of a view, from where they are, else computed by this process or by another that was first.
+        """Features of a view: from the store, else computed by this process or by another that was first.
 
         Args:
-            key: Of all that they depend on.
-            device: Where they are wanted; what comes back may be in memory.
-            image_bytes: Of all images as the network sees them.
-            compute: Gives them, at their :meth:`place`.
+            key: Digest of all that the features depend on.
+            device: Device on which they are wanted; the result may be in memory.
+            image_bytes: Size of all images as inputs of the network, bytes.
+            compute: Computes the features, on the device of :meth:`place`.
         """
         for tier in (self.on_device, self.memory):
             if (features := tier.get(key)) is not None:
@@ -206,7 +229,7 @@ class FeatureStore:
         return features, time.perf_counter() - started
 
     def _keep(self, key: str, features: Tensor, seconds: float) -> Tensor:
-        """Put features into the fastest tier; what must leave it moves to memory."""
+        """Store features in the fastest tier; entries that it evicts move to memory."""
         if features.device.type == "cpu":
             self.memory.put(key, features, seconds)
             return features
@@ -216,7 +239,7 @@ class FeatureStore:
         return features
 
     def _found(self, key: str, facts: Mapping[str, Any], data: NDArray[np.uint8], device: torch.device) -> Tensor:
-        """Features of a file. For the CPU they stay mapped: the system's page cache is a tier of memory already."""
+        """Features from a file. For the CPU they stay mapped: the system's page cache already is a tier of memory."""
         features = tensor_of(facts, data)
         fits = max(self.on_device.budget, self.memory.budget) >= features.nbytes
         return features if device.type == "cpu" or not fits else self._keep(key, features.to(device), facts["seconds"])
@@ -231,7 +254,7 @@ class FeatureStore:
 
     @cached_property
     def _seconds_per_byte(self) -> float:
-        """To write and to gather rows in memory."""
+        """Measured time to write one byte to memory and gather it by rows, seconds."""
         rows = torch.zeros(_SAMPLE // 4096, 1024)
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
         started = time.perf_counter()
@@ -245,14 +268,14 @@ class FeatureStore:
 
 
 def write_within(files: FeatureFiles, budget: int, key: str, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> None:
-    """Keep an entry in files, if it is worth more than what must leave for it.
+    """Store an entry in files if it is worth more than the entries that it would evict.
 
     Args:
-        files: With all their other entries.
-        budget: Bytes that all entries together may take.
-        key: Of the entry.
-        facts: With the ``seconds`` that it took to compute.
-        data: Bytes (n,).
+        files: Files with all other entries.
+        budget: Maximum size of all entries together, bytes.
+        key: Key of the entry.
+        facts: Facts about the entry, among them the ``seconds`` of its computation.
+        data: Bytes of the entry, uint8 (n,).
     """
     with files.all_locked():
         held = {other: Held(*known) for other, known in files.held().items()}
@@ -264,7 +287,14 @@ def write_within(files: FeatureFiles, budget: int, key: str, facts: Mapping[str,
 
 
 def bytes_of(features: Tensor) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """A tensor as its layout and its bytes (n,): any type, in the memory format that it has."""
+    """Layout and bytes, uint8 (n,), of a tensor of any dtype, in its own memory format.
+
+    >>> import torch
+    >>> from frostline.objectives.feature_store import bytes_of, tensor_of
+    >>> layout, data = bytes_of(torch.tensor([[1.0, 2.0]]))
+    >>> layout["shape"], data.nbytes, tensor_of(layout, data).tolist()
+    ([1, 2], 8, [[1.0, 2.0]])
+    """
     features = features.detach().cpu()
     channels_last = features.ndim == 4 and features.is_contiguous(memory_format=torch.channels_last)
     order = (0, 2, 3, 1) if channels_last else tuple(range(features.ndim))
@@ -280,6 +310,6 @@ def tensor_of(layout: Mapping[str, Any], data: NDArray[np.uint8]) -> Tensor:
 
 
 def _in_memory(features: Tensor) -> Tensor:
-    """A copy from which a CUDA device reads fast."""
+    """A copy in memory from which a CUDA device reads fast."""
     copy = features.cpu()
     return copy.pin_memory() if features.device.type == "cuda" else copy
