@@ -31,7 +31,7 @@ class Mix:
         """Mix images, float (N, C, S, S); returns a new tensor.
 
         >>> import torch
-        >>> from frostline.objectives.mixing import Mix
+        >>> from frostline.objectives.augmentation.mixing import Mix
         >>> images = torch.tensor([0.0, 8.0]).reshape(2, 1, 1, 1)
         >>> Mix(torch.tensor([1, 0]), share=0.75).images(images).flatten().tolist()
         [2.0, 6.0]
@@ -83,7 +83,7 @@ class Mixer:
 def cut_box(share: float, size: int, row: int, column: int) -> Box:
     """A square of the share 1 - ``share`` of the area around a pixel, clipped at the border of the image.
 
-    >>> from frostline.objectives.mixing import cut_box
+    >>> from frostline.objectives.augmentation.mixing import cut_box
     >>> cut_box(share=0.75, size=8, row=4, column=0)
     (2, 0, 6, 2)
     """

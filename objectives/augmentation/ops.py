@@ -111,7 +111,7 @@ def posterize(pixels: Tensor, magnitudes: Tensor) -> Tensor:
     """Keep the highest bits of each level; the magnitude is their number, out of 8.
 
     >>> import torch
-    >>> from frostline.objectives.augment_ops import posterize
+    >>> from frostline.objectives.augmentation.ops import posterize
     >>> posterize(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8), torch.tensor([2.0])).flatten().tolist()
     [192, 192, 192]
     """
@@ -123,7 +123,7 @@ def solarize(pixels: Tensor, magnitudes: Tensor) -> Tensor:
     """Invert the levels from the magnitude on.
 
     >>> import torch
-    >>> from frostline.objectives.augment_ops import solarize
+    >>> from frostline.objectives.augmentation.ops import solarize
     >>> levels = torch.tensor([10, 128, 250], dtype=torch.uint8).reshape(1, 3, 1, 1)
     >>> solarize(levels, torch.tensor([128.0])).flatten().tolist()
     [10, 127, 5]
@@ -174,7 +174,7 @@ def apply_ops(pixels: Tensor, ops: Tensor, magnitudes: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from frostline.objectives.augment_ops import NAMES, apply_ops
+        >>> from frostline.objectives.augmentation.ops import NAMES, apply_ops
         >>> pixels = torch.full((1, 3, 2, 2), 200, dtype=torch.uint8)
         >>> ops = torch.tensor([NAMES.index("brightness")])
         >>> apply_ops(pixels, ops, torch.tensor([-0.5])).unique().tolist()

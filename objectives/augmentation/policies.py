@@ -55,8 +55,8 @@ _RANGES = {"wide": wide_ranges, "standard": standard_ranges}
 def magnitude_table(ranges: str, size: int) -> Tensor:
     """Magnitudes without signs, float32 (operations, bins).
 
-    >>> from frostline.objectives.augment_ops import NAMES
-    >>> from frostline.objectives.augment_policies import magnitude_table
+    >>> from frostline.objectives.augmentation.ops import NAMES
+    >>> from frostline.objectives.augmentation.policies import magnitude_table
     >>> magnitude_table("standard", 224)[NAMES.index("rotate"), [0, 15, 30]].tolist()
     [0.0, 15.0, 30.0]
     """
@@ -111,7 +111,7 @@ class RandomOps:
 def random_ops(config: TrialConfig) -> RandomOps | None:
     """The random operations of a configuration's augmentation; None if it has none.
 
-    >>> from frostline.objectives.augment_policies import random_ops
+    >>> from frostline.objectives.augmentation.policies import random_ops
     >>> from frostline.objectives.config import TrialConfig
     >>> random_ops(TrialConfig(strategy="full", augmentation="randaugment"))
     RandomOps(ranges='standard', count=2, magnitude=9)

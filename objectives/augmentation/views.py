@@ -36,7 +36,7 @@ class Views:
 
     Example:
         >>> import torch
-        >>> from frostline.objectives.augmentation import Views
+        >>> from frostline.objectives.augmentation.views import Views
         >>> from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
         >>> preprocessing = Preprocessing(28, 32, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
         >>> views = Views("flip_crop", 4, preprocessing, images=10, seed=0)
@@ -121,7 +121,7 @@ def centre_crop(canvas: Tensor, size: int) -> Tensor:
     """The central (N, C, size, size), rounded as torchvision's ``center_crop`` does.
 
     >>> import torch
-    >>> from frostline.objectives.augmentation import centre_crop
+    >>> from frostline.objectives.augmentation.views import centre_crop
     >>> centre_crop(torch.arange(16).reshape(1, 1, 4, 4), 2).flatten().tolist()
     [5, 6, 9, 10]
     """

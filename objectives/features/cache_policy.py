@@ -45,7 +45,7 @@ def choose_victims(held: Mapping[str, Held], newcomer: Held, budget: int) -> lis
         Keys of the entries to evict; None if the new entry does not fit, or would evict a more valuable one.
 
     Example:
-        >>> from frostline.objectives.cache_policy import Held, choose_victims
+        >>> from frostline.objectives.features.cache_policy import Held, choose_victims
         >>> held = {"cheap": Held(bytes=60, seconds=1), "dear": Held(bytes=40, seconds=100)}
         >>> choose_victims(held, Held(bytes=50, seconds=20), budget=100)
         ['cheap']
@@ -74,7 +74,7 @@ def is_worth_keeping(seconds: float, size: int, image_size: int, seconds_per_byt
         seconds_per_byte: Measured time to store and read one byte, seconds.
 
     Example:
-        >>> from frostline.objectives.cache_policy import is_worth_keeping
+        >>> from frostline.objectives.features.cache_policy import is_worth_keeping
         >>> is_worth_keeping(seconds=1e-3, size=2048, image_size=150528, seconds_per_byte=1e-9)
         True
     """

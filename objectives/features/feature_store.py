@@ -87,7 +87,7 @@ class Tier:
 
     Example:
         >>> import torch
-        >>> from frostline.objectives.feature_store import Tier
+        >>> from frostline.objectives.features.feature_store import Tier
         >>> tier = Tier(budget=100)
         >>> tier.put("a", torch.zeros(20), seconds=1.0)
         {}
@@ -290,7 +290,7 @@ def bytes_of(features: Tensor) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     """Layout and bytes, uint8 (n,), of a tensor of any dtype, in its own memory format.
 
     >>> import torch
-    >>> from frostline.objectives.feature_store import bytes_of, tensor_of
+    >>> from frostline.objectives.features.feature_store import bytes_of, tensor_of
     >>> layout, data = bytes_of(torch.tensor([[1.0, 2.0]]))
     >>> layout["shape"], data.nbytes, tensor_of(layout, data).tolist()
     ([1, 2], 8, [[1.0, 2.0]])
