@@ -5,7 +5,8 @@ StorageError
 ├── UnreachableError    a database or tracking server does not answer
 │   └── LostConnectionError     the connection broke; a retry may succeed
 ├── LeaseLostError      another worker has the trial now
-└── RefusedError        a tracking server rejects what it was sent
+├── RefusedError        a tracking server rejects what it was sent
+└── SchemaError         the tables are not those of a tested version of Optuna
 """
 
 from __future__ import annotations
@@ -51,3 +52,7 @@ class LeaseLostError(StorageError):
 
 class RefusedError(StorageError):
     """A tracking server answers but rejects what it was sent; a retry would not help."""
+
+
+class SchemaError(StorageError):
+    """The tables are not those of a tested version of Optuna; the message says what to install."""

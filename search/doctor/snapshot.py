@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import select
 
 from ...storage.database.leases import describe_worker, has_ended
 from ...storage.database.tickets import Ticket, read_tickets
@@ -19,6 +17,7 @@ from ...storage.locks import exclusive
 from ...storage.tracking.journal import read_unsent
 from ..execution.session import curve_key, final_key, trial_key
 from ..records import FINISHED
+from ..study.optuna_tables import read_states
 from ..study.study import Study
 
 if TYPE_CHECKING:
@@ -95,10 +94,8 @@ class Evidence:
 
     @cached_property
     def tables(self) -> Tables:
-        columns = (models.TrialModel.trial_id, models.TrialModel.number, models.TrialModel.state)
-        query = select(*columns).where(models.TrialModel.study_id == self.study.inner._study_id)
         with self.study.database.snapshot() as session:
-            rows = session.execute(query.order_by(*columns[1::-1]))
+            rows = read_states(session, self.study.inner._study_id)
             trials = [TrialRow(row.trial_id, row.number, row.state) for row in rows]
             tickets = read_tickets(session, self.study.settings.name)
             finals = self.study.finals.recorded(session)

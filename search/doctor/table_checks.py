@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import groupby
 
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from ...storage.database.leases import describe_worker, has_ended, let_ended_lapse
 from ...storage.database.tickets import Ticket, free_lapsed, settle
 from ..execution.finals import finalists
-from ..study.optuna_tables import set_state
+from ..study.optuna_tables import remove_trial, set_state
 from ..study.study import Study
 from .snapshot import Evidence, Finding, TrialRow, is_gone
 
@@ -155,8 +154,7 @@ def _name(ticket: Ticket) -> str:
 
 def _remove(study: Study, trial: TrialRow) -> None:
     with study.database.session() as session:
-        # With all that belongs to it: Optuna's relations say so.
-        session.delete(session.get_one(models.TrialModel, trial.id))
+        remove_trial(session, trial.id)
 
 
 def _make_ready(study: Study) -> None:

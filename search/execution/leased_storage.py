@@ -11,9 +11,8 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
@@ -233,9 +232,7 @@ class HeldStorage(BaseStorage):
         if values is not None:
             trial.values = list(values)
             for objective, value in enumerate(values):
-                stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-                row = {"objective": objective, "value": stored, "value_type": kind}
-                self._pending.add("values", trial_id, objective, row, known=False)
+                self._pending.add_value(trial_id, objective, value)
         self.flush()
         return True
 
@@ -246,20 +243,13 @@ class HeldStorage(BaseStorage):
         known = param_name in trial.params
         trial.params = {**trial.params, param_name: distribution.to_external_repr(param_value_internal)}
         trial.distributions = {**trial.distributions, param_name: distribution}
-        row = {
-            "param_name": param_name,
-            "param_value": param_value_internal,
-            "distribution_json": distribution_to_json(distribution),
-        }
-        self._pending.add("params", trial_id, param_name, row, known=known)
+        self._pending.add_param(trial_id, param_name, param_value_internal, distribution, known=known)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         trial = self._changed(trial_id)
         known = step in trial.intermediate_values
         trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
-        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(intermediate_value)
-        row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-        self._pending.add("steps", trial_id, step, row, known=known)
+        self._pending.add_step(trial_id, step, intermediate_value, known=known)
         if time.monotonic() - self._flushed > (SECONDS_BEHIND if trial_id in self._proven else UNPROVEN_SECONDS):
             self.flush()
 

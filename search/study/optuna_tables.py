@@ -1,31 +1,94 @@
-"""Rows of trials in Optuna's tables: made, read in few queries, changed together in one transaction.
+"""Optuna's tables of trials: rows are made, read in few queries, changed together in one transaction.
 
-Optuna's own storage takes a transaction for every parameter, report and attribute.
+Optuna's own storage takes a transaction for every parameter, report and attribute. The tables are private to Optuna, so
+this is the only module that knows them: a version of Optuna that has others is refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from optuna.distributions import json_to_distribution
+import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Table, delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from ...storage.errors import SchemaError
+
+# What this module was written for and tested with: Optuna, the number and the Alembic revision of its schema.
+TESTED_OPTUNA = "5.0.0"
+SCHEMA_VERSION = 12
+REVISION = "v3.2.0.a"
+COLUMNS = {
+    "trials": {"trial_id", "number", "study_id", "state", "datetime_start", "datetime_complete"},
+    "trial_values": {"trial_value_id", "trial_id", "objective", "value", "value_type"},
+    "trial_params": {"param_id", "trial_id", "param_name", "param_value", "distribution_json"},
+    "trial_intermediate_values": {
+        "trial_intermediate_value_id",
+        "trial_id",
+        "step",
+        "intermediate_value",
+        "intermediate_value_type",
+    },
+    "trial_user_attributes": {"trial_user_attribute_id", "trial_id", "key", "value_json"},
+    "trial_system_attributes": {"trial_system_attribute_id", "trial_id", "key", "value_json"},
+}
+
+
+def known_tables(tables: Mapping[str, Table], schema_version: int) -> Mapping[str, Any]:
+    """Optuna's tables of trials, if they are those that this module knows.
+
+    Args:
+        tables: Optuna's, by name.
+        schema_version: Optuna's number of them.
+
+    Raises:
+        SchemaError: A column is missing or new, or the version is another: rows would be wrong, or mean something else.
+    """
+    found = {name: {column.name for column in tables[name].columns} if name in tables else set() for name in COLUMNS}
+    faults = [f"{name} lacks {column}" for name in COLUMNS for column in sorted(COLUMNS[name] - found[name])]
+    faults += [f"{name} has a new {column}" for name in COLUMNS for column in sorted(found[name] - COLUMNS[name])]
+    if schema_version != SCHEMA_VERSION:
+        faults.append(f"the schema is version {schema_version}, not {SCHEMA_VERSION}")
+    if faults:
+        raise _unknown(", ".join(faults))
+    return tables
+
+
+def require_known_schema(storage: RDBStorage) -> None:
+    """See that a database's tables are those that this module knows.
+
+    Raises:
+        SchemaError: They are of another version of Optuna.
+    """
+    if (revision := storage.get_current_version()) != REVISION:
+        raise _unknown(f"the database is at revision {revision}, not {REVISION}")
+
+
+def _unknown(what: str) -> SchemaError:
+    return SchemaError(
+        f"Optuna {optuna.__version__} has other tables than Frostline knows: {what}. Install the Optuna that it was"
+        f" tested with: pip install optuna=={TESTED_OPTUNA}"
+    )
+
+
 # Optuna's tables as such: its mapped classes cost several times as much a statement.
-_TRIALS: Any = models.TrialModel.__table__
+_OPTUNA = known_tables(models.BaseModel.metadata.tables, models.SCHEMA_VERSION)
+_TRIALS = _OPTUNA["trials"]
 # Those of what belongs to a trial, with the column that tells rows of a trial apart.
 _TABLES: dict[str, tuple[Any, str]] = {
-    "values": (models.TrialValueModel.__table__, "objective"),
-    "params": (models.TrialParamModel.__table__, "param_name"),
-    "steps": (models.TrialIntermediateValueModel.__table__, "step"),
-    "user_attrs": (models.TrialUserAttributeModel.__table__, "key"),
-    "system_attrs": (models.TrialSystemAttributeModel.__table__, "key"),
+    "values": (_OPTUNA["trial_values"], "objective"),
+    "params": (_OPTUNA["trial_params"], "param_name"),
+    "steps": (_OPTUNA["trial_intermediate_values"], "step"),
+    "user_attrs": (_OPTUNA["trial_user_attributes"], "key"),
+    "system_attrs": (_OPTUNA["trial_system_attributes"], "key"),
 }
 # Trials whose rows are asked for in one statement.
 _AT_ONCE = 500
@@ -46,6 +109,26 @@ class PendingRows:
         if known and (trial_id, key) not in self._rows[table]:
             self._known[table].add((trial_id, key))
         self._rows[table][trial_id, key] = row
+
+    def add_value(self, trial_id: int, objective: int, value: float) -> None:
+        """The score of a trial that ends."""
+        stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+        row = {"objective": objective, "value": stored, "value_type": kind}
+        self.add("values", trial_id, objective, row, known=False)
+
+    def add_param(
+        self, trial_id: int, name: str, internal: float, distribution: BaseDistribution, *, known: bool
+    ) -> None:
+        """A parameter, in Optuna's internal representation."""
+        text = distribution_to_json(distribution)
+        row = {"param_name": name, "param_value": internal, "distribution_json": text}
+        self.add("params", trial_id, name, row, known=known)
+
+    def add_step(self, trial_id: int, step: int, value: float, *, known: bool) -> None:
+        """What a trial reports after an epoch."""
+        stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+        row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        self.add("steps", trial_id, step, row, known=known)
 
     def change(self, trial_id: int, state: TrialState, times: dict[str, datetime]) -> None:
         """Another state of a trial, with when it began or ended."""
@@ -102,6 +185,17 @@ def set_state(session: Session, trial_id: int, **changes: Any) -> None:
     """Change a trial's own row."""
     stored = {name: _utc(value) if isinstance(value, datetime) else value for name, value in changes.items()}
     session.execute(update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(stored))
+
+
+def read_states(session: Session, study_id: int) -> list[Any]:
+    """Rows (trial_id, number, state) of a study's trials, by number, then by id."""
+    columns = _TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state
+    return list(session.execute(select(*columns).where(_TRIALS.c.study_id == study_id).order_by(*columns[1::-1])))
+
+
+def remove_trial(session: Session, trial_id: int) -> None:
+    """Remove a trial with all that belongs to it: Optuna's relations say so."""
+    session.delete(session.get_one(models.TrialModel, trial_id))
 
 
 def _utc(local: datetime) -> datetime:

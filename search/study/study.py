@@ -24,13 +24,14 @@ from ...storage.database.curve_results import CurveTable
 from ...storage.database.engine import Database, share_sqlite
 from ...storage.database.finals import FinalsTable, StoredFinal
 from ...storage.database.tickets import Tickets
-from ...storage.errors import UnreachableError
+from ...storage.errors import SchemaError, UnreachableError
 from ...storage.files.checkpoint_places import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from ..analysis.data_curve import CurveRecord
 from ..records import FinalRecord, TrialRecord, summarise
 from ..sampling.budget import STRATEGY
+from .optuna_tables import require_known_schema
 from .results import StudyFacts, StudyResults
 from .settings import StudySettings
 
@@ -53,6 +54,7 @@ def open_storage(workspace: Workspace) -> RDBStorage:
 
     Raises:
         UnreachableError: No connection.
+        SchemaError: The tables there are of another version of Optuna.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = workspace.studies_url
@@ -61,8 +63,12 @@ def open_storage(workspace: Workspace) -> RDBStorage:
         with FileLock(workspace.lock("studies-schema")):
             # Used now and then: with many workers idle connections would be most of those that a server takes.
             storage = RDBStorage(url, engine_kwargs={} if url.startswith("sqlite") else {"poolclass": NullPool})
+            require_known_schema(storage)
     except SQLAlchemyError as error:
         raise UnreachableError(f"The database {safe_url(url)} cannot be used: {type(error).__name__}") from error
+    except RuntimeError as error:
+        # Its tables are older or newer than those of the Optuna that is installed, which says what to type.
+        raise SchemaError(f"The database {safe_url(url)} cannot be used: {error}") from None
     share_sqlite(storage.engine)
     # The connection that made the schema does not have the settings yet.
     storage.engine.dispose()
