@@ -1,7 +1,7 @@
-"""Where the checkpoints of a study are: in a machine's workspace, or at a URL that all its machines reach.
+"""Checkpoint stores: a folder of the workspace, or a URL that all machines of a study can reach.
 
-Such a URL is a shared folder or anything that fsspec knows: ``s3://``, ``gs://``, ``sftp://``, ... A checkpoint is a
-convenience there: where it cannot be kept or found, the search says so and goes on.
+The URL is a shared folder or any fsspec URL: ``s3://``, ``gs://``, ``sftp://``, ... If checkpoints cannot be written or
+read there, the search prints a note and continues without them.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ..urls import hide_secrets, safe_url
 from .checkpoints import CheckpointFolder, CheckpointObjects, Checkpoints, list_objects
 
 Note = Callable[[str], None]
-# Folder below a URL: there may be other things.
+# Folder below the URL, which may hold other files.
 _KIND = "checkpoints"
 
 
 class CheckpointPlace(Protocol):
-    """Where a study's trainings keep their checkpoints."""
+    """A store for the checkpoints of a study's trainings."""
 
     def checkpoints(self, key: str, token: int) -> Checkpoints:
-        """Of the training of a key, for who has it by the lease of this token."""
+        """Return the checkpoints of the training ``key``, for the worker whose lease has this token."""
         ...
 
     def sweep(self, ended: Collection[str]) -> None:
-        """Remove what trainings left that have ended."""
+        """Remove the checkpoints of the trainings that have ended, given by their keys."""
         ...
 
 
 class FolderPlace:
-    """A folder.
+    """Checkpoints in a folder.
 
     Args:
-        folder: Of the study.
+        folder: Folder of the study.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,12 +52,12 @@ class FolderPlace:
 
 
 class ObjectPlace:
-    """A path of an fsspec file system.
+    """Checkpoints below a path of an fsspec file system.
 
     Args:
-        files: The file system.
-        root: The path.
-        folder: Of the study, below it.
+        files: fsspec file system.
+        root: Existing path in the file system.
+        folder: Path of the study, below the root.
     """
 
     def __init__(self, files: Any, root: str, folder: str) -> None:
@@ -75,12 +75,15 @@ class ObjectPlace:
 
 
 class SharedPlace:
-    """A place at a URL; what goes wrong there is told once, and nothing else comes of it.
+    """Checkpoints at a URL, where errors do not stop the search.
+
+    **Guarantees:** no method raises because of the store: the first error is reported as a note, without secrets of the
+    URL; later ones are ignored. Checkpoints that cannot be written or read are treated as missing.
 
     Args:
-        url: The URL.
-        study: Folder of the study below it.
-        note: Told.
+        url: URL or folder.
+        study: Folder of the study below the URL.
+        note: Function that receives the message about the first error.
     """
 
     def __init__(self, url: str, study: str, note: Note) -> None:
@@ -96,25 +99,25 @@ class SharedPlace:
         self.attempt(lambda: open_place(self._url, self._study).sweep(ended))
 
     def attempt(self, work: Callable[[], Any]) -> Any:
-        """What work gives; None where it fails: each file system has errors of its own kinds."""
+        """Return the result of ``work``; None if it raises. File systems raise many kinds of errors."""
         try:
             return work()
         except Exception as error:
             if not self._told:
                 self._told = True
                 self._note(
-                    f"checkpoints cannot be kept at {safe_url(self._url)} just now ({_reason(error, self._url)}): "
-                    "the search goes on, and what is cut off meanwhile begins anew"
+                    f"Cannot save checkpoints at {safe_url(self._url)} ({_reason(error, self._url)}). "
+                    "The search continues; interrupted trials will restart from epoch 0."
                 )
             return None
 
 
 class _Forgiving(Checkpoints):
-    """Checkpoints that are kept and found where that is possible.
+    """Checkpoints whose errors are reported to a :class:`SharedPlace`.
 
     Args:
-        inner: What they are; None where the place could not be opened.
-        place: Told what goes wrong.
+        inner: Checkpoints in the store; None if it could not be opened.
+        place: Store that reports errors.
     """
 
     def __init__(self, inner: Checkpoints | None, place: SharedPlace) -> None:
@@ -137,20 +140,20 @@ class _Forgiving(Checkpoints):
 
 
 def checkpoint_place(folder: Path, url: str | None, study: str, note: Note) -> CheckpointPlace:
-    """Where a study's checkpoints are.
+    """Return the store of a study's checkpoints.
 
     Args:
-        folder: Of the study in the workspace, where there is no URL.
-        url: Of a place that machines share.
-        study: Folder of the study below it.
-        note: Told once when that place cannot be used.
+        folder: Folder of the study in the workspace, used without a URL.
+        url: URL or folder that machines share; None for the workspace.
+        study: Folder of the study below the URL.
+        note: Function that receives the message about the URL's first error.
     """
     return FolderPlace(folder) if url is None else SharedPlace(url, study, note)
 
 
 def open_place(url: str, study: str) -> CheckpointPlace:
-    """The place of a study below a URL; raises what the file system does."""
-    # Imported here: most searches do without.
+    """Return the store of a study below a URL; raises the errors of the file system."""
+    # Imported here: most searches do not need fsspec.
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 
@@ -162,7 +165,14 @@ def open_place(url: str, study: str) -> CheckpointPlace:
 
 
 def artifacts_fault(url: str) -> str | None:
-    """Why no checkpoints can be kept at a URL, without what of it is secret: one is written, read and removed."""
+    """Test a URL by writing, reading and removing a checkpoint.
+
+    Args:
+        url: URL or folder.
+
+    Returns:
+        None if it works; otherwise a message without secrets of the URL.
+    """
     content, key = secrets.token_bytes(64), f"probe-{secrets.token_hex(8)}"
     try:
         place = open_place(url, "probes")
@@ -175,25 +185,25 @@ def artifacts_fault(url: str) -> str | None:
     else:
         if same:
             return None
-        reason = "what was written is not what is read"
+        reason = "the data read differ from the data written"
     return (
-        f"Checkpoints cannot be kept in {safe_url(url)}: {reason}. "
+        f"Cannot save checkpoints in {safe_url(url)}: {reason}. "
         "Name a folder or URL that this machine can write to with --artifacts or FROSTLINE_ARTIFACTS."
     )
 
 
 def _require_parent(folder: Path) -> None:
-    """A folder of machines is not made where its parent is missing: a disk may not be mounted.
+    """Check that the parent of a shared folder exists: if it is missing, a disk may not be mounted.
 
     Raises:
-        FileNotFoundError: It is.
+        FileNotFoundError: The parent folder is missing.
     """
     if not folder.is_dir() and not folder.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {folder.parent}")
 
 
 def _reason(error: Exception, url: str) -> str:
-    """Of a failure, in a line, without what of the URL is secret."""
+    """Return the reason of an error in one line, without secrets of the URL."""
     cause = error.__cause__ if isinstance(error, StorageError) and error.__cause__ else error
     lines = str(cause).strip().splitlines()
     said = getattr(cause, "strerror", None) or (lines[0].rstrip(".") if lines else type(cause).__name__)

@@ -1,8 +1,7 @@
-"""Checkpoints of trainings under way: two generations a training, each written whole, with a checksum.
+"""Checkpoints of running trainings: the latest two of each, with checksums, in a folder or an object store.
 
-Every worker that carries a training writes to a folder of its own, by the token of its lease: one that was thought
-dead and comes back cannot touch what its successor wrote. Where there are no folders, it writes under names that
-begin with the token.
+Each worker writes under the fencing token of its lease, as a folder or as a prefix of object names. A worker that lost
+its lease therefore cannot overwrite the checkpoints of its successor.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Any
 
 from ..errors import StorageError
 
-# Seconds to the first checkpoint of a training, and from one to the next, at least; and the share of the time that
+# Minimum seconds before the first checkpoint and between two checkpoints; and the largest share of the time that
 # checkpoints may take: after a slow one, the next waits longer.
 INTERVAL = float(os.environ.get("FROSTLINE_CHECKPOINT_SECONDS", "5"))
 SHARE = 0.1
@@ -29,27 +28,39 @@ _OBJECT = re.compile(r"\d{10}-\d{10}")
 
 
 class Checkpoints(ABC):
-    """The checkpoints of one training. A training that is over before the first is due writes none."""
+    """The checkpoints of one training.
+
+    **Guarantees:**
+
+    - A kill at any time, also during a write, leaves the checkpoint before it loadable.
+    - :meth:`load` returns a complete state or None: each state is stored behind its SHA-256 digest, and states that
+      fail the check are skipped. Of several workers' states the one with the highest token is loaded.
+    - The two latest states are kept. A worker deletes states of earlier workers only after it has written two itself.
+    - One worker writes at a time, from one thread. A worker that lost its lease may still write, but under its own,
+      lower token.
+    - States may be missing: :meth:`save` skips a state if the last one is recent, and a training that ends before its
+      first checkpoint is due writes none.
+    """
 
     def __init__(self) -> None:
         self._due = time.monotonic() + INTERVAL
 
     def hasten(self) -> None:
-        """Keep the next state, however old the last one is."""
+        """Save the next state, even if the last one is recent."""
         self._due = 0.0
 
     def save(self, state: Callable[[], bytes], *, now: bool = False) -> bool:
-        """Keep a state if the last one is old enough; the one before it stays beside it.
+        """Save a state if the last one is old enough, and keep the one before it.
 
         Args:
-            state: Makes it.
-            now: However old the last one is: the training is about to be cut off.
+            state: Function that returns the state; not called if nothing is saved.
+            now: Whether to save even if the last state is recent, because the training is about to be interrupted.
 
         Returns:
-            Whether it is there now.
+            Whether the state was saved.
 
         Raises:
-            StorageError: It cannot be written.
+            StorageError: The state cannot be written.
         """
         began = time.monotonic()
         if began < self._due and not now:
@@ -62,7 +73,7 @@ class Checkpoints(ABC):
             self._due = ended + max(INTERVAL, (ended - began) / SHARE)
 
     def load(self) -> bytes | None:
-        """The latest state that is whole, of whichever worker; None if there is none."""
+        """Return the latest complete state, written by any worker; None if there is none."""
         for content in self.contents():
             if (state := _whole(content)) is not None:
                 return state
@@ -70,23 +81,35 @@ class Checkpoints(ABC):
 
     @abstractmethod
     def remove(self) -> None:
-        """The training is over."""
+        """Remove all checkpoints of the training, which has ended."""
 
     @abstractmethod
     def write(self, digest: bytes, content: bytes) -> bool:
-        """Keep a state after its digest, and the one before it; those before that go. Whether it is there."""
+        """Write a digest and its state, keep the state before it, delete older ones; return whether it was written."""
 
     @abstractmethod
     def contents(self) -> Iterator[bytes]:
-        """What was written, digest first, the latest first; it may be torn."""
+        """Yield the stored digests with their states, latest first; they may be incomplete."""
 
 
 class CheckpointFolder(Checkpoints):
-    """Checkpoints as files, moved into place.
+    """Checkpoints as files in a folder.
+
+    **Guarantees:** those of :class:`Checkpoints`. A file is flushed to the disk under another name and then renamed, so
+    it appears complete or not at all.
 
     Args:
-        folder: Of this training alone; made with the first checkpoint.
-        token: Of the lease; larger with each worker.
+        folder: Folder of this training alone; created with the first checkpoint.
+        token: Fencing token of the lease; increases with each worker.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from frostline.storage.checkpoints import CheckpointFolder
+        >>> with TemporaryDirectory() as folder:
+        ...     saved = CheckpointFolder(Path(folder), token=1).save(lambda: b"epoch 3", now=True)
+        ...     CheckpointFolder(Path(folder), token=2).load()
+        b'epoch 3'
     """
 
     def __init__(self, folder: Path, token: int = 0) -> None:
@@ -102,15 +125,15 @@ class CheckpointFolder(Checkpoints):
             yield file.read_bytes()
 
     def damaged(self) -> list[Path]:
-        """Files that are not whole, of whichever worker."""
+        """Return the incomplete or changed files of all workers."""
         return [file for file in self._files() if _whole(file.read_bytes()) is None]
 
     def _workers(self) -> list[Path]:
-        """Folders of the workers that wrote something, the latest first."""
+        """Return the folders of all workers that wrote, latest first."""
         return sorted(self._training.glob("[0-9]*"), key=lambda folder: int(folder.name), reverse=True)
 
     def _files(self) -> list[Path]:
-        """States, the latest first."""
+        """Return the files of all states, latest first."""
         files = (worker / name for worker in self._workers() for name in ("latest", "previous"))
         return [file for file in files if file.exists()]
 
@@ -124,7 +147,7 @@ class CheckpointFolder(Checkpoints):
             return True
         except OSError as error:
             raise StorageError(
-                f"No checkpoint can be written to {self._folder} ({error.strerror}). Make room there; go on with: "
+                f"Cannot write a checkpoint to {self._folder} ({error.strerror}). Free space there, then type: "
                 "frostline resume"
             ) from error
 
@@ -138,7 +161,7 @@ class CheckpointFolder(Checkpoints):
             os.fsync(file.fileno())
         if self._latest.exists():
             self._latest.replace(self._folder / "previous")
-            # With two of our own, those of earlier workers are not needed.
+            # This worker has two now: those of earlier workers are not needed.
             for older in self._workers():
                 if int(older.name) < int(self._folder.name):
                     shutil.rmtree(older, ignore_errors=True)
@@ -146,16 +169,16 @@ class CheckpointFolder(Checkpoints):
 
 
 class CheckpointObjects(Checkpoints):
-    """Checkpoints as objects of an fsspec file system, none of which is written twice.
+    """Checkpoints as objects of an fsspec file system.
 
-    Object stores have no renaming, but an object is there whole or not at all; where that does not hold, the digest
-    tells.
+    **Guarantees:** those of :class:`Checkpoints`. No object is written twice. Object stores make an object visible only
+    when it is complete; on file systems that do not, the digest detects incomplete ones.
 
     Args:
-        files: The file system.
-        root: A path in it that is there.
-        folder: Of this training alone, below the root.
-        token: Of the lease; larger with each worker.
+        files: fsspec file system.
+        root: Existing path in the file system.
+        folder: Path of this training alone, below the root.
+        token: Fencing token of the lease; increases with each worker.
     """
 
     def __init__(self, files: Any, root: str, folder: str, token: int = 0) -> None:
@@ -168,7 +191,7 @@ class CheckpointObjects(Checkpoints):
         self._written = 0
 
     def remove(self) -> None:
-        # The first worker, if it wrote nothing, need not ask a server.
+        # Save a request: the first worker wrote nothing, so there is nothing to remove.
         if self._own or self._token > 1:
             with suppress(FileNotFoundError):
                 self._files.rm(self._folder, recursive=True)
@@ -186,7 +209,7 @@ class CheckpointObjects(Checkpoints):
         return True
 
     def _make_folders(self) -> None:
-        """Those below the root, for file systems that have folders; what a user mistyped, or a bucket, is not made."""
+        """Create the folders below the root, but never the root itself: it may be mistyped, or a bucket."""
         path = self._root
         for part in self._folder.removeprefix(f"{self._root}/").split("/"):
             path = f"{path}/{part}"
@@ -194,7 +217,7 @@ class CheckpointObjects(Checkpoints):
                 self._files.mkdir(path, create_parents=False)
 
     def _tidy(self) -> None:
-        """With two of our own, those of earlier workers are not needed, nor our own before them."""
+        """Delete all but this worker's latest two, and those of earlier workers once it has two."""
         outdated, self._own = self._own[:-2], self._own[-2:]
         if self._written == 2:
             outdated += [name for name in self._names() if name.rpartition("/")[2] < f"{self._token:010d}"]
@@ -207,13 +230,13 @@ class CheckpointObjects(Checkpoints):
                 yield self._files.cat_file(name)
 
     def _names(self) -> list[str]:
-        """Of what was written, the latest first."""
+        """Return the names of all states, latest first."""
         names = list_objects(self._files, self._folder)
         return sorted((name for name in names if _OBJECT.fullmatch(name.rpartition("/")[2])), reverse=True)
 
 
 def list_objects(files: Any, folder: str) -> list[str]:
-    """Paths of what is in a folder now, whoever wrote it; none where there is no such folder."""
+    """Return the current paths in a folder, uncached; empty if the folder is missing."""
     files.invalidate_cache()
     try:
         return files.ls(folder, detail=False)
@@ -222,6 +245,6 @@ def list_objects(files: Any, folder: str) -> list[str]:
 
 
 def _whole(content: bytes) -> bytes | None:
-    """The state after its digest, if that fits."""
+    """Return the state without its digest; None if the digest does not match."""
     state = content[_DIGEST:]
     return state if content[:_DIGEST] == hashlib.sha256(state).digest() else None

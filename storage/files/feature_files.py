@@ -1,7 +1,7 @@
-"""Features in files: one an entry, shared by the processes of a workspace, checked before they are used; stages too.
+"""Feature cache in files, shared by the processes of a workspace; cached first phases are stored the same way.
 
-An entry is written under another name and moved into place, so it is there whole or not at all. After a power failure
-it may still be torn: its checksums tell, and it is taken out. Nothing waits for the disk because of it.
+Each entry is one file with checksums, written under another name and renamed. It is not flushed to the disk: after a
+power failure an entry may be incomplete; its checksums detect this, and it is removed.
 """
 
 from __future__ import annotations
@@ -22,24 +22,48 @@ from filelock import BaseFileLock, FileLock, Timeout
 from numpy.typing import NDArray
 
 _MAGIC = b"FROSTFT1"
-# Magic, length of the facts, their checksum; the data begin at a multiple of _ALIGNMENT.
+# Magic, length of the facts, checksum of the facts; the data start at a multiple of _ALIGNMENT.
 _HEAD = struct.Struct("<8sII")
 _ALIGNMENT = 64
 _LARGEST_FACTS = 2**16
-# Locks are files that stay; entries share this many, so that they do not become more and more.
+# Lock files are never deleted; all entries share this many.
 _LOCKS = 64
 _SAMPLE = 8 * 2**20
-# What reading an entry may raise that is torn, changed or none of ours.
+# Errors of reading a file that is incomplete, changed or no entry.
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError)
 
 
 class FeatureFiles:
-    """Entries of a folder, by key (hexadecimal digits).
+    """Cache entries in a folder, by key (hexadecimal digits).
+
+    **Guarantees:**
+
+    - An entry appears complete or not at all, whenever a writer is killed. What a killed writer left is deleted by the
+      next process that opens or locks the folder.
+    - :meth:`read` never returns changed data: lengths and checksums are checked, the data's once per file and process.
+      An entry that fails is removed and counts as missing.
+    - Any number of processes may read. Writers hold :meth:`all_locked`; processes that hold :meth:`lock` for a key
+      compute its entry once. The operating system releases both locks when a process ends, even if killed.
+    - Data that were read stay valid after another process removed the entry; writing to them changes no file.
+    - Entries may disappear at any time: after a power failure, or because another process evicted them.
 
     Args:
-        folder: Made if it is missing; what killed processes left in it is cleared away.
-        kind: Of the entries, the suffix of their files.
-        locks: How many there are; keys that share one wait for each other.
+        folder: Folder of the entries; created if it is missing.
+        kind: Suffix of the entries' files.
+        locks: Number of lock files; keys that share one wait for each other.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import numpy as np
+        >>> from frostline.storage.feature_files import FeatureFiles
+        >>> with TemporaryDirectory() as folder:
+        ...     files = FeatureFiles(Path(folder))
+        ...     with files.all_locked():
+        ...         written = files.write("c0ffee", {"seconds": 1.5}, np.arange(3, dtype=np.uint8))
+        ...     facts, data = files.read("c0ffee")
+        >>> facts["seconds"], data.tolist()
+        (1.5, [0, 1, 2])
     """
 
     def __init__(self, folder: Path, kind: str = "features", locks: int = _LOCKS) -> None:
@@ -53,21 +77,21 @@ class FeatureFiles:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Hold an entry; the operating system lets go when the process ends, however it ends."""
+        """Lock an entry, so that one process computes it while others wait."""
         with FileLock(self._folder / f"{zlib.crc32(key.encode()) % self._locks:02d}.lock"):
             yield
 
     @contextmanager
     def all_locked(self) -> Iterator[None]:
-        """Hold the folder: for all that writes. Whoever holds an entry may ask for it, not the other way round."""
+        """Lock the folder for writing. A process may take this lock while it holds an entry's, not the reverse."""
         with FileLock(self._folder / "all.lock") as lock:
             self._clear(lock)
             yield
 
     def read(self, key: str) -> tuple[dict[str, Any], NDArray[np.uint8]] | None:
-        """Facts and bytes (n,) of an entry, memory-mapped, private to this process if written to.
+        """Return the facts and the bytes, shape (n,), of an entry; None if it is missing.
 
-        One that is torn, changed or of another key is taken out.
+        The bytes are memory-mapped copy-on-write. An entry that is incomplete, changed or of another key is removed.
         """
         file = self._file(key)
         try:
@@ -81,7 +105,7 @@ class FeatureFiles:
         return facts, data
 
     def damaged(self) -> list[str]:
-        """Keys of the entries that are torn, changed or of another key; all are read."""
+        """Read all entries, and return the keys of those that are incomplete, changed or of another key."""
         found: list[str] = []
         for file in sorted(self._folder.glob(f"*.{self._kind}")):
             try:
@@ -93,17 +117,26 @@ class FeatureFiles:
         return found
 
     def _open(self, key: str) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-        """Facts and bytes of an entry that is what it says; raises one of ``_UNUSABLE`` if it is not."""
+        """Return facts and bytes of a valid entry; raise one of ``_UNUSABLE`` for others."""
         file = self._file(key)
         facts, start = _read_facts(file)
         data = np.memmap(file, np.uint8, mode="c", offset=start)
         if facts["key"] != key or len(data) != facts["bytes"]:
-            raise ValueError(f"{file.name} is not what it says")
+            raise ValueError(f"{file.name} has another key or length")
         self._check(file, facts, data)
         return facts, data
 
     def write(self, key: str, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> bool:
-        """Keep an entry, while the folder is held; whether that succeeded. A full disk leaves nothing behind."""
+        """Write an entry; the caller holds :meth:`all_locked`.
+
+        Args:
+            key: Key of the entry.
+            facts: Plain values to store with the data.
+            data: Bytes of the entry, uint8, shape (n,).
+
+        Returns:
+            True if the entry was written; False if not, for example on a full disk. Nothing is left behind then.
+        """
         unfinished = self._folder / f"{key}.{os.getpid()}.partial"
         try:
             _write(unfinished, {**facts, "key": key, "bytes": len(data), "crc32": zlib.crc32(data.data)}, data)
@@ -115,7 +148,7 @@ class FeatureFiles:
         return True
 
     def held(self) -> dict[str, tuple[int, float, float]]:
-        """Bytes, seconds of computing and seconds since the last use of every entry."""
+        """Return size in bytes, seconds of computing and seconds since the last use of every entry, by key."""
         found: dict[str, tuple[int, float, float]] = {}
         for file in self._folder.glob(f"*.{self._kind}"):
             try:
@@ -129,16 +162,16 @@ class FeatureFiles:
         return found
 
     def remove(self, key: str) -> None:
-        """Take an entry out. Who has it mapped keeps what it has."""
+        """Remove an entry. Processes that have mapped it keep its data."""
         with suppress(OSError):
             self._file(key).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
-        """Space left on the disk."""
+        """Return the free bytes of the disk."""
         return shutil.disk_usage(self._folder).free
 
     def seconds_per_byte(self) -> float:
-        """To write, check and read an entry, as measured now; infinite where nothing can be written."""
+        """Measure the seconds per byte to write, check and read an entry; infinite if nothing can be written."""
         key, data = f"sample-{os.getpid()}", np.zeros(_SAMPLE, np.uint8)
         with self.all_locked():
             started = time.perf_counter()
@@ -148,7 +181,7 @@ class FeatureFiles:
         return seconds / _SAMPLE if kept else float("inf")
 
     def _check(self, file: Path, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> None:
-        """Compare the checksum, once a process for a file."""
+        """Compare the data's checksum, once for each file in a process."""
         status = file.stat()
         identity = (file.name, status.st_ino, status.st_size)
         if identity in self._checked:
@@ -158,7 +191,7 @@ class FeatureFiles:
         self._checked.add(identity)
 
     def _clear(self, lock: BaseFileLock) -> None:
-        """Remove what killed processes left half written: while the folder is held, nobody else writes."""
+        """Remove partial files of killed processes. While the folder is locked, no other process writes."""
         with lock:
             for partial in self._folder.glob("*.partial"):
                 with suppress(OSError):
@@ -178,17 +211,17 @@ def _write(file: Path, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> Non
 
 
 def _read_facts(file: Path) -> tuple[dict[str, Any], int]:
-    """The facts of an entry, and where its data begin.
+    """Return the facts of an entry and the offset of its data in bytes.
 
     Raises:
-        ValueError: They are torn or changed, or the file is none of ours.
+        ValueError: The facts are incomplete or changed, or the file is no entry.
     """
     with file.open("rb") as stream:
         head = stream.read(_HEAD.size)
         if len(head) < _HEAD.size:
-            raise ValueError(f"{file.name} is torn")
+            raise ValueError(f"{file.name} is incomplete")
         magic, length, checksum = _HEAD.unpack(head)
         text = stream.read(length) if magic == _MAGIC and length <= _LARGEST_FACTS else b""
     if not text or zlib.crc32(text) != checksum:
-        raise ValueError(f"{file.name} is torn, changed or no features")
+        raise ValueError(f"{file.name} is incomplete, changed or no cache entry")
     return json.loads(text), _HEAD.size + length

@@ -116,7 +116,7 @@ def test_a_worker_may_reach_the_place_by_another_path(machines: Path) -> None:
         run_search(request(machines), workspace(machines, "here", str(machines / "shared")), Watch((1, 2)))
     # As it is mounted there.
     (machines / "shared").rename(machines / "mounted")
-    with pytest.raises(InvalidInputError, match=r"Checkpoints cannot be kept in \S*/shared/x: there is no folder"):
+    with pytest.raises(InvalidInputError, match=r"Cannot save checkpoints in \S*/shared/x: there is no folder"):
         join("tiny", workspace(machines, "there", str(machines / "shared" / "x")), Watch(), resources=Resources("cpu"))
     watch = Watch()
     join("tiny", workspace(machines, "there", str(machines / "mounted")), watch, resources=Resources("cpu"))
@@ -138,7 +138,7 @@ def test_a_place_that_goes_away_in_the_middle_is_told_once_and_the_search_goes_o
     study = run_search(request(machines), workspace(machines, "here", str(shared)), watch)
     assert [trial.state for trial in study.trials()] == ["complete", "complete"]
     assert study.results().verdict is not None
-    assert len([note for note in watch.notes if "checkpoints cannot be kept" in note]) == 1
+    assert len([note for note in watch.notes if "Cannot save checkpoints at" in note]) == 1
 
 
 def test_an_unreachable_place_is_refused_before_anything_is_made(machines: Path) -> None:
@@ -147,7 +147,7 @@ def test_an_unreachable_place_is_refused_before_anything_is_made(machines: Path)
         run_search(request(machines, trials=0), place)
     assert len(refused.value.faults) == 2
     assert re.match(
-        r"Checkpoints cannot be kept in \S*/not/mounted: there is no folder \S*/not\.", refused.value.faults[1]
+        r"Cannot save checkpoints in \S*/not/mounted: there is no folder \S*/not\.", refused.value.faults[1]
     )
     assert not (machines / "here").exists()
     with pytest.raises(SearchInterrupted):

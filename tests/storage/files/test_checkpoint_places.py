@@ -199,8 +199,8 @@ def test_where_nothing_can_be_kept_it_is_told_once_and_nothing_else_happens() ->
     place.sweep({"trial-1"})
     save(place, 1, b"state", key="trial-2")
     assert notes == [
-        "checkpoints cannot be kept at flaky://host/bucket just now (no answer from flaky://host/bucket): "
-        "the search goes on, and what is cut off meanwhile begins anew"
+        "Cannot save checkpoints at flaky://host/bucket (no answer from flaky://host/bucket). "
+        "The search continues; interrupted trials will restart from epoch 0."
     ]
     Flaky.away = False
     kept.save(lambda: b"third")
@@ -219,7 +219,7 @@ def test_a_shared_folder_that_goes_away_ends_nothing_either(tmp_path: Path) -> N
     save(place, 1, b"state", key="trial-2")
     assert kept.load() is None
     assert len(notes) == 1
-    assert notes[0].startswith(f"checkpoints cannot be kept at {shared} just now (Not a directory)")
+    assert notes[0].startswith(f"Cannot save checkpoints at {shared} (Not a directory). ")
 
 
 def test_that_the_trial_is_anothers_by_now_is_no_trouble_of_the_place(url: str) -> None:
@@ -272,7 +272,7 @@ def test_a_place_that_cannot_be_used_is_told_with_the_reason(tmp_path: Path, bad
     wrong = bad.format(tmp_path)
     fault = artifacts_fault(wrong)
     assert fault is not None
-    assert fault.startswith(f"Checkpoints cannot be kept in {wrong}: ")
+    assert fault.startswith(f"Cannot save checkpoints in {wrong}: ")
 
     assert re.search(reason, fault), fault
     assert fault.endswith(
@@ -285,14 +285,14 @@ def test_nor_is_a_secret_in_it() -> None:
     fault = artifacts_fault(f"flaky://me:{SECRET}@host/bucket?key={SECRET}")
     assert fault is not None
     assert SECRET not in fault
-    assert "Checkpoints cannot be kept in flaky://host/bucket: no answer from" in fault
+    assert "Cannot save checkpoints in flaky://host/bucket: no answer from" in fault
 
 
 def test_nor_one_that_does_not_keep_what_it_gets() -> None:
     Flaky.torn = True
     fault = artifacts_fault("flaky://torn")
     assert fault is not None
-    assert "what was written is not what is read" in fault
+    assert "the data read differ from the data written" in fault
 
 
 def test_folders_hold_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
