@@ -1,4 +1,4 @@
-"""Delivery of journal records to MLflow: by one process at a time for each study, all but what MLflow refuses."""
+"""Delivery of journal records to MLflow, by one process at a time for each study."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 
 class Delivery:
-    """Brings records of one study to its tracking store, from this process.
+    """Uploads records of one study to its tracking store, from this process.
 
-    Who delivers holds a lock: two that sent the same records together would double them. The sender of a search that
-    was killed may hold it still, for as long as what it was given last takes.
+    **Guarantees:** one process of a workspace delivers a study's records at a time: two that sent the same records
+    together would log them twice. The operating system releases the lock when a process ends. After a killed search,
+    its sender may still hold the lock until its last records are uploaded. A record that the store rejects does not
+    stop the others.
 
     Args:
-        uri: Of the store.
-        workspace: Of the study.
-        study: Its name.
-        patience: How many seconds to wait for another process to end its delivery; None for ever.
+        uri: URI of the tracking store.
+        workspace: Workspace of the study.
+        study: Name of the study.
+        patience: Seconds to wait while another process delivers; None to wait without limit.
     """
 
     def __init__(self, uri: str, workspace: Workspace, study: str, patience: float | None = None) -> None:
@@ -37,10 +39,16 @@ class Delivery:
         self._runs: StudyRuns | None = None
 
     def deliver(self, records: Sequence[Record]) -> list[str]:
-        """Bring records there, in order; what was left out because the store refuses it is returned, a line each.
+        """Upload records, in order for each run.
+
+        Args:
+            records: Records of the study.
+
+        Returns:
+            A message for each record that was left out because the store rejects it.
 
         Raises:
-            UnreachableError: The store does not answer; how much of them arrived is not known.
+            UnreachableError: The store does not answer; some of the records may have arrived.
             StudyBusyError: Another process is delivering.
         """
         by_key: dict[str, list[Record]] = {}
@@ -60,13 +68,13 @@ class Delivery:
         return left_out
 
     def close(self) -> None:
-        """Let others deliver."""
+        """Close the connection, so that other processes can deliver."""
         if self._runs is not None:
             self._runs.close()
         self._lock.release()
 
     def _send_singly(self, runs: StudyRuns, records: list[Record]) -> list[str]:
-        """All but those that the store refuses, which would hold up all that follows."""
+        """Send records one by one, without those that the store rejects."""
         left_out = []
         for record in records:
             runs.forget()
@@ -79,13 +87,13 @@ class Delivery:
     def _connect(self) -> StudyRuns:
         if self._runs is None:
             self._hold()
-            # Importing MLflow takes a second or two: not where there is nothing to deliver.
+            # Importing MLflow takes a second or two: only if there is something to deliver.
             from .mlflow_runs import StudyRuns
 
             try:
                 self._runs = StudyRuns(self._uri, self._workspace, self._study)
             except RefusedError as error:
-                # Not of a record: nothing may be left out for it.
+                # No record was rejected, so none may be left out.
                 raise UnreachableError(str(error)) from None
         return self._runs
 

@@ -1,8 +1,9 @@
-"""The journal of a study: what MLflow shall show, appended to a file first, so that nothing waits for MLflow.
+"""The journal of a study: an append-only file of log records for MLflow, so that training never waits for MLflow.
 
-A line is one JSON record, numbered, with a checksum as its last entry. A write that was cut off leaves a torn last
-line, which is cut off when the file is next opened; a damaged line anywhere else is left out and counted. What has
-been sent is noted in the same file, so that no second file can disagree with it, and dropped from time to time.
+A line is one JSON record with a sequence number and, as its last entry, a checksum. An interrupted write leaves an
+incomplete last line, which is removed when the file is next opened. A damaged line elsewhere is skipped and counted.
+Markers of uploaded records are lines of the same file, so no second file can disagree. Uploaded records are dropped
+from time to time.
 """
 
 from __future__ import annotations
@@ -24,32 +25,38 @@ from ..errors import StorageError
 START, STEP, SUMMARY, TEXT, FILE, FINISH = "start", "step", "summary", "text", "file", "finish"
 DATASETS, MODEL = "datasets", "model"
 _SENT = "sent"
-# MLflow's status of a run that was cut off.
+# MLflow's status of an interrupted run.
 KILLED = "KILLED"
-# What takes long to send goes alone, so that it is noted when it has arrived.
+# Kinds that take long to upload are sent alone, so that they are marked as soon as they have arrived.
 _ALONE = {MODEL}
-# A file that holds more than this of what has been sent is written anew without it.
+# A file larger than this whose records are all uploaded is rewritten without them.
 COMPACT_BYTES = 1 << 20
-# So much is read at once: some hundreds of epochs.
+# Bytes to read at once: some hundreds of epochs.
 _WINDOW_BYTES = 1 << 18
 _CHECK = len(',"crc":"00000000"}\n')
 
 
 def parent_key(study: str) -> str:
-    """Key of a study's parent run."""
+    """Return the key of a study's parent run.
+
+    Examples:
+        >>> from frostline.storage.journal import parent_key
+        >>> parent_key("flowers")
+        'study-flowers'
+    """
     return f"study-{study}"
 
 
 @dataclass(frozen=True)
 class Record:
-    """One thing that happened.
+    """One log record.
 
     Attributes:
-        seq: Its number, from 1.
+        seq: Sequence number, from 1.
         kind: ``start``, ``step``, ``summary``, ``text``, ``file``, ``datasets``, ``model`` or ``finish``.
-        key: Of the run.
-        time: When it happened, in milliseconds since 1970.
-        content: Plain values; what depends on the kind.
+        key: Key of the run.
+        time: Time of the event in milliseconds since 1970.
+        content: Plain values; their names depend on the kind.
     """
 
     seq: int
@@ -64,8 +71,8 @@ class Batch:
     """Records to send together.
 
     Attributes:
-        records: In the order in which they were appended.
-        end: Where in the file they end, in bytes.
+        records: Records in the order in which they were appended.
+        end: Offset in bytes of the end of the last record in the file.
     """
 
     records: list[Record]
@@ -73,20 +80,41 @@ class Batch:
 
 
 class Journal:
-    """One append-only file; one process at a time, any of its threads.
+    """The journal file of one study.
 
-    Appending is one write to the operating system, which survives the end of the process, kill -9 included. It is not
-    forced to the disk: a power cut may cost the last seconds of curves, which is less than waiting for the disk at
-    every epoch; the scores themselves are in the study's database.
+    **Guarantees:**
+
+    - A record that :meth:`append` returned from survives the end of the process, kill -9 included. It is not flushed to
+      the disk: a power failure may lose the last seconds of curves. The scores are in the study's database.
+    - A record is complete or absent: an incomplete or changed line is never returned.
+    - Records are sent in order and at least once: those sent but not marked before a kill are sent again.
+    - One process at a time may open a journal; the study's lock ensures this. Any of its threads may append; one thread
+      sends. Other processes may read with :func:`read_unsent`.
+    - The file is rewritten in one step (rename): a kill leaves the old file or the new one.
 
     Args:
-        path: The file, made when something is first appended.
+        path: Path of the file; created with the first record.
 
     Attributes:
-        damaged: Lines that did not pass their check and may not have been sent.
+        damaged: Number of lines that failed their check and may not have been uploaded.
 
     Raises:
         StorageError: The file cannot be read.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from frostline.storage.journal import STEP, Journal
+        >>> with TemporaryDirectory() as folder:
+        ...     journal = Journal(Path(folder) / "flowers.jsonl")
+        ...     journal.append(STEP, "trial-0", step=1, metrics={"score": 0.9})
+        ...     batch = journal.unsent()
+        ...     journal.mark_sent(batch)
+        ...     journal.close()
+        >>> batch.records[0].content
+        {'step': 1, 'metrics': {'score': 0.9}}
+        >>> journal.pending
+        0
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,11 +122,11 @@ class Journal:
         self._lock = threading.Lock()
         self._file: int | None = None
         self._closed = False
-        # Numbers of the last record and of the last sent; where the file ends, and before where all is sent.
+        # Numbers of the last record and of the last sent one; offsets of the end and of the first unsent record.
         self._seq = self._sent = 0
         self._end = self._position = 0
         self._open: dict[str, Record] = {}
-        # Of runs that were cut off: how they began, and that they ended so.
+        # Start and finish records of interrupted runs.
         self._cut_off: dict[str, tuple[Record, Record]] = {}
         self.damaged = 0
         with self._explained():
@@ -106,10 +134,15 @@ class Journal:
                 self._recover()
 
     def append(self, kind: str, key: str, **content: Any) -> None:
-        """Add a record of a kind for a run's key, with the time.
+        """Append a record with the current time.
+
+        Args:
+            kind: Kind of the record, see :class:`Record`.
+            key: Key of the run.
+            **content: Plain values of the record.
 
         Raises:
-            StorageError: The file cannot be written.
+            StorageError: The file cannot be written, or the journal is closed.
         """
         with self._lock, self._explained():
             record = Record(self._seq + 1, kind, key, int(time.time() * 1000), content)
@@ -117,7 +150,11 @@ class Journal:
             self._note(record)
 
     def unsent(self) -> Batch:
-        """The next records to send; none if all are sent. For one thread; appending goes on meanwhile."""
+        """Return the next records to send; empty if all are sent. One thread may call this while others append.
+
+        Raises:
+            StorageError: The file cannot be read.
+        """
         with self._explained():
             while self._position < self._end:
                 batch = self._next_batch(self._window())
@@ -127,7 +164,11 @@ class Journal:
             return Batch([], self._end)
 
     def mark_sent(self, batch: Batch) -> None:
-        """Note that a batch has arrived; what has arrived is dropped once it is long."""
+        """Mark a batch as uploaded; a large file whose records are all uploaded is rewritten without them.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
         with self._lock, self._explained():
             self._sent, self._position = batch.records[-1].seq, batch.end
             self._write(_line(self._marker()))
@@ -136,21 +177,25 @@ class Journal:
 
     @property
     def pending(self) -> int:
-        """How many records have not been sent."""
+        """Number of records that have not been sent."""
         return self._seq - self._sent
 
     def open_keys(self) -> list[str]:
-        """Keys of the runs that were started and not finished."""
+        """Return the keys of the runs that were started and not finished."""
         with self._lock:
             return list(self._open)
 
     def cut_off_keys(self) -> list[str]:
-        """Keys of the runs that were finished as killed and not started again."""
+        """Return the keys of the runs that were finished as killed and not restarted."""
         with self._lock:
             return list(self._cut_off)
 
     def close(self) -> None:
-        """Drop what has been sent, and let go of the file."""
+        """Drop uploaded records, and close the file.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
         with self._lock, self._explained():
             if self._end and not self.pending:
                 self._compact()
@@ -158,7 +203,7 @@ class Journal:
             self._closed = True
 
     def _recover(self) -> None:
-        """Read the file as a killed process left it, and cut off a line that it did not finish."""
+        """Read the file, and remove an incomplete last line of a killed process."""
         damaged_after: list[int] = []
         with self._path.open("rb") as file:
             for line in file:
@@ -187,17 +232,17 @@ class Journal:
                 self._cut_off[record.key] = started, record
 
     def _window(self) -> list[bytes]:
-        """Whole lines from the first that may not have been sent."""
+        """Return complete lines, from the first that may be unsent."""
         left = self._end - self._position
         with self._path.open("rb") as file:
             file.seek(self._position)
             lines = file.readlines(min(left, _WINDOW_BYTES))
-        # What another thread appends meanwhile is for the next time.
+        # Lines that another thread appends meanwhile belong to the next window.
         ends = accumulate(map(len, lines))
         return [line for line, end in zip(lines, ends, strict=True) if end <= left]
 
     def _next_batch(self, lines: list[bytes]) -> Batch:
-        """What has not been sent of these lines, up to what goes alone."""
+        """Return the unsent records of these lines, up to a record that is sent alone."""
         waiting: list[Record] = []
         end = self._position
         for line in lines:
@@ -210,7 +255,7 @@ class Journal:
         return Batch(waiting, end)
 
     def _write(self, line: bytes) -> None:
-        # The file may be another's by now.
+        # Another process may have opened the file since.
         if self._closed:
             raise StorageError(f"The journal {self._path} is closed.")
         if self._file is None:
@@ -221,7 +266,7 @@ class Journal:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
         except OSError:
-            # On a full disk part of a line may have been written.
+            # On a full disk, part of the line may have been written.
             os.ftruncate(self._file, self._end)
             raise
         self._end += len(line)
@@ -230,7 +275,7 @@ class Journal:
         return Record(self._sent, _SENT, "", int(time.time() * 1000), {})
 
     def _compact(self) -> None:
-        """Write the file anew: what was started and is not finished, or was cut off; and where the numbers stand."""
+        """Rewrite the file with the records of unfinished and interrupted runs, and the last sequence number."""
         cut_off = [record for records in self._cut_off.values() for record in records]
         content = b"".join(map(_line, [*self._open.values(), *cut_off, self._marker()]))
         new = self._path.with_suffix(".new")
@@ -253,12 +298,16 @@ class Journal:
 
 
 def read_unsent(path: Path) -> tuple[list[Record], int]:
-    """What MLflow has not got of a journal, and how many damaged lines may be of that.
+    """Read the unsent records of a journal without changing it, while another process may be appending.
 
-    The file is left as it is, a torn end included: another process may be appending to it.
+    Args:
+        path: Path of the journal.
+
+    Returns:
+        The unsent records, and the number of damaged lines that may be unsent.
 
     Raises:
-        StorageError: It cannot be read.
+        StorageError: The file cannot be read.
     """
     try:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
@@ -285,7 +334,7 @@ def _line(record: Record) -> bytes:
 
 
 def _parse(line: bytes) -> Record | None:
-    """None where the checksum does not fit."""
+    """Return the record of a line; None if its checksum does not match."""
     body, check = line[:-_CHECK], line[-_CHECK:]
     if check != b',"crc":"%08x"}\n' % zlib.crc32(body):
         return None

@@ -1,4 +1,4 @@
-"""What MLflow has of a study, run by run: for who compares it with the study itself."""
+"""The runs of a study as MLflow has them, for consistency checks against the study's database."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mlflow.entities import Run
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run as MLflow has it.
+    """A run in MLflow.
 
     Attributes:
-        id: MLflow's.
-        key: Ours; two runs of one key are one too many.
+        id: MLflow's id of the run.
+        key: Frostline's key of the run; at most one run of a study should have it.
         status: ``RUNNING``, ``FINISHED``, ``FAILED`` or ``KILLED``.
-        parent: Id of the run that it is nested in.
-        metrics: The latest values.
-        tags: All of them.
+        parent: Id of the parent run; None for a run that is not nested.
+        metrics: Latest value of each metric.
+        tags: All tags of the run.
     """
 
     id: str
@@ -34,24 +34,25 @@ class KnownRun:
 
 
 def probe(uri: str) -> None:
-    """See that a tracking store answers.
+    """Check that a tracking store answers.
 
     Raises:
-        UnreachableError: It does not.
+        UnreachableError: The store does not answer.
+        RefusedError: The store rejects the request.
     """
     with reachable(uri):
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
 
 
 class TrackedStudy:
-    """The runs of one study in a tracking store, as they are when first asked for.
+    """The runs of one study in a tracking store, read once at construction.
 
     Args:
-        uri: Of the store.
+        uri: URI of the tracking store.
         study: Name of the experiment.
 
     Attributes:
-        runs: In the order of their starts.
+        runs: Runs, ordered by start time.
 
     Raises:
         UnreachableError: The store does not answer.
@@ -60,7 +61,7 @@ class TrackedStudy:
     def __init__(self, uri: str, study: str) -> None:
         self._uri = uri
         self.runs: list[KnownRun] = []
-        # To ask would make it.
+        # A query would create the missing database.
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
             return
         with reachable(uri):
@@ -70,7 +71,7 @@ class TrackedStudy:
             self.runs = [_known(run) for run in found if KEY in run.data.tags]
 
     def steps(self, run: KnownRun, metric: str) -> list[int]:
-        """Steps of a metric, each as often as it was logged.
+        """Return the steps of a metric, each as often as it was logged.
 
         Raises:
             UnreachableError: The store does not answer.
@@ -81,7 +82,7 @@ class TrackedStudy:
             return [point.step for point in self._client.get_metric_history(run.id, metric)]
 
     def delete(self, run: KnownRun) -> None:
-        """Take a run out; MLflow keeps it among its deleted ones.
+        """Delete a run; MLflow keeps it among the deleted runs.
 
         Raises:
             UnreachableError: The store does not answer.

@@ -1,7 +1,7 @@
-"""Networks as MLflow models: logged with a run, registered under their study's name, found again by what they are.
+"""Networks as MLflow models: logged with a run, and registered under the name of their study.
 
-A model is known by the digest of its files. One that is there already is not logged or registered again, whenever it
-was sent and however far that came; only its aliases are set.
+A model is identified by the digest of its files. Sending a model again completes an interrupted upload and sets the
+aliases; it logs and registers nothing twice.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 
 _DIGEST = "frostline.digest"
 _SERVED = Path(__file__).with_name("served_model.py")
-# In the folder of a network.
+# Names in the folder of a network.
 CODE, EXAMPLE, NETWORK = "code", "example.png", "network"
 
 
 def log_model(client: MlflowClient, experiment_id: str, study: str, run_id: str, content: Mapping[str, Any]) -> None:
-    """Log a network as the model of a run, register it, and give it its aliases.
+    """Log a network as the model of a run, register it, and set its aliases.
 
     Args:
-        client: Of the store.
-        experiment_id: Of the study.
+        client: Client of the tracking store.
+        experiment_id: Id of the study's experiment.
         study: Name of the registered model.
-        run_id: Of the training.
-        content: Of a record: the fields of :class:`ServedModel`.
+        run_id: Id of the training's run.
+        content: Content of a journal record: the fields of :class:`ServedModel`.
 
     Raises:
-        RefusedError: Its files are gone.
+        RefusedError: The network's files are missing.
     """
     folder = Path(content["folder"])
     if not (folder / NETWORK).is_dir():
@@ -61,7 +61,7 @@ def log_model(client: MlflowClient, experiment_id: str, study: str, run_id: str,
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 over names and bytes of a folder's files."""
+    """Return the SHA-256 digest of the names and contents of a folder's files."""
     digest = hashlib.sha256()
     for file in sorted(folder.iterdir()):
         with file.open("rb") as stream:
@@ -75,14 +75,14 @@ def _find(client: MlflowClient, experiment_id: str, digest: str) -> LoggedModel 
 
 
 def _upload(client: MlflowClient, model: LoggedModel, run_id: str, folder: Path, content: Mapping[str, Any]) -> None:
-    """Write the model's files; one whose upload was cut off gets the same files again."""
+    """Upload the model's files. After an interrupted upload the same files are sent again."""
     described = Model(
         artifact_path=model.artifact_location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id
     )
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
-        # MLflow's, of the type hints of its own classes.
+        # MLflow warns about type hints of its own classes.
         warnings.simplefilter("ignore")
-        # They take a second to import: not where there is no model to send.
+        # These imports take a second: only if there is a model to send.
         import mlflow.pyfunc
         import pandas as pd
 
@@ -103,7 +103,7 @@ def _upload(client: MlflowClient, model: LoggedModel, run_id: str, folder: Path,
 
 
 def _signature(classes: list[str]) -> ModelSignature:
-    """From the bytes of image files, in JSON as base64, to a label and the probability of each class."""
+    """Return the signature: bytes of image files (base64 in JSON) to a label and the probability of each class."""
     probabilities = [ColSpec(DataType.float, f"probability_{name}") for name in classes]
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.binary, "image")]),
@@ -112,13 +112,13 @@ def _signature(classes: list[str]) -> ModelSignature:
 
 
 def _register(client: MlflowClient, study: str, model: LoggedModel, run_id: str, description: str) -> str:
-    """Number of the version that is this model, made where there is none."""
+    """Return the number of the registered version of this model, which is created if it is missing."""
     try:
         client.create_registered_model(study, {"frostline.study": study})
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    # A server lets no client name its folders; a database would look the model up in the process's default store.
+    # A server does not accept a client's folders; a database would resolve models:/ in the process's default store.
     served = urlsplit(client.tracking_uri).scheme in ("http", "https")
     source = f"models:/{model.model_id}" if served else model.artifact_location
     for known in client.search_model_versions(f"name = '{study}'"):

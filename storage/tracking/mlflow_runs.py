@@ -1,6 +1,6 @@
-"""MLflow: one experiment and one parent run a study, one nested run a key, made from the records of a journal.
+"""MLflow runs made from journal records: an experiment and a parent run for each study, a nested run for each key.
 
-Sending records again changes nothing: a run is found by its key, and what its history has is not logged twice.
+Sending records again changes nothing: runs are found by their keys, and points of their history are not logged twice.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from .mlflow_views import view_tag
 # isort: split
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
-# Without it MLflow's pages are those for language models.
+# Without this tag MLflow shows its pages for language models.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 KEY = "frostline.key"
 PARENT = "mlflow.parentRunId"
 _PAGE = 1000
-# What is known of a run is looked at again after so long: a process that slept for the length of a lease may find that
-# another machine went on with its trial.
+# Seconds after which the known history of a run is read again: after a suspend longer than a lease, another machine may
+# have resumed the trial.
 TRUST_SECONDS = 10.0
 
 
 @dataclass
 class _Sent:
-    """A run and the points that it has."""
+    """A run and the points that it has in MLflow."""
 
     run_id: str
     running: bool
@@ -50,23 +50,26 @@ class _Sent:
     def add(self, point: Metric) -> None:
         self.steps.add((point.key, point.step))
         self.times.add((point.key, point.timestamp))
-        # As text, in which NaN equals NaN.
+        # As text, so that NaN equals NaN.
         self.last[point.key] = repr(point.value)
 
     def knows(self, point: Metric, kind: str) -> bool:
-        """A step counts once; a summary's number counts again only where it has changed."""
+        """Return whether a point need not be sent: its step is logged, or its summary value is unchanged."""
         if kind == STEP:
             return (point.key, point.step) in self.steps
         return (point.key, point.timestamp) in self.times or self.last.get(point.key) == repr(point.value)
 
 
 class StudyRuns:
-    """The runs of one study in a tracking store; for one thread.
+    """The runs of one study in a tracking store, for use by one thread.
+
+    **Guarantees:** :meth:`send` is idempotent. A killed process or a broken connection may leave a part of the records;
+    sending all of them again, from any process, completes the run without doubled points.
 
     Args:
-        uri: Of the store.
-        workspace: Holds artifacts and the lock under which a database's schema is made.
-        study: Name of experiment and parent run.
+        uri: URI of the tracking store.
+        workspace: Workspace that holds artifacts and the lock for creating a database's schema.
+        study: Name of the experiment and the parent run.
 
     Raises:
         UnreachableError: The store does not answer.
@@ -81,11 +84,15 @@ class StudyRuns:
             self._experiment_id = self._experiment(workspace.artifacts)
 
     def send(self, key: str, records: Sequence[Record]) -> None:
-        """Bring a run to where its records say that it is; all of them of one key, in order.
+        """Apply records to a run, which is created if it is missing.
+
+        Args:
+            key: Key of the run.
+            records: Records of this key, in order.
 
         Raises:
-            UnreachableError: The store does not answer; how much of them arrived is not known.
-            RefusedError: The store does not take one of them.
+            UnreachableError: The store does not answer; some of the records may have arrived.
+            RefusedError: The store rejects one of the records.
         """
         with reachable(self._uri):
             run = self._run(key, records[0])
@@ -102,7 +109,7 @@ class StudyRuns:
             del self._sent[key]
 
     def _run(self, key: str, first: Record) -> _Sent:
-        """The run of a key, made where there is none yet."""
+        """Return the run of a key, which is created if it is missing."""
         known = self._sent.get(key)
         if known is None or time.monotonic() - known.at > TRUST_SECONDS:
             found = _find(self._client, self._experiment_id, key, nested=key != parent_key(self._study))
@@ -111,7 +118,7 @@ class StudyRuns:
         return self._sent[key]
 
     def _create(self, key: str, first: Record) -> _Sent:
-        # Its start is missing where someone deleted the run, or where a child comes first.
+        # The start record is missing if a user deleted the run, or if a child's record comes first.
         missing: dict[str, Any] = {"name": key.removeprefix("study-"), "tags": {}}
         start = first.content if first.key == key and first.kind == START else missing
         own = {KEY: key, "mlflow.user": _user(), "mlflow.source.name": "frostline"}
@@ -120,7 +127,7 @@ class StudyRuns:
         return _Sent(run.info.run_id, running=True)
 
     def _above(self, key: str, start: Mapping[str, Any], first: Record) -> dict[str, str]:
-        """The tag by which a run is nested: below the one that its start names, else below the study's."""
+        """Return the tag that nests a run: below the parent named in its start record, else below the study's run."""
         study = parent_key(self._study)
         return {} if key == study else {PARENT: self._run(start.get("parent") or study, first).run_id}
 
@@ -143,7 +150,7 @@ class StudyRuns:
                 run.run_id, text if isinstance(text, str) else json.dumps(text, indent=1), content["file"]
             )
         elif record.kind == FILE:
-            # Who journals a file may have deleted it since.
+            # The file may have been deleted since.
             if Path(content["path"]).exists():
                 self._client.log_artifact(run.run_id, content["path"])
         elif record.kind == DATASETS:
@@ -165,7 +172,7 @@ class StudyRuns:
         self._client.log_batch(run.run_id, params=params, tags=_tags(tags))
 
     def _log(self, run: _Sent, records: Sequence[Record]) -> None:
-        """Metrics and tags of several records in one request, or one a thousand."""
+        """Log metrics and tags of several records in one request."""
         points: list[Metric] = []
         tags: dict[str, str] = {}
         for record in records:
@@ -179,11 +186,11 @@ class StudyRuns:
             self._client.log_batch(run.run_id, metrics=points, tags=_tags(tags))
 
     def forget(self) -> None:
-        """Look at the runs again before the next record: what was sent last may have arrived or not."""
+        """Read the runs again before the next record, since the last records may have arrived or not."""
         self._sent.clear()
 
     def close(self) -> None:
-        """Leave a SQLite file whole, without what it has in its log (WAL), as far as nobody reads just then."""
+        """Move a SQLite store's WAL into its main file, unless another process is reading."""
         if self._uri.startswith("sqlite:///"):
             with suppress(sqlite3.Error), closing(sqlite3.connect(self._uri.removeprefix("sqlite:///"))) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -198,7 +205,14 @@ class StudyRuns:
 
 
 def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
-    """What MLflow has of a study: the experiment's id, and the runs' ids by key; None if it has not heard of it.
+    """Find a study in MLflow.
+
+    Args:
+        uri: URI of the tracking store.
+        study: Name of the study.
+
+    Returns:
+        Id of the experiment, and ids of the runs by key; None if the study is not in MLflow.
 
     Raises:
         UnreachableError: The store does not answer.
@@ -217,9 +231,15 @@ def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
 
 
 def log_artifact(uri: str, study: str, file: Path) -> None:
-    """Add a file to a study's parent run, whatever its status, if MLflow has it.
+    """Log a file to a study's parent run, if the run is in MLflow.
+
+    Args:
+        uri: URI of the tracking store.
+        study: Name of the study.
+        file: Path of the file.
 
     Raises:
+        RefusedError: The store rejects the file.
         UnreachableError: The store does not answer.
     """
     found = find_runs(uri, study)
@@ -236,7 +256,7 @@ def _find(client: MlflowClient, experiment_id: str, key: str, *, nested: bool) -
 
 
 def search_experiment(client: MlflowClient, experiment_id: str, query: str = "") -> Iterator[Run]:
-    """All runs of an experiment that a query fits, the first started first."""
+    """Yield the runs of an experiment that match a query, ordered by start time."""
     token = None
     while True:
         page = client.search_runs([experiment_id], query, 1, _PAGE, ["attributes.start_time ASC"], token)
@@ -247,7 +267,7 @@ def search_experiment(client: MlflowClient, experiment_id: str, query: str = "")
 
 
 def _dataset(content: Mapping[str, str]) -> DatasetInput:
-    """One that the run has already, by name and digest, is not added again."""
+    """Return a dataset input; MLflow ignores one whose name and digest the run has already."""
     described = {name: value for name, value in content.items() if name != "context"}
     return DatasetInput(Dataset(**described), [InputTag("mlflow.data.context", content["context"])])
 
@@ -257,7 +277,7 @@ def _tags(tags: Mapping[str, str]) -> list[RunTag]:
 
 
 def _user() -> str:
-    """Who runs this; in a container the number may have no name."""
+    """Return the user's name; the user id where it has no name, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

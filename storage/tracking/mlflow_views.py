@@ -1,7 +1,7 @@
-"""What MLflow's list of a study's runs shows: the columns that tell trials apart, and names at full length.
+"""Frostline's view of a study's runs in MLflow: columns that distinguish trials, and run names at full length.
 
-MLflow's own choice is the dataset, which is the same for all, and names that are cut off. A view is a tag of the
-experiment: MLflow's pages offer it under "Views", and open at it where an address names it.
+MLflow's default shows the dataset, which is the same for all runs, and truncates names. A view is a tag of the
+experiment: MLflow's pages list it under "Views", and an address can name it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .mlflow_client import MlflowClient, reachable
 VIEW = "frostline"
 _TAG = f"mlflow.sharedViewState.{VIEW}"
 _TITLE = "Frostline"
-# By their names in MLflow's front end, with their widths in pixels.
+# Column names of MLflow's front end, with their widths in pixels.
 _COLUMNS = {
     "attributes.`Run Name`": 410,
     "runDateAndNestInfo": 135,
@@ -29,10 +29,18 @@ _ALWAYS_SHOWN = ("attributes.`Run Name`", "runDateAndNestInfo", "duration")
 
 
 def keep_view(uri: str, experiment_id: str) -> str:
-    """Give an experiment the view if it lacks it, as studies of earlier versions do; returns the view's name.
+    """Add the view to an experiment that lacks it, such as one of an earlier version.
+
+    Args:
+        uri: URI of the tracking store.
+        experiment_id: Id of the experiment.
+
+    Returns:
+        Name of the view.
 
     Raises:
-        StorageError: The store does not answer, or refuses.
+        UnreachableError: The store does not answer.
+        RefusedError: The store rejects the tag.
     """
     with reachable(uri):
         client = MlflowClient(tracking_uri=uri)
@@ -43,9 +51,9 @@ def keep_view(uri: str, experiment_id: str) -> str:
 
 
 def view_tag() -> dict[str, str]:
-    """The tag of an experiment that is the view.
+    """Return the experiment tag that defines the view.
 
-    Written twice in one: MLflow 3.17 looks for a title and the state as text, earlier ones for the state itself.
+    It contains the state twice: MLflow 3.17 reads it as text beside a title, earlier versions read it directly.
     """
     state = {
         "selectedColumns": [name for name in _COLUMNS if name not in _ALWAYS_SHOWN],

@@ -1,4 +1,4 @@
-"""What sends a journal to MLflow while a search goes on: in batches, with patience."""
+"""The sender: uploads a journal to MLflow in batches while a search runs, and retries when MLflow does not answer."""
 
 from __future__ import annotations
 
@@ -11,38 +11,47 @@ from ..errors import StorageError
 from ..workspace import Workspace
 from .journal import Journal, Record
 
-# Between looks at the journal, and between attempts at a store that does not answer.
+# Seconds between two reads of the journal, and between two attempts to reach a store that does not answer.
 INTERVAL_SECONDS = 1.0
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 1.0, 30.0
-# A store that makes no progress for so long at the end of a session is given up.
+# Seconds without progress after which the upload at the end of a session is given up.
 PATIENCE_SECONDS = 60.0
 
 
 class Delivers(Protocol):
-    """What brings the records of one study to its tracking store."""
+    """A connection that brings the records of one study to its tracking store."""
 
     def deliver(self, records: Sequence[Record]) -> list[str]:
-        """Bring records there, in order; returns a line for each that the store refuses."""
+        """Upload records in order; return a message for each record that the store rejects."""
         ...
 
     def close(self) -> None:
-        """Let others deliver."""
+        """Close the connection, so that other processes can deliver."""
         ...
 
 
 class Killable(Delivers, Protocol):
-    """What delivers, and can be ended while it does."""
+    """A connection that can be killed while it delivers."""
 
     def kill(self) -> None:
-        """End it at once, and for good; from any thread."""
+        """Stop delivering at once and for good; callable from any thread."""
         ...
 
 
 def send_all(journal: Journal, delivery: Delivers, note: Callable[[str], None]) -> int:
-    """Send everything now, and say how many records there were; ``note`` is told what the store refuses.
+    """Upload all unsent records of a journal now.
+
+    Args:
+        journal: Journal to read and to mark.
+        delivery: Connection to the store.
+        note: Function that receives a message for each record that the store rejects.
+
+    Returns:
+        Number of records sent.
 
     Raises:
-        UnreachableError: The store does not answer; what did not arrive stays in the journal.
+        UnreachableError: The store does not answer; the records that did not arrive stay in the journal.
+        StudyBusyError: Another process is uploading the study's records.
     """
     sent = 0
     while (batch := journal.unsent()).records:
@@ -54,14 +63,14 @@ def send_all(journal: Journal, delivery: Delivers, note: Callable[[str], None]) 
 
 
 class Sender:
-    """Sends a study's journal to a tracking store. A thread here reads the journal and waits.
+    """Uploads a study's journal to a tracking store from a thread of its own.
 
     Args:
-        delivery: Delivers the records; closed with this sender.
-        workspace: Of the study.
-        study: Its name.
-        journal: Its journal.
-        note: Told, from the sender's thread, when the store does not answer or refuses something.
+        delivery: Connection to the store; closed with the sender.
+        workspace: Workspace of the study.
+        study: Name of the study.
+        journal: Journal of the study.
+        note: Function that receives messages when the store does not answer or rejects records; called from the thread.
     """
 
     def __init__(
@@ -76,11 +85,11 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name="frostline-sender", daemon=True)
 
     def start(self) -> None:
-        """Send from now on, whatever is appended."""
+        """Start to upload records as they are appended."""
         self._thread.start()
 
     def close(self) -> None:
-        """Send what is left, for as long as the store takes it; what stays is for `frostline sync`."""
+        """Upload the remaining records while the store makes progress; `frostline sync` can upload the others later."""
         self._closing.set()
         left, since = self._journal.pending, time.monotonic()
         try:
@@ -89,12 +98,12 @@ class Sender:
                 if self._journal.pending != left:
                     left, since = self._journal.pending, time.monotonic()
         finally:
-            # The delivery has ended in order, unless patience did first or somebody pressed Ctrl-C again.
+            # The connection has closed by itself, except after a timeout or a second Ctrl-C.
             self._told |= self._thread.is_alive()
             self._delivery.kill()
             self._thread.join()
         if self._journal.pending:
-            self._note(f"MLflow has not got everything; what is left is kept. Send it with: {self._command}")
+            self._note(f"Some records are not in MLflow yet. Upload them with: {self._command}")
 
     def _work(self) -> None:
         try:
@@ -119,4 +128,4 @@ class Sender:
     def _tell(self, error: StorageError) -> None:
         if not self._told:
             self._told = True
-            self._note(f"{error}; the search goes on, and MLflow gets it later or by: {self._command}")
+            self._note(f"{error}; the search continues. Records are uploaded later, or with: {self._command}")

@@ -1,9 +1,9 @@
-"""MLflow's own process: it imports MLflow and sends, so that training shares neither Python nor its cores with it.
+"""The process that imports MLflow and uploads records, so that training does not share its interpreter and cores.
 
-Parent and child speak in lines of JSON over the child's standard input and output: first where to send, which holds
-secrets and therefore is no argument of the command; then records one way, and how they fared the other way. The child
-touches no journal. It ends when its input does, however the parent ended; what it was given before arrives, and what
-the parent had no answer to is sent again by the next process, which doubles nothing.
+Parent and child exchange lines of JSON over the child's standard input and output: first the store's address, which may
+contain secrets and is therefore no argument of the command; then records, and a result for each message. The child
+never opens a journal. It ends when its input ends, even if the parent is killed, after uploading what it has received.
+The next process sends records without a result again; this logs nothing twice.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .journal import Record
 
 _END_SECONDS = 10.0
 _NICE = 10
-# Training has the cores.
+# The cores are for training.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class SenderProcess:
-    """Delivers records of one study from a process of its own, started when first needed and again when it died.
+    """Uploads records of one study from a child process, which is started when first needed and restarted if it dies.
 
     Args:
-        uri: Of the store.
-        workspace: Of the study.
-        study: Its name.
+        uri: URI of the tracking store.
+        workspace: Workspace of the study.
+        study: Name of the study.
     """
 
     def __init__(self, uri: str, workspace: Workspace, study: str) -> None:
@@ -43,23 +43,23 @@ class SenderProcess:
         self._ended = False
 
     def deliver(self, records: Sequence[Record]) -> list[str]:
-        """As :meth:`Delivery.deliver`, there.
+        """Call :meth:`Delivery.deliver` in the child process.
 
         Raises:
-            UnreachableError: The store does not answer, or the process has died.
+            UnreachableError: The store does not answer, another process is uploading, or the child died twice.
         """
         message = [vars(record) for record in records]
         try:
             answer = self._ask(message)
         except UnreachableError:
-            # Killed, by someone or for its memory, perhaps long ago: another one takes over.
+            # The child may have been killed, even long ago: retry once with a new one.
             answer = self._ask(message)
         if answer["error"] is not None:
             raise UnreachableError(answer["error"])
         return answer["left_out"]
 
     def close(self) -> None:
-        """End the process in order; for the thread that delivers."""
+        """Let the process finish and exit. Call this from the thread that delivers."""
         if (process := self._process) is not None:
             with suppress(OSError):
                 _input(process).close()
@@ -70,7 +70,7 @@ class SenderProcess:
             self._let_go(process)
 
     def kill(self) -> None:
-        """End the process at once, and for good, whatever it is doing; from any thread."""
+        """Kill the process, and start no other. Callable from any thread."""
         self._ended = True
         if (process := self._process) is not None:
             process.kill()
@@ -87,7 +87,7 @@ class SenderProcess:
         if self._ended:
             raise OSError("was ended")
         if self._process is None:
-            # A session of its own: Ctrl-C in the terminal is for the search, which lets this one end in order.
+            # A new session: Ctrl-C in the terminal must reach the search only, which closes this process.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", __name__],
                 stdin=subprocess.PIPE,
@@ -104,7 +104,7 @@ class SenderProcess:
         return self._process
 
     def _fate(self, error: Exception) -> str:
-        """What became of the process; it is let go of, so that the next attempt starts another."""
+        """Describe how the process ended, and forget it, so that the next attempt starts another."""
         if (process := self._process) is None:
             return f"cannot be started: {error}"
         process.kill()
@@ -119,7 +119,7 @@ class SenderProcess:
 
 
 def main() -> None:
-    """The child: deliver what comes in, until nothing does any more."""
+    """Run the child: deliver records until the input ends."""
     os.nice(_NICE)
     with _private_output() as answers:
         address = json.loads(sys.stdin.readline())
@@ -133,7 +133,7 @@ def _try(delivery: Delivery, records: list[Record]) -> dict[str, Any]:
         return {"left_out": delivery.deliver(records), "error": None}
     except StorageError as error:
         return {"left_out": [], "error": str(error)}
-    # MLflow cannot be imported, for one.
+    # For example, MLflow cannot be imported.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         return {"left_out": [], "error": f"MLflow cannot be used: {type(error).__name__}: {reason}"}
@@ -141,7 +141,7 @@ def _try(delivery: Delivery, records: list[Record]) -> dict[str, Any]:
 
 @contextmanager
 def _private_output() -> Iterator[TextIO]:
-    """Standard output for the answers alone: libraries that print do so elsewhere."""
+    """Reserve standard output for results; what libraries print goes to standard error."""
     own = os.dup(1)
     os.dup2(2, 1)
     with suppress(BrokenPipeError), os.fdopen(own, "w", encoding="utf-8") as answers:
@@ -163,5 +163,5 @@ def _write(pipe: TextIO, message: Any) -> None:
 
 if __name__ == "__main__":
     main()
-    # Python would take a second to clear away all that MLflow has imported, with the search waiting.
+    # Skip Python's cleanup of MLflow's modules: it takes a second, and the search waits.
     os._exit(0)

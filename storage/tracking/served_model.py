@@ -1,6 +1,6 @@
-"""What MLflow serves. A file of its own: MLflow copies it into each model and runs it there.
+"""The model class that MLflow serves. MLflow copies this file into each model and runs it there.
 
-It imports nothing of Frostline by that name: a model brings the package that loads it, under a name of its own.
+It must not import Frostline by name: each model contains the package that loads it, under a unique name.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class ImageClassifier(PythonModel):
-    """Class probabilities of images."""
+    """A classifier from image files to class probabilities."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the network of the artifact ``network``."""
+        """Load the network from the artifact ``network``."""
         loader = importlib.import_module(context.model_config["loader"])
         self._model = loader.load_network(Path(context.artifacts["network"]))
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None) -> Any:
-        """Label and probabilities of each row's image.
+        """Return the label and the class probabilities of each row's image.
 
         Args:
-            context: Not used.
-            model_input: A table with a column ``image``: the bytes of image files.
-            params: Not used.
+            context: Unused.
+            model_input: Table with a column ``image`` that holds the bytes of image files.
+            params: Unused.
 
         Returns:
-            A table with the columns ``label`` and, for each class, ``probability_CLASS``.
+            Table with the columns ``label`` and, for each class, ``probability_CLASS``.
         """
         classes = self._model.card.classes
         probabilities = self._model.predict([bytes(image) for image in model_input["image"]])

@@ -1,6 +1,6 @@
-"""What a study says to MLflow: a parent run, and one nested run a trial or final, found again by its key.
+"""Logging to MLflow: a parent run for each study, and a nested run for each trial and final, identified by its key.
 
-Nothing here waits for MLflow: what is logged goes to the journal, and from there to MLflow by a process of its own.
+No call waits for MLflow: records go to the journal, and a separate process uploads them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,21 @@ _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 
 def uri_fault(uri: str) -> str | None:
-    """What is wrong with a tracking URI by itself, whether or not its store answers; no secret is in it."""
+    """Check a tracking URI without contacting its store.
+
+    Args:
+        uri: Tracking URI.
+
+    Returns:
+        None if the URI is usable; otherwise a message without secrets.
+
+    Examples:
+        >>> from frostline.storage.tracking import uri_fault
+        >>> uri_fault("ftp://example.org/runs").partition(",")[0]
+        '--tracking-uri must begin with one of http'
+        >>> uri_fault("sqlite:////data/mlflow.db") is None
+        True
+    """
     scheme = urlsplit(uri).scheme
     if scheme.partition("+")[0] not in SCHEMES:
         return f"--tracking-uri must begin with one of {', '.join(SCHEMES)}, such as sqlite:////path/mlflow.db."
@@ -38,34 +52,36 @@ def uri_fault(uri: str) -> str | None:
     try:
         make_url(uri).get_dialect().import_dbapi()
     except (ImportError, SQLAlchemyError) as error:
-        return f"--tracking-uri {scheme}://... needs a driver that is not there: {error}. Install it, or name another."
+        return (
+            f"--tracking-uri {scheme}://... needs a driver that is not installed: {error}. Install it, or name another."
+        )
     return None
 
 
 class Appends(Protocol):
-    """A journal, or what carries records to one."""
+    """A journal, or an object that forwards records to one."""
 
     def append(self, kind: str, key: str, **content: Any) -> None:
-        """Add a record of a kind for a run's key."""
+        """Append a record of a kind for a run's key."""
         ...
 
     def open_keys(self) -> list[str]:
-        """Keys of the runs that were started and not finished."""
+        """Return the keys of the runs that were started and not finished."""
         ...
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A network to be logged and registered, as plain values.
+    """A network to log and register as an MLflow model, as plain values.
 
     Attributes:
-        folder: Where it lies; stays there until it has been sent.
-        package: Name of the folder's package that loads it, by ``package.loader.load_network``.
-        classes: Names, in the order of the probabilities.
-        requirements: What the package needs, as for pip.
-        name: Of the model.
-        description: Of the registered version, in Markdown.
-        aliases: Of the registered version.
+        folder: Path of the network's folder, which must exist until it is uploaded.
+        package: Name of the package in the folder that loads the network, by ``package.loader.load_network``.
+        classes: Names of the classes, in the order of the probabilities.
+        requirements: Requirements of the package, as for pip.
+        name: Name of the model.
+        description: Description of the registered version, in Markdown.
+        aliases: Aliases of the registered version.
         loader: Module of the package; records of earlier versions do not name it.
     """
 
@@ -80,11 +96,11 @@ class ServedModel:
 
 
 class TrackedRun:
-    """One run, written to while a trial trains.
+    """One MLflow run. Its methods append to the journal and raise StorageError if that fails.
 
     Args:
-        journal: Of the study.
-        key: Of the run.
+        journal: Journal of the study.
+        key: Key of the run.
     """
 
     def __init__(self, journal: Appends, key: str) -> None:
@@ -93,70 +109,70 @@ class TrackedRun:
         self._tables: list[dict[str, str]] = []
 
     def start(self, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None) -> None:
-        """Make the run, or go on with it if it is there already.
+        """Create the run, or resume it if it exists.
 
         Args:
-            name: For people; one that was there already keeps its own.
-            params: What it was made with; written once.
-            tags: Those it begins with.
-            parent: Key of the run that it is nested in, if that is not the study's.
+            name: Display name; an existing run keeps its own.
+            params: Parameters of the run; written once.
+            tags: Initial tags.
+            parent: Key of the parent run; None for the study's run.
         """
         plain = {key: _readable(value) for key, value in params.items()}
         self._journal.append(START, self._key, name=name, params=plain, tags=dict(tags), parent=parent)
 
     def log_step(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Metrics of a step; one that was logged before the run was cut off is not logged twice."""
+        """Log the metrics of a step. A step that was logged before the run was interrupted is not logged twice."""
         self._journal.append(STEP, self._key, step=step, metrics=_floats(metrics))
 
     def log_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
-        """Metrics of the whole run, and tags; what is logged already is not logged twice."""
+        """Log metrics of the whole run, and tags. Unchanged values are not logged twice."""
         self._journal.append(SUMMARY, self._key, metrics=_floats(metrics), tags=dict(tags))
 
     def log_json(self, file: str, content: Any) -> None:
-        """Keep plain values as a file of the run."""
+        """Log plain values as a JSON file of the run."""
         self._journal.append(TEXT, self._key, file=file, content=content)
 
     def log_text(self, file: str, text: str) -> None:
-        """Keep a text as a file of the run."""
+        """Log a text as a file of the run."""
         self._journal.append(TEXT, self._key, file=file, content=text)
 
     def log_table(self, file: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Keep a table as a file of the run, one that MLflow's pages show as a table."""
+        """Log a table as a JSON file that MLflow's pages show as a table."""
         self.log_json(file, {"columns": list(columns), "data": [list(row) for row in rows]})
         self._tables.append({"path": file, "type": "table"})
         self.log_summary({}, {"mlflow.loggedArtifacts": json.dumps(self._tables)})
 
     def log_file(self, file: Path) -> None:
-        """Add a file to the run as it is when it is sent."""
+        """Log a file, with the content that it has when it is uploaded."""
         self._journal.append(FILE, self._key, path=str(file.absolute()))
 
     def log_datasets(self, datasets: Sequence[Mapping[str, str]]) -> None:
-        """Name the datasets that the run uses: name, digest, context, source_type, source, schema and profile each."""
+        """Log the run's datasets, each with name, digest, context, source_type, source, schema and profile."""
         self._journal.append(DATASETS, self._key, datasets=[dict(each) for each in datasets])
 
     def log_model(self, model: ServedModel) -> None:
-        """Log a network as a model of the run, and register it; one that is registered only gets its aliases."""
+        """Log a network as a model of the run, and register it. A registered model only gets its aliases."""
         self._journal.append(MODEL, self._key, **asdict(model))
 
     def finish(self, status: str, name: str | None = None, ended: datetime | None = None) -> None:
         """End the run.
 
         Args:
-            status: FINISHED, FAILED or KILLED.
-            name: By which it goes from now on.
-            ended: When it did; now if None.
+            status: ``FINISHED``, ``FAILED`` or ``KILLED``.
+            name: New display name; None to keep the name.
+            ended: Time of the end; now if None.
         """
         when = {} if ended is None else {"ended": int(ended.timestamp() * 1000)}
         self._journal.append(FINISH, self._key, status=status, name=name, **when)
 
 
 class Tracker:
-    """The nested runs of a study, for who trains.
+    """The nested runs of a study, for workers.
 
     Args:
-        journal: Takes what they say.
-        workspace: Holds their files until MLflow has them.
-        study: Name.
+        journal: Journal that receives the records.
+        workspace: Workspace that holds files until they are uploaded.
+        study: Name of the study.
     """
 
     def __init__(self, journal: Appends, workspace: Workspace, study: str) -> None:
@@ -167,42 +183,42 @@ class Tracker:
     def run(
         self, key: str, name: str, params: Mapping[str, Any], tags: Mapping[str, str], parent: str | None = None
     ) -> TrackedRun:
-        """The nested run of a key, made when it is not there yet; a run that was cut off goes on."""
+        """Create the nested run of a key, or resume it; see :meth:`TrackedRun.start`."""
         run = self.known(key)
         run.start(name, params, tags, parent)
         return run
 
     def known(self, key: str) -> TrackedRun:
-        """The run of a key that was started before, to say more of it; its status stays."""
+        """Return the run of a key that was started before, without changing its status."""
         return TrackedRun(self.journal, key)
 
     def unfinished(self) -> Iterator[tuple[str, TrackedRun]]:
-        """Keys and runs of nested runs that were started here and not finished."""
+        """Return keys and runs of the nested runs in this journal that are not finished."""
         return self._nested(self.journal.open_keys())
 
     def _nested(self, keys: Iterable[str]) -> Iterator[tuple[str, TrackedRun]]:
         return ((key, self.known(key)) for key in keys if key != self._parent_key)
 
     def outgoing(self, key: str) -> Path:
-        """A folder for files of a run that nobody needs once MLflow has them."""
+        """Create a folder for files of a run that are deleted after their upload."""
         folder = self._outgoing / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
 
 class StudyTracker(Tracker):
-    """The MLflow side of one study, for the process that holds the study.
+    """The MLflow runs of one study, for the process that holds the study's lock.
 
     Args:
-        uri: Of the tracking store; the workspace's own database if None.
-        workspace: Holds the journal, and MLflow's files where they are local.
-        study: Name of experiment and parent run.
-        tags: Of the parent run.
-        note: Told when the store does not answer; may be called from another thread.
-        sender: From the store's URI, the workspace and the study's name to what delivers its records.
+        uri: URI of the tracking store; None for the workspace's own database.
+        workspace: Workspace that holds the journal, and MLflow's files where the store is local.
+        study: Name of the experiment and the parent run.
+        tags: Tags of the parent run.
+        note: Function that receives messages when the store does not answer; called from another thread, too.
+        sender: Function that makes the connection, from the store's URI, the workspace and the study's name.
 
     Attributes:
-        parent_run: The study's own run.
+        parent_run: Run of the study.
 
     Raises:
         StorageError: The journal cannot be used.
@@ -226,14 +242,14 @@ class StudyTracker(Tracker):
         self._sender.start()
 
     def cut_off(self) -> Iterator[tuple[str, TrackedRun]]:
-        """Keys and runs of nested runs that were finished as killed, and since then not started again as far as known.
+        """Return keys and runs of the nested runs that were finished as killed and not restarted.
 
-        What a worker says last of a run may be lost with the process that keeps it.
+        Records that a killed process did not forward are missing here.
         """
         return self._nested(self._journal.cut_off_keys())
 
     def close(self) -> None:
-        """Send what is left while the store takes it; what it does not take is kept."""
+        """Upload the remaining records as long as the store accepts them; the others stay in the journal."""
         try:
             self._sender.close()
         finally:
@@ -242,16 +258,31 @@ class StudyTracker(Tracker):
 
 
 def log_study_file(workspace: Workspace, study: str, file: Path) -> None:
-    """Add a file to a study's parent run with the next sending, for who holds the study."""
+    """Log a file to a study's parent run with the next upload. The caller holds the study's lock.
+
+    Raises:
+        StorageError: The journal cannot be used.
+    """
     with closing(Journal(workspace.journal(study))) as journal:
         TrackedRun(journal, parent_key(study)).log_file(file)
 
 
 def send_journal(uri: str | None, workspace: Workspace, study: str, note: Callable[[str], None]) -> int:
-    """Send what MLflow has not got of a study, for who holds the study; returns the number of records.
+    """Upload a study's records that are not in MLflow yet. The caller holds the study's lock.
+
+    Args:
+        uri: URI of the tracking store; None for the workspace's own database.
+        workspace: Workspace of the study.
+        study: Name of the study.
+        note: Function that receives a message for each record that the store rejects.
+
+    Returns:
+        Number of records sent.
 
     Raises:
-        UnreachableError: The store does not answer; what did not arrive is kept.
+        UnreachableError: The store does not answer; the records that did not arrive are kept.
+        StudyBusyError: Another process is uploading the study's records.
+        StorageError: The journal cannot be used.
     """
     url = uri or workspace.tracking_url
     with (
@@ -271,12 +302,12 @@ def _tidy(journal: Journal, outgoing: Path) -> None:
 def _open_journal(workspace: Workspace, study: str, note: Callable[[str], None]) -> Journal:
     journal = Journal(workspace.journal(study))
     if journal.damaged:
-        note(f"{journal.damaged} lines of {workspace.journal(study)} are damaged: MLflow will lack what they said")
+        note(f"{journal.damaged} lines of {workspace.journal(study)} are damaged; MLflow will lack their records")
     return journal
 
 
 def _readable(value: Any) -> str:
-    """Six digits of a number are as many as anyone reads; the study's database has all."""
+    """Return a parameter as text, with six digits; the study's database has all digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
