@@ -46,7 +46,7 @@ class SenderProcess:
         """Call :meth:`Delivery.deliver` in the child process.
 
         Raises:
-            UnreachableError: The store does not answer, another process is uploading, or the child died twice.
+            UnreachableError: The store does not answer, or the child process died twice.
         """
         message = [vars(record) for record in records]
         try:
