@@ -40,7 +40,7 @@ def parent_key(study: str) -> str:
     """Return the key of a study's parent run.
 
     Examples:
-        >>> from frostline.storage.journal import parent_key
+        >>> from frostline.storage.tracking.journal import parent_key
         >>> parent_key("flowers")
         'study-flowers'
     """
@@ -104,7 +104,7 @@ class Journal:
     Examples:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from frostline.storage.journal import STEP, Journal
+        >>> from frostline.storage.tracking.journal import STEP, Journal
         >>> with TemporaryDirectory() as folder:
         ...     journal = Journal(Path(folder) / "flowers.jsonl")
         ...     journal.append(STEP, "trial-0", step=1, metrics={"score": 0.9})
