@@ -1,4 +1,4 @@
-"""The pretrained networks: built by name, loaded and cut into units."""
+"""Backbones: networks built by name, loaded and cut into units."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Backbone:
     """A network that can be cut after each of its units.
 
     Attributes:
-        name: Of the network.
-        model: The whole model with its own classifier, in eval mode at first.
-        units: Of the backbone, from the input to the last feature map.
-        weights_report: What was loaded.
+        name: Name of the network.
+        model: The whole model with its own classifier, initially in evaluation mode.
+        units: Units of the backbone, from the input to the last feature map.
+        weights_report: Result of loading the weights.
     """
 
     name: str
@@ -37,19 +37,19 @@ class Backbone:
     _traced: fx.GraphModule = field(kw_only=True, repr=False)
     _bounds: tuple[Cut, ...] = field(kw_only=True, repr=False)
     _device: torch.device | None = field(default=None, kw_only=True, repr=False)
-    # Made once: every trial asks for some of the same few.
+    # Cached: trials use the same few segments.
     _segments: dict[tuple[int, int | None], fx.GraphModule] = field(default_factory=dict, kw_only=True, repr=False)
 
     def segment(self, start: int = 0, stop: int | None = None) -> fx.GraphModule:
         """The part of the model between two cuts; it shares its modules with ``model``.
 
         Args:
-            start: Units before it; 0 takes images (N, 3, H, W).
-            stop: Units before its end; ``len(units)`` is the end of the backbone, None the end of the model with its
-                own classifier.
+            start: Number of units before it; 0 takes images (N, 3, H, W).
+            stop: Number of units before its end; ``len(units)`` is the end of the backbone, None the end of the model
+                with its own classifier.
 
         Returns:
-            A module from the tensor at ``start`` to that at ``stop``, the same at every call; nothing in it writes to
+            A module from the tensor at ``start`` to the tensor at ``stop``, the same at every call; it never writes to
             its input.
 
         Raises:
@@ -67,18 +67,20 @@ class Backbone:
         """The same network without its last units; it shares everything with this one.
 
         Args:
-            dropped: How many, at least one unit must stay.
+            dropped: Number of units to drop; at least one unit must stay.
         """
         kept = len(self.units) - dropped
         return replace(self, units=self.units[:kept], _bounds=(*self._bounds[: kept + 1], self._bounds[-1]))
 
     def to(self, device: torch.device | str) -> Backbone:
-        """Move the network and its segments, with its convolutions in the memory format in which they are fast."""
+        """Move the network and its segments to a device, with convolutions in their fast memory format
+        (channels-last).
+        """
         if torch.device(device) == self._device:
             return self
         self._device = torch.device(device)
         self.model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        # Buffers that the graph reads directly are its own: moving a module replaces them.
+        # The graph has its own copies of buffers that it reads directly: moving a module replaces them.
         for part in (self._traced, *self._segments.values()):
             part.to(device)
         return self
@@ -97,11 +99,19 @@ class Backbone:
 
 
 def check_backbone(spec: BackboneSpec) -> None:
-    """Refuse what cannot work, without building anything.
+    """Refuse a specification that cannot work, without building anything.
 
     Raises:
-        InvalidInputError: Unknown backbone or weights, a file that is missing or unreadable, or an image size that
-            the model cannot take; all faults at once.
+        InvalidInputError: The backbone or its weights are unknown, the weights file is missing or unreadable, or the
+            model cannot take images of this size; all faults at once.
+
+    Example:
+        >>> from frostline.objectives.backbones.backbone import check_backbone
+        >>> from frostline.objectives.config import BackboneSpec
+        >>> check_backbone(BackboneSpec("resnet18", "none", image_size=64))
+        >>> check_backbone(BackboneSpec("resnet81"))
+        Traceback (most recent call last):
+        frostline.objectives.errors.InvalidInputError: Unknown backbone 'resnet81'. Did you mean 'resnet18'? ...
     """
     model_source(spec.name)
     faults = [_weights_fault(spec), _size_fault(spec)]
@@ -113,9 +123,9 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
     """Build a network, load its weights and cut it into units.
 
     Args:
-        spec: Which one.
-        pretrained: False for fresh random weights, whatever ``spec.weights`` says.
-        seed: Of the random initialisation; the global random state is left alone.
+        spec: Network, weights and image size.
+        pretrained: Whether to load ``spec.weights``; False draws random weights.
+        seed: Seed of the random weights; the global random state is left unchanged.
 
     Raises:
         InvalidInputError: See :func:`check_backbone`; or the weights do not fit the model.
@@ -129,16 +139,18 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
 
 
 def bare_backbone(spec: BackboneSpec) -> Backbone:
-    """Build a network as for its weights and cut it into units; the caller copies them in, nothing is downloaded."""
+    """Build a network as for its weights and cut it into units; the caller copies the weights in, nothing is
+    downloaded.
+    """
     weights = None if spec.weights == "none" else spec.weights
     return cut(spec.name, _build(spec, weights, seed=0), spec.image_size)
 
 
 def random_weights(spec: BackboneSpec, seed: int) -> dict[str, Tensor]:
-    """Parameters and buffers of the network at its random initialisation; the global random state is left alone.
+    """Parameters and buffers of the network at its random initialization; the global random state is left unchanged.
 
     Raises:
-        InvalidInputError: Its source cannot draw them.
+        InvalidInputError: The network's source cannot draw random weights.
     """
     return _build(spec, None, seed).state_dict()
 
@@ -152,8 +164,20 @@ def _build(spec: BackboneSpec, weights: str | None, seed: int) -> nn.Module:
 def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
     """Divide any network into units.
 
+    Args:
+        name: Name of the network, for messages.
+        model: Network from images (N, 3, image_size, image_size) to one tensor.
+        image_size: Side of the images, pixels.
+
     Raises:
-        InvalidInputError: It cannot be cut, or not for images of this size; with the reason.
+        InvalidInputError: The network cannot be cut, or not for images of this size; with the reason.
+
+    Example:
+        >>> from torch import nn
+        >>> from frostline.objectives.backbones.backbone import cut
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 3), nn.Flatten(), nn.Linear(8 * 4 * 4, 2))
+        >>> [(unit.name, unit.kind, unit.output_shape) for unit in cut("tiny", net, image_size=8).units]
+        [('0', 'Conv2d', (4, 6, 6)), ('1', 'Conv2d', (8, 4, 4))]
     """
     traced = trace(model, image_size)
     try:

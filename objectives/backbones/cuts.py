@@ -1,9 +1,9 @@
-"""Cutting a network into segments at any place where all that follows depends on one tensor.
+"""Cuts: points of a network where a single tensor carries all data.
 
-The network is traced into a graph (tracing.py). A value is *live* after a node if it was computed up to there and is
-read later. Where exactly one value is live, the graph falls into a prefix that computes it and a suffix that needs
-nothing else: the classic live-variable analysis of compilers, here over a straight line of nodes. What any segment can
-find out for itself (constants, the number of images) is never live. No family of models needs a rule of its own.
+The network is traced into a graph. A value is *live* after a node if it was computed up to that node and is read later.
+Where exactly one value is live, the graph splits into a prefix that computes it and a suffix that needs nothing else:
+the live-variable analysis of compilers, over a straight line of nodes. Values that any segment can compute for itself
+(constants, the batch size) are never live. No model family needs its own rule.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .shape_tracer import BATCHES, run_without_numbers
 
-# Of the recorded forward.
+# Batch size of the recorded forward.
 _BATCH = BATCHES[0]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A place between two nodes of a traced network where one tensor carries everything.
+    """A point between two nodes of a traced network where a single tensor carries all data.
 
     Attributes:
         position: Index of the last node before the cut.
-        value: Name of the node whose result is the tensor.
-        shape: Of the tensor, without the batch dimension.
-        flops: Of everything up to the cut, per image; a multiply-add counts 2.
+        value: Name of the node that computes the tensor.
+        shape: Shape of the tensor without the batch dimension.
+        flops: Floating-point operations up to the cut, per image; a multiply-add counts 2.
     """
 
     position: int
@@ -49,7 +49,8 @@ def module_path(node: fx.Node) -> str:
 def live_values(graph: fx.Graph, free: Collection[fx.Node] = ()) -> Iterator[set[fx.Node]]:
     """For each node in order, the values computed up to and including it that later nodes read.
 
-    ``get_attr`` nodes (parameters, buffers) are never live: whoever needs one fetches it again. So are ``free`` ones.
+    ``get_attr`` nodes (parameters, buffers) are never live, since each segment reads them itself; nor are ``free``
+    nodes.
     """
     order = {node: index for index, node in enumerate(graph.nodes)}
     last_use = {node: max((order[user] for user in node.users), default=-1) for node in order}
@@ -62,7 +63,7 @@ def live_values(graph: fx.Graph, free: Collection[fx.Node] = ()) -> Iterator[set
 
 
 def free_values(traced: fx.GraphModule) -> set[fx.Node]:
-    """The nodes that any segment can compute for itself: the number of images, and what buffers alone decide."""
+    """The nodes that any segment can compute for itself: the batch size, and values that depend on buffers alone."""
     free: set[fx.Node] = set()
     for node in traced.graph.nodes:
         constant = node.op in ("call_function", "call_method", "get_attr") and free.issuperset(node.all_input_nodes)
@@ -73,13 +74,13 @@ def free_values(traced: fx.GraphModule) -> set[fx.Node]:
 
 
 def _writes(node: fx.Node) -> bool:
-    """Whether an operation changes its input, by torch's names for those that do."""
+    """Whether an operation changes its input, by torch's naming convention."""
     name = str(getattr(node.target, "__name__", node.target))
     return name == "setitem" or (name.endswith("_") and not name.endswith("__"))
 
 
 def _parameters(traced: fx.GraphModule, node: fx.Node) -> list[nn.Parameter]:
-    """Those that a node itself runs with or fetches."""
+    """The parameters that a node itself uses or reads."""
     if node.op == "call_module":
         return list(traced.get_submodule(str(node.target)).parameters())
     if node.op == "get_attr":
@@ -90,7 +91,7 @@ def _parameters(traced: fx.GraphModule, node: fx.Node) -> list[nn.Parameter]:
 
 
 def _shared_spans(traced: fx.GraphModule) -> list[tuple[int, int]]:
-    """First and last use of parameters that are used more than once: a cut between would freeze and train them."""
+    """First and last use of parameters that are used more than once: a cut between would both freeze and train them."""
     uses: dict[nn.Parameter, list[int]] = {}
     for position, node in enumerate(traced.graph.nodes):
         for source in (node, *node.all_input_nodes):
@@ -101,19 +102,27 @@ def _shared_spans(traced: fx.GraphModule) -> list[tuple[int, int]]:
 
 
 def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
-    """All cuts in the order of execution; the first is the input, the last the output of the model.
+    """All cuts in the order of execution; the first is the input of the model, the last its output.
 
-    A tensor qualifies if it has one row per image and nothing after the cut writes to it (in-place activations do),
-    so it may be stored and used again. Both are observed in one recorded forward on fake tensors, which computes
-    shapes and floating-point operations but no numbers; with numbers only where control flow needs them. Parameters
-    that are used more than once stay on one side.
+    A tensor qualifies if it has one row per image and nothing after the cut writes to it (in-place activations do), so
+    it can be stored and reused. Both are observed in one recorded forward on fake tensors, which computes shapes and
+    floating-point operations but no data; with real data only where control flow needs it. Parameters that are used
+    more than once stay on one side.
 
     Args:
-        traced: Of :func:`trace`; takes (N, 3, image_size, image_size).
-        image_size: Pixels.
+        traced: Trace of the model, from :func:`~frostline.objectives.backbones.tracing.trace`.
+        image_size: Side of the images, pixels.
 
     Raises:
         RuntimeError: The model cannot take images of this size.
+
+    Example:
+        >>> from torch import nn
+        >>> from frostline.objectives.backbones.cuts import find_cuts
+        >>> from frostline.objectives.backbones.tracing import trace
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 2))
+        >>> [(cut.value, cut.shape) for cut in find_cuts(trace(model, 8), 8)]
+        [('input_1', (3, 8, 8)), ('_0', (4, 6, 6)), ('_1', (144,)), ('_2', (2,))]
     """
     record, shared = _record(traced, image_size), _shared_spans(traced)
     cuts: dict[fx.Node, Cut] = {}
@@ -129,15 +138,15 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
 
 
 def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
-    """The part of a network between two cuts: takes the tensor at ``start``, returns the one at ``stop``.
+    """The part of a network between two cuts: takes the tensor at ``start``, returns the tensor at ``stop``.
 
-    It holds exactly the modules, parameters and buffers that it uses, under their names in the model and shared with
-    it, not copied. Making it changes the mode of none of them.
+    It holds exactly the modules, parameters and buffers that it uses, under their names in the model; they are shared
+    with the model, not copied, and keep their mode.
 
     Args:
-        traced: Of :func:`trace`.
-        start: Of :func:`find_cuts`; the first one is the input of the model.
-        stop: At or after ``start``; the last one is the output of the model.
+        traced: Trace of the model, from :func:`~frostline.objectives.backbones.tracing.trace`.
+        start: A cut of :func:`find_cuts`; the first one is the input of the model.
+        stop: A cut at or after ``start``; the last one is the output of the model.
     """
     nodes = list(traced.graph.nodes)
     graph = fx.Graph()
@@ -158,19 +167,19 @@ def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
     graph.output(copy_of(by_name[stop.value]))
     part = fx.GraphModule(traced, graph, "Segment")
     for module in part.modules():
-        # Only the empty containers that fx makes for dotted names: the others are shared and keep their mode.
+        # Only the empty containers that fx creates for dotted names: all others are shared and keep their mode.
         if type(module) is nn.Module:
             module.training = traced.training
     return part
 
 
 class _Recorder(fx.Interpreter):
-    """Runs a graph and notes every tensor with its version when it was made, and the operations so far.
+    """Runs a graph and records every tensor with its version when it was computed, and the operations so far.
 
     Args:
-        traced: The graph.
-        counter: Of the operations.
-        fake: Whether tensors have no numbers.
+        traced: Graph to run.
+        counter: Counter of the operations.
+        fake: Whether tensors are fake, without data.
     """
 
     def __init__(self, traced: fx.GraphModule, counter: FlopCounterMode, *, fake: bool) -> None:
@@ -196,13 +205,13 @@ class _Recorder(fx.Interpreter):
 def _record(traced: fx.GraphModule, image_size: int) -> _Recorder:
     training, fastpath = traced.training, torch.backends.mha.get_fastpath_enabled()
     traced.eval()
-    # The fused attention of torch is one opaque operation to the counter.
+    # The FLOP counter cannot see into torch's fused attention.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             return _run(traced, image_size, fake=True)
     except Exception:
-        # What the data decide cannot be run without numbers. Another fault shows again.
+        # Control flow that depends on the data cannot run on fake tensors. Any other error occurs again here.
         return _run(traced, image_size, fake=False)
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)

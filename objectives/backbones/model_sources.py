@@ -1,4 +1,4 @@
-"""Where networks come from: torchvision, timm, or a function of the user's, told apart by the name."""
+"""Sources of networks: torchvision, timm or a function of the user's, chosen by the name."""
 
 from __future__ import annotations
 
@@ -13,51 +13,56 @@ from ..preprocessing import Preprocessing
 
 
 class ModelSource(Protocol):
-    """One network that can be built, with the weights that its source publishes."""
+    """One network that can be built, with its published weights."""
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Names of the published weights, ``"DEFAULT"`` among them if there are any."""
+        """Names of the published weights, with ``"DEFAULT"`` if there are any."""
         ...
 
     def preprocessing(self, weights: str) -> Preprocessing:
-        """The evaluation transform of published weights; of the first ones for a file or ``"none"``."""
+        """The evaluation transform of published weights; that of the first ones for a file or ``"none"``."""
         ...
 
     def size_rule(self) -> tuple[int, int]:
-        """The smallest side of an image that can work, and what sides must be a multiple of; pixels."""
+        """Smallest image side that works, and the number that image sides must be a multiple of; pixels."""
         ...
 
     def create(self, image_size: int, weights: str | None) -> nn.Module:
         """Build the network.
 
         Args:
-            image_size: Pixels.
-            weights: Published ones or a file, to be copied in by :meth:`state` or by the caller; None for weights
-                from torch's global generator.
+            image_size: Side of the images, pixels.
+            weights: Name of published weights or a file, which :meth:`state` or the caller then copies in; None for
+                random weights from torch's global generator.
 
         Raises:
-            InvalidInputError: It cannot be built so, with the reason.
+            InvalidInputError: The network cannot be built; with the reason.
         """
         ...
 
     def state(self, weights: str) -> Mapping[str, Tensor] | None:
-        """The tensors of published weights; None if :meth:`create` gives the network with them.
+        """The tensors of published weights; None if :meth:`create` returns the network with them.
 
         Raises:
-            InvalidInputError: They cannot be downloaded.
+            InvalidInputError: The weights cannot be downloaded.
         """
         ...
 
 
 @cache
 def model_source(name: str) -> ModelSource:
-    """The source that a name belongs to: ``timm:NAME``, ``module:function``, else torchvision's.
+    """The source of a name: ``timm:NAME``, ``module:function``, else torchvision.
 
     Raises:
         InvalidInputError: There is no such network.
+
+    Example:
+        >>> from frostline.objectives.backbones.model_sources import model_source
+        >>> model_source("resnet18").weights
+        ('IMAGENET1K_V1', 'DEFAULT')
     """
-    # Each source is imported only for its names: timm is an extra.
+    # Each source is imported only when a name needs it: timm is an optional dependency.
     if name.startswith("timm:"):
         from .timm_models import TimmModel
 
@@ -72,13 +77,21 @@ def model_source(name: str) -> ModelSource:
 
 
 def preprocessing_for(backbone: str, weights: str, image_size: int | None = None) -> Preprocessing:
-    """The evaluation transform that belongs to a backbone's weights.
+    """The evaluation transform of a backbone's weights.
 
     Args:
         backbone: Name of a network; see :func:`model_source`.
-        weights: Published weights; for a local file or ``"none"`` the transform of the model's first published
-            weights is taken, since that is the recipe that retrained files follow.
-        image_size: Another side than the weights' own, pixels; the ratio of resize to crop is kept.
+        weights: Name of published weights. A local file or ``"none"`` gets the transform of the model's first published
+            weights, the recipe that retrained files follow.
+        image_size: Side of the images, pixels, instead of the weights' own; the ratio of resize to crop is kept.
+
+    Raises:
+        InvalidInputError: There is no such network.
+
+    Example:
+        >>> from frostline.objectives.backbones.model_sources import preprocessing_for
+        >>> preprocessing_for("resnet18", "DEFAULT", image_size=112).resize_size
+        128
     """
     own = model_source(backbone).preprocessing(weights)
     if image_size is None:

@@ -1,7 +1,7 @@
-"""A torch.fx tracer that knows sizes.
+"""A torch.fx tracer with known shapes.
 
-Every value carries what it becomes for two batch sizes, as fake tensors without numbers. A size that is the same for
-both is a plain number, so control flow and arithmetic on it just run; one that differs stays symbolic.
+Every value carries its result for two batch sizes, as fake tensors without data. A size that is equal for both is a
+plain number, so control flow and arithmetic on it run as usual; a size that differs stays symbolic.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.node import map_arg
 from torch.fx.proxy import Proxy, TraceError
 
-# Two batch sizes, both odd and above 1, so that a dimension of images is told from one that merely has 1 or 2 rows.
+# Two batch sizes, odd and above 1, so that the batch dimension is not mistaken for another of 1 or 2 rows.
 BATCHES = (3, 5)
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 class _SizedProxy(Proxy):
-    """A value of the graph whose sizes are plain numbers, except those that depend on the batch."""
+    """A value of the graph whose sizes are plain numbers, except those that depend on the batch size."""
 
     tracer: SizedTracer
 
@@ -61,7 +61,7 @@ class _SizedProxy(Proxy):
         return (self[index] for index in range(length))  # pyright: ignore[reportIndexIssue]
 
     def _length(self) -> int | None:
-        """Of a sequence or of a first dimension; None if it depends on the batch or is not known."""
+        """Length of a sequence or of a first dimension; None if it depends on the batch size or is unknown."""
         one, other = self.tracer.values.get(self.node, (None, None))
         if isinstance(one, torch.Tensor | tuple | list) and len(one) == len(other):  # pyright: ignore[reportArgumentType]
             return len(one)
@@ -69,18 +69,19 @@ class _SizedProxy(Proxy):
 
 
 class SizedTracer(fx.Tracer):
-    """Traces into every module but layers of torch.nn and their kin, those that ask for their mode, and ``whole``.
+    """Traces into all modules except layers of torch.nn and their subclasses, modules that read their mode, and
+    ``whole``.
 
-    A module that reads ``self.training`` would be traced in one mode for ever; kept whole it follows ``train()``.
+    A module that reads ``self.training`` would be traced in one mode forever; kept whole, it follows ``train()``.
 
     Args:
         image_size: Side of the images, pixels.
         whole: Modules not to trace into.
-        forward: What to trace instead of the root's forward.
+        forward: Function to trace instead of the root's forward.
 
     Attributes:
-        values: Of each node for both batch sizes, where they can be computed without numbers.
-        failed: The innermost module in which tracing ended.
+        values: Values of each node for both batch sizes, where they can be computed without data.
+        failed: The innermost module in which tracing failed.
     """
 
     def __init__(self, image_size: int, whole: Sequence[nn.Module], forward: Callable[..., Any] | None) -> None:
@@ -107,7 +108,7 @@ class SizedTracer(fx.Tracer):
         proxy = super().create_proxy(kind, target, *args, **kwargs)
         values = self._compute(proxy.node)
         if values is not None and target is operator.getitem and _is_sizes(values[0]) and values[0] == values[1]:
-            return values[0]  # Sizes that a module gives beside its tensor.
+            return values[0]  # Sizes that a module returns beside its tensor.
         if values is not None:
             self.values[proxy.node] = values
             proxy.node.meta["is_batch_size"] = type(values[0]) is int and values == BATCHES
@@ -132,11 +133,12 @@ class SizedTracer(fx.Tracer):
         return super().to_bool(obj)
 
     def tensors(self, node: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The two fake tensors of a node; None if its value is not a tensor or unknown."""
         values = self.values.get(node, (None, None))
         return values if all(isinstance(value, torch.Tensor) for value in values) else None
 
     def _is_fixed(self, node: fx.Node) -> bool:
-        """Whether it follows from sizes, types and devices that do not depend on the batch."""
+        """Whether a value follows from sizes, types and devices that do not depend on the batch size."""
         one, other = self.values.get(node, (None, None))
         if not isinstance(one, bool | int | float | str | torch.dtype | torch.device) or one != other:
             return False
@@ -166,12 +168,12 @@ class SizedTracer(fx.Tracer):
         return target(*args, **kwargs)
 
     def _known(self, source: fx.Node, which: int) -> Any:
-        # fx makes the nodes of constants itself.
+        # fx creates the nodes of constants itself.
         return self._value(source, which) if source.op == "get_attr" else self.values[source][which]
 
 
 def run_without_numbers(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """What a module gives on fake tensors; of a batch norm, which torch takes apart for them, the shape is enough."""
+    """Run a module on fake tensors; a batch norm, which torch decomposes for them, returns the right shape only."""
     if type(module) is nn.BatchNorm2d and not module.training:
         return torch.empty_like(args[0])
     return module(*args, **kwargs)
@@ -188,6 +190,6 @@ def _reads_mode(kind: type[nn.Module]) -> bool:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    """Whether it is a layer of torch.nn with a forward of its own, such as a convolution that pads for itself."""
+    """Whether a module is a layer of torch.nn with its own forward, such as a convolution that computes its padding."""
     bases = [base for base in type(module).__mro__ if base.__module__.startswith("torch.nn.modules.")]
     return len(bases) > 1 and not isinstance(module, _CONTAINERS) and not list(module.children())

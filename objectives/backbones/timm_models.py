@@ -1,4 +1,4 @@
-"""The models of timm (the extra ``timm``) by its own names: ``timm:resnet10t``, ``timm:resnet18.a1_in1k``."""
+"""Models of timm (an optional dependency), by timm's names: ``timm:resnet10t``, ``timm:resnet18.a1_in1k``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ class TimmModel:
 
     @classmethod
     def find(cls, name: str) -> TimmModel:
-        """Refuse a name that timm does not have, or any if it is not installed (InvalidInputError)."""
+        """The model of a name.
+
+        Raises:
+            InvalidInputError: timm is not installed, or has no model or weights of this name.
+        """
         timm = _timm()
         own, _, tag = name.removeprefix("timm:").partition(".")
         if not timm.is_model(own):
@@ -36,7 +40,7 @@ class TimmModel:
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """Those of its tag, or timm's first choice."""
+        """The weights of the name's tag, or timm's first choice."""
         return ("DEFAULT",) if self._config.get("hf_hub_id") or self._config.get("url") else ()
 
     def preprocessing(self, weights: str) -> Preprocessing:
@@ -63,7 +67,7 @@ class TimmModel:
         except OSError as error:
             raise InvalidInputError(
                 f"The weights of {self.name} could not be downloaded ({next(iter(str(error).splitlines()), error)}). "
-                "Check the network, or give --weights FILE, or --weights none for random ones."
+                "Check the connection, or use --weights FILE, or --weights none for random weights."
             ) from None
         except (AssertionError, TypeError, ValueError, RuntimeError) as error:
             raise InvalidInputError(f"timm cannot build {self.name} for {image_size} px: {error}") from error
@@ -72,7 +76,7 @@ class TimmModel:
         return None
 
     def _has_fixed_size(self) -> bool:
-        """Whether the network is built for one size of image, so that another one must be told."""
+        """Whether the network is built for one image size, so that another one must be passed."""
         return bool(self._config.get("fixed_input_size"))
 
 
@@ -84,5 +88,5 @@ def _timm() -> Any:
         import timm
         import timm.data
     except ImportError:
-        raise InvalidInputError("timm is not installed. Get it with: pip install 'frostline[timm]'") from None
+        raise InvalidInputError("timm is not installed. Install it with: pip install 'frostline[timm]'") from None
     return timm

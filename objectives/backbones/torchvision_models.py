@@ -1,4 +1,4 @@
-"""The classification models of torchvision, by name."""
+"""Classification models of torchvision, by name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..preprocessing import SMALLEST_IMAGE, Preprocessing
 
 @dataclass(frozen=True)
 class BackboneInfo:
-    """One line of the list of backbones; what torchvision publishes about a model.
+    """What torchvision publishes about a model: one line of the list of backbones.
 
     Attributes:
-        name: Of the model.
-        parameters: With its ImageNet classifier.
+        name: Name of the model.
+        parameters: Number of parameters, with its ImageNet classifier.
         gflops: 1e9 floating-point operations per image of the default size; a multiply-add counts 2.
-        image_size: Default, pixels.
-        min_image_size: Smallest side that it can take, pixels.
+        image_size: Default image side, pixels.
+        min_image_size: Smallest image side that it can take, pixels.
         weights: Names of the published weights.
     """
 
@@ -37,24 +37,33 @@ class BackboneInfo:
 
 
 def backbone_names() -> list[str]:
-    """Names of all classification models of torchvision, sorted."""
+    """Names of all classification models of torchvision, sorted.
+
+    >>> from frostline.objectives.backbones.torchvision_models import backbone_names
+    >>> "resnet18" in backbone_names()
+    True
+    """
     return list_models(module=torchvision.models)
 
 
 def backbone_table() -> list[BackboneInfo]:
-    """What torchvision publishes about each model; builds none."""
+    """Facts that torchvision publishes about each model; no model is built."""
     return [_info(name) for name in backbone_names()]
 
 
 @dataclass(frozen=True)
 class TorchvisionModel:
-    """A :class:`ModelSource` of torchvision."""
+    """A :class:`~frostline.objectives.backbones.model_sources.ModelSource` of torchvision."""
 
     name: str
 
     @classmethod
     def find(cls, name: str) -> TorchvisionModel:
-        """Refuse a name that torchvision does not have (InvalidInputError)."""
+        """The model of a name.
+
+        Raises:
+            InvalidInputError: torchvision has no model of this name.
+        """
         names = backbone_names()
         if name not in names:
             raise InvalidInputError(
@@ -80,7 +89,7 @@ class TorchvisionModel:
         )
 
     def size_rule(self) -> tuple[int, int]:
-        """As published, but transformers publish the side that they were trained at as the smallest."""
+        """The published minimum. Transformers publish the side of their training instead; for them it is ignored."""
         step, entry = self._size_step(), next(iter(self._published().values()))
         smallest, trained = entry.meta["min_size"][0], self.preprocessing(entry.name).image_size
         smallest = max(SMALLEST_IMAGE, smallest if smallest < trained else 0)
@@ -95,7 +104,7 @@ class TorchvisionModel:
         except OSError as error:
             raise InvalidInputError(
                 f"The weights {weights} of {self.name} could not be downloaded ({error}). "
-                "Check the network, or give --weights FILE, or --weights none for random ones."
+                "Check the connection, or use --weights FILE, or --weights none for random weights."
             ) from None
 
     def _published(self) -> dict[str, WeightsEnum]:
@@ -105,7 +114,7 @@ class TorchvisionModel:
     def _options(self, image_size: int, weights: str | None) -> dict[str, Any]:
         """Keyword arguments that some of the builders need."""
         if self.name in ("googlenet", "inception_v3"):
-            # Their published weights come from TensorFlow and expect other input statistics; the model converts.
+            # Their published weights, from TensorFlow, expect other input statistics, to which the model converts.
             return {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}
         if self.name.startswith("vit_"):
             return {"image_size": image_size}

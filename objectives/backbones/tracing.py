@@ -1,8 +1,8 @@
-"""The graph of a network (torch.fx), with its sizes known while it is traced.
+"""Traces of networks (torch.fx), with tensor sizes known during tracing.
 
-Plain symbolic tracing fails where a forward asks how large its input is; sized_tracer.py answers. A module that cannot
-be traced even so (its control flow depends on the data) is kept whole; only if that is the root itself must the network
-be a chain of its children.
+Plain symbolic tracing fails where a forward asks for the size of its input; the shape tracer answers. A module that
+still cannot be traced (its control flow depends on the data) is kept whole; only if that is the root itself must the
+network be a chain of its children.
 """
 
 from __future__ import annotations
@@ -21,18 +21,25 @@ from .shape_tracer import SizedTracer
 
 
 def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
-    """The graph of a model; modules, parameters and buffers are shared with the model.
+    """Trace a model; the graph shares modules, parameters and buffers with the model.
 
-    Each node knows the modules that it was traced in (:func:`module_path`), and those that
-    are the number of images have the mark ``is_batch_size``.
+    Each node records the modules that it was traced in (:func:`~frostline.objectives.backbones.cuts.module_path`);
+    nodes whose value is the batch size have the mark ``is_batch_size``.
 
     Args:
-        model: Takes images (N, 3, image_size, image_size) and gives one tensor.
-        image_size: Pixels; the graph holds for this size.
+        model: Network from images (N, 3, image_size, image_size) to one tensor.
+        image_size: Side of the images, pixels; the graph holds for this size only.
 
     Raises:
-        InvalidInputError: It can neither be traced nor is it a chain of its children, or it takes or gives something
-            else; with the reason.
+        InvalidInputError: The model can neither be traced nor is it a chain of its children, it takes more than images,
+            or it does not return one tensor; with the reason.
+
+    Example:
+        >>> from torch import nn
+        >>> from frostline.objectives.backbones.tracing import trace
+        >>> model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        >>> [node.name for node in trace(model, 8).graph.nodes]
+        ['input_1', '_0', '_1', 'output']
     """
     _check_inputs(model)
     with _evaluating(model):
@@ -43,12 +50,16 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
     (result,) = next(iter(reversed(graph.nodes))).args
     if not isinstance(result, fx.Node):
         kind = type(result).__name__.removeprefix("immutable_")
-        raise InvalidInputError(f"{_name(model)} gives a {kind}, not one tensor. Wrap it in a module.")
+        raise InvalidInputError(
+            f"{_name(model)} returns a {kind}, not one tensor. Wrap it in a module that returns one."
+        )
     return fx.GraphModule(model, graph, type(model).__name__).train(model.training)
 
 
 def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None = None) -> fx.Graph:
-    """Trace with one more module kept whole until it succeeds; raises if the root or its only child is to blame."""
+    """Trace with one more module kept whole each time, until it succeeds; raises if the root or its only child
+    fails.
+    """
     whole: list[nn.Module] = []
     wrapped, _ = _unwrap(model)
     while True:
@@ -67,7 +78,7 @@ def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None
 
 @contextmanager
 def _keeping_attributes(model: nn.Module) -> Iterator[None]:
-    """Undo what forwards keep in their modules while they are traced; only the constants of the graph stay."""
+    """Undo the attributes that forwards set while they are traced; only the graph's constants stay."""
     before = {module: {name: _copy(value) for name, value in vars(module).items()} for module in model.modules()}
     try:
         yield
@@ -93,14 +104,14 @@ def _trace_chain(model: nn.Module, image_size: int, reason: Exception) -> fx.Gra
     if len(links) < 2 or not _is_chain(model, links, image_size):
         raise InvalidInputError(
             f"{_name(model)} cannot be cut: torch.fx cannot trace its forward ({_first_line(reason)}), and its "
-            "top-level children in order do not give its output. Move what depends on the data into a module of its "
-            "own (modules that cannot be traced are kept whole), or let the children form a chain."
+            "top-level children in order do not give its output. Move code that depends on the data into its own "
+            "module (modules that cannot be traced are kept whole), or make the children a chain."
         ) from reason
     return _trace(model, image_size, lambda root, x: _apply(links, x))
 
 
 def _unwrap(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The only children of only children, and the children of the last of them."""
+    """The chain of only children below the root, and the children of the last of them."""
     wrapped, links = [], list(model.children())
     while len(links) == 1 and list(links[0].children()):
         wrapped.append(links[0])
@@ -110,7 +121,7 @@ def _unwrap(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
 
 @torch.no_grad()
 def _is_chain(model: nn.Module, links: Sequence[nn.Module], image_size: int) -> bool:
-    """Whether modules in order give the model's output, exactly, on noise of several scales in evaluation mode."""
+    """Whether modules run in order give exactly the model's output, on noise of several scales in evaluation mode."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(2, 3, image_size, image_size, generator=generator)
     for images in (noise, -noise, 100 * noise, 0 * noise):
@@ -133,7 +144,9 @@ def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
             f"{_name(model)} cannot take images of {size} px: {_first_line(error)}. Give another --image-size."
         ) from error
     if not isinstance(output, torch.Tensor):
-        raise InvalidInputError(f"{_name(model)} gives a {type(output).__name__}, not one tensor. Wrap it in a module.")
+        raise InvalidInputError(
+            f"{_name(model)} returns a {type(output).__name__}, not one tensor. Wrap it in a module that returns one."
+        )
     return output
 
 
@@ -165,7 +178,7 @@ def _check_inputs(model: nn.Module) -> None:
     if len(needed) > 1 or not parameters:
         raise InvalidInputError(
             f"The forward of {_name(model)} takes {', '.join(needed) or 'nothing'}; a backbone takes images alone. "
-            "Wrap it in a module whose forward gives the rest."
+            "Wrap it in a module whose forward supplies the rest."
         )
 
 

@@ -1,8 +1,8 @@
-"""Grouping the cuts of a network into block-level units, named as in the model.
+"""Units: the cuts of a network grouped into blocks, named as in the model.
 
-What counts as a block follows from the module tree alone: a *weight* is a parameter of two or more dimensions, and a
-module with more than one weight that is not a mere container is a block (a residual block, a Fire, a transformer
-layer). Containers of blocks are divided, blocks stay whole, and what has no weight (norms, activations, pooling,
+Blocks follow from the module tree alone: a *weight* is a parameter of two or more dimensions, and a module with more
+than one weight that is not a mere container is a block (a residual block, a Fire module, a transformer layer).
+Containers of blocks are divided, blocks stay whole, and everything without weights (norms, activations, pooling,
 functions) belongs to the unit before it.
 """
 
@@ -20,14 +20,14 @@ from .cuts import Cut, module_path, segment
 
 @dataclass(frozen=True)
 class Unit:
-    """One block of a backbone, at whose end the backbone can be cut.
+    """One block of a backbone, after which the backbone can be cut.
 
     Attributes:
-        name: Of the module, as in ``model.named_modules()``.
-        kind: Class of the module.
-        parameters: Number of parameters, with those of the norms attached to it.
-        flops: Of its forward per image; a multiply-add counts 2.
-        output_shape: Of its result, without the batch dimension.
+        name: Name of the module, as in ``model.named_modules()``.
+        kind: Class name of the module.
+        parameters: Number of parameters, with those of the attached norms.
+        flops: Floating-point operations of its forward, per image; a multiply-add counts 2.
+        output_shape: Shape of its output without the batch dimension.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class _Part:
-    """A module that is not divided, with the span of graph nodes that run it."""
+    """An undivided module, with the span of graph nodes that run it."""
 
     name: str
     first: int
@@ -47,11 +47,17 @@ class _Part:
 
 
 def divide(model: nn.Module, path: str | None = None) -> Iterator[str]:
-    """Names of the modules that are not divided further, in the order of the module tree; the root always is.
+    """Names of the modules that are not divided further, in the order of the module tree; the root is always divided.
 
     Args:
-        model: The root.
-        path: Where to start; by default inside modules that merely wrap another one.
+        model: Root module.
+        path: Name of the module to start in; None starts inside modules that merely wrap another one.
+
+    Example:
+        >>> from torch import nn
+        >>> from frostline.objectives.backbones.units import divide
+        >>> list(divide(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 2))))
+        ['0', '1', '2']
     """
     path = _core(model) if path is None else path
     for name, child in model.get_submodule(path).named_children():
@@ -65,13 +71,13 @@ def divide(model: nn.Module, path: str | None = None) -> Iterator[str]:
 def group(traced: fx.GraphModule, model: nn.Module, cuts: list[Cut]) -> tuple[list[Unit], list[Cut]]:
     """Divide the backbone of a model into units.
 
-    The backbone ends at the last feature map (N, C, H, W) before global pooling; where there is none (a class token)
-    at the last cut before the classifier: the module that holds the last weights, if they are linear and give the
-    output. A model without one is a backbone as a whole, or up to its last map if it pools that.
+    The backbone ends at the last feature map (N, C, H, W) before global pooling; without one (class tokens) at the last
+    cut before the classifier, which is the module with the last weights if these are linear and give the output. A
+    model without a classifier is a backbone as a whole, or up to its last map if it pools that map.
 
     Args:
-        traced: The graph of the model.
-        model: The model itself, whose classes the units are named after.
+        traced: Trace of the model.
+        model: The model itself; units are named after its modules.
         cuts: All cuts of ``traced``.
 
     Returns:
@@ -86,8 +92,8 @@ def group(traced: fx.GraphModule, model: nn.Module, cuts: list[Cut]) -> tuple[li
     body = [part for part in parts if part.first <= end.position]
     if not body or end.position == cuts[0].position:
         raise InvalidInputError(
-            f"{type(model).__name__} cannot be cut: nowhere between its input and its classifier "
-            "is there one tensor that carries everything, with weights before it."
+            f"{type(model).__name__} cannot be cut: between its input and its classifier there is no point "
+            "where a single tensor carries all data, with weights before it."
         )
     names, bounds = [body[0].name], [cuts[0]]
     for index, part in enumerate(body[1:], start=1):
@@ -129,7 +135,7 @@ def _is_divided(module: nn.Module) -> bool:
 
 
 def _weighted_parts(traced: fx.GraphModule, model: nn.Module) -> list[_Part]:
-    """The undivided modules with weights in the order of execution."""
+    """The undivided modules with weights, in the order of execution."""
     names = {name for name in divide(model) if _weights(model.get_submodule(name))}
     spans: dict[str, list[int]] = {}
     for position, node in enumerate(traced.graph.nodes):
@@ -150,7 +156,7 @@ def _part_name(node: fx.Node, names: set[str], model: nn.Module) -> str | None:
 
 
 def _classifier_start(traced: fx.GraphModule, model: nn.Module, parts: list[_Part], cuts: list[Cut]) -> int:
-    """Index of the first node of the classifier, or past the last node if the model has none."""
+    """Index of the classifier's first node, or past the last node if the model has no classifier."""
     nodes = list(traced.graph.nodes)
     last = max(parts, key=lambda part: part.last, default=None)
     if last is None or len(cuts[-1].shape) != 1 or not _is_linear(model.get_submodule(last.name)):
@@ -165,7 +171,7 @@ def _classifier_start(traced: fx.GraphModule, model: nn.Module, parts: list[_Par
 
 
 def _is_linear(module: nn.Module) -> bool:
-    """Whether all weights are those of linear layers."""
+    """Whether all weights of a module belong to linear layers."""
     return all(_is_linear_layer(inner) or not _own_weights(inner) for inner in module.modules())
 
 
@@ -191,13 +197,18 @@ def _backbone_end(traced: fx.GraphModule, cuts: list[Cut], stop: int) -> Cut:
     start = max((index for index, node in enumerate(nodes[:stop]) if _has_parameters(traced, node)), default=stop)
     pooled = next((index for index in range(start, stop) if _pools(traced, nodes[index])), stop)
     maps = [cut for cut in cuts if start <= cut.position < pooled and is_map(cut.shape)]
-    # Pooling by a kernel as large as the map has no name of its own.
+    # Pooling by a kernel as large as the map cannot be told by its name.
     unpooled = [cut for cut in maps if cut.shape[1] > 1] or maps
     return unpooled[-1] if unpooled else [cut for cut in cuts if cut.position < stop][-1]
 
 
 def is_map(shape: tuple[int, ...]) -> bool:
-    """Whether features are (C, H, W): square, as the images are, and with the channels first."""
+    """Whether features have shape (C, H, W): square like the images, with the channels first.
+
+    >>> from frostline.objectives.backbones.units import is_map
+    >>> is_map((512, 7, 7)), is_map((7, 7, 512)), is_map((197, 768))
+    (True, False, False)
+    """
     return len(shape) == 3 and shape[1] == shape[2]
 
 
@@ -208,7 +219,7 @@ def _has_parameters(traced: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _pools(traced: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether a node reduces a map of any size to a fixed one."""
+    """Whether a node reduces a map of any size to a fixed size."""
     if node.op == "call_module":
         name = type(traced.get_submodule(str(node.target))).__name__
     else:

@@ -1,4 +1,4 @@
-"""Networks that a function of the user's makes: ``my_module:factory``, importable from the current folder too."""
+"""Networks from a function of the user's: ``my_module:factory``, importable from the current folder too."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from torch import Tensor, nn
 from ..errors import InvalidInputError, unknown_name
 from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, SMALLEST_IMAGE, Preprocessing
 
-# The recipe of most published weights.
+# Preprocessing of most published weights.
 _DEFAULT = Preprocessing(224, 256, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
 
-# For factories that have no default; Frostline's head replaces their classifier.
+# Value for factories without a default; Frostline's head replaces their classifier.
 _NUM_CLASSES = 1000
 
 
 @dataclass(frozen=True)
 class FactoryModel:
-    """A :class:`ModelSource` of the user's.
+    """A :class:`~frostline.objectives.backbones.model_sources.ModelSource` of the user's.
 
-    The weights ``"DEFAULT"`` are those that the network has when the factory returns it. A factory may have an
-    attribute ``preprocessing`` (:class:`Preprocessing`).
+    The weights ``"DEFAULT"`` are those of the network that the factory returns. A factory may have an attribute
+    ``preprocessing`` (:class:`~frostline.objectives.preprocessing.Preprocessing`).
     """
 
     name: str
@@ -35,7 +35,11 @@ class FactoryModel:
 
     @classmethod
     def find(cls, name: str) -> FactoryModel:
-        """Import the factory; refuse what cannot be imported or called (InvalidInputError)."""
+        """Import the factory.
+
+        Raises:
+            InvalidInputError: The module or function does not exist, its import fails, or it is not a factory.
+        """
         module_name, _, function = name.partition(":")
         module = _import(name, module_name)
         factory = getattr(module, function, None)
@@ -89,7 +93,7 @@ class FactoryModel:
 
 
 def _draw_weights(model: nn.Module, name: str) -> None:
-    """Draw all weights anew, from the inside out: the factory may have loaded some."""
+    """Draw all weights again, from the innermost modules outward: the factory may have loaded some."""
     stuck = []
     for path, module in reversed(list(model.named_modules())):
         reset: Any = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
@@ -100,7 +104,7 @@ def _draw_weights(model: nn.Module, name: str) -> None:
     if stuck:
         raise InvalidInputError(
             f"{name} cannot start from random weights: {', '.join(stuck[:8])} has parameters but no "
-            "reset_parameters(). Give it one, or leave out the strategy scratch (name the others with --strategy)."
+            "reset_parameters(). Add that method, or leave out the strategy scratch (name the others with --strategy)."
         )
 
 

@@ -1,4 +1,4 @@
-"""Loading pretrained weights from a file without trusting it: tensors only, no pickled code, every misfit named."""
+"""Pretrained weights from untrusted files: tensors only, no pickled code, every mismatch named."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..errors import InvalidInputError
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
-# How torch.save begins: a zip archive, or before torch 1.6 a pickle.
+# First bytes of torch.save: a zip archive, or before torch 1.6 a pickle.
 _TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
 
-# Names in torchvision's older checkpoints (densenet, transformers) and those of today.
+# Names in torchvision's older checkpoints (densenet, transformers), with today's names.
 _RENAMED = (
     (re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(\d)\."), r"\1\2."),
     (re.compile(r"\.mlp\.linear_1\."), ".mlp.0."),
@@ -33,14 +33,14 @@ _NAMED_KEYS = 8
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What loading did, by names of tensors.
+    """Result of loading weights, by names of tensors.
 
     Attributes:
-        loaded: Copied into the model.
-        missing: Of the model but not of the file; they keep their random values.
-        unexpected: Of the file, for parts that the model was built without (auxiliary classifiers).
-        left_out: Of the file's classifier, which has another shape than the model's.
-        warning: What the user should know: trailing units of the backbone that the file lacks.
+        loaded: Tensors copied into the model.
+        missing: Tensors of the model that the file lacks; they keep their random values.
+        unexpected: Tensors of the file for parts that the model was built without (auxiliary classifiers).
+        left_out: Tensors of the file's classifier, which has another shape than the model's.
+        warning: Warning for the user: trailing units of the backbone that the file lacks; None without one.
     """
 
     loaded: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class WeightsReport:
 
 
 def check_weights_file(path: Path) -> str | None:
-    """What is wrong with a weights file, judged by its first bytes; None if nothing is."""
+    """Message about what is wrong with a weights file, judged by its first bytes; None if nothing is."""
     if path.suffix not in SUFFIXES:
         return f"Weights file {str(path)!r} must end in {', '.join(SUFFIXES)}."
     if not path.is_file():
@@ -68,19 +68,19 @@ def check_weights_file(path: Path) -> str | None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or a torch state dict, under torchvision's present names.
+    """Read the tensors of a safetensors file or a torch state dict, under torchvision's present names.
 
     Wrappers (``{"state_dict": ...}``, ``{"model": ...}``) and the prefix ``module.`` of data-parallel training are
     removed.
 
     Raises:
-        InvalidInputError: The file is missing or damaged, or holds something else than tensors.
+        InvalidInputError: The file is missing or damaged, or holds something other than tensors.
     """
     if fault := check_weights_file(path):
         raise InvalidInputError(fault)
     try:
         content = _load(path)
-    # The formats' parsers raise almost anything on a foreign or damaged file.
+    # Parsers raise almost anything on a foreign or damaged file.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInputError(
@@ -96,11 +96,11 @@ def load_weights(
     classifier_prefixes: Collection[str],
     units: Mapping[str, Collection[str]] | None = None,
 ) -> WeightsReport:
-    """Copy the weights of a file into a model; see :func:`fit_weights`.
+    """Copy the weights of a file into a model; see :func:`fit_weights` for the arguments.
 
     Raises:
-        InvalidInputError: Of :func:`read_weights` and :func:`fit_weights`; if the file names the network that it is
-            for, so does the message.
+        InvalidInputError: See :func:`read_weights` and :func:`fit_weights`. If the file names the network that it is
+            for, the message does too.
     """
     state = read_weights(path)
     try:
@@ -108,7 +108,7 @@ def load_weights(
     except InvalidInputError as error:
         faults = [f"Weights file {str(path)!r}: {fault}" for fault in error.faults]
         arch = _metadata(path).get("arch") if path.suffix == ".safetensors" else None
-        note = [f"The file says that it is for {arch!r}: take that backbone, or another file."] if arch else []
+        note = [f"The file says that it is for {arch!r}: use that backbone, or another file."] if arch else []
         raise InvalidInputError(faults + note) from error
 
 
@@ -118,19 +118,20 @@ def fit_weights(
     classifier_prefixes: Collection[str],
     units: Mapping[str, Collection[str]] | None = None,
 ) -> WeightsReport:
-    """Copy tensors into a model by name, float16 cast to the model's type.
+    """Copy tensors into a model by name; float16 is cast to the model's dtype.
 
-    The classifier may be absent or of another shape; then the model keeps its own. Auxiliary classifiers that the
-    model was built without are ignored. Trailing units may be absent as a whole.
+    The classifier may be absent or have another shape; the model then keeps its own. Auxiliary classifiers that the
+    model was built without are ignored. Whole trailing units may be absent.
 
     Args:
-        model: Changed in place.
-        state: Name to tensor.
-        classifier_prefixes: Modules of the model's own classifier, e.g. ``["fc"]``, and parameters outside of any.
-        units: Names of the tensors of each unit of the backbone, in order from the input.
+        model: Model, changed in place.
+        state: Tensors by name.
+        classifier_prefixes: Names of the modules of the model's own classifier, e.g. ``["fc"]``, and of its parameters
+            outside of modules.
+        units: Names of the tensors of each backbone unit, in order from the input.
 
     Raises:
-        InvalidInputError: Anything else is missing, unexpected or of another shape; the model is then unchanged.
+        InvalidInputError: Any other tensor is missing, unexpected or has another shape; the model is then unchanged.
     """
     state, target = _resize_positions(model, state), model.state_dict()
     roots = tuple(f"{prefix}." for prefix in classifier_prefixes)
@@ -148,7 +149,7 @@ def fit_weights(
     with torch.no_grad():
         for name in offered:
             target[name].copy_(state[name])
-    warning = f"not in the weights, so initialised at random: {', '.join(absent)}" if absent else None
+    warning = f"not in the weights, so initialized at random: {', '.join(absent)}" if absent else None
     return WeightsReport(
         loaded=tuple(sorted(offered)),
         missing=tuple(sorted(missing)),
@@ -183,7 +184,13 @@ def _as_state(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under the names of today's torchvision."""
+    """The same tensors under the names of today's torchvision, without the prefix ``module.``.
+
+    >>> import torch
+    >>> from frostline.objectives.backbones.weights import rename
+    >>> list(rename({"module.denselayer1.norm.1.weight": torch.zeros(2)}))
+    ['denselayer1.norm1.weight']
+    """
     prefix = "module." if all(name.startswith("module.") for name in state) else ""
     renamed = {}
     for name, tensor in state.items():
@@ -199,7 +206,7 @@ def _top(name: str) -> str:
 
 
 def _resize_positions(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Position embeddings of a vision transformer, interpolated to the model's number of patches."""
+    """Interpolate position embeddings of a vision transformer to the model's number of patches."""
     state, name = dict(state), "encoder.pos_embedding"
     target = model.state_dict().get(name)
     if target is None or name not in state or state[name].shape == target.shape:
@@ -209,11 +216,11 @@ def _resize_positions(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str
     try:
         return dict(interpolate_embeddings(size.image_size, size.patch_size, state))  # pyright: ignore
     except ValueError:
-        return state  # Not a square of patches: reported as a tensor of another shape.
+        return state  # The patches form no square: reported later as a tensor of another shape.
 
 
 def _trailing(units: Mapping[str, Collection[str]], lost: Collection[str]) -> list[str]:
-    """The last units, if they together are just what was lost; else nothing."""
+    """The last units, if the lost tensors are exactly theirs; else nothing."""
     names = list(units)
     for first in range(len(names) - 1, 0, -1):
         held = {key for name in names[first:] for key in units[name] if not key.endswith("num_batches_tracked")}

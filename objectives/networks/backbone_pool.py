@@ -1,4 +1,4 @@
-"""The pool of backbones: built once a process, handed out with their first weights."""
+"""Pool of a process's backbones: built once, handed out with their initial weights."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from .lora import remove_adapters
 
 
 class BackbonePool:
-    """Backbones of one specification, built once a process and handed out with their first weights.
+    """The backbone of one specification, built once per process and handed out with its initial weights.
 
     Args:
-        spec: Which network and weights.
+        spec: Network, weights and image size.
+
+    Raises:
+        InvalidInputError: See :func:`~frostline.objectives.backbones.backbone.create_backbone`.
     """
 
     def __init__(self, spec: BackboneSpec) -> None:
@@ -24,16 +27,19 @@ class BackbonePool:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the first weights."""
+        """Hash of the initial weights."""
         return state_hash(self._pristine)
 
     @property
     def pretrained(self) -> Backbone:
-        """For looking at: units, shapes, the report of loading."""
+        """The backbone, to read its units, shapes and loading report."""
         return self._backbone
 
     def fresh(self, *, pretrained: bool, seed: int) -> Backbone:
-        """The network as it was loaded, or with random weights of the seed. There is one: the next call changes it."""
+        """The network with its initial weights, or with random weights from the seed.
+
+        There is only one network: the next call changes it.
+        """
         state = self._pristine if pretrained else random_weights(self.spec, seed)
         remove_adapters(self._backbone.model, merge=False)
         self._backbone.model.load_state_dict(state)

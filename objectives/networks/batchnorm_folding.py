@@ -1,4 +1,4 @@
-"""Batch norms of a network that only evaluates, as part of the convolutions before them."""
+"""Batch-norm folding: batch norms in evaluation mode, merged into the convolutions before them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """A network's function in evaluation mode, in fewer operations: equal up to rounding.
+    """A network's function in evaluation mode, with fewer operations: equal up to rounding.
 
-    In evaluation a batch norm scales and shifts, which the weights and the bias of a convolution can do for nothing
-    (Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference",
-    section 3.2). What does not change is shared with the network; folded weights are copies and do not follow it.
+    In evaluation mode a batch norm scales and shifts, which weights and bias of a convolution can do at no cost (Jacob
+    et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", section
+    3.2). Unchanged modules are shared with the network; folded weights are copies and do not follow it.
 
     Args:
-        network: A graph of modules; anything else is given back as it is, and what of it is in training mode stays.
+        network: A traced network; any other module is returned as it is. Modules in training mode are not folded.
     """
     if not isinstance(network, fx.GraphModule):
         return network
@@ -34,7 +34,7 @@ def fold(network: nn.Module) -> nn.Module:
         (before,) = norm.all_input_nodes
         if not _calls(before, _CONVOLUTIONS, parts) or len(before.users) > 1 or parts[norm.target].running_mean is None:
             continue
-        # Under a name of its own: the module may stand elsewhere in the graph, too.
+        # Under a new name: the graph may use the module elsewhere, too.
         name = f"{before.name}_with_{norm.name}"
         parts[name] = fuse_conv_bn_eval(parts[before.target], parts[norm.target])
         before.target = name
@@ -44,7 +44,7 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def _calls(node: Any, kinds: Collection[type[nn.Module]], parts: dict[Any, Any]) -> bool:
-    """Whether a node calls a module that evaluates and is nothing but one of these kinds: derived ones may do more."""
+    """Whether a node calls a module in evaluation mode of exactly one of these classes: subclasses may do more."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
         return False
     part = parts[node.target]

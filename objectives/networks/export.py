@@ -1,12 +1,12 @@
-"""A trained network as files, and back: no pickle, no study, no dataset.
+"""Export: a trained network as files, and back; no pickle, no study, no dataset.
 
 A folder holds one network::
 
-    model.json             what it is built of, how images are prepared, and the names of the classes
-    weights.safetensors    ``backbone.`` and ``head.`` before the names that the tensors have there
+    model.json             architecture, preprocessing and class names
+    weights.safetensors    tensors under ``backbone.`` and ``head.`` and their names there
 
-What loads it needs torch, torchvision, safetensors, pydantic and pillow, and timm or the user's own module where the
-backbone comes from there.
+Loading needs torch, torchvision, safetensors, pydantic and pillow, and timm or the user's own module where the backbone
+comes from there.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from .network import Network
 
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 _FORMAT = 1
-# Images in memory at a time.
+# Images in memory at once.
 _BATCH = 128
-# The source is told that weights are given, and loads none: they are copied in.
+# Stands for weights that are copied in later: the source builds the network for weights, but loads none.
 _GIVEN = "exported.safetensors"
 
 
 class ModelCard(BaseModel):
-    """What a network is built of.
+    """Description from which a network is rebuilt.
 
     Attributes:
-        format: Of the folder.
-        backbone: Name of the network; see :func:`model_source`.
-        pretrained: Whether the backbone was built for given weights, as a few are built in another way for random ones.
-        truncate: Units dropped from the end.
-        freeze_depth: Units of the prefix, which always runs at the canonical batch size.
-        head: The head.
-        classes: Names, in the order of the probabilities.
-        preprocessing: How an image becomes what the network sees.
-        origin: Where it comes from, for people: study, strategy, trial, seed.
+        format: Version of the folder's format.
+        backbone: Name of the network; see :func:`~frostline.objectives.backbones.model_sources.model_source`.
+        pretrained: Whether the backbone was built for given weights; a few are built in another way for random ones.
+        truncate: Number of units dropped from the end.
+        freeze_depth: Number of units of the prefix, which always runs at the canonical batch size.
+        head: Architecture of the head.
+        classes: Class names, in the order of the probabilities.
+        preprocessing: Preprocessing of the images.
+        origin: Origin of the network, for people: study, strategy, trial, seed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -77,9 +77,9 @@ class TrainedModel:
     """A loaded network.
 
     Attributes:
-        card: What it is.
-        network: In evaluation mode.
-        device: Where it runs.
+        card: Description of the network.
+        network: The network, in evaluation mode.
+        device: Device on which it runs.
     """
 
     card: ModelCard
@@ -88,13 +88,16 @@ class TrainedModel:
 
     @torch.no_grad()
     def predict(self, images: Sequence[ImageSource]) -> NDArray[np.float32]:
-        """Class probabilities (N, classes) of images, prepared as validation and test images are.
+        """Class probabilities of images, which are prepared like validation and test images.
 
         Args:
-            images: Files, the bytes of files, or arrays; see :func:`decode_image`.
+            images: Paths, bytes of files, or arrays; see :func:`~frostline.objectives.data.decoding.decode_image`.
+
+        Returns:
+            Probabilities, float32 (N, classes).
 
         Raises:
-            UndecodableImageError: One of them cannot be used; says which.
+            UndecodableImageError: An image cannot be used; the message gives its index.
         """
         views = Views("none", 1, self.card.preprocessing, len(images), seed=0)
         rows = [np.empty((0, len(self.card.classes)), dtype=np.float32)]
@@ -118,12 +121,12 @@ def _places(start: int, count: int) -> range:
 
 
 def save_network(folder: Path, network: Network, card: ModelCard) -> None:
-    """Write a trained network into a folder, which is made; adapters are merged into the weights they adapt.
+    """Write a trained network into a folder, which is created; adapters are merged into the weights that they adapt.
 
     Args:
-        folder: Where to.
-        network: Trained; its adapters are gone afterwards, and it gives what it gave, up to rounding.
-        card: Of this network.
+        folder: Folder to write.
+        network: Trained network. Afterwards it has no adapters, and its outputs are the same up to rounding.
+        card: Description of the network.
     """
     remove_adapters(network, merge=True)
     tensors = _prefixed("backbone.", network.backbone_state()) | _prefixed("head.", network.head.state_dict())
@@ -133,14 +136,14 @@ def save_network(folder: Path, network: Network, card: ModelCard) -> None:
 
 
 def load_network(folder: Path, device: str = "auto") -> TrainedModel:
-    """Load what :func:`save_network` wrote.
+    """Load a network that :func:`save_network` wrote.
 
     Args:
-        folder: Where from.
-        device: See :func:`choose_device`.
+        folder: Folder to read.
+        device: Name of the device; see :func:`~frostline.objectives.devices.choose_device`.
 
     Raises:
-        InvalidInputError: Not such a folder, or damaged.
+        InvalidInputError: The folder holds no network or a damaged one, or this machine does not have the device.
     """
     try:
         card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Frozen means frozen: contract C1 for the units before the cut."""
+"""The frozen prefix of a network: the units before the cut, which never change (contract C1)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from torch import Tensor, nn
 from .batchnorm_folding import fold
 from .heads import FixedPooling
 
-# A frozen prefix always runs on this many images at once. Convolutions may round differently for another batch
-# size, so a canonical one makes a feature the same number whoever computes it, and when (contract C3).
+# Batch size of every run of a frozen prefix. Convolutions may round differently for another batch size; with this one
+# a feature is the same number in every trial and process (contract C3).
 CANONICAL_BATCH = 32
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes, types and bytes of tensors."""
+    """SHA-256 over names, shapes, dtypes and bytes of tensors.
+
+    >>> import torch
+    >>> from frostline.objectives.networks.frozen_prefix import state_hash
+    >>> state_hash({"w": torch.zeros(2)}) == state_hash({"w": torch.zeros(3)})
+    False
+    """
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         array = value.detach().to("cpu").contiguous()
@@ -31,13 +37,13 @@ class FrozenPrefix(nn.Module):
     """The units before a cut: no gradients, always in evaluation mode, run at the canonical batch size.
 
     Args:
-        prefix: The network before the cut.
-        depth: How many units that is; 0 passes images through.
-        pooling: What of the head's pooling follows at once; what it gives is smaller to keep.
+        prefix: Network before the cut.
+        depth: Number of its units; 0 passes images through.
+        pooling: Part of the head's pooling to run at once, since its output is smaller to store.
 
     Attributes:
-        pick: Takes from the features (N, ...) that are kept those of this prefix.
-        fingerprint: Hash of parameters and buffers as they were handed over.
+        pick: Module that selects this prefix's part of the stored features (N, ...).
+        fingerprint: Hash of parameters and buffers at construction.
     """
 
     def __init__(self, prefix: nn.Module, depth: int, pooling: FixedPooling | None = None) -> None:
@@ -47,9 +53,9 @@ class FrozenPrefix(nn.Module):
         self.pooling, self.pick = nn.Sequential(*pooling.modules), pooling.pick
         self.depth = depth
         self.fingerprint = state_hash(self.state_dict())
-        # Walked twice an epoch.
+        # Listed once, since train() visits them twice an epoch.
         self._frozen = tuple(prefix.modules())
-        # The state that was folded last and what came of it, for all poolings; in a list, so no part of the network.
+        # The state folded last, with the folded network, for all poolings; in a list, so that it is no submodule.
         self._folded: list[tuple[Hashable, nn.Module]] = []
 
     def pooled(self, pooling: FixedPooling) -> FrozenPrefix:
@@ -60,12 +66,12 @@ class FrozenPrefix(nn.Module):
 
     @property
     def kept_key(self) -> tuple[Hashable, ...]:
-        """What the features to keep depend on, besides the images."""
+        """All that the stored features depend on, besides the images."""
         return (self.fingerprint, self.depth, repr(self.pooling))
 
     @property
     def key(self) -> tuple[Hashable, ...]:
-        """What its results depend on, besides the images."""
+        """All that the output depends on, besides the images."""
         return (*self.kept_key, repr(self.pick))
 
     def train(self, mode: bool = True) -> FrozenPrefix:
@@ -82,15 +88,15 @@ class FrozenPrefix(nn.Module):
 
     @torch.no_grad()
     def kept(self, images: Tensor) -> Tensor:
-        """Map images (N, ...) to the features to keep, in chunks of the canonical size, the last one padded."""
+        """Map images (N, ...) to the features to store, in chunks of the canonical size; the last chunk is padded."""
         if self.depth == 0:
             return images
         network = self._run()
         return torch.cat([self._chunk(network, chunk) for chunk in images.split(CANONICAL_BATCH)])
 
     def _run(self) -> nn.Module:
-        """What computes the features: the prefix as it is now, its batch norms folded."""
-        # Tensors that were written to, or moved to another device, are others.
+        """The module that computes the features: the present prefix with folded batch norms."""
+        # The key changes when a tensor is written to or moved to another device.
         state = tuple(
             (value.data_ptr(), value._version) for value in (*self.prefix.parameters(), *self.prefix.buffers())
         )

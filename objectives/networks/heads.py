@@ -1,6 +1,6 @@
-"""The head: pooling, hidden layers and the output layer that replace a backbone's own classifier.
+"""Heads: pooling, hidden layers and the output layer, which replace a backbone's own classifier.
 
-Its last module is the output layer; all before it makes the features that the output layer sees.
+The last module of a head is the output layer; all modules before it compute the output layer's input.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ from ..config import HeadConfig
 
 
 class GlobalPool(nn.Module):
-    """Global average, maximum, or both side by side: (N, C, H, W) to (N, C) or (N, 2C) (fastai's AdaptiveConcatPool2d).
+    """Global average, maximum, or both: (N, C, H, W) to (N, C) or (N, 2C) (fastai's AdaptiveConcatPool2d).
 
     Args:
-        parts: Of ``avg`` and ``max``, in this order.
+        parts: One or both of ``avg`` and ``max``, in this order.
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.networks.heads import GlobalPool
+        >>> GlobalPool("avg", "max")(torch.arange(4.0).reshape(1, 1, 2, 2)).tolist()
+        [[1.5, 3.0]]
     """
 
     _PARTS: ClassVar = {"avg": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}
@@ -40,10 +46,10 @@ class GlobalPool(nn.Module):
 
 
 class Half(nn.Module):
-    """The first or the second half of the columns: (N, 2C) to (N, C), a view.
+    """The first or second half of the columns: (N, 2C) to (N, C), a view.
 
     Args:
-        place: 0 or 1.
+        place: 0 for the first half, 1 for the second.
     """
 
     def __init__(self, place: int) -> None:
@@ -58,7 +64,12 @@ class Half(nn.Module):
 
 
 class GeMPool(nn.Module):
-    """Generalised mean with a learned exponent: (N, C, H, W) to (N, C) (Radenović et al. 2018; p starts at 3)."""
+    """Generalized mean with a learned exponent: (N, C, H, W) to (N, C) (Radenović et al. 2018).
+
+    Args:
+        p: Initial exponent.
+        eps: Minimum of the features, which keeps their powers positive.
+    """
 
     def __init__(self, p: float = 3.0, eps: float = 1e-6) -> None:
         super().__init__()
@@ -73,9 +84,9 @@ class CosineLinear(nn.Module):
     """Scaled cosines of features and class weights, (N, D) to (N, K) (Gidaris & Komodakis 2018).
 
     Args:
-        size_in: D.
-        size_out: K.
-        scale: First value of the learned factor, which cosines in [-1, 1] need to become confident logits.
+        size_in: Number of features D.
+        size_out: Number of classes K.
+        scale: Initial value of the learned scale, which turns cosines in [-1, 1] into confident logits.
     """
 
     def __init__(self, size_in: int, size_out: int, scale: float = 16.0) -> None:
@@ -91,8 +102,8 @@ class CosineLinear(nn.Module):
 class Dropout(nn.Dropout):
     """``nn.Dropout`` by a threshold on uniform numbers of the global generator.
 
-    The numbers do not depend on the probability, nor on the kind of device's own kernel: heads that train together
-    share one draw, and each has the mask that it would have alone.
+    The numbers depend neither on the probability nor on the device's own dropout kernel: heads that train together
+    share one draw, and each gets the mask that it would get alone.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -100,20 +111,27 @@ class Dropout(nn.Dropout):
 
 
 def drop(features: Tensor, uniform: Tensor, keep: float | Tensor) -> Tensor:
-    """Features where the uniform numbers are below the share to keep, scaled to the same mean; 0 elsewhere."""
-    # Several times faster on a CPU than a comparison: all in floating point, and in place.
+    """Zero the features whose uniform number is not below ``keep``, and scale the others by 1 / ``keep``.
+
+    >>> import torch
+    >>> from frostline.objectives.networks.heads import drop
+    >>> drop(torch.ones(3), torch.tensor([0.1, 0.4, 0.9]), keep=0.5).tolist()
+    [2.0, 2.0, 0.0]
+    """
+    # In floating point and in place: several times faster on a CPU than a comparison.
     mask = (keep - uniform).sign_().clamp_(min=0).mul_(1 / keep)
     return features * mask.to(features.dtype)
 
 
 class ToMap(nn.Module):
-    """Puts features into the order (N, C, H, W): tokens (N, L, C) become (N, C, L, 1), maps (N, H, W, C) are turned.
+    """Puts features into the order (N, C, H, W): tokens (N, L, C) become (N, C, L, 1), maps (N, H, W, C) are
+    transposed.
 
     Args:
-        shape: Of one image's features.
+        shape: Shape of one image's features.
 
     Attributes:
-        shape: Of one image's features as (C, H, W).
+        shape: Shape of one image's features as (C, H, W).
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -148,13 +166,22 @@ def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes:
     """Build a head.
 
     Args:
-        config: Its architecture.
-        feature_shape: What the backbone gives for one image: (C, H, W), (H, W, C), tokens (L, C), or (C,) which needs
-            no pooling.
-        num_classes: Size of the output.
+        config: Architecture of the head.
+        feature_shape: Shape of the backbone's features for one image: (C, H, W), (H, W, C), tokens (L, C), or (C,),
+            which needs no pooling.
+        num_classes: Number of classes.
 
     Returns:
-        A module from (N, *feature_shape) to logits (N, num_classes). Its weights come from torch's global generator.
+        A module from features (N, *feature_shape) to logits (N, num_classes). Its weights come from torch's global
+        generator.
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.config import HeadConfig
+        >>> from frostline.objectives.networks.heads import create_head
+        >>> head = create_head(HeadConfig(hidden_layers=1, width=16), feature_shape=(8, 4, 4), num_classes=3)
+        >>> head(torch.zeros(2, 8, 4, 4)).shape
+        torch.Size([2, 3])
     """
     layers, size = _pooling(config.pooling, feature_shape)
     sizes = [size, *[config.width] * config.hidden_layers]
@@ -181,14 +208,14 @@ def _pooling(pooling: str, shape: tuple[int, ...]) -> tuple[list[nn.Module], int
 
 @dataclass(frozen=True)
 class FixedPooling:
-    """What a head begins with that has nothing to learn and draws nothing: the same features for all.
+    """The first modules of a head that have no parameters and draw no random numbers: their output can be shared.
 
-    Averages and maxima are taken in one pass, so that heads with either, or with both, share one set of features.
+    Averages and maxima are taken in one pass, so that heads with either or both share one set of features.
 
     Attributes:
-        layers: How many of the head's modules these are.
-        modules: What gives the features to share.
-        pick: What the head takes of them.
+        layers: Number of the head's modules that it replaces.
+        modules: Modules that compute the shared features.
+        pick: Module that selects the head's part of the shared features.
     """
 
     layers: int = 0
@@ -212,7 +239,7 @@ def _dropout(config: HeadConfig) -> list[nn.Module]:
 
 def _hidden_layer(config: HeadConfig, size_in: int, size_out: int) -> list[nn.Module]:
     normalization = [] if config.normalization == "none" else [NORMALIZATIONS[config.normalization](size_out)]
-    # A batch norm takes the mean away: a bias before it would be moved by rounding errors alone.
+    # A batch norm subtracts the mean: a bias before it would move by rounding errors alone.
     linear = nn.Linear(size_in, size_out, bias=config.normalization != "batch")
     return [*_dropout(config), linear, *normalization, ACTIVATIONS[config.activation]()]
 

@@ -1,6 +1,6 @@
-"""Low-rank adapters (LoRA, Hu et al. 2022), as parametrizations of the layers they adapt.
+"""Low-rank adapters (LoRA, Hu et al. 2022), as parametrizations of the layers that they adapt.
 
-A layer keeps its weight W, frozen, and computes with W + (alpha / rank) B A. B starts at zero, so the first output is
+A layer keeps its weight W frozen and computes with W + (alpha / rank) B A. B starts at zero, so the first output is
 exactly the pretrained one; merging writes the sum into the weight.
 """
 
@@ -15,13 +15,13 @@ from torch.nn.utils import parametrize
 
 
 class LowRank(nn.Module):
-    """The parametrization of one weight.
+    """The low-rank parametrization of one weight.
 
     Args:
-        weight: (out, in), (out, in, 1, 1), or ``blocks`` such matrices one above the other.
-        rank: Of each block's addition.
-        alpha: The addition is scaled by alpha / rank.
-        blocks: 3 for attention's packed query, key and value.
+        weight: Weight (out, in) or (out, in, 1, 1), or ``blocks`` such matrices stacked along the first dimension.
+        rank: Rank of each block's update; limited by the size of the block.
+        alpha: Scale of the updates, which are multiplied by alpha / rank.
+        blocks: Number of stacked matrices; 3 for attention's packed query, key and value.
     """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float, blocks: int) -> None:
@@ -38,14 +38,28 @@ class LowRank(nn.Module):
 
 
 def add_lora(unit: nn.Module, *, rank: int, alpha: float) -> None:
-    """Adapt every linear layer, 1x1 convolution and packed attention projection of a unit."""
+    """Adapt every linear layer, 1x1 convolution and packed attention projection of a unit.
+
+    Args:
+        unit: Unit of a backbone, changed in place.
+        rank: Rank of the updates.
+        alpha: Scale of the updates, which are multiplied by alpha / rank.
+
+    Example:
+        >>> from torch import nn
+        >>> from frostline.objectives.networks.lora import add_lora
+        >>> unit = nn.Sequential(nn.Linear(8, 8))
+        >>> add_lora(unit, rank=2, alpha=8.0)
+        >>> [tuple(parameter.shape) for parameter in unit.parameters()]
+        [(8,), (8, 8), (1, 2, 8), (1, 8, 2)]
+    """
     for module, name, blocks in list(_adaptable(unit)):
         addition = LowRank(getattr(module, name), rank, alpha, blocks)
         parametrize.register_parametrization(module, name, addition)
 
 
 def _adaptable(unit: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
-    """Modules with the name of the weight to adapt, and how many matrices it packs."""
+    """Modules with the name of the weight to adapt, and the number of matrices that it stacks."""
     for module in unit.modules():
         if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             yield module, "in_proj_weight", 3
@@ -56,11 +70,11 @@ def _adaptable(unit: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
 
 
 def remove_adapters(model: nn.Module, *, merge: bool) -> None:
-    """Take all adapters out of a network.
+    """Remove all adapters from a network.
 
     Args:
-        model: The network.
-        merge: Whether weights keep what the adapters added.
+        model: Network, changed in place.
+        merge: Whether the updates are added to the weights; False restores the weights without them.
     """
     for module in model.modules():
         if parametrize.is_parametrized(module):
@@ -69,5 +83,5 @@ def remove_adapters(model: nn.Module, *, merge: bool) -> None:
                     adapted = getattr(module, name).detach().clone()
                     parametrize.remove_parametrizations(module, name, leave_parametrized=False)
                     if merge:
-                        # Into the weight's own memory, whose layout decides how a convolution is computed.
+                        # Into the weight's own memory: its layout decides how a convolution is computed.
                         getattr(module, name).copy_(adapted)

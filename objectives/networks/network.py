@@ -19,15 +19,18 @@ from .heads import FixedPooling
 class Network(nn.Module):
     """A backbone cut at a phase's depth, with a head.
 
-    Where all units are frozen, the head's pooling goes with them: features to keep are vectors then.
+    Where all units are frozen, the head's pooling joins the prefix, so that stored features are vectors.
 
     Args:
-        backbone: Whose units are shared, not copied.
-        phase: What is frozen and what trains.
-        head: From the backbone's last features to logits.
+        backbone: Backbone, whose units are shared, not copied.
+        phase: Phase that says what is frozen and what trains.
+        head: Module from the backbone's last features to logits.
 
     Attributes:
-        suffix: One segment a unit.
+        suffix: Trainable segments, one per unit.
+
+    Raises:
+        InvalidInputError: The units have nothing of what the phase trains.
     """
 
     def __init__(self, backbone: Backbone, phase: Phase, head: nn.Sequential) -> None:
@@ -46,7 +49,15 @@ class Network(nn.Module):
         self._frozen_before = self._frozen_hash(self.prefix.fingerprint)
 
     def with_head(self, head: nn.Sequential, phase: Phase) -> Network:
-        """Another head on the same frozen units, whose hash is not taken again; only where all units are frozen."""
+        """A network with another head on the same frozen units, whose hash is not computed again.
+
+        Args:
+            head: The other head.
+            phase: Phase of the other head.
+
+        Raises:
+            ValueError: Not all units are frozen.
+        """
         if any(other.freeze_depth != self.prefix.depth or other.unit_learning_rates for other in (self.phase, phase)):
             raise ValueError("heads share what is frozen only where all units are")
         pooling = FixedPooling.of(head)
@@ -56,7 +67,7 @@ class Network(nn.Module):
         return network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised images (N, 3, S, S)."""
+        """Logits (N, classes) of normalized images (N, 3, S, S)."""
         return self.classify(self.prefix(images))
 
     def classify(self, features: Tensor) -> Tensor:
@@ -65,7 +76,7 @@ class Network(nn.Module):
 
     @property
     def pooled_head(self) -> nn.Sequential:
-        """The head after what of its pooling went with the prefix."""
+        """The head without the pooling that joined the prefix."""
         return self.head[self._pooled :]
 
     def train(self, mode: bool = True) -> Network:
@@ -80,18 +91,18 @@ class Network(nn.Module):
         return self
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
-        """Names and parameters of what trains."""
+        """Names and values of the trainable parameters."""
         return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
 
     def moving_tensors(self) -> list[Tensor]:
-        """What training changes: trainable parameters, and statistics of the batch norms that it updates."""
+        """All tensors that training changes: trainable parameters, and statistics of batch norms in training mode."""
         self.train()
         norms = [module for module in self.modules() if isinstance(module, _BatchNorm) and module.training]
         statistics = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
         return [*(parameter for _, parameter in self.trainable()), *statistics]
 
     def unit_rate(self, name: str) -> tuple[int, float]:
-        """Place in the backbone and learning rate of the unit that a parameter of the suffix belongs to."""
+        """Index in the backbone and learning rate of the unit that a parameter of the suffix belongs to."""
         place = int(name.split(".")[1])
         return self.phase.freeze_depth + place, self.phase.unit_learning_rates[place]
 
@@ -101,14 +112,14 @@ class Network(nn.Module):
         return {name: value.detach().clone() for name, value in state.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what :meth:`trainable_state` or ``state_dict`` gave."""
+        """Load a state of :meth:`trainable_state` or ``state_dict``."""
         own = self.state_dict()
         with torch.no_grad():
             for name, value in state.items():
                 own[name].copy_(value)
 
     def backbone_state(self) -> dict[str, Tensor]:
-        """Parameters and buffers of the whole backbone, named as in the model."""
+        """A copy of the parameters and buffers of the whole backbone, named as in the model."""
         state = dict(self.prefix.prefix.state_dict())
         for unit in self.suffix:
             state |= unit.state_dict()
@@ -116,7 +127,12 @@ class Network(nn.Module):
 
     @staticmethod
     def model_name(name: str) -> str:
-        """A tensor's or module's name in the model, from its name here; ``head.`` stays before those of the head."""
+        """The model's name of a tensor or module, from its name here; names of the head keep their ``head.``.
+
+        >>> from frostline.objectives.networks.network import Network
+        >>> Network.model_name("suffix.0.layer4.1.conv2.weight")
+        'layer4.1.conv2.weight'
+        """
         part, _, rest = name.partition(".")
         return rest.partition(".")[2] if part in ("prefix", "suffix") else name
 
@@ -126,11 +142,11 @@ class Network(nn.Module):
         return [self.prefix.prefix, *(unit for unit, rate in zip(self.suffix, rates, strict=True) if rate == 0)]
 
     def frozen_hashes(self) -> tuple[str, str]:
-        """Of everything that the phase freezes: when the network was put together, and now."""
+        """Hashes of everything that the phase freezes: at construction, and now."""
         return self._frozen_before, self._frozen_hash(state_hash(self.prefix.state_dict()))
 
     def _frozen_hash(self, prefix: str) -> str:
-        """Of the prefix's hash, and in the suffix of frozen units, unselected parameters and kept statistics."""
+        """Hash of the prefix's hash and, in the suffix, of frozen units, unselected parameters and fixed statistics."""
         digest = hashlib.sha256(prefix.encode())
         for unit, rate in zip(self.suffix, self.phase.unit_learning_rates, strict=True):
             digest.update(state_hash(_frozen_state(unit, whole=rate == 0, phase=self.phase)).encode())
@@ -138,7 +154,7 @@ class Network(nn.Module):
 
 
 def _select(unit: nn.Module, phase: Phase, *, trains: bool) -> None:
-    """Let exactly those parameters of a unit train that the phase selects."""
+    """Make exactly those parameters of a unit trainable that the phase selects."""
     for module in unit.modules():
         for name, parameter in module.named_parameters(recurse=False):
             parameter.requires_grad_(trains and phase.selects(module, name))

@@ -79,7 +79,7 @@ def test_auxiliary_classifiers_and_batch_counts_do_not_matter(path: Path) -> Non
 
 def test_a_missing_last_unit_is_a_warning(path: Path) -> None:
     report = load(path, {name: value for name, value in state().items() if name.startswith("a")})
-    assert report.warning == "not in the weights, so initialised at random: b"
+    assert report.warning == "not in the weights, so initialized at random: b"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_another_network_is_named(path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"no tensor of this backbone.*12 more") as caught:
         load(path, many, arch="toynet")
     assert str(path) in caught.value.faults[0]
-    assert caught.value.faults[1] == "The file says that it is for 'toynet': take that backbone, or another file."
+    assert caught.value.faults[1] == "The file says that it is for 'toynet': use that backbone, or another file."
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model"])
