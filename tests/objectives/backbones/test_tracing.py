@@ -81,7 +81,10 @@ def test_a_block_that_cannot_be_traced_still_decides_by_the_data() -> None:
         (zoo.TwoInputs, "TwoInputs takes x, mask; a backbone takes images alone"),
         (zoo.TwoOutputs, "returns a dict, not one tensor"),
         (zoo.Tangled, r"torch.fx cannot trace its forward \(.*control flow.*children in order do not give its output"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 5)), "between its input and its classifier there is no point"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 5)),
+            "between its input and its classifier there is no point",
+        ),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(7, 7), nn.Linear(7, 5)), "cannot take images of 16 px"),
     ],
 )
