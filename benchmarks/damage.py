@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.harness import Setting
 from frostline.objectives.finetune import finetune, predict
-from frostline.search.execution.finals import restore_config
 from frostline.search.records import FINISHED
+from frostline.search.study.finalists import restore_config
 from frostline.search.study.observer import Observer
 from frostline.search.study.resume import reopen
 from frostline.search.study.study import Study

@@ -33,10 +33,10 @@ from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.populations.population import finetune_together
 from frostline.objectives.training.stages import Stages
 from frostline.search import run_search
-from frostline.search.execution.finals import restore_config
 from frostline.search.records import TrialRecord
 from frostline.search.space.default_space import COMPETING, default_tables
 from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.study.finalists import restore_config
 from frostline.search.study.observer import Observer
 from frostline.search.study.settings import POPULATION
 from frostline.storage.files.feature_files import FeatureFiles

@@ -40,7 +40,7 @@ from benchmarks import harness
 from benchmarks.harness import Report, Setting, Table
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.execution.worker import LOOK_SECONDS, Worker, at_work
-from frostline.search.sampling.budget import STRATEGY
+from frostline.search.records import STRATEGY
 from frostline.search.space.default_space import COMPETING, default_tables
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study.results import StudyFacts

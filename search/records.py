@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from ..objectives.metrics import METRICS, score
 
+# The parameter that every trial has.
+STRATEGY = "strategy"
 FINISHED = ("complete", "pruned", "failed")
 STATES = ("waiting", "running", *FINISHED)
 

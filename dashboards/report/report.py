@@ -19,10 +19,10 @@ from ...objectives.data.gallery import Gallery
 from ...objectives.metrics import METRICS
 from ...search.analysis.importance import LEAST_TRIALS
 from ...search.analysis.verdict import Verdict
-from ...search.execution.finals import SEED_OFFSET
 from ...search.records import finished
 from ...search.space.default_space import COMPETING
 from ...search.space.space_file import tables_of, write_space
+from ...search.study.finalists import SEED_OFFSET
 from ...search.study.results import StudyResults
 from ...search.study.settings import StudySettings
 from ..charts.charts import Chart, create_charts

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from ...storage.tracking.journal import Journal, parent_key
 from ...storage.tracking.tracker import TrackedRun, Tracker
-from ..execution.session import final_key, parent_tags, strategy_key, trial_key
 from ..records import FINISHED, FinalRecord, TrialRecord
 from ..study.study import Study
-from ..tracking.run_records import finish_final_run, start_final_run, start_trial_run
-from ..tracking.training_runs import SCORE_CURVE, finish_trial_run
+from ..tracking.keys import final_key, strategy_key, trial_key
+from ..tracking.provenance import parent_tags
+from ..tracking.training_runs import SCORE_CURVE, finish_final_run, finish_trial_run, start_final_run, start_trial_run
 from ..tracking.verdict_run import start_strategy_run
 from .file_checks import send
 from .snapshot import Evidence, Finding

@@ -15,10 +15,10 @@ from ...storage.database.tickets import Ticket, read_tickets
 from ...storage.errors import StudyBusyError, UnreachableError
 from ...storage.locks import exclusive
 from ...storage.tracking.journal import read_unsent
-from ..execution.session import curve_key, final_key, trial_key
 from ..records import FINISHED
 from ..study.optuna_tables import read_states
 from ..study.study import Study
+from ..tracking.keys import curve_key, ticket_key, trial_key
 
 if TYPE_CHECKING:
     from ...storage.tracking.mlflow_audit import TrackedStudy
@@ -147,7 +147,7 @@ class Evidence:
         """Keys of trials and finals that are not finished."""
         trials = {trial_key(trial.number) for trial in self.study.trials() if trial.state not in FINISHED}
         subjects = [str(ticket.subject) for ticket in self.tables.final_tickets if not ticket.done]
-        return trials | {_final_key(subject) for subject in subjects}
+        return trials | {ticket_key(subject) for subject in subjects}
 
     @cached_property
     def curve_keys(self) -> set[str]:
@@ -166,10 +166,3 @@ def is_led_here(study: Study) -> bool:
     with suppress(StudyBusyError), exclusive(study.workspace, study.settings.name):
         return False
     return True
-
-
-def _final_key(subject: str) -> str:
-    """Of the run of a final, from what its ticket is about."""
-    identity, seed = subject.split(" ")
-    strategy, _, number = identity.rpartition("-")
-    return final_key(strategy, int(number), int(seed))

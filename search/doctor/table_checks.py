@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from ...storage.database.leases import describe_worker, has_ended, let_ended_lapse
 from ...storage.database.tickets import Ticket, free_lapsed, settle
-from ..execution.finals import finalists
+from ..study.finalists import finalists
 from ..study.optuna_tables import remove_trial, set_state
 from ..study.study import Study
 from .snapshot import Evidence, Finding, TrialRow, is_gone

@@ -9,7 +9,7 @@ from optuna.trial import Trial
 from ...objectives.config import TrialConfig, create_config
 from ...objectives.populations.population import can_train_together
 from ...storage.errors import StorageError
-from ..sampling.budget import STRATEGY
+from ..records import STRATEGY
 from .worker import Worker
 
 

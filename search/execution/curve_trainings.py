@@ -15,16 +15,18 @@ from ...objectives.epochs import EpochResult
 from ...objectives.errors import DeviceLostError, InvalidInputError, ObjectiveError, TrainingFailedError
 from ...objectives.finetune import NO_STAGES, finetune
 from ...storage.workspace import Workspace
-from ..sampling.budget import STRATEGY
+from ..records import STRATEGY
+from ..study.finalists import SEED_OFFSET, Finalist, finalists, restore_config
 from ..study.observer import Observer
 from ..study.results import StudyFacts
 from ..study.resume import prepare_resume
 from ..study.study import Study
+from ..tracking.keys import curve_key, strategy_key
 from ..tracking.training_runs import describe, epoch_metrics, log_certificate, log_unseen, numbers
-from .finals import SEED_OFFSET, Finalist, finalists, judge_on_test, restore_config
+from .finals import judge_on_test
 from .retries import attempt, note_retry
 from .run import SearchInterrupted, rerun_finals, wake
-from .session import Session, curve_key, open_session, parent_run, strategy_key, supervise
+from .session import Session, open_session, parent_run, supervise
 from .supervisor import Resources
 
 DEFAULT_SHARES = ("1/8", "1/4", "1/2")

@@ -9,70 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...objectives.config import TrialConfig, create_config
 from ...objectives.data.dataset import ImageSplit
 from ...objectives.devices import free_memory
 from ...objectives.epochs import EpochResult
 from ...objectives.finetune import NO_STAGES, FinetuneResult, finetune, predict
 from ...objectives.metrics import all_scores
-from ...objectives.strategies.catalog import get_strategy, takes_parameter
 from ...storage.database.tickets import Lease
 from ...storage.errors import LeaseLostError
-from ..records import FinalRecord, TrialRecord, summarise
-from ..sampling.budget import STRATEGY
-from ..study.settings import StudySettings
-from ..tracking.registered_models import drop_networks, keep_network
-from ..tracking.run_records import finish_final_run, start_final_run
-from ..tracking.training_runs import describe, epoch_metrics, log_certificate, log_mistakes, log_unseen, numbers
+from ..records import FinalRecord
+from ..study.finalists import Finalist, finalists
+from ..tracking.keys import final_key
+from ..tracking.registered_models import drop_networks, final_card, keep_network
+from ..tracking.training_runs import (
+    describe,
+    epoch_metrics,
+    finish_final_run,
+    log_certificate,
+    log_mistakes,
+    log_unseen,
+    numbers,
+    start_final_run,
+)
 from ..tracking.verdict_run import start_strategy_run
 from .retries import attempt, note_retry
-from .session import Session, final_key
-
-# Final seeds keep clear of the search's own, whose best score was picked for being high.
-SEED_OFFSET = 1000
-
-
-@dataclass(frozen=True)
-class Finalist:
-    """The best trial of a strategy.
-
-    Attributes:
-        trial: The trial.
-        seed: Of one of its trainings.
-    """
-
-    trial: TrialRecord
-    seed: int
-
-    @property
-    def strategy(self) -> str:
-        return str(self.trial.strategy)
-
-    @property
-    def identity(self) -> str:
-        return f"{self.strategy}-{self.trial.number}"
-
-    @property
-    def subject(self) -> str:
-        """What its ticket is about."""
-        return f"{self.identity} {self.seed}"
-
-    @property
-    def config(self) -> TrialConfig:
-        return restore_config(self.trial.config)
-
-
-def restore_config(parameters: dict[str, object]) -> TrialConfig:
-    """A configuration from the active parameters of a trial."""
-    strategy = get_strategy(str(parameters[STRATEGY]))
-    return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
-
-
-def finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finalist]:
-    """Every strategy that completed a trial, with every final seed."""
-    best = [summary.best for summary in summarise(trials, settings.strategies)]
-    seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
-    return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]
+from .session import Session
 
 
 def run_finals(session: Session) -> None:
@@ -155,7 +115,10 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     final = FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)
     # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
     session.worker.require(lease)
-    keep_network(session, final, finalist.config, result.network)
+    study = session.study
+    card = final_card(study.settings, session.dataset, final, finalist.config, result.network)
+    val = session.task.val
+    keep_network(study, final, card, result.network, val.canvas[val.indices[0]])
     session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities, lease)
     session.worker.ended_final(lease)
     drop_networks(session.study, final)

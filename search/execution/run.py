@@ -9,6 +9,7 @@ from ...storage.database.control import PAUSE, RUN, STOP
 from ...storage.tracking.tracker import StudyTracker
 from ...storage.workspace import Workspace
 from ..stopping import Stopped, Stopper
+from ..study.finalists import finalists
 from ..study.observer import Observer
 from ..study.prepare import Prepared, prepare_search
 from ..study.request import Request
@@ -17,8 +18,8 @@ from ..study.study import Study
 from ..tracking.registered_models import log_models
 from ..tracking.training_runs import describe_datasets
 from ..tracking.verdict_run import log_verdict
-from .finals import finalists, run_finals
-from .session import Led, Session, open_session, parent_run, supervise
+from .finals import run_finals
+from .session import Session, open_session, parent_run, supervise
 from .slot import Work
 from .supervisor import Resources, Slots
 from .trials import run_trials
@@ -115,7 +116,7 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             _require_finalists(study)
             verdict = study.results().verdict
             if verdict is not None:
-                log_verdict(Led(study, prepared.dataset, tracker), verdict)
+                log_verdict(study, tracker, verdict)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             "Stopped. The trial in flight is not counted. "
@@ -164,7 +165,7 @@ def join(
             _work(prepared, resources, tracker, observer, search=True, data=data)
             # The networks that it trained are in its workspace: nobody else can hand them over.
             if (verdict := study.results().verdict) is not None:
-                log_models(Led(study, prepared.dataset, tracker), verdict)
+                log_models(study, tracker, verdict)
                 # To join has it running again, and who began it may have left.
                 tracker.parent_run.finish("FINISHED")
     except KeyboardInterrupt:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TypeVar
 
 import torch
@@ -30,7 +29,8 @@ from ..records import FINISHED
 from ..stopping import Stopper
 from ..study.observer import Observer
 from ..study.study import Study
-from ..tracking.provenance import command_line, git_tags
+from ..tracking.keys import curve_key, final_key, trial_key
+from ..tracking.provenance import parent_tags
 from ..tracking.system_metrics import sampled
 from ..tracking.training_runs import finish_trial_run
 from .supervisor import Resources
@@ -98,21 +98,6 @@ class Session:
             # Whoever is killed next shall have come further than the one before.
             kept.hasten()
         return SessionCheckpoints(kept, self, lease)
-
-
-@dataclass(frozen=True)
-class Led:
-    """A study as who leads it to the verdict sees it, trainings aside.
-
-    Attributes:
-        study: The study.
-        dataset: Its data.
-        tracker: Its MLflow side.
-    """
-
-    study: Study
-    dataset: ImageDataset
-    tracker: StudyTracker
 
 
 @dataclass(frozen=True)
@@ -218,37 +203,6 @@ def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
     return StudyTracker(
         uri or study.tracking_uri, study.workspace, study.settings.name, parent_tags(study), note=observer.note
     )
-
-
-def parent_tags(study: Study) -> dict[str, str]:
-    settings, facts = study.settings, study.facts
-    return {
-        "frostline.data": settings.data,
-        "frostline.backbone": settings.backbone,
-        "frostline.weights": settings.weights,
-        "frostline.metric": settings.metric,
-        "frostline.fingerprint": facts.fingerprint,
-        "frostline.command": command_line(),
-        "frostline.version": version("frostline"),
-        **({"frostline.forked_from": facts.forked_from} if facts.forked_from else {}),
-        **git_tags(),
-    }
-
-
-def trial_key(number: int) -> str:
-    return f"trial-{number}"
-
-
-def strategy_key(strategy: str) -> str:
-    return f"strategy-{strategy}"
-
-
-def final_key(strategy: str, trial_number: int, seed: int) -> str:
-    return f"final-{strategy}-{trial_number}-{seed}"
-
-
-def curve_key(finalist: str, images: int, seed: int) -> str:
-    return f"curve-{finalist}-{images}-{seed}"
 
 
 def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer) -> None:

@@ -21,7 +21,7 @@ from ...storage.errors import LeaseLostError, StorageError
 from ...storage.tracking.tracker import TrackedRun
 from ..records import TrialRecord
 from ..study.study import OUTCOME, STARTED
-from ..tracking.run_records import start_trial_run
+from ..tracking.keys import trial_key
 from ..tracking.training_runs import (
     describe,
     epoch_metrics,
@@ -29,10 +29,11 @@ from ..tracking.training_runs import (
     log_certificate,
     log_traceback,
     log_unseen,
+    start_trial_run,
 )
 from .batches import Asked, Asking
 from .retries import attempt, is_unexpected, note_retry, reason, require_device
-from .session import Session, trial_key
+from .session import Session
 
 Outcome = FinetuneResult | Exception
 """What a training gives, or what ended it."""

@@ -146,7 +146,9 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
     # Who reads a finished study does without the plugins of its strategies.
     known = [STRATEGIES[name] for name in settings.strategies if name in STRATEGIES]
     controls = [strategy.name for strategy in known if not strategy.pretrained]
-    allotment = Allotment(settings.trials, trial_costs(settings, facts), controls, facts.counts.get("val"))
+    allotment = Allotment(
+        settings.trials, trial_costs(settings.space, facts.frozen_flops), controls, facts.counts.get("val")
+    )
     defaults = {
         strategy: {optuna_name(strategy, name): value for name, value in settings.space.default(strategy).items()}
         for strategy in settings.strategies

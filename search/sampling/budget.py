@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from optuna.trial import FrozenTrial, TrialState
 
-STRATEGY = "strategy"
+from ..records import STRATEGY
+
 # Share of the budget that is spread evenly over the strategies; TPE spends the rest where it expects most.
 FLOOR_SHARE = 0.6
 # A strategy is behind if its best score is below the leader's by more than so many standard errors of their difference.

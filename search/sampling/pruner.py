@@ -6,7 +6,7 @@ from optuna import Study
 from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import FrozenTrial
 
-from .budget import STRATEGY
+from ..records import STRATEGY
 from .sampler import OneStrategy
 
 # The first that are compared with, and how many must have come as far: trials end early, and the one that did not is

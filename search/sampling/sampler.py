@@ -14,7 +14,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from .budget import STRATEGY, Allotment
+from ..records import STRATEGY
+from .budget import Allotment
 
 # Trials of a strategy before TPE models it; the first is its default configuration.
 STARTUP_TRIALS = 4

@@ -29,8 +29,7 @@ from ...storage.files.checkpoint_places import CheckpointPlace, artifacts_fault,
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from ..analysis.data_curve import CurveRecord
-from ..records import FinalRecord, TrialRecord, summarise
-from ..sampling.budget import STRATEGY
+from ..records import STRATEGY, FinalRecord, TrialRecord, summarise
 from .optuna_tables import require_known_schema
 from .results import StudyFacts, StudyResults
 from .settings import StudySettings

@@ -11,9 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from ...objectives.epochs import EpochResult
 from ...storage.database.control import PAUSE, RUN, STOP
 from ...storage.database.tickets import Held
-from ..execution.finals import finalists
 from ..records import FINISHED, FinalRecord, TrialRecord, finished
 from ..stopping import Stopper
+from .finalists import finalists
 from .observer import Observer
 from .results import is_decided
 from .settings import StudySettings

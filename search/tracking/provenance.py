@@ -7,7 +7,10 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+
+from ..study.study import Study
 
 _GIT_SECONDS = 2.0
 
@@ -37,3 +40,19 @@ def git_tags(folder: Path | None = None) -> dict[str, str]:
         return {}
     commit, _, changed = said.stdout.strip().partition("-")
     return {"mlflow.source.git.commit": commit, **({"frostline.uncommitted_changes": "yes"} if changed else {})}
+
+
+def parent_tags(study: Study) -> dict[str, str]:
+    """Tags of a study's parent run: what was asked, by which command, from which commit and version."""
+    settings, facts = study.settings, study.facts
+    return {
+        "frostline.data": settings.data,
+        "frostline.backbone": settings.backbone,
+        "frostline.weights": settings.weights,
+        "frostline.metric": settings.metric,
+        "frostline.fingerprint": facts.fingerprint,
+        "frostline.command": command_line(),
+        "frostline.version": version("frostline"),
+        **({"frostline.forked_from": facts.forked_from} if facts.forked_from else {}),
+        **git_tags(),
+    }

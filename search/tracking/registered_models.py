@@ -17,19 +17,23 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
 from ...objectives.config import TrialConfig
+from ...objectives.data.dataset import ImageDataset
 from ...objectives.networks.export import ModelCard, save_network
 from ...objectives.networks.network import Network
 from ...storage.errors import StorageError
-from ...storage.tracking.tracker import ServedModel
+from ...storage.tracking.tracker import ServedModel, Tracker
 from ..analysis.verdict import Contender, Verdict
-from ..execution.session import Led, Session, final_key
 from ..records import FinalRecord
 from ..study.fingerprints import sources_digest, training_package, training_sources
+from ..study.settings import StudySettings
 from ..study.study import Study
+from .keys import final_key
 
 CHAMPION = "champion"
 # What loading and running a network imports, besides what MLflow brings.
@@ -38,36 +42,46 @@ _LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillo
 _LOADERS = ("networks.export", "exported")
 
 
-def keep_network(session: Session, final: FinalRecord, config: TrialConfig, network: Network) -> None:
-    """Keep a final's network. To be done before the final is recorded: one that is recorded is not trained again.
+def keep_network(
+    study: Study, final: FinalRecord, card: ModelCard, network: Network, example: NDArray[np.uint8]
+) -> None:
+    """Keep a final's network. Call it before the final is recorded: a recorded final is not trained again.
+
+    Args:
+        study: The study, whose workspace keeps the network.
+        final: The final.
+        card: Description of the network; see :func:`final_card`.
+        network: The trained network.
+        example: An image to try the model on (H, W, 3).
 
     Raises:
         StorageError: It cannot be written.
     """
-    folder = _folder(session.study, final)
+    folder = _folder(study, final)
     unfinished = folder.with_name(f"{folder.name}.partial")
     for leftover in (folder, unfinished):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        save_network(unfinished / "network", network, _card(session, final, config, network))
-        _copy_code(unfinished / "code" / _package(), session.study.settings.backbone)
-        val = session.task.val
-        Image.fromarray(val.canvas[val.indices[0]]).save(unfinished / "example.png")
+        save_network(unfinished / "network", network, card)
+        _copy_code(unfinished / "code" / _package(), study.settings.backbone)
+        Image.fromarray(example).save(unfinished / "example.png")
         unfinished.replace(folder)
     except (OSError, SafetensorError) as error:
         raise StorageError(f"The network of a final cannot be kept in {folder}: {error}") from error
 
 
-def _card(session: Session, final: FinalRecord, config: TrialConfig, network: Network) -> ModelCard:
-    settings = session.study.settings
+def final_card(
+    settings: StudySettings, dataset: ImageDataset, final: FinalRecord, config: TrialConfig, network: Network
+) -> ModelCard:
+    """Description of a final's network, from which it is built again."""
     return ModelCard(
         backbone=settings.backbone,
         pretrained=settings.weights != "none",
         truncate=config.truncate,
         freeze_depth=network.phase.freeze_depth,
         head=config.head,
-        classes=session.dataset.classes,
-        preprocessing=session.dataset.preprocessing,
+        classes=dataset.classes,
+        preprocessing=dataset.preprocessing,
         origin={
             "study": settings.name,
             "strategy": final.strategy,
@@ -90,17 +104,17 @@ def best_final(finals: Iterable[FinalRecord]) -> FinalRecord:
     return max(finals, key=lambda final: (final.val_score, -final.seed))
 
 
-def log_models(led: Led, verdict: Verdict) -> None:
+def log_models(study: Study, tracker: Tracker, verdict: Verdict) -> None:
     """Give MLflow each contender's network, the winner's as the champion. Those that it has only get their aliases."""
-    finals = led.study.results().finals
+    finals = study.results().finals
     for contender in verdict.contenders:
         final = best_final(each for each in finals if each.strategy == contender.strategy)
-        folder = _folder(led.study, final)
+        folder = _folder(study, final)
         # Finals from before networks were kept have none.
         if folder.exists():
             aliases = [alias(contender.strategy), *([CHAMPION] if contender is verdict.winner else [])]
-            run = led.tracker.known(_key(final))
-            run.log_model(_served(led, folder, final, contender, aliases))
+            run = tracker.known(_key(final))
+            run.log_model(_served(study, folder, final, contender, aliases))
 
 
 def alias(strategy: str) -> str:
@@ -108,15 +122,17 @@ def alias(strategy: str) -> str:
     return f"strategy-{re.sub(r'[^A-Za-z0-9_-]', '-', strategy)}"
 
 
-def _served(led: Led, folder: Path, final: FinalRecord, contender: Contender, aliases: Sequence[str]) -> ServedModel:
-    settings = led.study.settings
+def _served(
+    study: Study, folder: Path, final: FinalRecord, contender: Contender, aliases: Sequence[str]
+) -> ServedModel:
+    settings = study.settings
     libraries = [*_LIBRARIES, *(["timm"] if settings.backbone.startswith("timm:") else [])]
     package = next(path for path in (folder / "code").iterdir() if path.name.startswith(_PREFIX))
     return ServedModel(
         folder=str(folder),
         package=package.name,
         loader=next(name for name in _LOADERS if package.joinpath(*name.split(".")).with_suffix(".py").exists()),
-        classes=list(led.dataset.classes),
+        classes=list(study.facts.classes),
         requirements=[f"{name}=={version(name).partition('+')[0]}" for name in libraries],
         name=f"{alias(final.strategy)}-trial-{final.trial_number}",
         description=(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ...objectives.metrics import METRICS
-from ...storage.tracking.tracker import Tracker
+from ...storage.tracking.tracker import StudyTracker, Tracker
 from ..analysis.verdict import Contender, Verdict
-from ..execution.session import Led, strategy_key, trial_key
-from ..sampling.budget import STRATEGY
+from ..records import STRATEGY
+from ..study.study import Study
+from .keys import strategy_key, trial_key
 from .registered_models import CHAMPION, log_models
 
 FINALIST = "finalist"
@@ -25,23 +26,23 @@ def start_strategy_run(tracker: Tracker, strategy: str) -> str:
     return key
 
 
-def log_verdict(led: Led, verdict: Verdict) -> None:
+def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict) -> None:
     """Say it on the study's run, the strategies' runs and the finalists' trials; and hand over the models."""
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
-    parent = led.tracker.parent_run
+    parent = tracker.parent_run
     parent.log_summary(
         {**scores, **_summary(verdict.winner, verdict)},
-        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(led, verdict)},
+        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict)},
     )
     for contender in verdict.contenders:
-        _log_contender(led, contender, verdict)
-    _tag_finalists(led, verdict)
-    log_models(led, verdict)
+        _log_contender(tracker, contender, verdict)
+    _tag_finalists(study, tracker, verdict)
+    log_models(study, tracker, verdict)
 
 
-def verdict_note(led: Led, verdict: Verdict) -> str:
+def verdict_note(study: Study, verdict: Verdict) -> str:
     """The verdict in Markdown: a sentence, a table of the strategies, and how to use the champion."""
-    settings, facts = led.study.settings, led.study.facts
+    settings, facts = study.settings, study.facts
     title, name = METRICS[verdict.metric].title, settings.name
     counts = ", ".join(f"{count} {split}" for split, count in facts.counts.items())
     return "\n".join(
@@ -115,9 +116,9 @@ def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
     }
 
 
-def _log_contender(led: Led, contender: Contender, verdict: Verdict) -> None:
-    start_strategy_run(led.tracker, contender.strategy)
-    run = led.tracker.known(strategy_key(contender.strategy))
+def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict) -> None:
+    start_strategy_run(tracker, contender.strategy)
+    run = tracker.known(strategy_key(contender.strategy))
     low, high = contender.interval or (0.0, 0.0)
     costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
     behind = {"behind": contender.behind, "behind_low": low, "behind_high": high}
@@ -131,9 +132,9 @@ def _log_contender(led: Led, contender: Contender, verdict: Verdict) -> None:
     run.finish("FINISHED", name.strip())
 
 
-def _tag_finalists(led: Led, verdict: Verdict) -> None:
+def _tag_finalists(study: Study, tracker: Tracker, verdict: Verdict) -> None:
     """More trials may have found better ones since: a trial that was a finalist once says so."""
     current = {contender.trial_number for contender in verdict.contenders}
-    for number in {final.trial_number for final in led.study.final_records()}:
+    for number in {final.trial_number for final in study.final_records()}:
         tag = "yes" if number in current else "former"
-        led.tracker.known(trial_key(number)).log_summary({}, {FINALIST: tag})
+        tracker.known(trial_key(number)).log_summary({}, {FINALIST: tag})

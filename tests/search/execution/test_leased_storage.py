@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from frostline.search.execution import leased_storage
 from frostline.search.execution.leased_storage import HeldStorage
-from frostline.search.sampling.budget import STRATEGY, Allotment
+from frostline.search.records import STRATEGY
+from frostline.search.sampling.budget import Allotment
 from frostline.search.sampling.pruner import StrategyPruner
 from frostline.search.sampling.sampler import StrategySampler
 from frostline.search.study.study import STARTED

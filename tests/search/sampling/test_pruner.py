@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from frostline.search.sampling.budget import STRATEGY
+from frostline.search.records import STRATEGY
 from frostline.search.sampling.pruner import StrategyPruner
 
 EPOCHS = 6

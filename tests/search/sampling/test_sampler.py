@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
-from frostline.search.sampling.budget import FLOOR_SHARE, STRATEGY, Allotment, noise, strategy_floor
+from frostline.search.records import STRATEGY
+from frostline.search.sampling.budget import FLOOR_SHARE, Allotment, noise, strategy_floor
 from frostline.search.sampling.sampler import StrategySampler
 
 STRATEGIES = ["feature_extraction", "partial", "full", "lp_ft", "scratch"]

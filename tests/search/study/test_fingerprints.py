@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.execution.run import join
-from frostline.search.execution.session import parent_tags
 from frostline.search.execution.supervisor import Resources
 from frostline.search.study import fingerprints
 from frostline.search.study.observer import Observer
@@ -24,6 +23,7 @@ from frostline.search.study.prepare import prepare_search
 from frostline.search.study.request import Request
 from frostline.search.study.resume import prepare_fork, prepare_resume, reopen
 from frostline.search.study.study import Study, study_names
+from frostline.search.tracking.provenance import parent_tags
 from frostline.storage.workspace import Workspace
 
 from ...objectives.tiny import write_pets

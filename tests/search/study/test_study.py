@@ -17,8 +17,7 @@ from optuna.trial import TrialState
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.cli.results_json import describe
 from frostline.search.execution.worker import Worker, at_work
-from frostline.search.records import FinalRecord, TrialRecord
-from frostline.search.sampling.budget import STRATEGY
+from frostline.search.records import STRATEGY, FinalRecord, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings

@@ -22,8 +22,7 @@ from frostline.dashboards.cli import TerminalViews
 from frostline.objectives.epochs import EpochResult
 from frostline.search.cli.main import app
 from frostline.search.execution.worker import Worker, at_work
-from frostline.search.records import FinalRecord, TrialRecord
-from frostline.search.sampling.budget import STRATEGY
+from frostline.search.records import STRATEGY, FinalRecord, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study import watch as watch_module
 from frostline.search.study.observer import LineProgress, Observer
