@@ -40,17 +40,17 @@ NO_STAGES = Stages()
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials of a study share. There is no test split in it (contract C2).
+    """All that the trials of a study share. It holds no test split (contract C2).
 
     Attributes:
-        train: Images to learn from.
-        val: Images to choose by.
-        backbones: Where networks come from.
+        train: Training images.
+        val: Validation images.
+        backbones: Pool of the study's backbone.
         metric: Name of the validation metric.
-        device: Where to train.
-        store: Features kept between trials.
-        stages: Phases of the head alone, shared by the trials that begin with them.
-        micro_batches: See :class:`PhaseData`.
+        device: Device on which to train.
+        store: Store of features, shared between trials.
+        stages: Head-only phases, shared by the trials that start with them.
+        micro_batches: Number of pieces in which a batch is computed; see :class:`PhaseData`.
     """
 
     train: ImageSplit
@@ -65,19 +65,19 @@ class Task:
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """A trained network and how it came about.
+    """A trained network and the record of its training.
 
     Attributes:
         score: Best validation score of the last phase, in [0, 1].
-        best_epoch: Its epoch.
-        val_metrics: Every metric on the validation images, of the network as it is returned.
-        epochs: Every epoch of every phase.
-        certificates: One a phase, all passed.
-        seconds: Wall time of the trial.
-        peak_memory_bytes: See :class:`PeakMemory`.
-        trainable_parameters: Of the last phase.
+        best_epoch: Number of the epoch with that score.
+        val_metrics: Every metric of the returned network on the validation images, by name.
+        epochs: Results of all epochs of all phases.
+        certificates: Certificates of all phases, all passed.
+        seconds: Wall time of the trial, seconds.
+        peak_memory_bytes: Peak memory, bytes; see :class:`PeakMemory`.
+        trainable_parameters: Number of trainable parameters in the last phase.
         frozen_share: Share of the backbone's parameters, and of its forward operations, before the last phase's cut.
-        network: With the weights of the best epoch, in evaluation mode.
+        network: Network with the weights of the best epoch, in evaluation mode.
     """
 
     score: float
@@ -93,10 +93,10 @@ class FinetuneResult:
 
 
 def check_trainable(config: TrialConfig, backbones: BackbonePool) -> None:
-    """Refuse a configuration whose phases would find nothing to train on this backbone; nothing is trained.
+    """Refuse a configuration whose phases find nothing to train on this backbone; nothing is trained.
 
     Raises:
-        InvalidInputError: See above, or of :func:`plan_phases`.
+        InvalidInputError: A phase finds nothing to train; or see :func:`plan_phases`.
     """
     pretrained = get_strategy(config.strategy).pretrained
     backbone = backbones.fresh(pretrained=pretrained, seed=0).truncated(config.truncate)
@@ -112,22 +112,24 @@ def finetune(
     on_epoch: OnEpoch = lambda result: None,
     checkpoints: Checkpoints = _NO_CHECKPOINTS,
 ) -> FinetuneResult:
-    """Train one configuration and validate it after each epoch; go on where the checkpoints end (contract C4).
+    """Train one configuration and validate it after each epoch; resume from its checkpoint, if any (contract C4).
 
-    One that runs out of memory is begun again once, from its last checkpoint, with batches in two pieces whose
-    gradients are added up; its epochs say so from there on.
+    A training that runs out of memory is restarted once from its last checkpoint, with batches in two pieces whose
+    gradients add up; its epochs then record the micro-batch.
 
     Args:
-        config: What to train; checked against the backbone before anything else.
+        config: Configuration; checked against the backbone before anything else.
         task: Data, backbone, metric and device.
-        seed: Of head, data order, augmentation and dropout.
-        on_epoch: Called after each epoch, to report or to prune by raising; not for epochs that a checkpoint holds, but
-            for those of a stage that another trial trained (see :meth:`Stages.share`).
-        checkpoints: Of this very training. An epoch's is written after ``on_epoch``, so that no epoch goes unreported.
+        seed: Seed of head, data order, augmentation and dropout.
+        on_epoch: Called after each epoch, to report, or to prune by raising. Not called for epochs that a checkpoint
+            holds, but for those of a stage that another trial trained (see :meth:`Stages.share`).
+        checkpoints: Checkpoints of this training. An epoch's is stored after ``on_epoch``, so that every epoch is
+            reported.
 
     Raises:
         InvalidInputError: The configuration does not suit the strategy or the backbone.
-        TrainingFailedError: A loss was not finite, frozen units moved (contract C1), or there is too little memory.
+        TrainingFailedError: A loss is not finite, frozen weights changed (contract C1), or the device has too little
+            memory.
     """
 
     def attempt(pieces: int) -> FinetuneResult:
@@ -194,7 +196,7 @@ def _run_chains(
     state: TrialState,
     finish: Callable[[PhaseRun], None],
 ) -> PhaseRun:
-    """Bring the phases to their ends, one after another, and return the run of the last."""
+    """Run the phases one after another, and return the run of the last."""
     run: PhaseRun | None = None
     for chain in chains(phases):
         optimisation: Optimisation | None = None
@@ -211,7 +213,7 @@ def _run_chains(
 def _run_phase(
     run: PhaseRun, config: TrialConfig, data: PhaseData, state: TrialState, on_epoch: OnEpoch
 ) -> Certificate:
-    """Train or solve what is left of a phase, keep its state after each epoch, and certify it."""
+    """Train or solve the remaining epochs of a phase, store its state after each epoch, and certify it."""
 
     def after_epoch(result: EpochResult) -> None:
         on_epoch(result)
@@ -241,7 +243,7 @@ def _identity(config: TrialConfig, task: Task, seed: int, phases: tuple[Phase, .
 def _optimisation(
     present: Optimisation | None, network: Network, config: TrialConfig, chain: list[Phase], images: int
 ) -> Optimisation:
-    """The optimizer of a chain of phases: made in its first, extended in the others."""
+    """The optimizer of a chain of phases: created in its first phase, extended in the others."""
     if present is None:
         steps = sum(phase.epochs for phase in chain) * batches_per_epoch(images, config.batch_size)
         return Optimisation(config, network, steps)
@@ -250,7 +252,7 @@ def _optimisation(
 
 
 def phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> PhaseData:
-    """Inputs of what a network trains, behind its prefix."""
+    """Inputs of a network's trainable part, behind its prefix."""
     return PhaseData(
         train=_source(task.train, config, network, task, seed),
         val=_evaluation_source(task.val, network, task),
@@ -276,6 +278,8 @@ def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> Featu
 
 
 def predict(network: Network, split: ImageSplit, task: Task) -> NDArray[np.float32]:
-    """Class probabilities (N, classes) of a split by a trained network; in smaller batches where memory is short."""
+    """Class probabilities, float32 (N, classes), of a split by a trained network; in smaller batches if memory runs
+    out.
+    """
     source = _evaluation_source(split, network, task)
     return to_probabilities(within_memory(partial(predict_logits, network, source), task.device))

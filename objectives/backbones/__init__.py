@@ -1,1 +1,1 @@
-"""Backbones: torchvision's, timm's and the user's own, traced, cut into units, with their weights."""
+"""Backbones of torchvision, timm or the user, traced, cut into units, with their weights."""

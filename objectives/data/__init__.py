@@ -1,1 +1,1 @@
-"""Datasets: folders and published sets, decoded once, split, with a sealed test split."""
+"""Datasets: folders and published datasets, decoded once, split, with a sealed test split."""

@@ -1,1 +1,1 @@
-"""Features of the frozen prefix: their source, where they are kept, and which are worth keeping."""
+"""Features of the frozen prefix: their source, their store and its cache policy."""

@@ -1,1 +1,1 @@
-"""Networks: frozen prefix, suffix and head put together; heads, LoRA, export."""
+"""Networks: frozen prefix, trainable suffix and head; LoRA and export."""

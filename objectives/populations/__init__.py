@@ -1,1 +1,1 @@
-"""Many heads trained at once, to the numbers of one at a time."""
+"""Populations: many heads trained at once, with the same numbers as one at a time."""

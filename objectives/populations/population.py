@@ -1,7 +1,7 @@
-"""A population: configurations that train nothing but a head, trained together.
+"""Populations: head-only configurations that are trained together.
 
-They share the frozen network, its hash before and after, the features, and where their heads have one structure and
-their batches one order, every step: see :mod:`stacked_heads`.
+They share the frozen network, its hashes and its features; heads of one structure with one order of batches share every
+step: see :mod:`~frostline.objectives.populations.stacked_heads`.
 """
 
 from __future__ import annotations
@@ -30,11 +30,18 @@ from .stacked_heads import fill
 
 
 def can_train_together(config: TrialConfig, units: int) -> bool:
-    """Whether a configuration may be in a population: one phase, in which a head trains on features that are kept.
+    """Whether a configuration can be in a population: a single phase that trains the head alone, on cached features.
 
     Args:
-        config: The configuration; one that does not suit its strategy or the backbone may not.
-        units: Of the backbone.
+        config: Configuration; False if it does not suit its strategy or the backbone.
+        units: Units of the backbone before truncation.
+
+    Example:
+        >>> from frostline.objectives.config import TrialConfig
+        >>> from frostline.objectives.populations.population import can_train_together
+        >>> head, full = TrialConfig(strategy="feature_extraction"), TrialConfig(strategy="full")
+        >>> can_train_together(head, units=8), can_train_together(full, units=8)
+        (True, False)
     """
     try:
         phases = plan_phases(config, units)
@@ -48,7 +55,7 @@ def can_train_together(config: TrialConfig, units: int) -> bool:
         and phase.solve is None
         and phase.penalty is None
         and config.mixing == "none"
-        # It learns, so it stands behind the features.
+        # GeM pooling has a parameter, so it cannot be part of the cached features.
         and config.head.pooling != "gem"
     )
 
@@ -56,23 +63,23 @@ def can_train_together(config: TrialConfig, units: int) -> bool:
 def finetune_together(
     configs: Sequence[TrialConfig], task: Task, *, seed: int, on_epochs: Sequence[OnEpoch]
 ) -> list[FinetuneResult | Exception]:
-    """What :func:`finetune` gives for each configuration, in far less time.
+    """The results of :func:`~frostline.objectives.finetune.finetune` for several configurations, in far less time.
 
-    Numbers are those of training one at a time up to rounding, which is another where more is computed at once: on a
+    Numbers equal those of training one at a time up to rounding, which changes with the amount computed at once. On a
     CPU, probabilities of the validation images differ by less than 1e-4 after the epochs of the default space, and
-    scores are equal unless a prediction is tied within that; more only where a rate is so high that the training itself
-    magnifies rounding. On a GPU, mixed precision rounds to 3 digits. No state is kept: a population that was cut off
-    begins anew.
+    scores are equal unless a prediction is tied within that; they differ more only where a learning rate is so high
+    that training amplifies rounding. On a GPU, mixed precision rounds to 3 digits. There are no checkpoints: an
+    interrupted population restarts from epoch 0.
 
     Args:
-        configs: All of which :func:`can_train_together`.
+        configs: Configurations, all of which pass :func:`can_train_together`.
         task: Data, backbone, metric and device.
-        seed: Of heads, data order, augmentation and dropout.
-        on_epochs: Called after each epoch of each; what one raises ends that training alone.
+        seed: Seed of heads, data order, augmentation and dropout.
+        on_epochs: For each configuration, called after each of its epochs; an exception ends that training alone.
 
     Returns:
-        For each configuration its result, or what ended it: a TrainingFailedError, or what ``on_epochs`` raised.
-        ``seconds`` are its share of the time; ``peak_memory_bytes`` is that of the population.
+        For each configuration its result, or the exception that ended it: a TrainingFailedError, or one that
+            ``on_epochs`` raised. ``seconds`` is its share of the time; ``peak_memory_bytes`` is that of the population.
     """
     population = _Population(configs, task, seed, on_epochs)
     for members in population.stacks():
@@ -81,7 +88,7 @@ def finetune_together(
 
 
 class _Population:
-    """The members with what they share, from the first hash to the last."""
+    """The members of a population with all that they share."""
 
     def __init__(self, configs: Sequence[TrialConfig], task: Task, seed: int, on_epochs: Sequence[OnEpoch]) -> None:
         self._task = task
@@ -94,14 +101,14 @@ class _Population:
         self._members = [self._member(config, on_epoch) for config, on_epoch in zip(configs, on_epochs, strict=True)]
 
     def stacks(self) -> list[list[Member]]:
-        """Members by what is computed at once."""
+        """Members grouped by what is computed at once."""
         grouped: dict[Hashable, list[Member]] = {}
         for member in self._members:
             grouped.setdefault(member.stack_key, []).append(member)
         return list(grouped.values())
 
     def results(self) -> list[FinetuneResult | Exception]:
-        """What each came to; all have trained."""
+        """The result of each member, once all have trained."""
         certified = {dropped: certify(network, None) for dropped, network in self._networks.items()}
         finished: list[FinetuneResult | Exception] = []
         for member in self._members:
@@ -114,7 +121,7 @@ class _Population:
     def _member(self, config: TrialConfig, on_epoch: OnEpoch) -> Member:
         backbone = self._whole.truncated(config.truncate)
         (phase,) = plan_phases(config, len(self._whole.units))
-        # As for each alone: its head is the first that draws from the seed.
+        # As in a training alone: the head draws first from the seed.
         torch.manual_seed(self._seed)
         classes = len(self._task.train.classes)
         head = create_head(config.head, backbone.units[-1].output_shape, classes)
@@ -150,7 +157,7 @@ class _Population:
         )
 
     def _with_seconds(self, results: list[FinetuneResult | Exception]) -> list[FinetuneResult | Exception]:
-        """Each with its share: of the epochs that it was in, and of what was done for all."""
+        """Set the seconds of each result: its share of its own epochs, and an equal share of the common work."""
         epochs = [sum(result.seconds for result in member.run.results) for member in self._members]
         common = (time.perf_counter() - self._began - sum(epochs)) / len(epochs)
         return [

@@ -1,6 +1,6 @@
-"""The training loop of heads that step together: one order of batches, and each head's own course through it.
+"""The training loop of heads that step together: one order of batches, with each head's own epochs and early stopping.
 
-What :mod:`loop` does for one network.
+For one network, see :mod:`~frostline.objectives.training.loop`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Member:
     """One configuration of a population.
 
     Attributes:
-        config: The configuration.
-        run: Its only phase.
-        data: Its inputs, the same object for all that see the same.
+        config: Configuration of the trial.
+        run: Its only phase, in progress.
+        data: Inputs of the phase; the same object for all members with equal inputs.
         on_epoch: Called after each epoch.
-        classes: How many there are.
-        random_state: Of the CPU's generator once the head is made.
-        logits: Of the validation images (N, classes) at the best epoch.
-        failure: What ended it early.
+        classes: Number of classes.
+        random_state: State of the CPU's random generator after the head was created.
+        logits: Logits of the best epoch on the validation images, float32 (N, classes).
+        failure: Exception that ended it early; None without one.
     """
 
     config: TrialConfig
@@ -60,7 +60,7 @@ class Member:
 
     @property
     def stack_key(self) -> Hashable:
-        """What members of one stack have in common."""
+        """All that the members of one stack must have in common."""
         config = self.config
         return (
             structure(self.network.pooled_head, config.head),
@@ -68,7 +68,7 @@ class Member:
         )
 
     def note(self, result: EpochResult) -> bool:
-        """Take in an epoch. Whether it goes on."""
+        """Record an epoch; returns whether the member continues."""
         try:
             require_finite(result.train_loss, result.val_loss, result.epoch)
             self.run.results.append(result)
@@ -79,7 +79,7 @@ class Member:
 
 
 def train_stack(members: list[Member], seed: int, device: torch.device, memory: PeakMemory) -> None:
-    """Train members of one stack until each has ended."""
+    """Train the members of one stack until each has ended."""
     configs = [member.config for member in members]
     heads = [member.network.pooled_head for member in members]
     stack = HeadStack(heads, [config.head.dropout for config in configs], _generator(members[0], seed, device))
@@ -99,13 +99,13 @@ def train_stack(members: list[Member], seed: int, device: torch.device, memory: 
 
 
 def _generator(member: Member, seed: int, device: torch.device) -> torch.Generator:
-    """In the state in which a training alone begins to draw from it."""
+    """A generator in the state from which a training alone would draw its first dropout mask."""
     generator = torch.Generator(device).manual_seed(seed)
     return generator.set_state(member.random_state) if device.type == "cpu" else generator
 
 
 def _run_epoch(members: list[Member], stack: HeadStack, optimisation: StackOptimisation, seed: int) -> list[bool]:
-    """Train and validate once. Which members go on."""
+    """Train and validate one epoch; returns which members continue."""
     started, epoch = time.perf_counter(), members[0].run.epoch
     losses = _train_epoch(members, stack, optimisation, epoch, seed)
     with optimisation.averaged():
@@ -124,7 +124,7 @@ def _run_epoch(members: list[Member], stack: HeadStack, optimisation: StackOptim
 def _train_epoch(
     members: list[Member], stack: HeadStack, optimisation: StackOptimisation, epoch: int, seed: int
 ) -> list[float]:
-    """Mean training loss of each."""
+    """Mean training loss of each member."""
     source, device = members[0].data.train, members[0].data.device
     weights, smoothing = _criteria(members)
     total = torch.zeros(len(members), device=device)
@@ -142,7 +142,7 @@ def _train_epoch(
 
 @torch.no_grad()
 def _predict(members: list[Member], stack: HeadStack) -> Tensor:
-    """Logits (M, N, classes) float32 of the validation images."""
+    """Logits of the validation images, float32 (M, N, classes)."""
     logits = []
     for positions in torch.arange(len(members[0].data.val)).split(EVALUATION_BATCH):
         with autocast(members[0].data.device):
@@ -152,7 +152,7 @@ def _predict(members: list[Member], stack: HeadStack) -> Tensor:
 
 
 def _side_by_side(members: list[Member], batch: Callable[[PhaseData], Tensor]) -> Tensor:
-    """Features (M, N, D) of each member's inputs; (1, N, D) where all have the same."""
+    """Features (M, N, D) of the members' inputs; (1, N, D) where all members have the same inputs."""
     distinct = {id(member.data): member.data for member in members}
     batches = {key: batch(data) for key, data in distinct.items()}
     if len(batches) == 1:
@@ -161,7 +161,7 @@ def _side_by_side(members: list[Member], batch: Callable[[PhaseData], Tensor]) -
 
 
 def _criteria(members: list[Member]) -> tuple[Tensor, Tensor]:
-    """Class weights (M, classes) and label smoothing (M,) of each."""
+    """Class weights (M, classes) and label smoothing (M,) of the members."""
     labels = members[0].data.train.labels
     ones = torch.ones(members[0].classes, device=labels.device)
     criteria = [create_criterion(member.config, labels) for member in members]
@@ -170,13 +170,21 @@ def _criteria(members: list[Member]) -> tuple[Tensor, Tensor]:
 
 
 def cross_entropies(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: Tensor) -> Tensor:
-    """``nn.CrossEntropyLoss`` of each member (M,).
+    """``nn.CrossEntropyLoss`` of each member, (M,).
 
     Args:
-        logits: (M, N, classes).
-        labels: (N,), the same for all.
-        weights: Of the classes (M, classes).
-        smoothing: Of the labels (M,).
+        logits: Logits, float32 (M, N, classes).
+        labels: Labels, int64 (N,), the same for all members.
+        weights: Class weights (M, classes).
+        smoothing: Label smoothing (M,).
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.populations.population_loop import cross_entropies
+        >>> logits = torch.tensor([[[0.0, 0.0]], [[0.0, 100.0]]])
+        >>> losses = cross_entropies(logits, torch.tensor([1]), torch.ones(2, 2), torch.zeros(2))
+        >>> [round(loss, 3) for loss in losses.tolist()]
+        [0.693, 0.0]
     """
     members, _, classes = logits.shape
     logs = logits.log_softmax(dim=2)

@@ -1,4 +1,6 @@
-"""Heads of one structure as one: parameters stacked along a first dimension, every layer computed for all at once."""
+"""Stacked heads: heads of one structure with their parameters stacked, so that each layer is computed for all at
+once.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ from torch import Tensor, nn
 from ..config import HeadConfig
 from ..networks.heads import CosineLinear, Dropout, drop
 
-# Of one layer by name: (M, ...).
+# Tensors (M, ...) of one layer, by name.
 _Own = Mapping[str, Tensor]
 
 
 def _linear(features: Tensor, own: _Own) -> Tensor:
-    # Weights come first: so, products with few classes take a third of the time on a CPU.
+    # Weights first: on a CPU, products with few classes take a third of the time in this order.
     products = own["weight"] @ features.transpose(1, 2)
     return (products + own["bias"].unsqueeze(2) if "bias" in own else products).transpose(1, 2)
 
@@ -28,7 +30,7 @@ def _cosine(features: Tensor, own: _Own) -> Tensor:
 
 
 def _batch_norm(features: Tensor, own: _Own, layer: nn.BatchNorm1d, *, training: bool) -> Tensor:
-    """All channels of all heads side by side."""
+    """Batch norm of the channels of all heads, side by side."""
     members, count, size = features.shape
     flat = features.transpose(0, 1).reshape(count, members * size)
     mean, var, weight, bias = (own[name].view(-1) for name in ("running_mean", "running_var", "weight", "bias"))
@@ -41,16 +43,16 @@ def _layer_norm(features: Tensor, own: _Own, layer: nn.LayerNorm) -> Tensor:
     return normed * own["weight"].unsqueeze(1) + own["bias"].unsqueeze(1)
 
 
-# Dropout comes before each.
+# Layers with a dropout before them.
 _PRODUCTS: dict[type[nn.Module], Callable[[Tensor, _Own], Tensor]] = {nn.Linear: _linear, CosineLinear: _cosine}
 
 
 def structure(head: nn.Sequential, config: HeadConfig) -> Hashable:
-    """What heads must have in common to be stacked: all that decides on shapes and on random draws.
+    """All that heads must have in common to be stacked: whatever decides shapes and random draws.
 
     Args:
-        head: After its pooling.
-        config: Its configuration; pooling and dropout may differ.
+        head: Head without its pooling.
+        config: Configuration of the head; pooling and dropout may differ.
     """
     shapes = tuple(tuple(value.shape) for value in head.state_dict().values())
     return config.model_copy(update={"pooling": "avg", "dropout": 0.0}), shapes
@@ -60,13 +62,13 @@ class HeadStack:
     """Several heads of one :func:`structure`, computed together.
 
     Args:
-        heads: M heads after their pooling, on the device; their weights are copied.
-        dropout: Probability of each.
-        generator: What each of them alone would draw its dropout from; of the device.
+        heads: M heads without their pooling, on the device; their weights are copied.
+        dropout: Dropout probability of each head.
+        generator: Generator on the device from which each head alone would draw its dropout.
 
     Attributes:
-        parameters: What trains, by layer and name (``0.weight``): (M, ...), with gradients.
-        statistics: Running statistics of batch norms, the same way.
+        parameters: Trainable parameters (M, ...), by layer and name (``0.weight``).
+        statistics: Running statistics of batch norms (M, ...), by layer and name.
     """
 
     def __init__(self, heads: Sequence[nn.Sequential], dropout: Sequence[float], generator: torch.Generator) -> None:
@@ -84,23 +86,27 @@ class HeadStack:
         return len(self.moving()[0])
 
     def moving(self) -> list[Tensor]:
-        """All that training changes, (M, ...) each."""
+        """All tensors that training changes, (M, ...) each."""
         return [*self.parameters.values(), *self.statistics.values()]
 
     def logits(self, features: Tensor, *, training: bool) -> Tensor:
-        """Logits (M, N, classes) of features (M, N, D), or (1, N, D) that all heads see alike."""
+        """Logits (M, N, classes) of features (M, N, D), or of features (1, N, D) that all heads share."""
         features = features.expand(len(self), -1, -1)
         for place, layer in enumerate(self._layers):
             features = self._layer(layer, self._own(place), features, training=training)
         return features
 
     def copy_of(self, member: int) -> dict[str, Tensor]:
-        """The tensors of a head at present."""
+        """A copy of the present tensors of one head."""
         named = chain(self.parameters.items(), self.statistics.items())
         return {name: value[member].detach().clone() for name, value in named}
 
     def keep(self, members: Tensor) -> None:
-        """Go on with these heads (int64 on the device) alone."""
+        """Continue with these heads alone.
+
+        Args:
+            members: Indices of the heads, int64, on the device.
+        """
         self._keep = None if self._keep is None else self._keep[members]
         self.parameters = {name: value.detach()[members].requires_grad_() for name, value in self.parameters.items()}
         self.statistics = {name: value[members] for name, value in self.statistics.items()}
@@ -115,7 +121,7 @@ class HeadStack:
         return _PRODUCTS[type(layer)](self._dropped(features) if training else features, own)
 
     def _dropped(self, features: Tensor) -> Tensor:
-        """One draw for all: each head alone would have drawn the same numbers."""
+        """Dropout with one draw for all heads: each head alone would draw the same numbers."""
         if self._keep is None:
             return features
         uniform = torch.rand(features.shape[1:], device=features.device, generator=self._generator)
@@ -128,7 +134,7 @@ class HeadStack:
 
 
 def fill(head: nn.Sequential, state: Mapping[str, Tensor]) -> None:
-    """Put into a head what :meth:`HeadStack.copy_of` gave."""
+    """Copy the tensors of :meth:`HeadStack.copy_of` into a head."""
     own = _tensors(head)
     with torch.no_grad():
         for name, value in state.items():
@@ -140,7 +146,7 @@ def _layers(head: nn.Sequential) -> list[nn.Module]:
 
 
 def _tensors(head: nn.Sequential) -> dict[str, Tensor]:
-    """Parameters and statistics by layer, dropout not counted, and name; what counts batches is no number of theirs."""
+    """Floating-point parameters and statistics, by index of the layer (without dropouts) and name."""
     return {
         f"{place}.{name}": value
         for place, layer in enumerate(_layers(head))

@@ -1,7 +1,7 @@
-"""Optimizers, schedules, clipping and averaging of stacked heads: each head has its own rates and settings.
+"""Optimizers of stacked heads: schedules, clipping and averaging, with each head's own rates and settings.
 
-What :mod:`optimizers` and :mod:`ema` do for one network, here a
-step does for M heads in as many operations; the formulas are those of ``torch.optim``.
+They do for M heads, in as many operations as for one, what :mod:`~frostline.objectives.training.optimizers` and
+:mod:`~frostline.objectives.training.ema` do for one network; the formulas are those of ``torch.optim``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ..config import TrialConfig
 from ..training.optimizers import decays, rate_factor
 from .stacked_heads import HeadStack
 
-# The defaults of torch.optim.
+# Defaults of torch.optim.
 _BETA1, _BETA2, _EPSILON, _ALPHA = 0.9, 0.999, 1e-8, 0.99
 
 Settings = Mapping[str, Tensor]
-"""By name: (M, 1, ...), to be multiplied with a parameter."""
+"""Settings (M, 1, ...) by name, which broadcast with a parameter (M, ...)."""
 State = dict[str, Tensor]
-"""What an optimizer holds of one parameter: (M, ...)."""
+"""State (M, ...) of an optimizer for one parameter, by name."""
 
 
 def _sgd(value: Tensor, gradient: Tensor, state: State, own: Settings, step: int) -> None:
@@ -56,7 +56,7 @@ def _rmsprop(value: Tensor, gradient: Tensor, state: State, own: Settings, step:
 
 
 def _held(state: State, name: str, value: Tensor) -> Tensor:
-    """What is held of a parameter under a name, 0 at first."""
+    """The state of a parameter under a name, initially 0."""
     if name not in state:
         state[name] = torch.zeros_like(value)
     return state[name]
@@ -71,13 +71,13 @@ _STEPS: dict[str, Callable[[Tensor, Tensor, State, Settings, int], None]] = {
 
 
 class StackOptimisation:
-    """An optimizer of stacked heads, each under its own schedule.
+    """An optimizer of stacked heads, each with its own schedule.
 
     Args:
-        configs: Of the M heads; all name the same optimizer.
-        peaks: Peak learning rate of each.
-        stack: The heads.
-        steps: Steps of each schedule.
+        configs: Configurations of the M heads; all name the same optimizer.
+        peaks: Peak learning rate of each head.
+        stack: Stacked heads.
+        steps: Number of steps of each schedule.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class StackOptimisation:
         self._step = _STEPS[configs[0].optimizer]
         device = next(iter(stack.parameters.values())).device
         self._own = {name: torch.tensor(values, device=device) for name, values in _settings(configs).items()}
-        # Made at once: what is computed on the host at each step would be waited for.
+        # All rates at once: the device would wait for rates that the host computes at each step.
         rates = [
             [peak * rate_factor(config, done, own) for done in range(max(steps) + 1)]
             for config, peak, own in zip(configs, peaks, steps, strict=True)
@@ -111,7 +111,7 @@ class StackOptimisation:
 
     @torch.no_grad()
     def step(self) -> None:
-        """One step of all heads at their present rates, then the next rates."""
+        """Take one step of all heads at their present rates, then set the next rates."""
         if self._clips:
             self._clip()
         own = {**self._own, "rate": self._rates[:, self._done]}
@@ -127,7 +127,9 @@ class StackOptimisation:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it, the heads have the weights to validate and to keep: their average where one is asked for."""
+        """Context in which the heads have the weights to validate and to keep: their average, where one is
+        configured.
+        """
         live = [value.detach() for value in self._stack.moving()]
         kept = [value.clone() for value in live] if self._average is not None else []
         for value, average in zip(live, self._average or [], strict=False):
@@ -139,7 +141,11 @@ class StackOptimisation:
                 value.copy_(before)
 
     def keep(self, members: Tensor) -> None:
-        """Go on with these heads (int64 on the device) alone; after the stack does."""
+        """Continue with these heads alone; call it after :meth:`HeadStack.keep`.
+
+        Args:
+            members: Indices of the heads, int64, on the device.
+        """
         self._own = {name: value[members] for name, value in self._own.items()}
         self._rates = self._rates[members]
         self._state = {
@@ -148,7 +154,7 @@ class StackOptimisation:
         self._average = None if self._average is None else [value[members] for value in self._average]
 
     def _clip(self) -> None:
-        """As ``torch.nn.utils.clip_grad_norm_`` on each head alone; a limit of 0 is none."""
+        """Clip as ``torch.nn.utils.clip_grad_norm_`` does for each head alone; a limit of 0 disables clipping."""
         gradients = [value.grad for value in self._stack.parameters.values() if value.grad is not None]
         norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in gradients]).norm(dim=0)
         limits = self._own["clip"]
@@ -173,5 +179,5 @@ def _settings(configs: Sequence[TrialConfig]) -> dict[str, list[float] | list[bo
 
 
 def _beside(vector: Tensor, value: Tensor) -> Tensor:
-    """(M,) as (M, 1, ...) to go with a tensor (M, ...)."""
+    """Reshape (M,) to (M, 1, ...), so that it broadcasts with a tensor (M, ...)."""
     return vector.view(-1, *[1] * (value.ndim - 1))

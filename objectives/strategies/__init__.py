@@ -1,3 +1,3 @@
-"""Strategies: the registry, the twelve built in, and the plan from a configuration to its phases."""
+"""Strategies: their registry, the twelve built-in ones, and plans from a configuration to its phases."""
 
 from .catalog import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""The frozen certificate of a phase: what was frozen, what trained and at which rate, and the proof of both (C1)."""
+"""Certificates of phases: what was frozen, what trained and at which rate, with the proof of both (contract C1)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Group:
     """One parameter group of the optimizer.
 
     Attributes:
-        name: The part of the network.
-        learning_rate: Peak.
-        weight_decay: Of the group.
-        parameters: Names.
+        name: Part of the network.
+        learning_rate: Peak learning rate.
+        weight_decay: Weight decay of the group.
+        parameters: Names of the parameters, as in the model.
     """
 
     name: str
@@ -32,19 +32,19 @@ class Group:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Evidence of what a phase trained and that it left the rest alone. Names are those of the model.
+    """Evidence of what a phase trained and that it left all else unchanged. Names are those of the model.
 
     Attributes:
         phase: Name of the phase.
-        freeze_depth: Units frozen, counted from the input.
-        before: Hash of all that the phase freezes (parameters and buffers), before it.
-        after: The same, after it.
-        frozen: Parameters that the phase freezes.
-        frozen_parameters: How many numbers that is.
-        trainable: Parameters that train.
-        batch_norms: Mode of each batch norm of the backbone while training: ``train`` or ``eval``.
-        frozen_in_train_mode: Modules of frozen units that were in training mode.
-        groups: Of the optimizer; None where the head was solved.
+        freeze_depth: Number of frozen units, counted from the input.
+        before: Hash of all parameters and buffers that the phase freezes, before the phase.
+        after: The same hash after the phase.
+        frozen: Names of the frozen parameters.
+        frozen_parameters: Number of frozen scalars.
+        trainable: Names of the trained parameters.
+        batch_norms: Mode of each batch norm of the backbone during training: ``train`` or ``eval``.
+        frozen_in_train_mode: Names of modules of frozen units that were in training mode; must be empty.
+        groups: Parameter groups of the optimizer; None where the head was solved.
     """
 
     phase: str
@@ -60,7 +60,7 @@ class Certificate:
 
     @property
     def faults(self) -> list[str]:
-        """What speaks against it; empty if nothing does."""
+        """Violations that the certificate shows; empty if it passes."""
         faults = []
         if self.before != self.after:
             faults.append(f"frozen units changed during phase {self.phase!r} (depth {self.freeze_depth})")
@@ -79,24 +79,29 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
+        """Whether the certificate shows no violation."""
         return not self.faults
 
     def require(self) -> None:
-        """Raise TrainingFailedError unless it passed."""
+        """Check the certificate.
+
+        Raises:
+            TrainingFailedError: It shows a violation.
+        """
         if self.faults:
             raise TrainingFailedError("; ".join(self.faults))
 
     def describe(self) -> dict[str, Any]:
-        """As plain values, for a file."""
+        """The certificate as plain values, for a file."""
         return {**asdict(self), "passed": self.passed, "faults": self.faults}
 
 
 def certify(network: Network, optimisation: Optimisation | None) -> Certificate:
-    """Look at a network after a phase.
+    """Inspect a network after a phase.
 
     Args:
-        network: As the phase trained it; left in evaluation mode.
-        optimisation: What trained it; None where the head was solved.
+        network: Network as the phase trained it; left in evaluation mode.
+        optimisation: Optimizer that trained it; None where the head was solved.
     """
     network.train()
     names = {id(parameter): network.model_name(name) for name, parameter in network.named_parameters()}
@@ -123,12 +128,12 @@ def certify(network: Network, optimisation: Optimisation | None) -> Certificate:
 
 
 def certify_another(certified: Certificate, network: Network, weight_decay: float) -> Certificate:
-    """The certificate of a network that shares all but its head with one that was looked at after both had trained.
+    """The certificate of a network that shares everything but its head with a network certified after both had trained.
 
     Args:
-        certified: Of the other one.
-        network: With the head that trained, alone.
-        weight_decay: Of its optimizer.
+        certified: Certificate of the other network.
+        network: Network whose head alone trained.
+        weight_decay: Weight decay of its optimizer.
     """
     names = {id(parameter): name for name, parameter in network.head.named_parameters(prefix="head")}
     groups = _groups(parameter_groups(network, weight_decay), names)
@@ -150,7 +155,7 @@ def _groups(groups: list[dict[str, Any]], names: dict[int, str]) -> tuple[Group,
             group["name"],
             group["peak"],
             group["weight_decay"],
-            tuple(names.get(id(parameter), "a stranger") for parameter in group["params"]),
+            tuple(names.get(id(parameter), "(not in the network)") for parameter in group["params"]),
         )
         for group in groups
     )

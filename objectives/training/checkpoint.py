@@ -1,7 +1,8 @@
-"""The state of a trial after an epoch, as bytes: another process goes on from it to the same numbers (contract C4).
+"""Checkpoints: the state of a trial after an epoch, as bytes, from which any process resumes with the same numbers
+(C4).
 
-Plans, networks and optimizers are made anew from configuration and seed, as in a first run; a state holds only what
-training changed. Phases that had ended are not trained again, but put back to what they left.
+Plans, networks and optimizers are built from configuration and seed as in a first run; a checkpoint holds only what
+training changed. Phases that had ended are not trained again; their results are restored.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from .loop import PhaseRun
 
 
 class Checkpoints(Protocol):
-    """Keeps the latest state of one trial."""
+    """Stores the latest checkpoint of one trial."""
 
     def save(self, state: Callable[[], bytes]) -> None:
-        """Keep a state; it is only asked for if the one before is old enough."""
+        """Store a state; ``state`` is only called if the latest checkpoint is old enough."""
         ...
 
     def load(self) -> bytes | None:
-        """The latest state that is whole, or None."""
+        """The latest complete state, or None."""
         ...
 
 
 class NoCheckpoints:
-    """Keeps nothing."""
+    """Stores nothing."""
 
     def save(self, state: Callable[[], bytes]) -> None:
         pass
@@ -50,13 +51,13 @@ class NoCheckpoints:
 
 @dataclass(frozen=True)
 class Record:
-    """What of a state is not tensors.
+    """The part of a checkpoint that is not tensors.
 
     Attributes:
-        identity: Of the training, see :func:`identity`.
-        seconds: Spent on the trial so far.
-        epochs: All so far.
-        certificates: Of the phases that ended; the next one is under way.
+        identity: Digest of the training; see :func:`identity`.
+        seconds: Time spent on the trial so far, seconds.
+        epochs: Results of all epochs so far.
+        certificates: Certificates of the phases that ended; the next phase is in progress.
     """
 
     identity: str
@@ -69,11 +70,19 @@ _RECORD = TypeAdapter(Record)
 
 
 def identity(phases: tuple[Phase, ...], **facts: Any) -> str:
-    """Digest of all that the numbers of a training depend on: a state goes on only with what made it.
+    """Digest of all that the numbers of a training depend on: only a training with the same digest resumes a
+    checkpoint.
 
     Args:
-        phases: The plan; that of a plugin may change between two runs.
+        phases: Phases of the plan; a plugin may change its plan between two runs.
         facts: Plain values: configuration, seed, data, weights.
+
+    Example:
+        >>> from frostline.objectives.phases import Phase
+        >>> from frostline.objectives.training.checkpoint import identity
+        >>> plan = (Phase("head", 4, epochs=3, head_learning_rate=0.1),)
+        >>> identity(plan, seed=0) == identity(plan, seed=1)
+        False
     """
     plan = [[phase.name, phase.freeze_depth, phase.epochs, phase.continues, *_rates(phase)] for phase in phases]
     versions = [torch.__version__, version("frostline")]
@@ -81,16 +90,16 @@ def identity(phases: tuple[Phase, ...], **facts: Any) -> str:
 
 
 class TrialState:
-    """How far a trial has come: found where it was cut off, and kept after its epochs.
+    """Progress of a trial: restored from its checkpoint at the start, stored after its epochs.
 
     Args:
-        checkpoints: Where it is kept.
-        identity: See :func:`identity`.
-        device: Where the trial trains.
+        checkpoints: Store of the trial's checkpoint.
+        identity: Digest of the training; see :func:`identity`.
+        device: Device on which the trial trains.
 
     Attributes:
-        epochs: Of the phases that ended.
-        certificates: Of the phases that ended.
+        epochs: Results of the phases that ended.
+        certificates: Certificates of the phases that ended.
     """
 
     def __init__(self, checkpoints: Checkpoints, identity: str, device: torch.device) -> None:
@@ -99,7 +108,7 @@ class TrialState:
         self._checkpoints = checkpoints
         self._identity = identity
         self._device = device
-        # What the phases before left, and the least that one of them froze.
+        # Weights that the earlier phases left, and the smallest freeze depth among them.
         self._left: dict[str, Tensor] = {}
         self._shallowest: int | None = None
         self._found = unpack(checkpoints.load(), identity)
@@ -107,11 +116,13 @@ class TrialState:
 
     @property
     def seconds(self) -> float:
-        """Spent on the trial, by all processes; what came after the last checkpoint of one that was killed is lost."""
+        """Time spent on the trial by all processes, seconds; a killed process loses the time since its last
+        checkpoint.
+        """
         return time.perf_counter() - self._began
 
     def enter(self, run: PhaseRun) -> bool:
-        """Bring a phase that begins to where it was cut off. True if it had ended: then nothing is left to do."""
+        """Restore a phase that starts; returns True if it had ended, so that nothing is left to train."""
         if self._found is None:
             return False
         record, tensors = self._found
@@ -131,17 +142,17 @@ class TrialState:
         return False
 
     def save(self, run: PhaseRun) -> None:
-        """Keep the state after an epoch of the phase under way."""
+        """Store the state after an epoch of the phase in progress."""
         self._checkpoints.save(lambda: self._write(run))
 
     def leave(self, run: PhaseRun, certificate: Certificate) -> None:
-        """Take note that a phase ended."""
+        """Record that a phase ended."""
         self.epochs += run.results
         self.certificates.append(certificate)
         self._left = self._trained(run.network)
 
     def _trained(self, network: Network) -> dict[str, Tensor]:
-        """A copy of what any phase up to that of the network may have changed."""
+        """A copy of everything that the phases up to the network's may have changed."""
         depth = network.phase.freeze_depth
         self._shallowest = min(depth, depth if self._shallowest is None else self._shallowest)
         if depth == self._shallowest:
@@ -165,7 +176,7 @@ def _rates(phase: Phase) -> tuple[float, ...]:
 
 
 def pack(record: Record, parts: Mapping[str, Mapping[str, Tensor]]) -> bytes:
-    """A record and named parts of tensors, as safetensors."""
+    """Serialize a record and named parts of tensors as safetensors."""
     tensors = {
         f"{part}/{name}": value.detach().to("cpu").contiguous()
         for part, state in parts.items()
@@ -175,10 +186,13 @@ def pack(record: Record, parts: Mapping[str, Mapping[str, Tensor]]) -> bytes:
 
 
 def unpack(content: bytes | None, identity: str) -> tuple[Record, dict[str, Tensor]] | None:
-    """The inverse of :func:`pack`; None if it is that of another training. A part's tensors: :func:`part_of`."""
+    """The inverse of :func:`pack`; None if the content is missing or belongs to another training.
+
+    :func:`part_of` gives the tensors of a part.
+    """
     if content is None:
         return None
-    # The format: the length of a JSON header in 8 bytes, the header, the tensors.
+    # Format: the length of a JSON header in 8 bytes, the header, the tensors.
     end = 8 + int.from_bytes(content[:8], "little")
     text = json.loads(content[8:end])["__metadata__"]["record"]
     if json.loads(text)["identity"] != identity:
@@ -187,12 +201,19 @@ def unpack(content: bytes | None, identity: str) -> tuple[Record, dict[str, Tens
 
 
 def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """Tensors of one part, by their names in it.
+
+    >>> import torch
+    >>> from frostline.objectives.training.checkpoint import part_of
+    >>> part_of({"best/w": torch.ones(1), "left/w": torch.zeros(1)}, "best")
+    {'w': tensor([1.])}
+    """
     start = f"{part}/"
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
 
 
 def random_states(device: torch.device) -> dict[str, Tensor]:
-    """Of the generators that a training draws from: the CPU's and the device's."""
+    """States of the random generators that a training draws from: the CPU's and the device's."""
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
         states[device.type] = torch.get_device_module(device).get_rng_state()
@@ -200,7 +221,7 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_states(device: torch.device, states: Mapping[str, Tensor]) -> None:
-    """Set those that there are; a trial that goes on on another kind of device draws anew there."""
+    """Restore generator states; on another kind of device, the device's generator keeps its own state."""
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu" and device.type in states:
         torch.get_device_module(device).set_rng_state(states[device.type])

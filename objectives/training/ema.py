@@ -1,4 +1,4 @@
-"""An exponential moving average of what trains, which is validated and kept in place of the weights themselves."""
+"""Exponential moving average of the trained weights, which is validated and kept in their place."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ..networks.network import Network
 
 
 class WeightAverage:
-    """The average of a network's moving tensors: trainable parameters, and statistics of batch norms in training.
+    """The average of all tensors that training changes: trainable parameters, and statistics of batch norms in
+    training.
 
-    The decay rises to its value as (1 + t) / (10 + t), so that the first steps do not weigh for ever (TensorFlow's
-    ``ExponentialMovingAverage``). Frozen tensors are not in it (contract C1).
+    The decay rises to its value as (1 + t) / (10 + t), so that the first steps are soon forgotten (TensorFlow's
+    ``ExponentialMovingAverage``). Frozen tensors are never averaged (contract C1).
 
     Args:
-        network: What trains.
+        network: Network to average.
         decay: Weight of the past at each step, in [0, 1).
     """
 
@@ -30,7 +31,7 @@ class WeightAverage:
         self.extend(network)
 
     def extend(self, network: Network) -> None:
-        """Take in what a further phase trains besides."""
+        """Add the further tensors of the next phase."""
         known = {id(tensor) for tensor in self._live}
         new = [tensor for tensor in network.moving_tensors() if id(tensor) not in known]
         self._live += new
@@ -38,24 +39,24 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after a step."""
+        """Update the average with the weights after a step."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         torch._foreach_lerp_(self._average, self._live, 1.0 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors to go on from."""
+        """Tensors to resume from."""
         steps = torch.tensor(self._steps)
         return {"steps": steps, **{str(place): tensor for place, tensor in enumerate(self._average)}}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`state` gave."""
+        """Load what :meth:`state` returned."""
         self._steps = int(state["steps"])
         _copy(self._average, [state[str(place)].to(tensor.device) for place, tensor in enumerate(self._average)])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Have the network compute with the average."""
+        """Context in which the network computes with the average."""
         kept = [tensor.detach().clone() for tensor in self._live]
         _copy(self._live, self._average)
         try:

@@ -1,4 +1,4 @@
-"""Heads that are solved instead of trained: multinomial logistic regression on frozen features."""
+"""Multinomial logistic regression on frozen features: heads that are solved instead of trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..metrics import score
 from ..networks.network import Network
 from .loop import PhaseData, validate
 
-# Inverse strengths of the regularisation, as scikit-learn's C, tried from strong to weak (Kumar et al. 2022 do so).
+# Inverse strengths of the regularization, as scikit-learn's C, from strong to weak, as Kumar et al. 2022 try them.
 INVERSE_STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-14, 5))
 
 
@@ -26,10 +26,20 @@ def solve_logistic_regression(
     first_epoch: int,
     on_epoch: OnEpoch,
 ) -> list[EpochResult]:
-    """Solve the head for every strength, keep the one that validates best, and write it into the linear layer.
+    """Solve the head for every strength, and write the solution with the best validation score into its linear layer.
 
-    Features are standardised with the training images' mean and deviation; the solution is folded back, so that the
-    head takes the features as they are.
+    Features are standardized by mean and standard deviation of the training images; the solution is transformed back,
+    so that the head takes features as they are.
+
+    Args:
+        network: Network with a linear head; all units are frozen.
+        config: Configuration of the trial.
+        data: Inputs of the phase.
+        first_epoch: Number of the phase's epoch within the trial.
+        on_epoch: Called with the result of the phase.
+
+    Returns:
+        The result of the phase's only epoch.
     """
     started = time.perf_counter()
     output = network.head[-1]
@@ -61,7 +71,7 @@ def solve_logistic_regression(
 
 @torch.no_grad()
 def pooled_features(network: Network, source: FeatureSource) -> Tensor:
-    """What the head's linear layer sees of a split, (N, D) float64; on the CPU where the device has no float64."""
+    """Inputs of the head's linear layer for a split, float64 (N, D); on the CPU where the device has no float64."""
     network.eval()
     before_output = network.pooled_head[:-1]
     chunks = (source.batch(positions, 0) for positions in torch.arange(len(source)).split(256))
@@ -72,16 +82,25 @@ def pooled_features(network: Network, source: FeatureSource) -> Tensor:
 def fit_logistic_regression(
     features: Tensor, labels: Tensor, strength: float, start: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Minimise strength * sum of cross-entropies + |W|^2 / 2 by LBFGS: scikit-learn's objective, C = strength.
+    """Minimize strength * sum of cross-entropies + |W|^2 / 2 by L-BFGS: scikit-learn's objective with C = strength.
 
     Args:
-        features: (N, D) float64.
-        labels: (N,).
-        strength: Inverse of the regularisation.
-        start: Weight (K, D) and bias (K,) to begin from.
+        features: Features, float64 (N, D).
+        labels: Labels, int64 (N,).
+        strength: Inverse strength of the regularization.
+        start: Initial weight (K, D) and bias (K,).
 
     Returns:
         Weight (K, D) and bias (K,).
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.training.logistic_regression import fit_logistic_regression
+        >>> features, labels = torch.tensor([[-1.0], [1.0]]).double(), torch.tensor([0, 1])
+        >>> start = torch.zeros(2, 1).double(), torch.zeros(2).double()
+        >>> weight, bias = fit_logistic_regression(features, labels, 1.0, start)
+        >>> (features @ weight.T + bias).argmax(dim=1).tolist()
+        [0, 1]
     """
     weight, bias = (tensor.clone().requires_grad_() for tensor in start)
     solver = torch.optim.LBFGS(

@@ -1,4 +1,4 @@
-"""The training loop of one phase: epochs, validation, early stopping, the best weights kept."""
+"""The training loop of one phase: epochs, validation, early stopping, best weights."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ from ..phases import Penalty
 from .optimizers import Optimisation
 
 EVALUATION_BATCH = 128
-# On a CPU through units of a network: the activations of more images do not stay in its caches (MobileNetV2 at 96 px
-# takes 1.8 ms an image by 32, 3.5 ms by 128; ResNet-18 at 224 px the same).
+# For evaluation through units on a CPU: activations of more images leave its caches (MobileNetV2 at 96 px takes 1.8 ms
+# per image at 32, 3.5 ms at 128; ResNet-18 at 224 px behaves the same).
 CPU_EVALUATION_BATCH = 32
 
 
 @dataclass
 class PhaseRun:
-    """A phase under way. Made before anything of it is trained or put back: penalties look at what it begins with.
+    """A phase in progress. Create it before anything is trained or restored: penalties read the initial weights.
 
     Attributes:
-        network: Cut as the phase says, on the device.
+        network: Network cut as the phase says, on the device.
         optimisation: Optimizer and schedule; None where the head is solved.
         first_epoch: Number of the phase's first epoch within the trial.
-        last: Whether no further phase goes on with this optimizer: then the phase ends early when nothing gets
-            better, and leaves the weights of its best validation score in the network.
-        results: Of its epochs so far.
-        best_state: Weights of the best of them, if they are wanted.
-        best_logits: What these say of the validation images (N, classes), unless another process found them.
-        penalty: The phase's.
+        last: Whether no further phase continues with this optimizer. The phase then stops early without improvement,
+            and leaves the weights of its best validation score in the network.
+        results: Results of the phase's epochs so far.
+        best_state: Weights of the best epoch, by name; empty unless ``last``.
+        best_logits: Logits of the best epoch on the validation images, float32 (N, classes); None if another process
+            computed them.
+        penalty: Penalty of the phase; None without one.
     """
 
     network: Network
@@ -66,15 +67,15 @@ class PhaseRun:
 
     @property
     def best(self) -> EpochResult | None:
-        """The first of the best epochs so far."""
+        """The first of the best epochs so far; None before the first epoch."""
         return max(self.results, key=lambda result: result.score, default=None)
 
     def improves(self, score: float) -> bool:
-        """Whether a score is above all so far."""
+        """Whether a score exceeds all scores so far."""
         return self.best is None or score > self.best.score
 
     def ended(self, patience: int) -> bool:
-        """Whether all epochs are done, or nothing got better for so many."""
+        """True after the last epoch, or after ``patience`` epochs without improvement."""
         if len(self.results) == self.network.phase.epochs:
             return True
         return self.last and self.best is not None and self.results[-1].epoch - self.best.epoch >= patience
@@ -85,14 +86,14 @@ class PhaseData:
     """Training and validation inputs of a phase, behind its frozen prefix.
 
     Attributes:
-        train: To learn from.
-        val: To choose by.
-        metric: Name.
-        device: Where to train.
-        seed: Of order, views and mixes.
-        micro_batches: How many pieces a batch is computed in, one after the other. Their gradients add up to the
-            batch's, so that steps and schedule are the same, and the numbers up to rounding; but batch norms in
-            training see a piece at a time, and dropout draws anew.
+        train: Training images or their features.
+        val: Validation images or their features.
+        metric: Name of the validation metric.
+        device: Device on which to train.
+        seed: Seed of data order, views and mixes.
+        micro_batches: Number of pieces in which a batch is computed, one after the other. Their gradients add up to the
+            batch's, so steps and schedule are the same, and numbers agree up to rounding; but batch norms in training
+            mode see one piece at a time, and dropout draws other masks.
     """
 
     train: FeatureSource
@@ -108,16 +109,16 @@ class PhaseData:
 
 
 def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: OnEpoch) -> None:
-    """Train what is left of a phase.
+    """Train the remaining epochs of a phase.
 
     Args:
-        run: The phase; its results and best weights are kept up in it.
-        config: The trial's.
+        run: Phase in progress; its results and best weights are updated.
+        config: Configuration of the trial.
         data: Inputs, metric, device and seed.
-        on_epoch: Called after each epoch; what it raises ends the trial.
+        on_epoch: Called after each epoch; an exception that it raises ends the trial.
 
     Raises:
-        TrainingFailedError: The loss is not finite.
+        TrainingFailedError: The training or validation loss is not finite.
     """
     network, optimisation = run.network, run.optimisation
     assert optimisation is not None
@@ -140,23 +141,46 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
 
 
 def require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
-    """Raise TrainingFailedError unless both are."""
+    """Check the losses of an epoch.
+
+    Raises:
+        TrainingFailedError: One of the losses is not finite.
+
+    Example:
+        >>> from frostline.objectives.training.loop import require_finite
+        >>> require_finite(float("nan"), 0.5, epoch=3)
+        Traceback (most recent call last):
+        frostline.objectives.errors.TrainingFailedError: training loss is nan in epoch 3: ...
+    """
     for name, loss in (("training", train_loss), ("validation", val_loss)):
         if not np.isfinite(loss):
             raise TrainingFailedError(f"{name} loss is {loss} in epoch {epoch}: the learning rate may be too high")
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
-    """Optimiser steps of an epoch."""
+    """Optimizer steps of an epoch.
+
+    >>> from frostline.objectives.training.loop import batches_per_epoch
+    >>> batches_per_epoch(images=100, batch_size=32)
+    4
+    """
     return -(-images // batch_size)
 
 
 def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss:
-    """The training loss: cross-entropy with label smoothing, each class weighed as configured.
+    """The training loss: cross-entropy with the configured label smoothing and class weights.
 
     Args:
-        config: The trial's.
-        labels: Of all training images (N,), each class at least once.
+        config: Configuration of the trial.
+        labels: Labels of all training images, int64 (N,), each class at least once.
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.config import TrialConfig
+        >>> from frostline.objectives.training.loop import create_criterion
+        >>> config = TrialConfig(strategy="full", class_weights="balanced")
+        >>> create_criterion(config, torch.tensor([0, 0, 0, 1])).weight.tolist()[1]
+        2.0
     """
     weights = None
     if config.class_weights == "balanced":
@@ -166,13 +190,21 @@ def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss
 
 
 def epoch_batches(config: TrialConfig, labels: Tensor, seed: int, epoch: int) -> Iterator[Tensor]:
-    """Positions of an epoch's images in batches of nearly equal size: no tiny last one, on which batch norm would fail.
+    """Positions of an epoch's images, in batches of nearly equal size, so that no small last batch breaks batch norms.
 
     Args:
-        config: The trial's.
-        labels: Of all training images (N,).
-        seed: Of the trial.
-        epoch: Within the trial; order and draws depend on the two alone.
+        config: Configuration of the trial.
+        labels: Labels of all training images, int64 (N,).
+        seed: Seed of the trial.
+        epoch: Number of the epoch within the trial; order and draws depend on seed and epoch alone.
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.config import TrialConfig
+        >>> from frostline.objectives.training.loop import epoch_batches
+        >>> config = TrialConfig(strategy="full", batch_size=4)
+        >>> [len(batch) for batch in epoch_batches(config, torch.zeros(10), seed=0, epoch=0)]
+        [4, 3, 3]
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     images = len(labels)
@@ -194,13 +226,13 @@ def _train_epoch(
     penalty: Penalty | None,
 ) -> float:
     network.train()
-    # Summed on the device and read once: reading each step would make the host wait for it.
+    # Summed on the device and read once: a read at each step would make the host wait.
     total = torch.zeros((), device=data.device)
     mixer = Mixer(config.mixing, config.mixing_alpha, data.train.image_size, data.seed)
     for step, positions in enumerate(epoch_batches(config, data.train.labels, data.seed, epoch)):
         mix = mixer.draw(len(positions), epoch, step)
         with autocast(data.device):
-            # Of the whole batch: partners of a mix may be in another piece, and the prefix has a batch size of its own.
+            # For the whole batch: partners of a mix may be in another piece, and the prefix has its own batch size.
             features = data.train.batch(positions, epoch, mix)
         labels = data.train.labels[positions.to(data.device)]
         optimisation.zero_grad()
@@ -217,19 +249,19 @@ def _train_epoch(
 
 
 def _pieces(images: int, count: int) -> list[slice]:
-    """A batch in so many pieces of nearly equal size; none of one image, on which batch norm would fail."""
+    """Split a batch into pieces of nearly equal size; none has a single image, on which batch norms would fail."""
     count = max(1, min(count, images // 2))
     return [slice(images * place // count, images * (place + 1) // count) for place in range(count)]
 
 
 def _share_of_loss(criterion: nn.CrossEntropyLoss, logits: Tensor, piece: slice, labels: Tensor) -> Tensor:
-    """What a piece of a batch adds to the criterion's mean over the batch: each image as much as its class weighs.
+    """The part of the batch's mean loss that a piece contributes; each image counts by the weight of its class.
 
     Args:
-        criterion: With mean reduction.
-        logits: Of the piece (n, classes).
-        piece: Of the batch.
-        labels: Of the whole batch (N,).
+        criterion: Loss with mean reduction.
+        logits: Logits of the piece (n, classes).
+        piece: Positions of the piece in the batch.
+        labels: Labels of the whole batch, int64 (N,).
     """
     own = labels[piece]
     if len(own) == len(labels):
@@ -241,7 +273,16 @@ def _share_of_loss(criterion: nn.CrossEntropyLoss, logits: Tensor, piece: slice,
 
 @torch.no_grad()
 def predict_logits(network: Network, source: FeatureSource, micro_batches: int = 1) -> Tensor:
-    """Logits (N, classes) float32 of a whole split, in evaluation mode; batches in so many pieces."""
+    """Logits of a whole split, computed in evaluation mode.
+
+    Args:
+        network: Network to evaluate.
+        source: Inputs of the split.
+        micro_batches: Number of pieces in which a batch is computed.
+
+    Returns:
+        Logits, float32 (N, classes).
+    """
     network.eval()
     logits = []
     device = network_device(network)
@@ -253,16 +294,19 @@ def predict_logits(network: Network, source: FeatureSource, micro_batches: int =
 
 
 def network_device(network: Network) -> torch.device:
+    """Device of a network's head."""
     return next(network.head.parameters()).device
 
 
 def validate(network: Network, data: PhaseData) -> tuple[float, float]:
-    """Mean cross-entropy and metric on the validation images; no metric (NaN) where the cross-entropy is not finite."""
+    """Mean cross-entropy and metric on the validation images; the metric is NaN where the cross-entropy is not
+    finite.
+    """
     return judge(predict_logits(network, data.val, data.micro_batches), data)
 
 
 def judge(logits: Tensor, data: PhaseData) -> tuple[float, float]:
-    """What :func:`validate` says, of logits (N, classes) of the validation images."""
+    """The result of :func:`validate` for given logits (N, classes) of the validation images."""
     loss = float(F.cross_entropy(logits, data.val.labels))
     if not np.isfinite(loss):
         return loss, float("nan")
@@ -270,5 +314,11 @@ def judge(logits: Tensor, data: PhaseData) -> tuple[float, float]:
 
 
 def to_probabilities(logits: Tensor) -> NDArray[np.float32]:
-    """Class probabilities (N, classes) of logits."""
+    """Class probabilities, float32 (N, classes), of logits.
+
+    >>> import torch
+    >>> from frostline.objectives.training.loop import to_probabilities
+    >>> to_probabilities(torch.zeros(1, 2)).tolist()
+    [[0.5, 0.5]]
+    """
     return logits.softmax(dim=1).cpu().numpy()

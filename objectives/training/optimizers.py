@@ -1,4 +1,4 @@
-"""Optimizers, parameter groups, learning-rate schedules, clipping and averaging of a phase."""
+"""Optimizers of a phase: parameter groups, learning-rate schedules, gradient clipping and averaging."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..config import TrialConfig
 from ..networks.network import Network
 from .ema import WeightAverage
 
-# Weight decay pulls towards zero, which means nothing for scales, offsets and embeddings of positions.
+# No weight decay: a pull toward zero makes no sense for scales, offsets and position embeddings.
 _NO_DECAY_NAMES = ("bias", "class_token", "pos_embedding", "position")
-# Of the one-cycle policy: share of the steps that rise, and the rate at the start and at the end as shares of the peak.
+# One-cycle policy: share of the steps that rise, and the rates at start and end as shares of the peak.
 ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 25 / 1e4
-# After these shares of the steps the rate falls to a tenth (BiT-HyperRule, Kolesnikov et al. 2020).
+# Shares of the steps after which the rate falls to a tenth (BiT-HyperRule, Kolesnikov et al. 2020).
 MILESTONES = (0.3, 0.6, 0.9)
 
 
@@ -27,7 +27,7 @@ def _cosine(start: float, end: float, progress: float) -> float:
 
 
 def _one_cycle(progress: float) -> float:
-    """Smith & Topin 2018 in the form of ``torch.optim.lr_scheduler.OneCycleLR``; momentum stays as it is."""
+    """One-cycle policy (Smith & Topin 2018) as in ``torch.optim.lr_scheduler.OneCycleLR``, with constant momentum."""
     if progress < ONE_CYCLE_RISE:
         return _cosine(ONE_CYCLE_START, 1.0, progress / ONE_CYCLE_RISE)
     return _cosine(1.0, ONE_CYCLE_END, (progress - ONE_CYCLE_RISE) / (1.0 - ONE_CYCLE_RISE))
@@ -40,7 +40,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "one_cycle": _one_cycle,
     "step": lambda progress: 0.1 ** sum(progress >= milestone for milestone in MILESTONES),
 }
-# One kernel a step where torch has one: on small heads the steps cost more than the arithmetic.
+# Fused, one kernel per step, where torch has it: on small heads, kernel launches cost more than the arithmetic.
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrialConfig], optim.Optimizer]] = {
     "sgd": lambda groups, config: optim.SGD(
         groups, momentum=config.momentum, nesterov=config.nesterov and config.momentum > 0, fused=True
@@ -52,15 +52,22 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], TrialConfig], optim.Optimi
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay applies: not to vectors (biases, norms) and embeddings."""
+    """Whether weight decay applies to a parameter: not to vectors (biases, norms) and embeddings.
+
+    >>> import torch
+    >>> from frostline.objectives.training.optimizers import decays
+    >>> layer = torch.nn.Linear(4, 2)
+    >>> decays("weight", layer.weight), decays("bias", layer.bias)
+    (True, False)
+    """
     return parameter.ndim > 1 and not any(part in name for part in _NO_DECAY_NAMES)
 
 
 def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups by part and rate, each with and without weight decay; every trainable parameter is in exactly one.
+    """Parameter groups by part and rate, each with and without weight decay; every trainable parameter is in exactly
+    one.
 
-    Each group is named ``head``, ``backbone`` where all units share a rate, or ``unit 07``, and bears its ``peak``
-    rate.
+    Each group has a name (``head``, ``backbone`` where all units share a rate, or ``unit 07``) and its ``peak`` rate.
     """
     phase = network.phase
     layerwise = len({rate for rate in phase.unit_learning_rates if rate > 0}) > 1
@@ -79,17 +86,17 @@ def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, An
 
 
 def create_optimizer(config: TrialConfig, network: Network) -> optim.Optimizer:
-    """A new optimizer over what a phase trains; nothing carries over from an earlier phase."""
+    """A new optimizer of the parameters that a phase trains; it takes over no state of an earlier phase."""
     return OPTIMIZERS[config.optimizer](parameter_groups(network, config.weight_decay), config)
 
 
 class Optimisation:
-    """An optimizer under a schedule (linear warm-up from near 0, then the configured shape), and what goes with it.
+    """An optimizer with its schedule (linear warm-up from near 0, then the configured shape), clipping and averaging.
 
     Args:
-        config: The trial's.
-        network: Of the first phase that it trains.
-        steps: Of all phases that it trains.
+        config: Configuration of the trial.
+        network: Network of the first phase that it trains.
+        steps: Number of steps of all phases that it trains.
     """
 
     def __init__(self, config: TrialConfig, network: Network, steps: int) -> None:
@@ -101,7 +108,7 @@ class Optimisation:
         self._set_rates()
 
     def extend(self, network: Network) -> None:
-        """Take in what a further phase trains besides; the state of the rest stays."""
+        """Add the further parameters of the next phase; the state of the others stays."""
         known = {id(parameter) for parameter in self.parameters()}
         for group in parameter_groups(network, self._config.weight_decay):
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in known]
@@ -115,7 +122,7 @@ class Optimisation:
         self.optimizer.zero_grad(set_to_none=True)
 
     def step(self) -> None:
-        """One step of the optimizer at the present rates, then the next rates."""
+        """Take one step at the present rates, then set the next rates."""
         if self._config.gradient_clip:
             nn.utils.clip_grad_norm_(self.parameters(), self._config.gradient_clip)
         self.optimizer.step()
@@ -125,15 +132,15 @@ class Optimisation:
         self._set_rates()
 
     def parameters(self) -> list[nn.Parameter]:
-        """All that the optimizer changes."""
+        """All parameters that the optimizer changes."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Within it, the network has the weights to validate and to keep: their average where one is asked for."""
+        """Context in which the network has the weights to validate and to keep: their average, if one is configured."""
         return nullcontext() if self._average is None else self._average.applied()
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors to go on from: the steps done, what the optimizer holds of each parameter, the average."""
+        """Tensors to resume from: number of steps, the optimizer's state of each parameter, and the average."""
         held = {
             f"{place}/{name}": value
             for place, parameter in enumerate(self.parameters())
@@ -143,7 +150,7 @@ class Optimisation:
         return {"done": torch.tensor(self._done), **held, **{f"average/{name}": average[name] for name in average}}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`state` gave, after the same phases were taken in."""
+        """Load what :meth:`state` returned, after the same phases were added."""
         self._done = int(state["done"])
         parts: dict[str, dict[str, Tensor]] = {}
         for name, value in state.items():
@@ -160,7 +167,7 @@ class Optimisation:
         self._set_rates()
 
     def learning_rates(self) -> dict[str, float]:
-        """Present rate of each part."""
+        """Present learning rate of each part."""
         return {group["name"]: float(group["lr"]) for group in self.optimizer.param_groups}
 
     def _set_rates(self) -> None:
@@ -170,7 +177,20 @@ class Optimisation:
 
 
 def rate_factor(config: TrialConfig, done: int, steps: int) -> float:
-    """Share of the peak rate after so many steps of all: the warm-up, then the schedule."""
+    """Learning rate as a share of its peak: the warm-up, then the schedule.
+
+    Args:
+        config: Configuration of the trial.
+        done: Number of steps done.
+        steps: Number of all steps.
+
+    Example:
+        >>> from frostline.objectives.config import TrialConfig
+        >>> from frostline.objectives.training.optimizers import rate_factor
+        >>> config = TrialConfig(strategy="full", schedule="linear", warmup=0.2)
+        >>> [round(rate_factor(config, done, steps=10), 3) for done in range(0, 11, 2)]
+        [0.333, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
     warmup = 0 if config.schedule == "one_cycle" else round(config.warmup * steps)
     if done < warmup:
         return (done + 1) / (warmup + 1)
@@ -178,5 +198,5 @@ def rate_factor(config: TrialConfig, done: int, steps: int) -> float:
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
-    """A copy of what an optimizer holds, in the parameter's memory format: fused kernels go through both in step."""
+    """A copy of an optimizer's state in the parameter's memory format: fused kernels need both in the same layout."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value.clone()

@@ -1,4 +1,4 @@
-"""Extra terms of the training loss."""
+"""Penalties: extra terms of the training loss."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def l2_sp(network: Network, *, alpha: float, beta: float) -> Penalty:
     """L2-SP (Li et al. 2018): alpha/2 |w - w0|^2 over the backbone's trainable weights + beta/2 |w|^2 over the head's.
 
     Args:
-        network: Whose present weights are w0.
-        alpha: Pull of the backbone to where it started.
-        beta: Pull of the head to zero.
+        network: Network whose present weights are w0.
+        alpha: Strength of the pull of the backbone toward w0.
+        beta: Strength of the pull of the head toward zero.
     """
     trainable = dict(network.trainable())
     head = [parameter for name, parameter in trainable.items() if name.startswith("head.")]

@@ -1,8 +1,8 @@
-"""Stages: phases that train the head alone and that a trial goes on from. One outcome serves all trials that share it.
+"""Stages: head-only first phases, trained once and shared by all trials with the same settings up to there.
 
 The linear probe of ``lp_ft``, the first phase of ``gradual_unfreezing`` and the solution of ``head.init = "probe"``
-depend on nothing that is configured for later phases. What such a phase leaves is kept as a checkpoint is, and put back
-as one, so that a trial ends with the numbers that it would have had on its own.
+depend on nothing that is configured for later phases. Their outcome is stored and restored like a checkpoint, so that a
+trial ends with the numbers that it would have on its own.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from .logistic_regression import solve_logistic_regression
 from .loop import PhaseData, PhaseRun
 from .optimizers import Optimisation
 
-# Part of every key: raise it when a phase gives other numbers than before, or another state is kept of it.
+# Part of every key: increase it when a phase gives other numbers than before, or the stored state changes.
 _FORMAT = 1
-# Stages may take this share of what features may take on disk.
+# Budget of the stages as a share of the features' budget on disk.
 _SHARE_OF_FEATURES = 0.1
-# What acts on a phase of the head alone through the plan only: rate and epochs, which the key takes from the phase.
+# Parameters that affect a head-only phase through its plan alone, which the key contains.
 _PLANNED = OWN_PARAMETERS | {"strategy", "learning_rate", "epochs"}
 
 
 class Stages:
-    """The stages of a workspace, kept in files that its processes and studies share.
+    """The stages of a workspace, stored in files that its processes and studies share.
 
     Args:
-        files: Where they are; None keeps nothing.
-        features_budget: Bytes that features may take on disk; 0 keeps nothing.
+        files: Store of the files; None stores nothing.
+        features_budget: Budget of the features on disk, bytes; 0 stores nothing.
 
     Attributes:
-        restored: How many phases were put back instead of trained.
+        restored: Number of phases that were restored instead of trained.
     """
 
     def __init__(self, files: FeatureFiles | None = None, features_budget: int = 0) -> None:
@@ -52,25 +52,25 @@ class Stages:
 
     @property
     def enabled(self) -> bool:
-        """Whether anything can be kept at all."""
+        """Whether anything can be stored at all."""
         return self._files is not None
 
     def share(
         self, key: str | None, run: PhaseRun, device: torch.device, train: Callable[[], Certificate], on_epoch: OnEpoch
     ) -> Certificate:
-        """Bring a phase to its end: by this process, or as another trial left it.
+        """Finish a phase: restore the outcome of another trial, or train it and store the outcome.
 
         Args:
-            key: See :func:`stage_key`; None trains.
-            run: The phase; of epochs that a checkpoint holds nobody is told again.
-            device: Where the trial trains.
-            train: Trains what is left of the phase.
-            on_epoch: Told each epoch that is put back, with its numbers. Its ``seconds`` are what it took here and
-                now: its part of the time to wait for the stage and to load it.
+            key: Key of the stage, see :func:`stage_key`; None always trains.
+            run: Phase in progress; epochs that its checkpoint holds are not reported again.
+            device: Device on which the trial trains.
+            train: Trains the remaining epochs of the phase.
+            on_epoch: Called for each restored epoch. Its ``seconds`` are the epoch's share of the time to wait for the
+                stage and load it.
 
         Returns:
-            The certificate of the training, whoever did it. What it says was frozen is compared with what this
-            trial's network has frozen.
+            The certificate of the training, by whichever trial. Its frozen weights are checked against those of this
+            trial's network.
         """
         if key is None or self._files is None:
             return train()
@@ -89,7 +89,7 @@ class Stages:
         return certificate
 
     def _restore(self, files: FeatureFiles, key: str, run: PhaseRun, device: torch.device) -> Certificate | None:
-        """Put back how the phase ended; None, and all as it was, where that is not known or of other frozen weights."""
+        """Restore the outcome of a phase; None, with nothing changed, if it is unknown or has other frozen weights."""
         found = _read(files, key)
         if found is None:
             return None
@@ -118,7 +118,7 @@ class Stages:
 
 
 def _going_on(run: PhaseRun) -> Optimisation | None:
-    """The optimizer that a later phase goes on with."""
+    """The optimizer that a later phase continues with; None if there is none."""
     return None if run.last else run.optimisation
 
 
@@ -133,16 +133,16 @@ def _read(files: FeatureFiles, key: str) -> tuple[Record, dict[str, Tensor]] | N
 
 
 def stage_key(phases: Sequence[Phase], run: PhaseRun, config: TrialConfig, data: PhaseData) -> str | None:
-    """Digest of all that the outcome of a phase depends on; None if it is no stage.
+    """Digest of all that the outcome of a phase depends on; None if the phase is not a stage.
 
-    What is configured for later phases is not in it. Backbone, images, their augmentation and the machine are in it by
-    what the features of a frozen prefix depend on.
+    It leaves out the configuration of later phases. Backbone, images, augmentation and machine are in it through the
+    key of the frozen prefix's features.
 
     Args:
-        phases: Of the trial.
-        run: The phase.
-        config: Of the trial.
-        data: Of the phase.
+        phases: Phases of the trial.
+        run: Phase in progress.
+        config: Configuration of the trial.
+        data: Inputs of the phase.
     """
     phase = run.network.phase
     begun = phases[: phases.index(phase) + 1]
@@ -168,15 +168,15 @@ def stage_key(phases: Sequence[Phase], run: PhaseRun, config: TrialConfig, data:
 
 
 def _is_shareable(phase: Phase, units: int) -> bool:
-    """Whether a phase trains the head alone, by nothing but what is known here: plugins may bring functions."""
+    """Whether a phase trains the head alone and uses no functions of plugins."""
     return phase.freeze_depth == units and phase.penalty is None and phase.solve in (None, solve_logistic_regression)
 
 
 def _values(config: TrialConfig, *, solved: bool) -> dict[str, Any]:
-    """What of a configuration acts on phases of the head alone."""
+    """The parameters of a configuration that affect head-only phases."""
     values = {name: value for name, value in flatten(config).items() if name not in _PLANNED}
     if not solved:
         return values
-    # Features and head are all that a solver looks at, and a head in evaluation mode, where dropout is but a place.
+    # A solver depends on features and head alone; the head is in evaluation mode, where dropout only shifts indices.
     values = {name: value for name, value in values.items() if name.startswith("head.")}
     return values | {"head.dropout": config.head.dropout > 0}
