@@ -7,7 +7,7 @@ from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import FrozenTrial
 
 from ..records import STRATEGY
-from .sampler import OneStrategy
+from .strategy_view import strategy_view
 
 # The first that are compared with, and how many must have come as far: trials end early, and the one that did not is
 # the best; it alone would stop the second best.
@@ -25,4 +25,4 @@ class StrategyPruner(BasePruner):
         self._median = MedianPruner(n_startup_trials=LEAST_COMPARED, n_warmup_steps=2, n_min_trials=LEAST_COMPARED)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        return self._median.prune(OneStrategy.of(study, trial.params[STRATEGY]), trial)
+        return self._median.prune(strategy_view(study, trial.params[STRATEGY]), trial)

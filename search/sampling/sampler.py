@@ -6,43 +6,22 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import lru_cache
+from typing import Any
 
 from optuna import Study
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from ..records import STRATEGY
+from ..space.space import Domain
 from .budget import Allotment
+from .strategy_view import strategy_view
 
 # Trials of a strategy before TPE models it; the first is its default configuration.
 STARTUP_TRIALS = 4
-
-
-class OneStrategy:
-    """A study as Optuna's samplers and pruners see it, with the trials of one strategy only (contract C7)."""
-
-    def __init__(self, study: Study, strategy: str) -> None:
-        self._study = study
-        self._strategy = strategy
-
-    @classmethod
-    def of(cls, study: Study, strategy: str) -> Study:
-        return cast(Study, cls(study, strategy))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        return self._own(self._study.get_trials(*args, **kwargs))
-
-    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        return self._own(self._study._get_trials(*args, **kwargs))
-
-    def _own(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        return [trial for trial in trials if trial.params.get(STRATEGY) == self._strategy]
 
 
 @dataclass(frozen=True)
@@ -50,10 +29,12 @@ class _Draws:
     """A trial's parameters.
 
     Attributes:
+        view: The study with the trials of the trial's strategy.
         together: Those that are modelled, drawn jointly; the default configuration of a strategy's first trial.
         others: Draws the rest: there are too few trials to learn from, or none that had the parameter.
     """
 
+    view: Study
     together: Mapping[str, Any]
     others: RandomSampler
 
@@ -105,24 +86,23 @@ class StrategySampler(BaseSampler):
             if due is not None:
                 return due
             return self._tpe(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
-        view = OneStrategy.of(study, trial.params[STRATEGY])
         if self._draws is None or self._draws[0] != trial.number:
-            self._draws = trial.number, self._draw(view, trial)
+            self._draws = trial.number, self._draw(strategy_view(study, trial.params[STRATEGY]), trial)
         _, draws = self._draws
-        if param_name in draws.together and _contains(param_distribution, draws.together[param_name]):
+        if param_name in draws.together and _domain(param_distribution).contains(draws.together[param_name]):
             return draws.together[param_name]
-        return draws.others.sample_independent(view, trial, param_name, param_distribution)
+        return draws.others.sample_independent(draws.view, trial, param_name, param_distribution)
 
     def _draw(self, view: Study, trial: FrozenTrial) -> _Draws:
         """Draw what the trial's strategy has been seen with, when the first of it is asked for."""
         strategy = trial.params[STRATEGY]
         others = RandomSampler(self._seed_of(trial, f"{strategy}/others"))
         if all(other.number == trial.number for other in view.get_trials(deepcopy=False)):
-            return _Draws(self._defaults.get(strategy, {}), others)
+            return _Draws(view, self._defaults.get(strategy, {}), others)
         tpe = self._tpe(trial, strategy)
         space = tpe.infer_relative_search_space(view, trial)
         together = tpe.sample_relative(view, trial, {name: space[name] for name in space if name != STRATEGY})
-        return _Draws(together, others)
+        return _Draws(view, together, others)
 
     def _tpe(self, trial: FrozenTrial, purpose: str) -> TPESampler:
         """A sampler with a random state of its own for this trial and purpose."""
@@ -140,5 +120,8 @@ class StrategySampler(BaseSampler):
         return zlib.crc32(f"{self._seed}/{trial.number}/{purpose}".encode())
 
 
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    return distribution._contains(distribution.to_internal_repr(value))
+@lru_cache(maxsize=4096)
+def _domain(distribution: BaseDistribution) -> Domain:
+    """What Optuna draws from, as a domain of ours."""
+    names = ("choices",) if isinstance(distribution, CategoricalDistribution) else ("low", "high")
+    return Domain.model_validate({name: getattr(distribution, name) for name in names})

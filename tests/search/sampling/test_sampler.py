@@ -310,3 +310,14 @@ def test_a_strategy_begins_with_its_default_configuration() -> None:
         first, *later = [values for name, *values in drawn if name == strategy]
         assert first == [0.125, 0.75]
         assert first not in later
+
+
+def test_a_default_outside_of_what_can_be_drawn_is_not_used() -> None:
+    defaults = {"full": {"full/x": 5.0, "full/optimizer": "adagrad", "full/hidden": 1}}
+    study = optuna.create_study(sampler=StrategySampler(Allotment(8), seed=0, defaults=defaults))
+    study.enqueue_trial({STRATEGY: "full"})
+    trial = study.ask()
+    trial.suggest_categorical(STRATEGY, ["full", "scratch"])
+    assert 0 <= trial.suggest_float("full/x", 0, 1) <= 1
+    assert trial.suggest_categorical("full/optimizer", ["sgd", "adamw"]) in ("sgd", "adamw")
+    assert trial.suggest_int("full/hidden", 1, 2) == 1

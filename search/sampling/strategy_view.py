@@ -1,0 +1,92 @@
+"""A study as Optuna's samplers and pruners see it: with the trials of one strategy only (contract C7)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container
+from typing import Any, NoReturn
+
+import optuna
+from optuna import Study
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from ..records import STRATEGY
+
+
+def strategy_view(study: Study, strategy: str) -> Study:
+    """A study of its own with the trials that one strategy has now or later.
+
+    Whatever Optuna asks it, the answer comes from a storage that has no other trials. So a new version of Optuna that
+    asks in another way cannot mix strategies.
+
+    Args:
+        study: The study of all strategies.
+        strategy: The strategy whose trials are shown.
+    """
+    storage = StrategyStorage(study, strategy)
+    return optuna.load_study(study_name=study.study_name, storage=storage, sampler=study.sampler, pruner=study.pruner)
+
+
+class StrategyStorage(BaseStorage):
+    """The trials of one strategy, to be read; a sampler may note what it drew for one of them.
+
+    Args:
+        study: The study of all strategies.
+        strategy: The strategy whose trials are there.
+    """
+
+    def __init__(self, study: Study, strategy: str) -> None:
+        self._study = study
+        self._all = study._storage
+        self._strategy = strategy
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self._all.get_all_trials(study_id, deepcopy=False, states=states)
+        own = [trial for trial in trials if self._owns(trial)]
+        return copy.deepcopy(own) if deepcopy else own
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        trial = self._all.get_trial(trial_id)
+        if not self._owns(trial):
+            raise KeyError(f"trial {trial.number} is of another strategy than {self._strategy}")
+        return trial
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self.get_trial(trial_id)
+        self._all.set_trial_system_attr(trial_id, key, value)
+
+    def _owns(self, trial: FrozenTrial) -> bool:
+        return trial.params.get(STRATEGY) == self._strategy
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self._study._study_id
+
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._study.study_name
+
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._study.directions
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._all.get_study_user_attrs(study_id)
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._all.get_study_system_attrs(study_id)
+
+    def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise NotImplementedError("the view of one strategy is to be read: write to the study of all strategies")
+
+    create_new_study = _refuse
+    delete_study = _refuse
+    get_all_studies = _refuse
+    set_study_user_attr = _refuse
+    set_study_system_attr = _refuse
+    create_new_trial = _refuse
+    set_trial_param = _refuse
+    set_trial_state_values = _refuse
+    set_trial_intermediate_value = _refuse
+    set_trial_user_attr = _refuse
