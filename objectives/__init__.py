@@ -1,1 +1,1 @@
-"""What a trial does: data, backbones and cuts, heads, strategies, training. Knows torch, not Optuna or MLflow."""
+"""The objective of a trial: datasets, backbones, heads, strategies, training. Uses torch, not Optuna or MLflow."""

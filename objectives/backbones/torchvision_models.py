@@ -124,7 +124,7 @@ class TorchvisionModel:
 
     def _size_step(self) -> int:
         if self.name.startswith("maxvit"):
-            return 224  # Windows of 7 in each of five halvings.
+            return 224  # Windows of side 7 after five halvings.
         patch = re.fullmatch(r"vit_\w_(\d+)", self.name)
         return int(patch[1]) if patch else 1
 

@@ -129,7 +129,7 @@ def _is_divided(module: nn.Module) -> bool:
         return holds_blocks or (type(module) is nn.Sequential and _weights(module) > 1)
     if isinstance(module, nn.ModuleList):
         return True
-    # A module with a forward of its own is a block, unless it runs a list of blocks.
+    # A module with its own forward is a block, unless it runs a list of blocks.
     lists = [child for child in module.children() if isinstance(child, nn.Sequential | nn.ModuleList)]
     return any(sum(map(_is_block, child)) > 1 for child in lists)
 

@@ -127,7 +127,7 @@ def _import(name: str, module: str) -> Any:
 
 @contextmanager
 def _current_folder() -> Iterator[None]:
-    """The current folder on the path, as ``python -m`` has it."""
+    """Put the current folder on ``sys.path``, as ``python -m`` does."""
     sys.path.insert(0, "")
     try:
         yield

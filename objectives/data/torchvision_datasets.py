@@ -69,7 +69,7 @@ def _download(name: str, download_dir: Path) -> dict[str | None, Any]:
         with FileLock(download_dir / f"{name}.lock"):
             openings = PUBLISHED[name].items()
             return {split: getattr(datasets, name)(root, download=True, **options) for split, options in openings}
-    except Exception as error:  # network, disk, checksums, a missing helper package: torchvision wraps none of them
+    except Exception as error:  # errors of network, disk, checksums and missing packages come through unwrapped
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InvalidInputError(
             f"Cannot get torchvision:{name}: {reason}. Check the connection and retry, or put the files that "

@@ -152,7 +152,9 @@ def load_network(folder: Path, device: str = "auto") -> TrainedModel:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InvalidInputError(f"{folder} holds no network that Frostline can load: {reason}") from error
     if card.format != _FORMAT:
-        raise InvalidInputError(f"{folder} was written by another version of Frostline (format {card.format}).")
+        raise InvalidInputError(
+            f"{folder} was written by another version of Frostline (format {card.format}); use that one."
+        )
     chosen = choose_device(device)
     network = _build(card, chosen)
     _copy_in(network, tensors, folder)

@@ -59,7 +59,7 @@ class Network(nn.Module):
             ValueError: Not all units are frozen.
         """
         if any(other.freeze_depth != self.prefix.depth or other.unit_learning_rates for other in (self.phase, phase)):
-            raise ValueError("heads share what is frozen only where all units are")
+            raise ValueError("heads can share frozen units only where all units are frozen")
         pooling = FixedPooling.of(head)
         network = copy.copy(self)
         network._modules = {**self._modules, "prefix": self.prefix.pooled(pooling), "head": head}
