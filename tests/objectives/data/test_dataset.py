@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
 
@@ -20,6 +19,8 @@ from frostline.objectives.data.dataset import ImageDataset, prepare_dataset
 from frostline.objectives.data.decoding import decode_image, to_canvas
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.preprocessing import Preprocessing
+
+from .. import tiny
 
 SMALL = Preprocessing(16, 18, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
@@ -312,6 +313,8 @@ from pathlib import Path
 from frostline.objectives import image_cache as module
 from frostline.objectives.data.dataset import prepare_dataset
 from frostline.objectives.preprocessing import Preprocessing
+
+from .. import tiny
 
 _, source, cache, delay = sys.argv
 decode = module.decode_image

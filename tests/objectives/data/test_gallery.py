@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from PIL import Image
 
 from frostline.objectives.data.dataset import ImageDataset, prepare_dataset
 from frostline.objectives.data.gallery import find_gallery
 from frostline.objectives.preprocessing import Preprocessing
+
+from .. import tiny
 
 SMALL = Preprocessing(16, 18, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 LARGER = Preprocessing(24, 24, "bilinear", (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))

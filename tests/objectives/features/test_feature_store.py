@@ -49,10 +49,10 @@ def disk_store(folder: Path, memory: int = 0) -> FeatureStore:
     return FeatureStore(memory, disk=10**9, files=FeatureFiles(folder))
 
 
-_OTHER_PROCESS = """
+_OTHER_PROCESS = f"""
 import sys
 from pathlib import Path
-from test_feature_store import disk_store, run
+from {__name__} import disk_store, run
 store = disk_store(Path(sys.argv[1]))
 print(run(store), store.computed)
 """
@@ -76,7 +76,7 @@ def test_cached_evicted_recomputed_and_from_another_process_the_numbers_are_the_
     written = disk_store(tmp_path)
     assert run(written) == uncached
     assert (written.computed, len(written._files.held())) == (4, 4)  # pyright: ignore[reportOptionalMemberAccess]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])}
     other = [sys.executable, "-c", _OTHER_PROCESS, str(tmp_path)]
     printed = subprocess.run(other, env=environment, capture_output=True, text=True, check=True).stdout
     assert printed == f"{uncached} 0\n"

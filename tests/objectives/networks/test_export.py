@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +17,8 @@ from frostline.objectives.data.decoding import UndecodableImageError
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import Task, finetune, predict
 from frostline.objectives.networks.export import CARD, WEIGHTS, ModelCard, load_network, save_network
+
+from .. import tiny
 
 CONFIGS = [
     {"strategy": "feature_extraction", "head.hidden_layers": 1, "head.normalization": "batch"},

@@ -517,11 +517,11 @@ def test_the_same_phases_in_other_chains_are_other_stages(tmp_path: Path):
 
 # --- Processes. ---
 
-_WORKER = """
+_WORKER = f"""
 import sys, time
 from dataclasses import replace
 from pathlib import Path
-from test_stages import LP_FT, configure, staged
+from {__name__} import LP_FT, configure, staged
 from frostline.objectives.finetune import finetune
 folder, depth = Path(sys.argv[1]), int(sys.argv[2])
 work = staged(folder)
@@ -529,14 +529,14 @@ def tell(result):
     print("epoch", flush=True)
     if depth < 0: sys.stdin.read()
 print("ready", flush=True); sys.stdin.readline()
-config = configure({**LP_FT, "freeze_depth": abs(depth)})
+config = configure({{**LP_FT, "freeze_depth": abs(depth)}})
 result = finetune(config, work, seed=3, on_epoch=tell)
 print(work.stages.restored, [(e.train_loss, e.val_loss) for e in result.epochs[:2]], flush=True)
 """
 
 
 def start(folder: Path, depth: int) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])}
     command = [sys.executable, "-c", _WORKER, str(folder), str(depth)]
     pipe = subprocess.PIPE
     worker = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)

@@ -174,7 +174,7 @@ def test_a_population_that_was_killed_is_run_again(
         "import sys, time\n"
         "from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from test_asking import Order, Workspace, request, run_search\n"
+        f"from {__name__} import Order, Workspace, request, run_search\n"
         "class Slow(Order):\n"
         "    def epoch_finished(self, number, result):\n"
         "        if (number, result.epoch) == (3, 2):\n"
@@ -182,7 +182,7 @@ def test_a_population_that_was_killed_is_run_again(
         "            time.sleep(60)\n"
         "run_search(request(Path(sys.argv[2])), Workspace(Path(sys.argv[3])), Slow())\n"
     )
-    arguments = [str(Path(__file__).parent), str(space), str(workspace.root)]
+    arguments = [str(Path(__file__).parents[3]), str(space), str(workspace.root)]
     with subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "here\n"
