@@ -1,1 +1,1 @@
-"""What people look at: live terminal view, charts, report, MLflow UI. Reads; knows nothing of training."""
+"""Dashboards: the live terminal view, charts, the report, the MLflow UI. They read studies and train nothing."""

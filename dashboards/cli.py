@@ -1,4 +1,4 @@
-"""The command ``frostline``: the search's commands with their views, the report and the MLflow UI."""
+"""The command ``frostline``: the commands of the search, the report and the MLflow UI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MLFLOW_PORT = 5000
 
 
 class TerminalViews:
-    """Rich where there is a terminal, plain lines where there is none."""
+    """Terminal output: Rich views in a terminal, plain lines elsewhere."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -85,7 +85,7 @@ class TerminalViews:
 
 
 def _report(study: Study, path: Path | None = None) -> Path:
-    """Write the report and log it to the study's MLflow run."""
+    """Write the report, log it to the study's MLflow run, and return its path."""
     from ..objectives.data.gallery import find_gallery
     from ..search.tracking.sync import log_with_study
     from .report.report import write_report
@@ -106,7 +106,7 @@ def report(
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write one self-contained HTML page about a study, and log it to its MLflow run."""
+    """Write a study's report as one HTML file, and log it to its MLflow run."""
     from ..search.study.study import Study
 
     typer.echo(_report(Study.load(study, locate(workspace, storage)), output))
@@ -114,9 +114,9 @@ def report(
 
 @app.command()
 def ui(
-    study: Annotated[str | None, typer.Argument(help="Open at this study.", show_default=False)] = None,
+    study: Annotated[str | None, typer.Argument(help="Study to open.", show_default=False)] = None,
     port: Annotated[
-        int, typer.Option("--port", "-p", help="Port of the MLflow UI, on this machine only.")
+        int, typer.Option("--port", "-p", help="Port of the MLflow UI, which only this machine can reach.")
     ] = MLFLOW_PORT,
     optuna: Annotated[bool, typer.Option("--optuna", help="Open the Optuna dashboard as well.")] = False,
     optuna_port: Annotated[
@@ -125,11 +125,11 @@ def ui(
             "--optuna-port", help="Port of the Optuna dashboard.", show_default="the first free one above --port"
         ),
     ] = None,
-    browser: Annotated[bool, typer.Option(help="Open a browser where there is a screen.")] = True,
+    browser: Annotated[bool, typer.Option(help="Open a browser if there is a screen.")] = True,
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Open the MLflow UI on a workspace; Ctrl-C ends it."""
+    """Open the MLflow UI of a workspace; Ctrl-C ends it."""
     from ..search.study.study import Study
     from .servers.mlflow_ui import UiError, serve_ui
     from .servers.optuna_ui import optuna_server
@@ -138,7 +138,9 @@ def ui(
     opened = Study.load(study, place) if study else None
     uri = (opened and opened.tracking_uri) or place.tracking_url
     if uri == place.tracking_url and not (place.root / "mlflow.db").exists():
-        typer.secho(f"There are no trials in {place.root}. Begin with: frostline search DATA", err=True, fg="red")
+        typer.secho(
+            f"There are no trials in {place.root}. Start a search with: frostline search DATA", err=True, fg="red"
+        )
         raise typer.Exit(2)
     wanted = optuna or optuna_port is not None
     beside = [(optuna_server(place.studies_url, optuna_port, port), _optuna_page(opened))] if wanted else []
@@ -151,7 +153,7 @@ def ui(
 
 
 def _page(uri: str, study: Study) -> str | None:
-    """A study's page in the MLflow UI; None where MLflow has not heard of it, or does not answer."""
+    """Return the path of a study's page in the MLflow UI; None if the study is not there, or MLflow does not answer."""
     from ..storage.errors import StorageError
     from ..storage.tracking.mlflow_runs import find_runs
     from ..storage.tracking.mlflow_views import keep_view
@@ -166,10 +168,10 @@ def _page(uri: str, study: Study) -> str | None:
 
 
 def _optuna_page(study: Study | None) -> str:
-    """A study's page in the Optuna dashboard."""
+    """Return the path of a study's page in the Optuna dashboard."""
     return "dashboard" if study is None else f"dashboard/studies/{study.inner._study_id}"
 
 
 def main() -> None:
-    """Entry point of the command ``frostline``."""
+    """Run the command ``frostline``."""
     app(obj=TerminalViews())

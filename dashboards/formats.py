@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers formatted for people."""
 
 from __future__ import annotations
 
@@ -8,18 +8,39 @@ NOTHING = "–"
 
 
 def percent(share: float | None) -> str:
-    """``0.9134`` is ``91.3 %``."""
+    """Return a share as a percentage.
+
+    Examples:
+        >>> from frostline.dashboards.formats import percent
+        >>> percent(0.9134), percent(None)
+        ('91.3 %', '–')
+    """
     return NOTHING if share is None else f"{100 * share:.1f} %"
 
 
 def points(share: float) -> str:
-    """A difference of shares in percentage points: ``-0.012`` is ``−1.2``."""
+    """Return a difference of shares in percentage points, with a typographic minus.
+
+    Examples:
+        >>> from frostline.dashboards.formats import points
+        >>> points(-0.012), points(0.0004)
+        ('−1.2', '0.0')
+    """
     text = f"{100 * share:.1f}"
     return "0.0" if text == "-0.0" else text.replace("-", "−")
 
 
 def duration(seconds: float | None) -> str:
-    """``3.2 s``, ``45 s``, ``4 min 05 s`` or ``1 h 02 min``."""
+    """Return a duration in the largest fitting unit.
+
+    Args:
+        seconds: Duration in seconds; None if unknown.
+
+    Examples:
+        >>> from frostline.dashboards.formats import duration
+        >>> [duration(seconds) for seconds in (3.21, 45, 245, 3720)]
+        ['3.2 s', '45 s', '4 min 05 s', '1 h 02 min']
+    """
     if seconds is None:
         return NOTHING
     if seconds < 9.95:
@@ -33,7 +54,13 @@ def duration(seconds: float | None) -> str:
 
 
 def count(number: int | None) -> str:
-    """``9,130``, ``512 k`` or ``11.2 M``."""
+    """Return a count, shortened from 10,000 on.
+
+    Examples:
+        >>> from frostline.dashboards.formats import count
+        >>> count(9130), count(512_000), count(11_200_000)
+        ('9,130', '512 k', '11.2 M')
+    """
     if number is None:
         return NOTHING
     if number < 10_000:
@@ -42,10 +69,22 @@ def count(number: int | None) -> str:
 
 
 def value(setting: Any) -> str:
-    """A hyperparameter: floats to three digits."""
+    """Return a hyperparameter as text, floats with three digits.
+
+    Examples:
+        >>> from frostline.dashboards.formats import value
+        >>> value(0.00123456), value("adamw")
+        ('0.00123', 'adamw')
+    """
     return f"{setting:.3g}" if isinstance(setting, float) else str(setting)
 
 
 def plural(number: int, noun: str) -> str:
-    """``1 trial``, ``2 trials``."""
+    """Return a number with its noun in the singular or plural.
+
+    Examples:
+        >>> from frostline.dashboards.formats import plural
+        >>> plural(1, "trial"), plural(2000, "trial")
+        ('1 trial', '2,000 trials')
+    """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,4 +1,4 @@
-"""One colour and one symbol per strategy, the same in the terminal and in every chart."""
+"""The color and symbol of each strategy, the same in the terminal and in every chart."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ..objectives.strategies.catalog import BUILT_IN, STRATEGIES
 
-# Okabe-Ito, its orange, vermilion and grey moved until each has 3:1 contrast on white and on the dark page.
-# Neighbours also differ in symbol, so that nothing hangs on colour alone.
+# Okabe-Ito, with orange, vermilion and gray changed so that each has 3:1 contrast on white and on the dark page.
+# Neighbors also differ in symbol, so that no distinction depends on color alone.
 _COLOURS = ("#0072B2", "#C97B00", "#D1495B", "#009E73", "#7A7A7A", "#7B5FD3", "#6B8E23", "#A0522D")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
 
@@ -18,8 +18,8 @@ class Look:
     """How a strategy is drawn.
 
     Attributes:
-        colour: As #RRGGBB.
-        symbol: A Plotly marker; with ``-open`` appended it is the hollow one.
+        colour: Color as ``#RRGGBB``.
+        symbol: Name of a Plotly marker; with ``-open`` appended it names the hollow one.
     """
 
     colour: str
@@ -27,11 +27,22 @@ class Look:
 
 
 def look(strategy: str | None) -> Look:
-    """The look of a strategy; a plugin's is the same whether the plugin is there or not."""
+    """Return the look of a strategy. A plugin's strategy keeps its look when the plugin is not loaded.
+
+    Args:
+        strategy: Name of the strategy.
+
+    Examples:
+        >>> from frostline.dashboards.palette import look
+        >>> look("feature_extraction").symbol
+        'circle'
+        >>> look("my_plugin") == look("my_plugin")
+        True
+    """
     names = [name for name in STRATEGIES if name in BUILT_IN]
-    # As many pairs of colour and symbol as there are; by their names, plugins' strategies share what is left.
+    # Built-in strategies take the first pairs of color and symbol; plugins' share the others, by a hash of the name.
     left = len(_COLOURS) * len(_SYMBOLS) - len(names)
     place = names.index(strategy) if strategy in names else len(names) + zlib.crc32(str(strategy).encode()) % left
-    # Past the last colour the symbols shift by one, so that the pairs stay distinct.
+    # Each further round through the colors shifts the symbols by one, so that all pairs differ.
     lap = place // len(_COLOURS)
     return Look(_COLOURS[place % len(_COLOURS)], _SYMBOLS[(place + lap) % len(_SYMBOLS)])

@@ -1,4 +1,4 @@
-"""The tables that the terminal and the report share, as text."""
+"""Text tables that the terminal and the report share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .formats import NOTHING, count, duration, percent, points, value
 
 
 class Column(NamedTuple):
-    """Title of a column, and whether it holds numbers, which stand flush right."""
+    """Title of a column, and whether it holds numbers, which are right-aligned."""
 
     title: str
     numeric: bool = True
@@ -23,13 +23,19 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table ready to be shown.
+    """A table of formatted cells.
 
     Attributes:
-        columns: Titles.
-        rows: Cells, as wide as the columns.
-        emphasised: Index of the row that stands out.
-        left_out: Rows that there would be besides.
+        columns: Titles of the columns.
+        rows: Cells of each row, one for each column.
+        emphasised: Index of the highlighted row; None if there is none.
+        left_out: Number of rows that are not shown.
+
+    Examples:
+        >>> from frostline.dashboards.tables import Column, TextTable
+        >>> table = TextTable((Column("strategy", numeric=False), Column("trials")), (("full", "12"),))
+        >>> [column.title for column in table.columns]
+        ['strategy', 'trials']
     """
 
     columns: tuple[Column, ...]
@@ -39,7 +45,7 @@ class TextTable:
 
 
 def verdict_rows(verdict: Verdict) -> TextTable:
-    """The finalists, the highest mean test score first."""
+    """Return the table of finalists, highest mean test score first."""
     columns = (
         Column("strategy", numeric=False),
         Column("", numeric=False),
@@ -65,7 +71,7 @@ def _contender_row(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
 
 
 def behind_leader(contender: Contender) -> str:
-    """The difference to the leader with its interval, in percentage points."""
+    """Return the gap to the leader with its interval, in percentage points."""
     if contender.interval is None:
         return "leader"
     low, high = contender.interval
@@ -73,7 +79,7 @@ def behind_leader(contender: Contender) -> str:
 
 
 def metric_rows(verdict: Verdict) -> TextTable:
-    """Every metric of the finalists on the test split, means over seeds; blank where they cannot be known."""
+    """Return the table of all test metrics of the finalists, as means over seeds; unknown ones are blank."""
     metrics = METRICS.values()
     titles = (f"{metric.title} %" if metric.share else metric.title for metric in metrics)
     rows = tuple((c.strategy, *(_metric(c, metric) for metric in metrics)) for c in verdict.contenders)
@@ -89,7 +95,7 @@ def _metric(contender: Contender, metric: Metric) -> str:
 
 
 def curve_rows(curve: DataCurve) -> TextTable:
-    """The data-size curve: a row a strategy and number of training images."""
+    """Return the table of the data-size curve: a row for each strategy and number of training images."""
     columns = (
         Column("strategy", numeric=False),
         Column("training images"),
@@ -109,7 +115,7 @@ def _curve_row(point: CurvePoint) -> tuple[str, ...]:
 
 
 def status_rows(results: StudyResults) -> TextTable:
-    """Where each strategy stands in the search."""
+    """Return the table of the strategies' trials by state, with best score and time."""
     columns = (
         Column("strategy", numeric=False),
         *(Column(title) for title in ("complete", "pruned", "failed", "running", "best validation", "time")),
@@ -130,7 +136,7 @@ def _best_row(summaries: Sequence[StrategySummary]) -> int | None:
 
 
 def failed_rows(results: StudyResults) -> TextTable:
-    """Trials that failed, and why."""
+    """Return the table of failed trials with their reasons."""
     columns = (Column("trial"), Column("strategy", numeric=False), Column("reason", numeric=False))
     failed = [trial for trial in results.trials if trial.state == "failed"]
     return TextTable(
@@ -140,9 +146,9 @@ def failed_rows(results: StudyResults) -> TextTable:
 
 
 def configuration_rows(results: StudyResults) -> TextTable:
-    """The best configuration of each strategy: a row a parameter, blank where the strategy does not take it.
+    """Return the table of each strategy's best configuration: a row for each parameter, blank if it does not apply.
 
-    Those that no strategy searched and all have in common are left out; see :func:`common_settings`.
+    Parameters that :func:`common_settings` returns are left out.
     """
     best = [summary.best for summary in results.summaries if summary.best]
     common = common_settings(results)
@@ -156,7 +162,7 @@ def configuration_rows(results: StudyResults) -> TextTable:
 
 
 def common_settings(results: StudyResults) -> dict[str, str]:
-    """Parameters that no strategy searched and that are the same in every best trial which has them."""
+    """Return the parameters that no strategy searched and that are equal in all best trials that have them."""
     best = [summary.best for summary in results.summaries if summary.best]
     searched = {
         name

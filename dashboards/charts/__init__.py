@@ -1,1 +1,1 @@
-"""Charts of the report."""
+"""Plotly charts of the report, each with a caption and a table of its numbers."""

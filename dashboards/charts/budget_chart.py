@@ -1,4 +1,4 @@
-"""Where the budget went: device time of each strategy while the search was at work."""
+"""The budget chart: device time of each strategy over the running time of the search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .drawing import Chart, layout, time_unit
 
 
 def plot_budget(results: StudyResults) -> Chart:
-    """Cumulated device time of each strategy against the time that the search was at work."""
+    """Draw the cumulated device time of each strategy against the running time of the search."""
     steps = spending(results.trials)
     across, across_name = time_unit(steps[-1].at_work)
     most = max(step.seconds for step in steps)
@@ -33,8 +33,10 @@ def plot_budget(results: StudyResults) -> Chart:
                 line={"color": look(strategy).colour, "width": 2.5, "shape": "hv"},
                 hovertemplate=f"{strategy}: %{{y:.1f}} {up_name} after %{{x:.1f}} {across_name}<extra></extra>",
             )
-    # Some air at the ends, lest the last steps lie on the edge.
-    figure.update_xaxes(title_text=f"search at work, {across_name}", range=[0, 1.03 * steps[-1].at_work / across])
+    # Margins at the ends, so that the last steps do not lie on the edge.
+    figure.update_xaxes(
+        title_text=f"running time of the search, {across_name}", range=[0, 1.03 * steps[-1].at_work / across]
+    )
     figure.update_yaxes(title_text=f"device time, {up_name}", range=[0, 1.05 * most / up])
     figure.update_layout(layout(360))
     return Chart("budget", "Where the budget went", _caption(steps), figure, _rows(results, steps))
@@ -44,8 +46,8 @@ def _caption(steps: Sequence[Step]) -> str:
     total = sum(step.trial.seconds or 0.0 for step in steps)
     return (
         f"Each step is a trial that ended: n = {plural(len(steps), 'trial')}, {duration(total)} of device time in all. "
-        "Every strategy gets the same floor of trials, at the end where it is behind by more than chance; what is left "
-        "goes where the sampler expects most. Pauses of the search are cut out."
+        "Every strategy gets the same minimum number of trials; strategies that are behind by more than chance get "
+        "theirs at the end. The other trials go to the most promising strategies. Pauses of the search are left out."
     )
 
 

@@ -1,4 +1,4 @@
-"""The charts of a study, in the order of a report."""
+"""All charts of a study, in the order of the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Chart", "create_charts"]
 
 
 def create_charts(results: StudyResults) -> list[Chart]:
-    """Every chart there are data for."""
+    """Return every chart for which the study has data."""
     verdict = results.verdict
     charts = [compare_strategies(verdict)] if verdict is not None else []
     if results.curve is not None:

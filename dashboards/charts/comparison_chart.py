@@ -1,4 +1,4 @@
-"""The finalists side by side: test score with its interval, and what a training costs."""
+"""The comparison chart: test scores of the finalists with intervals, and the time of a training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .drawing import Chart, layout, marker, span
 
 
 def compare_strategies(verdict: Verdict) -> Chart:
-    """Test scores of the finalists by seed, mean and interval; beside them the time of a training."""
+    """Draw the finalists' test scores by seed with mean and interval, and beside them the time of a training."""
     figure = make_subplots(rows=1, cols=2, shared_yaxes=True, column_widths=[0.64, 0.36], horizontal_spacing=0.05)
     for contender in verdict.contenders:
         _add_scores(figure, contender)
@@ -29,7 +29,7 @@ def compare_strategies(verdict: Verdict) -> Chart:
 
 
 def _add_scores(figure: go.Figure, contender: Contender) -> None:
-    """A broad pale bar for the interval, a stroke for the mean, and the seeds on top."""
+    """Add a wide pale bar for the interval, a stroke for the mean, and a mark for each seed."""
     style, name = look(contender.strategy), _broken(contender.strategy)
     low, high = contender.score_interval
     interval = {
@@ -84,8 +84,8 @@ def _caption(verdict: Verdict) -> str:
         f"Each mark is one training of a finalist (n = {n} seeds a strategy), tested on the same "
         f"{verdict.test_images:,} images; the stroke is their mean, the pale bar its "
         f"{100 * verdict.confidence:.0f} % interval over images and seeds. Whether two strategies differ is in the "
-        "table above, where both are compared on the same images. On the right: what one training took. The score axis "
-        "does not start at 0."
+        "table above, where both are compared on the same images. On the right: the time of one training. "
+        "The score axis does not start at 0."
     )
 
 
@@ -111,7 +111,7 @@ def _with_interval(contender: Contender) -> str:
 
 
 def _broken(strategy: str) -> str:
-    """On two lines where it is long, to leave room for the chart on a telephone."""
+    """Break a long name into two lines, to leave room for the chart on a phone."""
     return strategy.replace("_", "_<br>", 1) if len(strategy) > 10 else strategy
 
 

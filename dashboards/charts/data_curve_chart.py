@@ -1,4 +1,4 @@
-"""The data-size curve: test score against the number of training images, a line a strategy."""
+"""The data-size curve: test score against the number of training images, a line for each strategy."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..palette import look
 from ..tables import curve_rows
 from .drawing import Chart, layout, marker, span
 
-# Where intervals of as many images would hide each other: strategies stand side by side, this share of a size apart.
+# Horizontal distance between strategies, as a share of the size, so that their intervals do not hide each other.
 _APART = 0.03
 
 
 def plot_data_curve(curve: DataCurve) -> Chart:
-    """Mean test score of each strategy with its interval, by number of training images on a logarithmic axis."""
+    """Draw each strategy's mean test score with its interval against training images, on a logarithmic axis."""
     figure = go.Figure()
     names = list(dict.fromkeys(point.strategy for point in curve.points))
     for place, strategy in enumerate(names):
@@ -65,7 +65,7 @@ def _caption(curve: DataCurve) -> str:
     n = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     crossed = " ".join(crossover.sentence() for crossover in curve.crossovers)
     return (
-        f"{crossed} Each strategy's finalist, trained for as many steps with the same other settings on nested "
+        f"{crossed} Each strategy's finalist was trained with the same settings and number of steps on nested "
         f"stratified parts of the training images (n = {n} seeds a point) and tested on the same "
         f"{curve.test_images:,} images; bars are {100 * curve.confidence:.0f} % intervals of the mean over images and "
         f"seeds. Intervals of differences hold for all comparisons with {BASELINE} at once. "

@@ -1,4 +1,4 @@
-"""What all charts share: how a chart is described, laid out, scaled and marked."""
+"""Shared parts of all charts: the chart record, layout, axes, markers and captions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..formats import duration, percent, plural, value
 from ..palette import Look
 from ..tables import TextTable
 
-# A narrower axis would make noise look like a difference.
+# Minimum range of a score axis, in percent: a narrower axis would make noise look like a difference.
 _LEAST_SPAN = 10.0
-# Trials of a strategy beyond which markers shrink and fade.
+# Number of a strategy's trials above which markers shrink and fade.
 _CROWD = 100
-# Of lines that are no strategy's: 3:1 contrast on white and on the dark page.
+# Color of lines that belong to no strategy: 3:1 contrast on white and on the dark page.
 _NEUTRAL = "#7F8A96"
-# What a trial is known by, in the order of interest; the rest is in MLflow.
+# Parameters that identify a trial, most interesting first; the others are in MLflow.
 KEY_PARAMETERS = (
     "freeze_depth",
     "learning_rate",
@@ -35,14 +35,14 @@ KEY_PARAMETERS = (
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure and what it says in words.
+    """A figure with its caption and numbers.
 
     Attributes:
         name: Identifier, unique in a report.
-        title: Heading.
-        caption: What to see in it, and over how many.
-        figure: Neutral in colour but for the strategies, so that the page can give it a light or a dark look.
-        data: The numbers in it.
+        title: Heading of the chart.
+        caption: Sentences on what the chart shows and on how many trials or seeds.
+        figure: Plotly figure; only strategies have colors of their own, so that the page can be light or dark.
+        data: Table of the numbers in the chart.
     """
 
     name: str
@@ -53,11 +53,12 @@ class Chart:
 
 
 def scored_trials(results: StudyResults) -> list[TrialRecord]:
-    """Complete and pruned trials; those that failed have no score to show."""
+    """Return the complete and pruned trials that have a score."""
     return [trial for trial in results.trials if trial.state in ("complete", "pruned") and trial.score is not None]
 
 
 def layout(height: int) -> go.Layout:
+    """Return the common layout of all charts, with a height in pixels."""
     return go.Layout(
         height=height,
         margin={"l": 8, "r": 12, "t": 8, "b": 8},
@@ -65,7 +66,7 @@ def layout(height: int) -> go.Layout:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
-        # Dragging would zoom, and on a telephone keep the page from scrolling.
+        # Dragging would zoom, and would keep the page from scrolling on phones.
         dragmode=False,
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
         template=go.layout.Template(
@@ -85,13 +86,23 @@ def layout(height: int) -> go.Layout:
 def set_score_axis(
     figure: go.Figure, results: StudyResults, trials: Sequence[TrialRecord], scores: Sequence[float] | None = None
 ) -> None:
+    """Set title and range of the score axis, for these scores or those of the trials."""
     shown = [trial.score for trial in trials if trial.score is not None] if scores is None else scores
     title = f"validation {METRICS[results.settings.metric].title}, %"
     figure.update_yaxes(title_text=title, range=span([100 * score for score in shown]))
 
 
 def span(scores: Sequence[float]) -> list[float]:
-    """A range around percentages: some air, never so narrow that noise looks large, never far outside 0 to 100."""
+    """Return an axis range around percentages, at least 10 points wide and within -2 to 102.
+
+    Args:
+        scores: Scores in percent.
+
+    Examples:
+        >>> from frostline.dashboards.charts.drawing import span
+        >>> span([90.0, 94.0])
+        [87.0, 97.0]
+    """
     if not scores:
         return [0.0, 102.0]
     low, high = min(scores), max(scores)
@@ -100,7 +111,7 @@ def span(scores: Sequence[float]) -> list[float]:
 
 
 def add_front(figure: go.Figure, front: Sequence[TrialRecord], costs: Sequence[float]) -> None:
-    """The Pareto front as steps: at each cost the best score that it buys."""
+    """Add the Pareto front as steps: the best score at each cost."""
     figure.add_scatter(
         x=list(costs),
         y=[percentage(trial) for trial in front],
@@ -112,44 +123,56 @@ def add_front(figure: go.Figure, front: Sequence[TrialRecord], costs: Sequence[f
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
-    """The unit for an axis up to so many seconds: its length in seconds, and its name."""
+    """Return the length in seconds and the name of the unit for an axis up to ``seconds``.
+
+    Examples:
+        >>> from frostline.dashboards.charts.drawing import time_unit
+        >>> time_unit(90), time_unit(7200)
+        ((1.0, 's'), (60.0, 'min'))
+    """
     return (1.0, "s") if seconds < 300 else (60.0, "min") if seconds < 3 * 3600 else (3600.0, "h")
 
 
 def marker(style: Look, size: int) -> dict[str, object]:
+    """Return the Plotly marker of a strategy, with a size in pixels."""
     return {"color": style.colour, "symbol": style.symbol, "size": size, "line": {"width": 1.5, "color": style.colour}}
 
 
 def marker_each(style: Look, trials: Sequence[TrialRecord]) -> dict[str, object]:
-    """Full for complete trials, hollow for pruned ones."""
+    """Return the markers of a strategy's trials: filled for complete ones, hollow for pruned ones."""
     symbols = [style.symbol + ("-open" if trial.state == "pruned" else "") for trial in trials]
     crowded = len(trials) > _CROWD
     return {**marker(style, size=6 if crowded else 9), "symbol": symbols, "opacity": 0.5 if crowded else 0.9}
 
 
 def by_strategy(results: StudyResults, trials: Sequence[TrialRecord]) -> list[tuple[str, list[TrialRecord]]]:
+    """Group trials by strategy, in the study's order, without empty groups."""
     groups = ((name, [trial for trial in trials if trial.strategy == name]) for name in results.settings.strategies)
     return [(name, group) for name, group in groups if group]
 
 
 def describe_trial(trial: TrialRecord) -> str:
+    """Return number, strategy, score, state and time of a trial, as HTML."""
     head = f"<b>trial {trial.number}: {trial.strategy}</b>"
     return f"{head}<br>{percent(trial.score)}, {trial.state}, {duration(trial.seconds)}"
 
 
 def key_settings(trial: TrialRecord) -> Iterator[str]:
+    """Yield names and values of the most important parameters that a trial has."""
     return (f"{name} {value(trial.config[name])}" for name in KEY_PARAMETERS if trial.config.get(name) is not None)
 
 
 def percentage(trial: TrialRecord) -> float | None:
-    """To a hundredth, which no chart shows: more digits would be most of a large report."""
+    """Return a trial's score in percent, with two decimals: more would take most of a large report's bytes."""
     return None if trial.score is None else round(100 * trial.score, 2)
 
 
 def counted(strategy: str, trials: Sequence[TrialRecord]) -> str:
+    """Return a strategy's name with its number of trials."""
     return f"{strategy} (n = {len(trials)})"
 
 
 def sample(trials: Sequence[TrialRecord]) -> str:
+    """Return the number of trials, and of pruned ones among them, in words."""
     pruned = sum(trial.state == "pruned" for trial in trials)
     return f"n = {plural(len(trials), 'trial')}" + (f", {pruned} of them pruned" if pruned else "")

@@ -1,4 +1,4 @@
-"""The learning curves of all trials."""
+"""The learning curves of all trials: validation score by epoch."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FAINT = 0.25
 
 
 def plot_curves(results: StudyResults) -> Chart:
-    """Validation score by epoch: the best trial of each strategy stands out, the others are faint."""
+    """Draw the validation score by epoch: bold for each strategy's best trial, faint for the others."""
     figure = go.Figure()
     drawn = [trial for trial in results.trials if trial.curve]
     groups = by_strategy(results, drawn)
-    # All faint curves first, so that none covers a best one.
+    # Faint curves first, so that none covers a bold one.
     for strategy, trials in groups:
         others = [trial for trial in trials if trial is not best_trial(trials)]
         if others:
@@ -32,9 +32,7 @@ def plot_curves(results: StudyResults) -> Chart:
     set_score_axis(figure, results, drawn, scores=[score for trial in drawn for score in trial.curve.values()])
     figure.update_xaxes(title_text="epoch", rangemode="tozero", tickformat="d")
     figure.update_layout(layout(420))
-    caption = (
-        f"Bold: the best trial of each strategy; faint: the others, of which pruned ones end early. {sample(drawn)}."
-    )
+    caption = f"Bold: the best trial of each strategy; faint: the others (pruned trials end early). {sample(drawn)}."
     return Chart("curves", "Learning curves", caption, figure, _curve_rows(groups))
 
 
@@ -54,7 +52,7 @@ def _best_curve(strategy: str, trial: TrialRecord) -> dict[str, object]:
 
 
 def _faint_curves(strategy: str, trials: Sequence[TrialRecord]) -> dict[str, object]:
-    """All in one trace, with gaps: a trace each would be slow with a thousand trials."""
+    """Return one trace for all curves, with gaps: a thousand traces would be slow."""
     x: list[int | None] = []
     y: list[float | None] = []
     numbers: list[int | None] = []
@@ -78,7 +76,7 @@ def _faint_curves(strategy: str, trials: Sequence[TrialRecord]) -> dict[str, obj
 
 
 def _points(trial: TrialRecord) -> tuple[list[int], list[float]]:
-    """Epochs from 1, and scores in percent to a hundredth, which no chart shows."""
+    """Return the epochs, from 1, and the scores in percent with two decimals."""
     return [epoch + 1 for epoch in sorted(trial.curve)], [
         round(100 * trial.curve[epoch], 2) for epoch in sorted(trial.curve)
     ]

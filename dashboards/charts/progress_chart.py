@@ -1,4 +1,4 @@
-"""How soon each strategy found its best: best score so far against what it was given."""
+"""The progress chart: best score so far of each strategy, against its trials and its device time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .drawing import Chart, layout, span, time_unit
 
 
 def plot_progress(results: StudyResults) -> Chart:
-    """Best validation score so far of each strategy, against its trials and, below, its device time."""
+    """Draw each strategy's best validation score so far, against its trials and, below, its device time."""
     steps = [step for step in spending(results.trials) if step.best is not None]
     unit, unit_name = time_unit(max(step.seconds for step in steps))
     figure = make_subplots(rows=2, cols=1, vertical_spacing=0.2)
@@ -53,9 +53,9 @@ def _add_line(figure: go.Figure, row: int, strategy: str, own: Sequence[Step], x
 
 def _caption(steps: Sequence[Step]) -> str:
     return (
-        f"Only complete trials raise a line; n = {plural(len(steps), 'trial')} from each strategy's first complete one "
-        "on. "
-        "The best of many validation scores is too high by luck: the finals above, not this chart, compare strategies."
+        f"Only complete trials raise a line; n = {plural(len(steps), 'trial')}, counted from each strategy's first "
+        "complete one. The best of many validation scores is biased upward, so compare strategies by the finals above, "
+        "not by this chart."
     )
 
 

@@ -1,4 +1,4 @@
-"""Every trial in a chart: score against cost, and against freeze depth."""
+"""Charts of all trials: score against cost, and score against freeze depth."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .drawing import (
 )
 
 _MOST_TICKS = 8
-# Of more trials the table has those of the front and the best.
+# Of more trials, the table contains the Pareto front and the best ones.
 _MOST_ROWS = 200
-# Trials of the front named in the caption.
+# Number of Pareto-optimal trials named in the caption.
 _MOST_NAMED = 8
 
 
 def plot_cost(results: StudyResults) -> Chart:
-    """Validation score of every trial against its seconds, with the Pareto front."""
+    """Draw the validation score of every trial against its seconds, with the Pareto front."""
     figure = go.Figure()
     scored = [trial for trial in scored_trials(results) if trial.seconds is not None]
     front = pareto_front(scored, lambda trial: trial.seconds)
@@ -71,7 +71,9 @@ def _cost_caption(results: StudyResults, scored: Sequence[TrialRecord], front: S
     said = f" The best, trial {best.number} ({best.strategy}), reached {percent(best.score)}" if best else ""
     took = f" in {duration(best.seconds)}." if best else ""
     worth = (
-        f" On the dotted line, the Pareto front, nothing scored higher for less: {_numbers(front)}." if front else ""
+        f" The dotted line is the Pareto front, where no trial scored higher in less time: {_numbers(front)}."
+        if front
+        else ""
     )
     return (
         f"Up and to the left is better; hollow marks are pruned trials. {sample(scored)}{missing}.{said}{took}{worth}"
@@ -111,14 +113,14 @@ def _trial_rows(results: StudyResults, front: Sequence[TrialRecord]) -> TextTabl
 
 
 def plot_depth(results: StudyResults) -> Chart:
-    """Validation score against how many units were frozen, with the best trial at each depth joined up."""
+    """Draw the validation score against the number of frozen units; lines join the best trial at each depth."""
     figure = go.Figure()
     placed = [trial for trial in scored_trials(results) if trial.freeze_depth is not None]
     groups = by_strategy(results, placed)
     units = len(results.facts.units)
     margin = max(0.5, 0.03 * units)
     for place, (strategy, trials) in enumerate(groups):
-        # Strategies share depths (full and scratch both freeze nothing): side by side, they can be told apart.
+        # Strategies share depths (full and scratch both freeze nothing), so they are shifted side by side.
         shift = 0.24 * margin * (place - (len(groups) - 1) / 2)
         figure.add_scatter(
             x=[_depth(trial) + shift for trial in trials],
@@ -157,7 +159,7 @@ def plot_depth(results: StudyResults) -> Chart:
 
 
 def describe_depth(results: StudyResults, depth: int) -> str:
-    """In words: what is frozen, and the share of the forward pass that need not be repeated."""
+    """Return in words which units are frozen, and their share of the forward FLOPs."""
     units = results.facts.units
     if depth == 0:
         return "nothing frozen"
@@ -205,7 +207,7 @@ def _best_by_depth(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 def _depth_ticks(units: int) -> list[int]:
     step = -(-units // _MOST_TICKS) or 1
     ticks = list(range(0, units, step))
-    # The last depth is always named, and nothing stands so near that the two overlap.
+    # The last depth always has a tick; no other tick is near enough to overlap it.
     return [tick for tick in ticks if units - tick >= step] + [units]
 
 

@@ -1,4 +1,4 @@
-"""Score against how many weights train, with the Pareto front of the two."""
+"""The weights chart: score against the number of trainable weights, with the Pareto front."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .drawing import (
 
 
 def weighed_trials(results: StudyResults) -> list[TrialRecord]:
-    """Scored trials of which it is known how many weights trained; of pruned ones it is not."""
+    """Return the scored trials whose number of trainable weights is known; it is unknown for pruned ones."""
     return [trial for trial in scored_trials(results) if trial.trainable_parameters]
 
 
 def plot_weights(results: StudyResults) -> Chart:
-    """Validation score of every complete trial against its trainable weights."""
+    """Draw the validation score of every complete trial against its trainable weights."""
     figure = go.Figure()
     trials = weighed_trials(results)
     front = pareto_front(trials, lambda trial: trial.trainable_parameters)
@@ -42,7 +42,9 @@ def plot_weights(results: StudyResults) -> Chart:
             x=[trial.trainable_parameters for trial in group],
             y=[percentage(trial) for trial in group],
             customdata=[trial.number for trial in group],
-            text=[f"{describe_trial(trial)}<br>{count(trial.trainable_parameters)} weights train" for trial in group],
+            text=[
+                f"{describe_trial(trial)}<br>{count(trial.trainable_parameters)} trainable weights" for trial in group
+            ],
             mode="markers",
             name=counted(strategy, group),
             marker=marker_each(look(strategy), group),
@@ -50,15 +52,16 @@ def plot_weights(results: StudyResults) -> Chart:
         )
     add_front(figure, front, [trial.trainable_parameters or 0 for trial in front])
     ticks = [digit * 10**power for power in range(10) for digit in (1, 3)]
-    figure.update_xaxes(type="log", title_text="weights that train (logarithmic)", tickvals=ticks, tickformat="~s")
+    figure.update_xaxes(type="log", title_text="trainable weights (logarithmic)", tickvals=ticks, tickformat="~s")
     set_score_axis(figure, results, trials)
     figure.update_layout(layout(400))
-    return Chart("weights", "Score against weights that train", _caption(trials), figure, _rows(front))
+    return Chart("weights", "Score against trainable weights", _caption(trials), figure, _rows(front))
 
 
 def _caption(trials: Sequence[TrialRecord]) -> str:
     return (
-        "What the last phase of a training changes, and so what a second model of this backbone would have to store. "
+        "Trainable weights are those that the last phase of a training changes: the weights that each further model of "
+        "this backbone would have to store. "
         f"Up and to the left is better; the dotted line is the Pareto front. {sample(trials)}."
     )
 
@@ -68,7 +71,7 @@ def _rows(front: Sequence[TrialRecord]) -> TextTable:
         Column("on the Pareto front: trial"),
         Column("strategy", numeric=False),
         Column("validation"),
-        Column("weights that train"),
+        Column("trainable weights"),
         Column("time"),
     )
     rows = tuple(

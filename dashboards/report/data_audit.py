@@ -1,4 +1,4 @@
-"""The data of a study as they were found: classes by split, sizes, what was left out, what to beware of."""
+"""The data audit of the report: images by class and split, image sizes, and warnings."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ...objectives.data.gallery import Gallery
 from ...search.study.results import StudyFacts
 from ..tables import Column, TextTable
 
-# The largest class over the smallest, in training images, from which a remark is due; the default metric changes there.
+# Ratio of the largest to the smallest class above which a remark is made; the default metric changes there too.
 _IMBALANCED = 3.0
-# Fewer test images of a class than these decide nothing about it.
+# Number of test images of a class below which its results mean little.
 _FEW_TESTED = 20
 
 
 @dataclass(frozen=True)
 class DataAudit:
-    """What the report says about data.
+    """The data section of the report.
 
     Attributes:
-        counts: Images of each class in each split; None in studies from before they were kept.
-        sizes: The files' pixels in words; None where they are not known.
-        remarks: What to beware of.
+        counts: Table of images by class and split; None for studies of versions that did not store them.
+        sizes: Pixel sizes of the files in words; None if unknown.
+        remarks: Warnings about the data.
     """
 
     counts: TextTable | None
@@ -32,11 +32,11 @@ class DataAudit:
 
 
 def audit(facts: StudyFacts, gallery: Gallery | None) -> DataAudit:
-    """Look at the data.
+    """Return the audit of a study's data.
 
     Args:
-        facts: Of the study.
-        gallery: Its images, if they are at hand.
+        facts: Facts that the study recorded about its data.
+        gallery: Images of the study; None if they are not available.
     """
     sizes = None if gallery is None or gallery.pixels is None else _sizes(gallery.pixels)
     return DataAudit(_counts(facts) if facts.class_counts else None, sizes, tuple(_remarks(facts)))
@@ -58,7 +58,7 @@ def _all(facts: StudyFacts, name: str) -> int:
 
 
 def _sizes(pixels: np.ndarray) -> str:
-    """The range and the median; of equal ones, the one."""
+    """Return range and median of the image sizes in words."""
     (low_width, low_height), (width, height), (high_width, high_height) = (
         np.percentile(pixels, share, axis=0).round().astype(int) for share in (0, 50, 100)
     )
@@ -82,6 +82,6 @@ def _remarks(facts: StudyFacts) -> list[str]:
         few = [name for name in test if test[name] < _FEW_TESTED]
         named = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")
         remarks.append(
-            f"Fewer than {_FEW_TESTED} test images, so little is known of these classes by themselves: {named}."
+            f"These classes have fewer than {_FEW_TESTED} test images, so their own scores mean little: {named}."
         )
     return remarks

@@ -1,4 +1,4 @@
-"""Small multiples of a strategy's hyperparameters, as SVG in the page: sixty Plotly charts would be slow."""
+"""Small SVG panels of hyperparameter effects; sixty Plotly charts would be slow."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..palette import look
 from ..tables import TextTable
 from .effects import Effect, Group, Point, StrategyEffects, effect_rows, medians, searched
 
-# Of a panel and its plot, in SVG units; panels are shown at about one pixel a unit.
+# Sizes of a panel and its plot in SVG units, about one pixel each.
 WIDTH, HEIGHT = 200, 142
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 194, 6, 110
-# Trials in a panel beyond which dots are smaller.
+# Number of trials in a panel above which dots are smaller.
 _CROWD = 60
-# The median of fewer is drawn nowhere: it would look like more than a trial or two.
+# Minimum number of trials for a median: with fewer it would look more certain than it is.
 LEAST_FOR_MEDIAN = 3
-# Points of a choice are spread over this share of its column, so that they can be told apart.
+# Share of a value's column over which its dots are spread, so that they do not hide each other.
 _SPREAD = 0.5
 _LONGEST_LABEL = 26
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One parameter: its name, what is known of it in words, and its drawing."""
+    """The panel of one parameter: name, explained variance, description in words, and SVG."""
 
     name: str
     explained: float | None
@@ -37,7 +37,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class PanelGroup:
-    """The panels of a strategy, with their numbers."""
+    """The panels of a strategy, with the table of their numbers."""
 
     own: StrategyEffects
     panels: tuple[Panel, ...]
@@ -45,7 +45,7 @@ class PanelGroup:
 
 
 def create_panels(effects: Sequence[StrategyEffects]) -> list[PanelGroup]:
-    """The panels of each strategy; within a strategy all have the same score axis."""
+    """Return the panels of each strategy; those of one strategy share a score axis."""
     return [PanelGroup(own, tuple(_panels(own)), effect_rows(own)) for own in effects]
 
 
@@ -57,13 +57,13 @@ def _panels(own: StrategyEffects) -> Iterator[Panel]:
 
 
 def draw_panel(strategy: str, effect: Effect, scale: Sequence[float], words: str) -> str:
-    """A panel as an SVG element.
+    """Return a panel as an SVG element.
 
     Args:
-        strategy: Whose colour it takes.
-        effect: What to draw.
-        scale: The lowest and highest score of the axis, in percent.
-        words: What it says, for those who cannot see it.
+        strategy: Name of the strategy, which sets the color.
+        effect: Effect to draw.
+        scale: Lowest and highest score of the axis, in percent.
+        words: Description for screen readers.
     """
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">',
@@ -110,7 +110,7 @@ def _broken(label: str, room: int) -> list[str]:
 def _dots(effect: Effect, scale: Sequence[float], colour: str, *, pruned: bool) -> str:
     """All as one path of strokes without length, which round caps make dots: a thousand stay small."""
     own = [point for point in effect.points if point.pruned == pruned]
-    # Half a pixel is nothing to see; in a crowd the digits would be most of the page.
+    # Half a pixel cannot be seen; with many trials the digits would be most of the page.
     size, digits = (4, 0) if len(effect.points) > _CROWD else (6, 1)
     places = "".join(f"M{_x(_spread(effect, point)):.{digits}f} {_y(point.score, scale):.{digits}f}h0" for point in own)
     kind = "pruned" if pruned else "dots"
@@ -118,7 +118,7 @@ def _dots(effect: Effect, scale: Sequence[float], colour: str, *, pruned: bool) 
 
 
 def _spread(effect: Effect, point: Point) -> float:
-    """Aside from the middle of a value's column by what its number says, the same in every report."""
+    """Return the place of a dot, shifted within a value's column by a hash of its number, equal in all reports."""
     if not effect.named:
         return point.place
     return point.place + _SPREAD / len(effect.groups) * (zlib.crc32(str(point.number).encode()) / 2**32 - 0.5)

@@ -1,4 +1,4 @@
-"""What each hyperparameter does within its strategy: its trials along the domain, in groups."""
+"""The effect of each hyperparameter within its strategy: trials along its domain, in groups with medians."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ..charts.drawing import KEY_PARAMETERS, by_strategy, scored_trials
 from ..formats import NOTHING, percent, points, value
 from ..tables import Column, TextTable
 
-# Strategies with fewer complete trials are not shown: any pattern in so few would be chance.
+# Minimum number of complete trials: any pattern in fewer trials would be chance.
 LEAST_SHOWN = 8
-# Integers up to so many are shown each by itself.
+# Maximum number of integers that are shown one by one.
 _FEW = 5
 _THIRDS = ["low", "middle", "high"]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A trial in a panel: where it lies in the domain, 0 to 1, its score in percent, and whether it was pruned."""
+    """A trial in a panel: its place in the domain (0 to 1), score in percent, whether it was pruned, and its number."""
 
     place: float
     score: float
@@ -36,7 +36,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Group:
-    """A part of a domain with the median score, in percent, of its complete trials; None where there are none."""
+    """A part of a domain with its complete trials and their median score in percent; None without trials."""
 
     label: str
     start: float
@@ -47,17 +47,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Effect:
-    """One parameter of one strategy.
+    """The effect of one parameter of one strategy.
 
     Attributes:
-        name: Dotted name.
-        points: Its scored trials, those that have the parameter.
-        groups: Its values, if they are few, or thirds of its range.
+        name: Dotted name of the parameter.
+        points: Scored trials that have the parameter.
+        groups: Values of the parameter if they are few, else thirds of its range.
         named: Whether the groups are values.
-        ends: The lowest and the highest value of a range; without meaning for choices.
+        ends: Lowest and highest value of a range; meaningless for choices.
         log: Whether the domain is logarithmic.
-        explained: Share of the variance of scores, in [0, 1]; None where it cannot be known.
-        best: Its value in the strategy's best trial.
+        explained: Share of the variance of scores, in [0, 1]; None if unknown.
+        best: Value in the strategy's best trial.
     """
 
     name: str
@@ -72,13 +72,13 @@ class Effect:
 
 @dataclass(frozen=True)
 class StrategyEffects:
-    """All searched parameters of a strategy, the most telling first.
+    """The effects of all searched parameters of a strategy, most important first.
 
     Attributes:
-        strategy: Its name.
-        complete: Complete trials.
-        pruned: Pruned ones.
-        effects: One a parameter.
+        strategy: Name of the strategy.
+        complete: Number of complete trials.
+        pruned: Number of pruned trials.
+        effects: Effects, one for each parameter.
     """
 
     strategy: str
@@ -88,7 +88,7 @@ class StrategyEffects:
 
 
 def find_effects(results: StudyResults) -> list[StrategyEffects]:
-    """The strategies of which there are enough trials, in the study's order."""
+    """Return the effects of every strategy with enough complete trials, in the study's order."""
     groups = by_strategy(results, scored_trials(results))
     return [_of_strategy(results, name, trials) for name, trials in groups if _complete(trials) >= LEAST_SHOWN]
 
@@ -107,7 +107,7 @@ def _of_strategy(results: StudyResults, strategy: str, trials: Sequence[TrialRec
 
 
 def _interest(effect: Effect) -> tuple[float, int]:
-    """What explains most comes first; where nothing is known of that, what people ask for first."""
+    """Return a sort key: most explained variance first, then the order of :data:`KEY_PARAMETERS`."""
     places = {name: place for place, name in enumerate(KEY_PARAMETERS)}
     return -(effect.explained or 0.0), places.get(effect.name, len(places))
 
@@ -138,7 +138,7 @@ def _effect(name: str, domain: Domain, trials: Sequence[TrialRecord], explained:
 
 
 def _few_values(name: str, domain: Domain) -> tuple[Any, ...]:
-    """The choices of a domain, or its integers where they are few; else none."""
+    """Return the choices of a domain, or its integers if they are few; else an empty tuple."""
     if domain.choices is not None:
         return domain.choices
     if not is_integer(name) or domain.low is None or domain.high is None or domain.high - domain.low >= _FEW:
@@ -147,7 +147,7 @@ def _few_values(name: str, domain: Domain) -> tuple[Any, ...]:
 
 
 def _place(domain: Domain, values: Sequence[Any], setting: Any) -> float:
-    """Few values stand in the middle of equal columns; a range goes from 0 to 1."""
+    """Return the place of a setting from 0 to 1: the middle of a value's column, or the position in a range."""
     if values:
         return (values.index(setting) + 0.5) / len(values)
     low, high, at = (math.log(x) if domain.log else float(x) for x in (domain.low or 0, domain.high or 0, setting))
@@ -168,7 +168,7 @@ def _group(every: Sequence[Point], label: str, start: float, end: float) -> Grou
 
 
 def effect_rows(own: StrategyEffects) -> TextTable:
-    """The numbers in a strategy's panels."""
+    """Return the table of the numbers in a strategy's panels."""
     columns = (
         Column("parameter", numeric=False),
         Column("searched", numeric=False),
@@ -183,14 +183,14 @@ def effect_rows(own: StrategyEffects) -> TextTable:
 
 
 def searched(effect: Effect) -> str:
-    """The domain in words."""
+    """Return the domain in words."""
     if effect.named:
         return ", ".join(group.label for group in effect.groups)
     return f"{effect.ends[0]} to {effect.ends[1]}{', logarithmic' if effect.log else ''}"
 
 
 def medians(effect: Effect) -> str:
-    """``low 80.1 (3), middle 85.2 (9), high – (0)``."""
+    """Return medians and numbers of trials, such as ``low 80.1 (3), middle 85.2 (9), high – (0)``."""
     return ", ".join(
         f"{group.label} {NOTHING if group.median is None else points(group.median / 100)} ({group.trials})"
         for group in effect.groups

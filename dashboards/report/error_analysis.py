@@ -1,4 +1,4 @@
-"""The finalists on the test images: what each takes for what, and where it errs most surely."""
+"""Error analysis of the finalists on the test images: confusions, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .thumbnails import ThumbnailMaker
 
 @dataclass(frozen=True)
 class Examination:
-    """One finalist, all its seeds together.
+    """The errors of one finalist, over all its seeds.
 
     Attributes:
-        confusion: Its predictions by class.
-        pairs: The most frequent confusions.
-        mistakes: The wrong predictions it is surest of.
+        confusion: Predictions by class.
+        pairs: Table of the most frequent confusions.
+        mistakes: Wrong predictions with the highest confidence.
     """
 
     confusion: Confusion
@@ -28,11 +28,14 @@ class Examination:
 
 
 def examine_finalists(results: StudyResults, gallery: Gallery | None) -> list[Examination]:
-    """Every finalist of a verdict, the winner first; none before the verdict.
+    """Analyze the errors of every finalist, the winner first.
 
     Args:
-        results: The study.
-        gallery: Its images, if they are at hand.
+        results: Results of the study.
+        gallery: Images of the study; None for an analysis without pictures.
+
+    Returns:
+        One analysis for each finalist; empty before the verdict.
     """
     verdict = results.verdict
     if verdict is None:
@@ -45,7 +48,7 @@ def examine_finalists(results: StudyResults, gallery: Gallery | None) -> list[Ex
 def _examine(results: StudyResults, strategy: str, gallery: Gallery | None, thumbnails: ThumbnailMaker) -> Examination:
     finals = [final for final in results.finals if final.strategy == strategy]
     classes = results.facts.classes
-    # Images of other classes in this order would be other images.
+    # Other labels mean that these are not the images that were tested.
     own = gallery if gallery is not None and gallery.holds(finals[0].labels) else None
     confusion = confuse(finals, classes)
     mistakes = worst_mistakes(finals, classes, own, thumbnails)

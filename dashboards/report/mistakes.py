@@ -1,4 +1,4 @@
-"""The images on which a finalist is most sure of a wrong class: mean of its seeds."""
+"""The most confident mistakes of a finalist: wrong predictions with the highest probability, averaged over seeds."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class Mistake:
-    """A test image that is taken for another class.
+    """A misclassified test image.
 
     Attributes:
-        position: In the test split.
-        true: Its class.
-        taken: The class of the highest mean probability.
-        sure: That probability.
-        wrong: How many seeds were wrong.
-        seeds: Of how many.
-        known: Whether probabilities are; else ``sure`` is the share of seeds.
-        name: Of its file; None where that cannot be told.
-        thumbnail: As a data URI; None where the image is not at hand.
+        position: Index of the image in the test split.
+        true: Name of the true class.
+        taken: Name of the predicted class, which has the highest mean probability.
+        sure: Mean probability of the predicted class.
+        wrong: Number of seeds that misclassify the image.
+        seeds: Number of seeds.
+        known: Whether probabilities are known; otherwise ``sure`` is a share of seeds.
+        name: Name of the image's file; None if unknown.
+        thumbnail: Picture as a data URI; None if the image is not available.
     """
 
     position: int
@@ -45,13 +45,13 @@ class Mistake:
 def worst_mistakes(
     finals: Sequence[FinalRecord], classes: Sequence[str], gallery: Gallery | None, thumbnails: ThumbnailMaker
 ) -> list[Mistake]:
-    """The wrong predictions of one finalist that it is surest of, at most :data:`SHOWN`.
+    """Return the most confident wrong predictions of one finalist, at most :data:`SHOWN`.
 
     Args:
-        finals: Its trainings, on the same test images.
-        classes: Names.
-        gallery: The images, if they are at hand.
-        thumbnails: Makes the pictures, as long as there is room.
+        finals: Trainings of the finalist, tested on the same images.
+        classes: Names of the classes.
+        gallery: Images of the study; None for mistakes without pictures.
+        thumbnails: Maker of the pictures.
     """
     labels = finals[0].labels
     mean: NDArray[np.float64] = np.mean(np.stack([final.probabilities for final in finals]), axis=0)

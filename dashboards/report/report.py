@@ -1,4 +1,4 @@
-"""The report: one HTML file with everything in it, readable without a server or a network."""
+"""The report: one self-contained HTML file, readable without a server or network."""
 
 from __future__ import annotations
 
@@ -34,22 +34,25 @@ from .effects import LEAST_SHOWN, StrategyEffects, find_effects
 from .error_analysis import examine_finalists
 
 _TEMPLATES = Path(__file__).with_name("templates")
-# Skipped files beyond these are only counted: a page is no place for thousands of them.
+# Number of skipped files that the report lists; it counts the others.
 SKIPPED_SHOWN = 50
-# More classes than these are folded away.
+# Number of classes above which their table is collapsed.
 CLASSES_SHOWN = 30
 
 
 def write_report(results: StudyResults, path: Path, gallery: Gallery | None = None) -> Path:
-    """Write the report of a study, complete or under way.
+    """Write the report of a study, finished or running.
 
     Args:
-        results: The study as it stands.
-        path: The file; its folder is made. An older report there is replaced in one step.
-        gallery: Its images, for pictures of mistakes; without it there are none.
+        results: Results of the study.
+        path: File to write; its folder is created. An older report is replaced in one step.
+        gallery: Images of the study, for pictures of mistakes; None for a report without pictures.
 
     Returns:
-        The path.
+        Path of the report.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -58,7 +61,7 @@ def write_report(results: StudyResults, path: Path, gallery: Gallery | None = No
 
 
 def render_report(results: StudyResults, gallery: Gallery | None = None) -> str:
-    """The report as HTML; see :func:`write_report`."""
+    """Return the report as HTML; see :func:`write_report`."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -70,7 +73,7 @@ def render_report(results: StudyResults, gallery: Gallery | None = None) -> str:
 
 
 def search_command(settings: StudySettings) -> str:
-    """What to type to ask the same question again, an option a line."""
+    """Return the command that repeats the search, with one option a line."""
     options: list[tuple[str, Any]] = [
         ("--backbone", settings.backbone),
         ("--weights", settings.weights),
@@ -88,9 +91,9 @@ def search_command(settings: StudySettings) -> str:
 
 
 def describe_evidence(verdict: Verdict) -> str:
-    """What stands behind a verdict: the price, and how near the next one comes."""
+    """Return sentences on the winner's cost and its gap to the next strategy, or to the leader."""
     won, leader = verdict.winner, verdict.leader
-    price = f"A training takes {duration(won.seconds)} and changes {count(won.trainable_parameters)} weights."
+    price = f"A training takes {duration(won.seconds)} and trains {count(won.trainable_parameters)} weights."
     if len(verdict.contenders) == 1:
         return price
     other, compared = (verdict.contenders[1], verdict.contenders[1]) if won is leader else (leader, won)
@@ -102,7 +105,7 @@ def describe_evidence(verdict: Verdict) -> str:
 
 
 def _unfolded(effects: Sequence[StrategyEffects], verdict: Verdict | None) -> str | None:
-    """The strategy whose panels are open at first: the winner's, where there are any, else the first."""
+    """Return the strategy whose panels are open at first: the winner's if it has panels, else the first; or None."""
     names = [own.strategy for own in effects]
     return verdict.winner.strategy if verdict and verdict.winner.strategy in names else next(iter(names), None)
 
@@ -146,13 +149,13 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
 
 
 def _figures(charts: Sequence[Chart]) -> str:
-    """All figures as one JSON object, by name."""
+    """Return all figures as one JSON object, by name."""
     members = (f"{json.dumps(chart.name)}: {chart.figure.to_json()}" for chart in charts)
     return "{" + ", ".join(members) + "}"
 
 
 def _pack(text: str) -> str:
-    """Compressed, in characters that are safe anywhere in HTML; browsers inflate it themselves."""
+    """Return a text compressed with gzip, as base64, which is safe in HTML; browsers decompress it."""
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 

@@ -1,4 +1,4 @@
-"""Small pictures of test images, as data URIs in the page, within a budget."""
+"""Thumbnails of test images as data URIs, within a size budget."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ...objectives.data.gallery import Gallery
 
 SIDE = 96
 _QUALITY = 80
-# Of all thumbnails of a report together, in characters of the page.
+# Size of all thumbnails of a report together, in characters.
 BUDGET = 250_000
 
 
 class ThumbnailMaker:
-    """Makes each picture once, and none beyond the budget.
+    """Makes thumbnails until their budget is spent.
 
     Args:
-        budget: Characters of the page for all of them.
+        budget: Size of all thumbnails together, in characters.
     """
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._left = budget
 
     def make(self, gallery: Gallery, image: int) -> str | None:
-        """A test image as a JPEG in a data URI; None where the budget is spent.
+        """Return a test image as a JPEG in a data URI; None if the budget is spent.
 
         Args:
-            gallery: Holds it.
-            image: Its place in the test split.
+            gallery: Images of the study.
+            image: Index of the image in the test split.
         """
         picture = Image.fromarray(gallery.canvas[gallery.test[image]])
         picture.thumbnail((SIDE, SIDE))

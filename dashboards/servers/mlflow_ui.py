@@ -1,4 +1,4 @@
-"""The MLflow UI on a workspace: a server for this machine only, which ends when its user is done."""
+"""The MLflow UI of a workspace: a server for this machine only, which runs until interrupted."""
 
 from __future__ import annotations
 
@@ -20,25 +20,30 @@ from .web_server import RunningServer, UiError, WebServer, allowed_hosts
 
 __all__ = ["UiError", "serve_ui", "study_page"]
 
-# One web process, not ten; and nothing told to anyone.
+# One web process instead of ten, and no telemetry.
 _ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
-# Of MLflow's app with our defaults for browsers (mlflow_app.py), as pyproject.toml has it.
+# Entry point of MLflow's app with our browser defaults (mlflow_app.py), declared in pyproject.toml.
 _APP = "frostline"
 _LOOK_SECONDS = 0.5
 
 
 def study_page(experiment_id: str, view: str | None = None) -> str:
-    """Path of a study's page in the MLflow UI: its runs, the trials folded under their parent.
+    """Return the path of a study's page in the MLflow UI, which lists its runs nested under their parent.
 
-    MLflow 3 opens on pages for language models unless it is asked for model training.
+    The path asks for model training; by default MLflow 3 opens its pages for language models.
 
     Args:
-        experiment_id: Of the study.
-        view: Which of the experiment's saved views to show.
+        experiment_id: Id of the study's experiment.
+        view: Name of the experiment's saved view to show; None for MLflow's default.
+
+    Examples:
+        >>> from frostline.dashboards.servers.mlflow_ui import study_page
+        >>> study_page("7")
+        '#/experiments/7/runs?workflowType=machine_learning'
     """
     shown = f"&viewStateShareKey={view}" if view else ""
     return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning{shown}"
@@ -55,22 +60,22 @@ def serve_ui(
     beside: Sequence[tuple[WebServer, str]] = (),
     write: Callable[[str], None] = print,
 ) -> None:
-    """Serve the MLflow UI until interrupted; of a tracking server only the address is told.
+    """Serve the MLflow UI until interrupted; for a remote tracking server, only print its address.
 
-    Ends normally on Ctrl-C and SIGTERM, with every process that it started.
+    Returns on Ctrl-C and SIGTERM, after stopping every process that it started.
 
     Args:
-        tracking_uri: Of the tracking store.
-        artifacts: Where uploads through the server go; without it the server takes none.
-        port: To listen on.
-        host: To listen on; requests must name it, or the loopback.
-        open_browser: Whether to open the page where there is a screen.
-        study_url_path: The page to open, see :func:`study_page`.
-        beside: Further servers that begin and end with it, each with the path of its page.
-        write: Where messages go.
+        tracking_uri: URI of the tracking store.
+        artifacts: Folder of uploads through the server; None for a server that accepts none.
+        port: Port to listen on.
+        host: Address to listen on; requests must name it, or the loopback.
+        open_browser: Whether to open the page if there is a screen.
+        study_url_path: Path of the page to open, see :func:`study_page`.
+        beside: Further servers that start and stop with this one, each with the path of its page.
+        write: Function that prints messages.
 
     Raises:
-        UiError: A port is taken, or a server does not start or ends by itself.
+        UiError: A port is taken, or a server does not start or exits by itself.
     """
     remote = urlsplit(tracking_uri).scheme in ("http", "https")
     own = [] if remote else [(_mlflow_server(tracking_uri, artifacts, host, port), study_url_path or "")]
@@ -112,7 +117,7 @@ def _mlflow_server(tracking_uri: str, artifacts: Path | None, host: str, port: i
     hosts = ",".join(allowed_hosts(port, _own_names(host)))
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--workers", "1", "--allowed-hosts", hosts, *uploads]
-    # An installation from before there was one shows MLflow as it comes.
+    # Older installations lack the entry point; MLflow then uses its own defaults.
     command += ["--app-name", _APP] if entry_points(group="mlflow.app", name=_APP) else []
     return WebServer(
         "MLflow",
@@ -121,14 +126,14 @@ def _mlflow_server(tracking_uri: str, artifacts: Path | None, host: str, port: i
         port,
         "--port",
         "/health",
-        # By environment, not as an argument: arguments, and a password among them, are visible to every user.
+        # Not as an argument: every user can see arguments, and the URI may contain a password.
         {**_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": tracking_uri},
         tracking_uri,
     )
 
 
 def _own_names(host: str) -> tuple[str, ...]:
-    """Names under which browsers reach a host; all of this machine's where it listens everywhere."""
+    """Return the names under which browsers reach a host: all names of this machine if it listens everywhere."""
     return (socket.gethostname(), socket.getfqdn()) if host in ("0.0.0.0", "::") else (host,)
 
 
@@ -142,13 +147,13 @@ def _tell(name: str, address: str, path: str, open_browser: bool, write: Callabl
 
 
 def _has_screen() -> bool:
-    """Without one, Python would start a text browser and take over the terminal."""
+    """Return whether there is a screen: without one, Python would start a text browser in the terminal."""
     return not sys.platform.startswith("linux") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 @contextmanager
 def _ends_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
+    """Make SIGTERM end the block as Ctrl-C does."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt

@@ -1,6 +1,7 @@
-"""The Optuna dashboard on the studies' database: to look at, for this machine only.
+"""The Optuna dashboard on the studies' database: read-only, and reachable from this machine only.
 
-Run as a program it is the server; the database's URL comes by environment, for everyone sees a program's arguments.
+Run as a program, this module is the server. It reads the database URL from the environment, because every user can see
+a program's arguments.
 """
 
 from __future__ import annotations
@@ -26,20 +27,19 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def optuna_server(studies_url: str, port: int | None, above: int) -> WebServer:
-    """How to start the dashboard.
+    """Return the command that starts the dashboard.
 
     Args:
-        studies_url: Of the studies' database.
-        port: To listen on.
-        above: Without one, the first free port above this.
+        studies_url: URL of the studies' database.
+        port: Port to listen on; None for the first free port above ``above``.
+        above: Port above which a free one is searched.
 
     Raises:
         InvalidInputError: The dashboard is not installed.
     """
     if find_spec("optuna_dashboard") is None:
         raise InvalidInputError(
-            "--optuna needs the Optuna dashboard. Install it with: pip install 'frostline[optuna]'; "
-            "or leave --optuna out"
+            "--optuna needs the Optuna dashboard. Install it with: pip install 'frostline[optuna]'; or omit --optuna"
         )
     following = range(above + 1, min(above + _PORTS, _LAST_PORT + 1))
     chosen = port or next((each for each in following if not is_taken(HOST, each)), _LAST_PORT)
@@ -56,14 +56,17 @@ def optuna_server(studies_url: str, port: int | None, above: int) -> WebServer:
 
 
 def guard(app: Application, hosts: Collection[str]) -> Application:
-    """Let nothing through but what a browser of this machine reads.
+    """Reject all requests except reads from a browser of this machine.
 
-    The dashboard itself asks no request where it comes from; and it would delete, rename and finish studies and
-    trials, of which our own tables beside Optuna's would not hear.
+    The dashboard itself does not check where a request comes from. It could delete, rename and finish studies and
+    trials, which would make Optuna's tables disagree with Frostline's.
 
     Args:
-        app: The dashboard.
-        hosts: What a request's Host header may be.
+        app: WSGI application of the dashboard.
+        hosts: Allowed values of a request's Host header.
+
+    Returns:
+        WSGI application that answers other requests with status 403.
     """
 
     def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -71,30 +74,30 @@ def guard(app: Application, hosts: Collection[str]) -> Application:
         if not foreign and environ["REQUEST_METHOD"] in _READING:
             return app(environ, start_response)
         start_response("403 Forbidden", [("Content-Type", "application/json")])
-        return [b'{"reason": "%s"}' % (b"This host is not served." if foreign else b"Here studies are only looked at.")]
+        return [b'{"reason": "%s"}' % (b"This host is not allowed." if foreign else b"This dashboard is read-only.")]
 
     return answer
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread a request; none holds up the end."""
+    """A server with a daemon thread for each request, so that no request delays its end."""
 
     daemon_threads = True
 
 
 class _Quiet(WSGIRequestHandler):
-    """Tells of errors, not of every request."""
+    """A handler that logs errors, not every request."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         pass
 
 
 def main(port: int, studies_url: str) -> None:
-    """Serve the dashboard until ended."""
+    """Serve the dashboard until the process is ended."""
     from optuna.storages import RDBStorage
     from optuna_dashboard import wsgi
 
-    # Optuna's own connections, not those of a search: these would queue as writers even to read.
+    # Optuna's own connections: those of a search would wait for writers even to read.
     storage = RDBStorage(studies_url, skip_compatibility_check=True, skip_table_creation=True)
     app = guard(wsgi(storage), frozenset(allowed_hosts(port)))
     with make_server(HOST, port, app, server_class=_Server, handler_class=_Quiet) as server:

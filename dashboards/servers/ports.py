@@ -1,4 +1,4 @@
-"""Who holds a TCP port of this machine."""
+"""TCP ports of this machine: whether one is taken, and by which process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import psutil
 
 
 def is_taken(host: str, port: int) -> bool:
-    """Whether a server could not listen there.
+    """Return whether another process already listens on a port.
+
+    Args:
+        host: Address to listen on.
+        port: Port number.
 
     Raises:
-        OSError: It could not for another reason, such as a host that is not of this machine.
+        OSError: No server can listen there for another reason, such as an address of another machine.
     """
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: connections that a former server left closing do not count.
+        # Servers set this too: closing connections of a former server do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -28,13 +32,13 @@ def is_taken(host: str, port: int) -> bool:
 
 
 def port_owner(port: int) -> str | None:
-    """The process that listens on a port, as ``name (pid 17)``; None where that cannot be seen."""
+    """Return the process that listens on a port, as ``name (pid 17)``; None if it cannot be determined."""
     try:
         connections = psutil.net_connections("tcp")
     except psutil.AccessDenied:
         return None
     listening = (each for each in connections if each.status == psutil.CONN_LISTEN)
-    # Of another user's process only the socket is seen.
+    # For other users' processes only the socket is visible, without a pid.
     pid = next(
         (each.pid for each in listening if each.laddr and each.laddr.port == port and each.pid is not None), None
     )

@@ -1,4 +1,4 @@
-"""Web servers of this machine: each a process group of its own, which is ended with all that it started."""
+"""Local web servers, each in its own process group, which is stopped as a whole."""
 
 from __future__ import annotations
 
@@ -23,22 +23,27 @@ _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class UiError(Exception):
-    """The UI cannot be served; the message says why and what to type."""
+    """The UI cannot be served; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class WebServer:
-    """How to start a web server.
+    """The description of a web server to start.
 
     Attributes:
-        name: Of what it serves, for messages.
-        command: What to run; every user sees it, so no secret may be in it.
-        host: Where it listens.
-        port: Likewise.
-        port_option: By which a user moves it to another port.
-        ready: Path that answers once it can be used.
-        environment: Added to our own.
-        database: URL that the environment tells it, whose password must not be shown.
+        name: Name of the UI, for messages.
+        command: Command to run; every user can see it, so it must not contain secrets.
+        host: Address to listen on.
+        port: Port to listen on.
+        port_option: Command-line option that sets the port.
+        ready: Path that answers once the server is ready.
+        environment: Environment variables added to the current ones.
+        database: URL passed by environment, whose secrets are removed from messages.
+
+    Examples:
+        >>> from frostline.dashboards.servers.web_server import WebServer
+        >>> WebServer("MLflow", ["mlflow", "server"], "0.0.0.0", 5000, "--port", "/health").address
+        'http://127.0.0.1:5000'
     """
 
     name: str
@@ -52,45 +57,54 @@ class WebServer:
 
     @property
     def address(self) -> str:
-        """Of its pages, for browsers of this machine."""
+        """Base URL for browsers of this machine."""
         return f"http://{'127.0.0.1' if self.host in ('0.0.0.0', '::') else self.host}:{self.port}"
 
     def require_free(self) -> None:
-        """Make sure that it can listen where it shall.
+        """Check that the server can listen on its address and port.
 
         Raises:
-            UiError: It cannot; who holds the port is named.
+            UiError: It cannot; the message names the process that holds the port.
         """
         try:
             taken = is_taken(self.host, self.port)
         except (OSError, OverflowError) as error:
             place = f"{self.host}:{self.port}"
-            raise UiError(f"Cannot listen on {place}: {error}. Name another port with {self.port_option}.") from None
+            raise UiError(f"Cannot listen on {place}: {error}. Choose another port with {self.port_option}.") from None
         if taken:
             owner = port_owner(self.port) or "another program, perhaps an MLflow UI that still runs"
             other = f"frostline ui {self.port_option} {self.port + 1}"
-            raise UiError(f"Port {self.port} is taken by {owner}. End it, or name another port: {other}")
+            raise UiError(f"Port {self.port} is taken by {owner}. End it, or choose another port: {other}")
 
 
 def allowed_hosts(port: int, names: Sequence[str] = ()) -> list[str]:
-    """What a request's Host header may be: the loopback and further names, with the port.
+    """Return the allowed values of a request's Host header: loopback and further names, with the port.
 
-    Pages of other sites that have their own name point at this machine (DNS rebinding) send another.
+    This protects against DNS rebinding, where the name of another site resolves to this machine.
+
+    Args:
+        port: Port of the server.
+        names: Further host names.
+
+    Examples:
+        >>> from frostline.dashboards.servers.web_server import allowed_hosts
+        >>> allowed_hosts(5000, ["gpu-3"])
+        ['127.0.0.1:5000', 'localhost:5000', '[::1]:5000', 'gpu-3:5000']
     """
     return [f"{name}:{port}" for name in dict.fromkeys((*_LOOPBACK, *names))]
 
 
 class RunningServer:
-    """A web server that was started.
+    """A started web server.
 
     Args:
-        server: How.
+        server: Description of the server.
     """
 
     def __init__(self, server: WebServer) -> None:
         self._server = server
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (stop closes it)
-        # A session of its own, so that Ctrl-C reaches us alone and the whole group can be ended.
+        # A new session, so that Ctrl-C reaches only this process and the whole group can be stopped.
         self._process = subprocess.Popen(
             server.command,
             env={**os.environ, **server.environment},
@@ -101,12 +115,12 @@ class RunningServer:
         )
 
     def await_answer(self) -> None:
-        """Wait until it can be used.
+        """Wait until the server is ready.
 
         Raises:
-            UiError: It ends by itself, or does not answer.
+            UiError: The server exits by itself, or does not answer within two minutes.
         """
-        # Environment proxies must not see requests to this machine.
+        # Bypass proxies of the environment for requests to this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -121,31 +135,35 @@ class RunningServer:
         )
 
     def require_alive(self) -> None:
-        """Raises UiError, with its last words, if it has ended."""
+        """Check that the server is running.
+
+        Raises:
+            UiError: The server has exited; the message contains the end of its log.
+        """
         if self._process.poll() is not None:
             self._report_death()
 
     def _report_death(self) -> NoReturn:
         raise UiError(
-            f"The {self._server.name} server ended by itself (exit code {self._process.returncode}). "
-            f"Its last words:\n{self._last_lines()}"
+            f"The {self._server.name} server exited (exit code {self._process.returncode}). "
+            f"The end of its log:\n{self._last_lines()}"
         )
 
     def _last_lines(self) -> str:
-        """The end of its log, without the password of its database."""
+        """Return the end of the log, without secrets of the database URL."""
         self._log.seek(0)
         text = "\n".join(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
         return hide_secrets(text, self._server.database)
 
     def stop(self) -> None:
-        """End it and all that it started."""
+        """Stop the server and all processes that it started."""
         self._signal(signal.SIGTERM)
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             pass
         finally:
-            # Also after a clean end, for children that outlived it.
+            # Also after a clean exit, for children that are still running.
             self._signal(signal.SIGKILL)
             self._process.wait()
             self._log.close()

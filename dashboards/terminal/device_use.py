@@ -1,4 +1,4 @@
-"""What of this machine is in use just now, in words: its GPUs where there are some, else processors and memory."""
+"""The current load of this machine in words: its GPUs if there are any, else processors and memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ...search.tracking.nvml import GpuUse, open_nvml
 from ...search.tracking.system_metrics import Readings
 from ..formats import plural
 
-# A younger description is given again: reading too often tells little.
+# Seconds for which a description is reused: more frequent readings tell little.
 SECONDS = 2.0
 
 
 class DeviceUse:
-    """Use of this machine since it was last described."""
+    """The load of this machine since the last description."""
 
     def __init__(self) -> None:
         self._nvml = open_nvml()
@@ -23,7 +23,7 @@ class DeviceUse:
         self._described, self._text = 0.0, ""
 
     def describe(self) -> str:
-        """``GPU 87 %, 12.3 of 139.8 GB``, or ``CPU 45 %, memory 61 %``; empty where the system does not tell."""
+        """Return ``GPU 87 %, 12.3 of 139.8 GB`` or ``CPU 45 %, memory 61 %``; empty if the system reports neither."""
         now = time.monotonic()
         if now - self._described > SECONDS:
             gpus = self._nvml.uses() if self._nvml is not None else []
@@ -32,7 +32,7 @@ class DeviceUse:
 
 
 def describe_gpus(gpus: list[GpuUse]) -> str:
-    """All together: the mean of how busy they are, and their memory."""
+    """Describe all GPUs together: mean utilization and total memory."""
     busy = [gpu.busy for gpu in gpus if gpu.busy is not None]
     name = "GPU" if len(gpus) == 1 else plural(len(gpus), "GPU")
     share = f" {100 * sum(busy) / len(busy):.0f} %," if busy else ""
@@ -43,7 +43,7 @@ def describe_gpus(gpus: list[GpuUse]) -> str:
 
 
 def describe_machine(values: dict[str, float]) -> str:
-    """Of :meth:`Readings.take`."""
+    """Describe the values of :meth:`Readings.take`."""
     shares = {"CPU": "cpu_utilization_percentage", "memory": "system_memory_usage_percentage"}
     known = {name: values.get(f"system/{metric}") for name, metric in shares.items()}
     return ", ".join(f"{name} {value:.0f} %" for name, value in known.items() if value is not None)

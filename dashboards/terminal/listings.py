@@ -1,4 +1,4 @@
-"""Tables of what there is: studies of a workspace, backbones, one backbone's units."""
+"""Tables of a workspace's studies, of backbones, and of a backbone's units."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..formats import count, percent
 
 
 def _table(*columns: str, text: tuple[str, ...], title: str | None = None) -> Table:
-    """Columns of text are on the left and fold where the terminal is narrow; the others are numbers."""
+    """Return an empty table. Text columns are left-aligned and fold in narrow terminals; numbers are right-aligned."""
     table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in columns:
         justify = "left" if column in (columns[0], *text) else "right"
@@ -23,7 +23,7 @@ def _table(*columns: str, text: tuple[str, ...], title: str | None = None) -> Ta
 
 
 def studies_table(every: Sequence[StudyResults]) -> Table:
-    """A line a study: budget spent and the winner, if there is one."""
+    """Return a table with a row for each study: trials done, best score, and the winner if there is a verdict."""
     table = _table("study", "trials", "best validation", "winner", "test", text=("study",))
     for results in every:
         best = max((summary.best.score or 0.0 for summary in results.summaries if summary.best), default=None)
@@ -39,7 +39,7 @@ def studies_table(every: Sequence[StudyResults]) -> Table:
 
 
 def backbones_table(every: Sequence[BackboneInfo]) -> Table:
-    """A line a model: size, cost, input and published weights."""
+    """Return a table with a row for each backbone: size, cost, input size and published weights."""
     table = _table("backbone", "parameters", "GFLOPs", "pixels", "at least", "weights", text=("weights",))
     for info in every:
         table.add_row(
@@ -54,7 +54,7 @@ def backbones_table(every: Sequence[BackboneInfo]) -> Table:
 
 
 def units_table(backbone: Backbone) -> Table:
-    """A line a unit, with the share of parameters and forward FLOPs that is frozen if it is the last frozen one."""
+    """Return a table with a row for each unit, with the share of parameters and FLOPs frozen up to and including it."""
     title = f"{backbone.name}: what freezing up to and including a unit freezes"
     table = _table("unit", "depth", "kind", "output", "parameters", "frozen", "FLOPs", text=("unit",), title=title)
     for depth, unit in enumerate(backbone.units, start=1):

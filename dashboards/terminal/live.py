@@ -28,13 +28,13 @@ _BAR_WIDTH = 20
 
 
 class LiveProgress(LiveState):
-    """A study as it goes on, redrawn in place; notes are printed above it, and nothing stays behind when it closes.
+    """A live view of a running study, redrawn in place and erased when it closes.
 
-    What other code prints to standard output or error while the view is up, tracebacks included, lands above it too.
+    Notes, and whatever other code prints to standard output or error, tracebacks included, appear above the view.
 
     Args:
-        console: A terminal.
-        device: Where it trains, in words.
+        console: Console of a terminal.
+        device: Description of the training device.
     """
 
     def __init__(self, console: Console, device: str | None = None) -> None:
@@ -63,23 +63,23 @@ class LiveProgress(LiveState):
     def changed(self) -> None:
         if self._live is None:
             self._live = Live(get_renderable=self._render, console=self._console, transient=True, refresh_per_second=4)
-            # A program that ends without closing the view must still leave the cursor visible.
+            # Show the cursor again even if the program exits without closing the view.
             atexit.register(self.close)
             self._live.start()
 
     def _render(self) -> RenderableType:
-        """Drawn by Rich's own thread while the study goes on in another."""
+        """Render the view; Rich calls this from its own thread."""
         with self.lock:
             return Group(*draw(self, self._device, self._use.describe()))
 
 
 def draw(state: LiveState, device: str | None = None, use: str = "") -> Iterator[RenderableType]:
-    """A study as lines and tables, for any width.
+    """Yield the lines and tables of a study's live view, for any width.
 
     Args:
-        state: The study.
-        device: Where it trains, in words.
-        use: What of the machine is in use, in words.
+        state: State of the study.
+        device: Description of the training device.
+        use: Description of the machine's load.
     """
     settings = state.settings
     if settings is not None:
@@ -109,7 +109,7 @@ def _budget_line(state: LiveState, settings: StudySettings) -> RenderableType:
     text = f"trials {done}/{settings.trials}"
     if state.trained_seconds:
         text += f", trained for {duration(state.trained_seconds)}"
-    # After the last final there is a moment in which nothing is left.
+    # Nothing is left for a moment after the last final.
     if left:
         text += f", about {duration(left)} left"
     return _bar_line(done, settings.trials, text)
@@ -122,17 +122,17 @@ def _bar_line(done: float, total: int, text: str) -> RenderableType:
 
 
 def _workers_line(workers: int, use: str) -> Text:
-    who = plural(workers, "worker") if workers else "nobody works on it"
+    who = plural(workers, "worker") if workers else "no worker is running"
     return _line(f"{who} · this machine: {use}" if use else who, "dim")
 
 
 def _running_lines(running: dict[int, TrialUnderWay]) -> Iterator[RenderableType]:
-    """The trials in flight; of a population those that train just now, and how many more there are."""
+    """Yield the running trials, those of a population that train just now first, and the number of the others."""
     busy = [(number, trial) for number, trial in sorted(running.items()) if 0 < trial.epoch < trial.epochs]
     shown = (busy or sorted(running.items()))[:RUNNING_SHOWN]
     yield from (_running_line(number, trial) for number, trial in shown)
     if len(running) > len(shown):
-        yield _line(f"and {len(running) - len(shown)} more under way", "dim")
+        yield _line(f"and {len(running) - len(shown)} more running", "dim")
 
 
 def _running_line(number: int, trial: TrialUnderWay) -> RenderableType:

@@ -1,4 +1,4 @@
-"""What the live view knows of a study: kept by an observer's calls, whoever makes them, and drawn by live.py."""
+"""The state of a study for the live view, updated by an observer's calls from any thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVENTS_KEPT = 4
 
 @dataclass
 class TrialUnderWay:
-    """A trial in flight; ``epochs`` is 0 where it is not known how many there will be at most."""
+    """A running trial; ``epochs`` is its maximum number of epochs, 0 if unknown."""
 
     strategy: str
     epochs: int
@@ -35,7 +35,7 @@ class TrialUnderWay:
 
 @dataclass
 class FinalUnderWay:
-    """A final in flight."""
+    """A running final."""
 
     strategy: str
     seed: int
@@ -45,26 +45,26 @@ class FinalUnderWay:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened; ``failed`` if it should not have."""
+    """A line of the event log; ``failed`` marks a failure."""
 
     text: str
     failed: bool = False
 
 
 class LiveState(Observer):
-    """A study as it stands, with what is under way.
+    """The state of a study, with its running trials and finals.
 
     Attributes:
-        lock: Held while this changes; hold it to read several things that agree.
-        settings: None before the study is known.
-        trials: Those that have ended or wait, by number.
-        running: Those in flight, by number.
-        finals: The finals that have ended.
-        finals_running: Those in flight, by strategy and seed.
-        finals_place: How many finals have begun, and
-        finals_total: how many there will be; 0 before the first.
-        events: The last of what happened.
-        workers: How many processes work on it.
+        lock: Lock held during changes; hold it to read several attributes that agree.
+        settings: Settings of the study; None before it has started.
+        trials: Trials that have ended or are waiting, by number.
+        running: Running trials, by number.
+        finals: Finals that have ended.
+        finals_running: Running finals, by strategy and seed.
+        finals_place: Number of finals that have started.
+        finals_total: Number of finals in total; 0 before the first.
+        events: Latest events.
+        workers: Number of processes that work on the study.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class LiveState(Observer):
         self.workers = 1
 
     def changed(self) -> None:
-        """Called after each change, to be overridden."""
+        """Called after each change; subclasses override it."""
 
     def study_started(self, settings: StudySettings, trials: list[TrialRecord]) -> None:
         with self.lock:
@@ -112,7 +112,7 @@ class LiveState(Observer):
         self.changed()
 
     def _final_epoch(self, result: EpochResult) -> None:
-        """A final's epoch comes with its trial's number: of several seeds of it, nobody knows whose it is."""
+        """Count an epoch of the running final; of several finals it is not known which one reported."""
         if len(self.finals_running) == 1:
             next(iter(self.finals_running.values())).epoch = result.epoch + 1
 
@@ -127,7 +127,7 @@ class LiveState(Observer):
         with self.lock:
             cut_off = self.running.pop(number, None)
             if cut_off is not None:
-                self.events.append(Event(f"trial {number} {cut_off.strategy} was cut off"))
+                self.events.append(Event(f"trial {number} {cut_off.strategy} was interrupted"))
         self.changed()
 
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
@@ -146,19 +146,19 @@ class LiveState(Observer):
     def final_cut_off(self, strategy: str, seed: int) -> None:
         with self.lock:
             self.finals_running.pop((strategy, seed), None)
-            self.events.append(Event(f"final {strategy} seed {seed} was cut off"))
+            self.events.append(Event(f"final {strategy} seed {seed} was interrupted"))
         self.changed()
 
     @property
     def trained_seconds(self) -> float:
-        """What the trials and finals that have ended took, on all workers together."""
+        """Seconds that all trials and finals that have ended took, summed over workers."""
         return sum(each.seconds or 0.0 for each in (*self.trials.values(), *self.finals))
 
     def seconds_left(self) -> float | None:
-        """Until the verdict, as far as what has ended tells; None before any trial has.
+        """Estimate the seconds until the verdict; None before the first trial has ended.
 
-        Trials take what trials took so far, a final what the best trial of its strategy took; as many of them go on at
-        once as there are workers, the finals after the last trial.
+        A trial is assumed to take the mean time of the trials so far, a final the time of its strategy's best trial.
+        All workers are assumed busy, first with trials, then with finals.
         """
         known = [trial.seconds for trial in self.trials.values() if trial.state in FINISHED and trial.seconds]
         if self.settings is None or not known:
@@ -174,11 +174,11 @@ class LiveState(Observer):
         return max(1, min(self.workers, pieces))
 
     def _finals_left(self, settings: StudySettings, unknown: float | None) -> list[float]:
-        """Seconds that each final needs that is under way or to come.
+        """Return the seconds that each running or future final still needs.
 
         Args:
-            settings: Of the study.
-            unknown: For strategies without a complete trial; None if there will be none.
+            settings: Settings of the study.
+            unknown: Seconds for strategies without a complete trial; None if they will have no finals.
         """
         left: list[float] = []
         for strategy in settings.strategies:

@@ -1,4 +1,4 @@
-"""The tables printed in a terminal; all fit 80 columns."""
+"""Rich tables for the terminal; all fit 80 columns."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _NARROW = 80
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
-    """The finalists in a table: score, distance to the leader, cost, who wins and who ties."""
+    """Return the table of finalists: score, gap to the leader, cost, and marks of the winner and ties."""
     return _rich_table(verdict_rows(verdict))
 
 
 def print_verdict(console: Console, verdict: Verdict) -> None:
-    """The verdict in words, then its table."""
+    """Print the verdict as a sentence and a table."""
     console.print(Text(verdict.sentence(), style="bold"))
     console.print()
     console.print(verdict_table(verdict))
 
 
 def print_curve(console: Console, curve: DataCurve) -> None:
-    """Where strategies overtake feature extraction, in words, then the curve as a table."""
+    """Print where strategies overtake feature extraction, then the data-size curve as a table."""
     for crossover in curve.crossovers:
         console.print(Text(crossover.sentence(), style="bold" if crossover.sure else ""))
     console.print()
@@ -39,7 +39,7 @@ def print_curve(console: Console, curve: DataCurve) -> None:
 
 
 def status_table(results: StudyResults) -> RenderableType:
-    """Where each strategy of a study stands."""
+    """Return the table of a study's strategies: trials by state, best score, time."""
     return _rich_table(status_rows(results))
 
 
@@ -58,12 +58,12 @@ def _rich_table(content: TextTable) -> Table:
 
 
 def _fold(title: str, cells: Sequence[str]) -> str:
-    """A title on as many lines as it takes to be no wider than the cells below it."""
+    """Wrap a title so that it is no wider than the cells below it."""
     width = max(map(len, [*cells, *title.split(), "-"]))
     return "\n".join(textwrap.wrap(title, width))
 
 
 def plain_table(gap: int) -> Table:
-    """An empty table in the style of all, with so many spaces between columns."""
-    # The box itself draws one space between columns.
+    """Return an empty table in the common style, with ``gap`` spaces between columns."""
+    # The box adds one space between columns.
     return Table(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), show_edge=False, pad_edge=False)

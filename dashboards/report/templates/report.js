@@ -9,7 +9,7 @@
       "font.color": read("--ink"),
       "hoverlabel.bgcolor": read("--card"), "hoverlabel.bordercolor": read("--line"), "hoverlabel.font.color": read("--ink"),
     };
-    // Only axes that the chart has: another would be made by naming it.
+    // Only existing axes: naming another one would create it.
     for (const axis of Object.keys(layout).filter(key => /^[xy]axis/.test(key))) {
       changes[axis + ".gridcolor"] = read("--line");
       changes[axis + ".linecolor"] = read("--muted");
@@ -24,7 +24,7 @@
   function giveUp() {
     for (const div of divs) {
       div.style.minHeight = "0";
-      div.textContent = "This browser cannot draw the chart; its numbers follow.";
+      div.textContent = "This browser cannot draw the chart. Its numbers are below.";
       div.parentElement.querySelector("details").open = true;
     }
   }

@@ -29,7 +29,7 @@ def test_counts_add_up(results: StudyResults) -> None:
 def test_unequal_classes_and_small_test_splits_are_remarked(results: StudyResults) -> None:
     unequal, few = audit(results.facts, None).remarks
     assert "260 training images of daisy, 80 of rose & tulip" in unequal
-    assert few.startswith("Fewer than 20 test images")
+    assert few.startswith("These classes have fewer than 20 test images")
     assert "rose & tulip" in few
     assert "daisy" not in few
 

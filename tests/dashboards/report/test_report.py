@@ -246,7 +246,7 @@ def test_of_a_thousand_trials_the_table_has_the_best_and_says_so(thousand: Study
     best = sorted(thousand.trials, key=lambda trial: -(trial.score or 0.0))[:100]
     assert len(shown) == 200
     assert {trial.number for trial in best} <= shown
-    assert "These are the best; 800 more" in page.words
+    assert "Only the best trials are shown. 800 more are in MLflow" in page.words
 
 
 def test_the_panels_of_the_winner_are_open(several: StudyResults) -> None:
@@ -260,9 +260,9 @@ def test_the_panels_of_the_winner_are_open(several: StudyResults) -> None:
 def test_pictures_of_mistakes_are_in_the_page(results: StudyResults, gallery: Gallery) -> None:
     html = render_report(results, gallery)
     assert html.count('src="data:image/jpeg;base64,') >= 5
-    assert "there are no pictures" not in html
+    assert "this section has no pictures" not in html
     assert "all 96 × 96 pixels" in html
-    assert "there are no pictures" in render_report(results)
+    assert "this section has no pictures" in render_report(results)
 
 
 def test_a_report_replaces_an_older_one(undecided: StudyResults, tmp_path: Path) -> None:

@@ -122,12 +122,12 @@ def test_free_port_has_no_owner(free_port: int) -> None:
 def test_death_is_reported_without_the_password(free_port: int) -> None:
     with pytest.raises(UiError) as raised:
         serve_ui("nosuchdb://me:hunter2@localhost/x", None, port=free_port, open_browser=False, write=lambda _: None)
-    assert re.search(r"ended by itself \(exit code \d+\)", str(raised.value))
+    assert re.search(r"server exited \(exit code \d+\)", str(raised.value))
     assert "hunter2" not in str(raised.value)
 
 
 def test_host_of_another_machine_is_an_error(free_port: int) -> None:
-    with pytest.raises(UiError, match=r"Cannot listen on 192\.0\.2\.1:\d+: .* Name another port with --port"):
+    with pytest.raises(UiError, match=r"Cannot listen on 192\.0\.2\.1:\d+: .* Choose another port with --port"):
         serve_ui("sqlite:///nowhere.db", None, host="192.0.2.1", port=free_port, open_browser=False)
 
 

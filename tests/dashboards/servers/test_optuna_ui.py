@@ -102,7 +102,7 @@ def test_a_database_that_is_not_there_is_told_without_its_password() -> None:
     pytest.importorskip("optuna_dashboard", reason="needs optuna-dashboard, of the extra optuna")
     running = RunningServer(optuna_server("nosuchdb://me:hunter2@localhost/x", find_free_port(), 0))
     try:
-        with pytest.raises(UiError, match="Optuna server ended by itself") as raised:
+        with pytest.raises(UiError, match="Optuna server exited") as raised:
             running.await_answer()
     finally:
         running.stop()

@@ -174,7 +174,7 @@ def test_a_population_is_drawn_in_a_few_lines(console: Console, results: StudyRe
     text = drawn(live)
     live.close()
     assert [number for number in range(8) if f"trial {number} " in text] == [2, 3, 4, 5]
-    assert "and 4 more under way" in text
+    assert "and 4 more running" in text
 
 
 def trial(number: int, strategy: str, seconds: float, **known: Any) -> TrialRecord:
@@ -219,8 +219,8 @@ def test_what_was_cut_off_is_drawn_no_more(results: StudyResults) -> None:
         live.trial_cut_off(3)
         text = drawn(live)
         assert "trial 3 full: epoch" not in text
-        assert "trial 3 full was cut off" in text
-        assert "nobody works on it" in text
+        assert "trial 3 full was interrupted" in text
+        assert "no worker is running" in text
         live.final_started("full", 1000, 1, 15)
         live.final_started("full", 1001, 2, 15)
         live.final_cut_off("full", 1000)
