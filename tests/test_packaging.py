@@ -10,12 +10,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
+
+from frostline.dashboards.cli import app
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("search", "objectives", "storage", "dashboards")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-COMMANDS = ("search", "resume", "status", "verdict", "report", "ui", "backbones", "space", "demo")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = typer.main.get_group(app).commands
 
 
 def test_the_packages_listed_are_those_of_the_tree():
@@ -40,10 +43,21 @@ def test_no_module_is_imported_by_its_bare_folder(path: Path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_files_that_documents_name_exist(path: Path):
     text = path.read_text(encoding="utf-8")
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
-    named = re.findall(r"`((?:search|objectives|storage|dashboards|tests)/[\w./-]+)`", text)
-    missing = [name for name in [*links, *named] if not (ROOT / name).exists()]
-    assert not missing
+    links = [path.parent / name for name in re.findall(r"\]\((?!https?:|#)([^)#]+)", text)]
+    named = [ROOT / name for name in re.findall(rf"`((?:{'|'.join(FOLDERS)}|tests)/[\w./-]+)(?:::\w+)?`", text)]
+    assert not [name for name in [*links, *named] if not name.exists()]
+
+
+def test_functions_and_classes_that_the_architecture_names_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text)
+    assert len(named) > 20
+    assert not [(file, name) for file, name in named if name not in _definitions(ROOT / file)]
+
+
+def _definitions(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -62,10 +76,17 @@ def test_the_annotated_tree_names_every_sub_package_and_file_on_the_ground(folde
 
 def test_every_command_is_documented():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert not [name for name in COMMANDS if f"frostline {name}" not in text]
+    assert not [name for name in COMMANDS if f"`frostline {name}" not in text]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str):
+    command = COMMANDS[name]
+    assert command.help
+    assert not [parameter.name for parameter in command.params if not getattr(parameter, "help", None)]
 
 
 def test_the_installed_command_has_these_commands():
     frostline = Path(sys.executable).with_name("frostline")
     shown = subprocess.run([frostline, "--help"], capture_output=True, text=True, check=True, timeout=60).stdout
-    assert {name for name in COMMANDS if re.search(rf"[│ ] {name}\b", shown)} == set(COMMANDS)
+    assert not [name for name in COMMANDS if not re.search(rf"[│ ] {name}\b", shown)]

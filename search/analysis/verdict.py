@@ -102,7 +102,8 @@ class Verdict:
         tied = [contender.strategy for contender in self.contenders if contender.tied and contender is not won]
         if won is self.leader:
             if tied:
-                return f"{text}; {_list(tied)} cannot be told apart from it, at no clearly lower cost."
+                are = "is" if len(tied) == 1 else "are"
+                return f"{text}; {_list(tied)} {are} statistically tied with it, at a similar or higher cost."
             if len(self.contenders) == 1:
                 return f"{text}, with no other to compare."
             return f"{text}, ahead of all others beyond chance ({100 * self.confidence:.0f} % confidence)."

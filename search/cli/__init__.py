@@ -1,1 +1,1 @@
-"""The command line: one file a group of commands; main registers them."""
+"""The command line: one file per group of commands; `main` registers them."""

@@ -1,4 +1,4 @@
-"""The command line itself: the Typer app, how errors become messages, and what several commands use."""
+"""The Typer app, the mapping from errors to messages and exit codes, and helpers of several commands."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ INTERRUPTED = 130
 
 
 class Views(Protocol):
-    """How the command line shows things; the layer above decides."""
+    """The output of the command line, implemented by the layer above."""
 
     def observer(self) -> Observer:
-        """Follows a running study on the terminal."""
+        """Return an observer that shows a running study on the terminal."""
         ...
 
     def results(self, results: StudyResults) -> None:
-        """Where a study stands."""
+        """Show the progress of a study."""
         ...
 
     def studies(self, every: list[StudyResults]) -> None:
-        """A list of studies."""
+        """Show a list of studies."""
         ...
 
     def ended(self, study: Study) -> None:
-        """A study reached its verdict."""
+        """Show a study that reached its verdict."""
         ...
 
     def report(self, study: Study) -> Path:
-        """Writes a study's report; returns its file."""
+        """Write a study's report and return its path."""
         ...
 
     def curve(self, study: Study) -> None:
-        """A study's data-size curve was run."""
+        """Show a study's data-size curve."""
         ...
 
     def backbones(self) -> None:
-        """What can be searched."""
+        """Show the backbones that can be searched."""
         ...
 
     def units(self, backbone: Backbone) -> None:
-        """One backbone's units."""
+        """Show the units of one backbone."""
         ...
 
 
 class _Group(TyperGroup):
-    """Turns errors that are meant for users into messages and exit codes."""
+    """Turn errors meant for users into messages and exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -76,7 +76,7 @@ class _Group(TyperGroup):
 
 
 def _exit_code(error: Exception) -> int | None:
-    """2 for wrong input, 1 for what failed on the way, None for our own faults, which keep their traceback."""
+    """Return 2 for wrong input, 1 for a failure while running, None for a bug, which keeps its traceback."""
     from ...objectives.errors import InvalidInputError, ObjectiveError
     from ...storage.errors import StorageError
 
@@ -89,7 +89,7 @@ app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Find, for an image dataset, which way of using a pretrained network wins.",
+    help="Find out which way of using a pretrained network wins on an image dataset.",
 )
 
 
@@ -106,18 +106,18 @@ def _frostline(
         typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version),
     ] = False,
 ) -> None:
-    """Options of the program itself."""
+    """Accept the options of the program itself."""
 
 
 def locate(workspace: Path | None, storage: str | None = None, artifacts: str | None = None) -> Workspace:
-    """The workspace of an option; see :meth:`Workspace.locate`."""
+    """Return the workspace that the options name; see :meth:`Workspace.locate`."""
     from ...storage.workspace import Workspace
 
     return Workspace.locate(workspace, storage, artifacts)
 
 
 def observer_of(ctx: typer.Context, as_json: bool) -> Observer:
-    """Where JSON is wanted, progress goes to standard error."""
+    """Return the observer of a command; with ``--json`` it writes progress to standard error."""
     if not as_json:
         return ctx.obj.observer()
     from ..study.observer import LineProgress
@@ -135,7 +135,7 @@ def end(ctx: typer.Context, study: Study, as_json: bool) -> None:
 
 
 def describe_results(results: StudyResults) -> dict[str, Any]:
-    """A study as plain values, for scripts."""
+    """Return a study as plain values for scripts."""
     from .results_json import describe
 
     return describe(results)

@@ -1,6 +1,6 @@
-"""The command for the data-size curve.
+"""The command that runs the data-size curve.
 
-Heavy imports wait inside the commands, so that ``--help`` is instant.
+The commands import heavy modules when they run, so ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def curve(
         str,
         typer.Option(
             "--sizes",
-            help="Numbers of training images, or shares of them: 50,100 or 1/8,0.5.",
+            help="Training-set sizes: numbers of images or shares, such as 50,100 or 1/8,0.5.",
             show_default="1/8,1/4,1/2",
         ),
     ] = "",
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", help="Trainings at each size.", show_default="as many as the study's finals"),
+        typer.Option("--seeds", help="Trainings (seeds) at each size.", show_default="as many as the study's finals"),
     ] = None,
     *,
     resources: ResourceValues,
@@ -46,7 +46,7 @@ def curve(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train each strategy's best on fewer and fewer images: from how many on does it beat feature extraction?"""
+    """Retrain each strategy's best on smaller training sets: where does it overtake feature extraction?"""
     from ..execution.curve_trainings import run_curve
     from ..execution.supervisor import Resources
 

@@ -1,7 +1,7 @@
-"""The two-minute tour: a small network that has learned the digits 0-4 is taught 5-9 from 200 images.
+"""The two-minute demo: transfer a small network from the digits 0-4 to 5-9 with 200 images.
 
-Real data (scikit-learn's digits, 8 x 8 scans of handwriting), nothing downloaded, nothing scripted: the network is
-trained here, then all strategies compete in an ordinary search.
+The data are real (scikit-learn's digits, 8 x 8 scans of handwriting), and nothing is downloaded. The demo trains the
+network first; then all strategies compete in an ordinary search.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _PRETRAINING = TrialConfig(
 
 
 def demo_request(workspace: Workspace, observer: Observer, *, device: str = "auto") -> Request:
-    """Pretrain the network unless the workspace has it, and ask for the search."""
+    """Pretrain the network unless the workspace has it, and return the request of the search."""
     weights = workspace.create().root / "demo" / "digits-0-4.safetensors"
     if not weights.exists():
-        observer.note(f"teaching {BACKBONE} the digits 0-4 first, so that there is something to transfer")
+        observer.note(f"pretraining {BACKBONE} on the digits 0-4")
         accuracy = _pretrain(weights, workspace, device)
-        observer.note(f"it knows them: {accuracy:.1%} of its validation images")
+        observer.note(f"pretrained: {accuracy:.1%} validation accuracy")
     return Request(
         data=TAUGHT,
         backbone=BACKBONE,

@@ -1,6 +1,6 @@
-"""The command that looks after studies and machines: doctor.
+"""The command that checks studies and machines: doctor.
 
-Heavy imports wait inside the commands, so that ``--help`` is instant.
+The commands import heavy modules when they run, so ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
 
 def doctor(
     study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="this machine")] = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what disagrees.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair the inconsistencies.")] = False,
     storage: StorageOption = None,
     tracking_uri: Annotated[
         str | None,
-        typer.Option("--tracking-uri", help="MLflow to look for from this machine.", show_default="the workspace's"),
+        typer.Option(
+            "--tracking-uri", help="MLflow server to check from this machine.", show_default="the workspace's"
+        ),
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Is this machine ready? Of a study: do its tickets, leases, trials, finals, files and MLflow agree?"""
+    """Check a study's database, files and MLflow for inconsistencies. Without a study, check this machine."""
     place = locate(workspace, storage)
     if fault := _misplaced(study, fix, tracking_uri):
         from ...objectives.errors import InvalidInputError
@@ -41,10 +43,10 @@ def doctor(
 
 
 def _misplaced(study: str | None, fix: bool, tracking_uri: str | None) -> str:
-    """What is asked that does not go together."""
+    """Return why the options contradict each other; empty if they do not."""
     if fix and study is None:
-        return "--fix mends a study. Name it: frostline doctor STUDY --fix"
-    return "--tracking-uri is for this machine; a study knows its own." if study and tracking_uri else ""
+        return "--fix repairs a study. Name it: frostline doctor STUDY --fix"
+    return "--tracking-uri is for checking this machine; a study has its own." if study and tracking_uri else ""
 
 
 def _machine(place: Workspace, tracking_uri: str | None, as_json: bool) -> bool:
@@ -89,7 +91,7 @@ def _print(said: Examination, command: str, fix: bool) -> None:
 
 
 def _describe(said: Examination) -> dict[str, object]:
-    """For scripts."""
+    """Return the result as plain values for scripts."""
     return {
         "study": said.study,
         "agrees": not said.left,

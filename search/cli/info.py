@@ -1,6 +1,6 @@
-"""The commands that look, and the one that sends: where studies stand, what can be searched, what MLflow lacks.
+"""The commands that train nothing: status, sync, backbones, space.
 
-Heavy imports wait inside the commands, so that ``--help`` is instant.
+The commands import heavy modules when they run, so ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def status(
     ctx: typer.Context,
     study: Annotated[str | None, typer.Argument(help="Name of the study.", show_default="all of the workspace")] = None,
     watched: Annotated[
-        bool, typer.Option("--watch", help="Follow it until it is finished or stopped, wherever it runs; Ctrl-C ends.")
+        bool, typer.Option("--watch", help="Follow the study live until it ends; Ctrl-C stops watching.")
     ] = False,
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Where a study stands, per strategy; without a name, all studies of the workspace."""
+    """Show the progress of one study, or of all in the workspace."""
     from ..study.study import Study, study_names
 
     place = locate(workspace, storage)
@@ -45,7 +45,7 @@ def status(
     elif every:
         ctx.obj.studies(every)
     else:
-        typer.echo(f"There are no studies in {place.root}. Begin one with: frostline search DATA")
+        typer.echo(f"There are no studies in {place.root}. Start one with: frostline search DATA")
 
 
 def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool) -> None:
@@ -53,9 +53,9 @@ def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool
     from ..study.study import Study, study_names
     from ..study.watch import watch
 
-    faults = ["--watch and --json do not go together: leave one out."] if as_json else []
+    faults = ["--watch and --json cannot be combined: leave one out."] if as_json else []
     if name is None:
-        known = ", ".join(study_names(place)) or "none yet; begin one with: frostline search DATA"
+        known = ", ".join(study_names(place)) or "none yet; start one with: frostline search DATA"
         faults.append(f"--watch takes the name of a study: frostline status STUDY --watch. There are: {known}")
     if name is None or faults:
         raise InvalidInputError(faults)
@@ -63,7 +63,7 @@ def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool
     try:
         said = watch(study, ctx.obj.observer())
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{name} is no longer watched; what works on it goes on.") from None
+        raise KeyboardInterrupt(f"Stopped watching {name}; its workers continue.") from None
     ctx.obj.results(study.results())
     if said:
         typer.echo(said)
@@ -74,7 +74,7 @@ def sync(
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Send MLflow what it has not got, because it did not answer or a search was killed."""
+    """Upload log records that MLflow has not received."""
     from ..study.study import Study, study_names
     from ..tracking.sync import sync_studies
 
@@ -87,15 +87,15 @@ def backbones(
     ctx: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(help="A network (also timm:NAME, my_module:factory), to see its units.", show_default=False),
+        typer.Argument(help="Network to show the units of; also timm:NAME or my_module:factory.", show_default=False),
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", help="Pixels, for the FLOPs.", show_default="the model's own"),
+        typer.Option("--image-size", help="Image side in pixels, for the FLOPs.", show_default="the model's own"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the networks that can be searched, or one network's units with the shares of what is before each."""
+    """List backbones, or one backbone's units with the share of parameters and FLOPs frozen at each depth."""
     from dataclasses import asdict
 
     from ...objectives.backbones.backbone import check_backbone, create_backbone
@@ -115,16 +115,16 @@ def backbones(
 
 def space(
     data: Annotated[
-        str | None, typer.Argument(help="Dataset, from whose size the epochs follow.", show_default="1,000 images")
+        str | None, typer.Argument(help="Dataset whose size sets the epochs.", show_default="1,000 images")
     ] = None,
     strategy: Annotated[
         list[str] | None,
-        typer.Option("--strategy", "-s", help="Only this one; repeat it for more.", show_default=False),
+        typer.Option("--strategy", "-s", help="Strategy to print; repeatable.", show_default=False),
     ] = None,
     plugin: PluginOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Print the default search space as a file to edit: frostline space > space.toml"""
+    """Print the default search space as a TOML file to edit."""
     from ..space.default_space import COMPETING, default_tables
     from ..space.parsing import create_space
     from ..space.plugins import load_plugins

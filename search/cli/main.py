@@ -1,4 +1,4 @@
-"""All commands of the search, registered with the app."""
+"""The registration of all search commands with the app."""
 
 from __future__ import annotations
 

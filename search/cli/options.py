@@ -1,4 +1,4 @@
-"""Options that several commands have: their names, their help, and the resources as one group."""
+"""Options of several commands, with their help; the resource options as one group."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ WorkspaceOption = Annotated[
     typer.Option(
         "--workspace",
         "-w",
-        help="Folder for all that studies leave; or $FROSTLINE_WORKSPACE.",
+        help="Folder for all files of studies; or $FROSTLINE_WORKSPACE.",
         show_default="./frostline-workspace",
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda, cuda:N or mps.")]
 CacheOption = Annotated[
     str,
     typer.Option(
-        "--cache-budget", help="Size of the feature cache, in memory and again on disk: 4GB, 200MB, 0 (none) or auto."
+        "--cache-budget", help="Size of the feature cache in memory, and again on disk: 4GB, 0 (off) or auto."
     ),
 ]
 StorageOption = Annotated[
     str | None,
     typer.Option(
         "--storage",
-        help="Database that machines share, such as postgresql+psycopg://...; or $FROSTLINE_STORAGE.",
+        help="Shared database, such as postgresql+psycopg://...; or $FROSTLINE_STORAGE.",
         show_default="in the workspace",
     ),
 ]
@@ -39,38 +39,38 @@ ArtifactsOption = Annotated[
     str | None,
     typer.Option(
         "--artifacts",
-        help="Folder or URL (s3://..., any of fsspec's) where machines share checkpoints; or $FROSTLINE_ARTIFACTS.",
-        show_default="as in the study, or in the workspace",
+        help="Folder or fsspec URL (s3://...) for shared checkpoints; or $FROSTLINE_ARTIFACTS.",
+        show_default="the study's, or the workspace",
     ),
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", help="Processes that train side by side.", show_default="one a GPU, or one"),
+    typer.Option("--workers", help="Number of training processes.", show_default="one per GPU, or one"),
 ]
-SlotsOption = Annotated[int, typer.Option("--slots-per-gpu", help="Processes that share a GPU.")]
+SlotsOption = Annotated[int, typer.Option("--slots-per-gpu", help="Training processes per GPU.")]
 EngineOption = Annotated[
-    str, typer.Option("--engine", help="Where workers run: local (this machine), or ray (a Ray cluster).")
+    str, typer.Option("--engine", help="Where workers run: local (this machine) or ray (a Ray cluster).")
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
-        "--address", help="Address of the Ray cluster, as in HOST:6379.", show_default="the one on this machine"
+        "--address", help="Address of the Ray cluster, such as HOST:6379.", show_default="the one on this machine"
     ),
 ]
 RetriesOption = Annotated[
     int,
-    typer.Option("--retries", min=0, help="How often a training that an unexpected error ended is begun again."),
+    typer.Option("--retries", min=0, help="Retries after an unexpected error."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 PluginOption = Annotated[
     list[str] | None,
-    typer.Option("--plugin", help="Module of yours that registers strategies; repeat it for more.", show_default=False),
+    typer.Option("--plugin", help="Module that registers your own strategies; repeatable.", show_default=False),
 ]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study; `frostline status` lists them.")]
 
 
 class ResourceValues(TypedDict, total=False):
-    """What resource options say, by the fields of :class:`Resources`."""
+    """The values of the resource options, named as the fields of :class:`Resources`."""
 
     device: str
     cache_budget: str
@@ -91,14 +91,17 @@ _RESOURCE_OPTIONS: dict[str, tuple[Any, Any]] = {
     "retries": (RetriesOption, 1),
 }
 RESOURCES = tuple(_RESOURCE_OPTIONS)
-# Without a cluster.
+# The options of commands that use no cluster.
 LOCAL_RESOURCES = tuple(name for name in RESOURCES if name not in ("engine", "address"))
 
 
 def resource_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command these resource options, in the place of its parameter ``resources``, which gets their values.
+    """Replace a command's parameter ``resources`` by these options; the parameter receives their values.
 
-    Typer reads the options off the command's signature.
+    Typer reads the options from the command's signature.
+
+    Args:
+        names: Names of the resource options that the command has.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -115,7 +118,7 @@ def resource_options(*names: str) -> Callable[[Callable[..., None]], Callable[..
 
 
 def _expanded(signature: inspect.Signature, names: tuple[str, ...]) -> list[Parameter]:
-    """The parameters of a command, with an option each in the place of ``resources``."""
+    """Return the parameters of a command with ``resources`` replaced by one option per name."""
     parameters: list[Parameter] = []
     for parameter in signature.parameters.values():
         if parameter.name == "resources":

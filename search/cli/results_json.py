@@ -1,4 +1,4 @@
-"""A study as plain values, for scripts and ``--json``."""
+"""The conversion of a study to plain values for ``--json``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def describe(results: StudyResults) -> dict[str, Any]:
-    """A study as plain values, for scripts."""
+    """Return a study as plain values for scripts."""
     return {
         "study": results.settings.name,
         "settings": results.settings.model_dump(mode="json", exclude={"space"}),

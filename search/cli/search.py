@@ -1,6 +1,6 @@
 """The commands that train: search, resume, verdict, demo.
 
-Heavy imports wait inside the commands, so that ``--help`` is instant.
+The commands import heavy modules when they run, so ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .options import (
 if TYPE_CHECKING:
     from ..study.request import Request
 
-# Options that say nothing about the study.
+# Options that are no fields of the request.
 _NO_FIELDS = {"data", "workspace", "storage", "artifacts", "as_json"}
 
 
@@ -37,65 +37,63 @@ def search(
     ctx: typer.Context,
     data: Annotated[
         str,
-        typer.Argument(
-            help="Folder of class folders, sklearn:digits, torchvision:NAME (e.g. torchvision:CIFAR10) or a study file."
-        ),
+        typer.Argument(help="Folder with one folder per class, sklearn:digits, torchvision:NAME, or a study file."),
     ],
     other_data: Annotated[
-        str | None, typer.Option("--data", help="Data in place of the study file's.", show_default=False)
+        str | None, typer.Option("--data", help="Dataset to use instead of the study file's.", show_default=False)
     ] = None,
     backbone: Annotated[
         str,
         typer.Option(
             "--backbone",
             "-b",
-            help="torchvision model (`frostline backbones` lists them), timm:NAME, or my_module:factory.",
+            help="torchvision model (see `frostline backbones`), timm:NAME or my_module:factory.",
         ),
     ] = "mobilenet_v3_small",
     weights: Annotated[
-        str, typer.Option("--weights", help="Published weights' name, a local .safetensors, .pt or .pth file, or none.")
+        str, typer.Option("--weights", help="torchvision weights' name, a .safetensors, .pt or .pth file, or none.")
     ] = "DEFAULT",
-    trials: Annotated[int, typer.Option("--trials", "-n", help="Trials in all.")] = 30,
+    trials: Annotated[int, typer.Option("--trials", "-n", help="Total number of trials.")] = 30,
     image_size: Annotated[
-        int | None, typer.Option("--image-size", help="Side in pixels.", show_default="the weights' own")
+        int | None, typer.Option("--image-size", help="Image side in pixels.", show_default="the weights' own")
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(
-            "--name", help="Name of the study.", show_default="from data and backbone, or the study file's name"
-        ),
+        typer.Option("--name", help="Name of the study.", show_default="data and backbone, or the study file's name"),
     ] = None,
     strategies: Annotated[
         list[str] | None,
-        typer.Option("--strategy", "-s", help="Let only this one compete; repeat it for more.", show_default=False),
+        typer.Option("--strategy", "-s", help="Strategy that competes; repeatable.", show_default=False),
     ] = None,
     space: Annotated[
         Path | None,
-        typer.Option("--space", help="Space file; `frostline space > space.toml` writes one.", show_default=False),
+        typer.Option(
+            "--space", help="Search space file; `frostline space > space.toml` writes one.", show_default=False
+        ),
     ] = None,
     plugins: PluginOption = None,
     metric: Annotated[
         str | None,
         typer.Option(
             "--metric",
-            help="accuracy, balanced_accuracy, macro_f1 or auroc.",
+            help="Metric: accuracy, balanced_accuracy, macro_f1 or auroc.",
             show_default="balanced_accuracy if the largest class is over 3x the smallest, else accuracy",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of splits, heads, data order and sampling.")] = 0,
-    finals_seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each finalist.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the splits, heads, data order and sampling.")] = 0,
+    finals_seeds: Annotated[int, typer.Option("--seeds", help="Trainings (seeds) of each finalist.")] = 3,
     population: Annotated[
         int,
         typer.Option(
             "--population",
-            help="Head-only trials that train together; 1: one at a time.",
+            help="Head-only trials trained together; 1 trains one at a time.",
             show_default="up to 8 on a GPU, 1 on a CPU",
         ),
     ] = 0,
     tracking_uri: Annotated[
         str | None,
         typer.Option(
-            "--tracking-uri", help="URI of MLflow, such as http://mlflow:5000.", show_default="the workspace's own"
+            "--tracking-uri", help="MLflow URI, such as http://mlflow:5000.", show_default="the workspace's own"
         ),
     ] = None,
     *,
@@ -105,9 +103,7 @@ def search(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search a dataset and end with the verdict. The same command again goes on where it stopped; after frostline
-    stop, resume does.
-    """
+    """Run a study to its verdict; the same command resumes it."""
     from ..execution.run import run_search
     from ..study.request import Request
 
@@ -133,15 +129,15 @@ def search(
 
 
 def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request:
-    """The request of a study file where ``data`` names one; options that were typed replace what the file says.
+    """Return the request of a study file if ``data`` names one; typed options override the file.
 
     Args:
-        ctx: Tells options that were typed from defaults.
-        data: The argument of the command.
-        request: Made of all options, defaults included.
+        ctx: Context that distinguishes typed options from defaults.
+        data: Argument of the command.
+        request: Request made from all options, defaults included.
 
     Raises:
-        InvalidInputError: No study file, or ``--data`` without one.
+        InvalidInputError: The study file is invalid, or ``--data`` was given without a study file.
     """
     from ...objectives.errors import InvalidInputError
     from ..study.request import Request
@@ -151,13 +147,13 @@ def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request
         return Request.read(data, **{name: getattr(request, name) for name in _typed_fields(ctx)})
     if ctx.params["other_data"] is not None:
         raise InvalidInputError(
-            f"--data replaces the data of a study file, and {data!r} is none: leave out one of them."
+            f"--data replaces the dataset of a study file, and {data!r} is not a study file: leave out one of them."
         )
     return request
 
 
 def _typed_fields(ctx: typer.Context) -> list[str]:
-    """Fields of the request whose options were typed: an option has the name of its field."""
+    """Return the request fields whose options were typed; an option has the name of its field."""
     sources = {name: ctx.get_parameter_source(name) for name in ctx.params if name not in _NO_FIELDS}
     typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     return ["data" if name == "other_data" else name for name in typed]
@@ -167,12 +163,15 @@ def _typed_fields(ctx: typer.Context) -> list[str]:
 def resume(
     ctx: typer.Context,
     study: StudyArgument,
-    trials: Annotated[int | None, typer.Option("--trials", "-n", help="A larger budget.", show_default=False)] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", "-n", help="Raise the budget to this number of trials.", show_default=False),
+    ] = None,
     fork: Annotated[
         str | None,
         typer.Option(
             "--fork",
-            help="Begin a study of this name with the same settings: for changed data or code.",
+            help="Start a study of this name with the same settings, for changed data or code.",
             show_default=False,
         ),
     ] = None,
@@ -183,7 +182,7 @@ def resume(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on where a study stopped: finished trials stay, one that was cut off goes on from its last epoch kept."""
+    """Resume a study from its finished trials and checkpoints."""
     from ...storage.errors import StudyBusyError
     from ..execution.run import resume as go_on
     from ..execution.run import wake
@@ -198,7 +197,7 @@ def resume(
     except StudyBusyError:
         if fork is not None or not wake(Study.load(study, place)):
             raise
-        typer.echo(f"The workers of {study} go on. Watch them with: frostline status {study} --watch{place.option}")
+        typer.echo(f"The workers of {study} continue. Watch them with: frostline status {study} --watch{place.option}")
     else:
         end(ctx, ended, as_json)
 
@@ -214,7 +213,7 @@ def verdict(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the finals that are missing, and print the verdict."""
+    """Run the missing finals and print the verdict."""
     from ..execution.run import rerun_finals
     from ..execution.supervisor import Resources
 
@@ -223,7 +222,7 @@ def verdict(
 
 
 def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: WorkspaceOption = None) -> None:
-    """The two-minute tour: a network that knows the digits 0-4 is taught 5-9; which strategy does it best?"""
+    """Run the demo: transfer a network from the digits 0-4 to 5-9."""
     from ..execution.run import run_search
     from .demo import demo_request
 

@@ -1,6 +1,6 @@
-"""The commands for several workers: join a study, and tell all of its workers to pause or to stop.
+"""The commands for several workers: worker, pause, stop.
 
-Heavy imports wait inside the commands, so that ``--help`` is instant.
+The commands import heavy modules when they run, so ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ def worker(
     storage: StorageOption = None,
     artifacts: ArtifactsOption = None,
     data: Annotated[
-        str | None, typer.Option("--data", help="Where the data are on this machine.", show_default="as in the study")
+        str | None, typer.Option("--data", help="Location of the dataset on this machine.", show_default="the study's")
     ] = None,
     *,
     resources: ResourceValues,
     tracking_uri: Annotated[
         str | None,
-        typer.Option("--tracking-uri", help="MLflow as seen from here.", show_default="the study's"),
+        typer.Option("--tracking-uri", help="MLflow URI to use on this machine.", show_default="the study's"),
     ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Join a running study from any machine that reaches its database, until nothing is left to do."""
+    """Work on a study from this machine until it is finished."""
     from ..execution.run import join
     from ..execution.supervisor import Resources
 
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, False)
     join(study, place, observer, resources=Resources(**resources), data=data, tracking_uri=tracking_uri)
-    typer.echo(f"Nothing is left to do for study {study}.")
+    typer.echo(f"Study {study} has no work left.")
 
 
 def pause(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
-    """Have all workers of a study wait, wherever they are, each after the epoch it is in; resume lets them go on."""
+    """Pause all workers of a study after their current epoch."""
     _wish(study, locate(workspace, storage), "pause")
 
 
 def stop(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
-    """Have all workers of a study end, wherever they are, each after the epoch it is in."""
+    """Stop all workers of a study after their current epoch."""
     _wish(study, locate(workspace, storage), "stop")
 
 
@@ -65,6 +65,6 @@ def _wish(study: str, place: Workspace, wish: str) -> None:
 
     Study.load(study, place).wish.set(wish)
     typer.echo(
-        f"The workers of {study} {wish} after the epoch that each is in. "
-        f"Go on with: frostline resume {study}{place.option}"
+        f"The workers of {study} {wish} after their current epoch. "
+        f"Continue with: frostline resume {study}{place.option}"
     )

@@ -272,7 +272,7 @@ def test_about_the_same_cost_goes_to_the_better(factor: float, winner: str) -> N
 def test_a_tie_at_the_same_cost_names_the_other_and_claims_no_lead() -> None:
     sentence = near_tie(10, 10).sentence()
     assert sentence.startswith("full wins: 95.0 % ")
-    assert "lp_ft cannot be told apart" in sentence
+    assert "lp_ft is statistically tied with it" in sentence
     assert "beyond chance" not in sentence
 
 

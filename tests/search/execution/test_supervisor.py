@@ -283,7 +283,7 @@ def test_a_worker_with_another_workspace_joins_and_completes_trials(tmp_path: Pa
     assert [trial.number for trial in study.trials()] == list(range(10))
     assert {trial.state for trial in study.trials()} <= {"complete", "pruned"}
     assert 1 <= said.count(" complete ") + said.count(" pruned ") < 10
-    assert "Nothing is left to do for study tiny." in said
+    assert "Study tiny has no work left." in said
     assert study.results().verdict is not None
     client = MlflowClient(tracking_uri=tracking)
     experiment = client.get_experiment_by_name("tiny")

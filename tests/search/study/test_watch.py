@@ -289,7 +289,7 @@ def test_a_signal_ends_the_view_in_a_terminal_and_leaves_it_as_it_was(study: Stu
         code, shown = watch_in_terminal(study, "trial 0 full: epoch 2/5, 87.5 %", number)
     assert code == 130, shown
     assert "1 worker" in shown
-    assert "flowers is no longer watched" in shown
+    assert "Stopped watching flowers" in shown
     assert "Traceback" not in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
