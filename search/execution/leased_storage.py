@@ -34,18 +34,30 @@ UNPROVEN_SECONDS = 0.2
 class HeldStorage(BaseStorage):
     """Optuna's storage as a worker of a study sees it.
 
-    A transaction costs about as much as an epoch of a small head, and a trial makes some seventy; nobody but its worker
-    changes a trial meanwhile. So what a trial notes is kept here and written in one transaction: when its state
-    changes, when it reports after a second, and when :meth:`flush` is called; with it goes the proof that the trial is
-    still this worker's. What other workers did is read when a trial is claimed. Trials come with tickets, never else:
-    number n is ticket n, so that budget and numbers are exact however many workers there are (contract C5).
+    A transaction costs about as much as an epoch of a small head, and a trial would make some seventy. Only its worker
+    changes a running trial, so changes are collected in memory and written together.
+
+    **Guarantees:**
+
+    - At most one worker runs a trial at a time. Trial ``n`` belongs to ticket ``n`` and can only be claimed, so budget
+      and numbers are exact with any number of workers (contract C5).
+    - Changes are written in one transaction, together with the proof of the leases: when a trial changes its state,
+      when it reports about a second after the last write, and on :meth:`flush`. A trial that ends is written completely
+      and its ticket is marked done, or neither.
+    - A kill loses the changes since the last write. The trial's lease expires, and another worker can claim the trial.
+    - After another worker has claimed a trial, nothing more of this worker's changes to it is written; the write raises
+      :class:`LeaseLostError`, and changes to other trials are still committed.
+    - Reads come from memory. A worker's own trials are up to date. Other workers' trials are as old as the last
+      :meth:`claim` or :meth:`refresh`, and what a running one reports is read only when it has ended.
+    - :meth:`claim` commits the lease and the state RUNNING together.
+    - An instance is used by one thread.
 
     Args:
         backend: Optuna's storage of the database.
-        study_id: The study's in it.
-        tickets: One a trial.
-        keeper: Of this worker's leases.
-        database: The same one.
+        study_id: Optuna's id of the study.
+        tickets: Tickets of the study's trials.
+        keeper: Keeper of this worker's leases.
+        database: The same database, for transactions of our own.
     """
 
     def __init__(
