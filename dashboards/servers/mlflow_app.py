@@ -2,6 +2,8 @@
 
 MLflow 3 stores in the browser whether to show pages for language models or for model training, and starts with the
 former: links from a study to a run lead there, whatever their address says. A user's own choice is kept.
+
+This depends on MLflow's internals. If a version does not have what is expected here, its pages stay as they are.
 """
 
 from __future__ import annotations
@@ -10,8 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from flask import Flask
 from mlflow.server import app as _flask_app
 from mlflow.server.fastapi_app import app
+
+from .web_server import MARK
 
 __all__ = ["app"]
 
@@ -24,16 +29,29 @@ _DEFAULTS = {
     "mlflow.telemetry.info.alert.dismissed_v1": True,
 }
 _SCRIPT = (
-    "<script>try{for(const[k,v]of Object.entries(%s))if(localStorage.getItem(k)===null)"
+    f"<script {MARK}>try{{for(const[k,v]of Object.entries({json.dumps(_DEFAULTS)}))if(localStorage.getItem(k)===null)"
     "localStorage.setItem(k,JSON.stringify(v))}catch{}</script>"
 )
+# Endpoint of MLflow's start page, and the place of our script in the page.
+_ENDPOINT, _PLACE = "serve", "<head>"
 
 
-def start_page() -> Any:
-    """Return MLflow's page with our script first; not cached, since a cache may hold the page without it."""
-    page = (Path(str(_flask_app.static_folder)) / "index.html").read_text(encoding="utf-8")
-    amended = page.replace("<head>", "<head>" + _SCRIPT % json.dumps(_DEFAULTS), 1)
-    return _flask_app.response_class(amended, mimetype="text/html", headers={"Cache-Control": "no-store"})
+def set_defaults(mlflow_app: Flask) -> None:
+    """Add our defaults to MLflow's start page, if MLflow has the expected endpoint."""
+    plain = mlflow_app.view_functions.get(_ENDPOINT)
+    if plain is None:
+        return
+
+    def start_page() -> Any:
+        """Return MLflow's page with our script first; not cached, since a cache may hold the page without it."""
+        file = Path(str(mlflow_app.static_folder)) / "index.html"
+        page = file.read_text(encoding="utf-8") if file.exists() else ""
+        if _PLACE not in page:
+            return plain()
+        amended = page.replace(_PLACE, _PLACE + _SCRIPT, 1)
+        return mlflow_app.response_class(amended, mimetype="text/html", headers={"Cache-Control": "no-store"})
+
+    mlflow_app.view_functions[_ENDPOINT] = start_page
 
 
-_flask_app.view_functions["serve"] = start_page
+set_defaults(_flask_app)

@@ -10,7 +10,8 @@ import time
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from importlib.metadata import entry_points
+from dataclasses import replace
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -26,8 +27,12 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
 }
-# Entry point of MLflow's app with our browser defaults (mlflow_app.py), declared in pyproject.toml.
-_APP = "frostline"
+# Entry point of MLflow's app with our browser defaults, declared in pyproject.toml, and its module.
+_APP, _MODULE = "frostline", "mlflow_app"
+_PLAIN = (
+    f"MLflow {version('mlflow')} shows its pages without Frostline's defaults. If it shows pages for language models, "
+    "choose Model training at the top left."
+)
 _LOOK_SECONDS = 0.5
 
 
@@ -94,9 +99,11 @@ def _serve(served: Sequence[tuple[WebServer, str]], open_browser: bool, write: C
         try:
             write(f"Starting the {names} ...")
             started = [_start(server, running) for server, _ in served]
-            for each, (server, path) in zip(started, served, strict=True):
-                each.await_answer()
+            for index, (server, path) in enumerate(served):
+                started[index] = _await_answer(server, started[index], running)
                 _tell(server.name, server.address, path, open_browser, write)
+                if server.custom and not started[index].is_customized():
+                    write(_PLAIN)
             write("Ctrl-C ends it.")
             while True:
                 for each in started:
@@ -112,14 +119,24 @@ def _start(server: WebServer, running: ExitStack) -> RunningServer:
     return started
 
 
+def _await_answer(server: WebServer, started: RunningServer, running: ExitStack) -> RunningServer:
+    """Wait until a server is ready; start the plain server if our module cannot be loaded."""
+    try:
+        started.await_answer()
+    except UiError:
+        if server.plain is None or not started.is_broken_by_us():
+            raise
+        started = _start(server.plain, running)
+        started.await_answer()
+    return started
+
+
 def _mlflow_server(tracking_uri: str, artifacts: Path | None, host: str, port: int) -> WebServer:
     uploads = ["--no-serve-artifacts"] if artifacts is None else ["--artifacts-destination", str(artifacts)]
     hosts = ",".join(allowed_hosts(port, _own_names(host)))
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--workers", "1", "--allowed-hosts", hosts, *uploads]
-    # Older installations lack the entry point; MLflow then uses its own defaults.
-    command += ["--app-name", _APP] if entry_points(group="mlflow.app", name=_APP) else []
-    return WebServer(
+    plain = WebServer(
         "MLflow",
         command,
         host,
@@ -130,6 +147,10 @@ def _mlflow_server(tracking_uri: str, artifacts: Path | None, host: str, port: i
         {**_ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": tracking_uri},
         tracking_uri,
     )
+    # Older installations lack the entry point; MLflow then uses its own defaults.
+    if not entry_points(group="mlflow.app", name=_APP):
+        return plain
+    return replace(plain, command=[*command, "--app-name", _APP], custom=_MODULE, plain=plain)
 
 
 def _own_names(host: str) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from .ports import is_taken, port_owner
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 _LOG_LINES = 15
+# Marks our part of a page.
+MARK = "data-frostline"
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -39,6 +41,8 @@ class WebServer:
         ready: Path that answers once the server is ready.
         environment: Environment variables added to the current ones.
         database: URL passed by environment, whose secrets are removed from messages.
+        custom: Name of our module that the server loads.
+        plain: Server without that module, to start instead if the module cannot be loaded.
 
     Examples:
         >>> from frostline.dashboards.servers.web_server import WebServer
@@ -54,6 +58,8 @@ class WebServer:
     ready: str
     environment: Mapping[str, str] = field(default_factory=dict)
     database: str = ""
+    custom: str = ""
+    plain: WebServer | None = None
 
     @property
     def address(self) -> str:
@@ -120,19 +126,35 @@ class RunningServer:
         Raises:
             UiError: The server exits by itself, or does not answer within two minutes.
         """
-        # Bypass proxies of the environment for requests to this machine.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             self.require_alive()
             try:
-                with opener.open(self._server.address + self._server.ready, timeout=2):
-                    return
+                self._get(self._server.ready)
+                return
             except (URLError, OSError):
                 time.sleep(0.2)
         raise UiError(
             f"The {self._server.name} server did not answer within {START_SECONDS:.0f} s.\n{self._last_lines()}"
         )
+
+    def is_customized(self) -> bool:
+        """Whether the start page contains our part."""
+        try:
+            return MARK.encode() in self._get("/")
+        except (URLError, OSError):
+            return False
+
+    def is_broken_by_us(self) -> bool:
+        """Whether the server has exited because of our module."""
+        custom = self._server.custom
+        return bool(custom) and self._process.poll() is not None and custom in self._read_log()
+
+    def _get(self, path: str) -> bytes:
+        # Bypass proxies of the environment for requests to this machine.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self._server.address + path, timeout=2) as answer:
+            return answer.read()
 
     def require_alive(self) -> None:
         """Check that the server is running.
@@ -151,9 +173,11 @@ class RunningServer:
 
     def _last_lines(self) -> str:
         """Return the end of the log, without secrets of the database URL."""
+        return hide_secrets("\n".join(self._read_log().splitlines()[-_LOG_LINES:]), self._server.database)
+
+    def _read_log(self) -> str:
         self._log.seek(0)
-        text = "\n".join(self._log.read().decode(errors="replace").splitlines()[-_LOG_LINES:])
-        return hide_secrets(text, self._server.database)
+        return self._log.read().decode(errors="replace")
 
     def stop(self) -> None:
         """Stop the server and all processes that it started."""

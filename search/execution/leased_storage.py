@@ -9,12 +9,11 @@ from collections.abc import Container, Iterator, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
@@ -24,6 +23,9 @@ from ...storage.database.tickets import Lease, Tickets, release, show
 from ...storage.errors import LeaseLostError
 from ..study.optuna_tables import PendingRows, make_trial, read_trials, set_state, start_trials
 from ..study.study import STARTED
+
+if TYPE_CHECKING:
+    from optuna.study._frozen import FrozenStudy
 
 # How old what others see of a trial under way may be, looked at when it reports; and before its first report is
 # written, which proves that the trial does not kill its workers at once.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -88,6 +89,8 @@ def test_ui_serves_this_machine_alone_and_leaves_nothing(
         said = [next(process.stdout) for _ in range(3)]
         address = f"http://127.0.0.1:{free_port}"
         assert f"MLflow UI: {address}/#/experiments/1/runs?workflowType=machine_learning\n" in said
+        # The tested MLflow shows our defaults, so there is no message about them.
+        assert said[-1] == "Ctrl-C ends it.\n"
         (server,) = children(process.pid)
         assert status(f"{address}/health") == 200
         assert status(f"{address}/") == 200
@@ -102,6 +105,63 @@ def test_ui_serves_this_machine_alone_and_leaves_nothing(
     assert group_members(server) == []
     assert not is_taken("127.0.0.1", free_port)
     assert not (tmp_path / "mlruns").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ends its servers by signals")
+def test_without_the_module_that_we_amend_mlflow_is_served_as_it_comes(
+    store: str, free_port: int, tmp_path: Path
+) -> None:
+    # Another installation of the app, found first, for an MLflow that has moved its module.
+    (tmp_path / "mlflow_app.py").write_text("from mlflow.server.moved_elsewhere import app\n")
+    (tmp_path / "frostline_moved-1.0.dist-info").mkdir()
+    about = {"METADATA": "Name: frostline-moved\nVersion: 1.0\n"}
+    about["entry_points.txt"] = "[mlflow.app]\nfrostline = mlflow_app:app\n"
+    for name, text in about.items():
+        (tmp_path / "frostline_moved-1.0.dist-info" / name).write_text(text)
+    command = [sys.executable, "-c", _SERVE, store, str(tmp_path / "artifacts"), str(free_port)]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env=environment) as process:
+        assert process.stdout is not None
+        said = "".join(next(process.stdout) for _ in range(4))
+        assert "choose Model training at the top left" in said
+        assert status(f"http://127.0.0.1:{free_port}/") == 200
+        process.terminate()
+        assert process.wait(30) == 0
+    assert not is_taken("127.0.0.1", free_port)
+
+
+_PAGES = """
+import json, sys
+from pathlib import Path
+from flask import Flask
+from frostline.dashboards.servers.mlflow_app import MARK, app, set_defaults
+
+def page(text, endpoint):
+    folder = Path(sys.argv[1]) / endpoint
+    folder.mkdir(exist_ok=True)
+    (folder / "index.html").write_text(text)
+    flask = Flask("mlflow", static_folder=str(folder))
+    flask.add_url_rule("/", endpoint, lambda: flask.send_static_file("index.html"))
+    set_defaults(flask)
+    with flask.test_client().get("/") as answer:
+        return answer.status_code, MARK in answer.text
+
+print(json.dumps([
+    page("<html><head></head></html>", "serve"),
+    page("<html><HEAD lang=en></HEAD></html>", "serve"),
+    page("<html><head></head></html>", "serve_page"),
+]))
+"""
+
+
+def test_pages_that_are_not_as_expected_stay_as_they_are(tmp_path: Path) -> None:
+    quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, "-c", _PAGES, str(tmp_path)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=quiet, cwd=tmp_path).stdout
+    amended, without_place, without_endpoint = json.loads(said.splitlines()[-1])
+    assert amended == [200, True]
+    assert without_place == [200, False]
+    assert without_endpoint == [200, False]
 
 
 def test_taken_port_names_its_owner_and_the_option(listener: socket.socket) -> None:
