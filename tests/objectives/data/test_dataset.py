@@ -310,11 +310,9 @@ def test_bad_input_creates_nothing(tmp_path: Path) -> None:
 PREPARE = """
 import sys
 from pathlib import Path
-from frostline.objectives import image_cache as module
+from frostline.objectives.data import image_cache as module
 from frostline.objectives.data.dataset import prepare_dataset
 from frostline.objectives.preprocessing import Preprocessing
-
-from .. import tiny
 
 _, source, cache, delay = sys.argv
 decode = module.decode_image

@@ -372,7 +372,7 @@ def reported(database: Path, number: int) -> int:
 def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space: Path) -> None:
     script = "; ".join(
         [
-            "from frostline.storage import checkpoints",
+            "from frostline.storage.files import checkpoints",
             "checkpoints.INTERVAL, checkpoints.SHARE = 0.0, float('inf')",
             "from frostline.dashboards.cli import main",
             "main()",
@@ -424,8 +424,8 @@ def test_ctrl_c_in_a_terminal_lets_mlflow_know_and_mlflow_is_not_imported_where_
     root: Path, space: Path
 ) -> None:
     script = (
-        "import sys; from frostline.dashboards.cli import main; from frostline.search import held_storage\n"
-        "held_storage.UNPROVEN_SECONDS = 0.0\n"
+        "import sys; from frostline.dashboards.cli import main; from frostline.search.execution import leased_storage\n"
+        "leased_storage.UNPROVEN_SECONDS = 0.0\n"
         "try: main()\nfinally: print('mlflow' in sys.modules, 'optuna' in sys.modules)"
     )
     with subprocess.Popen(
