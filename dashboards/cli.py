@@ -39,7 +39,7 @@ class TerminalViews:
         return LineProgress(lambda line: print(line, flush=True))
 
     def results(self, results: StudyResults) -> None:
-        from .terminal.live import print_verdict, status_table
+        from .terminal.rich_tables import print_verdict, status_table
 
         self._console.print(status_table(results))
         if results.verdict is not None:
@@ -51,7 +51,7 @@ class TerminalViews:
         self._console.print(studies_table(every))
 
     def ended(self, study: Study) -> None:
-        from .terminal.live import print_verdict
+        from .terminal.rich_tables import print_verdict
 
         results = study.results()
         if results.verdict is not None:

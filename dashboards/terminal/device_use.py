@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import torch
-
 from ...search.tracking.nvml import GpuUse, open_nvml
 from ...search.tracking.system_metrics import Readings
 from ..formats import plural
@@ -19,7 +17,7 @@ class DeviceUse:
 
     def __init__(self) -> None:
         self._nvml = open_nvml()
-        self._readings = Readings(torch.device("cpu"))
+        self._readings = Readings()
         self._described, self._text = 0.0, ""
 
     def describe(self) -> str:

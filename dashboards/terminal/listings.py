@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ...objectives.backbones.backbone import Backbone
-from ...objectives.backbones.torchvision_models import BackboneInfo
 from ...search.records import finished
 from ...search.study.results import StudyResults
 from ..formats import count, percent
+
+if TYPE_CHECKING:
+    from ...objectives.backbones.backbone import Backbone
+    from ...objectives.backbones.torchvision_models import BackboneInfo
 
 
 def _table(*columns: str, text: tuple[str, ...], title: str | None = None) -> Table:

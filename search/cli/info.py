@@ -129,12 +129,18 @@ def space(
     from ..space.parsing import create_space
     from ..space.plugins import load_plugins
     from ..space.space_file import write_space
-    from ..study.checks import train_images
 
     brought = load_plugins(plugin or ())
-    tables = default_tables(train_images(data, locate(workspace))) if data else default_tables()
+    tables = default_tables(_train_images(data, locate(workspace))) if data else default_tables()
     chosen = create_space(tables).only(strategy or (*COMPETING, *brought)).strategies
     typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
+
+
+def _train_images(data: str, place: Workspace) -> int:
+    # Datasets load torch; the space of no dataset in particular does without.
+    from ..study.checks import train_images
+
+    return train_images(data, place)
 
 
 def _show(as_json: bool, describe: Any, view: Any) -> None:

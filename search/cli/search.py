@@ -214,10 +214,18 @@ def verdict(
     as_json: JsonOption = False,
 ) -> None:
     """Run the missing finals and print the verdict."""
+    from ..study.study import Study
+
+    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
+    read = Study.load(study, place)
+    if read.results().complete:
+        # Nothing is left to train: a reader does without torch.
+        end(ctx, read, as_json)
+        return
     from ..execution.run import rerun_finals
     from ..execution.supervisor import Resources
 
-    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
+    read.close()
     end(ctx, rerun_finals(study, place, observer, resources=Resources(**resources)), as_json)
 
 

@@ -18,8 +18,8 @@ from ...storage.database.tickets import Lease
 from ...storage.errors import LeaseLostError
 from ..records import FinalRecord
 from ..study.finalists import Finalist, finalists
+from ..tracking.kept_networks import drop_networks, final_card, keep_network
 from ..tracking.keys import final_key
-from ..tracking.registered_models import drop_networks, final_card, keep_network
 from ..tracking.training_runs import (
     describe,
     epoch_metrics,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ...objectives.data.dataset import ImageSplit
 from ..analysis.confusion import Mistake
+
+if TYPE_CHECKING:
+    from ...objectives.data.dataset import ImageSplit
 
 _COLUMNS, _SIDE, _CAPTION, _GAP = 4, 160, 40, 8
 _FONT_SIZE = 13

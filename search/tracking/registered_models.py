@@ -1,102 +1,25 @@
-"""The finals' networks: kept until the verdict, then each strategy's best is given to MLflow as a model.
-
-Of a finalist's seeds the one with the best validation score is kept, of equals the first: the test split decides
-nothing. A folder holds all that is needed, Frostline aside::
-
-    <workspace>/models/<study>/<final>/network/      see objectives/networks/export.py
-    <workspace>/models/<study>/<final>/code/         the package that loads it, and the user's own backbone
-    <workspace>/models/<study>/<final>/example.png   an image to try it on
-"""
+"""The finals' networks as MLflow models: each strategy's best, registered with its aliases after the verdict."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from safetensors import SafetensorError
-
-from ...objectives.config import TrialConfig
-from ...objectives.data.dataset import ImageDataset
-from ...objectives.networks.export import ModelCard, save_network
-from ...objectives.networks.network import Network
-from ...storage.errors import StorageError
 from ...storage.tracking.tracker import ServedModel, Tracker
 from ..analysis.verdict import Contender, Verdict
 from ..records import FinalRecord
-from ..study.fingerprints import sources_digest, training_package, training_sources
-from ..study.settings import StudySettings
 from ..study.study import Study
 from .keys import final_key
 
 CHAMPION = "champion"
 # What loading and running a network imports, besides what MLflow brings.
 _LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillow")
+# Start of the name of the package that loads a kept network.
+PACKAGE_PREFIX = "frostline_objectives_"
 # The module with `load_network`, in the package of a kept network; older ones had it in another place.
 _LOADERS = ("networks.export", "exported")
-
-
-def keep_network(
-    study: Study, final: FinalRecord, card: ModelCard, network: Network, example: NDArray[np.uint8]
-) -> None:
-    """Keep a final's network. Call it before the final is recorded: a recorded final is not trained again.
-
-    Args:
-        study: The study, whose workspace keeps the network.
-        final: The final.
-        card: Description of the network; see :func:`final_card`.
-        network: The trained network.
-        example: An image to try the model on (H, W, 3).
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    folder = _folder(study, final)
-    unfinished = folder.with_name(f"{folder.name}.partial")
-    for leftover in (folder, unfinished):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        save_network(unfinished / "network", network, card)
-        _copy_code(unfinished / "code" / _package(), study.settings.backbone)
-        Image.fromarray(example).save(unfinished / "example.png")
-        unfinished.replace(folder)
-    except (OSError, SafetensorError) as error:
-        raise StorageError(f"The network of a final cannot be kept in {folder}: {error}") from error
-
-
-def final_card(
-    settings: StudySettings, dataset: ImageDataset, final: FinalRecord, config: TrialConfig, network: Network
-) -> ModelCard:
-    """Description of a final's network, from which it is built again."""
-    return ModelCard(
-        backbone=settings.backbone,
-        pretrained=settings.weights != "none",
-        truncate=config.truncate,
-        freeze_depth=network.phase.freeze_depth,
-        head=config.head,
-        classes=dataset.classes,
-        preprocessing=dataset.preprocessing,
-        origin={
-            "study": settings.name,
-            "strategy": final.strategy,
-            "trial": final.trial_number,
-            "seed": final.seed,
-        },
-    )
-
-
-def drop_networks(study: Study, final: FinalRecord) -> None:
-    """Remove those of the same finalist's seeds that are not its best."""
-    same = [each for each in study.final_records() if _finalist(each) == _finalist(final)]
-    for each in same:
-        if each is not best_final(same):
-            shutil.rmtree(_folder(study, each), ignore_errors=True)
 
 
 def best_final(finals: Iterable[FinalRecord]) -> FinalRecord:
@@ -109,7 +32,7 @@ def log_models(study: Study, tracker: Tracker, verdict: Verdict) -> None:
     finals = study.results().finals
     for contender in verdict.contenders:
         final = best_final(each for each in finals if each.strategy == contender.strategy)
-        folder = _folder(study, final)
+        folder = network_folder(study, final)
         # Finals from before networks were kept have none.
         if folder.exists():
             aliases = [alias(contender.strategy), *([CHAMPION] if contender is verdict.winner else [])]
@@ -127,7 +50,7 @@ def _served(
 ) -> ServedModel:
     settings = study.settings
     libraries = [*_LIBRARIES, *(["timm"] if settings.backbone.startswith("timm:") else [])]
-    package = next(path for path in (folder / "code").iterdir() if path.name.startswith(_PREFIX))
+    package = next(path for path in (folder / "code").iterdir() if path.name.startswith(PACKAGE_PREFIX))
     return ServedModel(
         folder=str(folder),
         package=package.name,
@@ -144,43 +67,10 @@ def _served(
     )
 
 
-def _finalist(final: FinalRecord) -> tuple[str, int]:
-    return final.strategy, final.trial_number
-
-
 def _key(final: FinalRecord) -> str:
     return final_key(final.strategy, final.trial_number, final.seed)
 
 
-def _folder(study: Study, final: FinalRecord) -> Path:
+def network_folder(study: Study, final: FinalRecord) -> Path:
+    """Folder of a final's network, kept or not."""
     return study.workspace.models(study.settings.name) / _key(final)
-
-
-_PREFIX = "frostline_objectives_"
-
-
-def _package() -> str:
-    """A name that no other version of the package has: one process may serve models of several."""
-    return f"{_PREFIX}{sources_digest()}"
-
-
-def _copy_code(package: Path, backbone: str) -> None:
-    """The package that loads networks, and beside it the module of a backbone of the user's."""
-    for source in training_sources():
-        copied = package / source.relative_to(training_package())
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, copied)
-    module, _, factory = backbone.partition(":")
-    if factory and module != "timm":
-        _copy_module(module, package.parent)
-
-
-def _copy_module(name: str, folder: Path) -> None:
-    """A module into a folder from which it can be imported by its name; its whole package, if it is in one."""
-    *packages, _ = parts = name.split(".")
-    top, own = (Path(getattr(sys.modules[each], "__file__", None) or "") for each in (parts[0], name))
-    if top.name == "__init__.py":
-        shutil.copytree(top.parent, folder / parts[0], ignore=shutil.ignore_patterns("__pycache__"))
-    elif own.is_file():
-        folder.joinpath(*packages).mkdir(parents=True, exist_ok=True)
-        shutil.copy(own, folder.joinpath(*packages))

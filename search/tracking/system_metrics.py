@@ -10,14 +10,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 
-from ...objectives.devices import resident_bytes
 from ...storage.errors import StorageError
 from ...storage.tracking.tracker import Tracker
 from .nvml import open_nvml
+
+if TYPE_CHECKING:
+    import torch
 
 INTERVAL_SECONDS = 10.0
 _MB = 1e6
@@ -62,17 +64,21 @@ class Readings:
     """Values of the machine since they were last taken; what a GPU does not tell is left out.
 
     Args:
-        device: Of the trainings.
+        device: Device of the trainings; None reads no GPU.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._gpu = _Gpu(device) if device.type == "cuda" else None
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._gpu = _Gpu(device) if device is not None and device.type == "cuda" else None
         self._busy, self._total = _processor_times()
         self._process, self._clock = time.process_time(), time.monotonic()
 
     def take(self) -> dict[str, float]:
         """By MLflow's names; memory in megabytes, the process's processors in percent of one core."""
-        values = {"process_memory_megabytes": resident_bytes() / _MB, **self._processors(), **_memory()}
+        values = {
+            "process_memory_megabytes": psutil.Process().memory_info().rss / _MB,
+            **self._processors(),
+            **_memory(),
+        }
         if self._gpu is not None:
             values |= self._gpu.take()
         return {f"system/{name}": value for name, value in values.items()}
@@ -106,14 +112,17 @@ class _Gpu:
     """Memory of a GPU, and how busy it is as far as its driver's library tells."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        # Readers of this machine without a GPU do without torch.
+        from torch import cuda
+
+        self._cuda, self._device = cuda, device
         self._name = f"gpu_{device.index or 0}"
         self._nvml = open_nvml()
-        uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+        uuid = getattr(cuda.get_device_properties(device), "uuid", None)
         self._handle = self._nvml.handle(f"GPU-{uuid}") if self._nvml and uuid else None
 
     def take(self) -> dict[str, float]:
-        free, total = torch.cuda.mem_get_info(self._device)
+        free, total = self._cuda.mem_get_info(self._device)
         values = {
             f"{self._name}_memory_usage_megabytes": (total - free) / _MB,
             f"{self._name}_memory_usage_percentage": 100 * (total - free) / total,

@@ -6,19 +6,21 @@ import json
 import traceback
 from collections.abc import Collection, Container, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...objectives.data.dataset import ImageDataset, ImageSplit
 from ...objectives.epochs import EpochResult
-from ...objectives.finetune import FinetuneResult
 from ...storage.tracking.tracker import TrackedRun, Tracker
 from ..analysis.confusion import Mistake, confusion, worst_mistakes
 from ..records import STRATEGY, FinalRecord, TrialRecord
 from .keys import final_key, strategy_key, trial_key
 from .mistake_sheet import mistake_sheet
+
+if TYPE_CHECKING:
+    from ...objectives.data.dataset import ImageDataset, ImageSplit
+    from ...objectives.finetune import FinetuneResult
 
 # How many of a final's mistakes are shown.
 WORST = 12
