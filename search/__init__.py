@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .execution.run import load_study, resume, run_search
-    from .execution.supervisor import Resources
+    from .slots.resources import Resources
     from .study.request import Request
 
 __all__ = ["Request", "Resources", "load_study", "resume", "run_search"]
 # Where they are, if not with the running.
-_ELSEWHERE = {"Request": "study.request", "Resources": "execution.supervisor"}
+_ELSEWHERE = {"Request": "study.request", "Resources": "slots.resources"}
 
 
 def __getattr__(name: str) -> Any:

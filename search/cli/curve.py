@@ -48,7 +48,7 @@ def curve(
 ) -> None:
     """Retrain each strategy's best on smaller training sets: where does it overtake feature extraction?"""
     from ..execution.curve_trainings import run_curve
-    from ..execution.supervisor import Resources
+    from ..slots.resources import Resources
 
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
     wanted = [text.strip() for text in sizes.split(",") if text.strip()]

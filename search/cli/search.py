@@ -186,12 +186,13 @@ def resume(
     from ...storage.errors import StudyBusyError
     from ..execution.run import resume as go_on
     from ..execution.run import wake
-    from ..execution.supervisor import Resources
+    from ..slots.engines import check_resources
+    from ..slots.resources import Resources
     from ..study.study import Study
 
     place = locate(workspace, storage, artifacts)
     wanted = Resources(**resources)
-    wanted.check(place)
+    check_resources(wanted, place)
     try:
         ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, fork=fork, resources=wanted)
     except StudyBusyError:
@@ -223,7 +224,7 @@ def verdict(
         end(ctx, read, as_json)
         return
     from ..execution.run import rerun_finals
-    from ..execution.supervisor import Resources
+    from ..slots.resources import Resources
 
     read.close()
     end(ctx, rerun_finals(study, place, observer, resources=Resources(**resources)), as_json)

@@ -43,7 +43,7 @@ def worker(
 ) -> None:
     """Work on a study from this machine until it is finished."""
     from ..execution.run import join
-    from ..execution.supervisor import Resources
+    from ..slots.resources import Resources
 
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, False)
     join(study, place, observer, resources=Resources(**resources), data=data, tracking_uri=tracking_uri)

@@ -16,6 +16,8 @@ from ...objectives.errors import DeviceLostError, InvalidInputError, ObjectiveEr
 from ...objectives.finetune import NO_STAGES, finetune
 from ...storage.workspace import Workspace
 from ..records import STRATEGY
+from ..slots.engines import check_resources
+from ..slots.resources import ProcessResources, Resources
 from ..study.finalists import SEED_OFFSET, Finalist, finalists, restore_config
 from ..study.observer import Observer
 from ..study.results import StudyFacts
@@ -27,7 +29,6 @@ from .finals import judge_on_test
 from .retries import attempt, note_retry
 from .run import SearchInterrupted, rerun_finals, wake
 from .session import Session, open_session, parent_run, supervise
-from .supervisor import Resources
 
 DEFAULT_SHARES = ("1/8", "1/4", "1/2")
 # Parameters that count epochs; a training has at most so many.
@@ -123,7 +124,7 @@ def run_curve(
         TrainingFailedError: No training of the curve succeeded.
     """
     place, watch, used = workspace or Workspace.locate(), observer or Observer(), resources or Resources()
-    used.check(place)
+    check_resources(used, place)
     study = Study.load(name, place)
     chosen = _check(study, sizes, seeds)
     wake(study)
@@ -196,8 +197,9 @@ def _interruptible(study: Study, observer: Observer) -> Iterator[None]:
 
 def _train(study: Study, left: Sequence[CurveTraining], resources: Resources, observer: Observer) -> None:
     prepared = prepare_resume(study.settings.name, study.workspace, observer, curve=True)
+    own = ProcessResources.all_of(resources)
     with supervise(study, observer) as tracker, parent_run(tracker):
-        with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
+        with open_session(study, prepared.dataset, prepared.backbones, own, tracker, observer) as session:
             ended = [_run(session, training, f"{place}/{len(left)}") for place, training in enumerate(left, 1)]
         curve = study.results().curve
         if curve is not None:

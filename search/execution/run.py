@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from ...objectives.errors import InvalidInputError, TrainingFailedError
 from ...storage.database.control import PAUSE, RUN, STOP
 from ...storage.tracking.tracker import StudyTracker
 from ...storage.workspace import Workspace
+from ..slots.engines import check_resources, create_engine
+from ..slots.resources import ProcessResources, Resources
 from ..stopping import Stopped, Stopper
 from ..study.finalists import finalists
 from ..study.observer import Observer
@@ -20,10 +23,13 @@ from ..tracking.training_runs import describe_datasets
 from ..tracking.verdict_run import log_verdict
 from .finals import run_finals
 from .session import Session, open_session, parent_run, supervise
-from .slot import Work
-from .supervisor import Resources, Slots
+from .slot_protocol import Work
+from .supervisor import Slots
 from .trials import run_trials
 from .worker import LOOK_SECONDS
+
+# The program of a slot: a module, by its name, because it works with this one.
+SLOT = f"{__package__}.slot"
 
 
 def run_search(request: Request, workspace: Workspace | None = None, observer: Observer | None = None) -> Study:
@@ -66,7 +72,7 @@ def resume(
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
     resources = resources or Resources()
-    resources.check(place)
+    check_resources(resources, place)
     if fork is not None:
         return _lead(prepare_fork(name, fork, place, watch, trials), resources, watch, search=True)
     prepared = prepare_resume(name, place, watch, trials)
@@ -84,7 +90,7 @@ def rerun_finals(
     """Run what finals are missing for the best trials so far, without further trials."""
     place, watch = workspace or Workspace.locate(), observer or Observer()
     resources = resources or Resources()
-    resources.check(place)
+    check_resources(resources, place)
     return _lead(prepare_resume(name, place, watch), resources, watch, search=False)
 
 
@@ -150,7 +156,7 @@ def join(
         InvalidInputError: No such study, its data are not here, or its MLflow cannot be reached from here.
         StorageError: Another process of this workspace works on it, or a database does not answer.
     """
-    resources.check(workspace)
+    check_resources(resources, workspace)
     study = Study.load(name, workspace)
     if tracking_uri is None and study.tracking_uri is None and workspace.storage is not None:
         raise InvalidInputError(
@@ -184,10 +190,12 @@ def _work(
     data: str | None = None,
 ) -> None:
     """In this process where there is one worker, else in one a slot."""
-    study, where = prepared.study, resources.places()
+    study, engine = prepared.study, create_engine(resources)
+    where = engine.places()
     observer.workers_at_work(len(where))
-    if resources.alone:
-        with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
+    if engine.in_process and len(where) == 1:
+        own = ProcessResources.all_of(resources)
+        with open_session(study, prepared.dataset, prepared.backbones, own, tracker, observer) as session:
             carry_out(session, search=search)
         return
     work = Work(
@@ -197,14 +205,14 @@ def _work(
         artifacts_url=study.workspace.artifacts_url,
         data=data,
         device=resources.device,
-        cache_budget=resources.share(len(where)),
+        cache_bytes=engine.share(len(where)),
         threads=0,
         retries=resources.retries,
         search=search,
     )
     stopper = Stopper(grace=None)
     with stopper.listening():
-        Slots(study, work, tracker, observer).run(where, stopper)
+        Slots(study, work, tracker, observer, partial(engine.start, SLOT)).run(where, stopper)
 
 
 def carry_out(session: Session, *, search: bool) -> None:

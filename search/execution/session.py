@@ -16,7 +16,6 @@ from ...objectives.devices import choose_device
 from ...objectives.features.feature_store import FeatureStore
 from ...objectives.finetune import Task
 from ...objectives.networks.backbone_pool import BackbonePool
-from ...objectives.sizes import parse_size
 from ...objectives.training.stages import Stages
 from ...storage.database.leases import let_ended_lapse
 from ...storage.database.tickets import Lease, Tickets
@@ -26,6 +25,7 @@ from ...storage.files.feature_files import FeatureFiles
 from ...storage.locks import exclusive
 from ...storage.tracking.tracker import StudyTracker, Tracker
 from ..records import FINISHED
+from ..slots.resources import ProcessResources
 from ..stopping import Stopper
 from ..study.observer import Observer
 from ..study.study import Study
@@ -33,7 +33,6 @@ from ..tracking.keys import curve_key, final_key, trial_key
 from ..tracking.provenance import parent_tags
 from ..tracking.system_metrics import sampled
 from ..tracking.training_runs import finish_trial_run
-from .supervisor import Resources
 from .worker import LOOK_SECONDS, Worker, at_work
 
 Claimed = TypeVar("Claimed")
@@ -169,14 +168,14 @@ def open_session(
     study: Study,
     dataset: ImageDataset,
     backbones: BackbonePool,
-    resources: Resources,
+    resources: ProcessResources,
     tracker: Tracker,
     observer: Observer,
 ) -> Iterator[Session]:
     """Work on a study; what is cut off is given back, whatever cuts it off."""
     chosen = choose_device(resources.device)
     train, val = dataset.search_splits()
-    store = FeatureStore.open(chosen, parse_size(resources.cache_budget), FeatureFiles(study.workspace.features))
+    store = FeatureStore.open(chosen, resources.cache_bytes, FeatureFiles(study.workspace.features))
     stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
     task = Task(train, val, backbones, study.settings.metric, chosen, store, stages)
     stopper = Stopper()

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-SLOT = "frostline.search.execution.slot"
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,42 @@ class Place:
         device: As torch names it, seen from within.
         environment: What the process sees of the machine.
         threads: Of torch.
-        program: The module that is the slot, or that brings it to where it runs; with its arguments.
+        launcher: Module that brings the slot to where it runs, with its arguments; empty for this machine.
     """
 
     device: str
     environment: dict[str, str]
     threads: int
-    program: tuple[str, ...] = (SLOT,)
+    launcher: tuple[str, ...] = ()
+
+
+class RunningSlot(Protocol):
+    """A started slot, as its supervisor sees it."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        ...
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        ...
+
+    def begins(self) -> None:
+        """Count its life from now."""
+        ...
+
+    def reap(self) -> tuple[int, float]:
+        """Exit status of the slot, which has ended, and how many seconds it lived."""
+        ...
+
+    def reason(self, status: int) -> str:
+        """Why it ended, in one line."""
+        ...
+
+    def killed_by_another(self, status: int) -> bool:
+        """Whether another process killed it, and not the kernel for lack of memory."""
+        ...
 
 
 class SlotProcess:

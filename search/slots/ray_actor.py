@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...storage.workspace import Workspace
 from ..stopping import GRACE_SECONDS
-from .process import SLOT, SlotProcess
+from .process import SlotProcess
 
 # How long a slot may say nothing before what it is asked returns.
 LISTEN_SECONDS = 0.5
@@ -28,17 +28,18 @@ class Host:
     """An actor: holds a slot's process, and lets it be heard.
 
     Args:
+        program: Module of the slot.
         work: What the slot is to do, as JSON.
         environment: What its process sees besides the node's own.
         folder: Where it starts, if the node has that folder: plugins are found there.
     """
 
-    def __init__(self, work: str, environment: dict[str, str], folder: str) -> None:
+    def __init__(self, program: str, work: str, environment: dict[str, str], folder: str) -> None:
         self._said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         known = json.loads(work)
         self._log = Workspace(Path(known["root"])).logs / f"{known['study']}-{socket.gethostname()}-{os.getpid()}.log"
         here = folder if Path(folder).is_dir() else None
-        self._slot = SlotProcess((SLOT,), work, environment, self._log, self._said.put, here)
+        self._slot = SlotProcess((program,), work, environment, self._log, self._said.put, here)
         self._asked = time.monotonic()
         self._ended: tuple[int, str] | None = None
         threading.Thread(target=self._end_when_forgotten, daemon=True).start()

@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from ...storage.tracking.journal import FILE
 from ...storage.workspace import ENVIRONMENT_VARIABLE, STORAGE_VARIABLE
 from ..stopping import STOPPED
+from .messages import JournalEntry, Message, Note, Waits, decode, encode
 from .ray_actor import LISTEN_SECONDS, Host
 
 # How long to wait for a head that does not answer: at the start, and before what runs is ended.
@@ -64,14 +65,14 @@ class _Bridge:
 
     def _settle(self, needs: str) -> str | None:
         """Wait for a place; the name of its node, or None where it is not wanted any more."""
-        self._say("waits", True)
+        self._send(Waits(True))
         asked, began, told = self._host.where.remote(), time.monotonic(), False
         while not self._ray.wait([asked], timeout=LISTEN_SECONDS)[0]:
             if self._stopping:
                 return None
             if not told and time.monotonic() - began > _WAITING_SECONDS:
                 told = True
-                self._say("note", f"a slot waits for {needs} on the Ray cluster at {self._address}")
+                self._send(Note(f"a slot waits for {needs} on the Ray cluster at {self._address}"))
             if self._headless():
                 raise SystemExit(_gone(self._address))
         try:
@@ -83,7 +84,7 @@ class _Bridge:
             ) from None
         if there != version("frostline"):
             raise SystemExit(f"{node} has Frostline {there}, and here is {version('frostline')}: install the same")
-        self._say("waits", False)
+        self._send(Waits(False))
         return node
 
     def _listen(self) -> int:
@@ -111,9 +112,9 @@ class _Bridge:
 
     def _pass_on(self, line: str) -> None:
         """Tell the supervisor; a file that MLflow shall have comes first, unless both machines see the same."""
-        call, *rest = json.loads(line)
-        if call == "journal" and rest[0] == FILE:
-            self._fetch(Path(rest[2]["path"]))
+        match decode(line):
+            case JournalEntry(kind, _, content) if kind == FILE:
+                self._fetch(Path(content["path"]))
         self._line.write(line)
         self._line.flush()
 
@@ -127,8 +128,8 @@ class _Bridge:
             path.write_bytes(content)
             os.utime(path, ns=(changed, changed))
 
-    def _say(self, call: str, *arguments: Any) -> None:
-        self._line.write(json.dumps([call, *arguments]) + "\n")
+    def _send(self, message: Message) -> None:
+        self._line.write(encode(message))
         self._line.flush()
 
     def _stop(self, *_: Any) -> None:
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--cpus", type=float, default=1.0)
     parser.add_argument("--gpus", type=float, default=0.0)
     parser.add_argument("--survey", action="store_true")
+    parser.add_argument("program", nargs="?", default="", help="module of the slot")
     options = parser.parse_args()
     # Standard output is the line to the supervisor; whatever prints goes to the log.
     line = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -155,7 +157,7 @@ def main() -> None:
     needs = {"num_cpus": options.cpus, "num_gpus": options.gpus}
     # One thread listens to the slot, and one can signal meanwhile.
     actor = ray.remote(Host).options(**needs, max_concurrency=2, scheduling_strategy="SPREAD")
-    bridge = _Bridge(ray, actor.remote(work, _environment(), os.getcwd()), options.address, line)
+    bridge = _Bridge(ray, actor.remote(options.program, work, _environment(), os.getcwd()), options.address, line)
     sys.exit(bridge.run(f"{options.gpus:g} GPU" if options.gpus else f"{options.cpus:g} CPU"))
 
 

@@ -14,15 +14,12 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from math import ceil, floor
-from typing import TYPE_CHECKING
 
 from ...objectives.errors import InvalidInputError
 from ...objectives.sizes import parse_size
 from ...storage.workspace import Workspace
 from .process import Place
-
-if TYPE_CHECKING:
-    from ..execution.supervisor import Resources
+from .resources import Resources
 
 RAY_SLOT = "frostline.search.slots.ray_bridge"
 DEVICES = ("auto", "cpu", "cuda")
@@ -91,13 +88,13 @@ def survey(address: str | None) -> Cluster:
     return Cluster(found["address"], found["here"], tuple(Node(**node) for node in found["nodes"]))
 
 
-def check(resources: Resources, workspace: Workspace) -> None:
+def check(cluster: Cluster, resources: Resources, workspace: Workspace) -> None:
     """See whether a study of a workspace can run on a cluster.
 
     Raises:
         InvalidInputError: All faults.
     """
-    cluster, faults = survey(resources.address), list[str]()
+    faults = list[str]()
     if resources.device not in DEVICES:
         faults.append(f"--device {resources.device} is of one machine. With --engine ray: {', '.join(DEVICES)}.")
     if resources.device == "cuda" and not cluster.gpus:
@@ -129,24 +126,24 @@ def _on_gpus(cluster: Cluster, resources: Resources) -> list[Place]:
     together = max(resources.slots_per_gpu, ceil(count / cluster.gpus))
     # Ray counts in ten thousandths.
     share = floor(10_000 / together) / 10_000
-    program = _program(cluster, "--gpus", str(share), "--cpus", "1")
-    return [Place("cuda", {}, 0, program)] * count
+    launcher = _launcher(cluster, "--gpus", str(share), "--cpus", "1")
+    return [Place("cuda", {}, 0, launcher)] * count
 
 
 def _on_cpus(cluster: Cluster, resources: Resources) -> list[Place]:
     threads = max(1, min(node.cpus for node in _with_cpus(cluster)) // _a_node(cluster, resources))
-    environment, program = {"OMP_NUM_THREADS": str(threads)}, _program(cluster, "--cpus", str(threads))
-    return [Place("cpu", environment, threads, program)] * (resources.workers or len(_with_cpus(cluster)))
+    environment, launcher = {"OMP_NUM_THREADS": str(threads)}, _launcher(cluster, "--cpus", str(threads))
+    return [Place("cpu", environment, threads, launcher)] * (resources.workers or len(_with_cpus(cluster)))
 
 
-def share(cluster: Cluster, resources: Resources) -> str:
-    """The cache budget of each slot: what is said is for a machine, as without Ray."""
+def share(cluster: Cluster, resources: Resources) -> int | None:
+    """Cache size of each slot, bytes: the budget is for a machine, as without Ray; None for what it can spare."""
     size = parse_size(resources.cache_budget)
     if size is None:
         if on_gpus(cluster, resources):
-            return resources.cache_budget
+            return None
         size = min(node.memory for node in cluster.nodes) // _MEMORY_SHARE
-    return str(size // _a_node(cluster, resources))
+    return size // _a_node(cluster, resources)
 
 
 def _a_node(cluster: Cluster, resources: Resources) -> int:
@@ -161,5 +158,5 @@ def _with_cpus(cluster: Cluster) -> list[Node]:
     return [node for node in cluster.nodes if node.cpus]
 
 
-def _program(cluster: Cluster, *needs: str) -> tuple[str, ...]:
+def _launcher(cluster: Cluster, *needs: str) -> tuple[str, ...]:
     return (RAY_SLOT, "--address", cluster.address, *needs)

@@ -19,6 +19,7 @@ from ...objectives.sizes import parse_size
 from ...storage.files.checkpoint_places import artifacts_fault
 from ...storage.tracking.tracker import uri_fault
 from ...storage.workspace import Workspace
+from ..slots.engines import check_resources
 from ..space.default_space import COMPETING, default_tables
 from ..space.parsing import create_space
 from ..space.plugins import load_plugins
@@ -43,7 +44,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
     with _collecting(faults):
         check_metric(request.metric or OBJECTIVES[0])
     with _collecting(faults):
-        request.resources.check(workspace)
+        check_resources(request.resources, workspace)
     with _collecting(faults):
         parse_size(request.cache_budget)
     space: Space | None = None

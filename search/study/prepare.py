@@ -17,6 +17,7 @@ from ...objectives.networks.backbone_pool import BackbonePool
 from ...objectives.preprocessing import Preprocessing
 from ...storage.locks import exclusive
 from ...storage.workspace import Workspace
+from ..slots.engines import create_engine
 from ..space.default_space import default_tables
 from ..space.parsing import create_space, resolve_space
 from ..space.space import Space
@@ -103,7 +104,7 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
 def _settings(
     request: Request, listing: Listing, written: Space | None, units: int, preprocessing: Preprocessing
 ) -> StudySettings:
-    counts, device = train_counts(listing, request.seed), request.resources.device_type
+    counts, device = train_counts(listing, request.seed), create_engine(request.resources).device_type
     space = written or create_space(default_tables(sum(counts)))
     return StudySettings(
         name=request.name or default_name(listing.name, request.file.path.stem if request.file else request.backbone),

@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..slots.resources import Resources
+
 if TYPE_CHECKING:
-    from ..execution.supervisor import Resources
     from .study_file import StudyFile
 
 
@@ -78,7 +79,5 @@ class Request:
     @property
     def resources(self) -> Resources:
         """What the study gets."""
-        from ..execution.supervisor import Resources
-
         shared = {field.name: getattr(self, field.name) for field in fields(Resources)}
         return Resources(**shared)

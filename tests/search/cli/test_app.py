@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import app
 from frostline.search.cli import options as options_module
 from frostline.search.cli.search import resume, search, verdict
-from frostline.search.execution.supervisor import Resources
+from frostline.search.slots.resources import Resources
 from frostline.search.study.request import Request
 
 

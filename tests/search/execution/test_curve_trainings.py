@@ -18,7 +18,7 @@ from frostline.search.doctor.doctor import examine
 from frostline.search.execution import curve_trainings
 from frostline.search.execution.curve_trainings import choose_sizes, run_curve, with_equal_steps
 from frostline.search.execution.run import SearchInterrupted, run_search
-from frostline.search.execution.supervisor import Resources
+from frostline.search.slots.resources import Resources
 from frostline.search.study import fingerprints
 from frostline.search.study.observer import Observer
 from frostline.search.study.request import Request

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from frostline.objectives.epochs import EpochResult
 from frostline.search.doctor.doctor import examine
 from frostline.search.execution.run import join, resume, run_search
-from frostline.search.execution.supervisor import Resources
+from frostline.search.slots.resources import Resources
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.request import Request

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import subprocess
@@ -21,8 +20,21 @@ from mlflow import MlflowClient
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.search import Request, Resources, resume, run_search
-from frostline.search.execution.slot import Forwarding, Line, restore
+from frostline.search.execution.slot_protocol import Forwarding, Line, Work, tell
 from frostline.search.records import TrialRecord
+from frostline.search.slots.engines import create_engine
+from frostline.search.slots.messages import (
+    EpochFinished,
+    FinalCutOff,
+    FinalFinished,
+    FinalStarted,
+    JournalEntry,
+    Note,
+    TrialCutOff,
+    TrialFinished,
+    TrialStarted,
+    decode,
+)
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
@@ -90,20 +102,92 @@ def test_calls_and_records_arrive_as_they_were_made() -> None:
     line.append("start", "trial-7", name="x", params={})
     line.append("start", "trial-8", name="y", params={})
     line.append("finish", "trial-7", status="FINISHED")
-    messages = [json.loads(each) for each in written.getvalue().splitlines()]
-    calls = [(call, restore(call, arguments)) for call, *arguments in messages if call != "journal"]
+    messages = [decode(each) for each in written.getvalue().splitlines()]
+    calls = [message for message in messages if not isinstance(message, JournalEntry)]
     assert calls == [
-        ("note", ["a note\nof two lines"]),
-        ("trial_started", [7, "full", 3]),
-        ("epoch_finished", [7, epoch]),
-        ("trial_finished", [trial]),
-        ("trial_finished", [replace(trial, finished=None)]),
-        ("final_started", ["full", 1000, 1, 2]),
-        ("trial_cut_off", [8]),
-        ("final_cut_off", ["full", 1000]),
+        Note("a note\nof two lines"),
+        TrialStarted(7, "full", 3),
+        EpochFinished(7, epoch),
+        TrialFinished(trial),
+        TrialFinished(replace(trial, finished=None)),
+        FinalStarted("full", 1000, 1, 2),
+        TrialCutOff(8),
+        FinalCutOff("full", 1000),
     ]
-    assert messages[-1] == ["journal", "finish", "trial-7", {"status": "FINISHED"}]
+    assert messages[-1] == JournalEntry("finish", "trial-7", {"status": "FINISHED"})
     assert line.open_keys() == ["trial-8"]
+
+
+def test_an_observer_hears_what_was_forwarded() -> None:
+    class Heard(Observer):
+        def __init__(self) -> None:
+            self.calls: list[tuple[Any, ...]] = []
+
+        def note(self, message: str) -> None:
+            self.calls.append(("note", message))
+
+        def trial_started(self, number: int, strategy: str, epochs: int) -> None:
+            self.calls.append(("trial_started", number, strategy, epochs))
+
+        def epoch_finished(self, number: int, result: EpochResult) -> None:
+            self.calls.append(("epoch_finished", number, result))
+
+        def trial_finished(self, trial: TrialRecord) -> None:
+            self.calls.append(("trial_finished", trial))
+
+        def trial_cut_off(self, number: int) -> None:
+            self.calls.append(("trial_cut_off", number))
+
+        def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
+            self.calls.append(("final_started", strategy, seed, place, total))
+
+        def final_cut_off(self, strategy: str, seed: int) -> None:
+            self.calls.append(("final_cut_off", strategy, seed))
+
+    calls = [
+        ("note", "a note"),
+        ("trial_started", 7, "full", 3),
+        ("epoch_finished", 7, EpochResult(3, "head", 0.5, float("inf"), 0.25, {"head": 1e-3}, 0.125)),
+        ("trial_finished", TrialRecord(7, "pruned", "full")),
+        ("trial_cut_off", 8),
+        ("final_started", "full", 1000, 1, 2),
+        ("final_cut_off", "full", 1001),
+    ]
+    written, heard = io.StringIO(), Heard()
+    forwarding = Forwarding(Line(written))
+    for name, *arguments in calls:
+        getattr(forwarding, name)(*arguments)
+    for line in written.getvalue().splitlines():
+        tell(heard, decode(line))
+    assert heard.calls == calls
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '["close", {}]',
+        '["TrialCutOff", {}]',
+        '["TrialCutOff", {"number": 7, "why": "x"}]',
+        '["TrialCutOff", {"number": "seven"}]',
+        '["TrialFinished", {"trial": {"number": 7, "state": "complete", "colour": "red"}}]',
+        "a line that a library printed",
+    ],
+)
+def test_what_is_no_message_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown message|validation error|Expecting value"):
+        decode(line)
+
+
+def test_a_message_for_the_supervisor_is_no_call_of_an_observer() -> None:
+    with pytest.raises(ValueError, match="FinalFinished"):
+        tell(Observer(), FinalFinished("full", 7, 1000))
+
+
+@pytest.mark.parametrize("cache_bytes", [None, 0, 10**9])
+def test_work_arrives_as_it_was_given(cache_bytes: int | None) -> None:
+    work = Work("tiny", "/workspace", None, "s3://bucket", None, "cuda", cache_bytes, 2, 1, True)
+    assert Work.decode(work.encode()) == work
+    assert "\n" not in work.encode()
 
 
 # Where they run
@@ -112,11 +196,11 @@ def test_calls_and_records_arrive_as_they_were_made() -> None:
 def test_without_a_gpu_there_is_one_place_or_as_many_as_wished(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert [place.threads for place in Resources().places()] == [8]
-    places = Resources(workers=3).places()
+    assert [place.threads for place in create_engine(Resources()).places()] == [8]
+    places = create_engine(Resources(workers=3)).places()
     assert [(place.device, place.threads) for place in places] == [("auto", 2)] * 3
     assert places[0].environment == {"OMP_NUM_THREADS": "2"}
-    assert [place.threads for place in Resources(workers=20).places()] == [1] * 20
+    assert [place.threads for place in create_engine(Resources(workers=20)).places()] == [1] * 20
 
 
 @pytest.mark.parametrize(
@@ -138,7 +222,7 @@ def test_gpus_are_shared_out(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    places = resources.places()
+    places = create_engine(resources).places()
     if expected is None:
         assert [place.device for place in places] == [resources.device]
     else:
@@ -147,9 +231,14 @@ def test_gpus_are_shared_out(
 
 
 def test_slots_share_the_cache_budget() -> None:
-    assert Resources("cpu", "200MB", 4).share(4) == str(200 * 10**6 // 4)
-    assert int(Resources("cpu", "auto", 4).share(4)) * 4 == pytest.approx(int(Resources("cpu").share(1)), rel=0.2)
-    assert Resources("cpu", "0").share(2) == "0"
+    def share(resources: Resources, slots: int) -> int:
+        found = create_engine(resources).share(slots)
+        assert found is not None
+        return found
+
+    assert share(Resources("cpu", "200MB", 4), 4) == 200 * 10**6 // 4
+    assert share(Resources("cpu", "auto", 4), 4) * 4 == pytest.approx(share(Resources("cpu"), 1), rel=0.2)
+    assert share(Resources("cpu", "0"), 2) == 0
 
 
 # Real processes

@@ -22,6 +22,7 @@ from benchmarks.damage import judge
 from frostline.objectives.errors import InvalidInputError
 from frostline.search import Resources
 from frostline.search.slots import ray_cluster
+from frostline.search.slots.engines import check_resources
 from frostline.search.slots.ray_actor import Host
 from frostline.search.slots.ray_cluster import Cluster, Node
 from frostline.search.study.study import Study
@@ -34,7 +35,7 @@ GPUS = Cluster("10.0.0.1:6379", "10.0.0.1", (Node("10.0.0.2", 16, 2, 64 * GB), N
 
 def needs(cluster: Cluster, resources: Resources) -> list[dict[str, float]]:
     """What each slot asks of the cluster."""
-    programs = [place.program for place in ray_cluster.places(cluster, resources)]
+    programs = [place.launcher for place in ray_cluster.places(cluster, resources)]
     return [{each[at][2:]: float(each[at + 1]) for at in (3, 5) if at < len(each)} for each in programs]
 
 
@@ -57,15 +58,15 @@ def test_gpus_are_shared_out() -> None:
 
 
 def test_the_slots_of_a_node_share_its_cache_budget() -> None:
-    assert ray_cluster.share(CPUS, Resources(engine="ray", cache_budget="1GB", workers=4)) == str(GB // 2)
-    assert ray_cluster.share(CPUS, Resources(engine="ray", workers=4)) == str(16 * GB // 4 // 2)
-    assert ray_cluster.share(GPUS, Resources(engine="ray", cache_budget="1GB", slots_per_gpu=2)) == str(GB // 4)
-    assert ray_cluster.share(GPUS, Resources(engine="ray")) == "auto"
+    assert ray_cluster.share(CPUS, Resources(engine="ray", cache_budget="1GB", workers=4)) == GB // 2
+    assert ray_cluster.share(CPUS, Resources(engine="ray", workers=4)) == 16 * GB // 4 // 2
+    assert ray_cluster.share(GPUS, Resources(engine="ray", cache_budget="1GB", slots_per_gpu=2)) == GB // 4
+    assert ray_cluster.share(GPUS, Resources(engine="ray")) is None
 
 
 def refused(resources: Resources, workspace: Workspace) -> list[str]:
     with pytest.raises(InvalidInputError) as refusal:
-        resources.check(workspace)
+        check_resources(resources, workspace)
     return refusal.value.faults
 
 
@@ -75,7 +76,7 @@ def test_what_cannot_be_is_refused_with_what_to_type(tmp_path: Path, monkeypatch
     [of_several] = refused(Resources(engine="ray"), local)
     assert "2 machines" in of_several
     assert "--storage postgresql" in of_several
-    Resources(engine="ray").check(shared)
+    check_resources(Resources(engine="ray"), shared)
     [no_gpu] = refused(Resources("cuda", engine="ray"), shared)
     assert "--device cpu" in no_gpu
     assert len(refused(Resources("mps", engine="ray"), local)) == 2

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.execution.run import join
-from frostline.search.execution.supervisor import Resources
+from frostline.search.slots.resources import Resources
 from frostline.search.study import fingerprints
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search

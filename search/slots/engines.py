@@ -1,0 +1,175 @@
+"""Engines: where the slots of a study can run, and how they are started there."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from ...objectives.errors import InvalidInputError, unknown_name
+from ...objectives.sizes import parse_size
+from ...storage.workspace import Workspace
+from ..slots import ray_cluster
+from .process import Place, RunningSlot, SlotProcess
+from .resources import Resources
+
+
+class Engine(ABC):
+    """Runs the slots of a study somewhere.
+
+    Args:
+        resources: Resources of the study.
+
+    Attributes:
+        in_process: Whether a single slot may be the calling process itself.
+    """
+
+    in_process: ClassVar[bool] = False
+
+    def __init__(self, resources: Resources) -> None:
+        self.resources = resources
+
+    @abstractmethod
+    def check(self, workspace: Workspace) -> None:
+        """Check whether a study of a workspace can have the resources.
+
+        Raises:
+            InvalidInputError: It cannot; says why.
+        """
+
+    @property
+    @abstractmethod
+    def device_type(self) -> str:
+        """Type of the devices that train: ``cuda``, ``cpu`` or ``mps``."""
+
+    @abstractmethod
+    def places(self) -> list[Place]:
+        """One place a slot."""
+
+    @abstractmethod
+    def share(self, slots: int) -> int | None:
+        """Cache size of each slot, bytes; None for what its machine can spare.
+
+        Args:
+            slots: Number of slots.
+        """
+
+    def start(
+        self, program: str, place: Place, work: str, log: Path, hear: Callable[[str | None], None]
+    ) -> RunningSlot:
+        """Start a slot.
+
+        Args:
+            program: Module of the slot.
+            place: Place of the slot.
+            work: Work of the slot, one line of JSON.
+            log: File for what it prints besides its messages.
+            hear: Called with each line the slot sends, and with None when it has ended; from a thread.
+        """
+        return SlotProcess((*place.launcher, program), work, place.environment, log, hear)
+
+
+class LocalEngine(Engine):
+    """Runs slots as processes of this machine: one a GPU, or one on the CPU.
+
+    Methods import torch: modules that import this one to check a request shall not wait for it.
+    """
+
+    in_process = True
+
+    def check(self, workspace: Workspace) -> None:
+        from ...objectives.devices import choose_device
+
+        address = self.resources.address
+        if address is not None:
+            raise InvalidInputError(f"--address {address} is of a Ray cluster: add --engine ray, or leave it out.")
+        choose_device(self.resources.device)
+
+    @property
+    def device_type(self) -> str:
+        from ...objectives.devices import choose_device
+
+        return choose_device(self.resources.device).type
+
+    def places(self) -> list[Place]:
+        wanted = self.resources
+        gpus = _visible_gpus() if wanted.device in ("auto", "cuda") else []
+        if gpus:
+            count = wanted.workers or len(gpus) * wanted.slots_per_gpu
+            return [Place("cuda", {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]}, 0) for slot in range(count)]
+        count = wanted.workers or 1
+        threads = max(1, (os.cpu_count() or 1) // count)
+        # Set before torch is imported too: libraries make their pools then.
+        return [Place(wanted.device, {"OMP_NUM_THREADS": str(threads)}, threads) for _ in range(count)]
+
+    def share(self, slots: int) -> int | None:
+        from ...objectives.devices import choose_device, feature_budget
+
+        size = parse_size(self.resources.cache_budget)
+        if size is None:
+            device = choose_device(self.resources.device)
+            if device.type == "cuda":
+                return None
+            size = feature_budget(device)
+        return size // slots
+
+
+class RayEngine(Engine):
+    """Runs slots on the nodes of a Ray cluster."""
+
+    @cached_property
+    def _cluster(self) -> ray_cluster.Cluster:
+        return ray_cluster.survey(self.resources.address)
+
+    def check(self, workspace: Workspace) -> None:
+        ray_cluster.check(self._cluster, self.resources, workspace)
+
+    @property
+    def device_type(self) -> str:
+        return "cuda" if ray_cluster.on_gpus(self._cluster, self.resources) else "cpu"
+
+    def places(self) -> list[Place]:
+        return ray_cluster.places(self._cluster, self.resources)
+
+    def share(self, slots: int) -> int | None:
+        return ray_cluster.share(self._cluster, self.resources)
+
+
+# To add an engine, add its class here.
+ENGINES: dict[str, type[Engine]] = {"local": LocalEngine, "ray": RayEngine}
+
+
+def create_engine(resources: Resources) -> Engine:
+    """The engine that resources name.
+
+    Raises:
+        InvalidInputError: There is no such engine.
+    """
+    if resources.engine not in ENGINES:
+        raise InvalidInputError(unknown_name("engine", resources.engine, ENGINES))
+    return ENGINES[resources.engine](resources)
+
+
+def check_resources(resources: Resources, workspace: Workspace) -> None:
+    """Check whether a study of a workspace can have resources.
+
+    Raises:
+        InvalidInputError: It cannot; says why.
+    """
+    counts = {"--workers": resources.workers, "--slots-per-gpu": resources.slots_per_gpu}
+    if faults := [f"{name} must be at least 1, got {count}." for name, count in counts.items() if (count or 1) < 1]:
+        raise InvalidInputError(faults)
+    create_engine(resources).check(workspace)
+
+
+def _visible_gpus() -> list[str]:
+    """Names of the GPUs that this process sees, as ``CUDA_VISIBLE_DEVICES`` takes them."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return [name for name in named.split(",") if name] or [str(gpu) for gpu in range(torch.cuda.device_count())]

@@ -1,0 +1,168 @@
+"""Messages of a slot to its supervisor: a dataclass each, sent as a line of JSON.
+
+Both processes run the same version of Frostline, so that a message needs no version of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import ConfigDict, TypeAdapter, with_config
+
+from ...objectives.epochs import EpochResult
+from ..records import TrialRecord
+
+# Nothing of a message may be lost silently.
+_exact = with_config(ConfigDict(extra="forbid"))
+
+
+@_exact
+@dataclass(frozen=True)
+class Waits:
+    """The slot waits for a place to run, or has one now."""
+
+    waits: bool
+
+
+@_exact
+@dataclass(frozen=True)
+class JournalEntry:
+    """A record for the journal.
+
+    Attributes:
+        kind: Kind of the record.
+        key: Key of the run.
+        content: Values of the record.
+    """
+
+    kind: str
+    key: str
+    content: dict[str, Any]
+
+
+@_exact
+@dataclass(frozen=True)
+class Note:
+    """A line for the user."""
+
+    text: str
+
+
+@_exact
+@dataclass(frozen=True)
+class TrialStarted:
+    """A trial starts, and trains for at most this number of epochs."""
+
+    number: int
+    strategy: str
+    epochs: int
+
+
+@_exact
+@dataclass(frozen=True)
+class EpochFinished:
+    """A trial finished an epoch."""
+
+    number: int
+    result: EpochResult
+
+
+@_exact
+@dataclass(frozen=True)
+class TrialFinished:
+    """A trial ended: complete, pruned or failed."""
+
+    trial: TrialRecord
+
+
+@_exact
+@dataclass(frozen=True)
+class TrialCutOff:
+    """The slot no longer has a trial that it started."""
+
+    number: int
+
+
+@_exact
+@dataclass(frozen=True)
+class FinalStarted:
+    """A final starts, the place-th (from 1) of all."""
+
+    strategy: str
+    seed: int
+    place: int
+    total: int
+
+
+@_exact
+@dataclass(frozen=True)
+class FinalFinished:
+    """A finalist was trained and tested; its results are in the database."""
+
+    strategy: str
+    trial_number: int
+    seed: int
+
+
+@_exact
+@dataclass(frozen=True)
+class FinalCutOff:
+    """The slot no longer has a final that it started."""
+
+    strategy: str
+    seed: int
+
+
+Message = (
+    Waits
+    | JournalEntry
+    | Note
+    | TrialStarted
+    | EpochFinished
+    | TrialFinished
+    | TrialCutOff
+    | FinalStarted
+    | FinalFinished
+    | FinalCutOff
+)
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
+
+
+def encode(message: Message) -> str:
+    """A message as a line, with its end.
+
+    Example:
+        >>> from frostline.search.slots.messages import TrialCutOff, decode, encode
+        >>> encode(TrialCutOff(7))
+        '["TrialCutOff", {"number": 7}]\\n'
+        >>> decode(encode(TrialCutOff(7)))
+        TrialCutOff(number=7)
+    """
+    return json.dumps([type(message).__name__, asdict(message)], default=_plain) + "\n"
+
+
+def decode(line: str) -> Message:
+    """The message of a line.
+
+    Raises:
+        ValueError: The line is no message, or none of this version.
+    """
+    name, values = json.loads(line)
+    if name not in _KINDS:
+        raise ValueError(f"A slot sent an unknown message {name!r}.")
+    return _adapter(name).validate_python(values)
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Message]:
+    return TypeAdapter(_KINDS[name])
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} cannot be sent in a message")
