@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..objectives.metrics import METRICS, score
+from ..storage.errors import StorageError
 
 # The parameter that every trial has.
 STRATEGY = "strategy"
 FINISHED = ("complete", "pruned", "failed")
 STATES = ("waiting", "running", *FINISHED)
+# What the database keeps of a final's scores and costs, by these names.
+_ROW = ("strategy", "trial_number", "val_score", "test_score", "seconds", "trainable_parameters")
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
-class FinalRecord:
-    """A finalist, trained once with one seed and tested.
+class FinalScores:
+    """Scores and costs of a finalist that was trained once with one seed, without its predictions.
 
     Attributes:
         strategy: Its strategy.
@@ -64,10 +67,6 @@ class FinalRecord:
         test_score: The metric on the test split, in [0, 1].
         seconds: Wall time of the training.
         trainable_parameters: Of the last phase.
-        labels: True classes of the test images (N,).
-        probabilities: Of the classes (N, K).
-        classes_only: Whether only predicted classes are known, as of finals before probabilities were kept; the
-            probabilities are then one-hot.
     """
 
     strategy: str
@@ -77,6 +76,71 @@ class FinalRecord:
     test_score: float
     seconds: float
     trainable_parameters: int
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        """Strategy, trial number and seed."""
+        return self.strategy, self.trial_number, self.seed
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the plain values to keep in the database; the seed has a column of its own."""
+        return {name: getattr(self, name) for name in _ROW}
+
+    @staticmethod
+    def from_row(row: Mapping[str, Any], seed: int) -> FinalScores:
+        """Return the scores that :meth:`to_row` gave, of this or another version.
+
+        Args:
+            row: Plain values; those that this version does not know are ignored.
+            seed: Seed of the training.
+
+        Raises:
+            StorageError: Values are missing; says which.
+        """
+        if missing := [name for name in _ROW if name not in row]:
+            raise StorageError(
+                f"The database has a final of strategy {row.get('strategy', 'unknown')!r}, seed {seed}, without "
+                f"{', '.join(missing)}: another version of Frostline recorded it. Read the study with that version."
+            )
+        return FinalScores(
+            strategy=row["strategy"],
+            trial_number=row["trial_number"],
+            seed=seed,
+            val_score=row["val_score"],
+            test_score=row["test_score"],
+            seconds=row["seconds"],
+            trainable_parameters=row["trainable_parameters"],
+        )
+
+    def with_predictions(
+        self, labels: NDArray[np.int64], probabilities: NDArray[np.float32], *, classes_only: bool = False
+    ) -> FinalRecord:
+        """Return the record of the same final with its predictions; arguments as in :class:`FinalRecord`."""
+        return FinalRecord(
+            strategy=self.strategy,
+            trial_number=self.trial_number,
+            seed=self.seed,
+            val_score=self.val_score,
+            test_score=self.test_score,
+            seconds=self.seconds,
+            trainable_parameters=self.trainable_parameters,
+            labels=labels,
+            probabilities=probabilities,
+            classes_only=classes_only,
+        )
+
+
+@dataclass(frozen=True)
+class FinalRecord(FinalScores):
+    """A finalist, trained once with one seed and tested.
+
+    Attributes:
+        labels: True classes of the test images (N,).
+        probabilities: Of the classes (N, K).
+        classes_only: Whether only predicted classes are known, as of finals before probabilities were kept; the
+            probabilities are then one-hot.
+    """
+
     labels: NDArray[np.int64] = field(repr=False)
     probabilities: NDArray[np.float32] = field(repr=False)
     classes_only: bool = False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...storage.tracking.journal import Journal, parent_key
 from ...storage.tracking.tracker import TrackedRun, Tracker
-from ..records import FINISHED, FinalRecord, TrialRecord
+from ..records import FINISHED, FinalScores, TrialRecord
 from ..study.study import Study
 from ..tracking.keys import final_key, strategy_key, trial_key
 from ..tracking.provenance import parent_tags
@@ -81,7 +81,7 @@ def missing_strategy_runs(evidence: Evidence) -> Iterator[Finding]:
     """Strategies without the run in which their finals are nested, or with one that is nested elsewhere."""
     study, runs = evidence.study, _by_key(evidence)
     parent = runs.get(parent_key(study.settings.name))
-    for strategy in dict.fromkeys(final.strategy for final in study.final_records()) if evidence.tracked else ():
+    for strategy in dict.fromkeys(strategy for strategy, _, _ in study.final_identities()) if evidence.tracked else ():
         key = strategy_key(strategy)
         run = runs.get(key)
         if key not in evidence.unsent and (run is None or (parent and run.parent != parent.id)):
@@ -114,8 +114,8 @@ def trials_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
 def finals_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
     """Finals without a run, or whose run says something else."""
     study, runs = evidence.study, _by_key(evidence)
-    for final in study.final_records() if evidence.tracked else ():
-        key = final_key(final.strategy, final.trial_number, final.seed)
+    for final in study.final_scores() if evidence.tracked else ():
+        key = final_key(*final.identity)
         if key in evidence.unsent:
             continue
         run, above = runs.get(key), runs.get(strategy_key(final.strategy))
@@ -145,7 +145,7 @@ def running_of_nobody(evidence: Evidence) -> Iterator[Finding]:
     """Runs that MLflow has at work, or ended, although what they are of is not."""
     study = evidence.study
     decided = study.results().decided
-    recorded = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
+    recorded = {final_key(*identity) for identity in study.final_identities()}
     waiting = {trial_key(trial.number) for trial in study.trials() if trial.state not in FINISHED}
     for key, run in _by_key(evidence).items():
         training, of_curve = key.startswith(("trial-", "final-", "curve-")), key.startswith("curve-")
@@ -183,7 +183,7 @@ def _differences(trial: TrialRecord, run: KnownRun | None, steps: list[int], par
         yield "its run is not nested in the study's"
 
 
-def _final_differences(final: FinalRecord, run: KnownRun | None, above: KnownRun | None) -> Iterator[str]:
+def _final_differences(final: FinalScores, run: KnownRun | None, above: KnownRun | None) -> Iterator[str]:
     if run is None:
         yield "MLflow has no run of it"
         return
@@ -240,11 +240,11 @@ def _retell(study: Study, trial: TrialRecord, tracker: Tracker) -> None:
     finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
 
 
-def _retell_final(study: Study, final: FinalRecord, tracker: Tracker) -> None:
+def _retell_final(study: Study, final: FinalScores, tracker: Tracker) -> None:
     config = study.trial(final.trial_number).config
     run = start_final_run(tracker, final.strategy, final.trial_number, final.seed, config)
     costs = {"seconds": final.seconds, "trainable_parameters": float(final.trainable_parameters)}
-    finish_final_run(run, final, costs)
+    finish_final_run(run, study.final_record(*final.identity), costs)
 
 
 def _finish(key: str, status: str, tracker: Tracker) -> None:

@@ -256,14 +256,13 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
     except ObjectiveError:
         run.finish("FAILED")
         raise
-    tested = judge_on_test(session, finalist, result)
-    score = tested.outcome["test_score"]
-    session.study.curve.add(*training.identity, tested.outcome, tested.split.labels, tested.probabilities)
+    final = judge_on_test(session, finalist, result).final
+    session.study.curve.add(*training.identity, final.to_row(), final.labels, final.probabilities)
     checkpoints.remove()
     log_unseen(run, result, seen)
     log_certificate(run, result)
-    scores = {"score": result.score, "test_score": score, "train_images": images}
-    scores |= {f"test/{metric}": value for metric, value in tested.metrics.items()}
+    scores = {"score": result.score, "test_score": final.test_score, "train_images": images}
+    scores |= {f"test/{metric}": value for metric, value in final.metrics.items()}
     run.log_summary({**numbers(describe(result)), **scores}, {})
-    run.finish("FINISHED", f"{name} {score:.3f}")
-    return score
+    run.finish("FINISHED", f"{name} {final.test_score:.3f}")
+    return final.test_score

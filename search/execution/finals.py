@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ...objectives.data.dataset import ImageSplit
 from ...objectives.devices import free_memory
 from ...objectives.epochs import EpochResult
 from ...objectives.finetune import NO_STAGES, FinetuneResult, finetune, predict
-from ...objectives.metrics import all_scores
+from ...objectives.metrics import score
 from ...storage.database.tickets import Lease
 from ...storage.errors import LeaseLostError
 from ..records import FinalRecord
@@ -63,31 +59,29 @@ class Tested:
 
     Attributes:
         split: The test images.
-        probabilities: Of the classes (N, K).
-        metrics: By name, on the test split.
-        outcome: Scores and costs to record, plain values.
+        final: Scores, costs and predictions.
     """
 
     split: ImageSplit
-    probabilities: NDArray[np.float32]
-    metrics: dict[str, float]
-    outcome: dict[str, Any]
+    final: FinalRecord
 
 
 def judge_on_test(session: Session, finalist: Finalist, result: FinetuneResult) -> Tested:
     """Open the test split for a finalist's training: the only place where it is opened."""
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
-    metrics = all_scores(probabilities, test.labels)
-    outcome = {
-        "strategy": finalist.strategy,
-        "trial_number": finalist.trial.number,
-        "val_score": result.score,
-        "test_score": metrics[session.task.metric],
-        "seconds": result.seconds,
-        "trainable_parameters": result.trainable_parameters,
-    }
-    return Tested(test, probabilities, metrics, outcome)
+    final = FinalRecord(
+        strategy=finalist.strategy,
+        trial_number=finalist.trial.number,
+        seed=finalist.seed,
+        val_score=result.score,
+        test_score=score(session.task.metric, probabilities, test.labels),
+        seconds=result.seconds,
+        trainable_parameters=result.trainable_parameters,
+        labels=test.labels,
+        probabilities=probabilities,
+    )
+    return Tested(test, final)
 
 
 def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecord:
@@ -111,20 +105,19 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     retried = partial(note_retry, session.observer, run, f"final {finalist.strategy} seed {finalist.seed}")
     result = attempt(train, session.retries, retried, task.device)
     tested = judge_on_test(session, finalist, result)
-    test, probabilities, outcome = tested.split, tested.probabilities, tested.outcome
-    final = FinalRecord(seed=finalist.seed, labels=test.labels, probabilities=probabilities, **outcome)
+    final = tested.final
     # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
     session.worker.require(lease)
     study = session.study
     card = final_card(study.settings, session.dataset, final, finalist.config, result.network)
     val = session.task.val
     keep_network(study, final, card, result.network, val.canvas[val.indices[0]])
-    session.study.finals.add(finalist.identity, finalist.seed, outcome, test.labels, probabilities, lease)
+    study.finals.add(finalist.identity, final.seed, final.to_row(), final.labels, final.probabilities, lease)
     session.worker.ended_final(lease)
-    drop_networks(session.study, final)
+    drop_networks(study, final)
     checkpoints.remove()
     log_unseen(run, result, seen)
     log_certificate(run, result)
-    log_mistakes(run, test, probabilities, session.tracker.outgoing(key))
+    log_mistakes(run, tested.split, final.probabilities, session.tracker.outgoing(key))
     finish_final_run(run, final, numbers(describe(result)))
     return final

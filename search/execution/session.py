@@ -207,7 +207,7 @@ def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
 def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer) -> None:
     """End the runs whose training ended just before a kill, and remove their checkpoints."""
     trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
-    finals = {final_key(final.strategy, final.trial_number, final.seed) for final in study.final_records()}
+    finals = {final_key(*identity) for identity in study.final_identities()}
     finals |= {curve_key(*identity) for identity in study.curve.trained()}
     study.checkpoints(observer.note).sweep(trials.keys() | finals)
     unfinished = dict(tracker.unfinished())

@@ -99,8 +99,7 @@ class Slots:
             case JournalEntry(kind, key, content):
                 self._tracker.journal.append(kind, key, **content)
             case FinalFinished(strategy, trial_number, seed):
-                known = {(each.strategy, each.trial_number, each.seed): each for each in self._study.final_records()}
-                self._observer.final_finished(known[strategy, trial_number, seed])
+                self._observer.final_finished(self._study.final_record(strategy, trial_number, seed))
             case _:
                 slot.failures = 0 if isinstance(message, TrialFinished) else slot.failures
                 tell(self._observer, message)

@@ -31,7 +31,7 @@ class Finalist:
 
     @property
     def identity(self) -> str:
-        return f"{self.strategy}-{self.trial.number}"
+        return finalist_name(self.strategy, self.trial.number)
 
     @property
     def subject(self) -> str:
@@ -41,6 +41,25 @@ class Finalist:
     @property
     def config(self) -> TrialConfig:
         return restore_config(self.trial.config)
+
+
+def finalist_name(strategy: str, trial_number: int) -> str:
+    """Name of a finalist, the same for all of its seeds.
+
+    >>> finalist_name("lp_ft", 7)
+    'lp_ft-7'
+    """
+    return f"{strategy}-{trial_number}"
+
+
+def read_finalist(name: str) -> tuple[str, int]:
+    """Strategy and trial number of a finalist, from its name.
+
+    >>> read_finalist("lp_ft-7")
+    ('lp_ft', 7)
+    """
+    strategy, _, number = name.rpartition("-")
+    return strategy, int(number)
 
 
 def restore_config(parameters: dict[str, object]) -> TrialConfig:

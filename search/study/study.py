@@ -29,7 +29,8 @@ from ...storage.files.checkpoint_places import CheckpointPlace, artifacts_fault,
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from ..analysis.data_curve import CurveRecord
-from ..records import STRATEGY, FinalRecord, TrialRecord, summarise
+from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, summarise
+from .finalists import finalist_name, read_finalist
 from .optuna_tables import require_known_schema
 from .results import StudyFacts, StudyResults
 from .settings import StudySettings
@@ -224,6 +225,30 @@ class Study:
         """What a finished trial noted of its costs and checks."""
         return self.inner.get_trials(deepcopy=False)[number].user_attrs.get(OUTCOME, {})
 
+    def final_identities(self) -> list[tuple[str, int, int]]:
+        """Strategy, trial number and seed of every training of every finalist there has been."""
+        return [(*read_finalist(finalist), seed) for finalist, seed in self.finals.identities()]
+
+    def final_scores(self) -> list[FinalScores]:
+        """Scores and costs of every training of every finalist there has been.
+
+        Raises:
+            StorageError: Another version recorded finals that this one cannot read.
+        """
+        return [FinalScores.from_row(final.outcome, final.seed) for final in self.finals.outcomes()]
+
+    def final_record(self, strategy: str, trial_number: int, seed: int) -> FinalRecord:
+        """One training of a finalist.
+
+        Raises:
+            KeyError: It is not recorded.
+            StorageError: Another version recorded it, and this one cannot read it.
+        """
+        final = self.finals.get(finalist_name(strategy, trial_number), seed)
+        if final is None:
+            raise KeyError((strategy, trial_number, seed))
+        return _final_record(final, len(self.facts.classes))
+
     def final_records(self) -> list[FinalRecord]:
         """Every training of every finalist there has been."""
         return [_final_record(final, len(self.facts.classes)) for final in self.finals.all()]
@@ -233,7 +258,7 @@ class Study:
         return [
             CurveRecord(
                 each.images,
-                FinalRecord(seed=each.seed, labels=each.labels, probabilities=each.probabilities, **each.outcome),
+                FinalScores.from_row(each.outcome, each.seed).with_predictions(each.labels, each.probabilities),
             )
             for each in self.curve.all()
         ]
@@ -282,11 +307,8 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
 def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
     known = final.probabilities
     probabilities = one_hot(final.predictions, classes) if known is None else known
-    # Finals of earlier versions noted MLflow's id.
-    outcome = {name: value for name, value in final.outcome.items() if name != "run_id"}
-    return FinalRecord(
-        seed=final.seed, labels=final.labels, probabilities=probabilities, classes_only=known is None, **outcome
-    )
+    scores = FinalScores.from_row(final.outcome, final.seed)
+    return scores.with_predictions(final.labels, probabilities, classes_only=known is None)
 
 
 def present_finals(finals: list[FinalRecord], trials: list[TrialRecord]) -> list[FinalRecord]:

@@ -24,15 +24,15 @@ from ...objectives.data.dataset import ImageDataset
 from ...objectives.networks.export import ModelCard, save_network
 from ...objectives.networks.network import Network
 from ...storage.errors import StorageError
-from ..records import FinalRecord
+from ..records import FinalScores
 from ..study.fingerprints import sources_digest, training_package, training_sources
 from ..study.settings import StudySettings
 from ..study.study import Study
-from .registered_models import PACKAGE_PREFIX, best_final, network_folder
+from .registered_models import PACKAGE_PREFIX, best_final, finalist_of, network_folder
 
 
 def keep_network(
-    study: Study, final: FinalRecord, card: ModelCard, network: Network, example: NDArray[np.uint8]
+    study: Study, final: FinalScores, card: ModelCard, network: Network, example: NDArray[np.uint8]
 ) -> None:
     """Keep a final's network. Call it before the final is recorded: a recorded final is not trained again.
 
@@ -60,7 +60,7 @@ def keep_network(
 
 
 def final_card(
-    settings: StudySettings, dataset: ImageDataset, final: FinalRecord, config: TrialConfig, network: Network
+    settings: StudySettings, dataset: ImageDataset, final: FinalScores, config: TrialConfig, network: Network
 ) -> ModelCard:
     """Description of a final's network, from which it is built again."""
     return ModelCard(
@@ -80,16 +80,12 @@ def final_card(
     )
 
 
-def drop_networks(study: Study, final: FinalRecord) -> None:
+def drop_networks(study: Study, final: FinalScores) -> None:
     """Remove those of the same finalist's seeds that are not its best."""
-    same = [each for each in study.final_records() if _finalist(each) == _finalist(final)]
+    same = [each for each in study.final_scores() if finalist_of(each) == finalist_of(final)]
     for each in same:
         if each is not best_final(same):
             shutil.rmtree(network_folder(study, each), ignore_errors=True)
-
-
-def _finalist(final: FinalRecord) -> tuple[str, int]:
-    return final.strategy, final.trial_number
 
 
 def _package() -> str:

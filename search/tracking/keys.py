@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..study.finalists import read_finalist
+
 
 def trial_key(number: int) -> str:
     """Key of a trial's run.
@@ -45,6 +47,5 @@ def ticket_key(subject: str) -> str:
     >>> ticket_key("lp_ft-7 1000")
     'final-lp_ft-7-1000'
     """
-    identity, seed = subject.split(" ")
-    strategy, _, number = identity.rpartition("-")
-    return final_key(strategy, int(number), int(seed))
+    finalist, seed = subject.split(" ")
+    return final_key(*read_finalist(finalist), int(seed))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...storage.tracking.tracker import ServedModel, Tracker
 from ..analysis.verdict import Contender, Verdict
-from ..records import FinalRecord
+from ..records import FinalScores
 from ..study.study import Study
 from .keys import final_key
 
@@ -22,16 +22,22 @@ PACKAGE_PREFIX = "frostline_objectives_"
 _LOADERS = ("networks.export", "exported")
 
 
-def best_final(finals: Iterable[FinalRecord]) -> FinalRecord:
+def finalist_of(final: FinalScores) -> tuple[str, int]:
+    """Strategy and trial number of a final's configuration."""
+    return final.strategy, final.trial_number
+
+
+def best_final(finals: Iterable[FinalScores]) -> FinalScores:
     """The one with the best validation score; of equals the lowest seed."""
     return max(finals, key=lambda final: (final.val_score, -final.seed))
 
 
 def log_models(study: Study, tracker: Tracker, verdict: Verdict) -> None:
     """Give MLflow each contender's network, the winner's as the champion. Those that it has only get their aliases."""
-    finals = study.results().finals
+    finals = study.final_scores()
     for contender in verdict.contenders:
-        final = best_final(each for each in finals if each.strategy == contender.strategy)
+        finalist = contender.strategy, contender.trial_number
+        final = best_final(each for each in finals if finalist_of(each) == finalist)
         folder = network_folder(study, final)
         # Finals from before networks were kept have none.
         if folder.exists():
@@ -46,7 +52,7 @@ def alias(strategy: str) -> str:
 
 
 def _served(
-    study: Study, folder: Path, final: FinalRecord, contender: Contender, aliases: Sequence[str]
+    study: Study, folder: Path, final: FinalScores, contender: Contender, aliases: Sequence[str]
 ) -> ServedModel:
     settings = study.settings
     libraries = [*_LIBRARIES, *(["timm"] if settings.backbone.startswith("timm:") else [])]
@@ -67,10 +73,10 @@ def _served(
     )
 
 
-def _key(final: FinalRecord) -> str:
-    return final_key(final.strategy, final.trial_number, final.seed)
+def _key(final: FinalScores) -> str:
+    return final_key(*final.identity)
 
 
-def network_folder(study: Study, final: FinalRecord) -> Path:
+def network_folder(study: Study, final: FinalScores) -> Path:
     """Folder of a final's network, kept or not."""
     return study.workspace.models(study.settings.name) / _key(final)

@@ -135,6 +135,6 @@ def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict) -> 
 def _tag_finalists(study: Study, tracker: Tracker, verdict: Verdict) -> None:
     """More trials may have found better ones since: a trial that was a finalist once says so."""
     current = {contender.trial_number for contender in verdict.contenders}
-    for number in {final.trial_number for final in study.final_records()}:
+    for number in {trial_number for _, trial_number, _ in study.final_identities()}:
         tag = "yes" if number in current else "former"
         tracker.known(trial_key(number)).log_summary({}, {FINALIST: tag})

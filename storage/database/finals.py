@@ -55,6 +55,21 @@ class StoredFinal:
     test_opened: datetime
 
 
+@dataclass(frozen=True)
+class FinalOutcome:
+    """Scores and costs of one training of a finalist, without its predictions.
+
+    Attributes:
+        finalist: Identifier of the finalist's configuration.
+        seed: Seed of the training.
+        outcome: Scores and costs as plain values.
+    """
+
+    finalist: str
+    seed: int
+    outcome: dict[str, Any]
+
+
 class FinalsTable:
     """Finals of one study.
 
@@ -133,9 +148,43 @@ class FinalsTable:
         return session.scalar(there) is not None
 
     def recorded(self, session: Session) -> set[tuple[str, int]]:
-        """Return the finalist and seed of every recorded training."""
-        query = select(_FinalRow.finalist, _FinalRow.seed).where(_FinalRow.study == self._study)
-        return {(row.finalist, row.seed) for row in session.execute(query)}
+        """Return the finalist and seed of every training that a session sees."""
+        return set(self._identities(session))
+
+    def identities(self) -> list[tuple[str, int]]:
+        """Return the finalist and seed of every training, in recorded order, without reading its predictions.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
+        return self._database.patiently(self._identities)
+
+    def _identities(self, session: Session) -> list[tuple[str, int]]:
+        query = select(_FinalRow.finalist, _FinalRow.seed).where(_FinalRow.study == self._study).order_by(_FinalRow.id)
+        return [(row.finalist, row.seed) for row in session.execute(query)]
+
+    def outcomes(self) -> list[FinalOutcome]:
+        """Return scores and costs of every training, in recorded order, without reading its predictions.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
+        columns = select(_FinalRow.finalist, _FinalRow.seed, _FinalRow.outcome)
+        query = columns.where(_FinalRow.study == self._study).order_by(_FinalRow.id)
+        rows = self._database.patiently(lambda session: session.execute(query).all())
+        return [FinalOutcome(row.finalist, row.seed, row.outcome) for row in rows]
+
+    def get(self, finalist: str, seed: int) -> StoredFinal | None:
+        """Return one training; None if it is not recorded.
+
+        Raises:
+            UnreachableError: The database cannot be used.
+        """
+        query = select(_FinalRow).where(
+            _FinalRow.study == self._study, _FinalRow.finalist == finalist, _FinalRow.seed == seed
+        )
+        row = self._database.patiently(lambda session: session.scalar(query))
+        return None if row is None else _stored(row)
 
     def all(self) -> list[StoredFinal]:
         """Return all finals, in the order in which they were recorded.
@@ -145,18 +194,19 @@ class FinalsTable:
         """
         with self._database.session() as session:
             rows = session.scalars(select(_FinalRow).where(_FinalRow.study == self._study).order_by(_FinalRow.id)).all()
-        return [
-            StoredFinal(
-                finalist=row.finalist,
-                seed=row.seed,
-                outcome=row.outcome,
-                labels=unpack_classes(row.labels),
-                predictions=unpack_classes(row.predictions),
-                probabilities=_unpack_probabilities(row),
-                test_opened=row.test_opened,
-            )
-            for row in rows
-        ]
+        return [_stored(row) for row in rows]
+
+
+def _stored(row: _FinalRow) -> StoredFinal:
+    return StoredFinal(
+        finalist=row.finalist,
+        seed=row.seed,
+        outcome=row.outcome,
+        labels=unpack_classes(row.labels),
+        predictions=unpack_classes(row.predictions),
+        probabilities=_unpack_probabilities(row),
+        test_opened=row.test_opened,
+    )
 
 
 def pack_classes(classes: NDArray[np.int64]) -> bytes:

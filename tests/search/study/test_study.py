@@ -17,13 +17,13 @@ from optuna.trial import TrialState
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.cli.results_json import describe
 from frostline.search.execution.worker import Worker, at_work
-from frostline.search.records import STRATEGY, FinalRecord, TrialRecord
+from frostline.search.records import STRATEGY, FinalRecord, FinalScores, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings
 from frostline.search.study.study import OUTCOME, STARTED, Study, present_finals, study_names
 from frostline.storage.database import tickets
-from frostline.storage.errors import LeaseLostError
+from frostline.storage.errors import LeaseLostError, StorageError
 from frostline.storage.workspace import Workspace
 
 FACTS = StudyFacts(
@@ -264,8 +264,9 @@ def test_results_are_plain_values_for_scripts(study: Study, worker: Worker) -> N
     assert described["verdict"] is None
 
 
-def add_final(study: Study, strategy: str, number: int, seed: int = 1000) -> None:
-    outcome = {
+def final_row(strategy: str, number: int) -> dict[str, Any]:
+    """As earlier versions wrote it, with MLflow's id."""
+    return {
         "strategy": strategy,
         "trial_number": number,
         "val_score": 0.5,
@@ -274,6 +275,10 @@ def add_final(study: Study, strategy: str, number: int, seed: int = 1000) -> Non
         "trainable_parameters": 5,
         "run_id": None,
     }
+
+
+def add_final(study: Study, strategy: str, number: int, seed: int = 1000) -> None:
+    outcome = final_row(strategy, number)
     study.finals.add(f"{strategy}-{number}", seed, outcome, np.array([0, 1]), PROBABILITIES)
 
 
@@ -314,6 +319,37 @@ def test_finals_from_before_probabilities_were_kept_are_read_by_their_classes(st
     assert [contender.mean for contender in verdict.contenders] == [0.5, 0.5]
     add_final(old, "full", 0, seed=1001)
     assert [final.classes_only for final in old.final_records()] == [True, True, False]
+
+
+def test_finals_are_known_by_strategy_trial_and_seed(study: Study) -> None:
+    add_final(study, "full", 3, seed=1001)
+    add_final(study, "lp_ft", 2)
+    assert study.final_identities() == [("full", 3, 1001), ("lp_ft", 2, 1000)]
+    assert [scores.identity for scores in study.final_scores()] == study.final_identities()
+    record = study.final_record("lp_ft", 2, 1000)
+    assert record.identity == ("lp_ft", 2, 1000)
+    np.testing.assert_array_equal(record.probabilities, PROBABILITIES)
+    with pytest.raises(KeyError):
+        study.final_record("lp_ft", 2, 1001)
+
+
+def test_a_row_is_read_as_it_was_written() -> None:
+    scores = FinalScores.from_row({**final_row("full", 3), "added_later": [1]}, seed=1000)
+    assert scores == FinalScores("full", 3, 1000, 0.5, 0.5, 1.0, 5)
+    assert FinalScores.from_row(scores.to_row(), seed=1000) == scores
+    # What is in databases already, by name.
+    assert scores.to_row() == {name: value for name, value in final_row("full", 3).items() if name != "run_id"}
+
+
+def test_a_final_without_its_scores_is_reported(study: Study) -> None:
+    row = final_row("full", 3)
+    del row["val_score"], row["seconds"]
+    study.finals.add("full-3", 1000, row, np.array([0, 1]), PROBABILITIES)
+    for read in (study.final_scores, study.final_records):
+        with pytest.raises(StorageError, match=r"'full', seed 1000, without val_score, seconds: another version"):
+            read()
+    # Its identity is known all the same.
+    assert study.final_identities() == [("full", 3, 1000)]
 
 
 def trial(number: int, strategy: str, score: float | None, state: str = "complete") -> TrialRecord:

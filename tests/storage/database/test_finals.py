@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from frostline.storage.database.engine import Database
 from frostline.storage.database.finals import FinalsTable, pack_classes, unpack_classes
@@ -45,6 +46,37 @@ def test_finals_come_in_the_order_of_their_ending(database: Database) -> None:
     for finalist, seed in order:
         table.add(finalist, seed, {}, np.arange(2), SURE)
     assert [(final.finalist, final.seed) for final in table.all()] == order
+
+
+def test_identities_and_outcomes_are_read_without_predictions(database: Database) -> None:
+    table, statements = FinalsTable(database, "study"), list[str]()
+    order = [("full-3", 1001), ("full-3", 1000), ("a-0", 1000)]
+    for finalist, seed in order:
+        table.add(finalist, seed, {"seed": seed}, np.arange(2), SURE)
+    FinalsTable(database, "other").add("full-4", 1000, {}, np.arange(2), SURE)
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    assert table.identities() == order
+    assert [(final.finalist, final.seed) for final in table.outcomes()] == order
+    assert [final.outcome for final in table.outcomes()] == [{"seed": seed} for _, seed in order]
+    read = [statement for statement in statements if "frostline_finals" in statement]
+    assert len(read) == 3
+    assert not any(column in statement for statement in read for column in ("labels", "predictions", "probabilities"))
+
+
+def test_one_final_is_read_alone(database: Database) -> None:
+    table = FinalsTable(database, "study")
+    table.add("full-3", 1000, {"number": 1}, np.arange(2), SURE)
+    table.add("full-3", 1001, {"number": 2}, np.arange(2), SURE)
+    kept = table.get("full-3", 1001)
+    assert kept is not None
+    assert (kept.finalist, kept.seed, kept.outcome) == ("full-3", 1001, {"number": 2})
+    np.testing.assert_array_equal(kept.probabilities, SURE)
+    assert table.get("full-3", 1002) is None
+    assert FinalsTable(database, "other").get("full-3", 1000) is None
 
 
 def test_studies_of_one_database_are_apart(database: Database) -> None:
