@@ -77,7 +77,7 @@ class Short:
         classify, self.refused, self.steps = Network.classify, 0, steps
 
         def guarded(network: Network, features: Tensor) -> Tensor:
-            if network.head.training == loop and len(features) > images:
+            if network.head.training == training and len(features) > images:
                 self.steps -= 1
                 if self.steps < 0:
                     self.refused += 1
