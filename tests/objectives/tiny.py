@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
 
@@ -24,6 +25,16 @@ SPEC = BackboneSpec("shufflenet_v2_x0_5", "none", 32)
 @functools.cache
 def pool() -> BackbonePool:
     return BackbonePool(SPEC)
+
+
+@functools.cache
+def _untouched() -> BackbonePool:
+    return BackbonePool(SPEC)
+
+
+def fresh_pool() -> BackbonePool:
+    """As another process builds it: nothing has been trained in it."""
+    return copy.deepcopy(_untouched())
 
 
 def split(count: int, seed: int) -> ImageSplit:

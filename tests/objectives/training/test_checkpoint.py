@@ -25,7 +25,7 @@ from frostline.objectives.strategies.catalog import (
 )
 from frostline.objectives.training.certificate import Certificate
 
-from ..tiny import SPEC, split, task
+from ..tiny import SPEC, fresh_pool, split, task
 
 BASE: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3, "patience": 99, "weight_decay": 0.1}
 AUGMENTED = {"augmentation": "flip_crop", "head.dropout": 0.3}
@@ -113,7 +113,7 @@ def configuration(case: str) -> TrialConfig:
 
 def fresh_task() -> Task:
     """As another process makes it."""
-    return replace(task(), backbones=BackbonePool(SPEC))
+    return replace(task(), backbones=fresh_pool())
 
 
 def go_on(config: TrialConfig, work: Task, kept: Kept) -> tuple[FinetuneResult, list[int]]:
