@@ -1,4 +1,4 @@
-"""What a study has found so far, as plain records that every reader shares: verdict, live view, report."""
+"""Plain records of a study's trials and finals, which verdict, live view and report share."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _ROW = ("strategy", "trial_number", "val_score", "test_score", "seconds", "train
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial.
+    """A trial.
 
     Attributes:
-        number: Of the Optuna trial, from 0.
+        number: Number of the trial, from 0.
         state: One of :data:`STATES`.
-        strategy: None while it waits.
+        strategy: Name of the strategy; None while the trial waits.
         config: Active parameters by dotted name.
-        score: Best validation score, in [0, 1]; of a pruned trial the last one.
-        curve: Validation score by epoch.
-        seconds: Wall time.
-        trainable_parameters: Of the last phase.
-        freeze_depth: Units frozen in the last phase.
-        reason: Why it failed.
-        finished: When it ended.
-        epochs: How many it trains at most; None before it begins, and in studies from before this was kept.
+        score: Best validation score, in [0, 1]; for a pruned trial, the last score.
+        curve: Validation scores by epoch.
+        seconds: Wall time of the training.
+        trainable_parameters: Number of parameters that train in the last phase.
+        freeze_depth: Number of units frozen in the last phase.
+        reason: Reason of a failure.
+        finished: Time when the trial ended.
+        epochs: Maximum number of epochs; None before the trial starts, and in older studies.
     """
 
     number: int
@@ -57,16 +57,16 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class FinalScores:
-    """Scores and costs of a finalist that was trained once with one seed, without its predictions.
+    """Scores and costs of a final: a finalist trained with one seed and tested; without predictions.
 
     Attributes:
-        strategy: Its strategy.
-        trial_number: The trial whose configuration it is.
-        seed: Of this repetition.
+        strategy: Name of the strategy.
+        trial_number: Number of the trial whose configuration was retrained.
+        seed: Seed of the training.
         val_score: Validation score, in [0, 1].
-        test_score: The metric on the test split, in [0, 1].
+        test_score: Score on the test split by the study's metric, in [0, 1].
         seconds: Wall time of the training.
-        trainable_parameters: Of the last phase.
+        trainable_parameters: Number of parameters that train in the last phase.
     """
 
     strategy: str
@@ -147,28 +147,28 @@ class FinalRecord(FinalScores):
 
     @property
     def predictions(self) -> NDArray[np.int64]:
-        """Predicted classes (N,)."""
+        """Return the predicted classes (N,)."""
         return self.probabilities.argmax(axis=1)
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Every metric on the test split by name; those of predicted classes where only these are known."""
+        """Return every metric on the test split, by name; with ``classes_only``, those that need no probabilities."""
         known = [name for name, metric in METRICS.items() if metric.of_classes or not self.classes_only]
         return {name: score(name, self.probabilities, self.labels) for name in known}
 
 
 @dataclass(frozen=True)
 class StrategySummary:
-    """Where one strategy stands.
+    """The progress of a strategy.
 
     Attributes:
-        strategy: Its name.
-        complete: Trials that ended with a score.
-        pruned: Trials stopped early.
-        failed: Trials that failed.
-        running: Trials in flight.
-        best: The complete trial of the highest validation score.
-        seconds: Wall time of all its trials.
+        strategy: Name of the strategy.
+        complete: Number of complete trials.
+        pruned: Number of pruned trials.
+        failed: Number of failed trials.
+        running: Number of running trials.
+        best: Complete trial with the highest validation score.
+        seconds: Wall time of all trials.
     """
 
     strategy: str
@@ -181,7 +181,13 @@ class StrategySummary:
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial of the highest score; of equals, the one that trains fewer weights, then the earlier."""
+    """Return the complete trial with the highest score; of equals, that with fewer trained weights, then the earlier.
+
+    Examples:
+        >>> from frostline.search.records import TrialRecord, best_trial
+        >>> scores = {0: 0.7, 1: 0.9, 2: 0.8}
+        >>> best_trial([TrialRecord(number, "complete", score=score) for number, score in scores.items()]).number
+        1"""
     complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
     return max(
         complete, key=lambda trial: (trial.score, -(trial.trainable_parameters or 0), -trial.number), default=None
@@ -189,7 +195,7 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def summarise(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:
-    """One summary a strategy, in the order given."""
+    """Return one summary per strategy, in the given order."""
     return [_summary(name, [trial for trial in trials if trial.strategy == name]) for name in strategies]
 
 
@@ -207,5 +213,5 @@ def _summary(strategy: str, trials: Sequence[TrialRecord]) -> StrategySummary:
 
 
 def finished(trials: Sequence[TrialRecord]) -> int:
-    """Trials that count against the budget: complete, pruned or failed."""
+    """Return the number of trials that count towards the budget: complete, pruned or failed."""
     return sum(trial.state in FINISHED for trial in trials)

@@ -1,4 +1,4 @@
-"""Being asked to stop: Ctrl-C, SIGTERM, another machine. First politely, at the next epoch; the second time at once."""
+"""Stop requests by Ctrl-C, SIGTERM or another machine: the first stops at the next epoch, the second at once."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# How long the epoch under way may take to end. After a longer one the last checkpoint is not far behind.
+# Time for the current epoch to end. If it takes longer, the last checkpoint is recent anyway.
 GRACE_SECONDS = 5.0
-# Exit status of a slot that was asked to end.
+# Exit status of a slot that was asked to stop.
 STOPPED = 128 + signal.SIGTERM
 
 
 class Stopped(KeyboardInterrupt):
-    """The work ends because somebody asked for it; what is not finished is given back."""
+    """The work was asked to stop; unfinished trials are released."""
 
 
 class Stopper:
-    """Whether a worker was asked to stop.
+    """The stop request of a worker.
 
     Args:
-        grace: How many seconds after a signal the work ends where it is; None for never.
+        grace: Seconds from a signal until the work is interrupted; None for no limit.
 
     Attributes:
-        asked: Whether it was asked.
-        signalled: Whether by a signal.
+        asked: Whether a stop was requested.
+        signalled: Whether a signal requested it.
     """
 
     def __init__(self, grace: float | None = GRACE_SECONDS) -> None:
@@ -34,26 +34,26 @@ class Stopper:
         self._grace = grace
 
     def ask(self) -> None:
-        """Have the work stop at the next :meth:`check`; from any thread."""
+        """Request a stop at the next :meth:`check`; any thread may call this."""
         self.asked = True
 
     def check(self) -> None:
-        """Call where nothing is lost by stopping.
+        """Stop here if a stop was requested; called where stopping loses no work.
 
         Raises:
-            Stopped: Somebody asked for it.
+            Stopped: A stop was requested.
         """
         if self.asked:
             raise Stopped
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM ask while within; in another thread than the main one they cannot."""
+        """Turn Ctrl-C and SIGTERM into stop requests while the context is open; only in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        # A shell that starts a program in the background has it ignore Ctrl-C.
+        # A program that a shell starts in the background ignores Ctrl-C.
         heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
         for number in heard:
             signal.signal(number, self._hear)

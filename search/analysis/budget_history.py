@@ -1,4 +1,4 @@
-"""What each strategy was given and what it made of it, trial by trial."""
+"""The history of a study's budget: cost and best score of each strategy, trial by trial."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..records import FINISHED, TrialRecord
 
 @dataclass(frozen=True)
 class Step:
-    """The end of a trial.
+    """The state of a strategy at the end of one of its trials.
 
     Attributes:
-        trial: The trial.
-        at_work: Seconds that the search had been at work; pauses between its sessions do not count.
-        trials: Trials that its strategy had ended, this one included.
-        seconds: Device seconds that its strategy had used.
-        best: The highest validation score of the strategy's complete trials; None before the first.
+        trial: Record of the trial.
+        at_work: Seconds that the search had run, without the pauses between its sessions.
+        trials: Number of the strategy's finished trials, including this one.
+        seconds: Device seconds that the strategy had used.
+        best: Highest validation score of the strategy's complete trials; None before the first.
     """
 
     trial: TrialRecord
@@ -28,7 +28,7 @@ class Step:
 
 
 def spending(trials: Sequence[TrialRecord]) -> list[Step]:
-    """One step a finished trial, in the order of their ending."""
+    """Return one step per finished trial, in the order in which the trials ended."""
     ended = [trial for trial in trials if trial.state in FINISHED and trial.finished is not None]
     ended.sort(key=lambda trial: (trial.finished, trial.number))
     last: dict[str | None, Step] = {}
@@ -48,7 +48,7 @@ def spending(trials: Sequence[TrialRecord]) -> list[Step]:
 
 
 def _at_work(before: Step | None, trial: TrialRecord) -> float:
-    """A gap longer than the trial that ends it was a pause, save for what it took to begin."""
+    """Return the seconds at work: a gap longer than the trial that ends it was a pause."""
     took = trial.seconds or 0.0
     if before is None or before.trial.finished is None or trial.finished is None:
         return took

@@ -1,4 +1,4 @@
-"""What a classifier mistakes for what, and the mistakes of which it is surest: for reports and MLflow alike."""
+"""The confusion matrix of a classifier and its most confident errors, for reports and MLflow."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each class is taken for each.
+    """A confusion matrix.
 
     Attributes:
-        classes: Names, in the order of the labels.
-        counts: Images (K, K): row the true class, column the predicted one.
+        classes: Names of the classes, in the order of the labels.
+        counts: Numbers of images (K, K): rows are true classes, columns predicted classes.
     """
 
     classes: tuple[str, ...]
@@ -23,20 +23,20 @@ class Confusion:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Counts as shares of their true class (K, K); 0 in the row of a class without images."""
+        """Return the counts as shares of their true class (K, K); 0 in the row of a class without images."""
         return self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """An image that was taken for another class.
+    """A misclassified image.
 
     Attributes:
-        image: Its position in the split.
-        label: Its true class, by number.
-        predicted: The class that it was taken for.
-        probability: Of the predicted class, in [0, 1].
-        label_probability: Of the true class, in [0, 1].
+        image: Position of the image in the split.
+        label: True class, by number.
+        predicted: Predicted class, by number.
+        probability: Probability of the predicted class, in [0, 1].
+        label_probability: Probability of the true class, in [0, 1].
     """
 
     image: int
@@ -47,12 +47,19 @@ class Mistake:
 
 
 def confusion(labels: NDArray[np.int64], probabilities: NDArray[np.float32], classes: Sequence[str]) -> Confusion:
-    """Count which class is taken for which.
+    """Return the confusion matrix of predictions.
 
     Args:
         labels: True classes (N,), each in 0..K-1.
-        probabilities: Of the classes (N, K); the highest is the prediction, of equals the first.
+        probabilities: Class probabilities (N, K); the highest is the prediction, the first of equal ones.
         classes: Names of the K classes.
+
+    Examples:
+        >>> import numpy as np
+        >>> from frostline.search.analysis.confusion import confusion
+        >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], dtype=np.float32)
+        >>> confusion(np.array([0, 0, 1]), probabilities, ["cat", "dog"]).counts.tolist()
+        [[1, 1], [0, 1]]
     """
     size = len(classes)
     pairs = labels * size + probabilities.argmax(axis=1)
@@ -60,12 +67,19 @@ def confusion(labels: NDArray[np.int64], probabilities: NDArray[np.float32], cla
 
 
 def worst_mistakes(labels: NDArray[np.int64], probabilities: NDArray[np.float32], n: int) -> list[Mistake]:
-    """The mistakes with the highest probability of the wrong class, at most ``n``; of equals the earlier image first.
+    """Return the errors with the highest probability of the wrong class; of equal ones, the earlier image first.
 
     Args:
         labels: True classes (N,).
-        probabilities: Of the classes (N, K). The mean over several trainings ranks what all of them mistake.
-        n: How many.
+        probabilities: Class probabilities (N, K), of one training or the mean over several.
+        n: Maximum number of errors.
+
+    Examples:
+        >>> import numpy as np
+        >>> from frostline.search.analysis.confusion import worst_mistakes
+        >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], dtype=np.float32)
+        >>> [mistake.image for mistake in worst_mistakes(np.array([0, 0, 0]), probabilities, n=5)]
+        [1, 2]
     """
     predicted = probabilities.argmax(axis=1)
     images = np.flatnonzero(predicted != labels)

@@ -1,7 +1,7 @@
-"""The data-size curve: test score by number of training images, and from where on strategies beat feature extraction.
+"""The data-size curve: test score by number of training images, and where strategies overtake feature extraction.
 
-Statistics are the verdict's: a paired bootstrap over test images and seeds, and intervals that hold for all
-comparisons with feature extraction at once.
+The statistics are those of the verdict: a paired bootstrap over test images and seeds, with simultaneous intervals for
+all comparisons with feature extraction.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ BASELINE = "feature_extraction"
 
 @dataclass(frozen=True)
 class CurveRecord:
-    """A finalist, trained on some of the training images, and tested.
+    """A finalist trained on part of the training images and tested.
 
     Attributes:
-        images: How many.
-        final: What came of it.
+        images: Number of training images.
+        final: Record of the training and its test.
     """
 
     images: int
@@ -34,14 +34,14 @@ class CurveRecord:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A strategy at a number of training images.
+    """A strategy at one number of training images.
 
     Attributes:
-        strategy: Its name.
-        images: Of the training.
+        strategy: Name of the strategy.
+        images: Number of training images.
         scores: Test score of each seed, in [0, 1].
-        interval: Confidence interval of the mean, by itself.
-        ahead: Mean test score minus feature extraction's on as many images; None for itself and where it is missing.
+        interval: Confidence interval of the mean score alone.
+        ahead: Mean test score minus feature extraction's at this number; None for feature extraction or without it.
         ahead_interval: Simultaneous confidence interval of ``ahead``.
     """
 
@@ -59,13 +59,13 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Crossover:
-    """Where a strategy overtakes feature extraction.
+    """The point where a strategy overtakes feature extraction.
 
     Attributes:
-        strategy: Its name.
-        point: At the fewest images from which on its mean is above feature extraction's; None if with all images it
-            is not.
-        first: Whether these are the fewest images of all that both were trained on.
+        strategy: Name of the strategy.
+        point: Point at the smallest number of images from which on its mean stays above feature extraction's; None if
+            it is not above with all images.
+        first: Whether this is the smallest number of images that was tried.
     """
 
     strategy: str
@@ -74,11 +74,11 @@ class Crossover:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval of the difference excludes 0 there."""
+        """Return whether the interval of the difference excludes 0 at the point."""
         return self.point is not None and self.point.ahead_interval is not None and self.point.ahead_interval[0] > 0
 
     def sentence(self) -> str:
-        """The crossover in words."""
+        """Return the crossover as a sentence."""
         if self.point is None or self.point.ahead is None or self.point.ahead_interval is None:
             return f"{self.strategy} is not ahead of {BASELINE} with all training images."
         low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in self.point.ahead_interval)
@@ -93,14 +93,14 @@ class Crossover:
 
 @dataclass(frozen=True)
 class DataCurve:
-    """Test score by number of training images.
+    """Test scores by number of training images.
 
     Attributes:
-        metric: What the scores are.
-        points: By strategy, then by images.
-        crossovers: Of the strategies but feature extraction; none where that was not among them.
+        metric: Name of the metric.
+        points: Points by strategy, then by number of images.
+        crossovers: Crossovers of the other strategies with feature extraction; empty without feature extraction.
         test_images: Size of the test split.
-        confidence: Of intervals.
+        confidence: Confidence of the intervals.
     """
 
     metric: str
@@ -111,25 +111,25 @@ class DataCurve:
 
     @property
     def sizes(self) -> list[int]:
-        """Numbers of images, ascending."""
+        """Return the numbers of training images in ascending order."""
         return sorted({point.images for point in self.points})
 
     def of(self, strategy: str) -> list[CurvePoint]:
-        """A strategy's points by images."""
+        """Return a strategy's points by number of images."""
         return [point for point in self.points if point.strategy == strategy]
 
 
 def trace_curve(records: Sequence[CurveRecord], metric: str, strategies: Sequence[str], *, seed: int = 0) -> DataCurve:
-    """A curve from its trainings.
+    """Compute the curve from its trainings.
 
     Args:
-        records: On the same test images in the same order, the finals with all training images among them.
-        metric: What a study can maximise, by name.
-        strategies: In the order in which they are to come.
-        seed: Of the resampling.
+        records: Trainings tested on the same images in the same order, including the finals on all training images.
+        metric: Name of a metric that a study can maximize.
+        strategies: Names of the strategies in the order of the result.
+        seed: Seed of the resampling.
 
     Raises:
-        ValueError: No trainings, or not on the same test images.
+        ValueError: There are no trainings, or they were tested on different images.
     """
     if not records:
         raise ValueError("no trainings to compare")
@@ -157,7 +157,7 @@ def _points(
     comparisons: int,
     seed: int,
 ) -> list[CurvePoint]:
-    """Of all strategies at one number of images."""
+    """Return the points of all strategies at one number of training images."""
     groups: dict[str, list[FinalRecord]] = {}
     # Sorted, so that the answer does not depend on the order in which the trainings ended.
     for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):

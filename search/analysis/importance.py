@@ -1,4 +1,4 @@
-"""How much of the scores' variance each hyperparameter explains: functional ANOVA (Hutter et al. 2014)."""
+"""Hyperparameter importance: the share of the scores' variance, by functional ANOVA (Hutter et al. 2014)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from ..records import TrialRecord
 from ..space.space import Domain
 
-# Fewer complete trials say nothing of so many parameters.
+# Fewer complete trials are too few for this many parameters.
 LEAST_TRIALS = 20
 # Optuna's 64 trees of depth 64 take 15 s for a thousand trials, and fit more noise.
 _TREES, _DEPTH = 16, 5
@@ -25,19 +25,18 @@ _FOLDS = 5
 
 
 def explained_variance(trials: Sequence[TrialRecord], domains: Mapping[str, Domain]) -> dict[str, float]:
-    """Share of the variance of validation scores that each parameter explains by itself, over its whole domain.
+    """Return the share of the variance of validation scores that each parameter explains by itself.
 
-    Functional ANOVA divides the variance of a forest fitted to the trials, and a forest finds something in noise too.
-    Its shares are therefore scaled by the variance that it explains of trials it was not fitted to; rather too low
-    than too high.
+    Functional ANOVA splits the variance of a random forest fitted to the trials, and a forest also fits noise. So the
+    shares are scaled by the variance that the forest explains in cross-validation: too low rather than too high.
 
     Args:
-        trials: Of one strategy; only complete ones count.
-        domains: What was searched, by dotted name.
+        trials: Trials of one strategy; only complete trials count.
+        domains: Searched domains by dotted name.
 
     Returns:
-        By name, in [0, 1]; the rest up to 1 lies in combinations. Only parameters that every trial has: those under
-        a condition are left out. Empty for fewer than :data:`LEAST_TRIALS` trials, or where all scores are equal.
+        Share by name, in [0, 1]; the rest up to 1 is due to interactions. Conditional parameters, which some trials
+        lack, are left out. Empty for fewer than :data:`LEAST_TRIALS` trials, or if all scores are equal.
     """
     complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
     if len(complete) < LEAST_TRIALS or len({trial.score for trial in complete}) == 1:
@@ -59,7 +58,7 @@ def explained_variance(trials: Sequence[TrialRecord], domains: Mapping[str, Doma
 
 
 def _foreseen(trials: Sequence[TrialRecord], domains: Mapping[str, Domain]) -> float:
-    """Share of the variance that such a forest explains in cross-validation; 0 where the mean predicts better."""
+    """Return the share of the variance that the forest explains in cross-validation; 0 if the mean predicts better."""
     settings = np.array([[_number(domain, trial.config[name]) for name, domain in domains.items()] for trial in trials])
     scores = np.array([trial.score for trial in trials], dtype=np.float64)
     forest = RandomForestRegressor(n_estimators=_TREES, max_depth=_DEPTH, random_state=0)
@@ -90,5 +89,5 @@ def _distribution(domain: Domain) -> BaseDistribution:
 
 
 def _scaled(domain: Domain, value: Any) -> Any:
-    """The logarithm where a domain is logarithmic: the analysis weighs a domain evenly, as the sampler does."""
+    """Return the logarithm for logarithmic domains: the analysis weighs a domain evenly, as the sampler does."""
     return math.log(value) if domain.log else value if domain.choices is not None else float(value)

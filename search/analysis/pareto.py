@@ -1,4 +1,4 @@
-"""Which trials are worth their cost: those that no other beats in score without costing more."""
+"""The Pareto front of trials: those that no other trial beats in score at the same or lower cost."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from ..records import TrialRecord
 
 
 def pareto_front(trials: Sequence[TrialRecord], cost: Callable[[TrialRecord], float | None]) -> list[TrialRecord]:
-    """The complete trials on the Pareto front of score (more is better) and cost (less is better).
+    """Return the complete trials on the Pareto front of score (higher is better) and cost (lower is better).
 
     Args:
-        trials: Any; those that are not complete, or whose cost is unknown, are left out.
-        cost: Of a trial.
+        trials: Trials in any state; incomplete trials and trials of unknown cost are left out.
+        cost: Function that returns the cost of a trial; None if unknown.
 
     Returns:
-        Cheapest first, so with rising scores; of equals in both, the earliest trial.
+        Trials by rising cost, so by rising score; of trials equal in both, the earliest.
+
+    Examples:
+        >>> from frostline.search.analysis.pareto import pareto_front
+        >>> from frostline.search.records import TrialRecord
+        >>> scores = {0: (0.80, 3.0), 1: (0.90, 9.0), 2: (0.70, 5.0)}
+        >>> trials = [TrialRecord(n, "complete", score=score, seconds=s) for n, (score, s) in scores.items()]
+        >>> [trial.number for trial in pareto_front(trials, lambda trial: trial.seconds)]
+        [0, 1]
     """
     known = [
         (price, -trial.score, trial.number, trial)

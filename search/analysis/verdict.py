@@ -1,9 +1,9 @@
-"""The verdict: which strategy wins, by how much, how surely, at what cost; a tie goes to the cheaper.
+"""The verdict: the winning strategy, with differences, intervals and costs; a tie goes to the cheaper strategy.
 
 Strategies are compared on the same test images by a paired bootstrap (Efron & Tibshirani 1993) that resamples the
-images, stratified by class (small classes together), and the seeds of each strategy. A metric is resampled through
-its image weights: how often each image was drawn. Intervals are simultaneous over all comparisons with the leader
-(Bonferroni), so that more strategies do not make a chance winner more likely.
+images, stratified by class (small classes together), and the seeds of each strategy. Image weights, the number of
+times each image was drawn, give the resampled metric. Intervals are simultaneous over all comparisons with the leader
+(Bonferroni), so more strategies do not make a winner by chance more likely.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..records import FinalRecord
 
 REPLICATES = 10_000
 CONFIDENCE = 0.95
-# Wall times within this factor of the cheapest count as equal: they vary that much on a busy machine.
+# Wall times within this factor of the cheapest count as equal: on a busy machine they vary by that much.
 SAME_COST = 1.5
-# Classes of fewer test images are resampled together: alone, a class of one image would show no chance at all.
+# Classes with fewer test images are resampled together: alone, a class of one image would show no variance.
 SMALLEST_STRATUM = 5
 _CHUNK = 500
 
@@ -31,15 +31,15 @@ class Contender:
     """A strategy in the verdict.
 
     Attributes:
-        strategy: Its name.
-        trial_number: The trial whose configuration was retrained.
+        strategy: Name of the strategy.
+        trial_number: Number of the trial whose configuration was retrained.
         scores: Test score of each seed, in [0, 1].
         seconds: Mean wall time of a training.
-        trainable_parameters: Of the last phase.
-        behind: Mean test score of the leader minus its own; 0 for the leader.
+        trainable_parameters: Number of parameters that train in the last phase.
+        behind: Mean test score of the leader minus this strategy's; 0 for the leader.
         interval: Simultaneous confidence interval of ``behind``; None for the leader.
-        score_interval: Confidence interval of the mean test score, by itself.
-        metrics: Every metric on the test split by name, mean over seeds; see :attr:`FinalRecord.metrics`.
+        score_interval: Confidence interval of the mean test score alone.
+        metrics: Mean over seeds of every metric on the test split, by name; see :attr:`FinalRecord.metrics`.
     """
 
     strategy: str
@@ -54,16 +54,17 @@ class Contender:
 
     @property
     def mean(self) -> float:
+        """Return the mean test score."""
         return float(np.mean(self.scores))
 
     @property
     def spread(self) -> float:
-        """Standard deviation over seeds; 0 for one seed."""
+        """Return the standard deviation over seeds; 0 for one seed."""
         return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
 
     @property
     def tied(self) -> bool:
-        """Whether it leads or cannot be told from the leader: its interval includes 0."""
+        """Return whether the strategy leads, or its interval includes 0."""
         return self.interval is None or self.interval[0] <= 0.0 <= self.interval[1]
 
 
@@ -72,12 +73,12 @@ class Verdict:
     """The answer of a study.
 
     Attributes:
-        metric: What the scores are.
-        contenders: All strategies, the highest mean test score first.
-        winner: The cheapest of those that lead or tie; where costs are about equal (:data:`SAME_COST`), the best.
+        metric: Name of the metric.
+        contenders: All strategies, by falling mean test score.
+        winner: Cheapest strategy of the leader and its ties; of similar costs (:data:`SAME_COST`), the best.
         test_images: Size of the test split.
-        confidence: Of all intervals together.
-        best_shares: By strategy: the share of resamplings in which it scores highest, shared among equals.
+        confidence: Joint confidence of all intervals.
+        best_shares: Share of resamplings in which a strategy scores highest, by strategy; equals share.
     """
 
     metric: str
@@ -89,10 +90,11 @@ class Verdict:
 
     @property
     def leader(self) -> Contender:
+        """Return the strategy with the highest mean test score."""
         return self.contenders[0]
 
     def sentence(self) -> str:
-        """The verdict in a sentence or two."""
+        """Return the verdict in one or two sentences."""
         won, metric = self.winner, METRICS[self.metric].title
         low, high = won.score_interval
         text = (
@@ -126,15 +128,30 @@ def _list(names: Sequence[str]) -> str:
 
 
 def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) -> Verdict:
-    """Compare finalists.
+    """Compare the finals of the strategies.
 
     Args:
-        finals: Of two or more strategies, each with one or more seeds, on the same test images in the same order.
-        metric: What a study can maximise, by name.
-        seed: Of the resampling.
+        finals: Finals with one or more seeds per strategy, on the same test images in the same order.
+        metric: Name of a metric that a study can maximize.
+        seed: Seed of the resampling.
 
     Raises:
-        ValueError: No finals, or not on the same test images.
+        ValueError: There are no finals, or they were tested on different images.
+
+    Examples:
+        >>> import numpy as np
+        >>> from frostline.search.analysis.verdict import reach_verdict
+        >>> from frostline.search.records import FinalRecord
+        >>> labels = np.arange(40) % 2
+        >>> right = np.eye(2, dtype=np.float32)[labels]
+        >>> half = np.full_like(right, 0.5)
+        >>> finals = [
+        ...     FinalRecord("full", 3, 1000, 1.0, 1.0, 9.0, 500, labels, right),
+        ...     FinalRecord("scratch", 5, 1000, 0.5, 0.5, 9.0, 500, labels, half),
+        ... ]
+        >>> verdict = reach_verdict(finals, "accuracy")
+        >>> verdict.winner.strategy, verdict.contenders[1].behind, verdict.contenders[1].tied
+        ('full', 0.5, False)
     """
     if not finals:
         raise ValueError("no finals to compare")
@@ -142,7 +159,7 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
     if any(not np.array_equal(final.labels, labels) for final in finals):
         raise ValueError("the finals were not tested on the same images")
     by_strategy: dict[str, list[FinalRecord]] = {}
-    # Sorted, so that the answer does not depend on the order in which the finals ended.
+    # Sorted, so the result does not depend on the order in which the finals ended.
     for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
         by_strategy.setdefault(final.strategy, []).append(final)
     ranked = sorted(by_strategy.values(), key=_rank)
@@ -163,12 +180,12 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
 
 
 def _rank(group: Sequence[FinalRecord]) -> tuple[float, float]:
-    """Best mean first, of equals the cheaper."""
+    """Return a sort key: best mean first, of equals the cheaper."""
     return -float(np.mean([final.test_score for final in group])), float(np.mean([final.seconds for final in group]))
 
 
 def _winner(contenders: Sequence[Contender]) -> Contender:
-    """The best of the cheapest of those that lead or tie; ``contenders`` come best first."""
+    """Return the best of the cheapest among the leader and its ties; ``contenders`` are sorted, best first."""
     tied = [contender for contender in contenders if contender.tied]
     cheapest = min(contender.seconds for contender in tied)
     return next(contender for contender in tied if contender.seconds <= SAME_COST * cheapest)
@@ -196,20 +213,30 @@ def _contender(
 
 
 def _mean_metrics(seeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means over seeds of the metrics that all of them have."""
+    """Return the means over seeds of the metrics that all seeds have."""
     names = [name for name in seeds[0] if all(name in metrics for metrics in seeds)]
     return {name: float(np.mean([metrics[name] for metrics in seeds])) for name in names}
 
 
 def best_shares(replicates: Sequence[NDArray[np.float64]]) -> list[float]:
-    """How often each of several resampled scores (B,) is the highest, as shares of 1; equals share."""
+    """Return how often each of several resampled scores (B,) is the highest, as shares of 1; equals share.
+
+    Examples:
+        >>> import numpy as np
+        >>> from frostline.search.analysis.verdict import best_shares
+        >>> best_shares([np.array([0.9, 0.8, 0.7, 0.6]), np.array([0.8, 0.8, 0.6, 0.5])])
+        [0.875, 0.125]"""
     scores = np.stack(replicates)
     highest = scores == scores.max(axis=0)
     return (highest / highest.sum(axis=0)).mean(axis=1).tolist()
 
 
 def simultaneous_interval(replicates: NDArray[np.float64], comparisons: int) -> tuple[float, float]:
-    """Percentile interval that holds for all of so many comparisons at once (Bonferroni)."""
+    """Return the percentile interval that holds for all comparisons at once (Bonferroni).
+
+    Args:
+        replicates: Resampled values (B,).
+        comparisons: Number of comparisons."""
     tail = (1 - CONFIDENCE) / (2 * max(1, comparisons))
     low, high = np.quantile(replicates, [tail, 1 - tail])
     return float(low), float(high)
@@ -222,17 +249,16 @@ def bootstrap_scores(
     seed: int,
     replicates: int = REPLICATES,
 ) -> list[NDArray[np.float64]]:
-    """Resampled mean scores of each strategy, paired by resampling the same images for all.
+    """Resample the mean score of each strategy; all strategies get the same resampled images (paired).
 
     Args:
-        strategies: The score of each seed of each strategy as a function of the images' weights.
-        labels: Classes of the images (N,); resampling keeps the number of images of each, small
-            classes aside.
-        seed: Of the resampling.
-        replicates: How many, B.
+        strategies: By strategy and seed, the score as a function of the image weights.
+        labels: Classes of the images (N,); resampling keeps the size of each class, except small classes.
+        seed: Seed of the resampling.
+        replicates: Number of resamplings, B.
 
     Returns:
-        A strategy each: (B,) scores.
+        Scores (B,) of each strategy.
     """
     rng = np.random.default_rng(seed)
     chunks = [min(_CHUNK, replicates - start) for start in range(0, replicates, _CHUNK)]
@@ -245,8 +271,8 @@ def bootstrap_scores(
 
 
 def _resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """How often each image is drawn (B, N), with replacement within its stratum."""
-    # An image's draws lie together: that is how metrics gather them.
+    """Return how often each image is drawn (B, N), with replacement within its stratum."""
+    # The draws of an image are contiguous in memory, which the metrics need.
     counts = np.zeros((len(labels), size)).T
     for members in _strata(labels):
         counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=size)
@@ -254,7 +280,7 @@ def _resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) ->
 
 
 def _strata(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Positions of each class; those of small classes together, with larger ones until they are enough."""
+    """Return the positions of each class; small classes are merged with larger ones until they are large enough."""
     classes = sorted((np.flatnonzero(labels == label) for label in np.unique(labels)), key=len)
     together = classes.pop(0)
     while classes and (len(classes[0]) < SMALLEST_STRATUM or len(together) < SMALLEST_STRATUM):
@@ -263,7 +289,7 @@ def _strata(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
 
 
 def _over_seeds(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Mean (B,) over seeds drawn with replacement from scores (B, S)."""
+    """Return the mean (B,) over seeds drawn with replacement from scores (B, S)."""
     seeds = scores.shape[1]
     picks = rng.integers(seeds, size=scores.shape)
     return np.take_along_axis(scores, picks, axis=1).mean(axis=1)

@@ -80,14 +80,14 @@ def _study(name: str, place: Workspace, fix: bool, as_json: bool) -> bool:
 
 def _print(said: Examination, command: str, fix: bool) -> None:
     for finding in said.mended:
-        typer.echo(f"mended  {finding.where}: {finding.what}; {finding.remedy}")
+        typer.echo(f"fixed   {finding.where}: {finding.what}; {finding.remedy}")
     for finding in said.left:
         typer.echo(f"found   {finding.where}: {finding.what}")
         typer.echo(f"{'':8}-> {finding.remedy}{f', by: {command}' if finding.mend and not fix else ''}")
     for note in said.notes:
         typer.echo(note)
     if not said.left:
-        typer.echo(f"{said.study}: tickets, leases, trials, finals, files and MLflow agree")
+        typer.echo(f"{said.study}: no inconsistencies in its tickets, leases, trials, finals, files and MLflow")
 
 
 def _describe(said: Examination) -> dict[str, object]:

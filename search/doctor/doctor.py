@@ -1,7 +1,7 @@
-"""The doctor of a study: one truth in its tables, its files and MLflow; what disagrees is told, and mended if wished.
+"""The doctor of a study: finds and repairs inconsistencies between its tables, its files and MLflow.
 
-The study's tables are right about trials and finals, and MLflow is told again what it says else. What is mended goes
-the way that it would have gone: by tickets, the journal and its sending.
+The study's tables are right about trials and finals; differences in MLflow are logged again. Repairs use the normal
+ways: tickets, and the journal with its upload.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .snapshot import Evidence, Finding, is_led_here
 
 @dataclass(frozen=True)
 class Check:
-    """One thing in which two places may disagree.
+    """A check for one kind of inconsistency.
 
     Attributes:
-        find: Where they do.
-        live: Whether it can be told while others work on the study: what is written in one transaction can.
-        safe: Whether it can be mended meanwhile.
-        decisive: Whether nothing else can be told before it is mended.
+        find: Function that yields the findings.
+        live: Whether it is valid while workers are running, as for data written in one transaction.
+        safe: Whether its findings can be repaired while workers are running.
+        decisive: Whether its findings must be repaired before other checks are valid.
     """
 
     find: Callable[[Evidence], Iterator[Finding]]
@@ -34,7 +34,7 @@ class Check:
     decisive: bool = False
 
 
-# In the order in which they are mended: tables first, then files, then MLflow from above to below.
+# In the order of repair: tables first, then files, then MLflow from parent to nested runs.
 CHECKS = (
     Check(table_checks.doubled_numbers, live=True, decisive=True),
     Check(table_checks.leases_of_the_gone, live=True, safe=True),
@@ -62,14 +62,14 @@ CHECKS = (
 
 @dataclass
 class Examination:
-    """What the doctor says of a study.
+    """The result of examining a study.
 
     Attributes:
-        study: Its name.
-        left: Disagreements that are there now.
-        mended: Those that were.
-        at_work: Who works on the study meanwhile: then MLflow and checkpoints, which follow it, are not compared.
-        notes: What could not be mended, or compared.
+        study: Name of the study.
+        left: Remaining findings.
+        mended: Repaired findings.
+        at_work: Running workers; while there are any, MLflow and checkpoints are not compared.
+        notes: Messages about what could not be repaired or compared.
     """
 
     study: str
@@ -80,7 +80,11 @@ class Examination:
 
 
 def examine(study: Study, *, fix: bool = False) -> Examination:
-    """Compare all that there is of a study, and mend what disagrees if that is wished.
+    """Find the inconsistencies of a study, and repair them on request.
+
+    Args:
+        study: Study to examine.
+        fix: Whether to repair.
 
     Raises:
         StorageError: The database cannot be used.
@@ -91,14 +95,14 @@ def examine(study: Study, *, fix: bool = False) -> Examination:
         evidence = Evidence(study, busy)
         for check in CHECKS if fix else ():
             if _mend(check, evidence, said):
-                # Optuna remembers what it read of finished trials.
+                # Optuna caches finished trials, so the study is loaded again.
                 evidence = Evidence(Study.load(study.settings.name, study.workspace), busy)
         said.at_work = evidence.at_work
         for check in CHECKS:
             if check.live or not evidence.at_work:
                 said.left += check.find(evidence)
             if said.left and check.decisive:
-                said.notes.append("More can be told once that is mended.")
+                said.notes.append("Other checks follow once this is repaired.")
                 break
     left = {(finding.where, finding.what) for finding in said.left}
     said.mended = [finding for finding in said.mended if (finding.where, finding.what) not in left]
@@ -107,7 +111,7 @@ def examine(study: Study, *, fix: bool = False) -> Examination:
 
 
 def _hold(study: Study, held: ExitStack) -> bool:
-    """Hold a study while it is mended; whether another process of this machine leads it instead."""
+    """Lock a study for the repair; return whether another process of this machine holds it."""
     try:
         held.enter_context(exclusive(study.workspace, study.settings.name))
     except StudyBusyError:
@@ -116,7 +120,7 @@ def _hold(study: Study, held: ExitStack) -> bool:
 
 
 def _mend(check: Check, evidence: Evidence, said: Examination) -> bool:
-    """Mend what a check finds, unless others are at work who could be disturbed; whether there was something."""
+    """Repair the findings of a check, unless that would disturb running workers; return whether any was repaired."""
     if evidence.at_work and not check.safe:
         return False
     before = len(said.mended)
@@ -133,9 +137,9 @@ def _mend(check: Check, evidence: Evidence, said: Examination) -> bool:
 def _notes(evidence: Evidence, said: Examination, fix: bool) -> Iterator[str]:
     study = evidence.study
     if evidence.tracking_uri is None:
-        yield "MLflow is in the workspace where the study began, and was not compared."
+        yield "MLflow is in the workspace where the study started, and was not compared."
     if evidence.at_work:
-        yield f"At work: {', '.join(evidence.at_work)}. MLflow and checkpoints were not compared."
+        yield f"Running: {', '.join(evidence.at_work)}. MLflow and checkpoints were not compared."
         if fix and said.left:
             command = f"frostline stop {study.settings.name}{study.workspace.option}"
-            yield f"What is left is not mended while others work on the study. Have them end first: {command}"
+            yield f"The rest is not repaired while workers are running. Stop them first: {command}"

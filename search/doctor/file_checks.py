@@ -1,4 +1,4 @@
-"""What the files of a study hold that they should not, or no longer as it was written."""
+"""Checks of a study's files: records that are not uploaded, useless or damaged checkpoints, damaged cache files."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from .snapshot import Evidence, Finding
 
 
 def records_not_sent(evidence: Evidence) -> Iterator[Finding]:
-    """What MLflow shall show and has not got."""
+    """Find records of the journal that are not in MLflow."""
     study = evidence.study
     file = study.workspace.journal(study.settings.name)
     records, damaged = read_unsent(file)
     if records:
         yield Finding(
-            f"{len(records)} records have not been sent to MLflow", str(file), "they are sent", partial(send, study)
+            f"{len(records)} records are not in MLflow yet", str(file), "they are uploaded", partial(send, study)
         )
     if damaged:
         yield Finding(
-            f"{damaged} lines are damaged, and may not have been sent",
+            f"{damaged} lines are damaged and may be missing in MLflow",
             str(file),
-            "what follows them is sent, and MLflow then compared with the study",
+            "the lines after them are uploaded, then MLflow is compared with the study",
             partial(send, study),
         )
 
 
 def checkpoints_of_nobody(evidence: Evidence) -> Iterator[Finding]:
-    """Checkpoints of trainings that are finished, or that the study does not know."""
+    """Find checkpoints of trainings that are finished, or unknown to the study."""
     for folder in _checkpoint_folders(evidence.study):
-        # Which trainings a curve still wants, only who asks for it knows.
+        # Only the command `frostline curve` knows which trainings of a curve are left.
         wanted = folder.name.startswith("curve-") and folder.name not in evidence.curve_keys
         if folder.name not in evidence.open_keys and not wanted:
             yield Finding(
-                "checkpoints of a training that nobody goes on with",
+                "checkpoints of a training that no worker will resume",
                 str(folder),
                 "they are removed",
                 partial(shutil.rmtree, folder, ignore_errors=True),
@@ -48,20 +48,20 @@ def checkpoints_of_nobody(evidence: Evidence) -> Iterator[Finding]:
 
 
 def damaged_checkpoints(evidence: Evidence) -> Iterator[Finding]:
-    """Checkpoints that are torn or changed."""
+    """Find incomplete or changed checkpoints."""
     for folder in _checkpoint_folders(evidence.study):
         if folder.name in evidence.open_keys:
             for file in CheckpointFolder(folder).damaged():
                 yield Finding(
-                    "a checkpoint is torn or was changed",
+                    "a checkpoint is incomplete or was changed",
                     str(file),
-                    "it is removed: its training goes on from the one before, or begins anew",
+                    "it is removed; its training resumes from the one before, or restarts",
                     partial(file.unlink, missing_ok=True),
                 )
 
 
 def damaged_features(evidence: Evidence) -> Iterator[Finding]:
-    """Features and stages that are torn or changed."""
+    """Find incomplete or changed files of features and stages."""
     place = evidence.study.workspace
     for folder, kind in ((place.features, "features"), (place.stages, "stage")):
         if not folder.exists():
@@ -69,15 +69,15 @@ def damaged_features(evidence: Evidence) -> Iterator[Finding]:
         files = FeatureFiles(folder, kind)
         for key in files.damaged():
             yield Finding(
-                f"{kind} in a file are torn or were changed",
+                f"the file ({kind}) is incomplete or was changed",
                 str(folder / f"{key}.{kind}"),
-                "it is removed, and computed again where it is needed",
+                "it is removed, and computed again when needed",
                 partial(files.remove, key),
             )
 
 
 def send(study: Study) -> None:
-    """Send MLflow what it has not got, for who holds the study."""
+    """Upload the journal of a study, which the caller has locked."""
     send_journal(study.tracking_uri, study.workspace, study.settings.name, lambda _: None)
 
 

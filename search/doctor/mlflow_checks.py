@@ -1,4 +1,4 @@
-"""Where MLflow shows another study than the one that was searched; the study is right, and MLflow is told again."""
+"""Checks of MLflow against the study. The study is right; the repair logs it again."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ if TYPE_CHECKING:
 
 
 def mlflow_that_is_away(evidence: Evidence) -> Iterator[Finding]:
-    """An MLflow that cannot be asked."""
+    """Find an unreachable MLflow."""
     if evidence.tracked is None and evidence.away:
         command = f"frostline doctor {evidence.study.settings.name}{evidence.study.workspace.option}"
-        yield Finding(evidence.away, "MLflow", f"start it, or see that it is reached from here; then: {command}")
+        yield Finding(evidence.away, "MLflow", f"start it, or make it reachable from this machine; then run: {command}")
 
 
 def doubled_runs(evidence: Evidence) -> Iterator[Finding]:
-    """Several runs of one key."""
+    """Find several runs with one key."""
     tracked, seen = evidence.tracked, set[str]()
     if tracked is None:
         return
     for run in tracked.runs:
-        # Who sends goes on with the first.
+        # The sender continues the first run.
         if run.key in seen:
             yield Finding(
                 "it has more than one MLflow run",
                 _name(run.key),
-                f"run {run.id} is moved to MLflow's deleted ones; the first stays",
+                f"run {run.id} is deleted in MLflow (it can be restored there); the first run stays",
                 partial(tracked.delete, run),
             )
         seen.add(run.key)
 
 
 def runs_of_no_trial(evidence: Evidence) -> Iterator[Finding]:
-    """Runs of trials that the study does not have."""
+    """Find runs of trials that the study does not have."""
     tracked, known = evidence.tracked, {trial_key(trial.number) for trial in evidence.study.trials()}
     if tracked is None:
         return
     for run in tracked.runs:
         if run.key.startswith("trial-") and run.key not in known:
             yield Finding(
-                "MLflow has a run of it, and the study has no such trial",
+                "MLflow has a run of it, but the study has no such trial",
                 _name(run.key),
-                f"run {run.id} is moved to MLflow's deleted ones",
+                f"run {run.id} is deleted in MLflow (it can be restored there)",
                 partial(tracked.delete, run),
             )
 
 
 def missing_parent(evidence: Evidence) -> Iterator[Finding]:
-    """A study that MLflow has begun to show, or should, without its own run."""
+    """Find a missing parent run."""
     study = evidence.study
     key = parent_key(study.settings.name)
     if evidence.tracked is None or key in _by_key(evidence) or key in evidence.unsent:
@@ -72,13 +72,13 @@ def missing_parent(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "MLflow has no run of the study",
             f"study {study.settings.name}",
-            f"it is made; frostline verdict {study.settings.name}{study.workspace.option} says the verdict there again",
+            f"it is created; frostline verdict {study.settings.name}{study.workspace.option} logs the verdict again",
             partial(_tell, study, partial(_tell_study, study)),
         )
 
 
 def missing_strategy_runs(evidence: Evidence) -> Iterator[Finding]:
-    """Strategies without the run in which their finals are nested, or with one that is nested elsewhere."""
+    """Find missing runs of strategies, or runs nested in the wrong parent."""
     study, runs = evidence.study, _by_key(evidence)
     parent = runs.get(parent_key(study.settings.name))
     for strategy in dict.fromkeys(strategy for strategy, _, _ in study.final_identities()) if evidence.tracked else ():
@@ -88,31 +88,31 @@ def missing_strategy_runs(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "MLflow has no run above its finals" if run is None else "its run is not nested in the study's",
                 f"strategy {strategy}",
-                f"it is told again; frostline verdict {study.settings.name}{study.workspace.option} adds its numbers",
+                f"it is logged again; frostline verdict {study.settings.name}{study.workspace.option} adds its numbers",
                 partial(_tell, study, partial(_tell_strategy, strategy)),
             )
 
 
 def trials_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
-    """Finished trials without a run, or whose run says something else."""
+    """Find finished trials whose run is missing or different."""
     study, tracked, runs = evidence.study, evidence.tracked, _by_key(evidence)
     if tracked is None:
         return
     parent = runs.get(parent_key(study.settings.name))
     for trial in study.trials():
         key = trial_key(trial.number)
-        # One whose configuration could not be trained was never begun.
+        # A trial with an invalid configuration never started a run.
         if trial.state not in FINISHED or not trial.config or key in evidence.unsent:
             continue
         run = runs.get(key)
         steps = tracked.steps(run, SCORE_CURVE) if run else []
         if what := list(_differences(trial, run, steps, parent)):
             mend = partial(_tell, study, partial(_retell, study, trial))
-            yield Finding("; ".join(what), f"trial {trial.number}", "MLflow is told again", mend)
+            yield Finding("; ".join(what), f"trial {trial.number}", "it is logged again", mend)
 
 
 def finals_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
-    """Finals without a run, or whose run says something else."""
+    """Find finals whose run is missing or different."""
     study, runs = evidence.study, _by_key(evidence)
     for final in study.final_scores() if evidence.tracked else ():
         key = final_key(*final.identity)
@@ -122,11 +122,11 @@ def finals_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
         if what := list(_final_differences(final, run, above)):
             place = f"final {final.strategy}-{final.trial_number} {final.seed}"
             mend = partial(_tell, study, partial(_retell_final, study, final))
-            yield Finding("; ".join(what), place, "MLflow is told again", mend)
+            yield Finding("; ".join(what), place, "it is logged again", mend)
 
 
 def doubled_steps(evidence: Evidence) -> Iterator[Finding]:
-    """Epochs that a run has twice."""
+    """Find runs that have an epoch twice."""
     tracked = evidence.tracked
     if tracked is None:
         return
@@ -136,20 +136,20 @@ def doubled_steps(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 f"MLflow has its epochs {', '.join(map(str, twice))} twice",
                 _name(run.key),
-                f"MLflow lets no point be taken back: delete run {run.id} there, then frostline doctor "
+                f"MLflow cannot remove single points: delete run {run.id} there, then frostline doctor "
                 f"{evidence.study.settings.name} --fix{evidence.study.workspace.option}",
             )
 
 
 def running_of_nobody(evidence: Evidence) -> Iterator[Finding]:
-    """Runs that MLflow has at work, or ended, although what they are of is not."""
+    """Find runs whose status does not match: running without a worker, or ended although the training is not."""
     study = evidence.study
     decided = study.results().decided
     recorded = {final_key(*identity) for identity in study.final_identities()}
     waiting = {trial_key(trial.number) for trial in study.trials() if trial.state not in FINISHED}
     for key, run in _by_key(evidence).items():
         training, of_curve = key.startswith(("trial-", "final-", "curve-")), key.startswith("curve-")
-        # Others are compared with what is recorded of them.
+        # The other checks compare runs of recorded trainings.
         if (
             key in evidence.unsent
             or key in recorded | evidence.curve_keys
@@ -159,15 +159,15 @@ def running_of_nobody(evidence: Evidence) -> Iterator[Finding]:
         status = "FINISHED" if decided and not training else "KILLED"
         if run.status == "RUNNING" or (training and not of_curve and run.status != "KILLED"):
             yield Finding(
-                f"MLflow has its run as {run.status}, and nobody works on it",
+                f"MLflow has its run as {run.status}, but no worker works on it",
                 _name(key),
-                f"the run ends as {status}",
+                f"the run is ended as {status}",
                 partial(_tell, study, partial(_finish, key, status)),
             )
 
 
 def _differences(trial: TrialRecord, run: KnownRun | None, steps: list[int], parent: KnownRun | None) -> Iterator[str]:
-    """What a finished trial's run says else than the study."""
+    """Yield the differences between a finished trial and its run."""
     if run is None:
         yield "MLflow has no run of it"
         return
@@ -203,7 +203,7 @@ def _same(own: float | None, other: float | None) -> bool:
 
 
 def _by_key(evidence: Evidence) -> dict[str, KnownRun]:
-    """The run of each key: of several the first."""
+    """Return the run of each key; of several runs, the first."""
     return {run.key: run for run in reversed(evidence.tracked.runs)} if evidence.tracked else {}
 
 
@@ -212,11 +212,11 @@ def _name(key: str) -> str:
     return f"{kind} {rest}"
 
 
-# Telling MLflow: by the journal, as always.
+# Repairs go through the journal, as all logging does.
 
 
 def _tell(study: Study, say: Callable[[Tracker], None]) -> None:
-    """Have MLflow told something, for who holds the study."""
+    """Append records to the journal and upload them; the caller has locked the study."""
     name = study.settings.name
     with closing(Journal(study.workspace.journal(name))) as journal:
         say(Tracker(journal, study.workspace, name))
@@ -235,7 +235,7 @@ def _tell_strategy(strategy: str, tracker: Tracker) -> None:
 
 
 def _retell(study: Study, trial: TrialRecord, tracker: Tracker) -> None:
-    """All that the study knows of a trial; what MLflow has of it already is not doubled."""
+    """Log all of a trial again; the sender skips what MLflow has already."""
     run = start_trial_run(tracker, trial.number, trial.config, study.settings.backbone)
     finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
 

@@ -1,4 +1,4 @@
-"""What a study's tables, files and MLflow hold, each as it is: for the doctor, who compares them."""
+"""The snapshot of a study's tables, files and MLflow that the doctor's checks compare."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finding:
-    """Two places that disagree.
+    """An inconsistency.
 
     Attributes:
-        what: They disagree on, in a sentence.
-        where: A trial, a final, a file.
-        remedy: What mends it, in words: what ``--fix`` does, or what to type where it cannot.
-        mend: Does it; None where only the user can.
+        what: Description of the inconsistency.
+        where: Trial, final, file or run concerned.
+        remedy: Description of the repair by ``--fix``, or of what the user must do.
+        mend: Function that repairs it; None if only the user can.
     """
 
     what: str
@@ -43,7 +43,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class TrialRow:
-    """A trial as Optuna's table has it."""
+    """A row of Optuna's table of trials."""
 
     id: int
     number: int
@@ -56,13 +56,13 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables of a study at one moment.
+    """The tables of a study at one moment.
 
     Attributes:
-        trials: Optuna's, by number, then by row.
-        tickets: Ours of the trials, by number.
-        final_tickets: Ours of the finals.
-        finals: Finalist and seed of those that are recorded.
+        trials: Optuna's trials by number, then by row.
+        tickets: Tickets of the trials by number.
+        final_tickets: Tickets of the finals.
+        finals: Finalist and seed of the recorded finals.
     """
 
     trials: list[TrialRow]
@@ -72,19 +72,19 @@ class Tables:
 
     @property
     def leased(self) -> list[Ticket]:
-        """Tickets that somebody has, or had when it went away."""
+        """Return the open tickets that have an owner, running or not."""
         return [each for each in (*self.tickets.values(), *self.final_tickets) if each.owner and not each.done]
 
 
 class Evidence:
-    """What there is of a study; each part is read when it is first asked for.
+    """The state of a study; each part is read at its first use.
 
     Args:
-        study: The study.
-        busy: Whether another process of this machine leads it.
+        study: Study to examine.
+        busy: Whether another process of this machine has locked the study.
 
     Attributes:
-        away: Why MLflow cannot be asked, once it was.
+        away: Reason why MLflow is unreachable; empty before the first attempt.
     """
 
     def __init__(self, study: Study, busy: bool) -> None:
@@ -108,7 +108,7 @@ class Evidence:
 
     @cached_property
     def at_work(self) -> list[str]:
-        """Who works on the study just now, here or elsewhere."""
+        """Return the running workers of the study, on all machines."""
         alive = [each for each in self.tables.leased if not is_gone(each)]
         workers = {describe_worker(each.owner): f"{each.kind} {each.number}" for each in alive if each.owner}
         here = ["another process on this machine"] if self._busy and not workers else []
@@ -116,7 +116,7 @@ class Evidence:
 
     @cached_property
     def tracking_uri(self) -> str | None:
-        """Of MLflow as seen from here; None where it is in the workspace of another machine."""
+        """Return the URI of MLflow; None if MLflow is in the workspace of another machine."""
         place = self.study.workspace
         if self.study.tracking_uri is None and place.storage and not (place.root / "mlflow.db").exists():
             return None
@@ -124,10 +124,10 @@ class Evidence:
 
     @cached_property
     def tracked(self) -> TrackedStudy | None:
-        """What MLflow has; None where there is none to ask, :attr:`away` says why."""
+        """Return the runs in MLflow; None if MLflow is unreachable, with the reason in :attr:`away`."""
         if self.tracking_uri is None:
             return None
-        # It imports MLflow, which takes seconds.
+        # Importing MLflow takes seconds.
         from ...storage.tracking.mlflow_audit import TrackedStudy
 
         try:
@@ -138,31 +138,31 @@ class Evidence:
 
     @cached_property
     def unsent(self) -> set[str]:
-        """Keys of runs of which this workspace's journal holds something that MLflow has not got."""
+        """Return the keys of the runs that have records in the journal but not in MLflow."""
         records, _ = read_unsent(self.study.workspace.journal(self.study.settings.name))
         return {record.key for record in records}
 
     @cached_property
     def open_keys(self) -> set[str]:
-        """Keys of trials and finals that are not finished."""
+        """Return the keys of the unfinished trials and finals."""
         trials = {trial_key(trial.number) for trial in self.study.trials() if trial.state not in FINISHED}
         subjects = [str(ticket.subject) for ticket in self.tables.final_tickets if not ticket.done]
         return trials | {ticket_key(subject) for subject in subjects}
 
     @cached_property
     def curve_keys(self) -> set[str]:
-        """Keys of the curve's trainings that are finished."""
+        """Return the keys of the finished trainings of the curve."""
         return {curve_key(*identity) for identity in self.study.curve.trained()}
 
 
 def is_gone(ticket: Ticket, patience: float = 0.0) -> bool:
-    """Whether a ticket's lease has lapsed so long ago, or its worker is known to have ended."""
+    """Return whether a ticket's lease expired at least ``patience`` seconds ago, or its worker has ended."""
     left = ticket.seconds_left
     return left is None or left < -patience or has_ended(str(ticket.owner))
 
 
 def is_led_here(study: Study) -> bool:
-    """Whether a process of this machine leads a study just now."""
+    """Return whether another process of this machine has locked a study."""
     with suppress(StudyBusyError), exclusive(study.workspace, study.settings.name):
         return False
     return True

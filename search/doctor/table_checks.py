@@ -1,4 +1,4 @@
-"""Where Optuna's trials, the tickets with their leases, and the recorded finals of a study disagree."""
+"""Checks of a study's tables: Optuna's trials, tickets with leases, recorded finals."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..study.optuna_tables import remove_trial, set_state
 from ..study.study import Study
 from .snapshot import Evidence, Finding, TrialRow, is_gone
 
-# A worker that is not heard of for so long after its lease lapsed will not come back.
+# A worker whose lease expired this long ago will not return.
 GONE_SECONDS = 60.0
 
 
 def doubled_numbers(evidence: Evidence) -> Iterator[Finding]:
-    """Several trials of one number."""
+    """Find several trials with one number."""
     for number, rows in groupby(evidence.tables.trials, lambda trial: trial.number):
-        # The one that finished counts; of equals the first.
+        # The finished trial counts; of equals, the first.
         kept, *others = sorted(rows, key=lambda trial: (not trial.state.is_finished(), trial.id))
         for other in others:
             yield Finding(
-                f"number {number} is there twice in Optuna: {_state(kept)} and {_state(other)}",
+                f"Optuna has number {number} twice: {_state(kept)} and {_state(other)}",
                 kept.name,
                 f"the {_state(other)} one is removed",
                 partial(_remove, evidence.study, other),
@@ -34,11 +34,11 @@ def doubled_numbers(evidence: Evidence) -> Iterator[Finding]:
 
 
 def missing_tickets(evidence: Evidence) -> Iterator[Finding]:
-    """Trials of the budget without a ticket: nobody would ever run them."""
+    """Find trials of the budget without a ticket, which no worker would run."""
     study, there = evidence.study, evidence.tables.tickets
     if missing := [number for number in range(study.settings.trials) if number not in there]:
         yield Finding(
-            f"{len(missing)} of the budget's {study.settings.trials} trials have no ticket",
+            f"{len(missing)} of {study.settings.trials} trials of the budget have no ticket",
             f"trial {', '.join(map(str, missing[:10]))}{' ...' if missing[10:] else ''}",
             "tickets are issued",
             partial(_make_ready, study),
@@ -46,7 +46,7 @@ def missing_tickets(evidence: Evidence) -> Iterator[Finding]:
 
 
 def trials_beyond_the_budget(evidence: Evidence) -> Iterator[Finding]:
-    """Trials that no worker of Frostline can have made."""
+    """Find trials beyond the budget, which no worker of Frostline created."""
     study, there = evidence.study, evidence.tables.tickets
     for trial in evidence.tables.trials:
         if trial.number >= study.settings.trials and trial.number not in there:
@@ -59,35 +59,40 @@ def trials_beyond_the_budget(evidence: Evidence) -> Iterator[Finding]:
 
 
 def leases_of_the_gone(evidence: Evidence) -> Iterator[Finding]:
-    """Leases of workers that ended without a word, or are not heard of for long."""
+    """Find leases of workers that ended or send no heartbeat."""
     rows = {trial.number: trial for trial in evidence.tables.trials}
     for ticket in evidence.tables.leased:
         if is_gone(ticket, GONE_SECONDS):
             trial = rows.get(ticket.number) if ticket.kind == "trial" else None
             owner = str(ticket.owner)
-            fate = "has ended" if has_ended(owner) else f"was not heard of for {-(ticket.seconds_left or 0.0):.0f} s"
+            silent = -(ticket.seconds_left or 0.0)
+            why = (
+                "is no longer valid: the worker has ended"
+                if has_ended(owner)
+                else f"has expired (no heartbeat for {silent:.0f} s)"
+            )
             yield Finding(
-                f"leased to {describe_worker(owner)}, which {fate}",
+                f"lease held by {describe_worker(owner)} {why}",
                 _name(ticket),
-                "it is free for the next worker, which goes on from its last checkpoint",
+                "it is released; the next worker resumes it from its last checkpoint",
                 partial(_free, evidence.study, ticket, trial),
             )
 
 
 def running_and_not_held(evidence: Evidence) -> Iterator[Finding]:
-    """Trials that Optuna has running although nobody holds a lease for them."""
+    """Find trials that Optuna has as running without a lease."""
     for trial, ticket in _with_tickets(evidence):
         if trial.state == TrialState.RUNNING and ticket.owner is None and not ticket.done:
             yield Finding(
-                "Optuna has it running, and nobody holds a lease for it",
+                "Optuna has it as running, but no worker holds its lease",
                 trial.name,
-                "it waits for the next worker",
+                "it is set to waiting for the next worker",
                 partial(_set_waiting, evidence.study, trial),
             )
 
 
 def done_and_not_finished(evidence: Evidence) -> Iterator[Finding]:
-    """Tickets that are done although their trial is not finished, or not there."""
+    """Find done tickets whose trial is missing or not finished."""
     rows = {trial.number: trial for trial in evidence.tables.trials}
     for number, ticket in evidence.tables.tickets.items():
         trial = rows.get(number)
@@ -102,19 +107,19 @@ def done_and_not_finished(evidence: Evidence) -> Iterator[Finding]:
 
 
 def finished_and_not_done(evidence: Evidence) -> Iterator[Finding]:
-    """Finished trials that their tickets would have run again."""
+    """Find finished trials with an open ticket, which would run again."""
     for trial, ticket in _with_tickets(evidence):
         if trial.state.is_finished() and not ticket.done:
             yield Finding(
-                f"it is {_state(trial)} in Optuna, but its ticket is open: it would be run again",
+                f"it is {_state(trial)} in Optuna, but its ticket is open: it would run again",
                 trial.name,
-                "its ticket is done",
+                "its ticket is marked done",
                 partial(_settle, evidence.study, ticket, done=True),
             )
 
 
 def finals_and_tickets(evidence: Evidence) -> Iterator[Finding]:
-    """Finals recorded without a done ticket, and done tickets of finalists without a final."""
+    """Find recorded finals without a done ticket, and done tickets of finalists without a recorded final."""
     study, recorded = evidence.study, evidence.tables.finals
     tickets = {str(ticket.subject): ticket for ticket in evidence.tables.final_tickets}
     for identity, seed in sorted(recorded):
@@ -124,12 +129,12 @@ def finals_and_tickets(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 f"it is recorded, but {'has no ticket' if ticket is None else 'its ticket is open'}",
                 f"final {subject}",
-                "its ticket is done",
+                "its ticket is marked done",
                 partial(_settle_final, study, subject),
             )
     for due in finalists(study.settings, study.trials()):
         ticket = tickets.get(due.subject)
-        # Former finalists' tickets end without a final where a better trial came.
+        # The ticket of a former finalist ends without a final.
         if ticket is not None and ticket.done and (due.identity, due.seed) not in recorded:
             yield Finding(
                 "its ticket is done, but it is not recorded",

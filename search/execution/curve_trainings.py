@@ -68,9 +68,11 @@ def choose_sizes(wanted: Sequence[str], facts: StudyFacts) -> list[int]:
     for text in wanted or DEFAULT_SHARES:
         size = _read_size(text, every)
         if size is None:
-            faults.append(f"--sizes {text!r} is no size. Write images or shares of them: --sizes 100,200 or 1/4,0.5")
+            faults.append(
+                f"--sizes {text!r} is not a size. Give numbers of images or shares: --sizes 100,200 or 1/4,0.5"
+            )
         elif size > every:
-            faults.append(f"--sizes {text}: there are {every:,} training images, {size:,} are more. Give less.")
+            faults.append(f"--sizes {text}: {size:,} images are more than the {every:,} training images. Give fewer.")
         elif size < classes and wanted:
             faults.append(
                 f"--sizes {text} is below one image for each of the {classes} classes. Give --sizes {classes} or more."
@@ -142,7 +144,7 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
     faults: list[str] = []
     if not finalists(study.settings, study.trials()):
         name = f"{study.settings.name}{study.workspace.option}"
-        faults.append(f"No trial of study {study.settings.name!r} is complete. Go on with: frostline resume {name}")
+        faults.append(f"No trial of study {study.settings.name!r} is complete. Resume it: frostline resume {name}")
     if seeds is not None and seeds < 1:
         faults.append(f"--seeds must be at least 1, got {seeds}.")
     chosen: list[int] = []
@@ -188,7 +190,7 @@ def _interruptible(study: Study, observer: Observer) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise SearchInterrupted(
-            "Stopped. What is done is kept; go on with the same command: "
+            "Stopped. Finished trainings are kept; resume with the same command: "
             f"frostline curve {study.settings.name}{study.workspace.option}"
         ) from None
     finally:

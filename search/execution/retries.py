@@ -61,14 +61,14 @@ def require_device(error: Exception, device: torch.device) -> None:
     """
     if is_device_lost(error, device):
         raise DeviceLostError(
-            f"The device refuses further work of this process ({str(error).strip().splitlines()[0]}). A new one can "
-            "use it: go on with frostline resume."
+            f"The device refuses further work of this process ({str(error).strip().splitlines()[0]}). A new "
+            "process can use it: run frostline resume."
         ) from error
 
 
 def note_retry(observer: Observer, run: TrackedRun, what: str, error: Exception) -> None:
     """Tell that a training is tried again, and keep the traceback in its MLflow run."""
-    observer.note(f"{what} failed ({reason(error)}) and is tried again")
+    observer.note(f"{what} failed ({reason(error)}) and is retried")
     log_traceback(run, error)
 
 

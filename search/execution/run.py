@@ -125,8 +125,8 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
                 log_verdict(study, tracker, verdict)
     except KeyboardInterrupt:
         raise SearchInterrupted(
-            "Stopped. The trial in flight is not counted. "
-            f"Go on with: frostline resume {study.settings.name}{study.workspace.option}"
+            "Stopped. The running trial does not count. "
+            f"Resume with: frostline resume {study.settings.name}{study.workspace.option}"
         ) from None
     finally:
         observer.close()
@@ -160,8 +160,8 @@ def join(
     study = Study.load(name, workspace)
     if tracking_uri is None and study.tracking_uri is None and workspace.storage is not None:
         raise InvalidInputError(
-            f"Study {name!r} keeps its MLflow runs in the workspace where it began, which this machine may not reach. "
-            "Name an MLflow that both reach with --tracking-uri, here and where it began."
+            f"Study {name!r} keeps its MLflow runs in its first workspace, which this machine may not reach. "
+            "Give --tracking-uri here and there, with an MLflow that both machines reach."
         )
     study.require_artifacts()
     prepared = reopen(study, observer, data)
@@ -175,7 +175,7 @@ def join(
                 # To join has it running again, and who began it may have left.
                 tracker.parent_run.finish("FINISHED")
     except KeyboardInterrupt:
-        raise SearchInterrupted("Stopped. What was not finished is for the other workers.") from None
+        raise SearchInterrupted("Stopped. Other workers take over what was not finished.") from None
     finally:
         observer.close()
 
@@ -227,7 +227,7 @@ def carry_out(session: Session, *, search: bool) -> None:
             if session.stopper.signalled or session.study.wish.get() != PAUSE:
                 raise
         study = session.study
-        session.observer.note(f"paused; go on with: frostline resume {study.settings.name}{study.workspace.option}")
+        session.observer.note(f"paused; resume with: frostline resume {study.settings.name}{study.workspace.option}")
         _pause(session)
 
 
@@ -242,7 +242,7 @@ def _pause(session: Session) -> None:
     if wish == STOP or session.stopper.signalled:
         raise Stopped
     session.stopper.asked = False
-    session.observer.note("the study goes on")
+    session.observer.note("the study continues")
 
 
 def _require_finalists(study: Study) -> None:

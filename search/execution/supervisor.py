@@ -118,9 +118,11 @@ class Slots:
             raise Stopped
         slot.failures = slot.failures + 1 if slot.lived < QUICK_SECONDS else 1
         if slot.given_up:
-            self._observer.note(f"slot {slot.number} is given up: {slot.reason}; its log: {slot.log}")
+            self._observer.note(
+                f"slot {slot.number} keeps failing and is not restarted: {slot.reason}; its log: {slot.log}"
+            )
             return
-        self._observer.note(f"slot {slot.number} ended ({slot.reason}) and is started anew")
+        self._observer.note(f"slot {slot.number} ended ({slot.reason}) and restarts")
         # Not waited for here: what the others say meanwhile would be lost if this process were killed.
         slot.starts = time.monotonic() + _RESTART_SECONDS
 
@@ -152,7 +154,7 @@ class Slots:
             raise TrainingFailedError(
                 "\n".join(
                     [
-                        f"No slot of study {study.settings.name!r} stays alive. Once that is mended, go on with: "
+                        f"No slot of study {study.settings.name!r} stays alive. Fix the cause, then resume: "
                         f"frostline resume {study.settings.name}{study.workspace.option}",
                         *dict.fromkeys(reasons),
                     ]

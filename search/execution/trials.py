@@ -119,7 +119,7 @@ class _Running:
             return
         observer, number = self._session.observer, self.trial.number
         if self._lease.token > 1:
-            observer.note(f"trial {number} was cut off and is taken up again")
+            observer.note(f"trial {number} was interrupted and resumes")
         units = len(self._session.study.facts.units)
         parameters = active_parameters(self.config, units)
         self._run = start_trial_run(self._session.tracker, number, parameters, self._session.study.settings.backbone)
@@ -133,9 +133,11 @@ class _Running:
         assert self._run is not None
         observer, trial = self._session.observer, self.trial
         if not self._seen and result.epoch > 0:
-            observer.note(f"trial {trial.number} went on from epoch {result.epoch}")
+            observer.note(f"trial {trial.number} resumed from epoch {result.epoch}")
         if result.micro_batch and not self._micro_batch:
-            observer.note(f"trial {trial.number} ran out of memory and computes {result.micro_batch} images at once")
+            observer.note(
+                f"trial {trial.number} ran out of memory and continues with micro-batches of {result.micro_batch}"
+            )
         self._micro_batch = result.micro_batch
         self._seen.append(result.epoch)
         self.seconds += result.seconds
@@ -279,7 +281,7 @@ def _train_together(session: Session, every: list[_Running]) -> list[Outcome] | 
         why = reason(error)
     free_memory(session.task.device)
     numbers = ", ".join(str(running.trial.number) for running in every)
-    session.observer.note(f"trials {numbers} cannot be trained together ({why}) and are trained one at a time")
+    session.observer.note(f"trials {numbers} cannot be trained together ({why}) and train one at a time")
     return None
 
 
@@ -318,6 +320,6 @@ def _require_survivable(lease: Lease) -> None:
     """Fail a trial that seems to kill its workers, instead of handing it on for ever."""
     if lease.lapses >= MOST_LAPSES:
         raise TrainingFailedError(
-            f"{lease.lapses} workers ended without a word while they had it, none of them after an epoch: "
-            "is there too little memory for it?"
+            f"This trial crashed {lease.lapses} workers in a row before another epoch ended; "
+            "it may need more memory than there is."
         )

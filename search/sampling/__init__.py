@@ -1,1 +1,1 @@
-"""Sampling: the budget of each strategy, TPE within one, the pruner, the costs of trials."""
+"""Sampling: the budget per strategy, TPE within a strategy, the pruner, the costs of trials."""

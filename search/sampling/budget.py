@@ -1,4 +1,4 @@
-"""Which strategy gets the next trial: how a study's budget is shared out."""
+"""The allocation of a study's budget: which strategy gets the next trial."""
 
 from __future__ import annotations
 
@@ -11,35 +11,51 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..records import STRATEGY
 
-# Share of the budget that is spread evenly over the strategies; TPE spends the rest where it expects most.
+# Share of the budget that is divided evenly among the strategies; TPE allocates the rest.
 FLOOR_SHARE = 0.6
-# A strategy is behind if its best score is below the leader's by more than so many standard errors of their difference.
+# A strategy is behind if its best score trails the leader's by more than this many standard errors of the difference.
 BEHIND_ERRORS = 2.0
 
 
 def strategy_floor(budget: int, strategies: int) -> int:
-    """Trials that every strategy gets at least."""
+    """Return the minimum number of trials of every strategy.
+
+    Examples:
+        >>> from frostline.search.sampling.budget import strategy_floor
+        >>> strategy_floor(30, strategies=5)
+        4"""
     return max(1, math.ceil(FLOOR_SHARE * budget / strategies))
 
 
 def noise(score: float, images: int) -> float:
-    """How far apart two shares of right answers on so many images may be by chance (two binomial proportions)."""
+    """Return how far two accuracies on ``images`` images may differ by chance (two binomial proportions).
+
+    Examples:
+        >>> from frostline.search.sampling.budget import noise
+        >>> round(noise(0.9, images=100), 3)
+        0.085"""
     return BEHIND_ERRORS * math.sqrt(2 * max(score * (1 - score), 1 / images) / images)
 
 
 @dataclass(frozen=True)
 class Allotment:
-    """A floor of trials for every strategy (contract C7), in an order in which good scores are there early.
+    """A minimum number of trials (floor) for every strategy (contract C7), in an order that gives good scores early.
 
-    First comes one trial of each strategy, controls aside; then their floors, what is cheap before what is dear; then
-    the controls. A strategy that is behind by more than chance is owed the rest of its floor
-    until nothing else is left of the budget. What is free goes where the sampler expects most.
+    First, every strategy except the controls runs one trial; then these complete their floors, cheap strategies
+    first; then the controls complete theirs. A strategy that is behind by more than chance completes its floor last.
+    The sampler chooses the strategy of all other trials.
 
     Attributes:
-        budget: Trials of the study.
-        costs: Of a trial of each strategy, in any unit; alike where none is given.
-        controls: Strategies that others are compared with, and of which no lead is expected.
-        images: That scores come from, which tells what of them is chance; None if nobody is ever behind.
+        budget: Number of trials of the study.
+        costs: Cost of a trial by strategy, in any unit; 1 for strategies that are not named.
+        controls: Strategies that serve for comparison and are not expected to lead.
+        images: Number of validation images, from which the chance in scores follows; None if no strategy counts as
+            behind.
+
+    Examples:
+        >>> from frostline.search.sampling.budget import Allotment
+        >>> Allotment(budget=10, controls=["scratch"]).due([], 0, ["scratch", "full", "partial"])
+        'full'
     """
 
     budget: int
@@ -48,14 +64,14 @@ class Allotment:
     images: int | None = None
 
     def due(self, trials: Sequence[FrozenTrial], number: int, strategies: Sequence[str]) -> str | None:
-        """The strategy whose floor is raised by a trial; None where the sampler is to choose.
+        """Return the strategy whose floor a trial counts towards; None if the sampler chooses.
 
-        Where the budget is too small for all floors, nobody gets more than a fair share before the others have theirs.
+        If the budget is too small for all floors, no strategy exceeds an equal share before the others have theirs.
 
         Args:
-            trials: Of the study, whoever runs them.
-            number: Of the trial.
-            strategies: All of the study's.
+            trials: Trials of the study, of all workers.
+            number: Number of the trial.
+            strategies: Names of all strategies of the study.
         """
         others = [trial for trial in trials if trial.number != number]
         count = Counter(trial.params.get(STRATEGY) for trial in others)
@@ -63,7 +79,7 @@ class Allotment:
         below = [name for name in strategies if count[name] < floor]
         first = [name for name in below if not count[name]]
         if expected := [name for name in first if name not in self.controls]:
-            # Workers that begin at the same moment try different ones.
+            # Workers that start at the same moment try different strategies.
             choosing = sum(_chooses(trial) and trial.number < number for trial in others)
             return expected[min(choosing, len(expected) - 1)]
         due = [name for name in below if count[name] < fair_share] or below
@@ -72,11 +88,11 @@ class Allotment:
         in_turn = [name for name in due if count[name] and name not in behind] or first
         if not in_turn and self.budget - len(others) > owed:
             return None
-        # The one on which least will have been spent after one more trial.
+        # The strategy with the lowest total cost after one more trial.
         return min(in_turn or due, key=lambda name: (count[name] + 1) * self.costs.get(name, 1.0), default=None)
 
     def _behind(self, trials: Sequence[FrozenTrial]) -> set[str]:
-        """Strategies whose best score so far is below the leader's by more than chance."""
+        """Return the strategies whose best score so far trails the leader's by more than chance."""
         if self.images is None:
             return set()
         best: dict[str, float] = {}
@@ -90,5 +106,5 @@ class Allotment:
 
 
 def _chooses(trial: FrozenTrial) -> bool:
-    """Whether a worker has a trial and nobody knows yet of which strategy."""
+    """Return whether a running trial has no strategy yet."""
     return trial.state == TrialState.RUNNING and STRATEGY not in trial.params

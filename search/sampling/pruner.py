@@ -1,4 +1,4 @@
-"""When to stop a trial early: against the median of its own strategy only."""
+"""The pruner: stops a trial below the median of its own strategy."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from optuna.trial import FrozenTrial
 from ..records import STRATEGY
 from .strategy_view import strategy_view
 
-# The first that are compared with, and how many must have come as far: trials end early, and the one that did not is
-# the best; it alone would stop the second best.
+# Trials needed before pruning starts, and trials needed at an epoch to compare with. Trials end early, except the
+# best: compared with it alone, the second best would be pruned.
 LEAST_COMPARED = 2
 
 
 class StrategyPruner(BasePruner):
-    """Optuna's median rule within a strategy.
+    """Optuna's median pruner, applied within a strategy.
 
-    Strategies learn at different speeds: a linear probe starts fast, fine-tuning slowly. One rule for all would stop
-    the slow ones (contract C7).
+    Strategies learn at different speeds: a linear probe starts fast, fine-tuning slowly. One median for all would
+    prune the slow strategies (contract C7).
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What to try next: the strategy whose turn it is, its default configuration first, and TPE within each."""
+"""The sampler: the budget picks the strategy, its first trial is its default configuration, TPE samples the others."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ..space.space import Domain
 from .budget import Allotment
 from .strategy_view import strategy_view
 
-# Trials of a strategy before TPE models it; the first is its default configuration.
+# Trials of a strategy before TPE models it; the first trial is the default configuration.
 STARTUP_TRIALS = 4
 
 
 @dataclass(frozen=True)
 class _Draws:
-    """A trial's parameters.
+    """The sampled parameters of a trial.
 
     Attributes:
-        view: The study with the trials of the trial's strategy.
-        together: Those that are modelled, drawn jointly; the default configuration of a strategy's first trial.
-        others: Draws the rest: there are too few trials to learn from, or none that had the parameter.
+        view: Study with the trials of the trial's strategy.
+        together: Values sampled jointly by TPE; in a strategy's first trial, the default configuration.
+        others: Sampler of all other parameters: TPE has too few trials, or none that had the parameter.
     """
 
     view: Study
@@ -40,19 +40,19 @@ class _Draws:
 
 
 class StrategySampler(BaseSampler):
-    """TPE (Bergstra et al. 2011) within each strategy, and between them where the budget is free.
+    """TPE (Bergstra et al. 2011) within each strategy, and between strategies where the budget leaves the choice.
 
-    TPE splits trials into good and bad ones; among the trials of all strategies the good ones would be those of one
-    strategy, and the others would learn nothing. So each is modelled on its own trials: what is learned about one
-    never steers another (contract C7).
+    TPE splits trials into good and bad ones. Among the trials of all strategies, the good ones would be those of one
+    strategy, and TPE would learn nothing about the others. So TPE models each strategy on its own trials, and the
+    results of one strategy never affect another (contract C7).
 
-    What is drawn depends on the seed, the trial's number and the results so far, and not on the process that draws:
-    a study that was interrupted goes on as it would have.
+    Values depend on the seed, the trial's number and the results so far, not on the process that samples them: a
+    resumed study samples what it would have sampled without the interruption.
 
     Args:
-        allotment: Of the budget.
-        seed: Of the sampling.
-        defaults: The configuration that each strategy begins with, by the names that its parameters have in Optuna.
+        allotment: Allocation of the budget.
+        seed: Seed of the sampling.
+        defaults: First configuration by strategy, with Optuna's parameter names.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class StrategySampler(BaseSampler):
         self._allotment = allotment
         self._seed = seed
         self._defaults = defaults or {}
-        # For the latest trial, by its number.
+        # The number of the latest trial, and its values.
         self._draws: tuple[int, _Draws] | None = None
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        # One that was cut off comes again with the same number.
+        # An interrupted trial returns with the same number.
         self._draws = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        # Asked before the strategy is known, and only what a trial needs is modelled.
+        # Optuna calls this before the strategy is known; only parameters that the trial needs are modeled.
         return {}
 
     def sample_relative(
@@ -94,7 +94,7 @@ class StrategySampler(BaseSampler):
         return draws.others.sample_independent(draws.view, trial, param_name, param_distribution)
 
     def _draw(self, view: Study, trial: FrozenTrial) -> _Draws:
-        """Draw what the trial's strategy has been seen with, when the first of it is asked for."""
+        """Sample the parameters of the trial's strategy jointly, when Optuna asks for the first of them."""
         strategy = trial.params[STRATEGY]
         others = RandomSampler(self._seed_of(trial, f"{strategy}/others"))
         if all(other.number == trial.number for other in view.get_trials(deepcopy=False)):
@@ -105,7 +105,7 @@ class StrategySampler(BaseSampler):
         return _Draws(view, together, others)
 
     def _tpe(self, trial: FrozenTrial, purpose: str) -> TPESampler:
-        """A sampler with a random state of its own for this trial and purpose."""
+        """Return a TPE sampler with its own random state for this trial and purpose."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             return TPESampler(
@@ -122,6 +122,6 @@ class StrategySampler(BaseSampler):
 
 @lru_cache(maxsize=4096)
 def _domain(distribution: BaseDistribution) -> Domain:
-    """What Optuna draws from, as a domain of ours."""
+    """Return an Optuna distribution as a domain."""
     names = ("choices",) if isinstance(distribution, CategoricalDistribution) else ("low", "high")
     return Domain.model_validate({name: getattr(distribution, name) for name in names})

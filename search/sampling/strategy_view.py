@@ -1,4 +1,4 @@
-"""A study as Optuna's samplers and pruners see it: with the trials of one strategy only (contract C7)."""
+"""The view of a study that Optuna's samplers and pruners get: the trials of one strategy only (contract C7)."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ from ..records import STRATEGY
 
 
 def strategy_view(study: Study, strategy: str) -> Study:
-    """A study of its own with the trials that one strategy has now or later.
+    """Return a study that has only the trials of one strategy, present and future.
 
-    Whatever Optuna asks it, the answer comes from a storage that has no other trials. So a new version of Optuna that
-    asks in another way cannot mix strategies.
+    The storage behind it has no other trials. So no version of Optuna can mix strategies, however it reads them.
 
     Args:
-        study: The study of all strategies.
-        strategy: The strategy whose trials are shown.
+        study: Study of all strategies.
+        strategy: Name of the strategy.
     """
     storage = StrategyStorage(study, strategy)
     return optuna.load_study(study_name=study.study_name, storage=storage, sampler=study.sampler, pruner=study.pruner)
 
 
 class StrategyStorage(BaseStorage):
-    """The trials of one strategy, to be read; a sampler may note what it drew for one of them.
+    """Read-only storage of the trials of one strategy; a sampler may store system attributes of its trials.
 
     Args:
-        study: The study of all strategies.
-        strategy: The strategy whose trials are there.
+        study: Study of all strategies.
+        strategy: Name of the strategy.
     """
 
     def __init__(self, study: Study, strategy: str) -> None:
@@ -78,7 +77,7 @@ class StrategyStorage(BaseStorage):
         return self._all.get_study_system_attrs(study_id)
 
     def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        raise NotImplementedError("the view of one strategy is to be read: write to the study of all strategies")
+        raise NotImplementedError("the view of one strategy is read-only: write to the study of all strategies")
 
     create_new_study = _refuse
     delete_study = _refuse

@@ -1,4 +1,4 @@
-"""What trials cost, known before one is run: good enough to try what is cheap first."""
+"""Estimates of trial costs before any trial ran, precise enough to order strategies by cost."""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from ...objectives.strategies.catalog import STRATEGIES
 from ...objectives.strategies.plans import plan_phases
 from ..space.space import Space
 
-# An epoch of a head on kept features takes about so much of one of the whole network (benchmarks/results/).
+# Cost of an epoch of a head on cached features, as a share of an epoch of the whole network (benchmarks/results/).
 HEAD_EPOCH = 0.02
 
 
 def trial_costs(space: Space, frozen_flops: Sequence[float]) -> dict[str, float]:
-    """Of each strategy's default configuration, in epochs of the whole network.
+    """Return the cost of each strategy's default configuration, in epochs of the whole network.
 
-    What is frozen is computed once and kept, so an epoch costs the share of the operations that comes after the cut.
+    Features of frozen layers are computed once, so an epoch costs the share of FLOPs after the frozen layers.
 
     Args:
-        space: Search space of the study, its depths resolved.
-        frozen_flops: Share of the operations that freezing 0, 1, ... all units saves.
+        space: Search space of the study, with resolved depths.
+        frozen_flops: Share of the FLOPs saved by freezing 0, 1, ... all units.
+
+    Examples:
+        >>> from frostline.search.sampling.trial_costs import trial_costs
+        >>> from frostline.search.space.parsing import create_space
+        >>> space = create_space({"full": {"epochs": 10}, "feature_extraction": {"epochs": 30}})
+        >>> trial_costs(space, [0.0, 0.4, 1.0]) == {"full": 10, "feature_extraction": 30 * 0.02}
+        True
     """
     costs = {}
-    # Who reads a finished study does without the plugins of its strategies.
+    # A process that only reads a study does not import the plugins of its strategies.
     for strategy in STRATEGIES.keys() & set(space.strategies):
         phases = plan_phases(create_config(space.default(strategy)), len(frozen_flops) - 1)
         shares = [max(1 - frozen_flops[phase.freeze_depth], HEAD_EPOCH) for phase in phases]

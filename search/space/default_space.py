@@ -1,4 +1,4 @@
-"""The default space: for each strategy what practice has found worth searching, with one good first configuration."""
+"""The default search space: domains for each strategy, with a good first configuration."""
 
 from __future__ import annotations
 
@@ -6,29 +6,36 @@ from typing import Any
 
 from ...objectives.strategies.catalog import STRATEGIES, takes_parameter
 
-# A trial sees about this many images, so that small and large datasets cost alike (BiT-HyperRule fixes steps, not
+# A trial sees about this many images, so small and large datasets cost the same (BiT-HyperRule fixes steps, not
 # epochs, for the same reason).
 IMAGES_PER_TRIAL = 6000
 EPOCHS_RANGE = (5, 40)
-# Few views let the frozen prefix be computed once a view instead of once an epoch.
+# With few views, the frozen prefix is computed once per view instead of once per epoch.
 VIEWS = 4
 
-# What competes when the user names no strategies; the others are there by name.
+# The strategies that compete by default; the others compete only if the user names them.
 COMPETING = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 
 # Without `trivial` and `randaugment`: no gain over `flip_crop` was seen at these budgets (11 paired trainings of a
-# MobileNetV2 on three small sets of photos: 7 lower, 2 higher; weak evidence, so they are there for the asking).
-# Without mixing: it would take a frozen prefix through every step again.
+# MobileNetV2 on three small sets of photos: 7 lower, 2 higher; weak evidence, so users can still ask for them).
+# Without mixing: it would compute the frozen prefix again at every step.
 _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "flip_crop"}
 _HIDDEN = {"head.hidden_layers": [1]}
 _BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
 
 
 def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
-    """The default space as :func:`create_space` takes it.
+    """Return the default space as tables for :func:`create_space`.
 
     Args:
-        train_images: Size of the training split; epochs follow from it.
+        train_images: Size of the training split, which sets the epochs.
+
+    Examples:
+        >>> from frostline.search.space.default_space import default_tables
+        >>> default_tables(train_images=300)["full"]["epochs"]
+        20
+        >>> default_tables(train_images=100_000)["full"]["epochs"]
+        5
     """
     epochs = min(EPOCHS_RANGE[1], max(EPOCHS_RANGE[0], round(IMAGES_PER_TRIAL / train_images)))
     # The defaults were found on parts of two datasets of photos and satellite tiles (200 to 600 images) with four
@@ -73,7 +80,7 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
 
 
 def _of_plugins(tables: dict[str, dict[str, Any]], epochs: int) -> dict[str, dict[str, Any]]:
-    """The strategies that bring their own domains; epochs follow from the data here too where they name none."""
+    """Return the tables of strategies with their own domains; strategies without epochs get the default epochs."""
     others = [strategy for strategy in STRATEGIES.values() if strategy.name not in tables]
     return {
         strategy.name: ({"epochs": epochs} if takes_parameter(strategy, "epochs") else {}) | dict(strategy.domains)
@@ -82,10 +89,10 @@ def _of_plugins(tables: dict[str, dict[str, Any]], epochs: int) -> dict[str, dic
 
 
 def _further(finetuning: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The strategies that compete only when they are named."""
+    """Return the tables of the strategies that compete only if named."""
     depth = {"low": 0, "high": -1, "default": 0}
     decay = {"low": 0.5, "high": 1.0, "default": 0.8}
-    # Few weights train, from where they are: they bear the head's rate and more.
+    # Few weights train, from pretrained values: they tolerate the head's rate and more.
     few = {name: domain for name, domain in finetuning.items() if name != "batch_norm"} | {
         "backbone_lr_ratio": {"low": 0.1, "high": 10.0, "log": True, "default": 1.0}
     }

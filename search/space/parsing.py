@@ -1,4 +1,4 @@
-"""Search spaces from tables: parsed, merged with what strategies share, and checked against a backbone."""
+"""The parsing of search spaces from tables, and their check against a backbone."""
 
 from __future__ import annotations
 
@@ -16,12 +16,26 @@ from .space import Domain, Scalar, Space
 
 
 def create_space(tables: Mapping[str, Any]) -> Space:
-    """Validate a space as written in a file: a table ``shared`` and one a strategy, of parameters and their values.
+    """Parse and validate a space given as tables, as in a space file.
 
     A value is a constant, a table ``{choices = [...]}`` or a table ``{low = ..., high = ...}``; see :class:`Domain`.
 
+    Args:
+        tables: Table ``shared`` and one table per strategy, from parameters to values.
+
     Raises:
-        InvalidInputError: All faults at once, each by strategy and parameter.
+        InvalidInputError: The space has faults; the message names all of them by strategy and parameter.
+
+    Examples:
+        >>> from frostline.search.space.parsing import create_space
+        >>> rates = {"low": 1e-4, "high": 1e-1, "log": True}
+        >>> space = create_space({"shared": {"epochs": 5}, "full": {"learning_rate": rates}})
+        >>> space.default("full")
+        {'strategy': 'full', 'epochs': 5, 'learning_rate': 0.0001}
+        >>> create_space({"full": {"freeze_depth": 3}})
+        Traceback (most recent call last):
+            ...
+        frostline.objectives.errors.InvalidInputError: [full] takes no freeze_depth: leave it out
     """
     faults = [
         unknown_name("strategy", name, [*STRATEGIES, "shared"])
@@ -42,10 +56,21 @@ def create_space(tables: Mapping[str, Any]) -> Space:
 
 
 def resolve_space(space: Space, units: int) -> Space:
-    """Replace freeze depths that count from the end by those of a backbone of so many units, and check the result.
+    """Replace freeze depths that count from the end by absolute ones, and check the result.
+
+    Args:
+        space: Space to resolve.
+        units: Number of units of the backbone.
 
     Raises:
-        InvalidInputError: All faults at once.
+        InvalidInputError: The space does not suit the backbone; the message names all faults.
+
+    Examples:
+        >>> from frostline.search.space.parsing import create_space, resolve_space
+        >>> depths = {"low": 1, "high": -1, "default": -2}
+        >>> space = resolve_space(create_space({"partial": {"freeze_depth": depths}}), units=10)
+        >>> space.strategies["partial"]["freeze_depth"].high, space.default("partial")["freeze_depth"]
+        (9, 8)
     """
     resolved = {
         strategy: {name: _absolute(domain, units) if name == "freeze_depth" else domain for name, domain in own.items()}
@@ -59,7 +84,7 @@ def resolve_space(space: Space, units: int) -> Space:
 
 
 def _plan_faults(space: Space, strategy: str, units: int) -> list[str]:
-    """What is wrong with the strategy's first configuration, and with each pair of extreme values in it."""
+    """Return the faults of a strategy's first configuration, and of each pair of extreme values in it."""
     options = {
         name: [value for value in domain.extremes if value != domain.first] or [domain.first]
         for name, domain in space.strategies[strategy].items()
@@ -77,7 +102,7 @@ def _plan_faults(space: Space, strategy: str, units: int) -> list[str]:
 
 
 def _counts(depth: Any) -> bool:
-    """Whether a depth counts from the end."""
+    """Return whether a depth counts from the end."""
     return isinstance(depth, int) and depth < 0
 
 
@@ -88,7 +113,7 @@ def _absolute(domain: Domain, units: int) -> Domain:
     changes: dict[str, Any] = {key: count(getattr(domain, key)) for key in ("low", "high", "default")}
     changes["choices"] = domain.choices and tuple(count(value) for value in domain.choices)
     if _counts(domain.default) and domain.low is not None:
-        # In a short backbone, so far from the end may be before the lowest depth.
+        # In a short backbone, a default that counts from the end may be below the lowest depth.
         changes["default"] = max(changes["default"], changes["low"])
     try:
         resolved = Domain(**{**domain.model_dump(), **changes})
@@ -149,7 +174,7 @@ def _reason(error: ValidationError) -> str:
 
 
 def _value_faults(section: str, name: str, domain: Domain) -> list[str]:
-    """Values that no configuration can have."""
+    """Return the faults of values that no configuration can have."""
     faults = []
     candidates = [*domain.extremes, *([] if domain.default is None else [domain.default])]
     for value in dict.fromkeys(candidates):
@@ -172,7 +197,7 @@ def _counts_from_end(name: str, domain: Domain) -> bool:
 def _merge(
     strategy: str, shared: Mapping[str, Domain], own: Mapping[str, Domain], faults: list[str]
 ) -> dict[str, Domain]:
-    """A strategy's own domains over the shared ones that it takes, conditions first."""
+    """Return the shared domains that a strategy takes, overridden by its own, conditions first."""
     described = get_strategy(strategy)
     faults += [f"[{strategy}] takes no {name}: leave it out" for name in own if not takes_parameter(described, name)]
     merged = {name: domain for name, domain in shared.items() if takes_parameter(described, name)} | dict(own)

@@ -1,4 +1,4 @@
-"""Plugins: a user's own modules, imported by name, that register strategies."""
+"""Plugins: user modules, imported by name, that register strategies."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ...objectives.strategies.catalog import BUILT_IN, STRATEGIES
 from .default_space import default_tables
 from .parsing import create_space
 
-# Strategies by the plugin that registered them; a module is imported once a process.
+# Names of strategies by the plugin that registered them; a process imports a module once.
 _registered: dict[str, tuple[str, ...]] = {}
 
 
 def load_plugins(names: Iterable[str]) -> tuple[str, ...]:
-    """Import modules, from the current folder too, so that the strategies they register can be used.
+    """Import modules that register strategies, also from the current folder.
 
     Args:
-        names: As in an ``import`` statement.
+        names: Names of the modules, as in an ``import`` statement.
 
     Returns:
-        Names of the strategies that they registered.
+        Names of the strategies that the modules registered.
 
     Raises:
-        InvalidInputError: A module is missing, raises or registers no strategy, or one of its strategies is wrong; all
-            faults at once.
+        InvalidInputError: A module is missing, raises or registers no strategy, or a strategy of it is invalid; the
+            message names all faults.
     """
     faults: list[str] = []
     found: list[str] = []
@@ -52,7 +52,7 @@ def _load(name: str) -> tuple[str, ...]:
     try:
         _import(name)
         new = tuple(each for each in STRATEGIES if each not in known)
-        # A module that another plugin imported may have registered its own then.
+        # If another plugin imported this module earlier, its strategies are registered already.
         if not new and not (imported and others):
             raise InvalidInputError("it registers no strategy. Call register_strategy(Strategy(...)) in it.")
         _check_domains(new)
@@ -66,12 +66,12 @@ def _load(name: str) -> tuple[str, ...]:
 
 
 def _import(name: str) -> None:
-    """Import a module; whatever it raises is told in one line, with the place."""
+    """Import a module; turn what it raises into one line that names file and line."""
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) or name.endswith(".py"):
         module = Path(name).stem if name.endswith(".py") else "my_module"
         raise InvalidInputError(f"give the module's name as in an import, without folder and .py: --plugin {module}")
     folder = str(Path.cwd())
-    # At the end: nothing in the folder may stand in for a library.
+    # At the end, so that no file in the folder can shadow a library.
     if folder not in sys.path:
         sys.path.append(folder)
     importlib.invalidate_caches()
@@ -83,23 +83,26 @@ def _import(name: str) -> None:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise InvalidInputError(
                 f"there is no module {error.name!r} in {folder} or where Python looks for modules. "
-                "Go to its folder, or name that in PYTHONPATH."
+                "Run the command in its folder, or add that folder to PYTHONPATH."
             ) from None
         raise InvalidInputError(f"it cannot be imported: {_describe(error)}") from error
 
 
 def _describe(error: BaseException) -> str:
-    """An exception in one line, with the place in the module that raised it."""
+    """Describe an exception in one line, with the file and line in the module that raised it."""
     reason, *_ = [*str(error).splitlines(), ""]
     *_, last = traceback.extract_tb(error.__traceback__)
-    # The module's own frames come after those of the import; a syntax error has none and names the place itself.
+    # The module's own frames follow those of the import; a syntax error has none and names its place itself.
     own = last.filename not in (importlib.__file__, __file__) and not last.filename.startswith("<frozen")
     place = f" ({last.filename}, line {last.lineno})" if own else ""
     return f"{type(error).__name__}: {reason}{place}"
 
 
 def _check_domains(names: Iterable[str]) -> None:
-    """Whether what plugins want searched by default can be."""
+    """Check the default domains of the plugins' strategies.
+
+    Raises:
+        InvalidInputError: A domain is invalid."""
     tables = default_tables()
     for name in names:
         create_space({"shared": tables["shared"], name: tables[name]})

@@ -1,4 +1,4 @@
-"""The search space: a strategy, and each strategy's own typed parameters, some only under a condition."""
+"""The search space: the strategies, with typed and conditional parameters of each."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ Scalar = bool | int | float | str
 
 
 class Domain(BaseModel):
-    """The values of one parameter: choices, or a range.
+    """The domain of one parameter: choices or a range.
 
     Attributes:
-        choices: Categories; a single one is a constant.
+        choices: Categories; a single category is a constant.
         low: Lowest value of a range, inclusive. A negative ``freeze_depth`` counts from the last unit, as in Python.
         high: Highest value, inclusive.
         log: Whether to sample on a logarithmic scale.
         default: Value of the strategy's first trial.
-        when: Other parameters and the values of theirs under which this one exists.
+        when: Condition: other parameters and those of their values for which this parameter exists.
+
+    Examples:
+        >>> from frostline.search.space.space import Domain
+        >>> rate = Domain(low=1e-4, high=1e-1, log=True, default=1e-3)
+        >>> rate.first, rate.varies, rate.contains(0.5)
+        (0.001, True, False)
+        >>> Domain(choices=("sgd",)).varies
+        False
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,22 +57,23 @@ class Domain(BaseModel):
 
     @property
     def extremes(self) -> tuple[Scalar, ...]:
-        """Values whose validity implies that of all the others."""
+        """Return the values whose validity implies the validity of all others."""
         if self.choices is not None:
             return self.choices
         return tuple(value for value in (self.low, self.high) if value is not None)
 
     @property
     def first(self) -> Scalar:
-        """The value to try first."""
+        """Return the value of the first trial."""
         return self.extremes[0] if self.default is None else self.default
 
     @property
     def varies(self) -> bool:
-        """Whether there is anything to search."""
+        """Return whether the domain has more than one value."""
         return len(self.choices) > 1 if self.choices is not None else self.low != self.high
 
     def contains(self, value: Scalar) -> bool:
+        """Return whether a value is in the domain."""
         if self.choices is not None:
             return value in self.choices
         return (
@@ -75,7 +84,12 @@ class Domain(BaseModel):
         )
 
     def suggest(self, trial: BaseTrial, name: str, *, integer: bool) -> Any:
-        """Ask Optuna for a value; constants are not asked for."""
+        """Return a value that Optuna suggests, or the constant.
+
+        Args:
+            trial: Optuna trial.
+            name: Name of the parameter in Optuna.
+            integer: Whether the parameter is an integer."""
         if self.choices is not None:
             return self.choices[0] if len(self.choices) == 1 else trial.suggest_categorical(name, list(self.choices))
         assert self.low is not None
@@ -88,10 +102,10 @@ class Domain(BaseModel):
 
 
 class Space(BaseModel):
-    """What is searched.
+    """A search space.
 
     Attributes:
-        strategies: Domains by strategy and parameter (dotted name); conditions come before what depends on them.
+        strategies: Domains by strategy and dotted parameter name; conditions come before the parameters they apply to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,7 +113,10 @@ class Space(BaseModel):
     strategies: dict[str, dict[str, Domain]]
 
     def suggest(self, trial: BaseTrial, strategy: str) -> TrialConfig:
-        """Draw a configuration of a strategy."""
+        """Return a configuration of a strategy, with values suggested by Optuna.
+
+        Raises:
+            InvalidInputError: The values contradict each other."""
         values: dict[str, Any] = {"strategy": strategy}
         for name, domain in self.strategies[strategy].items():
             if _active(domain, values):
@@ -107,11 +124,11 @@ class Space(BaseModel):
         return create_config(values)
 
     def default(self, strategy: str) -> dict[str, Any]:
-        """The strategy's first configuration, by dotted name."""
+        """Return the first configuration of a strategy, by dotted name."""
         return self.default_with(strategy, {})
 
     def default_with(self, strategy: str, chosen: Mapping[str, Scalar]) -> dict[str, Any]:
-        """The strategy's first configuration with these values in place of its own, where their conditions hold."""
+        """Return the first configuration of a strategy, with the given values where their conditions hold."""
         values: dict[str, Any] = {"strategy": strategy}
         for name, domain in self.strategies[strategy].items():
             if _active(domain, values):
@@ -119,10 +136,10 @@ class Space(BaseModel):
         return values
 
     def only(self, strategies: Iterable[str]) -> Space:
-        """The space of some strategies in the order given; of all if none is given.
+        """Return the space of the named strategies, in this order; of all strategies if none is named.
 
         Raises:
-            InvalidInputError: One is unknown, or not in this space.
+            InvalidInputError: A strategy is not in this space.
         """
         names = list(dict.fromkeys(strategies)) or list(self.strategies)
         faults = [unknown_name("strategy", name, self.strategies) for name in names if name not in self.strategies]
@@ -132,12 +149,22 @@ class Space(BaseModel):
 
 
 def optuna_name(strategy: str, name: str) -> str:
-    """A parameter's name in Optuna: each strategy has its own, so that sampling compares within a strategy (C7)."""
+    """Return a parameter's name in Optuna, which differs by strategy: sampling compares within a strategy (C7).
+
+    Examples:
+        >>> from frostline.search.space.space import optuna_name
+        >>> optuna_name("full", "learning_rate")
+        'full/learning_rate'"""
     return f"{strategy}/{name}"
 
 
 def is_integer(name: str) -> bool:
-    """Whether a parameter counts something."""
+    """Return whether a parameter is an integer.
+
+    Examples:
+        >>> from frostline.search.space.space import is_integer
+        >>> is_integer("head.width"), is_integer("learning_rate")
+        (True, False)"""
     model, key = (HeadConfig, name.removeprefix("head.")) if name.startswith("head.") else (TrialConfig, name)
     annotation = model.model_fields[key].annotation
     return annotation is int or int in get_args(annotation)

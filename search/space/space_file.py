@@ -1,4 +1,4 @@
-"""Spaces as TOML files: written for people to edit, read back with all faults at once."""
+"""Space files: writing a space as TOML for people to edit, and reading it back."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .parsing import create_space
 from .space import Domain, Space
 
 HEADER = """\
-# What `frostline search --space FILE` searches. A table a strategy; leave out a table to leave out the strategy.
+# The search space of `frostline search --space FILE`: one table per strategy. Delete a table to leave out its strategy.
 #   name = value                                             a constant
 #   name = { choices = [...], default = ... }                categories
 #   name = { low = ..., high = ..., log = true, default = ... }   a range, both ends included
-#   when = { "other.parameter" = [...] }                     the parameter exists only then
-# `default` is what the strategy's first trial uses. [shared] holds for every strategy that takes the parameter;
-# a strategy's own table comes first. A negative freeze_depth counts from the last unit: -1 freezes all but one
+#   when = { "other.parameter" = [...] }                     the parameter exists only for these values
+# The strategy's first trial uses `default`. [shared] applies to every strategy that takes the parameter;
+# a strategy's own table overrides it. A negative freeze_depth counts from the last unit: -1 freezes all but one
 # (`frostline backbones NAME` lists the units). With a table [study] of options (data, backbone, trials, ...) it is a
 # study file: `frostline search FILE`.
 """
@@ -33,23 +33,23 @@ def read_space(path: Path) -> Space:
     """Read and validate a space file.
 
     Raises:
-        InvalidInputError: It cannot be read, is not TOML, is a study file, or has faults (all of them).
+        InvalidInputError: The file cannot be read, is not TOML, is a study file, or has faults; the message names all.
     """
     tables = read_tables(path, "space")
     if "study" in tables:
-        raise InvalidInputError(f"{path} has a table [study], so it is a study file. Type: frostline search {path}")
+        raise InvalidInputError(f"{path} has a table [study], so it is a study file. Run: frostline search {path}")
     return space_of(path, tables)
 
 
 def read_tables(path: Path, kind: str) -> dict[str, Any]:
-    """A TOML file, unchecked.
+    """Return the tables of a TOML file, unchecked.
 
     Args:
-        path: The file.
-        kind: What it is, for the messages.
+        path: Path of the file.
+        kind: Kind of the file, for the messages.
 
     Raises:
-        InvalidInputError: It cannot be read or is not TOML.
+        InvalidInputError: The file cannot be read or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -61,10 +61,10 @@ def read_tables(path: Path, kind: str) -> dict[str, Any]:
 
 
 def space_of(path: Path, tables: Mapping[str, Any]) -> Space:
-    """The space that a file's tables describe.
+    """Return the space that a file's tables describe.
 
     Raises:
-        InvalidInputError: Its faults, each with the file's name.
+        InvalidInputError: The space has faults; each is named with the file.
     """
     try:
         return create_space(tables)
@@ -73,7 +73,7 @@ def space_of(path: Path, tables: Mapping[str, Any]) -> Space:
 
 
 def write_space(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """A space as TOML text, one parameter a line."""
+    """Return a space as TOML text, one parameter per line."""
     sections = [HEADER]
     for name, table in tables.items():
         summary = " ".join(STRATEGIES[name].summary.split()) if name in STRATEGIES else "taken by every strategy"
@@ -85,7 +85,7 @@ def write_space(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def tables_of(space: Space) -> dict[str, dict[str, Any]]:
-    """A space as the tables that :func:`create_space` makes it of."""
+    """Return a space as tables; :func:`create_space` reverses this."""
     return {
         strategy: _nested({name: _written(domain) for name, domain in domains.items()})
         for strategy, domains in space.strategies.items()
@@ -99,7 +99,7 @@ def _nested(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _written(domain: Domain) -> Any:
-    """A constant as its value, anything else as the table of what was said of it."""
+    """Return a constant as its value, any other domain as a table."""
     said = domain.model_dump(exclude_defaults=True)
     return said["choices"][0] if set(said) == {"choices"} and len(said["choices"]) == 1 else said
 
@@ -110,7 +110,7 @@ def _lines(table: Mapping[str, Any]) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    """A TOML value; numbers and booleans are written as in JSON."""
+    """Return a TOML value; numbers and booleans are written as in JSON."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, list | tuple):
@@ -126,7 +126,7 @@ def _key(key: str) -> str:
 
 
 def _string(text: str) -> str:
-    """A string in ASCII, so that it can be printed anywhere."""
-    # TOML has JSON's escapes, but not its pairs of surrogates for characters beyond U+FFFF.
+    """Return a TOML string in ASCII, which every terminal can print."""
+    # TOML has JSON's escapes, but no surrogate pairs for characters beyond U+FFFF.
     escaped = (json.dumps(each)[1:-1] if each <= "\uffff" else f"\\U{ord(each):08x}" for each in text)
     return f'"{"".join(escaped)}"'

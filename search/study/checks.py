@@ -1,4 +1,4 @@
-"""The checks of a request: all the cheap ones, before anything is built, decoded or made."""
+"""The checks of a request that are cheap, which run before anything is built, decoded or created."""
 
 from __future__ import annotations
 
@@ -31,10 +31,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Space | None]:
-    """Check a request; list its data and read its space, None for the default.
+    """Check a request.
+
+    Args:
+        request: Request to check.
+        workspace: Workspace of the study.
+
+    Returns:
+        Listing of the images, and the space of the request's files; None for the default space.
 
     Raises:
-        InvalidInputError: All faults at once.
+        InvalidInputError: The request has faults; the message names all of them.
     """
     faults: list[str] = list(request.file.faults) if request.file else []
     with _collecting(faults):
@@ -52,7 +59,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         load_plugins(request.plugins)
         space = _written(request)
         chosen = (space or create_space(default_tables())).only(chosen_strategies(request, space))
-        # Without a space the other half is checked all the same.
+        # An invalid space skips the rest of this block only.
         faults += budget_faults(request.trials, len(chosen.strategies)) if request.trials >= 1 else []
     listing: Listing | None = None
     with _collecting(faults):
@@ -67,26 +74,26 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
 
 
 def chosen_strategies(request: Request, written: Space | None) -> tuple[str, ...]:
-    """The strategies that compete: those named, else all of a file's space, else the usual ones and the plugins'."""
+    """Return the competing strategies: those named, else the space file's, else the defaults and the plugins'."""
     return request.strategies or (() if written else (*COMPETING, *load_plugins(request.plugins)))
 
 
 def _written(request: Request) -> Space | None:
-    """The space of the request's files; None for the default."""
+    """Return the space of the request's files; None for the default space."""
     if request.space is not None:
         return read_space(request.space)
     return request.file.space() if request.file else None
 
 
 def list_data(data: str, workspace: Workspace) -> Listing:
-    """List a dataset's images.
+    """List the images of a dataset.
 
     Raises:
-        InvalidInputError: No data are named, or no study can use them.
+        InvalidInputError: No dataset is named, or no study can use it.
     """
     if not data:
         raise InvalidInputError(
-            'No data are named. In a study file, add data = "FOLDER" to [study], or type --data FOLDER.'
+            'No dataset is named. In a study file, add data = "FOLDER" to [study], or use --data FOLDER.'
         )
     return list_source(data, download_dir=workspace.images / "downloads")
 
@@ -100,7 +107,15 @@ def _collecting(faults: list[str]) -> Iterator[None]:
 
 
 def name_fault(option: str, name: str) -> list[str]:
-    """What is wrong with a study's name."""
+    """Return the faults of a study's name.
+
+    Examples:
+        >>> from frostline.search.study.checks import name_fault
+        >>> name_fault("--name", "birds-2")
+        []
+        >>> name_fault("--name", "my birds")
+        ["--name 'my birds': use letters, digits, '.', '_' and '-', at most 100, a letter or digit first."]
+    """
     rule = "use letters, digits, '.', '_' and '-', at most 100, a letter or digit first."
     return [] if _NAME.fullmatch(name) else [f"{option} {name!r}: {rule}"]
 
@@ -123,24 +138,31 @@ def _check_numbers(request: Request) -> None:
 
 
 def budget_faults(trials: int, strategies: int) -> list[str]:
-    """What is wrong with a budget for so many strategies."""
+    """Return the faults of a budget.
+
+    Examples:
+        >>> from frostline.search.study.checks import budget_faults
+        >>> budget_faults(30, strategies=5)
+        []
+        >>> budget_faults(0, strategies=5)
+        ['--trials must be at least 1, got 0.']"""
     if trials < 1:
         return [f"--trials must be at least 1, got {trials}."]
     if trials >= strategies:
         return []
     return [
-        f"--trials {trials} is too few for {strategies} strategies, which get one each at least. "
-        f"Give --trials {strategies} or more, or name fewer with --strategy."
+        f"--trials {trials} is too few for {strategies} strategies, which need at least one each. "
+        f"Give --trials {strategies} or more, or select fewer with --strategy."
     ]
 
 
 def train_counts(listing: Listing, seed: int) -> list[int]:
-    """Training images of each class."""
+    """Return the number of training images of each class."""
     labels = np.array([item.label for item in listing.items])
     train = resolve_splits([item.split for item in listing.items], labels, seed)["train"]
     return np.bincount(labels[train], minlength=len(listing.classes)).tolist()
 
 
 def train_images(data: str, workspace: Workspace) -> int:
-    """Size of a dataset's training split."""
+    """Return the size of a dataset's training split."""
     return sum(train_counts(list_data(data, workspace), seed=0))

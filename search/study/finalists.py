@@ -9,17 +9,17 @@ from ...objectives.strategies.catalog import get_strategy, takes_parameter
 from ..records import STRATEGY, TrialRecord, summarise
 from .settings import StudySettings
 
-# Final seeds keep clear of the search's own, whose best score was picked for being high.
+# Finals use other seeds than the search: the best score of the search was selected for being high.
 SEED_OFFSET = 1000
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """The best trial of a strategy.
+    """The best trial of a strategy, to be retrained with one seed.
 
     Attributes:
-        trial: The trial.
-        seed: Of one of its trainings.
+        trial: Record of the trial.
+        seed: Seed of the final training.
     """
 
     trial: TrialRecord
@@ -27,24 +27,27 @@ class Finalist:
 
     @property
     def strategy(self) -> str:
+        """Return the name of the strategy."""
         return str(self.trial.strategy)
 
     @property
     def identity(self) -> str:
+        """Return strategy and trial number, which identify the finalist in the database."""
         return finalist_name(self.strategy, self.trial.number)
 
     @property
     def subject(self) -> str:
-        """What its ticket is about."""
+        """Return the subject of the final's ticket."""
         return f"{self.identity} {self.seed}"
 
     @property
     def config(self) -> TrialConfig:
+        """Return the configuration of the trial."""
         return restore_config(self.trial.config)
 
 
 def finalist_name(strategy: str, trial_number: int) -> str:
-    """Name of a finalist, the same for all of its seeds.
+    """Return the name of a finalist, which all its seeds share.
 
     >>> finalist_name("lp_ft", 7)
     'lp_ft-7'
@@ -53,7 +56,7 @@ def finalist_name(strategy: str, trial_number: int) -> str:
 
 
 def read_finalist(name: str) -> tuple[str, int]:
-    """Strategy and trial number of a finalist, from its name.
+    """Return strategy and trial number of a finalist, from its name.
 
     >>> read_finalist("lp_ft-7")
     ('lp_ft', 7)
@@ -63,13 +66,17 @@ def read_finalist(name: str) -> tuple[str, int]:
 
 
 def restore_config(parameters: dict[str, object]) -> TrialConfig:
-    """A configuration from the active parameters of a trial."""
+    """Return the configuration that has the active parameters of a trial."""
     strategy = get_strategy(str(parameters[STRATEGY]))
     return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
 
 
 def finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finalist]:
-    """Every strategy that completed a trial, with every final seed."""
+    """Return the finalists: the best trial of every strategy that completed a trial, with every final seed.
+
+    Args:
+        settings: Settings of the study.
+        trials: Trials of the study."""
     best = [summary.best for summary in summarise(trials, settings.strategies)]
     seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
     return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]

@@ -1,7 +1,7 @@
-"""Whether a study goes on with what it began with: data, weights, space, code and libraries.
+"""Fingerprints of data, weights, space, code and libraries, which must not change while a study runs.
 
-Trials that were trained by different code are not compared fairly, and one that was cut off would not end with the
-numbers that it would have had. What is new goes on as another study, a fork.
+The comparison of trials trained by different code is unfair, and an interrupted trial would end with other numbers.
+Changed data or code need another study, a fork.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from ...objectives.networks.backbone_pool import BackbonePool
 from .results import StudyFacts
 from .settings import StudySettings
 
-# What computes the numbers of a training.
+# The libraries that compute a training's numbers.
 _LIBRARIES = ("frostline", "torch", "torchvision")
 _DIGITS = 12
 
 
 def training_package() -> Path:
-    """Folder of the package that trains."""
+    """Return the folder of the training package."""
     return Path(objectives.__file__).parent
 
 
 def training_sources() -> list[Path]:
-    """The files of the package that trains, those of its sub-packages included."""
+    """Return the source files of the training package and its sub-packages."""
     return sorted(training_package().rglob("*.py"))
 
 
 @cache
 def sources_digest() -> str:
-    """Digest of the package that trains, as it was when this process first asked.
+    """Return the digest of the training package as it was at the first call in this process.
 
-    Names and code count, docstrings, comments and blank lines do not: they change no number.
+    The digest covers file names and code, but no docstrings, comments and blank lines, which change no number.
     """
     digest = hashlib.sha256()
     for source in training_sources():
@@ -53,7 +53,13 @@ def sources_digest() -> str:
 
 
 def code_of(source: str) -> str:
-    """A module's code without its docstrings, comments and blank lines: the same text in every version of Python."""
+    """Return a module's code without docstrings, comments and blank lines, the same in every version of Python.
+
+    Examples:
+        >>> from frostline.search.study.fingerprints import code_of
+        >>> code_of("x = 1  # A comment.")
+        'x = 1'
+    """
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -66,7 +72,7 @@ def code_of(source: str) -> str:
 
 
 def _docstrings(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Statements that are nothing but a docstring, each on lines of its own."""
+    """Yield the docstrings of a module, except those on the line of their ``def`` or ``class``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             match node.body:
@@ -76,10 +82,10 @@ def _docstrings(tree: ast.Module) -> Iterator[ast.stmt]:
 
 
 def fingerprints(settings: StudySettings) -> dict[str, str]:
-    """Space, code and libraries of a study as they are here, by what they are.
+    """Return the fingerprints of a study's space, code and libraries on this machine, by name.
 
-    Libraries go by their public versions: machines with and without a GPU may share a study. The user's own modules
-    (plugins, a backbone's factory) are included as far as they are imported by now.
+    Libraries have their public versions: machines with and without a GPU may share a study. The user's modules
+    (plugins, a backbone's factory) are included if they are imported already.
     """
     kind, _, factory = settings.backbone.partition(":")
     libraries = [*_LIBRARIES, *(["timm"] if kind == "timm" else [])]
@@ -101,44 +107,44 @@ def refuse_drift(
     trains: bool,
     option: str,
 ) -> None:
-    """See that a study goes on with what it began with.
+    """Refuse to resume a study whose data, weights, space, code or libraries changed.
 
     Args:
-        settings: Of the study.
-        facts: What was known of it when it began.
-        dataset: Its data as they are here.
-        backbones: Its networks as they are here.
-        trains: Whether anything is left to train: code and libraries matter only then.
-        option: What a command needs to find the workspace.
+        settings: Settings of the study.
+        facts: Facts recorded when the study started.
+        dataset: Dataset on this machine.
+        backbones: Backbones on this machine.
+        trains: Whether trials or finals are left: code and libraries matter only then.
+        option: Options with which a command finds the workspace.
 
     Raises:
-        InvalidInputError: Something differs; all of it is named, with both ways to go on.
+        InvalidInputError: Something changed; the message names all changes and both ways to continue.
     """
     began = {"data": facts.fingerprint, "weights": facts.weights, **(facts.code if trains else {})}
     here = {"data": dataset.fingerprint, "weights": backbones.fingerprint, **fingerprints(settings)}
     if differences := list(_differences(began, here)):
         raise InvalidInputError(
             [
-                f"Study {settings.name!r} would not go on with what it began with:",
+                f"Study {settings.name!r} cannot resume; these changed since it started:",
                 *differences,
-                "Put it back; or begin a study of the same settings with what is here now: "
+                "Restore them, or start a study with the same settings and what is here now: "
                 f"frostline resume {settings.name} --fork ANOTHER{option}",
             ]
         )
 
 
 def _differences(began: Mapping[str, str], here: Mapping[str, str]) -> Iterable[str]:
-    """What differs, a line each; of what was not kept when the study began, nothing is known."""
+    """Yield one line per change; what older studies did not record is not compared."""
     for name, then in began.items():
         now = here.get(name, then)
         if then and now != then:
-            # Hashes are told by their beginning.
+            # Hashes are shortened.
             shown = [value[:_DIGITS] if re.fullmatch("[0-9a-f]{20,}", value) else value for value in (then, now)]
             yield f"  {name}: {shown[0]} then, {shown[1]} now"
 
 
 def _modules(names: Iterable[str]) -> dict[str, str]:
-    """Digests of modules of the user's that are imported."""
+    """Return the digests of those of the user's modules that are imported."""
     files = {name: getattr(sys.modules.get(name), "__file__", None) for name in names}
     return {f"module {name}": _digest(Path(file).read_bytes()) for name, file in files.items() if file}
 

@@ -1,4 +1,4 @@
-"""What happens in a study, as calls an observer can take up: the search tells, views show."""
+"""Observers of a running study: the search calls them, views show what they receive."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from .settings import StudySettings
 
 
 class Observer:
-    """Sees a study run. Every method does nothing, to be overridden; none may raise or take long."""
+    """The observer of a running study. Methods do nothing by default; overrides must be fast and must not raise."""
 
     def study_started(self, settings: StudySettings, trials: list[TrialRecord]) -> None:
-        """A search begins or goes on, with the trials there are already."""
+        """A study starts or resumes, with the trials it has."""
 
     def note(self, message: str) -> None:
-        """Something worth a line: a file left out, a layer not in the weights, a trial taken up again."""
+        """A message of one line: a file left out, a layer missing in the weights, a trial resumed."""
 
     def workers_at_work(self, count: int) -> None:
-        """So many processes work on the study, from now on."""
+        """The number of working processes is now ``count``."""
 
     def decoding(self, done: int, total: int) -> None:
-        """So many of the images are decoded."""
+        """``done`` of ``total`` images are decoded."""
 
     def trial_started(self, number: int, strategy: str, epochs: int) -> None:
-        """A trial begins that trains at most so many epochs."""
+        """A trial starts, with at most ``epochs`` epochs."""
 
     def epoch_finished(self, number: int, result: EpochResult) -> None:
         """A trial finished an epoch."""
 
     def trial_finished(self, trial: TrialRecord) -> None:
-        """A trial ended: complete, pruned or failed."""
+        """A trial ended complete, pruned or failed."""
 
     def trial_cut_off(self, number: int) -> None:
-        """Who trained a trial has it no longer: it waits for a worker, or another has it."""
+        """A trial was interrupted: it waits for a worker, or another worker took it over."""
 
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-        """The place-th (from 1) of the finals begins."""
+        """A final starts, number ``place`` (from 1) of ``total``."""
 
     def final_finished(self, final: FinalRecord) -> None:
-        """A finalist was trained and tested."""
+        """A final was trained and tested."""
 
     def final_cut_off(self, strategy: str, seed: int) -> None:
-        """Who trained a final has it no longer."""
+        """A final was interrupted: it waits for a worker, or another worker took it over."""
 
     def close(self) -> None:
-        """Nothing more comes; leave the terminal as it was."""
+        """No calls follow; restore the terminal."""
 
 
 class LineProgress(Observer):
-    """One line an event, for pipes and logs.
+    """One line per event, for pipes and logs.
 
     Args:
-        write: Where a line goes.
+        write: Function that writes a line.
     """
 
     def __init__(self, write: Callable[[str], None] = print) -> None:
@@ -76,7 +76,7 @@ class LineProgress(Observer):
         self._write(f"{place} {trial.strategy} {trial.state}{score}{seconds}{reason}")
 
     def trial_cut_off(self, number: int) -> None:
-        self._write(f"trial {number + 1}/{self._budget} was cut off")
+        self._write(f"trial {number + 1}/{self._budget} was interrupted")
 
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
         self._write(f"final {place}/{total} {strategy} seed {seed}")
@@ -85,4 +85,4 @@ class LineProgress(Observer):
         self._write(f"final {final.strategy} seed {final.seed} test {final.test_score:.4f} in {final.seconds:.1f} s")
 
     def final_cut_off(self, strategy: str, seed: int) -> None:
-        self._write(f"final {strategy} seed {seed} was cut off")
+        self._write(f"final {strategy} seed {seed} was interrupted")

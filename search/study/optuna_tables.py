@@ -1,7 +1,7 @@
-"""Optuna's tables of trials: rows are made, read in few queries, changed together in one transaction.
+"""Optuna's tables of trials: creating, reading and changing rows in few statements.
 
-Optuna's own storage takes a transaction for every parameter, report and attribute. The tables are private to Optuna, so
-this is the only module that knows them: a version of Optuna that has others is refused.
+Optuna's own storage needs a transaction for every parameter, report and attribute. The tables are private to Optuna,
+so only this module knows them, and it refuses a version of Optuna with other tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from ...storage.errors import SchemaError
 
-# What this module was written for and tested with: Optuna, the number and the Alembic revision of its schema.
+# The tested version of Optuna, with the number and the Alembic revision of its schema.
 TESTED_OPTUNA = "5.0.0"
 SCHEMA_VERSION = 12
 REVISION = "v3.2.0.a"
@@ -43,14 +43,14 @@ COLUMNS = {
 
 
 def known_tables(tables: Mapping[str, Table], schema_version: int) -> Mapping[str, Any]:
-    """Optuna's tables of trials, if they are those that this module knows.
+    """Return Optuna's tables of trials after checking that they are the known ones.
 
     Args:
-        tables: Optuna's, by name.
-        schema_version: Optuna's number of them.
+        tables: Optuna's tables by name.
+        schema_version: Optuna's version of the schema.
 
     Raises:
-        SchemaError: A column is missing or new, or the version is another: rows would be wrong, or mean something else.
+        SchemaError: A column is missing or new, or the version differs: rows would be wrong, or have another meaning.
     """
     found = {name: {column.name for column in tables[name].columns} if name in tables else set() for name in COLUMNS}
     faults = [f"{name} lacks {column}" for name in COLUMNS for column in sorted(COLUMNS[name] - found[name])]
@@ -63,10 +63,10 @@ def known_tables(tables: Mapping[str, Table], schema_version: int) -> Mapping[st
 
 
 def require_known_schema(storage: RDBStorage) -> None:
-    """See that a database's tables are those that this module knows.
+    """Check that a database has the known tables.
 
     Raises:
-        SchemaError: They are of another version of Optuna.
+        SchemaError: The tables belong to another version of Optuna.
     """
     if (revision := storage.get_current_version()) != REVISION:
         raise _unknown(f"the database is at revision {revision}, not {REVISION}")
@@ -74,15 +74,15 @@ def require_known_schema(storage: RDBStorage) -> None:
 
 def _unknown(what: str) -> SchemaError:
     return SchemaError(
-        f"Optuna {optuna.__version__} has other tables than Frostline knows: {what}. Install the Optuna that it was"
-        f" tested with: pip install optuna=={TESTED_OPTUNA}"
+        f"Optuna {optuna.__version__} has other tables than Frostline knows: {what}. Install the tested version: "
+        f"pip install optuna=={TESTED_OPTUNA}"
     )
 
 
-# Optuna's tables as such: its mapped classes cost several times as much a statement.
+# Optuna's tables without its mapped classes, with which a statement costs several times as much.
 _OPTUNA = known_tables(models.BaseModel.metadata.tables, models.SCHEMA_VERSION)
 _TRIALS = _OPTUNA["trials"]
-# Those of what belongs to a trial, with the column that tells rows of a trial apart.
+# The tables of a trial's parts, with the column that identifies a row within a trial.
 _TABLES: dict[str, tuple[Any, str]] = {
     "values": (_OPTUNA["trial_values"], "objective"),
     "params": (_OPTUNA["trial_params"], "param_name"),
@@ -90,28 +90,35 @@ _TABLES: dict[str, tuple[Any, str]] = {
     "user_attrs": (_OPTUNA["trial_user_attributes"], "key"),
     "system_attrs": (_OPTUNA["trial_system_attributes"], "key"),
 }
-# Trials whose rows are asked for in one statement.
+# Number of trials whose rows one statement reads.
 _AT_ONCE = 500
 
 
 class PendingRows:
-    """What is known of trials and not written yet."""
+    """Rows and states of trials that are not written yet."""
 
     def __init__(self) -> None:
-        # Rows by table, trial and key, and which of them are in the database with other values.
+        # Rows by table, trial and key, and the keys whose rows are in the database with older values.
         self._rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {name: {} for name in _TABLES}
         self._known: dict[str, set[tuple[int, Any]]] = {name: set() for name in _TABLES}
-        # What changes of trials' own rows.
+        # Changes of the trials' own rows.
         self._states: dict[int, dict[str, Any]] = {}
 
     def add(self, table: str, trial_id: int, key: Any, row: dict[str, Any], *, known: bool) -> None:
-        """A row of a trial in a table, in place of one of the same key, which may be known already."""
+        """Add a row of a trial; it replaces a row of the same key.
+
+        Args:
+            table: Short name of the table.
+            trial_id: Id of the trial.
+            key: Key of the row within the trial.
+            row: Values by column.
+            known: Whether the database has a row of this key."""
         if known and (trial_id, key) not in self._rows[table]:
             self._known[table].add((trial_id, key))
         self._rows[table][trial_id, key] = row
 
     def add_value(self, trial_id: int, objective: int, value: float) -> None:
-        """The score of a trial that ends."""
+        """Add the score of a trial that ends."""
         stored, kind = models.TrialValueModel.value_to_stored_repr(value)
         row = {"objective": objective, "value": stored, "value_type": kind}
         self.add("values", trial_id, objective, row, known=False)
@@ -119,41 +126,41 @@ class PendingRows:
     def add_param(
         self, trial_id: int, name: str, internal: float, distribution: BaseDistribution, *, known: bool
     ) -> None:
-        """A parameter, in Optuna's internal representation."""
+        """Add a parameter in Optuna's internal representation."""
         text = distribution_to_json(distribution)
         row = {"param_name": name, "param_value": internal, "distribution_json": text}
         self.add("params", trial_id, name, row, known=known)
 
     def add_step(self, trial_id: int, step: int, value: float, *, known: bool) -> None:
-        """What a trial reports after an epoch."""
+        """Add the report of a trial after an epoch."""
         stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
         row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
         self.add("steps", trial_id, step, row, known=known)
 
     def change(self, trial_id: int, state: TrialState, times: dict[str, datetime]) -> None:
-        """Another state of a trial, with when it began or ended."""
+        """Change the state of a trial, with its start or end time."""
         self._states[trial_id] = {"state": state, **times}
 
     @property
     def trials(self) -> set[int]:
-        """Ids of the trials that something is known of."""
+        """Return the ids of the trials that have pending rows or states."""
         return {*self._states, *(trial_id for rows in self._rows.values() for trial_id, _ in rows)}
 
     def ends(self, trial_id: int) -> bool:
-        """Whether a trial is complete, pruned or failed."""
+        """Return whether a pending state ends a trial."""
         return trial_id in self._states and self._states[trial_id]["state"].is_finished()
 
     def reports(self, trial_id: int) -> bool:
-        """Whether a trial has finished an epoch."""
+        """Return whether a trial has a pending report of an epoch."""
         return any(owner == trial_id for owner, _ in self._rows["steps"])
 
     def write(self, session: Session, but: Collection[int], *, again: bool) -> None:
-        """Everything, in few statements, but what is about some trials; nothing is forgotten.
+        """Write all pending rows and states in few statements; they stay pending until :meth:`clear`.
 
         Args:
-            session: The transaction.
-            but: Ids of those trials.
-            again: Whether it was tried before, and may have been written.
+            session: Transaction.
+            but: Ids of trials to skip.
+            again: Whether an earlier attempt may have written the rows.
         """
         for name, (table, column) in _TABLES.items():
             rows = {key: row for key, row in self._rows[name].items() if key[0] not in but}
@@ -168,7 +175,7 @@ class PendingRows:
                 set_state(session, trial_id, **changes)
 
     def forget(self, trial_id: int) -> None:
-        """What is known of one trial."""
+        """Drop the pending rows and state of one trial."""
         self._states.pop(trial_id, None)
         for rows in self._rows.values():
             for key in [key for key in rows if key[0] == trial_id]:
@@ -182,24 +189,24 @@ class PendingRows:
 
 
 def set_state(session: Session, trial_id: int, **changes: Any) -> None:
-    """Change a trial's own row."""
+    """Change the row of a trial."""
     stored = {name: _utc(value) if isinstance(value, datetime) else value for name, value in changes.items()}
     session.execute(update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(stored))
 
 
 def read_states(session: Session, study_id: int) -> list[Any]:
-    """Rows (trial_id, number, state) of a study's trials, by number, then by id."""
+    """Return rows (trial_id, number, state) of a study's trials, by number, then by id."""
     columns = _TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state
     return list(session.execute(select(*columns).where(_TRIALS.c.study_id == study_id).order_by(*columns[1::-1])))
 
 
 def remove_trial(session: Session, trial_id: int) -> None:
-    """Remove a trial with all that belongs to it: Optuna's relations say so."""
+    """Remove a trial with all its rows, which Optuna's relations cascade to."""
     session.delete(session.get_one(models.TrialModel, trial_id))
 
 
 def _utc(local: datetime) -> datetime:
-    """As Optuna stores it."""
+    """Return a time as Optuna stores it."""
     return local.astimezone(UTC).replace(tzinfo=None)
 
 
@@ -208,7 +215,7 @@ def _local(stored: datetime | None) -> datetime | None:
 
 
 def start_trials(session: Session, study_id: int, numbers: Collection[int]) -> list[int]:
-    """Let the trials of some numbers that are there run; returns their ids."""
+    """Set the existing trials of these numbers to running; return their ids."""
     found = session.execute(
         select(_TRIALS.c.trial_id, _TRIALS.c.state, _TRIALS.c.datetime_start).where(
             _TRIALS.c.study_id == study_id, _TRIALS.c.number.in_(numbers)
@@ -221,7 +228,7 @@ def start_trials(session: Session, study_id: int, numbers: Collection[int]) -> l
 
 
 def make_trial(session: Session, study_id: int, number: int) -> FrozenTrial:
-    """A new trial, which runs."""
+    """Create a running trial."""
     started = datetime.now()
     row = {"study_id": study_id, "number": number, "state": TrialState.RUNNING, "datetime_start": _utc(started)}
     made: Any = session.execute(insert(_TRIALS), row)
@@ -243,14 +250,14 @@ def make_trial(session: Session, study_id: int, number: int) -> FrozenTrial:
 def read_trials(
     session: Session, study_id: int, first: int, but: Collection[int], under_way: Container[int] = ()
 ) -> list[FrozenTrial]:
-    """Trials in the order of their numbers, as Optuna's storage builds them, without an object for each row.
+    """Return trials by number, as Optuna's storage builds them, without one object per row.
 
     Args:
-        session: The transaction.
-        study_id: Of the study.
-        first: The lowest number.
-        but: Ids of trials that are left out.
-        under_way: Ids of trials that are left out while they run.
+        session: Transaction.
+        study_id: Id of the study.
+        first: Lowest number to read.
+        but: Ids of trials to leave out.
+        under_way: Ids of trials to leave out while they run.
     """
     columns = _TRIALS.c
     query = (
@@ -267,7 +274,7 @@ def read_trials(
 
 
 def _read_rows(session: Session, trial_ids: list[int]) -> dict[str, dict[int, list[Any]]]:
-    """Rows by table and trial, in the order in which they were written."""
+    """Return the rows by table and trial, in the order in which they were written."""
     read: dict[str, dict[int, list[Any]]] = {}
     for name, (table, _) in _TABLES.items():
         of: dict[int, list[Any]] = {}
@@ -302,5 +309,5 @@ def _build(trial: Any, rows: dict[str, list[Any]]) -> FrozenTrial:
     )
 
 
-# Those of a space come again in every trial; nobody changes one.
+# Every trial has the distributions of the space, which are immutable.
 _distribution = lru_cache(maxsize=4096)(json_to_distribution)

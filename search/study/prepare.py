@@ -1,4 +1,4 @@
-"""From a request to a study that can run; all checks come first, before anything is made."""
+"""The way from a request to a study that can run; all checks come before anything is created."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ from .study import Study, study_names
 
 @dataclass(frozen=True)
 class Prepared:
-    """A study with what it takes to work on it."""
+    """A study with its dataset and backbones.
+
+    Attributes:
+        study: Study.
+        dataset: Dataset with a sealed test split.
+        backbones: Pool of the study's backbone.
+    """
 
     study: Study
     dataset: ImageDataset
@@ -40,10 +46,10 @@ class Prepared:
 
 
 def prepare_search(request: Request, workspace: Workspace, observer: Observer) -> Prepared:
-    """Check a request, decode the data and make the study, or open the one that asks the same.
+    """Check a request, decode the data, and create the study or open the one with the same settings.
 
     Raises:
-        InvalidInputError: All faults at once; nothing was made.
+        InvalidInputError: The request has faults, or the study of this name has other settings; nothing was created.
     """
     listing, written = check_request(request, workspace)
     preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
@@ -67,7 +73,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
 def decode(
     listing: Listing, settings: StudySettings, preprocessing: Preprocessing, workspace: Workspace, observer: Observer
 ) -> ImageDataset:
-    """The study's images as its networks see them."""
+    """Decode the images of a study."""
     dataset = decode_dataset(
         listing,
         preprocessing,
@@ -81,12 +87,12 @@ def decode(
 
 
 def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: BackbonePool) -> StudyFacts:
-    """What is found out about a study when it begins."""
+    """Return the facts to record when a study starts."""
     backbone = backbones.pretrained
     depths = range(len(backbone.units) + 1)
     notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
     if backbones.spec.weights == "none":
-        notes.append("weights are none: every strategy starts from random weights, so none can profit from pretraining")
+        notes.append("weights are none: every strategy starts from random weights, so none benefits from pretraining")
     return StudyFacts(
         classes=dataset.classes,
         counts={split: sum(classes.values()) for split, classes in dataset.counts.items()},
@@ -134,21 +140,26 @@ def _check_trainable(settings: StudySettings, backbones: BackbonePool) -> None:
 
 
 def default_name(data: str, backbone: str) -> str:
-    """A study's name from its data and backbone."""
+    """Return a study's default name.
+
+    Examples:
+        >>> from frostline.search.study.prepare import default_name
+        >>> default_name("photos", "timm:vit_tiny")
+        'photos-timm-vit_tiny'"""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{data}-{backbone}").strip("-._")[:100]
 
 
 def _absolute(text: str) -> str:
-    """Paths as they hold from any folder; names as they are."""
+    """Return an existing path as absolute; other text unchanged."""
     path = Path(text).expanduser()
     return str(path.resolve()) if path.exists() else text
 
 
 def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
-    """The study of this name if it asks the same.
+    """Return the study of this name; None if there is none.
 
     Raises:
-        InvalidInputError: It asks something else; says what.
+        InvalidInputError: The study has other settings; the message names them.
     """
     if settings.name not in study_names(workspace):
         return None
@@ -160,8 +171,8 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
             [
                 f"Study {settings.name!r} exists with other settings:",
                 *[f"  {name}: {old} there, {new} here" for name, (old, new) in differences.items()],
-                f"Go on with it: frostline resume {settings.name}{more}{workspace.option}. "
-                "Or begin another: add --name ANOTHER",
+                f"Resume it: frostline resume {settings.name}{more}{workspace.option}. "
+                "Or start another: add --name ANOTHER",
             ]
         )
     if workspace.artifacts_url is None:

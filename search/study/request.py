@@ -1,4 +1,4 @@
-"""What a user asks of a search."""
+"""The request of a search, made from the command line, a study file or Python."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks of a search; None means: choose for me.
+    """The request of a search; None stands for the default.
 
     Attributes:
-        data: A folder, ``sklearn:digits...`` or ``torchvision:NAME``.
+        data: Folder of class folders, ``sklearn:digits...`` or ``torchvision:NAME``.
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
-        weights: A published name, a file, or ``none``.
-        image_size: Pixels.
-        trials: Budget.
-        name: Of the study.
-        strategies: Which compete; if none are named, all of the space file, or the usual five and the plugins'.
-        space: A space file.
-        metric: Name.
-        seed: Of everything random.
-        finals_seeds: Trainings of each finalist.
-        population: How many head-only trials train together, at most; 0 means: choose for me.
-        device: Where to train.
+        weights: Name of published weights, path of a file, or ``none``.
+        image_size: Image side in pixels.
+        trials: Budget: number of trials.
+        name: Name of the study.
+        strategies: Names of the competing strategies; by default all of the space file, or the five default ones and
+            the plugins'.
+        space: Path of a space file.
+        metric: Name of the metric.
+        seed: Seed of splits, heads, data order and sampling.
+        finals_seeds: Number of trainings of each finalist.
+        population: Maximum number of head-only trials that train together; 0 for the default.
+        device: Device on which to train.
         cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
-        tracking_uri: Of MLflow.
-        workers: Processes that train; None for one a GPU, or one.
-        slots_per_gpu: Processes that share a GPU, where their number is not given.
+        tracking_uri: URI of MLflow.
+        workers: Number of training processes; None for one per GPU, or one.
+        slots_per_gpu: Number of processes per GPU if ``workers`` is None.
         engine: ``local``, or ``ray`` for workers on a Ray cluster.
-        address: Of the Ray cluster.
-        retries: How often a training is begun again that something unexpected ended.
-        plugins: Modules that register strategies; these compete too.
-        file: The study file it was read from, whose space is searched unless ``space`` is given.
+        address: Address of the Ray cluster.
+        retries: Number of retries of a training after an unexpected error.
+        plugins: Names of modules that register strategies; these compete too.
+        file: Study file of the request, whose space is searched unless ``space`` is given.
     """
 
     data: str
@@ -66,10 +67,14 @@ class Request:
 
     @classmethod
     def read(cls, path: str | Path, **given: Any) -> Request:
-        """A request from a study file; fields that are given come before the file's.
+        """Read a request from a study file.
+
+        Args:
+            path: Path of the file.
+            given: Fields of the request that override the file.
 
         Raises:
-            InvalidInputError: It cannot be read or is no study file; what else is wrong is told with the rest.
+            InvalidInputError: The file cannot be read or is not a study file; other faults are reported by the checks.
         """
         from .study_file import read_study
 
@@ -78,6 +83,6 @@ class Request:
 
     @property
     def resources(self) -> Resources:
-        """What the study gets."""
+        """Return the resources of the study."""
         shared = {field.name: getattr(self, field.name) for field in fields(Resources)}
         return Resources(**shared)

@@ -1,4 +1,4 @@
-"""Everything known of a study, gathered for reading."""
+"""The results of a study, as immutable records for readers."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .settings import StudySettings
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """What was found out about data and backbone when the study began; stored with it.
+    """Facts about data and backbone, recorded when the study starts.
 
     Attributes:
         classes: Names of the classes.
-        counts: Images by split.
-        fingerprint: Of the images and labels.
+        counts: Numbers of images by split.
+        fingerprint: Fingerprint of the images and labels.
         skipped: Files that were left out, with the reason.
         units: Names of the backbone's units, from the input.
         frozen_flops: Share of the forward FLOPs before each depth 0..n.
-        notes: About the weights: parts that were missing from the file.
-        class_counts: Images by split and class; empty in studies from before they were kept.
-        weights: Hash of the backbone's first weights; empty in studies from before it was kept.
-        code: Fingerprints of space, code and libraries; empty in studies from before they were kept.
-        forked_from: The study whose settings this one took over.
+        notes: Warnings about the weights, such as layers missing from the file.
+        class_counts: Numbers of images by split and class; empty in older studies.
+        weights: Hash of the backbone's initial weights; empty in older studies.
+        code: Fingerprints of space, code and libraries; empty in older studies.
+        forked_from: Name of the study whose settings this one took over.
     """
 
     classes: tuple[str, ...]
@@ -68,17 +68,17 @@ class StudyResults:
 
     @cached_property
     def verdict(self) -> Verdict | None:
-        """None before every finalist was trained with every seed: some of them prove nothing."""
+        """Return the verdict; None until every finalist was trained with every seed."""
         return reach_verdict(self.finals, self.settings.metric) if self.decided else None
 
     @property
     def decided(self) -> bool:
-        """Whether there is what a verdict needs; the verdict itself takes its resamplings."""
+        """Return whether all finals are done; unlike the verdict, this needs no resampling."""
         return bool(self.finals) and is_decided(self.settings, self.trials, self.finals)
 
     @cached_property
     def curve(self) -> DataCurve | None:
-        """Scores by number of training images, with all of them those of the finals; None where that was not run."""
+        """Return the data-size curve, with the finals as its scores on all images; None if it was not run."""
         if not self.trainings or not self.finals:
             return None
         full = [CurveRecord(self.facts.counts["train"], final) for final in self.finals]
@@ -86,16 +86,17 @@ class StudyResults:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to train."""
+        """Return whether all trials and finals are done."""
         return finished(self.trials) >= self.settings.trials and self.decided
 
     @property
     def summaries(self) -> list[StrategySummary]:
+        """Return one summary per strategy."""
         return summarise(self.trials, self.settings.strategies)
 
 
 def is_decided(settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalRecord]) -> bool:
-    """Whether every finalist that there is was trained with every seed."""
+    """Return whether every finalist was trained with every seed."""
     due = {summary.strategy for summary in summarise(trials, settings.strategies) if summary.best is not None}
     count = Counter(final.strategy for final in finals)
     return all(count[strategy] >= settings.finals_seeds for strategy in due)

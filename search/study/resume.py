@@ -1,4 +1,4 @@
-"""From a study's name to a study that can go on: here, or on another machine that reaches its database."""
+"""The way from a study's name to a study that can resume, on this or another machine."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .study import Study, study_names
 
 
 def reopen(study: Study, observer: Observer, data: str | None = None, *, trains: bool | None = None) -> Prepared:
-    """Get what it takes to work on a study.
+    """Load the dataset and backbones of a study.
 
     Args:
-        study: The study, with the workspace of this machine.
-        observer: Told of the decoding.
-        data: Where the data are on this machine, if elsewhere than where the study began.
-        trains: Whether anything will be trained; None: if trials or finals are missing.
+        study: Study, with the workspace of this machine.
+        observer: Observer of the decoding.
+        data: Location of the dataset on this machine, if it differs from the study's.
+        trains: Whether anything will be trained; by default, whether trials or finals are missing.
 
     Raises:
-        InvalidInputError: Data, weights, code or libraries are not the same, or plugins lack its strategies.
+        InvalidInputError: Data, weights, code or libraries changed, or the plugins lack strategies of the study.
     """
     settings, trains = study.settings, lacks(study) if trains is None else trains
-    # What plugins bring is compared with what it was.
+    # The plugins are imported first, because their code is compared too.
     _require_strategies(study, trains=trains)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     check_backbone(settings.spec)
@@ -46,18 +46,18 @@ def reopen(study: Study, observer: Observer, data: str | None = None, *, trains:
 def prepare_resume(
     name: str, workspace: Workspace, observer: Observer, trials: int | None = None, *, curve: bool = False
 ) -> Prepared:
-    """Open a study to go on with it.
+    """Open a study to resume it.
 
     Args:
-        name: Of the study.
-        workspace: Where it is kept.
-        observer: Told of the decoding.
-        trials: A larger budget.
-        curve: Whether its data-size curve is trained, too.
+        name: Name of the study.
+        workspace: Workspace of the study.
+        observer: Observer of the decoding.
+        trials: Larger budget; None keeps the budget.
+        curve: Whether the data-size curve is trained too.
 
     Raises:
-        InvalidInputError: No such study, a smaller budget, or the data are no longer the same.
-        StudyBusyError: Another process works on it.
+        InvalidInputError: There is no such study, the budget is smaller, or data, weights or code changed.
+        StudyBusyError: Another process works on the study.
     """
     study = Study.load(name, workspace)
     if trials is not None and trials < study.settings.trials:
@@ -74,18 +74,25 @@ def prepare_resume(
 
 
 def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer, trials: int | None = None) -> Prepared:
-    """Make a study that asks what another one asks, of the data and weights as they are and with the code that is here.
+    """Create a study with the settings of another one and the present data, weights and code.
 
-    It takes over the settings and no trials: those were drawn and trained by what was there before.
+    It takes over no trials, because the earlier data or code produced them.
+
+    Args:
+        name: Name of the existing study.
+        fork: Name of the new study.
+        workspace: Workspace of both.
+        observer: Observer of the decoding.
+        trials: Budget of the new study; None for the same budget.
 
     Raises:
-        InvalidInputError: No such study, or there is one of the new name.
+        InvalidInputError: There is no such study, or the new name is taken or invalid.
     """
     old = Study.load(name, workspace)
     faults = name_fault("--fork", fork)
     if fork in study_names(workspace):
         faults.append(
-            f"--fork {fork}: there is a study of this name. Go on with it: frostline resume {fork}{workspace.option}"
+            f"--fork {fork}: a study of this name exists. Resume it: frostline resume {fork}{workspace.option}"
         )
     budget = old.settings.trials if trials is None else trials
     faults += budget_faults(budget, len(old.settings.strategies))
@@ -104,10 +111,10 @@ def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer,
 
 
 def _require_strategies(study: Study, *, trains: bool) -> None:
-    """Import a study's plugins where trainings need them.
+    """Import a study's plugins if trainings need them.
 
     Raises:
-        InvalidInputError: They do not register what the study needs.
+        InvalidInputError: The plugins do not register all strategies of the study.
     """
     settings = study.settings
     if BUILT_IN.issuperset(settings.strategies) or not trains:
@@ -116,10 +123,10 @@ def _require_strategies(study: Study, *, trains: bool) -> None:
     if missing := [name for name in settings.strategies if name not in STRATEGIES]:
         raise InvalidInputError(
             f"Study {settings.name!r} needs {', '.join(missing)}, which its plugins "
-            f"({', '.join(settings.plugins) or 'none'}) do not register. Put back the module that did."
+            f"({', '.join(settings.plugins) or 'none'}) do not register. Restore the module that did."
         )
 
 
 def lacks(study: Study, trials: int | None = None) -> bool:
-    """Whether trials or finals are missing, of this budget or a larger one."""
+    """Return whether trials or finals are missing for the study's budget, or for a larger one."""
     return (trials or 0) > study.settings.trials or not study.results().complete

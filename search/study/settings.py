@@ -1,4 +1,4 @@
-"""What a study asks: data, backbone, space, metric and budget. Stored with the study; a resume must agree with it."""
+"""The settings of a study: data, backbone, space, metric and budget, stored with the study."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...objectives.config import BackboneSpec
 from ..space.space import Space
 
-# Head-only trials that train together, and up to how many training images they do.
+# Default population of head-only trials, and the largest training split with one.
 POPULATION = 8
 LARGEST_TOGETHER = 50_000
 
 
 class StudySettings(BaseModel):
-    """One question.
+    """Settings of a study. A request of the same name must agree with them.
 
     Attributes:
-        name: Of the study, its MLflow experiment and parent run.
-        data: A folder, ``sklearn:digits...`` or ``torchvision:NAME``.
+        name: Name of the study, its MLflow experiment and parent run.
+        data: Folder of class folders, ``sklearn:digits...`` or ``torchvision:NAME``.
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
-        weights: A published name, a file, or ``none``.
-        image_size: Side of the square the network sees, pixels.
-        trials: Budget: how many trials end complete, pruned or failed.
-        metric: What trials maximise on the validation split.
-        seed: Of splits, data order, heads and sampling.
-        finals_seeds: Trainings of each finalist.
-        population: How many trials that train nothing but a head are asked at once and trained together, at most.
-        space: What is searched.
-        plugins: Modules that register strategies of the space; what trains imports them.
+        weights: Name of published weights, path of a file, or ``none``.
+        image_size: Side of the network's square input, in pixels.
+        trials: Budget: number of trials that end complete, pruned or failed.
+        metric: Name of the validation metric, which trials maximize.
+        seed: Seed of splits, data order, heads and sampling.
+        finals_seeds: Number of trainings of each finalist.
+        population: Maximum number of head-only trials that are sampled and trained together.
+        space: Search space.
+        plugins: Names of modules that register strategies of the space; training processes import them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,16 +49,18 @@ class StudySettings(BaseModel):
 
     @property
     def spec(self) -> BackboneSpec:
+        """Return backbone, weights and image size."""
         return BackboneSpec(self.backbone, self.weights, self.image_size)
 
     @property
     def strategies(self) -> tuple[str, ...]:
+        """Return the names of the competing strategies."""
         return tuple(self.space.strategies)
 
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
-        """What differs, by dotted name down to single parameters of the space: own value, the other's.
+        """Return the settings that differ, by dotted name down to single parameters: own value, other value.
 
-        How many train together is no part of the question, and depends on the machine.
+        The population is not compared: it depends on the machine.
         """
         own, others = (_leaves(each.model_dump(exclude={"population"})) for each in (self, other))
         names = dict.fromkeys([*own, *others])
@@ -66,17 +68,22 @@ class StudySettings(BaseModel):
 
 
 def default_population(trials: int, images: int, device: str) -> int:
-    """How many head-only trials train together when the user does not say.
+    """Return the default number of head-only trials that train together.
 
-    On a GPU, where small steps wait for their launches. A CPU gains from heads of one structure alone: in a search over
-    structures, 30 trials took twice as long together (benchmarks/README.md), for the first population is not pruned.
-    A quarter of the budget at most, so that the later ones learn from the earlier ones; and one at a time where a
-    training takes long: a population that is cut off begins anew.
+    Populations pay off on a GPU, where small steps wait for kernel launches. On a CPU they pay off only for heads of
+    one structure: in a search over structures, 30 trials took twice as long together (benchmarks/README.md), because
+    the first population is not pruned. A population is at most a quarter of the budget, so that later trials learn
+    from earlier ones. Long trainings run one at a time, because an interrupted population restarts.
 
     Args:
-        trials: Budget.
-        images: Of the training split.
+        trials: Budget of the study.
+        images: Size of the training split.
         device: Type of the device.
+
+    Examples:
+        >>> from frostline.search.study.settings import default_population
+        >>> default_population(30, 1000, "cuda"), default_population(30, 1000, "cpu")
+        (7, 1)
     """
     if device == "cpu" or images > LARGEST_TOGETHER:
         return 1

@@ -1,4 +1,4 @@
-"""A study in its database: created once, opened again with the same settings, read as records."""
+"""A study in its database: created once, opened by name, read as records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .settings import StudySettings
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
 _TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
-# What a trial notes when it begins (config) and when it ends (seconds, reason, ...).
+# User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
 _STATES = {
     TrialState.WAITING: "waiting",
@@ -50,33 +50,33 @@ LIBRARIES = ("frostline", "torch", "torchvision", "optuna", "mlflow", "numpy")
 
 
 def open_storage(workspace: Workspace) -> RDBStorage:
-    """Optuna's storage on the workspace's database, such that several processes can use it.
+    """Open Optuna's storage on the workspace's database, which several processes can use.
 
     Raises:
-        UnreachableError: No connection.
-        SchemaError: The tables there are of another version of Optuna.
+        UnreachableError: The database does not answer.
+        SchemaError: The tables belong to another version of Optuna.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = workspace.studies_url
     try:
-        # Two processes that make the schema together get in each other's way.
+        # Two processes must not create the schema at the same time.
         with FileLock(workspace.lock("studies-schema")):
-            # Used now and then: with many workers idle connections would be most of those that a server takes.
+            # Workers use it rarely: their idle connections would exhaust the server's limit.
             storage = RDBStorage(url, engine_kwargs={} if url.startswith("sqlite") else {"poolclass": NullPool})
             require_known_schema(storage)
     except SQLAlchemyError as error:
         raise UnreachableError(f"The database {safe_url(url)} cannot be used: {type(error).__name__}") from error
     except RuntimeError as error:
-        # Its tables are older or newer than those of the Optuna that is installed, which says what to type.
+        # The tables are older or newer than those of the installed Optuna, whose message says what to run.
         raise SchemaError(f"The database {safe_url(url)} cannot be used: {error}") from None
     share_sqlite(storage.engine)
-    # The connection that made the schema does not have the settings yet.
+    # The connection that created the schema does not have these settings yet.
     storage.engine.dispose()
     return storage
 
 
 def study_names(workspace: Workspace) -> list[str]:
-    """Names of the studies in a workspace, the latest last; none is made."""
+    """Return the names of the studies in a workspace, the latest last; create no database."""
     if workspace.storage is None and not (workspace.root / "studies.db").exists():
         return []
     storage = open_storage(workspace)
@@ -87,18 +87,18 @@ def study_names(workspace: Workspace) -> list[str]:
 
 
 class Study:
-    """One study: its Optuna side, its settings and facts, its tickets and finals.
+    """A study: its Optuna study, settings, facts, tickets and finals.
 
     Args:
-        inner: The Optuna study.
-        workspace: Where its database is.
+        inner: Optuna study.
+        workspace: Workspace of the study.
 
     Attributes:
-        tickets: One a trial of the budget.
-        final_tickets: One a training of a finalist.
-        finals: What is known of the finalists.
-        curve: Their trainings on part of the images.
-        wish: Whether its workers shall run, pause or stop.
+        tickets: Tickets of the trials, one per trial of the budget.
+        final_tickets: Tickets of the finals, one per finalist and seed.
+        finals: Recorded finals.
+        curve: Recorded trainings on part of the images.
+        wish: Desired state of the workers: run, pause or stop.
     """
 
     def __init__(self, inner: optuna.Study, workspace: Workspace) -> None:
@@ -117,7 +117,7 @@ class Study:
     def create(
         cls, settings: StudySettings, facts: StudyFacts, workspace: Workspace, tracking_uri: str | None
     ) -> Study:
-        """Make a study, with a ticket for every trial of its budget."""
+        """Create a study, with a ticket for every trial of its budget."""
         inner = optuna.create_study(
             study_name=settings.name, storage=open_storage(workspace.create()), direction="maximize"
         )
@@ -131,27 +131,28 @@ class Study:
         """Open a study.
 
         Raises:
-            InvalidInputError: There is none of this name; the nearest is named.
+            InvalidInputError: There is no study of this name, or its creation was interrupted.
         """
         names = study_names(workspace)
         if name not in names:
             if not names:
                 raise InvalidInputError(
-                    f"There is no study {name!r} in {workspace.root}, nor any other. Begin one with: frostline search"
-                    " DATA; or name another folder with --workspace."
+                    f"There is no study {name!r} in {workspace.root}, nor any other. "
+                    "Start one with: frostline search DATA; or choose another folder with --workspace."
                 )
             raise InvalidInputError(unknown_name("study", name, names))
         inner = optuna.load_study(study_name=name, storage=open_storage(workspace))
         if _SETTINGS not in inner.user_attrs:
             raise InvalidInputError(
-                f"Study {name!r} was not finished being made. Begin another: frostline search DATA --name ANOTHER"
+                f"Study {name!r} is incomplete: its creation was interrupted. "
+                "Start another: frostline search DATA --name ANOTHER"
             )
         return cls(inner, workspace)
 
     def ready(self) -> Study:
-        """Issue the tickets that the budget lacks.
+        """Issue the missing tickets of the budget, and record the shared location of checkpoints.
 
-        Who joins finds the checkpoints where this machine's workspace says, if it says so.
+        Joining workers find the location in the database.
         """
         if url := self.workspace.artifacts_url:
             # Studies of other databases may have the same name.
@@ -162,7 +163,7 @@ class Study:
         return self
 
     def close(self) -> None:
-        """Let go of the database's connections; the next use opens new ones."""
+        """Close the connections to the database; the next use opens new ones."""
         self.database.engine.dispose()
         storage: Any = self.inner._storage
         # Optuna puts a cache before a storage that is a database.
@@ -170,59 +171,60 @@ class Study:
 
     @property
     def tracking_uri(self) -> str | None:
+        """Return the URI of MLflow; None for the MLflow of the workspace."""
         return self.inner.user_attrs[_TRACKING]
 
     @property
     def artifacts_url(self) -> str | None:
-        """Of the place for checkpoints that its machines share, as this one reaches it; None for the workspace."""
+        """Return the URL of the shared checkpoints as this machine reaches it; None for the workspace."""
         return self.workspace.artifacts_url or self._shared.get("url")
 
     @property
     def _shared(self) -> dict[str, str]:
-        """The URL of that place as it was typed last where the study is led, and the study's folder there."""
+        """Return the URL of the shared checkpoints on the leading machine, and the study's folder in it."""
         return self.inner.user_attrs.get(_ARTIFACTS, {})
 
     def require_artifacts(self) -> None:
-        """See that checkpoints can be kept where this study's machines share them.
+        """Check that this machine can write to the shared location of checkpoints.
 
         Raises:
-            InvalidInputError: This machine does not reach that place, or may not write there.
+            InvalidInputError: This machine cannot reach the location, or cannot write to it.
         """
         url = self.artifacts_url
         if url and (fault := artifacts_fault(url)):
             raise InvalidInputError(fault)
 
     def checkpoints(self, note: Callable[[str], None]) -> CheckpointPlace:
-        """Where its trainings keep their checkpoints; what goes wrong in a place that is shared is told once."""
+        """Return the store of the study's checkpoints; errors of a shared store are reported once, through ``note``."""
         name = self.settings.name
         local, folder = self.workspace.checkpoints(name), self._shared.get("folder", name)
         return checkpoint_place(local, self.artifacts_url, folder, note)
 
     def set_budget(self, trials: int) -> None:
-        """Let the study have so many trials."""
+        """Set the budget to a number of trials."""
         self.settings = self.settings.model_copy(update={"trials": trials})
         self.inner.set_user_attr(_SETTINGS, self.settings.model_dump_json())
 
     def read_budget(self) -> None:
-        """Take up a budget that somebody has raised since this was opened."""
+        """Read the budget again, which another process may have raised."""
         self.settings = StudySettings.model_validate_json(self.inner.user_attrs[_SETTINGS])
 
     def record_run(self, device: str) -> None:
-        """Note where the study runs and with which versions."""
+        """Record the device and the versions with which the study runs."""
         versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
         self.inner.set_user_attr(_RAN, {"device": device, "versions": versions})
 
     def trials(self) -> list[TrialRecord]:
-        """All trials by number."""
+        """Return all trials by number."""
         alive = {held.number for held in self.tickets.held() if held.seconds_left > 0}
         return [trial_record(trial, alive) for trial in self.inner.get_trials(deepcopy=False)]
 
     def trial(self, number: int) -> TrialRecord:
-        """One trial."""
+        """Return one trial."""
         return trial_record(self.inner.get_trials(deepcopy=False)[number])
 
     def outcome(self, number: int) -> dict[str, Any]:
-        """What a finished trial noted of its costs and checks."""
+        """Return the recorded costs and checks of a finished trial."""
         return self.inner.get_trials(deepcopy=False)[number].user_attrs.get(OUTCOME, {})
 
     def final_identities(self) -> list[tuple[str, int, int]]:
@@ -250,11 +252,11 @@ class Study:
         return _final_record(final, len(self.facts.classes))
 
     def final_records(self) -> list[FinalRecord]:
-        """Every training of every finalist there has been."""
+        """Return all finals, including those of former finalists."""
         return [_final_record(final, len(self.facts.classes)) for final in self.finals.all()]
 
     def curve_records(self) -> list[CurveRecord]:
-        """Every training on part of the images of every finalist there has been."""
+        """Return all trainings on part of the images, including those of former finalists."""
         return [
             CurveRecord(
                 each.images,
@@ -264,7 +266,7 @@ class Study:
         ]
 
     def results(self) -> StudyResults:
-        """Everything known, for reading."""
+        """Return the results of the study."""
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
         trials, trainings = self.trials(), self.curve_records()
         present = {id(final) for final in present_finals([record.final for record in trainings], trials)}
@@ -280,11 +282,11 @@ class Study:
 
 
 def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
-    """An Optuna trial as a record.
+    """Convert an Optuna trial to a record.
 
     Args:
-        trial: The trial.
-        alive: Numbers of trials whose workers live; any other that Optuna has running waits for a worker.
+        trial: Optuna trial.
+        alive: Numbers of the trials under a valid lease; other running trials wait for a worker.
     """
     known: dict[str, Any] = trial.user_attrs.get(STARTED, {}) | trial.user_attrs.get(OUTCOME, {})
     cut_off = trial.state == TrialState.RUNNING and trial.number not in alive
@@ -312,7 +314,7 @@ def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
 
 
 def present_finals(finals: list[FinalRecord], trials: list[TrialRecord]) -> list[FinalRecord]:
-    """Those of the trials that are their strategies' best now: more trials may have found better ones since."""
+    """Return the finals of the present finalists; more trials may have replaced earlier finalists."""
     strategies = {trial.strategy for trial in trials if trial.strategy is not None}
     best = {summary.strategy: summary.best.number for summary in summarise(trials, sorted(strategies)) if summary.best}
     return [final for final in finals if best.get(final.strategy) == final.trial_number]

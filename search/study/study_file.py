@@ -17,7 +17,7 @@ from ..space.space_file import read_tables, space_of
 
 
 class _Options(BaseModel):
-    """The keys of ``[study]``, by the options of the command line."""
+    """The keys of ``[study]``, named as the options of the command line."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -39,13 +39,13 @@ class _Options(BaseModel):
 
 @dataclass(frozen=True)
 class StudyFile:
-    """A study file as read; its space is checked when the plugins that define its strategies are there.
+    """A study file. Its space is parsed later, when the plugins that define its strategies are imported.
 
     Attributes:
-        path: The file.
-        options: What ``[study]`` says, by the fields of :class:`Request`.
+        path: Path of the file.
+        options: Values of ``[study]``, by the fields of :class:`Request`.
         tables: All other tables.
-        faults: What is wrong with ``[study]``.
+        faults: Faults of ``[study]``.
     """
 
     path: Path
@@ -54,16 +54,21 @@ class StudyFile:
     faults: tuple[str, ...]
 
     def space(self) -> Space | None:
-        """The space that the file describes; None if it leaves that to the default.
+        """Return the space of the file; None if the file has only ``[study]``.
 
         Raises:
-            InvalidInputError: All its faults.
+            InvalidInputError: The space has faults; the message names all of them.
         """
         return space_of(self.path, self.tables) if self.tables else None
 
 
 def is_study_file(data: str) -> bool:
-    """Whether what stands where the data do names a study file."""
+    """Return whether a dataset argument names a study file.
+
+    Examples:
+        >>> from frostline.search.study.study_file import is_study_file
+        >>> is_study_file("birds.toml"), is_study_file("photos")
+        (True, False)"""
     return Path(data).suffix.lower() == ".toml" and not Path(data).is_dir()
 
 
@@ -71,13 +76,13 @@ def read_study(path: Path) -> StudyFile:
     """Read a study file. Relative paths in it are relative to its folder.
 
     Raises:
-        InvalidInputError: It cannot be read, is not TOML, or has no table ``[study]``.
+        InvalidInputError: The file cannot be read, is not TOML, or has no table ``[study]``.
     """
     tables = read_tables(path, "study")
     written = tables.pop("study", None)
     if not isinstance(written, Mapping):
         raise InvalidInputError(
-            f"{path} has no table [study], so it is no study file. "
+            f"{path} has no table [study], so it is not a study file. "
             f"Add one, or use it as a space: frostline search DATA --space {path}"
         )
     options, faults = _check(written)
@@ -85,7 +90,7 @@ def read_study(path: Path) -> StudyFile:
 
 
 def _check(written: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The options that are as they should be, and what is wrong with the others."""
+    """Return the valid options, and the faults of the others."""
     faults: dict[str, str] = {}
     try:
         _Options.model_validate(written)

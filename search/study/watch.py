@@ -1,4 +1,4 @@
-"""A study that others work on, read from its database again and again and told to an observer as if it ran here."""
+"""The live view of a study that other processes work on: polls the database and calls an observer."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .settings import StudySettings
 from .study import Study, present_finals
 
 LOOK_SECONDS = 1.0
-# After so long without anybody at work, the study has been interrupted; loading data takes less.
+# Without a worker for this long, the study counts as interrupted; loading data takes less time.
 IDLE_SECONDS = 60.0
-# A worker that had something so short a time ago is between two trials.
+# A worker without a lease for a shorter time is between two trials.
 RECENT_SECONDS = 3.0
-# How long Ctrl-C and SIGTERM may take.
+# Time within which Ctrl-C and SIGTERM end the view.
 _GRACE_SECONDS = 0.05
-_WISHES = {RUN: "the study goes on", PAUSE: "the study is paused", STOP: "the study was asked to stop"}
+_WISHES = {RUN: "the study continues", PAUSE: "the study is paused", STOP: "the study is stopping"}
 
 
 def watch(study: Study, observer: Observer) -> str:
-    """Follow a study until it is finished or nobody works on it any more.
+    """Follow a study until it is finished or has no worker.
 
     Returns:
-        What is to be said about its end; empty where it has reached its verdict.
+        Message about an unfinished study; empty if the study reached its verdict.
 
     Raises:
-        Stopped: Ctrl-C or SIGTERM.
+        Stopped: The user pressed Ctrl-C, or the process got SIGTERM.
         StorageError: The database cannot be used.
     """
     watcher, name = Watcher(study, observer), f"{study.settings.name}{study.workspace.option}"
@@ -47,23 +47,23 @@ def watch(study: Study, observer: Observer) -> str:
                 if watcher.finished:
                     return ""
                 if watcher.idle_seconds > (0 if watcher.wish == STOP else IDLE_SECONDS):
-                    how = "was stopped" if watcher.wish == STOP else "is not finished, and nobody works on it"
-                    return f"Study {study.settings.name} {how}. Go on with: frostline resume {name}"
+                    how = "was stopped" if watcher.wish == STOP else "is not finished, and no worker is running"
+                    return f"Study {study.settings.name} {how}. Resume it: frostline resume {name}"
                 time.sleep(LOOK_SECONDS)
     finally:
         observer.close()
 
 
 class Watcher:
-    """What changed in a study between two looks, as calls of an observer.
+    """The changes of a study between two polls, as calls of an observer.
 
     Args:
-        study: The study.
-        observer: Told what has changed.
+        study: Study to follow.
+        observer: Observer to call.
 
     Attributes:
-        finished: Whether all trials and finals had ended at the last look.
-        wish: What the workers were wished to do.
+        finished: Whether all trials and finals had ended at the last poll.
+        wish: Desired state of the workers at the last poll.
     """
 
     def __init__(self, study: Study, observer: Observer) -> None:
@@ -83,11 +83,11 @@ class Watcher:
 
     @property
     def idle_seconds(self) -> float:
-        """Since when nobody works on it; 0 while somebody does."""
+        """Return the seconds without a worker; 0 while a worker is running."""
         return 0.0 if self._idle_since is None else time.monotonic() - self._idle_since
 
     def look(self) -> None:
-        """Read the study, and tell what has changed.
+        """Read the study and report the changes.
 
         Raises:
             StorageError: The database cannot be used.
@@ -97,7 +97,7 @@ class Watcher:
             study.read_budget()
             trials = study.trials()
         except (SQLAlchemyError, StorageInternalError):
-            # Optuna does not wait for a server that is away; our own tables do.
+            # Optuna does not wait for an unreachable server; this call does.
             study.wish.get()
             return
         held = [held for held in study.tickets.held() if held.seconds_left > 0]
@@ -127,7 +127,7 @@ class Watcher:
     def _tell_trial(self, trial: TrialRecord) -> None:
         number, before = trial.number, self._trials.get(trial.number)
         was_running = before is not None and before.state == "running"
-        # It says what it trains a moment after it begins.
+        # A trial records its strategy a moment after it starts.
         if trial.state == "running" and trial.strategy is None:
             return
         self._trials[number] = trial
@@ -170,6 +170,6 @@ class Watcher:
 
 
 def _latest_epoch(trial: TrialRecord) -> EpochResult:
-    """As much of a trial's latest epoch as the database keeps: its number and score."""
+    """Return a trial's latest epoch, of which the database has only number and score."""
     epoch, score = list(trial.curve.items())[-1]
     return EpochResult(epoch, "", math.nan, math.nan, score, {}, math.nan)

@@ -1,1 +1,1 @@
-"""What trials, finals and the verdict show in MLflow."""
+"""Tracking: the MLflow runs of trials, finals and the verdict, and the registered models."""

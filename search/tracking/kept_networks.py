@@ -1,11 +1,11 @@
-"""The finals' networks in the workspace: each is kept with the code that loads it, until its study's verdict.
+"""The networks of the finals in the workspace, stored with the code that loads them, until the verdict.
 
-Of a finalist's seeds the one with the best validation score is kept, of equals the lowest: the test split decides
-nothing. A folder holds all that is needed, Frostline aside::
+Of a finalist's seeds, the network with the best validation score is kept (of equals, the lowest seed): the test split
+decides nothing. A folder has everything that the model needs, without Frostline::
 
     <workspace>/models/<study>/<final>/network/      see objectives/networks/export.py
     <workspace>/models/<study>/<final>/code/         the package that loads it, and the user's own backbone
-    <workspace>/models/<study>/<final>/example.png   an image to try it on
+    <workspace>/models/<study>/<final>/example.png   an image to test it with
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from .registered_models import PACKAGE_PREFIX, best_final, finalist_of, network_
 def keep_network(
     study: Study, final: FinalScores, card: ModelCard, network: Network, example: NDArray[np.uint8]
 ) -> None:
-    """Keep a final's network. Call it before the final is recorded: a recorded final is not trained again.
+    """Store a final's network. Must precede the recording of the final, because a recorded final is not retrained.
 
     Args:
-        study: The study, whose workspace keeps the network.
-        final: The final.
+        study: Study whose workspace stores the network.
+        final: Record of the final.
         card: Description of the network; see :func:`final_card`.
-        network: The trained network.
-        example: An image to try the model on (H, W, 3).
+        network: Trained network.
+        example: Image to test the model with, shape (H, W, 3).
 
     Raises:
-        StorageError: It cannot be written.
+        StorageError: The files cannot be written.
     """
     folder = network_folder(study, final)
     unfinished = folder.with_name(f"{folder.name}.partial")
@@ -62,7 +62,7 @@ def keep_network(
 def final_card(
     settings: StudySettings, dataset: ImageDataset, final: FinalScores, config: TrialConfig, network: Network
 ) -> ModelCard:
-    """Description of a final's network, from which it is built again."""
+    """Return the description of a final's network, from which it is rebuilt."""
     return ModelCard(
         backbone=settings.backbone,
         pretrained=settings.weights != "none",
@@ -81,7 +81,7 @@ def final_card(
 
 
 def drop_networks(study: Study, final: FinalScores) -> None:
-    """Remove those of the same finalist's seeds that are not its best."""
+    """Remove the networks of the same finalist except that of its best seed."""
     same = [each for each in study.final_scores() if finalist_of(each) == finalist_of(final)]
     for each in same:
         if each is not best_final(same):
@@ -89,12 +89,12 @@ def drop_networks(study: Study, final: FinalScores) -> None:
 
 
 def _package() -> str:
-    """A name that no other version of the package has: one process may serve models of several."""
+    """Return a package name that is unique to this version: one process may serve models of several versions."""
     return f"{PACKAGE_PREFIX}{sources_digest()}"
 
 
 def _copy_code(package: Path, backbone: str) -> None:
-    """The package that loads networks, and beside it the module of a backbone of the user's."""
+    """Copy the package that loads networks, and next to it the module of the user's backbone."""
     for source in training_sources():
         copied = package / source.relative_to(training_package())
         copied.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def _copy_code(package: Path, backbone: str) -> None:
 
 
 def _copy_module(name: str, folder: Path) -> None:
-    """A module into a folder from which it can be imported by its name; its whole package, if it is in one."""
+    """Copy a module, with its whole package if it has one, into a folder from which its name can be imported."""
     *packages, _ = parts = name.split(".")
     top, own = (Path(getattr(sys.modules[each], "__file__", None) or "") for each in (parts[0], name))
     if top.name == "__init__.py":

@@ -1,4 +1,4 @@
-"""Pictures of the worst mistakes on one sheet, each with what it is and what it was taken for."""
+"""The sheet of the worst errors: images with their true and predicted classes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FONT_SIZE = 13
 
 
 def mistake_sheet(mistakes: Sequence[Mistake], split: ImageSplit) -> Image.Image:
-    """Draw mistakes four in a row, the worst first.
+    """Draw errors four in a row, the worst first.
 
     Args:
-        mistakes: One or more, of images of this split.
-        split: The images.
+        mistakes: Errors on images of this split, at least one.
+        split: Split with the images.
     """
     rows = -(-len(mistakes) // _COLUMNS)
     columns = min(_COLUMNS, len(mistakes))
@@ -47,7 +47,7 @@ def _draw(sheet: Image.Image, mistake: Mistake, split: ImageSplit, corner: tuple
 
 
 def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """As much of a text as there is room for."""
+    """Return a text shortened to the width of an image."""
     while len(text) > 1 and draw.textlength(text, font) > _SIDE:
         text = text[:-2] + "…"
     return text

@@ -1,4 +1,4 @@
-"""GPUs as their driver's library (NVML) tells of them: without a CUDA context, so looking takes no GPU memory."""
+"""GPU utilization and memory from the driver's library (NVML), which needs no CUDA context and no GPU memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pynvml
 
 @dataclass(frozen=True)
 class GpuUse:
-    """What a GPU does just now.
+    """The present use of a GPU.
 
     Attributes:
-        busy: Share of the last moments in which it computed, in [0, 1]; None where it does not tell.
-        used_bytes: Of its memory.
-        total_bytes: Of its memory.
+        busy: Recent utilization, in [0, 1]; None if the GPU does not report it.
+        used_bytes: Used memory in bytes.
+        total_bytes: Total memory in bytes.
     """
 
     busy: float | None
@@ -24,31 +24,31 @@ class GpuUse:
 
 
 class Nvml:
-    """The driver's library.
+    """A connection to the driver's library.
 
     Raises:
-        pynvml.NVMLError: There is none, or it does not start.
+        pynvml.NVMLError: The library is missing or does not start.
     """
 
     def __init__(self) -> None:
         pynvml.nvmlInit()
 
     def handle(self, uuid: str) -> Any:
-        """The GPU of a UUID such as ``GPU-...``; None if there is none."""
+        """Return the GPU with a UUID such as ``GPU-...``; None if there is none."""
         try:
             return pynvml.nvmlDeviceGetHandleByUUID(uuid)
         except pynvml.NVMLError:
             return None
 
     def busy(self, handle: Any) -> float | None:
-        """See :class:`GpuUse`."""
+        """Return the recent utilization of a GPU, in [0, 1]; None if the GPU does not report it."""
         try:
             return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) / 100
         except pynvml.NVMLError:
             return None
 
     def uses(self) -> list[GpuUse]:
-        """Of all GPUs of this machine that tell it."""
+        """Return the use of all GPUs of this machine that report it."""
         try:
             count = pynvml.nvmlDeviceGetCount()
         except pynvml.NVMLError:
@@ -65,7 +65,7 @@ class Nvml:
 
 
 def open_nvml() -> Nvml | None:
-    """The driver's library; None where there is no such driver."""
+    """Return a connection to the driver's library; None without a driver."""
     try:
         return Nvml()
     except pynvml.NVMLError:

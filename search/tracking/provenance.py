@@ -1,4 +1,4 @@
-"""Where a run comes from: the command that was typed and the commit that it was typed in, without secrets."""
+"""The provenance of a run: its command line and git commit, without secrets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ _GIT_SECONDS = 2.0
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:
-    """What was typed, for a shell; user and password of URLs left out.
+    """Return a command line for a shell, without users and passwords in URLs.
 
     Args:
-        arguments: The program and what follows; this process's if None.
+        arguments: Program and arguments; this process's by default.
+
+    Examples:
+        >>> from frostline.search.tracking.provenance import command_line
+        >>> command_line(["/usr/bin/frostline", "search", "my photos", "--storage", "postgresql://user:pw@db/f"])
+        "frostline search 'my photos' --storage postgresql://db/f"
     """
     program, *rest = sys.argv if arguments is None else arguments
     shown = [re.sub(r"(?<=://)[^/\s]*@", "", argument) for argument in rest]
@@ -27,12 +32,12 @@ def command_line(arguments: Sequence[str] | None = None) -> str:
 
 
 def git_tags(folder: Path | None = None) -> dict[str, str]:
-    """The commit that is checked out in a folder, and whether there are changes to it; empty outside of git.
+    """Return tags with the commit checked out in a folder and whether it has uncommitted changes; empty outside git.
 
     Args:
-        folder: The current one if None: there are study files, plugins and backbones of the user's.
+        folder: Folder; by default the current one, which has the user's study files, plugins and backbones.
     """
-    # Of any other kind of name, none; so that what is left is the commit.
+    # Excludes tags, so the output is the commit.
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, timeout=_GIT_SECONDS)
@@ -43,7 +48,7 @@ def git_tags(folder: Path | None = None) -> dict[str, str]:
 
 
 def parent_tags(study: Study) -> dict[str, str]:
-    """Tags of a study's parent run: what was asked, by which command, from which commit and version."""
+    """Return the tags of a study's parent run: settings, command, commit and version."""
     settings, facts = study.settings, study.facts
     return {
         "frostline.data": settings.data,

@@ -1,4 +1,4 @@
-"""The finals' networks as MLflow models: each strategy's best, registered with its aliases after the verdict."""
+"""The networks of the finals as MLflow models: one per strategy, registered with aliases after the verdict."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from ..study.study import Study
 from .keys import final_key
 
 CHAMPION = "champion"
-# What loading and running a network imports, besides what MLflow brings.
+# Libraries that loading and running a network imports, besides those of MLflow.
 _LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillow")
-# Start of the name of the package that loads a kept network.
+# Prefix of the name of the package that loads a stored network.
 PACKAGE_PREFIX = "frostline_objectives_"
-# The module with `load_network`, in the package of a kept network; older ones had it in another place.
+# The module with `load_network` in the package of a stored network, now and in older versions.
 _LOADERS = ("networks.export", "exported")
 
 
 def finalist_of(final: FinalScores) -> tuple[str, int]:
-    """Strategy and trial number of a final's configuration."""
+    """Return strategy and trial number of a final's configuration."""
     return final.strategy, final.trial_number
 
 
 def best_final(finals: Iterable[FinalScores]) -> FinalScores:
-    """The one with the best validation score; of equals the lowest seed."""
+    """Return the final with the best validation score; of equals, the one with the lowest seed."""
     return max(finals, key=lambda final: (final.val_score, -final.seed))
 
 
 def log_models(study: Study, tracker: Tracker, verdict: Verdict) -> None:
-    """Give MLflow each contender's network, the winner's as the champion. Those that it has only get their aliases."""
+    """Log and register each contender's network, the winner's as the champion; known models only get their aliases."""
     finals = study.final_scores()
     for contender in verdict.contenders:
         finalist = contender.strategy, contender.trial_number
         final = best_final(each for each in finals if finalist_of(each) == finalist)
         folder = network_folder(study, final)
-        # Finals from before networks were kept have none.
+        # Finals of older versions have no network.
         if folder.exists():
             aliases = [alias(contender.strategy), *([CHAMPION] if contender is verdict.winner else [])]
             run = tracker.known(_key(final))
@@ -47,7 +47,12 @@ def log_models(study: Study, tracker: Tracker, verdict: Verdict) -> None:
 
 
 def alias(strategy: str) -> str:
-    """Of the registered version that is a strategy's best network."""
+    """Return the alias of the registered version with a strategy's best network.
+
+    Examples:
+        >>> from frostline.search.tracking.registered_models import alias
+        >>> alias("lp_ft")
+        'strategy-lp_ft'"""
     return f"strategy-{re.sub(r'[^A-Za-z0-9_-]', '-', strategy)}"
 
 
@@ -78,5 +83,5 @@ def _key(final: FinalScores) -> str:
 
 
 def network_folder(study: Study, final: FinalScores) -> Path:
-    """Folder of a final's network, kept or not."""
+    """Return the folder of a final's network, which may not exist."""
     return study.workspace.models(study.settings.name) / _key(final)

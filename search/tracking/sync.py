@@ -1,4 +1,4 @@
-"""Sending MLflow what it lacks of a study when no search is at work on it."""
+"""The upload of log records when no search is running."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from ..study.study import Study
 
 
 def sync_studies(studies: Sequence[Study], write: Callable[[str], None]) -> None:
-    """Send what the journals of studies hold; one line a study.
+    """Upload the journals of studies, and write one line per study.
+
+    Args:
+        studies: Studies to upload.
+        write: Function that writes a line.
 
     Raises:
-        StorageError: Some could not be sent; the others were.
+        StorageError: Some journals could not be uploaded; the others were.
     """
     failures = []
     for study in studies:
@@ -23,17 +27,17 @@ def sync_studies(studies: Sequence[Study], write: Callable[[str], None]) -> None
         try:
             with exclusive(study.workspace, name):
                 sent = send_journal(study.tracking_uri, study.workspace, name, write)
-            write(f"{name}: {sent} records sent" if sent else f"{name}: MLflow has everything")
+            write(f"{name}: {sent} records uploaded" if sent else f"{name}: MLflow is up to date")
         except StudyBusyError:
-            write(f"{name}: another process works on it, and sends by itself")
+            write(f"{name}: another process works on it and uploads its records")
         except UnreachableError as error:
-            failures.append(f"{name}: {error}. Nothing is lost; once it does: {_command(study)}")
+            failures.append(f"{name}: {error}. Nothing is lost; once it answers, run: {_command(study)}")
     if failures:
         raise StorageError("\n".join(failures))
 
 
 def log_with_study(study: Study, file: Path, note: Callable[[str], None]) -> None:
-    """Add a file to a study's MLflow run, now or, where MLflow does not answer, by the next sending."""
+    """Log a file to a study's MLflow run, now or, if MLflow does not answer, with the next upload."""
     name, uri = study.settings.name, study.tracking_uri
     try:
         with exclusive(study.workspace, name):
@@ -44,7 +48,7 @@ def log_with_study(study: Study, file: Path, note: Callable[[str], None]) -> Non
 
         log_artifact(uri or study.workspace.tracking_url, name, file)
     except UnreachableError as error:
-        note(f"{error}; it gets {file.name} by: {_command(study)}")
+        note(f"{error}; upload {file.name} later with: {_command(study)}")
 
 
 def _command(study: Study) -> str:

@@ -1,7 +1,7 @@
-"""What the machine is doing while a training runs: processors, memory and GPU, in the runs of trials and finals.
+"""System metrics of trainings: CPU, memory and GPU use, logged to the runs of trials and finals.
 
-A sampler of our own, because MLflow's would have to run in the training process with MLflow imported. The names are
-MLflow's, so that its pages show them under "System metrics". A training shorter than the interval has none.
+MLflow's own sampler would need MLflow in the training process, so this module has its own. The names are MLflow's, so
+its pages show them under "System metrics". A training shorter than the interval has none.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _MB = 1e6
 
 @contextmanager
 def sampled(tracker: Tracker, device: torch.device, interval: float = INTERVAL_SECONDS) -> Iterator[None]:
-    """Sample while within, from a thread of its own that is nearly always asleep.
+    """Sample in a background thread while the context is open.
 
     Args:
-        tracker: Of the study; whatever trainings it has open get the samples, all the same ones.
-        device: Where they run.
-        interval: Between samples, in seconds.
+        tracker: Tracker of the study; all its open trainings get the same samples.
+        device: Device of the trainings.
+        interval: Seconds between samples.
     """
     ended = threading.Event()
     sampler = threading.Thread(target=_sample, args=(tracker, device, interval, ended), daemon=True)
@@ -52,16 +52,16 @@ def _sample(tracker: Tracker, device: torch.device, interval: float, ended: thre
         runs = {key: run for key, run in tracker.unfinished() if key.startswith(("trial-", "final-", "curve-"))}
         for key in runs.keys() & before:
             try:
-                # Seconds of the clock as steps: they go on where a training that was cut off is taken up again.
+                # Steps are seconds of the clock, so they keep rising when an interrupted training resumes.
                 runs[key].log_step(int(time.time()), values)
             except StorageError:
-                # Who trains writes to the same journal, and will tell.
+                # The training writes to the same journal and reports the error.
                 return
         before = set(runs)
 
 
 class Readings:
-    """Values of the machine since they were last taken; what a GPU does not tell is left out.
+    """The metrics of the machine since the last reading; values that a GPU does not report are left out.
 
     Args:
         device: Device of the trainings; None reads no GPU.
@@ -73,7 +73,7 @@ class Readings:
         self._process, self._clock = time.process_time(), time.monotonic()
 
     def take(self) -> dict[str, float]:
-        """By MLflow's names; memory in megabytes, the process's processors in percent of one core."""
+        """Return the metrics by MLflow's names: memory in megabytes, the process's CPU use in percent of one core."""
         values = {
             "process_memory_megabytes": psutil.Process().memory_info().rss / _MB,
             **self._processors(),
@@ -93,10 +93,10 @@ class Readings:
 
 
 def _processor_times() -> tuple[float, float]:
-    """Busy and all time of the machine's processors together, in seconds."""
-    # Not psutil.cpu_percent: it counts from the last call in the same thread, whoever made it.
+    """Return the busy and the total time of all the machine's processors, in seconds."""
+    # Not psutil.cpu_percent, which counts from the last call of any caller in the same thread.
     times = psutil.cpu_times()
-    # Linux counts a guest's time as its user's, too.
+    # Linux includes a guest's time in the user's time.
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total - times.idle - getattr(times, "iowait", 0.0), total
 
@@ -109,10 +109,10 @@ def _memory() -> dict[str, float]:
 
 
 class _Gpu:
-    """Memory of a GPU, and how busy it is as far as its driver's library tells."""
+    """The memory and, if the driver reports it, the utilization of a GPU."""
 
     def __init__(self, device: torch.device) -> None:
-        # Readers of this machine without a GPU do without torch.
+        # Without a GPU, readings need no torch.
         from torch import cuda
 
         self._cuda, self._device = cuda, device

@@ -1,4 +1,4 @@
-"""The MLflow runs of trials and finals: start, metrics of an epoch, costs, checks and mistakes at the end."""
+"""The MLflow runs of trials and finals: start, metrics per epoch, then costs, certificate and errors at the end."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from ...objectives.data.dataset import ImageDataset, ImageSplit
     from ...objectives.finetune import FinetuneResult
 
-# How many of a final's mistakes are shown.
+# Number of errors shown for a final.
 WORST = 12
 _MISTAKE_COLUMNS = ["test image", "true class", "taken for", "probability", "probability of true class"]
-# MLflow's usual words for what a split is for.
+# MLflow's names for the use of a split.
 _CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
 
-# The curve of a training's validation scores, which are the study's too.
+# Metric of the validation scores by epoch, which the study has too.
 SCORE_CURVE = "curves/val_score"
 
 
 def epoch_metrics(result: EpochResult) -> dict[str, float]:
-    """An epoch as MLflow metrics.
+    """Return the MLflow metrics of an epoch.
 
-    MLflow draws a chart of every metric, in sections by what is before the slash, in alphabetical order and what has
-    none last: so curves come before all that has only one value.
+    MLflow groups charts by the part before the slash, in alphabetical order, and metrics without a slash come last. So
+    learning curves come before metrics with one value.
     """
     rates = {f"learning_rate/{part}": rate for part, rate in result.learning_rates.items()}
     losses = {"curves/train_loss": result.train_loss, "curves/val_loss": result.val_loss}
@@ -45,14 +45,14 @@ def epoch_metrics(result: EpochResult) -> dict[str, float]:
 
 
 def log_unseen(run: TrackedRun, result: FinetuneResult, seen: Collection[int]) -> None:
-    """Log the epochs of earlier workers again: what they said may have been lost with them."""
+    """Log the epochs of earlier workers again, whose records may be lost."""
     for epoch in result.epochs:
         if epoch.epoch not in seen:
             run.log_step(epoch.epoch, epoch_metrics(epoch))
 
 
 def describe(result: FinetuneResult) -> dict[str, Any]:
-    """Costs, checks and metrics of a training, as plain values."""
+    """Return the costs, checks and metrics of a training as plain values."""
     last = result.certificates[-1]
     micro_batch = result.epochs[-1].micro_batch
     return {
@@ -70,22 +70,27 @@ def describe(result: FinetuneResult) -> dict[str, Any]:
 
 
 def log_certificate(run: TrackedRun, result: FinetuneResult) -> None:
-    """Keep with a run what each phase froze and trained, with the proof."""
+    """Log the certificate of each phase."""
     run.log_json("certificate.json", [certificate.describe() for certificate in result.certificates])
 
 
 def log_traceback(run: TrackedRun, error: Exception) -> None:
-    """Keep with a run where in the code it failed; the latest failure counts."""
+    """Log the traceback of a failure; a later failure replaces it."""
     run.log_text("traceback.txt", "".join(traceback.format_exception(error)))
 
 
 def trial_name(number: int, config: Mapping[str, Any], backbone: str) -> str:
-    """Of a trial's run, while it trains: ``017 partial d=6 resnet50``.
+    """Return the name of a trial's run while it trains.
 
     Args:
-        number: Of the trial.
-        config: Its active parameters by dotted name.
-        backbone: Name of the network.
+        number: Number of the trial.
+        config: Active parameters by dotted name.
+        backbone: Name of the backbone.
+
+    Examples:
+        >>> from frostline.search.tracking.training_runs import trial_name
+        >>> trial_name(17, {"strategy": "partial", "freeze_depth": 6}, "resnet50")
+        '017 partial d=6 resnet50'
     """
     return f"{number:03d} {config[STRATEGY]} d={config['freeze_depth']} {backbone}"
 
@@ -93,14 +98,14 @@ def trial_name(number: int, config: Mapping[str, Any], backbone: str) -> str:
 def finish_trial_run(
     run: TrackedRun, trial: TrialRecord, backbone: str, outcome: Mapping[str, Any], logged: Container[int] = ()
 ) -> None:
-    """Log how a trial ended, and end its run, with the score in its name.
+    """Log the end of a trial and finish its run, with the score in its name.
 
     Args:
-        run: The trial's.
-        trial: As the study knows it.
-        backbone: Its name.
-        outcome: What the study notes of its end.
-        logged: Epochs that need not be told again; what was said of the others may have been lost with a worker.
+        run: Run of the trial.
+        trial: Record of the trial.
+        backbone: Name of the backbone.
+        outcome: Recorded costs and checks of the trial.
+        logged: Epochs that are logged already; the records of others may be lost with a worker.
     """
     for epoch, score in trial.curve.items():
         if epoch not in logged:
@@ -117,13 +122,13 @@ def finish_trial_run(
 
 
 def log_mistakes(run: TrackedRun, test: ImageSplit, probabilities: NDArray[np.float32], folder: Path) -> None:
-    """Add to a final's run what it takes for what, and the mistakes of which it is surest, with their pictures.
+    """Log a final's confusion matrix and its most confident errors, with images.
 
     Args:
-        run: Of the final.
-        test: The test images.
-        probabilities: Of their classes (N, K).
-        folder: For files until they are sent.
+        run: Run of the final.
+        test: Test split.
+        probabilities: Class probabilities of the test images (N, K).
+        folder: Folder for files until they are uploaded.
     """
     table = confusion(test.labels, probabilities, test.classes)
     rows = zip(table.classes, table.counts.tolist(), strict=True)
@@ -141,11 +146,11 @@ def _row(mistake: Mistake, test: ImageSplit) -> list[Any]:
 
 
 def describe_datasets(dataset: ImageDataset, data: str) -> list[dict[str, str]]:
-    """The splits of a dataset as MLflow's dataset inputs: the digest says which images they are, and which split.
+    """Return the splits of a dataset as MLflow dataset inputs, whose digest identifies images and split.
 
     Args:
-        dataset: The images.
-        data: What the user called it.
+        dataset: Dataset.
+        data: Name of the dataset as the user gave it.
     """
     source = {"source_type": "local" if Path(data).exists() else "external", "source": json.dumps({"uri": data})}
     return [
@@ -162,7 +167,7 @@ def describe_datasets(dataset: ImageDataset, data: str) -> list[dict[str, str]]:
 
 
 def _schema(dataset: ImageDataset) -> dict[str, Any]:
-    """The stored canvases (N, R, R, 3) and labels (N,), as MLflow writes schemas of tensors."""
+    """Return the schema of the decoded images (N, R, R, 3) and labels (N,), as MLflow writes tensors."""
     side = dataset.preprocessing.resize_size
     shapes = {"features": ("uint8", [-1, side, side, 3]), "targets": ("int64", [-1])}
     described = {
@@ -190,13 +195,13 @@ def numbers(outcome: Mapping[str, Any]) -> dict[str, float]:
 
 
 def start_trial_run(tracker: Tracker, number: int, config: Mapping[str, Any], backbone: str) -> TrackedRun:
-    """The run of a trial.
+    """Start the run of a trial.
 
     Args:
-        tracker: Of the study.
-        number: Of the trial.
-        config: Its active parameters by dotted name.
-        backbone: Name of the network.
+        tracker: Tracker of the study.
+        number: Number of the trial.
+        config: Active parameters by dotted name.
+        backbone: Name of the backbone.
     """
     tags = {STRATEGY: str(config[STRATEGY]), "kind": "trial"}
     return tracker.run(trial_key(number), trial_name(number, config, backbone), config, tags)
@@ -205,13 +210,13 @@ def start_trial_run(tracker: Tracker, number: int, config: Mapping[str, Any], ba
 def start_final_run(
     tracker: Tracker, strategy: str, trial_number: int, seed: int, config: Mapping[str, Any]
 ) -> TrackedRun:
-    """The run of a final, below that of its strategy.
+    """Start the run of a final, below the run of its strategy.
 
     Args:
-        tracker: Of the study.
-        strategy: Of the finalist.
-        trial_number: The trial whose configuration it is.
-        seed: Of the training.
+        tracker: Tracker of the study.
+        strategy: Name of the strategy.
+        trial_number: Number of the trial whose configuration is retrained.
+        seed: Seed of the training.
         config: Active parameters of that trial.
     """
     return tracker.run(
@@ -224,7 +229,7 @@ def start_final_run(
 
 
 def finish_final_run(run: TrackedRun, final: FinalRecord, costs: Mapping[str, float]) -> None:
-    """Log how a final ended, and end its run, with the test score in its name."""
+    """Log the end of a final and finish its run, with the test score in its name."""
     # As for a trial, `score` is the best of the epochs' `val_score`.
     scores = {"score": final.val_score, "test_score": final.test_score}
     scores |= {f"test/{name}": value for name, value in final.metrics.items()}

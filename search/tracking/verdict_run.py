@@ -1,4 +1,4 @@
-"""What a verdict says in MLflow: a note and numbers on the study's run, a run a strategy above its finals, models."""
+"""The verdict in MLflow: a note and metrics on the parent run, one run per strategy above its finals, models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .registered_models import CHAMPION, log_models
 
 FINALIST = "finalist"
 _GAP = "&ensp;"
-# A photo as a request.
+# Commands that turn a photo into a request.
 _AS_JSON = (
     "photo=$(base64 -w0 photo.jpg)",
     """echo '{"dataframe_split": {"columns": ["image"], "data": [["'$photo'"]]}}' > photo.json""",
@@ -20,14 +20,14 @@ _AS_JSON = (
 
 
 def start_strategy_run(tracker: Tracker, strategy: str) -> str:
-    """Have a run above the finals of a strategy; returns its key."""
+    """Start the run above a strategy's finals; return its key."""
     key = strategy_key(strategy)
     tracker.run(key, f"finals {strategy}", {}, {STRATEGY: strategy, "kind": "strategy"})
     return key
 
 
 def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict) -> None:
-    """Say it on the study's run, the strategies' runs and the finalists' trials; and hand over the models."""
+    """Log the verdict to the parent run, the strategies' runs and the finalists' trials, and register the models."""
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     parent = tracker.parent_run
     parent.log_summary(
@@ -41,7 +41,7 @@ def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict) -> None:
 
 
 def verdict_note(study: Study, verdict: Verdict) -> str:
-    """The verdict in Markdown: a sentence, a table of the strategies, and how to use the champion."""
+    """Return the verdict in Markdown: a sentence, a table of the strategies, and how to use the champion."""
     settings, facts = study.settings, study.facts
     title, name = METRICS[verdict.metric].title, settings.name
     counts = ", ".join(f"{count} {split}" for split, count in facts.counts.items())
@@ -94,7 +94,7 @@ def _note_row(contender: Contender, verdict: Verdict) -> str:
 
 
 def _row(*cells: str) -> str:
-    """A row of a table; MLflow's pages leave no room between columns."""
+    """Return a row of a table; MLflow's pages need added space between columns."""
     return f"| {' | '.join(f'{cell}{_GAP}' for cell in cells)} |"
 
 
@@ -133,7 +133,7 @@ def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict) -> 
 
 
 def _tag_finalists(study: Study, tracker: Tracker, verdict: Verdict) -> None:
-    """More trials may have found better ones since: a trial that was a finalist once says so."""
+    """Tag present and former finalists: more trials may have replaced earlier ones."""
     current = {contender.trial_number for contender in verdict.contenders}
     for number in {trial_number for _, trial_number, _ in study.final_identities()}:
         tag = "yes" if number in current else "former"

@@ -397,10 +397,10 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
     assert "trial 1/3" in output
     assert "trial 2/3" not in output
     assert [trial.state for trial in load(root).trials()] == ["complete", "running"]
-    assert "records sent" in invoke("sync", STUDY, "--workspace", root).stdout
+    assert "records uploaded" in invoke("sync", STUDY, "--workspace", root).stdout
     running = [run.data.tags[KEY] for run in runs(root) if run.info.status == "RUNNING"]
     assert sorted(running) == [f"study-{STUDY}", "trial-1"]
-    assert "MLflow has everything" in invoke("sync", "--workspace", root).stdout
+    assert "MLflow is up to date" in invoke("sync", "--workspace", root).stdout
 
     folder = Workspace(root).checkpoints(STUDY)
     assert [training.name for training in folder.iterdir()] == ["trial-1"]
@@ -408,8 +408,8 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
 
     resumed = invoke(*resume_args(root), "--json")
     assert resumed.exit_code == 0, resumed.output
-    assert "trial 1 was cut off and is taken up again" in resumed.stderr
-    told = re.search(r"trial 1 went on from epoch (\d)", resumed.stderr)
+    assert "trial 1 was interrupted and resumes" in resumed.stderr
+    told = re.search(r"trial 1 resumed from epoch (\d)", resumed.stderr)
     assert told is not None, resumed.stderr
     assert int(told[1]) >= 2
     (run,) = [run for run in runs(root) if run.data.tags[KEY] == "trial-1"]
@@ -451,7 +451,7 @@ def test_ctrl_c_in_a_terminal_lets_mlflow_know_and_mlflow_is_not_imported_where_
         "trial-0": "FINISHED",
         "trial-1": "KILLED",
     }
-    assert "MLflow has everything" in invoke("sync", "--workspace", root).stdout
+    assert "MLflow is up to date" in invoke("sync", "--workspace", root).stdout
 
 
 @contextmanager

@@ -277,20 +277,20 @@ def unnest(root: Path) -> None:
 ALIKE = {drop_ticket, untick_final, garble_journal, delete_final_run, delete_strategy, rescore_final, invent, unnest}
 ALIKE |= {keep_strategy_running, lose, restate}
 DAMAGES: list[tuple[Callable[[Path], None], str]] = [
-    (unhold, "trial 1: Optuna has it running, and nobody holds a lease for it"),
+    (unhold, "trial 1: Optuna has it as running, but no worker holds its lease"),
     (unfinish, "trial 1: its ticket is done, but the trial is waiting in Optuna"),
     (lose, "trial 2: its ticket is done, but the trial is missing in Optuna"),
     (open_ticket, "trial 0: it is complete in Optuna, but its ticket is open"),
-    (double, "trial 0: number 0 is there twice in Optuna: complete and running"),
-    (drop_ticket, "trial 1: 1 of the budget's 3 trials have no ticket"),
-    (strand, r"trial 1: leased to far \(process 7\), which was not heard of for \d+ s"),
+    (double, "trial 0: Optuna has number 0 twice: complete and running"),
+    (drop_ticket, "trial 1: 1 of 3 trials of the budget have no ticket"),
+    (strand, r"trial 1: lease held by far \(process 7\) has expired \(no heartbeat for \d+ s\)"),
     (open_final, r"final full-1 1000: it is recorded, but its ticket is open"),
     (untick_final, r"final full-1 1000: it is recorded, but has no ticket"),
     (lose_final, r"final \S+ 1000: its ticket is done, but it is not recorded"),
-    (unsend, r".*tiny\.jsonl: 1 records have not been sent to MLflow"),
-    (garble_journal, r".*tiny\.jsonl: 1 lines are damaged"),
-    (leave_checkpoint, ".*checkpoints/tiny/trial-1: checkpoints of a training that nobody goes on with"),
-    (garble_features, r".*\.features: features in a file are torn or were changed"),
+    (unsend, r".*tiny\.jsonl: 1 records are not in MLflow yet"),
+    (garble_journal, r".*tiny\.jsonl: 1 lines are damaged and may be missing in MLflow"),
+    (leave_checkpoint, ".*checkpoints/tiny/trial-1: checkpoints of a training that no worker will resume"),
+    (garble_features, r".*\.features: the file \(features\) is incomplete or was changed"),
     (delete_run, "trial 1: MLflow has no run of it"),
     (delete_final_run, r"final \S+ 1000: MLflow has no run of it"),
     (delete_parent, "study tiny: MLflow has no run of the study"),
@@ -300,9 +300,9 @@ DAMAGES: list[tuple[Callable[[Path], None], str]] = [
     (rescore, r"trial 1: its score is 0\.\d+; MLflow has 0\.123"),
     (rescore_final, r"final \S+ 1000: its test_score is [01]\.\d+; MLflow has 0\.123"),
     (lose_steps, "trial 1: MLflow lacks its epochs 0"),
-    (keep_running, "study tiny: MLflow has its run as RUNNING, and nobody works on it"),
-    (keep_strategy_running, "strategy full: MLflow has its run as RUNNING, and nobody works on it"),
-    (invent, "trial 99: MLflow has a run of it, and the study has no such trial"),
+    (keep_running, "study tiny: MLflow has its run as RUNNING, but no worker works on it"),
+    (keep_strategy_running, "strategy full: MLflow has its run as RUNNING, but no worker works on it"),
+    (invent, "trial 99: MLflow has a run of it, but the study has no such trial"),
     (unnest, "trial 1: its run is not nested in the study's"),
 ]
 
@@ -311,7 +311,7 @@ def test_a_study_that_was_searched_is_sound(root: Path) -> None:
     before = files(root)
     assert examine(root) == {"study": STUDY, "agrees": True, "left": [], "mended": [], "at_work": [], "notes": []}
     assert files(root) == before
-    assert "agree" in invoke("doctor", STUDY, "--workspace", root).stdout
+    assert "no inconsistencies" in invoke("doctor", STUDY, "--workspace", root).stdout
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_stays(root: Path) -> None:
     assert found(examine(root)) == []
     latest = Workspace(root).checkpoints(STUDY) / "trial-1" / "1" / "latest"
     latest.write_bytes(latest.read_bytes()[:-2])
-    assert found(examine(root)) == [f"{latest}: a checkpoint is torn or was changed"]
+    assert found(examine(root)) == [f"{latest}: a checkpoint is incomplete or was changed"]
     assert examine(root, "--fix")["agrees"]
     assert place.load() == b"first"
 
@@ -386,7 +386,7 @@ def test_while_others_work_on_it_nothing_is_mended_that_could_disturb_them(root:
     garble_features(root)
     said = invoke("doctor", STUDY, "--workspace", root, "--fix")
     assert said.exit_code == 1
-    assert "mended  " in said.stdout
+    assert "fixed   " in said.stdout
     assert ".features" in said.stdout
     assert "found   trial 0: its ticket is done, but the trial is waiting" in said.stdout
     assert f"(process {os.getpid()}) at trial 1" in said.stdout
@@ -441,8 +441,8 @@ def test_a_killed_search_is_put_right_by_the_doctor_and_by_a_resume(tmp_path: Pa
     more = ("--space", str(space), "--trials", "6", "--seeds", "1", "--name", STUDY)
     cut_off(root, 1, "search", *asked, *more)
     left = [re.sub(r"\d+", "N", line).replace(str(root), "") for line in found(examine(root))]
-    assert any("which has ended" in line for line in left)
-    usual = "which has ended|have not been sent|MLflow has its run as RUNNING|MLflow has no run"
+    assert any("the worker has ended" in line for line in left)
+    usual = "the worker has ended|records are not in MLflow|MLflow has its run as RUNNING|MLflow has no run"
     assert all(re.search(usual, line) for line in left), left
     assert examine(root, "--fix")["agrees"]
     assert found(examine(root)) == []
@@ -483,7 +483,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     said = invoke("doctor", "--workspace", tmp_path)
     assert said.exit_code == 1
-    assert "make room" in said.stdout
+    assert "free some space" in said.stdout
 
 
 def test_what_does_not_go_together_is_refused() -> None:

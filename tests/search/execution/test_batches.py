@@ -193,7 +193,7 @@ def test_a_population_that_was_killed_is_run_again(
     order = Order()
     resumed = resume("tiny", workspace, order, resources=Resources("cpu"))
     assert seen(resumed) == seen(undisturbed[0])
-    assert len([note for note in order.notes if "was cut off" in note]) == dict(found)["RUNNING"]
+    assert len([note for note in order.notes if "was interrupted" in note]) == dict(found)["RUNNING"]
 
 
 @pytest.mark.parametrize(

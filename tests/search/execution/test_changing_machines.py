@@ -92,7 +92,7 @@ def test_what_one_machine_began_another_ends(machines: Path, kind: str) -> None:
     assert not (machines / "here" / "checkpoints").exists()
     watch = Watch()
     join("tiny", workspace(machines, "there"), watch, resources=Resources("cpu"))
-    assert "trial 1 went on from epoch 2" in watch.notes
+    assert "trial 1 resumed from epoch 2" in watch.notes
     assert watch.epochs[0] == (1, 2)
     files, path = fsspec.url_to_fs(url)
     assert files.find(path) == []
@@ -120,7 +120,7 @@ def test_a_worker_may_reach_the_place_by_another_path(machines: Path) -> None:
         join("tiny", workspace(machines, "there", str(machines / "shared" / "x")), Watch(), resources=Resources("cpu"))
     watch = Watch()
     join("tiny", workspace(machines, "there", str(machines / "mounted")), watch, resources=Resources("cpu"))
-    assert "trial 1 went on from epoch 2" in watch.notes
+    assert "trial 1 resumed from epoch 2" in watch.notes
     assert Study.load("tiny", workspace(machines, "here")).artifacts_url == str(machines / "shared")
 
 
@@ -207,7 +207,7 @@ def test_the_trial_of_a_killed_worker_is_ended_from_another_workspace(tmp_path: 
     with start(tmp_path / "there", "worker", "tiny", "--storage", shared_url, *tracking) as worker:
         said, _ = worker.communicate(timeout=300)
     assert worker.returncode == 0, said
-    told = re.search(r"trial 1 went on from epoch (\d+)", said)
+    told = re.search(r"trial 1 resumed from epoch (\d+)", said)
     assert told is not None, said
     assert int(told[1]) >= 2
     assert [file for file in shared.rglob("*") if file.is_file()] == []

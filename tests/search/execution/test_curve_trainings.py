@@ -93,7 +93,7 @@ class Interrupting(Observer):
 def test_a_curve_is_trained_once_and_goes_on_where_it_was_interrupted(
     place: Workspace, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SearchInterrupted, match="go on with the same command: frostline curve tiny --workspace"):
+    with pytest.raises(SearchInterrupted, match="resume with the same command: frostline curve tiny --workspace"):
         run_curve("tiny", place, Interrupting(), sizes=["12", "1/2"], seeds=1, resources=CPU)
     assert len(numbers(Study.load("tiny", place))) == 1
     # What it goes on from is nobody's mistake; and a stop that came too late does not hold it up.
@@ -172,8 +172,8 @@ def test_what_cannot_be_is_refused_with_what_to_type(place: Workspace, tmp_path:
     assert result.exit_code == 2
     for text in (
         "below one image for each of the 3 classes. Give --sizes 3",
-        "'x' is no size",
-        "1,000 are more",
+        "'x' is not a size",
+        "1,000 images are more than the",
         "--seeds",
     ):
         assert text in result.stderr
@@ -184,7 +184,7 @@ def test_what_cannot_be_is_refused_with_what_to_type(place: Workspace, tmp_path:
     Study.create(settings, facts, empty, None)
     refused = invoke(empty, "curve", "tiny")
     assert refused.exit_code == 2
-    assert "No trial of study 'tiny' is complete. Go on with: frostline resume tiny --workspace" in refused.stderr
+    assert "No trial of study 'tiny' is complete. Resume it: frostline resume tiny --workspace" in refused.stderr
 
 
 def test_few_images_are_trained_on_for_as_many_steps() -> None:
@@ -207,5 +207,5 @@ def test_sizes_are_images_or_shares_of_them() -> None:
     assert choose_sizes([], facts_of(train=48, classes=10)) == [12, 24]
     with pytest.raises(InvalidInputError, match=r"No size is left between 10 images, .* and all 15"):
         choose_sizes([], facts_of(train=15, classes=10))
-    with pytest.raises(InvalidInputError, match="1/0' is no size"):
+    with pytest.raises(InvalidInputError, match="1/0' is not a size"):
         choose_sizes(["1/0"], facts)

@@ -187,8 +187,8 @@ def test_a_server_killed_in_mid_search_gets_everything_once_it_is_back(tmp_path:
         server.start()
         sent = invoke("sync", STUDY, "--workspace", disturbed)
         assert sent.exit_code == 0, sent.output
-        assert "records sent" in sent.stdout
-        assert "MLflow has everything" in invoke("sync", "--workspace", disturbed).stdout
+        assert "records uploaded" in sent.stdout
+        assert "MLflow is up to date" in invoke("sync", "--workspace", disturbed).stdout
         found = everything(server.uri)
         registered = MlflowClient(tracking_uri=server.uri).get_registered_model(STUDY).aliases
         assert "champion" in registered

@@ -135,7 +135,7 @@ def test_every_trial_counts_once_whatever_became_of_it(told: Told) -> None:
 
 def test_a_retry_ends_as_if_nothing_had_been(told: Told, root: Path) -> None:
     trial, outcome, run = told.study.trial(1), told.study.outcome(1), told.runs["trial-1"]
-    assert "trial 1 failed (RuntimeError: the cable came loose) and is tried again" in told.watch.notes
+    assert "trial 1 failed (RuntimeError: the cable came loose) and is retried" in told.watch.notes
     assert outcome["retries"] == run.data.metrics["retries"] == 1
     assert run.info.status == "FINISHED"
     text = told.texts(run, "traceback.txt")
@@ -170,7 +170,7 @@ def test_what_does_not_fit_in_halves_fails_and_is_not_tried_again(told: Told) ->
 
 
 def test_finals_are_tried_again_too(told: Told) -> None:
-    assert any("failed (OSError: stale file handle) and is tried again" in note for note in told.watch.notes)
+    assert any("failed (OSError: stale file handle) and is retried" in note for note in told.watch.notes)
     assert {final.strategy for final in told.study.final_records()} == {"feature_extraction", "partial"}
 
 
@@ -279,7 +279,7 @@ def test_a_member_of_a_population_has_its_attempts_too(root: Path, monkeypatch: 
     monkeypatch.setattr(trials, "finetune_together", flawed)
     study = run_search(wanted, Workspace(root), watch)
     assert {trial.state for trial in study.trials()} <= {"complete", "pruned"}
-    assert "trial 1 failed (OSError: stale file handle) and is tried again" in watch.notes
+    assert "trial 1 failed (OSError: stale file handle) and is retried" in watch.notes
     assert study.outcome(1)["retries"] == 1
     assert "retries" not in study.outcome(0)
     study.close()

@@ -179,7 +179,7 @@ def test_a_trial_whose_node_is_lost_is_finished_on_another_as_if_nothing_had_bee
     said = search.output.read_text()
     assert search.resumed == 0
     # Whether Ray or the slot's process is heard of first.
-    assert re.search(r"slot \d ended \((Ray lost it|killed by SIGKILL).*\) and is started anew", said)
-    assert f"trial {number} was cut off and is taken up again" in said
+    assert re.search(r"slot \d ended \((Ray lost it|killed by SIGKILL).*\) and restarts", said)
+    assert f"trial {number} was interrupted and resumes" in said
     damage = judge(chaos.NAME, search.workspace, search.trials)
     assert dataclasses.asdict(damage) == dict.fromkeys(dataclasses.asdict(damage), 0)

@@ -89,7 +89,7 @@ def test_another_library_is_refused_with_both_ways_on(
         said = refusal(way)
         assert re.search(rf"(?m)^  torch: {re.escape(then)} then, 1\.0 now$", said)
         assert said.count(" then, ") == 1
-        assert "Put it back" in said
+        assert "Restore them" in said
         assert "frostline resume pets --fork ANOTHER --workspace" in said
 
 
@@ -239,7 +239,7 @@ def test_a_fork_asks_the_same_of_what_is_here_now(
 
 def test_a_fork_needs_a_name_that_is_free(study: Study, workspace: Workspace) -> None:
     place = ["--workspace", str(workspace.root)]
-    for name, said in (("pets", "there is a study of this name"), ("a b", "use letters")):
+    for name, said in (("pets", "a study of this name exists"), ("a b", "use letters")):
         result = CliRunner().invoke(app, ["resume", "pets", "--fork", name, *place], obj=TerminalViews())
         assert result.exit_code == 2
         assert said in result.stderr

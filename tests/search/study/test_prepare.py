@@ -249,5 +249,5 @@ def test_a_study_does_not_go_on_with_other_weights(tmp_path: Path) -> None:
     prepare_search(request, workspace, Observer())
     assert prepare_resume("drift", workspace, Observer()).study.settings.name == "drift"
     save_file({**weights, "conv1.0.weight": weights["conv1.0.weight"] + 1e-3}, file)
-    with pytest.raises(InvalidInputError, match=r"(?s)weights: \w{12} then, \w{12} now.*Put it back"):
+    with pytest.raises(InvalidInputError, match=r"(?s)weights: \w{12} then, \w{12} now.*Restore them"):
         prepare_resume("drift", workspace, Observer())

@@ -159,13 +159,17 @@ def test_all_faults_of_a_file_come_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "text", "parts"),
     [
-        (["study.toml"], "[study]\ntrials = 3\n", ["No data are named", "--data FOLDER"]),
+        (["study.toml"], "[study]\ntrials = 3\n", ["No dataset is named", "--data FOLDER"]),
         (["study.toml"], "[full]\nepochs = 3\n", ["no table [study]", "frostline search DATA --space", "study.toml"]),
         (["study.toml"], "study = 3\n", ["no table [study]"]),
         (["study.toml"], "[study\n", ["study file", "not valid TOML"]),
         (["missing.toml"], "", ["study file", "missing.toml cannot be read: No such file"]),
         (["sklearn:digits", "--space", "study.toml"], EVERYTHING, ["[study]", "frostline search", "study.toml"]),
-        (["sklearn:digits", "--data", "photos"], "", ["--data replaces the data of a study file", "'sklearn:digits'"]),
+        (
+            ["sklearn:digits", "--data", "photos"],
+            "",
+            ["--data replaces the dataset of a study file", "'sklearn:digits'"],
+        ),
     ],
 )
 def test_files_in_the_wrong_place_are_told_what_to_type(

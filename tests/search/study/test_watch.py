@@ -221,7 +221,7 @@ def test_wishes_are_told_and_a_stop_ends_the_watch_once_nobody_works(study: Stud
         watcher.look()
     assert [call for call in told.take() if call[0] == "note"] == [
         ("note", "the study is paused"),
-        ("note", "the study goes on"),
+        ("note", "the study continues"),
     ]
     study.wish.set(STOP)
     said = watch(study, told)
@@ -234,7 +234,7 @@ def test_a_study_that_nobody_works_on_is_watched_for_a_while(study: Study, monke
     monkeypatch.setattr(watch_module, "IDLE_SECONDS", 0.3)
     monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.1)
     began = time.monotonic()
-    assert "nobody works on it. Go on with: frostline resume flowers" in watch(study, Told())
+    assert "no worker is running. Resume it: frostline resume flowers" in watch(study, Told())
     assert time.monotonic() - began > 0.3
 
 
