@@ -1,4 +1,4 @@
-"""Running a study from the first trial to the verdict."""
+"""The run of a study, from the first trial to the verdict."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from .supervisor import Slots
 from .trials import run_trials
 from .worker import LOOK_SECONDS
 
-# The program of a slot: a module, by its name, because it works with this one.
+# The module of a slot, by name, because it imports this module.
 SLOT = f"{__package__}.slot"
 
 
 def run_search(request: Request, workspace: Workspace | None = None, observer: Observer | None = None) -> Study:
-    """Create a study, or go on with the one that asks the same, and run it to its verdict.
+    """Create a study, or resume the one with the same settings, and run it to its verdict.
 
     Args:
-        request: What to search.
-        workspace: Where to keep it; see :meth:`Workspace.locate`.
-        observer: Told what happens.
+        request: Request of the search.
+        workspace: Workspace of the study; by default :meth:`Workspace.locate`.
+        observer: Observer of the work.
 
     Raises:
-        InvalidInputError: Wrong input, all faults at once, before anything was made.
+        InvalidInputError: The request has faults; the message names all, and nothing was created.
         StorageError: Another process works on the study, or a database does not answer.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
@@ -57,18 +57,18 @@ def resume(
     fork: str | None = None,
     resources: Resources | None = None,
 ) -> Study:
-    """Go on with a study where it stopped: finished trials stay, one that was cut off goes on from its last checkpoint.
+    """Resume a study: finished trials stay, and an interrupted trial resumes from its last checkpoint.
 
     Args:
-        name: Of the study.
-        workspace: Where it is kept.
-        observer: Told what happens.
-        trials: A larger budget.
-        fork: Name of a new study that takes over the settings instead, for what is here has changed.
-        resources: What to train on.
+        name: Name of the study.
+        workspace: Workspace of the study.
+        observer: Observer of the work.
+        trials: Larger budget; None keeps the budget.
+        fork: Name of a new study with the same settings, to start instead because data or code changed.
+        resources: Resources to train on.
 
     Raises:
-        InvalidInputError: No such study, or it would not go on with what it began with.
+        InvalidInputError: There is no such study, or its data, weights, code or libraries changed.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
     resources = resources or Resources()
@@ -87,7 +87,7 @@ def rerun_finals(
     *,
     resources: Resources | None = None,
 ) -> Study:
-    """Run what finals are missing for the best trials so far, without further trials."""
+    """Run the missing finals of the best trials so far, without further trials."""
     place, watch = workspace or Workspace.locate(), observer or Observer()
     resources = resources or Resources()
     check_resources(resources, place)
@@ -95,7 +95,7 @@ def rerun_finals(
 
 
 def wake(study: Study) -> bool:
-    """Let the workers of a study run again, wherever they are; whether they had been told not to."""
+    """Let all workers of a study run; return whether they were paused or stopped."""
     slept = study.wish.get() != RUN
     study.wish.set(RUN)
     return slept
@@ -107,7 +107,7 @@ def load_study(name: str, workspace: Workspace | None = None) -> Study:
 
 
 class SearchInterrupted(KeyboardInterrupt):
-    """Ctrl-C; the message says how to go on."""
+    """The user interrupted the search; the message says how to resume."""
 
 
 def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, search: bool) -> Study:
@@ -142,19 +142,19 @@ def join(
     data: str | None = None,
     tracking_uri: str | None = None,
 ) -> None:
-    """Work on a study that was begun elsewhere until nothing is left to do; the verdict is for who began it.
+    """Work on a study started on another machine until no work is left; the launcher logs the verdict.
 
     Args:
-        name: Of the study.
-        workspace: Of this machine, with the database that all share.
-        observer: Told what happens.
-        resources: What to train on.
-        data: Where the data are on this machine, if elsewhere than where the study began.
-        tracking_uri: Of MLflow, if it is reached from here by another than the study's.
+        name: Name of the study.
+        workspace: Workspace of this machine, with the shared database.
+        observer: Observer of the work.
+        resources: Resources to train on.
+        data: Location of the dataset on this machine, if it differs from the study's.
+        tracking_uri: URI of MLflow on this machine, if it differs from the study's.
 
     Raises:
-        InvalidInputError: No such study, its data are not here, or its MLflow cannot be reached from here.
-        StorageError: Another process of this workspace works on it, or a database does not answer.
+        InvalidInputError: There is no such study, its dataset is missing here, or this machine cannot reach its MLflow.
+        StorageError: Another process of this workspace works on the study, or a database does not answer.
     """
     check_resources(resources, workspace)
     study = Study.load(name, workspace)
@@ -169,10 +169,10 @@ def join(
         with supervise(study, observer, tracking_uri) as tracker:
             observer.study_started(study.settings, study.trials())
             _work(prepared, resources, tracker, observer, search=True, data=data)
-            # The networks that it trained are in its workspace: nobody else can hand them over.
+            # This machine's networks are in its own workspace: no other machine can register them.
             if (verdict := study.results().verdict) is not None:
                 log_models(study, tracker, verdict)
-                # To join has it running again, and who began it may have left.
+                # Joining set the parent run to RUNNING; finish it, the launcher may be gone.
                 tracker.parent_run.finish("FINISHED")
     except KeyboardInterrupt:
         raise SearchInterrupted("Stopped. Other workers take over what was not finished.") from None
@@ -189,7 +189,7 @@ def _work(
     search: bool,
     data: str | None = None,
 ) -> None:
-    """In this process where there is one worker, else in one a slot."""
+    """Work in this process if there is one worker, else in one process per slot."""
     study, engine = prepared.study, create_engine(resources)
     where = engine.places()
     observer.workers_at_work(len(where))
@@ -216,7 +216,7 @@ def _work(
 
 
 def carry_out(session: Session, *, search: bool) -> None:
-    """Do what is left of a study, as one of its workers; pause while that is wished."""
+    """Run the trials and finals that are left, as one worker; wait while the study is paused."""
     while True:
         try:
             if search:
@@ -232,10 +232,10 @@ def carry_out(session: Session, *, search: bool) -> None:
 
 
 def _pause(session: Session) -> None:
-    """Wait until the workers shall run again.
+    """Wait until the study is resumed.
 
     Raises:
-        Stopped: They shall stop instead.
+        Stopped: A stop was requested.
     """
     while (wish := session.study.wish.get()) == PAUSE and not session.stopper.signalled:
         time.sleep(LOOK_SECONDS)

@@ -1,4 +1,4 @@
-"""Everything a process needs to work on a study: the study held exclusively, its task on a device, its tracker."""
+"""The session of a process that works on a study: the locked study, its task on a device, its tracker."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ from .worker import LOOK_SECONDS, Worker, at_work
 
 Claimed = TypeVar("Claimed")
 
-# A stage is held while it is trained: with so many locks, workers seldom wait for another stage than their own.
+# A stage is locked while it is trained; with this many locks, workers rarely wait for an unrelated stage.
 _STAGE_LOCKS = 1024
 
 
 @dataclass(frozen=True)
 class Session:
-    """One process at work on one study.
+    """A process that works on a study.
 
     Attributes:
-        study: The study.
-        worker: Claims its trials and writes them.
-        dataset: Its data; the test split stays sealed in it until the finals.
-        task: What the trials share.
-        tracker: Its MLflow side.
-        observer: Told what happens.
-        stopper: Knows whether to stop.
-        retries: How often a training is begun again that something unexpected ended.
-        place: Where checkpoints are.
+        study: Study to work on.
+        worker: Worker that claims and writes trials.
+        dataset: Dataset, whose test split stays sealed until the finals.
+        task: Task that all trials share.
+        tracker: Tracker of the study's MLflow runs.
+        observer: Observer of the work.
+        stopper: Stop request of this process.
+        retries: Number of retries of a training after an unexpected error.
+        place: Store of the checkpoints.
     """
 
     study: Study
@@ -68,15 +68,15 @@ class Session:
     place: CheckpointPlace
 
     def claims(self, claim: Callable[[], Claimed | None], tickets: Tickets) -> Iterator[Claimed]:
-        """What this worker claims, until nothing is left to do, here or elsewhere.
+        """Yield what this worker claims, until no work is left on any machine.
 
         Args:
-            claim: Takes something; None, or empty, where there is nothing just now: the last ones are with other
-                workers then, and come here should those end before them.
-            tickets: Of what is claimed.
+            claim: Function that claims work. Returns None or an empty list if other workers have the rest, which
+                may return if they die.
+            tickets: Tickets of the work.
 
         Raises:
-            Stopped: Somebody asked for it.
+            Stopped: A stop was requested.
         """
         while (found := claim()) or not tickets.exhausted():
             self.stopper.check()
@@ -86,24 +86,24 @@ class Session:
                 time.sleep(LOOK_SECONDS)
 
     def own_checkpoints(self, key: str) -> SessionCheckpoints:
-        """Of the training of a key that nobody else trains: the study is held."""
-        # Whoever goes on with it does so later.
+        """Return the checkpoints of a training without a lease: the lock of the study excludes other processes."""
+        # A later process has a later time, which orders the checkpoints.
         return SessionCheckpoints(self.place.checkpoints(key, int(time.time())), self, None)
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
-        """Of the training of a key, which this worker has by a lease."""
+        """Return the checkpoints of a training under this worker's lease."""
         kept = self.place.checkpoints(key, lease.token)
         if lease.lapses:
-            # Whoever is killed next shall have come further than the one before.
+            # Save early, so that even a worker that is killed soon makes progress.
             kept.hasten()
         return SessionCheckpoints(kept, self, lease)
 
 
 @dataclass(frozen=True)
 class SessionCheckpoints:
-    """Checkpoints of a training, each written after the reports of its epochs: who goes on from it has them.
+    """Checkpoints of a training, each written after the reports of its epochs, so a resumed training has them.
 
-    A worker that has lost its lease, because it was suspended or cut off, writes none: :meth:`save` raises.
+    A worker that has lost its lease, because it was suspended or disconnected, writes none: :meth:`save` raises.
     """
 
     kept: Checkpoints
@@ -130,16 +130,16 @@ class SessionCheckpoints:
 
 @contextmanager
 def supervise(study: Study, observer: Observer, tracking_uri: str | None = None) -> Iterator[StudyTracker]:
-    """Hold a study on this machine, and have MLflow told what becomes of it; workers work on it meanwhile.
+    """Lock a study on this machine and open its tracker while the context is open.
 
     Args:
-        study: The study.
-        observer: Told what happens.
-        tracking_uri: Of MLflow, if it is reached from here by another than the study's.
+        study: Study to lock.
+        observer: Observer of the work.
+        tracking_uri: URI of MLflow on this machine, if it differs from the study's.
 
     Raises:
-        StudyBusyError: Another process of this machine holds it.
-        StorageError: What the study is to leave in the workspace cannot be written.
+        StudyBusyError: Another process of this machine has locked the study.
+        StorageError: The files of the study in the workspace cannot be written.
     """
     with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer, tracking_uri)) as tracker:
         let_ended_lapse(study.database, study.settings.name)
@@ -154,7 +154,7 @@ def supervise(study: Study, observer: Observer, tracking_uri: str | None = None)
 
 @contextmanager
 def parent_run(tracker: StudyTracker) -> Iterator[None]:
-    """Have the parent run end as the search does."""
+    """Finish the parent run with the status of the search."""
     try:
         yield
     except BaseException as error:
@@ -172,7 +172,7 @@ def open_session(
     tracker: Tracker,
     observer: Observer,
 ) -> Iterator[Session]:
-    """Work on a study; what is cut off is given back, whatever cuts it off."""
+    """Open a session on a study; at its end, interrupted trials are released."""
     chosen = choose_device(resources.device)
     train, val = dataset.search_splits()
     store = FeatureStore.open(chosen, resources.cache_bytes, FeatureFiles(study.workspace.features))
@@ -181,7 +181,7 @@ def open_session(
     stopper = Stopper()
     with stopper.listening(), at_work(study, stopper) as worker:
         study.record_run(describe_device(chosen))
-        # Collecting garbage after each trial looks at what came with the trial only, not at all the libraries.
+        # The garbage collection after each trial then skips the objects of all libraries.
         gc.collect()
         gc.freeze()
         try:
@@ -205,7 +205,7 @@ def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
 
 
 def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer) -> None:
-    """End the runs whose training ended just before a kill, and remove their checkpoints."""
+    """Finish the runs whose training ended just before a kill, and remove their checkpoints."""
     trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
     finals = {final_key(*identity) for identity in study.final_identities()}
     finals |= {curve_key(*identity) for identity in study.curve.trained()}

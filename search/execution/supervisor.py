@@ -1,4 +1,4 @@
-"""The supervisor of a machine's slots: a process each, started anew when it dies, ended with the supervisor."""
+"""The supervisor of a machine's slots: starts one process per slot, restarts it when it dies, stops all at the end."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from ..study.observer import Observer
 from ..study.study import Study
 from .slot_protocol import Work, tell
 
-# A slot that dies so often in a row, each time this soon, will not do better the next time.
+# A slot that dies this often in a row, each time this soon, is not restarted.
 QUICK_FAILURES, QUICK_SECONDS = 3, 30.0
 _RESTART_SECONDS = 1.0
-# So often a slot that somebody killed is not held against what it trained.
+# External kills that do not count against a trial.
 MOST_EXCUSES = 3
 
-# Starts a slot, of its place, its work as a line, its log and what hears its lines.
+# Starts a slot from its place, its work as a line, its log and the function that receives its lines.
 Start = Callable[[Place, str, Path, Callable[[str | None], None]], RunningSlot]
 
 
 class Slots:
-    """The slots of one study on this machine.
+    """The slots of a study on this machine.
 
     Args:
-        study: The study.
-        work: What each slot does; device and threads are its place's.
-        tracker: Gets what the slots say to MLflow.
-        observer: Told what happens, from the thread that runs the slots.
-        start: Starts a slot.
+        study: Study to work on.
+        work: Work of each slot; device and threads come from its place.
+        tracker: Tracker that receives the slots' log records.
+        observer: Observer, called from the thread that runs the slots.
+        start: Function that starts a slot.
     """
 
     def __init__(self, study: Study, work: Work, tracker: StudyTracker, observer: Observer, start: Start) -> None:
@@ -50,17 +50,17 @@ class Slots:
         self._observer = observer
         self._start = start
         self._done = False
-        # How often tickets' processes were killed.
+        # Number of external kills by ticket.
         self._excused: Counter[int] = Counter()
-        # (slot, line), and (slot, None) when a slot's process has ended.
+        # Entries are (slot, line), and (slot, None) after a slot's process has ended.
         self._lines: queue.Queue[tuple[_Slot, str | None]] = queue.Queue()
 
     def run(self, where: list[Place], stopper: Stopper) -> None:
-        """Have the slots work until there is nothing left to do.
+        """Run the slots until no work is left.
 
         Raises:
-            TrainingFailedError: No slot stays alive.
-            Stopped: The stopper was asked to; the slots have ended.
+            TrainingFailedError: All slots keep failing and work is left.
+            Stopped: A stop was requested; the slots have ended.
         """
         logs = self._study.workspace.logs
         logs.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ class Slots:
             self._require_done(reasons)
 
     def _listen(self, seconds: float) -> _Slot | None:
-        """Take up the next thing that a slot says; if that is its end, the slot."""
+        """Handle the next message of a slot; return the slot if its process has ended."""
         try:
             slot, line = self._lines.get(timeout=seconds)
         except queue.Empty:
@@ -108,10 +108,10 @@ class Slots:
         status = slot.reap()
         if slot.killed_by_another:
             self._excuse(slot.pid)
-        # What it had is for others, at once.
+        # Its trial is released to other workers at once.
         let_ended_lapse(self._study.database, self._study.settings.name)
         if status == 0:
-            # Nothing is left to do: what still waits for a place needs none any more.
+            # No work is left: slots that wait for a place are not needed.
             self._done = True
             return
         if status == STOPPED and self._study.wish.get() == STOP:
@@ -123,16 +123,16 @@ class Slots:
             )
             return
         self._observer.note(f"slot {slot.number} ended ({slot.reason}) and restarts")
-        # Not waited for here: what the others say meanwhile would be lost if this process were killed.
+        # No waiting here: a kill of this process would lose the messages that other slots send meanwhile.
         slot.starts = time.monotonic() + _RESTART_SECONDS
 
     def _excuse(self, pid: int) -> None:
-        """Not count it against a training that somebody killed its process; but not for ever: who knows why."""
+        """Do not count an external kill against the trial, up to MOST_EXCUSES times."""
         too_often = {ticket for ticket, times in self._excused.items() if times >= MOST_EXCUSES}
         self._excused.update(excuse_process(self._study.database, self._study.settings.name, pid, too_often))
 
     def _end(self, slots: list[_Slot]) -> None:
-        """End what still runs: with a checkpoint first, for so long as that may take."""
+        """Stop the running slots; each may first save a checkpoint within the grace period."""
         running = [slot for slot in slots if slot.process is not None]
         for slot in running:
             slot.signal(signal.SIGTERM)
@@ -163,7 +163,7 @@ class Slots:
 
 
 class _Slot:
-    """One slot and the process that is in it just now."""
+    """A slot with its present process."""
 
     def __init__(self, number: int, place: Place, log: Path) -> None:
         self.number = number
@@ -171,12 +171,12 @@ class _Slot:
         self.log = log
         self.process: RunningSlot | None = None
         self.waits = False
-        # When it is started anew.
+        # Time of the next restart.
         self.starts = math.inf
         self.failures = 0
         self.lived = 0.0
         self.reason = ""
-        # Of the process that ended last.
+        # Process id of the last process that ended.
         self.pid = 0
         self.killed_by_another = False
 
@@ -186,11 +186,11 @@ class _Slot:
 
     @property
     def due(self) -> bool:
-        """Whether it is to be started now."""
+        """Return whether the slot is due to start now."""
         return self.process is None and time.monotonic() >= self.starts
 
     def needed(self, done: bool) -> bool:
-        """Whether it works or is going to, unless nothing is left to do."""
+        """Return whether the slot works, or will work if work is left."""
         if self.process is None:
             return not done and self.starts < math.inf
         return not (done and self.waits)
@@ -201,7 +201,7 @@ class _Slot:
         self.process = start(self.place, own, self.log, lambda line: lines.put((self, line)))
 
     def wait(self, waits: bool) -> None:
-        """It has, or has not, the place where it is to run."""
+        """Record whether the slot waits for a place to run."""
         self.waits = waits
         if self.process is not None and not waits:
             self.process.begins()
@@ -211,7 +211,7 @@ class _Slot:
             self.process.signal(number)
 
     def reap(self) -> int:
-        """Wait for the process, which has ended, and say how."""
+        """Wait for the ended process and return its exit status."""
         process, self.process = self.process, None
         assert process is not None
         status, self.lived = process.reap()

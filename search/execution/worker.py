@@ -1,4 +1,4 @@
-"""A worker of a study: claims trials and finals, writes what becomes of them, gives back what it does not finish."""
+"""A worker of a study: claims trials and finals, writes their results, releases what it does not finish."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ..study.settings import StudySettings
 from ..study.study import Study, open_storage, trial_record
 from .leased_storage import HeldStorage
 
-# How long a worker that says nothing is waited for. What is cut off on the same machine is noticed at once.
+# Time without a heartbeat after which a lease expires. Dead processes of the same machine are noticed at once.
 LEASE_SECONDS = float(os.environ.get("FROSTLINE_LEASE_SECONDS", "20"))
-# How often a worker that has nothing to do looks for something.
+# Time between two attempts of an idle worker to claim work.
 LOOK_SECONDS = 0.5
 
 
 class Worker:
-    """One of the workers of a study, for one thread.
+    """A worker of a study, for use by one thread.
 
     Args:
-        study: The study.
-        keeper: Keeps this worker's leases alive.
+        study: Study to work on.
+        keeper: Keeper that renews this worker's leases.
 
     Attributes:
-        study: The study.
+        study: Study to work on.
     """
 
     def __init__(self, study: Study, keeper: Keeper) -> None:
@@ -59,12 +59,12 @@ class Worker:
         self._keeper = keeper
 
     def claim(self, limit: int = 1) -> list[Trial]:
-        """Take the first trials that nobody works on; none if there are none just now.
+        """Claim the first free trials; return an empty list if none is free.
 
         One that was cut off keeps its parameters and what it reported.
 
         Args:
-            limit: How many at most.
+            limit: Maximum number of trials.
 
         Raises:
             UnreachableError: The database cannot be used.
@@ -75,56 +75,56 @@ class Worker:
         return [Trial(self._optuna, trial_id) for trial_id in claimed]
 
     def lease(self, trial: Trial) -> Lease:
-        """The claim on a trial."""
+        """Return the lease of a trial."""
         return self._storage.lease(trial._trial_id)
 
     def require(self, lease: Lease) -> None:
-        """See that a claim still holds, before something is written under it elsewhere than in the database.
+        """Check that a lease is valid, before writing under it outside the database.
 
         Raises:
-            LeaseLostError: Another worker has it now.
-            UnreachableError: The database does not say.
+            LeaseLostError: Another worker has the lease now.
+            UnreachableError: The database does not answer.
         """
         self._storage.require(lease)
 
     def came_further(self, lease: Lease) -> None:
-        """Who goes on with what was claimed begins later than this worker did: that earlier ones died is forgiven."""
+        """A checkpoint was written: reset the ticket's interruption count."""
         self.study.database.patiently(partial(show, lease=lease, seconds=self._keeper.seconds, progress=True))
 
     def reported(self, trial: Trial) -> set[int]:
-        """Epochs that a trial has reported, to whichever worker."""
+        """Return the epochs that a trial has reported, in all workers."""
         return set(self._storage.get_trial(trial._trial_id).intermediate_values)
 
     def write(self) -> None:
-        """Have in the database what is known of the trials: before what builds on it is kept elsewhere.
+        """Write all pending changes of the trials to the database, before dependent data are written elsewhere.
 
         Raises:
-            LeaseLostError: A trial is another worker's by now.
+            LeaseLostError: Another worker has one of the trials now.
             UnreachableError: The database cannot be used.
         """
         self._storage.flush()
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Have in the database all that is noted of trials while within, or nothing of it."""
+        """Write all changes of trials made within the context in one transaction."""
         with self._storage.together():
             yield
 
     def tell(self, trial: Trial, score: float | None, state: TrialState) -> TrialRecord:
-        """End a trial.
+        """End a trial and return its record.
 
         Raises:
-            LeaseLostError: It is another worker's by now; nothing was written.
+            LeaseLostError: Another worker has the trial now; nothing was written.
             UnreachableError: The database cannot be used.
         """
         return trial_record(self._optuna.tell(trial, score, state=state))
 
     def give_back(self) -> None:
-        """Let others have what this worker has not finished."""
+        """Release this worker's unfinished trials to other workers."""
         self._storage.give_back()
 
     def claim_final(self) -> Lease | None:
-        """Take a training of a finalist; None if there is none just now."""
+        """Claim the training of a finalist; return None if none is free."""
         asked = self._keeper.now()
         claim = partial(self.study.final_tickets.claim, owner=self._keeper.owner, seconds=self._keeper.seconds)
         leases = self.study.database.patiently(claim)
@@ -132,18 +132,18 @@ class Worker:
         return leases[0] if leases else None
 
     def drop_final(self, lease: Lease) -> None:
-        """End the ticket of a final that is not needed any more."""
+        """End the ticket of a final that is no longer needed."""
         self._keeper.forget(lease)
         self.study.database.patiently(partial(show, lease=lease, seconds=0.0, done=True))
 
     def ended_final(self, lease: Lease) -> None:
-        """A final was recorded, and its ticket ended with it."""
+        """Forget the lease of a recorded final, whose ticket is done."""
         self._keeper.forget(lease)
 
 
 def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySampler:
-    """The sampler of a study."""
-    # Who reads a finished study does without the plugins of its strategies.
+    """Return the sampler of a study."""
+    # A process that only reads a study does not import the plugins of its strategies.
     known = [STRATEGIES[name] for name in settings.strategies if name in STRATEGIES]
     controls = [strategy.name for strategy in known if not strategy.pretrained]
     allotment = Allotment(
@@ -158,11 +158,11 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
 
 @contextmanager
 def at_work(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
-    """Be one of a study's workers while within; what is not finished then is given back.
+    """Open a worker of a study while the context is open; then release its unfinished trials.
 
     Args:
-        study: The study.
-        stopper: Asked to stop when somebody wishes it for all workers.
+        study: Study to work on.
+        stopper: Stop request to set when all workers are paused or stopped.
     """
 
     def look() -> None:
@@ -175,7 +175,7 @@ def at_work(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
         try:
             yield worker
         finally:
-            # Where the database is away, leases lapse by themselves; why the work ended matters more.
+            # If the database does not answer, the leases expire by themselves; the first error matters more.
             with suppress(StorageError):
                 worker.give_back()
     finally:
