@@ -132,13 +132,13 @@ class FinalScores:
 
 @dataclass(frozen=True)
 class FinalRecord(FinalScores):
-    """A finalist, trained once with one seed and tested.
+    """A final with its predictions on the test split.
 
     Attributes:
         labels: True classes of the test images (N,).
-        probabilities: Of the classes (N, K).
-        classes_only: Whether only predicted classes are known, as of finals before probabilities were kept; the
-            probabilities are then one-hot.
+        probabilities: Class probabilities of the test images (N, K).
+        classes_only: Whether only predicted classes are known, as in older studies; the probabilities are then
+            one-hot.
     """
 
     labels: NDArray[np.int64] = field(repr=False)
