@@ -1,4 +1,4 @@
-"""Which trials are run next: one, or a batch of those that train nothing but a head and train together."""
+"""The batches of trials to run next: one trial, or several head-only trials that train together."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .worker import Worker
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial of the study that is to be run.
+    """A claimed trial with its sampled configuration.
 
     Attributes:
-        trial: Optuna's.
-        strategy: Its strategy.
-        config: Its configuration, or what is wrong with the values that were drawn.
+        trial: Optuna trial.
+        strategy: Name of the strategy.
+        config: Configuration, or the error of the sampled values.
     """
 
     trial: Trial
@@ -29,28 +29,28 @@ class Asked:
 
 
 class Asking:
-    """Claims trials of a study, and asks what they train.
+    """Claims trials of a study and samples their configurations.
 
-    With one worker a batch depends on the study and nothing else: who goes on with a study that was cut off is given
-    the same ones, for what was cut off waits in its old order.
+    With one worker, batches depend on the study only: a resumed study gets the same batches, because interrupted
+    trials wait in their old order.
 
     Args:
-        worker: Claims the trials.
+        worker: Worker that claims the trials.
     """
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._study = worker.study
-        # One that was claimed for a batch, and is of another kind.
+        # A claimed trial that does not fit into the last batch.
         self._in_hand: Asked | None = None
         self._claimed: list[Trial] = []
-        # Where all trials may be of one batch they are claimed together: a claim costs as much as epochs of a head.
+        # If every trial may join a batch, trials are claimed together: a claim costs as much as epochs of a head.
         settings = self._study.settings
         configs = (create_config(settings.space.default(strategy)) for strategy in settings.strategies)
         self._at_once = settings.population if all(map(self._is_head_only, configs)) else 1
 
     def batch(self) -> list[Asked]:
-        """The next trials, several if all of them can train together; none if there are none just now."""
+        """Return the next trials, several if they can train together; an empty list if no trial is free."""
         first, self._in_hand = self._in_hand or self._ask(), None
         batch = [first] if first else []
         while batch and self._in_population(batch[-1]) and len(batch) < self._study.settings.population:

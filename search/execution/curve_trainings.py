@@ -1,4 +1,4 @@
-"""The trainings of a data-size curve: every strategy's finalist on ever smaller parts of the training images."""
+"""The trainings of a data-size curve: every strategy's finalist on parts of the training images."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from .run import SearchInterrupted, rerun_finals, wake
 from .session import Session, open_session, parent_run, supervise
 
 DEFAULT_SHARES = ("1/8", "1/4", "1/2")
-# Parameters that count epochs; a training has at most so many.
+# Parameters that count epochs, and the maximum number of epochs of a training.
 _IN_EPOCHS = ("epochs", "probe_epochs", "unfreeze_every", "patience")
 _MOST_EPOCHS = 1000
 
 
 @dataclass(frozen=True)
 class CurveTraining:
-    """A finalist to be trained on so many images."""
+    """A finalist to train on a number of images."""
 
     finalist: Finalist
     images: int
@@ -212,7 +212,7 @@ def _train(study: Study, left: Sequence[CurveTraining], resources: Resources, ob
 
 
 def _run(session: Session, training: CurveTraining, place: str) -> bool:
-    """One training, unless it cannot be done with so few images; whether it could."""
+    """Run one training; return False if it fails, for example with too few images."""
     finalist, note = training.finalist, session.observer.note
     what = f"curve {place}: {finalist.strategy} on {training.images:,} images, seed {finalist.seed}"
     session.stopper.check()
@@ -229,7 +229,7 @@ def _run(session: Session, training: CurveTraining, place: str) -> bool:
 
 
 def _train_and_test(session: Session, training: CurveTraining) -> float:
-    """As a final is (:mod:`.finals`), on part of the images; the test score."""
+    """Train on part of the images and test, as in :mod:`.finals`; return the test score."""
     finalist, images = training.finalist, training.images
     name = f"curve {images} images seed {finalist.seed} {finalist.strategy}"
     parameters = with_equal_steps(finalist.trial.config, images, len(session.task.train))

@@ -1,4 +1,4 @@
-"""The finals: each strategy's best configuration, trained again with several seeds, the test split opened once each."""
+"""The finals: each strategy's best configuration, retrained with several seeds and tested once per seed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .session import Session
 
 
 def run_finals(session: Session) -> None:
-    """Train and test what has not been yet; a final once recorded is never trained or tested again."""
+    """Train and test the missing finals; a recorded final is never trained or tested again."""
     study = session.study
     every = {finalist.subject: finalist for finalist in finalists(study.settings, study.trials())}
     places = list(every)
@@ -40,7 +40,7 @@ def run_finals(session: Session) -> None:
     for lease in session.claims(session.worker.claim_final, study.final_tickets):
         finalist = every.get(str(lease.subject))
         if finalist is None or study.finals.has(finalist.identity, finalist.seed):
-            # A better trial has come since, or it is from before there were tickets.
+            # A better trial replaced this finalist, or an older version recorded the final without a ticket.
             session.worker.drop_final(lease)
             continue
         place = places.index(finalist.subject) + 1
@@ -67,7 +67,7 @@ class Tested:
 
 
 def judge_on_test(session: Session, finalist: Finalist, result: FinetuneResult) -> Tested:
-    """Open the test split for a finalist's training: the only place where it is opened."""
+    """Test a finalist's training: the only place that opens the test split."""
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
     final = FinalRecord(
@@ -98,7 +98,7 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
         session.observer.epoch_finished(finalist.trial.number, result)
 
     checkpoints = session.checkpoints(key, lease)
-    # Costs decide between equals, so every finalist pays for all of its training.
+    # Costs decide ties, so every final runs its full training.
     task = replace(session.task, stages=NO_STAGES)
     train = partial(finetune, finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
 

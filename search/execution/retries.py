@@ -1,4 +1,4 @@
-"""Trainings tried again when something unexpected ends them: a file that cannot be read just now, a driver's hiccup."""
+"""Retries of trainings after unexpected errors, such as an unreadable file or a driver's hiccup."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ Trained = TypeVar("Trained")
 
 
 def is_unexpected(error: Exception) -> bool:
-    """Whether an error may not come again.
+    """Return whether a retry may succeed after an error.
 
-    What cannot be trained, diverges or needs too much memory does so every time; of databases others take care.
+    Invalid, diverging and too large trainings fail every time; errors of databases are handled elsewhere.
+
+    Examples:
+        >>> from frostline.objectives.errors import TrainingFailedError
+        >>> from frostline.search.execution.retries import is_unexpected
+        >>> is_unexpected(OSError("stale file handle")), is_unexpected(TrainingFailedError("it diverged"))
+        (True, False)
     """
     return not isinstance(error, ObjectiveError | StorageError | optuna.TrialPruned)
 
@@ -29,16 +35,16 @@ def is_unexpected(error: Exception) -> bool:
 def attempt(
     train: Callable[[], Trained], retries: int, on_failure: Callable[[Exception], None], device: torch.device
 ) -> Trained:
-    """What a training gives, tried again so many times after unexpected errors; the last one is raised.
+    """Return the result of a training, retried after unexpected errors; the last error is raised.
 
     Args:
-        train: Goes on from its last checkpoint.
-        retries: How often it may be begun again.
-        on_failure: Told each error after which it is.
-        device: Where it trains.
+        train: Function that trains from the last checkpoint.
+        retries: Maximum number of retries.
+        on_failure: Function called with each error that leads to a retry.
+        device: Device of the training.
 
     Raises:
-        DeviceLostError: It may be begun again, but not by this process.
+        DeviceLostError: Only another process can retry.
     """
     while True:
         try:
@@ -48,16 +54,16 @@ def attempt(
                 raise
             on_failure(error)
             require_device(error, device)
-        # Here the error is gone, and with it what its traceback held.
+        # Here the error is released, with the memory that its traceback held.
         free_memory(device)
         retries -= 1
 
 
 def require_device(error: Exception, device: torch.device) -> None:
-    """Let the process end after an error that took its device away.
+    """Check that an error did not cost this process its device.
 
     Raises:
-        DeviceLostError: It was such an error.
+        DeviceLostError: The device refuses further work of this process.
     """
     if is_device_lost(error, device):
         raise DeviceLostError(
@@ -67,12 +73,12 @@ def require_device(error: Exception, device: torch.device) -> None:
 
 
 def note_retry(observer: Observer, run: TrackedRun, what: str, error: Exception) -> None:
-    """Tell that a training is tried again, and keep the traceback in its MLflow run."""
+    """Report the retry of a training, and log the traceback to its MLflow run."""
     observer.note(f"{what} failed ({reason(error)}) and is retried")
     log_traceback(run, error)
 
 
 def reason(error: Exception) -> str:
-    """Of a failure, in a line."""
+    """Return the reason of a failure in one line."""
     lines = str(error).strip().splitlines()
     return lines[0] if isinstance(error, ObjectiveError) else f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -28,8 +28,8 @@ from .slot_protocol import Forwarding, Line, Work
 
 
 def main() -> None:
-    """The process: work until there is nothing left to do."""
-    # Whatever prints goes to the log; the line is ours alone.
+    """Run the process of a slot until no work is left."""
+    # Printed output goes to the log; standard output is for messages only.
     line = Line(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
     work = Work.decode(sys.stdin.readline())
@@ -53,7 +53,7 @@ def _work(work: Work, line: Line) -> None:
 
 
 def _end_with_supervisor() -> None:
-    """Without a supervisor nobody keeps what MLflow shall show."""
+    """Stop when the supervisor is gone: no other process keeps the log records."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""The trial loop: ask, train, report, tell, until the budget is spent."""
+"""The trial loop: ask, train, report and tell until the budget is spent."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from .retries import attempt, is_unexpected, note_retry, reason, require_device
 from .session import Session
 
 Outcome = FinetuneResult | Exception
-"""What a training gives, or what ended it."""
+"""The result of a training, or the error that ended it."""
 
-# A trial whose workers went away so often, with no epoch done in between, is not tried again.
+# A trial fails after this many interruptions in a row without progress.
 MOST_LAPSES = 2
-# How often a trial was begun again after an error, as noted in it.
+# User attribute with the number of a trial's retries.
 RETRIES = "frostline:retries"
 
 
 def run_trials(session: Session) -> None:
-    """Run trials until as many as the study's budget are complete, pruned or failed, here or elsewhere."""
+    """Run trials until the budget is spent: that many trials are complete, pruned or failed, on all machines."""
     asking = Asking(session.worker)
     for batch in session.claims(asking.batch, session.study.tickets):
         every = [_Running(session, asked) for asked in batch]
-        # One that was lost before has checkpoints alone, and loses nobody else's work should it be lost again.
+        # Alone, an interrupted trial has checkpoints, and another interruption costs no other trial.
         together = len(every) > 1 and not any(running.lost_before for running in every)
         for running in _run_together(session, every) if together else every:
             _run_alone(session, running)
@@ -57,7 +57,11 @@ def run_trials(session: Session) -> None:
 
 
 def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
-    """What a configuration's training depends on, by dotted name: only parameters that have an effect in it."""
+    """Return the parameters that have an effect in a configuration's training, by dotted name.
+
+    Args:
+        config: Configuration.
+        units: Number of units of the backbone."""
     strategy = get_strategy(config.strategy)
     values = {name: value for name, value in flatten(config).items() if takes_parameter(strategy, name)}
     values["freeze_depth"] = plan_phases(config, units)[-1].freeze_depth
@@ -66,15 +70,15 @@ def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
 
 
 class _Running:
-    """A trial from its first note in the study to its last.
+    """A running trial, from its start to its end.
 
     Args:
-        session: The process at work.
-        asked: What is run.
+        session: Session of the process.
+        asked: Trial with its configuration.
 
     Attributes:
-        checkpoints: Of its training.
-        seconds: Of its epochs so far.
+        checkpoints: Checkpoints of the training.
+        seconds: Seconds of the epochs so far.
     """
 
     def __init__(self, session: Session, asked: Asked) -> None:
@@ -87,33 +91,33 @@ class _Running:
         self.seconds = 0.0
         self._epochs = 0
         self._run: TrackedRun | None = None
-        # A trial that was cut off has reported its first epochs already.
+        # An interrupted trial has reported its first epochs already.
         self._reported = session.worker.reported(self.trial)
         self._seen: list[int] = []
         self.retries = int(asked.trial.user_attrs.get(RETRIES, 0))
         self._micro_batch: int | None = None
-        # How it ended, once it is told.
+        # The result, once it is recorded.
         self._record: TrialRecord | None = None
         self._outcome: dict[str, Any] = {}
 
     @property
     def config(self) -> TrialConfig:
-        """Raises what is wrong with it."""
+        """Return the configuration; raise the error of the sampled values."""
         if isinstance(self._asked, Exception):
             raise self._asked
         return self._asked
 
     @property
     def lost_before(self) -> bool:
-        """Whether an error or the end of a worker has cut it off."""
+        """Return whether an error or the end of a worker interrupted the trial before."""
         return self.retries > 0 or self._lease.lapses > 0
 
     def begin(self) -> None:
-        """Note in the study and in MLflow what is trained; once.
+        """Record the start of the trial in the study and in MLflow, once.
 
         Raises:
             InvalidInputError: The configuration cannot be trained.
-            TrainingFailedError: It has cost too many workers their lives.
+            TrainingFailedError: The trial crashed too many workers.
         """
         if self._run is not None:
             return
@@ -129,7 +133,7 @@ class _Running:
         _require_survivable(self._lease)
 
     def on_epoch(self, result: EpochResult) -> None:
-        """What follows an epoch: tracking, the observer, and pruning, which after the last one would save nothing."""
+        """Log and report an epoch, and prune, except after the last epoch."""
         assert self._run is not None
         observer, trial = self._session.observer, self.trial
         if not self._seen and result.epoch > 0:
@@ -150,7 +154,7 @@ class _Running:
             raise optuna.TrialPruned
 
     def train(self) -> FinetuneResult:
-        """Train it from where its checkpoints end, with further attempts as the session allows."""
+        """Train from the last checkpoint, with the retries that are left."""
         task, seed = self._session.task, self._session.study.settings.seed
 
         def train() -> FinetuneResult:
@@ -159,7 +163,7 @@ class _Running:
         return attempt(train, self._session.retries - self.retries, self.retried, task.device)
 
     def retried(self, error: Exception) -> None:
-        """Note that it is begun again: whoever has it then knows."""
+        """Record a retry, so that later workers know it."""
         self.retries += 1
         assert self._run is not None
         note_retry(self._session.observer, self._run, f"trial {self.trial.number}", error)
@@ -171,10 +175,10 @@ class _Running:
             log_traceback(self._run, error)
 
     def tell(self, ended: Outcome) -> None:
-        """Note in the study how it ended.
+        """Record the result in the study.
 
         Raises:
-            LeaseLostError: Another worker has it now.
+            LeaseLostError: Another worker has the trial now.
         """
         if isinstance(ended, LeaseLostError):
             raise ended
@@ -200,7 +204,7 @@ class _Running:
         self._record, self._outcome = self._session.worker.tell(self.trial, score, state), outcome
 
     def close(self) -> None:
-        """Tell the others; the study knows it."""
+        """Finish the MLflow run and call the observer, after the study has the result."""
         assert self._record is not None
         self.checkpoints.remove()
         if self._run is not None:
@@ -210,10 +214,10 @@ class _Running:
 
 
 def _run_alone(session: Session, running: _Running) -> None:
-    """Train a trial from where its checkpoints end, and tell what it came to.
+    """Train a trial from its last checkpoint and record its result.
 
     Raises:
-        DeviceLostError: It cost this process its device.
+        DeviceLostError: The device refuses further work of this process.
     """
     outcome = _train_alone(session, running)
     _tell(session, [(running, outcome)])
@@ -222,7 +226,7 @@ def _run_alone(session: Session, running: _Running) -> None:
 
 
 def _train_alone(session: Session, running: _Running) -> Outcome:
-    """What a trial comes to; where the database or the device cannot be used any more, that is raised."""
+    """Return the result of a trial; raise errors of the database and the device."""
     started = time.perf_counter()
     try:
         running.begin()
@@ -238,10 +242,10 @@ def _train_alone(session: Session, running: _Running) -> Outcome:
 
 
 def _run_together(session: Session, every: list[_Running]) -> list[_Running]:
-    """Train a population, and tell what its trials came to; those that are to be trained alone instead.
+    """Train a population and record its results; return the trials to train alone instead.
 
     Raises:
-        DeviceLostError: It cost this process its device.
+        DeviceLostError: The device refuses further work of this process.
     """
     begun = [(running, _begin(running)) for running in every]
     session.worker.write()
@@ -262,7 +266,7 @@ def _run_together(session: Session, every: list[_Running]) -> list[_Running]:
 
 
 def _train_together(session: Session, every: list[_Running]) -> list[Outcome] | None:
-    """What trials that have begun come to, trained at once; None where that fails: there may be too little memory."""
+    """Return the results of trials trained together; None if that fails, for example for lack of memory."""
     try:
         return finetune_together(
             [running.config for running in every],
@@ -274,7 +278,7 @@ def _train_together(session: Session, every: list[_Running]) -> list[Outcome] | 
         raise
     except Exception as error:
         if is_device_lost(error, session.task.device):
-            # Which of them was it? The next process trains them one at a time.
+            # Any of them may be the cause: the next process trains them one at a time.
             for running in every:
                 running.retried(error)
             require_device(error, session.task.device)
@@ -286,7 +290,7 @@ def _train_together(session: Session, every: list[_Running]) -> list[Outcome] | 
 
 
 def _begin(running: _Running) -> Exception | None:
-    """Begin a trial; why it cannot be trained."""
+    """Start a trial; return the error if it cannot be trained."""
     try:
         running.begin()
     except StorageError:
@@ -297,7 +301,7 @@ def _begin(running: _Running) -> Exception | None:
 
 
 def _tell(session: Session, ended: list[tuple[_Running, Outcome]]) -> None:
-    """Note in the study, in one transaction, how trials ended; what other workers have by now is left to them."""
+    """Record the results of trials in one transaction, except of trials that other workers have taken over."""
     lost: set[int] = set()
     try:
         with session.worker.together():
@@ -317,7 +321,7 @@ def _tell(session: Session, ended: list[tuple[_Running, Outcome]]) -> None:
 
 
 def _require_survivable(lease: Lease) -> None:
-    """Fail a trial that seems to kill its workers, instead of handing it on for ever."""
+    """Fail a trial that seems to crash its workers, instead of passing it on forever."""
     if lease.lapses >= MOST_LAPSES:
         raise TrainingFailedError(
             f"This trial crashed {lease.lapses} workers in a row before another epoch ended; "

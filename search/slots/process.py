@@ -1,4 +1,4 @@
-"""Where a slot runs, and its process as seen by who started it: told what to do, heard line by line."""
+"""The place of a slot, and its process as its supervisor sees it: work goes in, lines come out."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Place:
-    """Where a slot runs.
+    """The place of a slot.
 
     Attributes:
-        device: As torch names it, seen from within.
-        environment: What the process sees of the machine.
-        threads: Of torch.
-        launcher: Module that brings the slot to where it runs, with its arguments; empty for this machine.
+        device: Device as torch names it in the slot's process.
+        environment: Environment variables of the process.
+        threads: Number of torch threads.
+        launcher: Module that starts the slot elsewhere, with its arguments; empty for this machine.
     """
 
     device: str
@@ -36,7 +36,7 @@ class RunningSlot(Protocol):
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Return the process id."""
         ...
 
     def signal(self, number: int) -> None:
@@ -44,32 +44,32 @@ class RunningSlot(Protocol):
         ...
 
     def begins(self) -> None:
-        """Count its life from now."""
+        """Start the count of the slot's lifetime now."""
         ...
 
     def reap(self) -> tuple[int, float]:
-        """Exit status of the slot, which has ended, and how many seconds it lived."""
+        """Return the exit status of the ended slot, and its lifetime in seconds."""
         ...
 
     def reason(self, status: int) -> str:
-        """Why it ended, in one line."""
+        """Return the reason why the slot ended, in one line."""
         ...
 
     def killed_by_another(self, status: int) -> bool:
-        """Whether another process killed it, and not the kernel for lack of memory."""
+        """Return whether another process killed the slot, not the kernel for lack of memory."""
         ...
 
 
 class SlotProcess:
-    """A process of Python that speaks as a slot does.
+    """A Python process that sends messages as a slot does.
 
     Args:
-        program: A module, and its arguments.
-        work: What it is to do, one line of JSON.
-        environment: What it sees besides this process's own.
-        log: Gets what it prints otherwise.
-        hear: Told each line that it says, and None when it has ended; from a thread.
-        folder: Where it starts; here if None.
+        program: Module with its arguments.
+        work: Work, one line of JSON.
+        environment: Environment variables besides this process's own.
+        log: File for printed output.
+        hear: Function called from a thread with each line, and with None after the process has ended.
+        folder: Current folder of the process; None for this process's.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SlotProcess:
         self._oom_kills = oom_kills()
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", encoding="utf-8") as file:
-            # A session of its own: Ctrl-C in the terminal is for the supervisor.
+            # A session of its own, so that Ctrl-C in the terminal reaches the supervisor only.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", *program],
                 stdin=subprocess.PIPE,
@@ -114,11 +114,11 @@ class SlotProcess:
         self._process.send_signal(number)
 
     def begins(self) -> None:
-        """Count its life from now: it had to wait before it could begin."""
+        """Start the count of the lifetime now, after the wait for a place."""
         self._began = time.monotonic()
 
     def reap(self) -> tuple[int, float]:
-        """Wait for the process, which has ended: its exit status, and how many seconds it lived."""
+        """Wait for the ended process; return its exit status and its lifetime in seconds."""
         status = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -126,31 +126,31 @@ class SlotProcess:
         return status, time.monotonic() - self._began
 
     def reason(self, status: int) -> str:
-        """Why it ended, in one line."""
+        """Return the reason why the process ended, in one line."""
         if status < 0:
             return f"killed by {signal.Signals(-status).name}"
         lines = self.log_lines()
         return lines[-1] if lines else f"exit status {status}"
 
     def killed_by_another(self, status: int) -> bool:
-        """Whether somebody killed it, and not the kernel for want of memory: so much is known of SIGKILL alone."""
+        """Return whether another process killed it, not the kernel for lack of memory; known for SIGKILL only."""
         return status == -signal.SIGKILL and self._oom_kills is not None and oom_kills() == self._oom_kills
 
     def log_lines(self) -> list[str]:
-        """What it printed."""
+        """Return the printed lines."""
         return self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
 
     def _read(self, hear: Callable[[str | None], None]) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            # What a killed process did not finish is no message.
+            # The incomplete last line of a killed process is no message.
             if line.endswith("\n"):
                 hear(line)
         hear(None)
 
 
 def oom_kills() -> int | None:
-    """How many processes this machine has killed for want of memory, in any container; None if it does not say."""
+    """Return how many processes this machine has killed for lack of memory; None if it does not report it."""
     try:
         counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
     except OSError:

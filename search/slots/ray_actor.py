@@ -1,4 +1,4 @@
-"""What holds a slot's process on a node of a Ray cluster, for who brings it there (``ray_slot.py``)."""
+"""The actor that holds a slot's process on a node of a Ray cluster; ``ray_bridge.py`` starts it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ...storage.workspace import Workspace
 from ..stopping import GRACE_SECONDS
 from .process import SlotProcess
 
-# How long a slot may say nothing before what it is asked returns.
+# Time that a question waits for the slot's next line.
 LISTEN_SECONDS = 0.5
-# After so long without a question nobody hears a slot any more.
+# After this time without a question, the bridge counts as gone.
 _FORGOTTEN_SECONDS = 15.0
 _LOG_LINES = 30
 
 
 class Host:
-    """An actor: holds a slot's process, and lets it be heard.
+    """A Ray actor that holds a slot's process and hands on its messages.
 
     Args:
         program: Module of the slot.
-        work: What the slot is to do, as JSON.
-        environment: What its process sees besides the node's own.
-        folder: Where it starts, if the node has that folder: plugins are found there.
+        work: Work of the slot as JSON.
+        environment: Environment variables besides the node's own.
+        folder: Current folder of the slot, if the node has it, in which plugins are found.
     """
 
     def __init__(self, program: str, work: str, environment: dict[str, str], folder: str) -> None:
@@ -45,11 +45,11 @@ class Host:
         threading.Thread(target=self._end_when_forgotten, daemon=True).start()
 
     def where(self) -> tuple[str, str]:
-        """This machine's name, and Frostline's version on it."""
+        """Return this machine's name and its version of Frostline."""
         return socket.gethostname(), version("frostline")
 
     def lines(self) -> tuple[list[str], tuple[int, str] | None]:
-        """What the slot said since the last time, and its exit status with the end of its log once it has ended."""
+        """Return the slot's lines since the last call and, after its end, the exit status with the end of its log."""
         self._asked = time.monotonic()
         found: list[str] = []
         with suppress(queue.Empty):
@@ -67,13 +67,13 @@ class Host:
         self._slot.signal(number)
 
     def fetch(self, path: str, known: tuple[int, int] | None) -> tuple[bytes, int] | None:
-        """A file's content and time of change; None where size and time are known."""
+        """Return a file's content and modification time; None if size and time match ``known``."""
         stat = os.stat(path)
         same = known == (stat.st_size, stat.st_mtime_ns)
         return None if same else (Path(path).read_bytes(), stat.st_mtime_ns)
 
     def _end_when_forgotten(self) -> None:
-        """What is not heard would be lacking in MLflow: the slot ends, and keeps a checkpoint."""
+        """Stop the slot, with a checkpoint, if the bridge is gone: its log records would be lost."""
         while self._ended is None and time.monotonic() - self._asked < _FORGOTTEN_SECONDS:
             time.sleep(1.0)
         if self._ended is None:

@@ -1,8 +1,8 @@
-"""Slots on a Ray cluster: which there can be, and what each of them gets.
+"""Slots on a Ray cluster: their places and shares.
 
-Ray places processes and says when they are lost; what is to be done, and by whom, stands in the study's database as
-ever. So a slot is the same as on one machine, but for the process that brings it to a node (``ray_slot.py``), and a
-study whose cluster is gone goes on with any other workers.
+Ray places processes and reports lost ones. The study's database has all work, as without Ray. So a slot is the same as
+on one machine, except for the process that brings it to a node (``ray_bridge.py``), and a study whose cluster is gone
+continues with any other workers.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Node:
     """A machine of a cluster.
 
     Attributes:
-        host: Its IP address.
-        cpus: That Ray gives out.
-        gpus: Likewise.
-        memory: Bytes.
+        host: IP address.
+        cpus: Number of CPUs that Ray allocates.
+        gpus: Number of GPUs that Ray allocates.
+        memory: Memory in bytes.
     """
 
     host: str
@@ -47,12 +47,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a Ray cluster has.
+    """A Ray cluster.
 
     Attributes:
-        address: Of its head.
-        here: IP address of this machine, as the cluster knows it.
-        nodes: Those that live and give out CPUs or GPUs.
+        address: Address of its head.
+        here: IP address of this machine in the cluster.
+        nodes: Running nodes with CPUs or GPUs.
     """
 
     address: str
@@ -66,7 +66,7 @@ class Cluster:
 
 @cache
 def survey(address: str | None) -> Cluster:
-    """Ask a cluster what it has: once, and from a process of its own, which Ray may end as it likes.
+    """Return the nodes of a cluster, asked once, in a separate process, because Ray may end the process that asks.
 
     Raises:
         InvalidInputError: Ray is not installed, or no cluster answers.
@@ -89,10 +89,10 @@ def survey(address: str | None) -> Cluster:
 
 
 def check(cluster: Cluster, resources: Resources, workspace: Workspace) -> None:
-    """See whether a study of a workspace can run on a cluster.
+    """Check whether a study of a workspace can run on a cluster.
 
     Raises:
-        InvalidInputError: All faults.
+        InvalidInputError: It cannot; the message names all faults.
     """
     faults = list[str]()
     if resources.device not in DEVICES:
@@ -112,19 +112,19 @@ def check(cluster: Cluster, resources: Resources, workspace: Workspace) -> None:
 
 
 def on_gpus(cluster: Cluster, resources: Resources) -> bool:
-    """Whether trials run on GPUs."""
+    """Return whether trials run on GPUs."""
     return resources.device != "cpu" and cluster.gpus > 0
 
 
 def places(cluster: Cluster, resources: Resources) -> list[Place]:
-    """Where the slots run: a share of a GPU and a CPU each, or an even share of the nodes' CPUs."""
+    """Return the places of the slots: a share of a GPU and a CPU each, or an even share of the nodes' CPUs."""
     return _on_gpus(cluster, resources) if on_gpus(cluster, resources) else _on_cpus(cluster, resources)
 
 
 def _on_gpus(cluster: Cluster, resources: Resources) -> list[Place]:
     count = resources.workers or cluster.gpus * resources.slots_per_gpu
     together = max(resources.slots_per_gpu, ceil(count / cluster.gpus))
-    # Ray counts in ten thousandths.
+    # Ray's resources have a precision of 0.0001.
     share = floor(10_000 / together) / 10_000
     launcher = _launcher(cluster, "--gpus", str(share), "--cpus", "1")
     return [Place("cuda", {}, 0, launcher)] * count
@@ -137,7 +137,7 @@ def _on_cpus(cluster: Cluster, resources: Resources) -> list[Place]:
 
 
 def share(cluster: Cluster, resources: Resources) -> int | None:
-    """Cache size of each slot, bytes: the budget is for a machine, as without Ray; None for what it can spare."""
+    """Return the cache size of each slot in bytes, from the budget per machine; None for the default."""
     size = parse_size(resources.cache_budget)
     if size is None:
         if on_gpus(cluster, resources):
@@ -147,7 +147,7 @@ def share(cluster: Cluster, resources: Resources) -> int | None:
 
 
 def _a_node(cluster: Cluster, resources: Resources) -> int:
-    """How many slots share a node, at most."""
+    """Return the maximum number of slots that share a node."""
     if on_gpus(cluster, resources):
         count = resources.workers or cluster.gpus * resources.slots_per_gpu
         return ceil(count * max(node.gpus for node in cluster.nodes) / cluster.gpus)
