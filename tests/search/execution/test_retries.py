@@ -158,7 +158,7 @@ def test_half_a_batch_is_recorded(told: Told) -> None:
     outcome, run = told.study.outcome(3), told.runs["trial-3"]
     assert outcome["micro_batch"] == run.data.metrics["micro_batch"] == 8
     assert "retries" not in outcome
-    assert "trial 3 ran out of memory and computes 8 images at once" in told.watch.notes
+    assert "trial 3 ran out of memory and continues with micro-batches of 8" in told.watch.notes
     assert "micro_batch" not in told.study.outcome(0)
 
 
