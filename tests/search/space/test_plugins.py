@@ -79,7 +79,7 @@ def test_a_name_is_one_strategys() -> None:
     register_strategy(mine)
     register_strategy(mine)
     for other in (head_only("mine"), head_only("full")):
-        with pytest.raises(InvalidInputError, match=f"another strategy '{other.name}'"):
+        with pytest.raises(InvalidInputError, match=f"Another strategy is named '{other.name}'"):
             register_strategy(other)
     assert STRATEGIES["mine"] is mine
     assert STRATEGIES["full"].summary != "the head"
@@ -180,7 +180,7 @@ BAD = {
     "broken": ("def f(:\n", ["SyntaxError", "broken.py, line 3"]),
     "needs": ("import no_such_library\n", ["No module named 'no_such_library'", "needs.py"]),
     "nothing": ("x = 1\n", ["registers no strategy", "register_strategy(Strategy("]),
-    "takeover": (registering("fresh") + registering("full"), ["another strategy 'full'"]),
+    "takeover": (registering("fresh") + registering("full"), ["Another strategy is named 'full'"]),
     "typo": (registering("mine", "domains={'epoks': 3}"), ["[mine]", "Did you mean 'epochs'?"]),
 }
 
