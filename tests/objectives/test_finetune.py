@@ -16,12 +16,12 @@ from frostline.objectives.config import create_config
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
 from frostline.objectives.features import feature_source
-from frostline.objectives.finetune import FinetuneResult, finetune, predict
+from frostline.objectives.finetune import FinetuneResult, Task, finetune, predict
 from frostline.objectives.metrics import all_scores
 from frostline.objectives.training import loop
 from frostline.objectives.training.loop import create_criterion, epoch_batches
 
-from .tiny import task
+from .tiny import own_task, task
 
 BASE = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3}
 CASES = [
@@ -42,8 +42,9 @@ CASES = [
 FULL: dict[str, object] = {"strategy": "full", "augmentation": "flip_crop"}
 
 
-def train(values: dict[str, object], budget: int = 2**30, seed: int = 0) -> FinetuneResult:
-    return finetune(create_config({**BASE, **values}), task(budget), seed=seed)
+def train(values: dict[str, object], work: Task | None = None, seed: int = 0) -> FinetuneResult:
+    """In a pool of its own, unless a task is given: one whose pool others have used."""
+    return finetune(create_config({**BASE, **values}), own_task() if work is None else work, seed=seed)
 
 
 def assert_same(first: FinetuneResult, second: FinetuneResult) -> None:
@@ -55,15 +56,15 @@ def assert_same(first: FinetuneResult, second: FinetuneResult) -> None:
 
 @pytest.mark.parametrize("values", CASES, ids=str)
 def test_cached_equals_uncached_bit_for_bit(values: dict[str, object]):
-    assert_same(train(values, budget=2**30), train(values, budget=0))
+    assert_same(train(values), train(values, task(budget=0)))
 
 
 @pytest.mark.parametrize("values", CASES[4:], ids=str)
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not(values: dict[str, object]):
     first = train(values)
     torch.rand(5)
-    assert_same(first, train(values))
-    assert first.epochs[-1].train_loss != train(values, seed=1).epochs[-1].train_loss
+    assert_same(first, train(values, task()))
+    assert first.epochs[-1].train_loss != train(values, task(), seed=1).epochs[-1].train_loss
 
 
 def test_it_learns_and_returns_the_weights_of_its_best_epoch():
@@ -176,7 +177,7 @@ def test_a_head_from_the_probe_starts_at_the_exact_solution():
     assert [epoch.phase for epoch in result.epochs] == ["probe solution", *["finetune"] * 3]
     assert result.epochs[0].val_loss == exact.epochs[0].val_loss
     assert len(states) == 4
-    first = finetune(create_config({**values, "learning_rate": 1e-12, "batch_norm": "eval"}), work, seed=0)
+    first = finetune(create_config({**values, "epochs": 1, "learning_rate": 1e-12, "batch_norm": "eval"}), work, seed=0)
     assert first.epochs[1].val_loss == pytest.approx(exact.epochs[0].val_loss, rel=1e-4)
 
 

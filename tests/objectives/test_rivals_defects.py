@@ -186,7 +186,7 @@ def test_7_optunas_example_tunes_on_the_test_split():
     known = {"train", "val", "backbones", "metric", "device", "store", "stages", "micro_batches"}
     assert {field.name for field in fields(Task)} == known
     packages = (frostline.search, frostline.objectives, frostline.storage, frostline.dashboards)
-    sources = [file for package in packages for file in Path(package.__path__[0]).glob("*.py")]
+    sources = [file for package in packages for file in Path(package.__path__[0]).rglob("*.py")]
     assert len(sources) > 60
     openers = {
         file.name

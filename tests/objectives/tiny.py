@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,11 @@ def split(count: int, seed: int) -> ImageSplit:
 
 def task(budget: int = 2**30, train: int = 30, val: int = 15) -> Task:
     return Task(split(train, 0), split(val, 1), pool(), "accuracy", torch.device("cpu"), FeatureStore(budget))
+
+
+def own_task(**sizes: int) -> Task:
+    """A task with a pool of its own: the weights of its result stay when other trials train."""
+    return replace(task(**sizes), backbones=fresh_pool())
 
 
 def write_pets(folder: Path) -> Path:

@@ -3,13 +3,14 @@ from __future__ import annotations
 import copy
 import operator
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, fx, nn
-from torchvision.models import get_model
+from torchvision.models import DenseNet, SwinTransformer, get_model
 
 from frostline.objectives.backbones.cuts import Cut, find_cuts, live_values, module_path, segment
 from frostline.objectives.backbones.tracing import trace
@@ -100,10 +101,21 @@ def test_a_module_that_reads_its_mode_follows_it() -> None:
     assert traced.train()(x) == 1
 
 
-@pytest.mark.parametrize("name", ["swin_t", "densenet121", "efficientnet_b0"])
-def test_dropout_and_stochastic_depth_stay_live(name: str) -> None:
-    model = get_model(name, weights=None, **({"drop_rate": 0.5} if name == "densenet121" else {})).eval()
-    traced = trace(model, 32)
+def small_swin() -> nn.Module:
+    return SwinTransformer([4, 4], 16, [1, 2], [2, 2], [7, 7], stochastic_depth_prob=0.5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        small_swin,
+        lambda: DenseNet(8, (1, 1, 1, 1), 8, drop_rate=0.5),
+        lambda: get_model("efficientnet_b0", weights=None),
+    ],
+    ids=["swin", "densenet", "efficientnet_b0"],
+)
+def test_dropout_and_stochastic_depth_stay_live(make: Callable[[], nn.Module]) -> None:
+    traced = trace(make().eval(), 32)
     cuts = find_cuts(traced, 32)
     suffix, x = segment(traced, cuts[0], cuts[-2]), torch.rand(2, 3, 32, 32)
     with torch.no_grad():
@@ -112,9 +124,11 @@ def test_dropout_and_stochastic_depth_stay_live(name: str) -> None:
         assert not torch.equal(suffix(x), suffix(x))
 
 
-@pytest.mark.parametrize("name", ["swin_t", "shufflenet_v2_x0_5"])
-def test_segments_copy_and_pickle(name: str) -> None:
-    traced = trace(get_model(name, weights=None).eval(), 32)
+@pytest.mark.parametrize(
+    "make", [small_swin, lambda: get_model("shufflenet_v2_x0_5", weights=None)], ids=["swin", "shufflenet_v2_x0_5"]
+)
+def test_segments_copy_and_pickle(make: Callable[[], nn.Module]) -> None:
+    traced = trace(make().eval(), 32)
     cuts = find_cuts(traced, 32)
     part, x = segment(traced, cuts[0], cuts[len(cuts) // 2]), torch.rand(2, 3, 32, 32)
     for twin in (copy.deepcopy(part), pickle.loads(pickle.dumps(part))):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cache
 
 import pytest
+import torch
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
@@ -100,6 +102,17 @@ ENDS = {
 @pytest.mark.parametrize("name", UNITS)
 def test_units_are_the_blocks_of_the_model(name: str) -> None:
     assert [unit.name for unit in backbone(name).units] == UNITS[name]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_16", "swin_t", "shufflenet_v2_x0_5", "maxvit_t"])
+def test_segments_hold_nothing_that_stays_on_the_cpu(name: str) -> None:
+    """The meta device stands in for a GPU: an operation that mixes it with a CPU tensor fails the same way."""
+    moved = copy.deepcopy(backbone(name)).to("meta")
+    middle = len(moved.units) // 2
+    features = moved.segment(0, middle)(torch.empty(2, 3, 224, 224, device="meta"))
+    output = moved.segment(middle, len(moved.units))(features)
+    assert output.device.type == "meta"
+    assert output.shape[1:] == moved.units[-1].output_shape
 
 
 @pytest.mark.parametrize("name", ENDS)

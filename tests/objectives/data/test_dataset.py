@@ -336,6 +336,7 @@ def start(folder: Path, tmp_path: Path, delay: float) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_at_once_decode_once_and_a_killed_one_leaves_nothing_in_the_way(
     folder: Path, tmp_path: Path, prepare: Callable[..., ImageDataset]
 ) -> None:

@@ -18,7 +18,7 @@ from frostline.objectives.strategies.catalog import STRATEGIES, Strategy, finetu
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.objectives.training.logistic_regression import fit_logistic_regression, pooled_features
 
-from ..tiny import pool, task
+from ..tiny import own_task, pool, task
 from .test_strategies import UNITS, config, is_statistic, moved, train
 
 
@@ -30,7 +30,7 @@ def assert_same(first: FinetuneResult, second: FinetuneResult) -> None:
 
 
 def run(strategy: str, **values: object) -> FinetuneResult:
-    return finetune(config(strategy, **values), task(), seed=0)
+    return finetune(config(strategy, **values), own_task(), seed=0)
 
 
 # Identities -----------------------------------------------------------------------------------------------------------
@@ -107,9 +107,9 @@ def _top(before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_a_trial_after_lora_starts_from_the_plain_network():
-    undisturbed = run("full")
-    run("lora")
-    assert_same(undisturbed, run("full"))
+    undisturbed, shared = run("full"), own_task()
+    finetune(config("lora"), shared, seed=0)
+    assert_same(undisturbed, finetune(config("full"), shared, seed=0))
 
 
 @pytest.mark.parametrize("layer", ["linear", "convolution", "attention"])
@@ -296,10 +296,9 @@ def _sources(network, work):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_trains_and_is_the_same_twice(strategy: str):
     values = {"partial": {"freeze_depth": 9}, "surgical": {"freeze_depth": 2, "trained_units": 3}}.get(strategy, {})
-    if strategy == "linear_probe_exact":
-        first, second = (finetune(create_config({"strategy": strategy}), task(), seed=0) for _ in range(2))
-    else:
-        first, second = run(strategy, **values), run(strategy, **values)
+    exact = strategy == "linear_probe_exact"
+    configuration = create_config({"strategy": strategy}) if exact else config(strategy, **values)
+    first, second = (finetune(configuration, task(), seed=0) for _ in range(2))
     assert [epoch.val_loss for epoch in first.epochs] == [epoch.val_loss for epoch in second.epochs]
     assert all(check.passed for check in first.certificates)
 

@@ -25,7 +25,7 @@ from frostline.objectives.strategies.catalog import (
 )
 from frostline.objectives.training.certificate import Certificate
 
-from ..tiny import SPEC, fresh_pool, split, task
+from ..tiny import SPEC, own_task, split, task
 
 BASE: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3, "patience": 99, "weight_decay": 0.1}
 AUGMENTED = {"augmentation": "flip_crop", "head.dropout": 0.3}
@@ -111,11 +111,6 @@ def configuration(case: str) -> TrialConfig:
     return create_config(values if case == "linear_probe_exact" else {**BASE, **values})
 
 
-def fresh_task() -> Task:
-    """As another process makes it."""
-    return replace(task(), backbones=fresh_pool())
-
-
 def go_on(config: TrialConfig, work: Task, kept: Kept) -> tuple[FinetuneResult, list[int]]:
     """The result, and which epochs were trained for it."""
     trained: list[int] = []
@@ -147,11 +142,11 @@ def test_there_is_a_case_for_every_strategy():
 @pytest.mark.parametrize("case", CASES)
 def test_whatever_epoch_it_was_cut_off_after_it_ends_as_if_it_had_not(case: str):
     config, kept = configuration(case), Kept()
-    undisturbed, trained = go_on(config, task(), Kept())
+    undisturbed, trained = go_on(config, own_task(), Kept())
     watched, _ = go_on(config, task(), kept)
     assert_same(undisturbed, watched)
     assert len(kept.states) == len(trained) == len(undisturbed.epochs)
-    elsewhere = fresh_task()
+    elsewhere = own_task()
     for place, state in enumerate(kept.states):
         resumed, trained = go_on(config, elsewhere, Kept([state]))
         assert trained == list(range(place + 1, len(undisturbed.epochs)))
@@ -162,7 +157,7 @@ def test_whatever_epoch_it_was_cut_off_after_it_ends_as_if_it_had_not(case: str)
 @pytest.mark.parametrize("case", ["lp_ft", "gradual_unfreezing", "refreezes"])
 def test_it_may_be_cut_off_after_every_single_epoch(case: str):
     config, kept = configuration(case), Kept(room=1)
-    undisturbed, _ = go_on(config, task(), Kept())
+    undisturbed, _ = go_on(config, own_task(), Kept())
     for _ in undisturbed.epochs:
         with pytest.raises(CutOffError):
             go_on(config, task(), kept)

@@ -21,7 +21,7 @@ from frostline.objectives.finetune import FinetuneResult, Task, finetune, predic
 from frostline.objectives.networks.network import Network
 from frostline.objectives.training import loop
 
-from ..tiny import split, task
+from ..tiny import own_task, split, task
 
 # Without batch norms in training and dropout, which see and draw another thing for each piece. Of 30 images in batches
 # of 8, two batches have 7: pieces of 3 and 4.
@@ -43,7 +43,7 @@ CASES: dict[str, dict[str, Any]] = {
 def unbalanced_task() -> Task:
     """Half of the images are of the first class."""
     labels = np.array([0] * 15 + [1] * 10 + [2] * 5)
-    return replace(task(), train=replace(split(30, 0), labels=labels, fingerprint="unbalanced"))
+    return replace(own_task(), train=replace(split(30, 0), labels=labels, fingerprint="unbalanced"))
 
 
 def config_of(case: str) -> Any:
@@ -115,7 +115,7 @@ def test_the_pieces_of_a_loss_add_up_to_the_mean_of_the_batch(
 
 
 def test_a_training_that_runs_out_of_memory_goes_on_in_halves_to_the_same_curve(monkeypatch: pytest.MonkeyPatch):
-    undisturbed, states, told = run("full", task()), [b""], []
+    undisturbed, states, told = run("full", own_task()), [b""], []
 
     class Kept:
         def save(self, state: Callable[[], bytes]) -> None:
@@ -136,7 +136,7 @@ def test_a_training_that_runs_out_of_memory_goes_on_in_halves_to_the_same_curve(
 
 
 def test_nor_does_it_matter_where_nothing_was_kept(monkeypatch: pytest.MonkeyPatch):
-    undisturbed = run("lp_ft", task())
+    undisturbed = run("lp_ft", own_task())
     short, told = Short(monkeypatch, 4, steps=9), []
     halved = run("lp_ft", task(), on_epoch=lambda epoch: told.append(epoch.epoch))
     assert (short.refused, told) == (1, [0, 1, 0, 1, 2, 3])
@@ -145,7 +145,7 @@ def test_nor_does_it_matter_where_nothing_was_kept(monkeypatch: pytest.MonkeyPat
 
 def test_evaluation_is_halved_too(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(loop, "CPU_EVALUATION_BATCH", 10)
-    undisturbed = run("full", task())
+    undisturbed = run("full", own_task())
     short = Short(monkeypatch, 5, training=False)
     halved = run("full", task())
     assert short.refused == 1

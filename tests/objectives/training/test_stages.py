@@ -34,7 +34,7 @@ from frostline.objectives.training.penalties import l2_sp
 from frostline.objectives.training.stages import Stages
 from frostline.storage.files.feature_files import FeatureFiles
 
-from ..tiny import fresh_pool, task
+from ..tiny import fresh_pool, own_task, task
 from .test_checkpoint import CutOffError, Kept, assert_same
 
 BUDGET = 10**9
@@ -144,7 +144,7 @@ def leave_stages(values: Mapping[str, Any], folder: Path, count: int = 1) -> Non
 @cache
 def alone(case: str) -> FinetuneResult:
     """What the second trial of a case gives when nothing is shared."""
-    return train(configure(CASES[case][1]), task())[0]
+    return train(configure(CASES[case][1]), own_task())[0]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -353,7 +353,7 @@ HEAD = head_phase("head", 0, 2, 5e-3)
 def test_plugins_stages_are_shared_where_all_they_do_is_known(leading: tuple[Phase, ...], kept: int, tmp_path: Path):
     register_strategy(Strategy("planned", "", planned(*leading)))
     config = configure({"strategy": "planned", **RANDOM})
-    own = train(config, task())[0]
+    own = train(config, own_task())[0]
     assert_same(train(config, staged(tmp_path))[0], own)
     work = staged(tmp_path)
     assert_same(train(config, work)[0], own)
