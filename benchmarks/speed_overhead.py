@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, at_most
 from frostline.search import run_search
-from frostline.search.execution import leased_storage, trials
+from frostline.search.execution import leased_storage, logged_training, trials
 from frostline.search.records import TrialRecord
 from frostline.search.space import space
 from frostline.search.study.observer import Observer
@@ -37,7 +37,7 @@ from frostline.storage.workspace import Workspace
 TRAINING, OTHER = "training", "other"
 # Where a trial's time goes besides, by part. What a version of Frostline does not have is passed over.
 CALLS: tuple[tuple[object, str, str], ...] = (
-    (trials, "finetune", TRAINING),
+    (logged_training, "finetune", TRAINING),
     (trials, "finetune_together", TRAINING),
     (leased_storage.HeldStorage, "claim", "claim a trial"),
     (leased_storage.HeldStorage, "flush", "write to the study's database"),

@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from frostline.objectives.finetune import FinetuneResult, Task, check_trainable,
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.training.checkpoint import Checkpoints
 from frostline.search import run_search
-from frostline.search.execution import finals, trials
+from frostline.search.execution import logged_training
 from frostline.search.space.default_space import COMPETING, default_tables
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.storage.workspace import Workspace
@@ -104,10 +104,7 @@ class FreeTraining:
 @contextmanager
 def free_training() -> Iterator[None]:
     """Trials and finals cost nothing within, but for the first."""
-    free = FreeTraining()
-    with ExitStack() as stack:
-        for module in (trials, finals):
-            stack.enter_context(mock.patch.object(module, "finetune", free))
+    with mock.patch.object(logged_training, "finetune", FreeTraining()):
         yield
 
 

@@ -6,14 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from typing import Any
 
 from ...objectives.data.subsets import take_subset
 from ...objectives.devices import free_memory
-from ...objectives.epochs import EpochResult
 from ...objectives.errors import DeviceLostError, InvalidInputError, ObjectiveError, TrainingFailedError
-from ...objectives.finetune import NO_STAGES, finetune
+from ...objectives.finetune import NO_STAGES
 from ...storage.workspace import Workspace
 from ..records import STRATEGY
 from ..slots.engines import check_resources
@@ -24,9 +22,9 @@ from ..study.results import StudyFacts
 from ..study.resume import prepare_resume
 from ..study.study import Study
 from ..tracking.keys import curve_key, strategy_key
-from ..tracking.training_runs import describe, epoch_metrics, log_certificate, log_unseen, numbers
+from ..tracking.training_runs import describe, numbers
 from .finals import judge_on_test
-from .retries import attempt, note_retry
+from .logged_training import TrainingLog, logged_training
 from .run import SearchInterrupted, rerun_finals, wake
 from .session import Session, open_session, parent_run, supervise
 
@@ -240,19 +238,15 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
         {STRATEGY: finalist.strategy, "kind": "curve"},
         parent=strategy_key(finalist.strategy),
     )
-    seen: list[int] = []
-
-    def on_epoch(result: EpochResult) -> None:
-        seen.append(result.epoch)
-        run.log_step(result.epoch, epoch_metrics(result))
-
+    log = TrainingLog(run, session.observer, name)
     subset = take_subset(session.task.train, images, session.study.settings.seed)
     task = replace(session.task, train=subset, stages=NO_STAGES)
     checkpoints = session.own_checkpoints(training.key)
     try:
         config = restore_config(parameters)
-        train = partial(finetune, config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
-        result = attempt(train, session.retries, partial(note_retry, session.observer, run, name), task.device)
+        result = logged_training(
+            log, config, task, seed=finalist.seed, checkpoints=checkpoints, retries=session.retries
+        )
     except DeviceLostError:
         raise
     except ObjectiveError:
@@ -261,8 +255,7 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
     final = judge_on_test(session, finalist, result).final
     session.study.curve.add(*training.identity, final.to_row(), final.labels, final.probabilities)
     checkpoints.remove()
-    log_unseen(run, result, seen)
-    log_certificate(run, result)
+    log.finished(result)
     scores = {"score": result.score, "test_score": final.test_score, "train_images": images}
     scores |= {f"test/{metric}": value for metric, value in final.metrics.items()}
     run.log_summary({**numbers(describe(result)), **scores}, {})

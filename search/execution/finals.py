@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 from ...objectives.data.dataset import ImageSplit
 from ...objectives.devices import free_memory
 from ...objectives.epochs import EpochResult
-from ...objectives.finetune import NO_STAGES, FinetuneResult, finetune, predict
+from ...objectives.finetune import NO_STAGES, FinetuneResult, predict
 from ...objectives.metrics import score
 from ...storage.database.tickets import Lease
 from ...storage.errors import LeaseLostError
@@ -18,16 +17,13 @@ from ..tracking.kept_networks import drop_networks, final_card, keep_network
 from ..tracking.keys import final_key
 from ..tracking.training_runs import (
     describe,
-    epoch_metrics,
     finish_final_run,
-    log_certificate,
     log_mistakes,
-    log_unseen,
     numbers,
     start_final_run,
 )
 from ..tracking.verdict_run import start_strategy_run
-from .retries import attempt, note_retry
+from .logged_training import TrainingLog, logged_training
 from .session import Session
 
 
@@ -90,20 +86,24 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     run = start_final_run(
         session.tracker, finalist.strategy, finalist.trial.number, finalist.seed, finalist.trial.config
     )
-    seen: list[int] = []
+    log = TrainingLog(run, session.observer, f"final {finalist.strategy} seed {finalist.seed}")
 
     def on_epoch(result: EpochResult) -> None:
-        seen.append(result.epoch)
-        run.log_step(result.epoch, epoch_metrics(result))
+        log.epoch(result)
         session.observer.epoch_finished(finalist.trial.number, result)
 
     checkpoints = session.checkpoints(key, lease)
     # Costs decide ties, so every final runs its full training.
     task = replace(session.task, stages=NO_STAGES)
-    train = partial(finetune, finalist.config, task, seed=finalist.seed, on_epoch=on_epoch, checkpoints=checkpoints)
-
-    retried = partial(note_retry, session.observer, run, f"final {finalist.strategy} seed {finalist.seed}")
-    result = attempt(train, session.retries, retried, task.device)
+    result = logged_training(
+        log,
+        finalist.config,
+        task,
+        seed=finalist.seed,
+        checkpoints=checkpoints,
+        retries=session.retries,
+        on_epoch=on_epoch,
+    )
     tested = judge_on_test(session, finalist, result)
     final = tested.final
     # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
@@ -116,8 +116,7 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
     session.worker.ended_final(lease)
     drop_networks(study, final)
     checkpoints.remove()
-    log_unseen(run, result, seen)
-    log_certificate(run, result)
+    log.finished(result)
     log_mistakes(run, tested.split, final.probabilities, session.tracker.outgoing(key))
     finish_final_run(run, final, numbers(describe(result)))
     return final

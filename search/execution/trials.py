@@ -12,27 +12,24 @@ from ...objectives.config import TrialConfig, flatten, without_effect
 from ...objectives.devices import free_memory, is_device_lost
 from ...objectives.epochs import EpochResult
 from ...objectives.errors import DeviceLostError, TrainingFailedError
-from ...objectives.finetune import FinetuneResult, finetune
+from ...objectives.finetune import FinetuneResult
 from ...objectives.populations.population import finetune_together
 from ...objectives.strategies.catalog import get_strategy, takes_parameter
 from ...objectives.strategies.plans import plan_phases
 from ...storage.database.tickets import Lease
 from ...storage.errors import LeaseLostError, StorageError
-from ...storage.tracking.tracker import TrackedRun
 from ..records import TrialRecord
 from ..study.study import OUTCOME, STARTED
 from ..tracking.keys import trial_key
 from ..tracking.training_runs import (
     describe,
-    epoch_metrics,
     finish_trial_run,
-    log_certificate,
     log_traceback,
-    log_unseen,
     start_trial_run,
 )
 from .batches import Asked, Asking
-from .retries import attempt, is_unexpected, note_retry, reason, require_device
+from .logged_training import TrainingLog, logged_training
+from .retries import is_unexpected, reason, require_device
 from .session import Session
 
 Outcome = FinetuneResult | Exception
@@ -90,10 +87,9 @@ class _Running:
         self.checkpoints = session.checkpoints(trial_key(asked.trial.number), self._lease)
         self.seconds = 0.0
         self._epochs = 0
-        self._run: TrackedRun | None = None
+        self._log: TrainingLog | None = None
         # An interrupted trial has reported its first epochs already.
         self._reported = session.worker.reported(self.trial)
-        self._seen: list[int] = []
         self.retries = int(asked.trial.user_attrs.get(RETRIES, 0))
         self._micro_batch: int | None = None
         # The result, once it is recorded.
@@ -119,14 +115,15 @@ class _Running:
             InvalidInputError: The configuration cannot be trained.
             TrainingFailedError: The trial crashed too many workers.
         """
-        if self._run is not None:
+        if self._log is not None:
             return
         observer, number = self._session.observer, self.trial.number
         if self._lease.token > 1:
             observer.note(f"trial {number} was interrupted and resumes")
         units = len(self._session.study.facts.units)
         parameters = active_parameters(self.config, units)
-        self._run = start_trial_run(self._session.tracker, number, parameters, self._session.study.settings.backbone)
+        run = start_trial_run(self._session.tracker, number, parameters, self._session.study.settings.backbone)
+        self._log = TrainingLog(run, observer, f"trial {number}")
         self._epochs = sum(phase.epochs for phase in plan_phases(self.config, units))
         self.trial.set_user_attr(STARTED, {"config": parameters, "epochs": self._epochs})
         observer.trial_started(number, self.strategy, self._epochs)
@@ -134,18 +131,17 @@ class _Running:
 
     def on_epoch(self, result: EpochResult) -> None:
         """Log and report an epoch, and prune, except after the last epoch."""
-        assert self._run is not None
+        assert self._log is not None
         observer, trial = self._session.observer, self.trial
-        if not self._seen and result.epoch > 0:
+        if not self._log.seen and result.epoch > 0:
             observer.note(f"trial {trial.number} resumed from epoch {result.epoch}")
         if result.micro_batch and not self._micro_batch:
             observer.note(
                 f"trial {trial.number} ran out of memory and continues with micro-batches of {result.micro_batch}"
             )
         self._micro_batch = result.micro_batch
-        self._seen.append(result.epoch)
         self.seconds += result.seconds
-        self._run.log_step(result.epoch, epoch_metrics(result))
+        self._log.epoch(result)
         observer.epoch_finished(trial.number, result)
         if result.epoch not in self._reported:
             trial.report(result.score, result.epoch)
@@ -155,24 +151,29 @@ class _Running:
 
     def train(self) -> FinetuneResult:
         """Train from the last checkpoint, with the retries that are left."""
-        task, seed = self._session.task, self._session.study.settings.seed
-
-        def train() -> FinetuneResult:
-            return finetune(self.config, task, seed=seed, on_epoch=self.on_epoch, checkpoints=self.checkpoints)
-
-        return attempt(train, self._session.retries - self.retries, self.retried, task.device)
+        assert self._log is not None
+        return logged_training(
+            self._log,
+            self.config,
+            self._session.task,
+            seed=self._session.study.settings.seed,
+            checkpoints=self.checkpoints,
+            retries=self._session.retries - self.retries,
+            on_epoch=self.on_epoch,
+            on_retry=self.retried,
+        )
 
     def retried(self, error: Exception) -> None:
         """Record a retry, so that later workers know it."""
         self.retries += 1
-        assert self._run is not None
-        note_retry(self._session.observer, self._run, f"trial {self.trial.number}", error)
+        assert self._log is not None
+        self._log.retried(error)
         self.trial.set_user_attr(RETRIES, self.retries)
         self._session.worker.write()
 
     def _log_traceback(self, error: Exception) -> None:
-        if self._run is not None and is_unexpected(error):
-            log_traceback(self._run, error)
+        if self._log is not None and is_unexpected(error):
+            log_traceback(self._log.run, error)
 
     def tell(self, ended: Outcome) -> None:
         """Record the result in the study.
@@ -189,10 +190,8 @@ class _Running:
             outcome["retries"] = self.retries
         score, state = None, TrialState.FAIL
         if isinstance(ended, FinetuneResult):
-            if self._run is not None:
-                log_unseen(self._run, ended, self._seen)
-                self._seen = [result.epoch for result in ended.epochs]
-                log_certificate(self._run, ended)
+            if self._log is not None:
+                self._log.finished(ended)
             outcome |= describe(ended)
             score, state = ended.score, TrialState.COMPLETE
         elif isinstance(ended, optuna.TrialPruned):
@@ -207,9 +206,9 @@ class _Running:
         """Finish the MLflow run and call the observer, after the study has the result."""
         assert self._record is not None
         self.checkpoints.remove()
-        if self._run is not None:
+        if self._log is not None:
             backbone = self._session.study.settings.backbone
-            finish_trial_run(self._run, self._record, backbone, self._outcome, logged=self._seen)
+            finish_trial_run(self._log.run, self._record, backbone, self._outcome, logged=self._log.seen)
         self._session.observer.trial_finished(self._record)
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.doctor.doctor import examine
-from frostline.search.execution import curve_trainings
+from frostline.search.execution import logged_training
 from frostline.search.execution.curve_trainings import choose_sizes, run_curve, with_equal_steps
 from frostline.search.execution.run import SearchInterrupted, run_search
 from frostline.search.slots.resources import Resources
@@ -139,7 +139,7 @@ def test_a_curve_is_trained_once_and_goes_on_where_it_was_interrupted(
     assert len([run for run in by_id.values() if run.data.tags.get("kind") == "final"]) == 4
 
     # Nothing is left to do, so nothing is trained.
-    monkeypatch.setattr(curve_trainings, "finetune", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(logged_training, "finetune", lambda *_, **__: pytest.fail("trained again"))
     assert numbers(run_curve("tiny", place, sizes=["12", "1/2", "1.0"], seeds=1, resources=CPU)) == ended
 
 

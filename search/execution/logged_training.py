@@ -1,0 +1,83 @@
+"""A training that is logged in its MLflow run: its epochs, its retries, and what was frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ...objectives.config import TrialConfig
+from ...objectives.epochs import EpochResult, OnEpoch
+from ...objectives.finetune import FinetuneResult, Task, finetune
+from ...storage.tracking.tracker import TrackedRun
+from ..study.observer import Observer
+from ..tracking.training_runs import epoch_metrics, log_certificate, log_unseen
+from .retries import attempt, note_retry
+from .session import SessionCheckpoints
+
+
+class TrainingLog:
+    """What a training logs in its run.
+
+    Args:
+        run: The run of the training.
+        observer: Told of retries.
+        name: Name of the training in notes, such as ``trial 7``.
+
+    Attributes:
+        run: The run of the training.
+        seen: Epochs that were logged.
+    """
+
+    def __init__(self, run: TrackedRun, observer: Observer, name: str) -> None:
+        self.run = run
+        self.seen: list[int] = []
+        self._observer = observer
+        self._name = name
+
+    def epoch(self, result: EpochResult) -> None:
+        """Log an epoch."""
+        self.seen.append(result.epoch)
+        self.run.log_step(result.epoch, epoch_metrics(result))
+
+    def retried(self, error: Exception) -> None:
+        """Note that the training is tried again, and log why."""
+        note_retry(self._observer, self.run, self._name, error)
+
+    def finished(self, result: FinetuneResult) -> None:
+        """Log the epochs of earlier workers, and what each phase froze and trained."""
+        log_unseen(self.run, result, self.seen)
+        self.seen = [epoch.epoch for epoch in result.epochs]
+        log_certificate(self.run, result)
+
+
+def logged_training(
+    log: TrainingLog,
+    config: TrialConfig,
+    task: Task,
+    *,
+    seed: int,
+    checkpoints: SessionCheckpoints,
+    retries: int,
+    on_epoch: OnEpoch | None = None,
+    on_retry: Callable[[Exception], None] | None = None,
+) -> FinetuneResult:
+    """Train a configuration from its last checkpoint, with retries; its epochs and retries are logged.
+
+    The caller calls :meth:`TrainingLog.finished` once it has recorded the result.
+
+    Args:
+        log: Log of the training.
+        config: Configuration to train.
+        task: What the trainings of a study share.
+        seed: Seed of the training.
+        checkpoints: Checkpoints of the training.
+        retries: Number of retries after unexpected errors.
+        on_epoch: Called after each epoch instead of :meth:`TrainingLog.epoch`, which it calls itself.
+        on_retry: Called before each retry instead of :meth:`TrainingLog.retried`, which it calls itself.
+
+    Raises:
+        DeviceLostError: This process has lost its device.
+        Exception: What ended the last attempt.
+    """
+    train = partial(finetune, config, task, seed=seed, on_epoch=on_epoch or log.epoch, checkpoints=checkpoints)
+    return attempt(train, retries, on_retry or log.retried, task.device)
