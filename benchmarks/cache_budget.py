@@ -64,12 +64,12 @@ def evictions() -> Iterator[list[str]]:
     gone: list[str] = []
 
     def choose(*arguments: object) -> list[str] | None:
-        victims = choose_victims(*arguments)  # pyright: ignore[reportArgumentType]
+        victims = choose_evictions(*arguments)  # pyright: ignore[reportArgumentType]
         gone.extend(victims or ())
         return victims
 
-    choose_victims = feature_store.choose_victims
-    with mock.patch.object(feature_store, "choose_victims", choose):
+    choose_evictions = feature_store.choose_evictions
+    with mock.patch.object(feature_store, "choose_evictions", choose):
         yield gone
 
 

@@ -5,9 +5,9 @@
 
 For each seed a small network learns the source, then a whole search runs on the target: trials, finals, verdict.
 
-relabelled: shapes -> the same shapes in groups. ``feature_extraction``: only the names are new, the rest only costs.
+relabeled: shapes -> the same shapes in groups. ``feature_extraction``: only the names are new, the rest only costs.
 corrupted: shapes -> channels mixed and inverted. ``surgical`` on the first unit: that layer alone can undo it.
-reshaped: textures -> shapes, both behind a veil of strong colours. ``full``: the source taught the first unit to lift
+reshaped: textures -> shapes, both behind a veil of strong colors. ``full``: the source taught the first unit to lift
     the veil, which the target's few images do not teach (``scratch`` gets half its score, with three times the epochs
     too), but the units above know textures only, and to train the last two does not make up for it. ``partial`` may
     train no more than these: with the first unit alone frozen it would do what ``full`` does.
@@ -41,7 +41,7 @@ from frostline.storage.workspace import Workspace
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks is no installed package
 
 from benchmarks import small_cnn
-from benchmarks.procedural import Images, Labels, faded, noise, papered, recoloured, regrouped, shaped, veiled
+from benchmarks.procedural import Images, Labels, faded, noise, papered, recolored, regrouped, shaped, veiled
 
 Data = tuple[Images, Labels]
 Draw = Callable[[int, np.random.Generator], Data]
@@ -118,7 +118,7 @@ def _training_mode_wins(study: Study) -> bool:
 
 
 PAIRS = {
-    "relabelled": Pair(
+    "relabeled": Pair(
         shaped,
         lambda count, rng: regrouped(shaped(count, rng)),
         train=120,
@@ -129,7 +129,7 @@ PAIRS = {
     ),
     "corrupted": Pair(
         shaped,
-        lambda count, rng: recoloured(shaped(count, rng)),
+        lambda count, rng: recolored(shaped(count, rng)),
         train=120,
         trials=15,
         epochs=20,

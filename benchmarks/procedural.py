@@ -32,7 +32,7 @@ TEXTURES: dict[str, Callable[[Grid, Grid], Grid]] = {
     "dots": lambda x, y: ((np.sin(1.3 * x) > 0.3) & (np.sin(1.3 * y) > 0.3)).astype(float),
     "ramp": lambda x, y: 0.5 + 0.5 * np.tanh(x / 6.0),
 }
-# Of a veil: orthonormal directions of colour, and how strongly each is filled. The first is the picture's.
+# Of a veil: orthonormal directions of color, and how strongly each is filled. The first is the picture's.
 DIRECTIONS = np.array([[2, 2, -1], [-1, 2, 2], [2, -1, 2]], dtype=np.float32) / 3
 STRENGTHS = np.array([0.06, 0.75, 0.75], dtype=np.float32)
 
@@ -40,7 +40,7 @@ STRENGTHS = np.array([0.06, 0.75, 0.75], dtype=np.float32)
 def draw(
     shapes: Labels, textures: Labels, rng: np.random.Generator, *, radius: tuple[float, float] = (8.0, 13.0)
 ) -> Images:
-    """A textured shape a picture, at random place, size, angle and colours, on a noisy ground.
+    """A textured shape a picture, at random place, size, angle and colors, on a noisy ground.
 
     Args:
         shapes: Of each image (N,), positions in :data:`SHAPES`.
@@ -54,8 +54,8 @@ def draw(
 
 def _draw_one(shape: int, texture: int, rng: np.random.Generator, radius: tuple[float, float]) -> Grid:
     size = rng.uniform(*radius)
-    centre = rng.uniform(size, SIZE - size, 2) if size < SIZE / 2 else np.full(2, SIZE / 2)
-    x, y = np.meshgrid(np.arange(SIZE) - centre[0], np.arange(SIZE) - centre[1])
+    center = rng.uniform(size, SIZE - size, 2) if size < SIZE / 2 else np.full(2, SIZE / 2)
+    x, y = np.meshgrid(np.arange(SIZE) - center[0], np.arange(SIZE) - center[1])
     inside = list(SHAPES.values())[shape](*(axis / size for axis in _turn(x, y, rng)))
     brightness = list(TEXTURES.values())[texture](*_turn(x + rng.uniform(0, 9), y + rng.uniform(0, 9), rng))
     ground, dark, light = rng.uniform(0.0, 0.35, 3), rng.uniform(0.35, 0.6, 3), rng.uniform(0.75, 1.0, 3)
@@ -92,7 +92,7 @@ def regrouped(data: tuple[Images, Labels]) -> tuple[Images, Labels]:
     return images, labels % (len(SHAPES) // 2)
 
 
-def recoloured(data: tuple[Images, Labels]) -> tuple[Images, Labels]:
+def recolored(data: tuple[Images, Labels]) -> tuple[Images, Labels]:
     """The input is corrupted in a way that the first layer alone could undo: channels are mixed and inverted."""
     mixing = np.array([[-0.8, 0.5, 0.1], [0.4, -0.7, 0.5], [0.6, 0.3, -0.7]], dtype=np.float32)
     images, labels = data
@@ -107,7 +107,7 @@ def faded(data: tuple[Images, Labels]) -> tuple[Images, Labels]:
 
 
 def veiled(data: tuple[Images, Labels], rng: np.random.Generator) -> tuple[Images, Labels]:
-    """Brightness is moved to one faint direction of colour; textures that say nothing fill the two others, strongly.
+    """Brightness is moved to one faint direction of color; textures that say nothing fill the two others, strongly.
 
     A linear layer can lift the veil, for the directions are orthogonal and always the same, but it must be exact.
     """

@@ -39,8 +39,8 @@ TRAINING, OTHER = "training", "other"
 CALLS: tuple[tuple[object, str, str], ...] = (
     (logged_training, "finetune", TRAINING),
     (trials, "finetune_together", TRAINING),
-    (leased_storage.HeldStorage, "claim", "claim a trial"),
-    (leased_storage.HeldStorage, "flush", "write to the study's database"),
+    (leased_storage.LeasedStorage, "claim", "claim a trial"),
+    (leased_storage.LeasedStorage, "flush", "write to the study's database"),
     (space.Space, "suggest", "suggest"),
     (optuna.Trial, "set_user_attr", "notes in the study"),
     (optuna.Trial, "report", "report an epoch"),

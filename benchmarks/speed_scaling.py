@@ -36,7 +36,7 @@ from frostline.objectives.epochs import EpochResult, OnEpoch
 from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import FinetuneResult, Task, check_trainable, finetune
 from frostline.objectives.networks.backbone_pool import BackbonePool
-from frostline.objectives.training.checkpoint import Checkpoints
+from frostline.objectives.training.checkpoint import CheckpointStore
 from frostline.search import run_search
 from frostline.search.execution import logged_training
 from frostline.search.space.default_space import COMPETING, default_tables
@@ -91,7 +91,7 @@ class FreeTraining:
         *,
         seed: int,
         on_epoch: OnEpoch = lambda result: None,
-        checkpoints: Checkpoints | None = None,
+        checkpoints: CheckpointStore | None = None,
     ) -> FinetuneResult:
         if self._result is None:
             self._result = finetune(default_config(task, "feature_extraction", epochs=1), task, seed=0)

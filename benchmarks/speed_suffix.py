@@ -4,7 +4,7 @@
 
 Partial freezing: the training epochs of a trial whose features are there, against a loop of forward, backward and
 optimizer step of the same units and head on one resident random tensor of the cut's shape, the same batch sizes and
-as many steps. Full fine-tuning: against a loop on all images, resident and normalised, shuffled every epoch.
+as many steps. Full fine-tuning: against a loop on all images, resident and normalized, shuffled every epoch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting, Target, at_most
 from benchmarks.speed_bare_optuna import default_config, depths
-from frostline.objectives.augmentation.views import Views
+from frostline.objectives.augmentation.views import AugmentedViews
 from frostline.objectives.config import TrialConfig
 from frostline.objectives.data.dataset import ImageSplit
 from frostline.objectives.devices import autocast
@@ -115,9 +115,9 @@ def random_batches(config: TrialConfig, task: Task, shape: tuple[int, ...]) -> B
 
 
 def resident_batches(config: TrialConfig, task: Task) -> Batches:
-    """All training images normalised in memory, in a new order every epoch."""
+    """All training images normalized in memory, in a new order every epoch."""
     source = ImageSource(task.train, task.device)
-    views = Views("none", 1, task.train.preprocessing, len(task.train), 0)
+    views = AugmentedViews("none", 1, task.train.preprocessing, len(task.train), 0)
     chunks = torch.arange(len(task.train)).split(256)
     images = torch.cat([views.apply(source.batch(chunk), chunk, 0) for chunk in chunks])
     images = images.contiguous(memory_format=torch.channels_last)
@@ -151,7 +151,7 @@ def measure(setting: Setting, *, epochs: int = 3, shares: tuple[float, ...] = (0
     _compare(report, config, task, pool, 0, resident_batches(config, task), at_most(1.02), epochs)
     report.notes.append(
         "Epochs without augmentation, after the first, with one validation image; what is left above 1 is drawing the "
-        "order, picking the batch, (full) cutting and normalising the images, the schedule, and the epoch's validation "
+        "order, picking the batch, (full) cutting and normalizing the images, the schedule, and the epoch's validation "
         "and copy of the weights."
     )
     return report

@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, Table
 from frostline.objectives.errors import InvalidInputError
-from frostline.search.execution.worker import LOOK_SECONDS, Worker, at_work
+from frostline.search.execution.worker import LOOK_SECONDS, Worker, open_worker
 from frostline.search.records import STRATEGY
 from frostline.search.space.default_space import COMPETING, default_tables
 from frostline.search.space.parsing import create_space, resolve_space
@@ -118,7 +118,7 @@ def run_worker(
     began, fault = 0.0, ""
     try:
         study = Study.load(NAME, workspace)
-        with at_work(study) as worker:
+        with open_worker(study) as worker:
             if options.sampler == "random":
                 worker._optuna.sampler = optuna.samplers.RandomSampler(seed=place)
             ready.wait()

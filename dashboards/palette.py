@@ -9,7 +9,7 @@ from ..objectives.strategies.catalog import BUILT_IN, STRATEGIES
 
 # Okabe-Ito, with orange, vermilion and gray changed so that each has 3:1 contrast on white and on the dark page.
 # Neighbors also differ in symbol, so that no distinction depends on color alone.
-_COLOURS = ("#0072B2", "#C97B00", "#D1495B", "#009E73", "#7A7A7A", "#7B5FD3", "#6B8E23", "#A0522D")
+_COLORS = ("#0072B2", "#C97B00", "#D1495B", "#009E73", "#7A7A7A", "#7B5FD3", "#6B8E23", "#A0522D")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "hexagon")
 
 
@@ -18,11 +18,11 @@ class Look:
     """How a strategy is drawn.
 
     Attributes:
-        colour: Color as ``#RRGGBB``.
+        color: Color as ``#RRGGBB``.
         symbol: Name of a Plotly marker; with ``-open`` appended it names the hollow one.
     """
 
-    colour: str
+    color: str
     symbol: str
 
 
@@ -41,8 +41,8 @@ def look(strategy: str | None) -> Look:
     """
     names = [name for name in STRATEGIES if name in BUILT_IN]
     # Built-in strategies take the first pairs of color and symbol; plugins' share the others, by a hash of the name.
-    left = len(_COLOURS) * len(_SYMBOLS) - len(names)
+    left = len(_COLORS) * len(_SYMBOLS) - len(names)
     place = names.index(strategy) if strategy in names else len(names) + zlib.crc32(str(strategy).encode()) % left
     # Each further round through the colors shifts the symbols by one, so that all pairs differ.
-    lap = place // len(_COLOURS)
-    return Look(_COLOURS[place % len(_COLOURS)], _SYMBOLS[(place + lap) % len(_SYMBOLS)])
+    lap = place // len(_COLORS)
+    return Look(_COLORS[place % len(_COLORS)], _SYMBOLS[(place + lap) % len(_SYMBOLS)])

@@ -64,18 +64,18 @@ def _contender_row(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
         contender.strategy,
         mark,
         f"{points(contender.mean)} ± {points(contender.spread)} ({len(contender.scores)})",
-        behind_leader(contender),
+        gap_to_leader(contender),
         duration(contender.seconds),
         count(contender.trainable_parameters),
     )
 
 
-def behind_leader(contender: Contender) -> str:
+def gap_to_leader(contender: Contender) -> str:
     """Return the gap to the leader with its interval, in percentage points."""
     if contender.interval is None:
         return "leader"
     low, high = contender.interval
-    return f"{points(contender.behind)} [{points(low)}, {points(high)}]"
+    return f"{points(contender.gap_to_leader)} [{points(low)}, {points(high)}]"
 
 
 def metric_rows(verdict: Verdict) -> TextTable:
@@ -108,8 +108,8 @@ def curve_rows(curve: DataCurve) -> TextTable:
 def _curve_row(point: CurvePoint) -> tuple[str, ...]:
     low, high = point.interval
     ahead = NOTHING
-    if point.ahead is not None and point.ahead_interval is not None:
-        ahead = f"{points(point.ahead)} [{points(point.ahead_interval[0])}, {points(point.ahead_interval[1])}]"
+    if point.difference is not None and point.ahead_interval is not None:
+        ahead = f"{points(point.difference)} [{points(point.ahead_interval[0])}, {points(point.ahead_interval[1])}]"
     score = f"{points(point.mean)} [{points(low)}, {points(high)}] ({len(point.scores)})"
     return (point.strategy, f"{point.images:,}", score, ahead)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from .augmentation.policies import random_ops
-from .augmentation.views import Views
+from .augmentation.views import AugmentedViews
 from .config import TrialConfig, flatten
 from .data.dataset import ImageSplit
 from .data.subsets import ImageSubset
@@ -29,9 +29,9 @@ from .phases import Phase, chains
 from .strategies.catalog import get_strategy
 from .strategies.plans import plan_phases
 from .training.certificate import Certificate, certify
-from .training.checkpoint import Checkpoints, NoCheckpoints, TrialState, identity
+from .training.checkpoint import CheckpointStore, NoCheckpoints, TrialState, identity
 from .training.loop import PhaseData, PhaseRun, batches_per_epoch, predict_logits, to_probabilities, train_phase
-from .training.optimizers import Optimisation
+from .training.optimizers import Optimization
 from .training.stages import Stages, stage_key
 
 _NO_CHECKPOINTS = NoCheckpoints()
@@ -110,7 +110,7 @@ def finetune(
     *,
     seed: int,
     on_epoch: OnEpoch = lambda result: None,
-    checkpoints: Checkpoints = _NO_CHECKPOINTS,
+    checkpoints: CheckpointStore = _NO_CHECKPOINTS,
 ) -> FinetuneResult:
     """Train one configuration and validate it after each epoch; resume from its checkpoint, if any (contract C4).
 
@@ -122,7 +122,7 @@ def finetune(
         task: Data, backbone, metric and device.
         seed: Seed of head, data order, augmentation and dropout.
         on_epoch: Called after each epoch, to report, or to prune by raising. Not called for epochs that a checkpoint
-            holds, but for those of a stage that another trial trained (see :meth:`Stages.share`).
+            holds, but for those of a stage that another trial trained (see :meth:`Stages.run_or_restore`).
         checkpoints: Checkpoints of this training. An epoch's is stored after ``on_epoch``, so that every epoch is
             reported.
 
@@ -147,7 +147,7 @@ def finetune(
 
 
 def _finetune(
-    config: TrialConfig, task: Task, seed: int, on_epoch: OnEpoch, checkpoints: Checkpoints
+    config: TrialConfig, task: Task, seed: int, on_epoch: OnEpoch, checkpoints: CheckpointStore
 ) -> FinetuneResult:
     phases = plan_phases(config, len(task.backbones.pretrained.units))
     state = TrialState(checkpoints, _identity(config, task, seed, phases), task.device)
@@ -168,7 +168,7 @@ def _finetune(
         data = phase_data(run.network, config, task, seed)
         train = partial(_run_phase, run, config, data, state, watch)
         key = stage_key(phases, run, config, data) if task.stages.enabled else None
-        state.leave(run, task.stages.share(key, run, task.device, train, watch))
+        state.leave(run, task.stages.run_or_restore(key, run, task.device, train, watch))
 
     run = _run_chains(phases, lambda phase: Network(backbone, phase, head), config, task, state, finish)
     network, best, logits = run.network.eval(), run.best, run.best_logits
@@ -199,12 +199,12 @@ def _run_chains(
     """Run the phases one after another, and return the run of the last."""
     run: PhaseRun | None = None
     for chain in chains(phases):
-        optimisation: Optimisation | None = None
+        optimization: Optimization | None = None
         for phase in chain:
             network = create_network(phase)
             if phase.solve is None:
-                optimisation = _optimisation(optimisation, network, config, chain, len(task.train))
-            run = PhaseRun(network, optimisation, len(state.epochs), last=phase is chain[-1])
+                optimization = _optimization(optimization, network, config, chain, len(task.train))
+            run = PhaseRun(network, optimization, len(state.epochs), last=phase is chain[-1])
             finish(run)
     assert run is not None, "a plan has a phase"
     return run
@@ -225,7 +225,7 @@ def _run_phase(
     elif not run.results:
         run.results += solve(run.network, config, data, run.first_epoch, on_epoch)
         state.save(run)
-    certificate = certify(run.network, run.optimisation)
+    certificate = certify(run.network, run.optimization)
     certificate.require()
     return certificate
 
@@ -240,13 +240,13 @@ def _identity(config: TrialConfig, task: Task, seed: int, phases: tuple[Phase, .
     )
 
 
-def _optimisation(
-    present: Optimisation | None, network: Network, config: TrialConfig, chain: list[Phase], images: int
-) -> Optimisation:
+def _optimization(
+    present: Optimization | None, network: Network, config: TrialConfig, chain: list[Phase], images: int
+) -> Optimization:
     """The optimizer of a chain of phases: created in its first phase, extended in the others."""
     if present is None:
         steps = sum(phase.epochs for phase in chain) * batches_per_epoch(images, config.batch_size)
-        return Optimisation(config, network, steps)
+        return Optimization(config, network, steps)
     present.extend(network)
     return present
 
@@ -265,7 +265,7 @@ def phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> 
 
 def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task, seed: int) -> FeatureSource:
     whole, ops = split.whole if isinstance(split, ImageSubset) else split, random_ops(config)
-    views = Views(config.augmentation, config.views, split.preprocessing, len(whole), seed, ops)
+    views = AugmentedViews(config.augmentation, config.views, split.preprocessing, len(whole), seed, ops)
     images = ImageSource(whole, task.device)
     if isinstance(split, ImageSubset):
         return SubsetFeatures(images, views, network.prefix, task.store, split)
@@ -273,7 +273,7 @@ def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task
 
 
 def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> FeatureSource:
-    views = Views("none", 1, split.preprocessing, len(split), 0)
+    views = AugmentedViews("none", 1, split.preprocessing, len(split), 0)
     return FeatureSource(ImageSource(split, task.device), views, network.prefix, task.store)
 
 

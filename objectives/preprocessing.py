@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Smallest side from which a backbone computes meaningful features, pixels.
-SMALLEST_IMAGE = 16
+MIN_IMAGE_SIZE = 16
 # Side for checks before the weights' own size is known, pixels.
 DEFAULT_SIZE = 224
 

@@ -194,7 +194,7 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     )
 
 
-def summarise(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:
+def summarize(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:
     """Return one summary per strategy, in the given order."""
     return [_summary(name, [trial for trial in trials if trial.strategy == name]) for name in strategies]
 

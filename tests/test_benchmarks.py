@@ -29,7 +29,7 @@ from benchmarks import (
 from benchmarks.harness import Pairs, Report, Setting, at_least, at_most
 from benchmarks.known_answers import write_images
 from benchmarks.procedural import shaped
-from frostline.objectives.augmentation.views import Views
+from frostline.objectives.augmentation.views import AugmentedViews
 from frostline.objectives.config import TrialConfig
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.search.space.default_space import default_tables
@@ -96,7 +96,9 @@ def test_the_rival_sees_the_same_pixels_labels_and_division(tiny: Setting, tmp_p
     data = bare.BareData.of(dataset, tiny.data)
     _, loader = data.loaders(TrialConfig(strategy="full"))
     images, labels = next(iter(loader))
-    own = Views("none", 1, val.preprocessing, len(val), 0).apply(val.images(slice(None)), torch.arange(len(val)), 0)
+    own = AugmentedViews("none", 1, val.preprocessing, len(val), 0).apply(
+        val.images(slice(None)), torch.arange(len(val)), 0
+    )
     assert labels.tolist() == val.labels.tolist()
     torch.testing.assert_close(images, own, atol=1e-5, rtol=0)
     cached = bare.BareData.of(dataset, tiny.data, cached=True)

@@ -15,7 +15,7 @@ from benchmarks.procedural import (
     faded,
     noise,
     papered,
-    recoloured,
+    recolored,
     regrouped,
     shaped,
     veiled,
@@ -39,7 +39,7 @@ def test_targets_change_what_they_say_and_nothing_else():
     images, labels = data
     assert np.array_equal(regrouped(data)[0], images)
     assert all(len(set(regrouped(data)[1][labels == shape])) == 1 for shape in range(len(SHAPES)))
-    assert np.array_equal(recoloured(data)[1], labels)
+    assert np.array_equal(recolored(data)[1], labels)
     pale, _ = faded(data)
     np.testing.assert_allclose((pale - 0.78) / 0.2, images, atol=1e-5)
 
@@ -62,7 +62,7 @@ def test_a_linear_layer_lifts_the_veil():
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "relabelled" else pytest.mark.slow) for name in PAIRS]
+    "name", [pytest.param(name, marks=() if name == "relabeled" else pytest.mark.slow) for name in PAIRS]
 )
 def test_the_search_finds_the_known_winner(name: str, tmp_path: Path):
     outcome = run(PAIRS[name], seed=0, folder=tmp_path)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from ...search.analysis.budget_history import Step, spending
+from ...search.analysis.budget_history import Step, budget_history
 from ...search.study.results import StudyResults
 from ..formats import NOTHING, duration, percent, plural
 from ..palette import look
@@ -16,7 +16,7 @@ from .drawing import Chart, layout, time_unit
 
 def plot_budget(results: StudyResults) -> Chart:
     """Draw the cumulated device time of each strategy against the running time of the search."""
-    steps = spending(results.trials)
+    steps = budget_history(results.trials)
     across, across_name = time_unit(steps[-1].at_work)
     most = max(step.seconds for step in steps)
     up, up_name = time_unit(most)
@@ -30,7 +30,7 @@ def plot_budget(results: StudyResults) -> Chart:
                 customdata=[None, *(step.trial.number for step in own), None],
                 mode="lines",
                 name=f"{strategy} ({duration(own[-1].seconds)})",
-                line={"color": look(strategy).colour, "width": 2.5, "shape": "hv"},
+                line={"color": look(strategy).color, "width": 2.5, "shape": "hv"},
                 hovertemplate=f"{strategy}: %{{y:.1f}} {up_name} after %{{x:.1f}} {across_name}<extra></extra>",
             )
     # Margins at the ends, so that the last steps do not lie on the edge.

@@ -37,7 +37,7 @@ def _add_scores(figure: go.Figure, contender: Contender) -> None:
         "arrayminus": [100 * (contender.mean - low)],
         "thickness": 10,
         "width": 0,
-        "color": _pale(style.colour),
+        "color": _pale(style.color),
     }
     figure.add_scatter(
         x=[100 * contender.mean],
@@ -45,7 +45,7 @@ def _add_scores(figure: go.Figure, contender: Contender) -> None:
         error_x=interval,
         mode="markers",
         name=contender.strategy,
-        marker={"symbol": "line-ns", "size": 24, "line": {"width": 3, "color": style.colour}},
+        marker={"symbol": "line-ns", "size": 24, "line": {"width": 3, "color": style.color}},
         hovertemplate=f"mean %{{x:.1f}} % [{points(low)}, {points(high)}]<extra></extra>",
         row=1,
         col=1,
@@ -69,7 +69,7 @@ def _add_cost(figure: go.Figure, contender: Contender) -> None:
         y=[_broken(contender.strategy)],
         orientation="h",
         name=contender.strategy,
-        marker={"color": look(contender.strategy).colour, "line": {"width": 0}},
+        marker={"color": look(contender.strategy).color, "line": {"width": 0}},
         width=0.45,
         hovertemplate=f"{duration(contender.seconds)} a training<extra></extra>",
         row=1,
@@ -115,6 +115,6 @@ def _broken(strategy: str) -> str:
     return strategy.replace("_", "_<br>", 1) if len(strategy) > 10 else strategy
 
 
-def _pale(colour: str) -> str:
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+def _pale(color: str) -> str:
+    red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, 0.35)"

@@ -46,14 +46,14 @@ def _add_line(figure: go.Figure, strategy: str, own: list[CurvePoint], shift: fl
             "arrayminus": [100 * (point.mean - point.interval[0]) for point in own],
             "thickness": 1.2,
             "width": 3,
-            "color": style.colour,
+            "color": style.color,
         },
         customdata=[
             [point.images, points(point.interval[0]), points(point.interval[1]), len(point.scores)] for point in own
         ],
         mode="lines+markers",
         name=strategy,
-        line={"color": style.colour, "width": 2},
+        line={"color": style.color, "width": 2},
         marker=marker(style, size=8),
         hovertemplate=f"{strategy} on %{{customdata[0]:,}} images: %{{y:.1f}} % "
         "[%{customdata[1]}, %{customdata[2]}], n = %{customdata[3]} seeds<extra></extra>",

@@ -15,7 +15,7 @@ from ..palette import Look
 from ..tables import TextTable
 
 # Minimum range of a score axis, in percent: a narrower axis would make noise look like a difference.
-_LEAST_SPAN = 10.0
+_MIN_SPAN = 10.0
 # Number of a strategy's trials above which markers shrink and fade.
 _CROWD = 100
 # Color of lines that belong to no strategy: 3:1 contrast on white and on the dark page.
@@ -106,7 +106,7 @@ def span(scores: Sequence[float]) -> list[float]:
     if not scores:
         return [0.0, 102.0]
     low, high = min(scores), max(scores)
-    air = max(0.06 * (high - low), (_LEAST_SPAN - (high - low)) / 2, 1.5)
+    air = max(0.06 * (high - low), (_MIN_SPAN - (high - low)) / 2, 1.5)
     return [max(-2.0, low - air), min(102.0, high + air)]
 
 
@@ -135,7 +135,7 @@ def time_unit(seconds: float) -> tuple[float, str]:
 
 def marker(style: Look, size: int) -> dict[str, object]:
     """Return the Plotly marker of a strategy, with a size in pixels."""
-    return {"color": style.colour, "symbol": style.symbol, "size": size, "line": {"width": 1.5, "color": style.colour}}
+    return {"color": style.color, "symbol": style.symbol, "size": size, "line": {"width": 1.5, "color": style.color}}
 
 
 def marker_each(style: Look, trials: Sequence[TrialRecord]) -> dict[str, object]:

@@ -45,7 +45,7 @@ def _best_curve(strategy: str, trial: TrialRecord) -> dict[str, object]:
         "mode": "lines+markers",
         "name": f"{strategy} (trial {trial.number})",
         "legendgroup": strategy,
-        "line": {"color": look(strategy).colour, "width": 3},
+        "line": {"color": look(strategy).color, "width": 3},
         "marker": marker(look(strategy), size=7),
         "hovertemplate": f"{strategy}, trial {trial.number}<br>epoch %{{x}}: %{{y:.1f}} %<extra></extra>",
     }
@@ -70,7 +70,7 @@ def _faint_curves(strategy: str, trials: Sequence[TrialRecord]) -> dict[str, obj
         "name": strategy,
         "legendgroup": strategy,
         "showlegend": False,
-        "line": {"color": look(strategy).colour, "width": 1.5},
+        "line": {"color": look(strategy).color, "width": 1.5},
         "hovertemplate": f"{strategy}, trial %{{customdata}}<br>epoch %{{x}}: %{{y:.1f}} %<extra></extra>",
     }
 

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ...objectives.metrics import METRICS
-from ...search.analysis.budget_history import Step, spending
+from ...search.analysis.budget_history import Step, budget_history
 from ...search.study.results import StudyResults
 from ..formats import duration, percent, plural
 from ..palette import look
@@ -18,7 +18,7 @@ from .drawing import Chart, layout, span, time_unit
 
 def plot_progress(results: StudyResults) -> Chart:
     """Draw each strategy's best validation score so far, against its trials and, below, its device time."""
-    steps = [step for step in spending(results.trials) if step.best is not None]
+    steps = [step for step in budget_history(results.trials) if step.best is not None]
     unit, unit_name = time_unit(max(step.seconds for step in steps))
     figure = make_subplots(rows=2, cols=1, vertical_spacing=0.2)
     for strategy in results.settings.strategies:
@@ -43,8 +43,8 @@ def _add_line(figure: go.Figure, row: int, strategy: str, own: Sequence[Step], x
         name=strategy,
         legendgroup=strategy,
         showlegend=row == 1,
-        line={"color": look(strategy).colour, "width": 2.5, "shape": "hv"},
-        marker={"color": look(strategy).colour, "symbol": look(strategy).symbol, "size": 6},
+        line={"color": look(strategy).color, "width": 2.5, "shape": "hv"},
+        marker={"color": look(strategy).color, "symbol": look(strategy).symbol, "size": 6},
         hovertemplate=f"{strategy}: %{{y:.1f}} % after %{after}<extra></extra>",
         row=row,
         col=1,

@@ -27,11 +27,11 @@ from .drawing import (
     set_score_axis,
 )
 
-_MOST_TICKS = 8
+_MAX_TICKS = 8
 # Of more trials, the table contains the Pareto front and the best ones.
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 # Number of Pareto-optimal trials named in the caption.
-_MOST_NAMED = 8
+_MAX_NAMED = 8
 
 
 def plot_cost(results: StudyResults) -> Chart:
@@ -81,8 +81,8 @@ def _cost_caption(results: StudyResults, scored: Sequence[TrialRecord], front: S
 
 
 def _numbers(front: Sequence[TrialRecord]) -> str:
-    shown = ", ".join(str(trial.number) for trial in front[-_MOST_NAMED:])
-    return f"{'trial' if len(front) == 1 else 'trials'} {'…, ' if len(front) > _MOST_NAMED else ''}{shown}"
+    shown = ", ".join(str(trial.number) for trial in front[-_MAX_NAMED:])
+    return f"{'trial' if len(front) == 1 else 'trials'} {'…, ' if len(front) > _MAX_NAMED else ''}{shown}"
 
 
 def _trial_rows(results: StudyResults, front: Sequence[TrialRecord]) -> TextTable:
@@ -96,7 +96,7 @@ def _trial_rows(results: StudyResults, front: Sequence[TrialRecord]) -> TextTabl
         Column("Pareto front", numeric=False),
         Column("parameters", numeric=False),
     )
-    shown = sorted(results.trials, key=lambda trial: (trial.number not in best, -(trial.score or 0.0)))[:_MOST_ROWS]
+    shown = sorted(results.trials, key=lambda trial: (trial.number not in best, -(trial.score or 0.0)))[:_MAX_ROWS]
     rows = tuple(
         (
             str(trial.number),
@@ -139,7 +139,7 @@ def plot_depth(results: StudyResults) -> Chart:
                 x=[_depth(trial) + shift for trial in best],
                 y=[percentage(trial) for trial in best],
                 mode="lines",
-                line={"color": look(strategy).colour, "width": 1.5},
+                line={"color": look(strategy).color, "width": 1.5},
                 legendgroup=strategy,
                 showlegend=False,
                 hoverinfo="skip",
@@ -205,7 +205,7 @@ def _best_by_depth(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def _depth_ticks(units: int) -> list[int]:
-    step = -(-units // _MOST_TICKS) or 1
+    step = -(-units // _MAX_TICKS) or 1
     ticks = list(range(0, units, step))
     # The last depth always has a tick; no other tick is near enough to overlap it.
     return [tick for tick in ticks if units - tick >= step] + [units]

@@ -14,7 +14,7 @@ from ..formats import percent
 from ..tables import Column, TextTable
 
 # Number of classes above which the matrix is not shown, only its most frequent confusions.
-MOST_CLASSES = 20
+MAX_CLASSES = 20
 _PAIRS_SHOWN = 10
 
 
@@ -57,7 +57,7 @@ class Confusion:
     @property
     def fits(self) -> bool:
         """Whether the matrix is small enough to be shown."""
-        return len(self.classes) <= MOST_CLASSES
+        return len(self.classes) <= MAX_CLASSES
 
 
 def confuse(finals: Sequence[FinalRecord], classes: tuple[str, ...]) -> Confusion:

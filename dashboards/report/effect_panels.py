@@ -11,7 +11,7 @@ from html import escape
 from ..charts.drawing import span
 from ..palette import look
 from ..tables import TextTable
-from .effects import Effect, Group, Point, StrategyEffects, effect_rows, medians, searched
+from .effects import Effect, Point, ScoreGroup, StrategyEffects, effect_rows, medians, searched
 
 # Sizes of a panel and its plot in SVG units, about one pixel each.
 WIDTH, HEIGHT = 200, 142
@@ -19,10 +19,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 194, 6, 110
 # Number of trials in a panel above which dots are smaller.
 _CROWD = 60
 # Minimum number of trials for a median: with fewer it would look more certain than it is.
-LEAST_FOR_MEDIAN = 3
+MIN_FOR_MEDIAN = 3
 # Share of a value's column over which its dots are spread, so that they do not hide each other.
 _SPREAD = 0.5
-_LONGEST_LABEL = 26
+_MAX_LABEL = 26
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ def draw_panel(strategy: str, effect: Effect, scale: Sequence[float], words: str
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">',
         *_score_axis(scale),
         *_domain_axis(effect),
-        _dots(effect, scale, look(strategy).colour, pruned=True),
-        _dots(effect, scale, look(strategy).colour, pruned=False),
-        *(_median(group, scale) for group in effect.groups if group.trials >= LEAST_FOR_MEDIAN),
+        _dots(effect, scale, look(strategy).color, pruned=True),
+        _dots(effect, scale, look(strategy).color, pruned=False),
+        *(_median(group, scale) for group in effect.groups if group.trials >= MIN_FOR_MEDIAN),
         "</svg>",
     ]
     return "".join(parts)
@@ -89,7 +89,7 @@ def _domain_axis(effect: Effect) -> Iterator[str]:
     yield f'<path class="axis" d="M{_LEFT} {_BOTTOM}H{_RIGHT}"/>'
     y = _BOTTOM + 15
     if effect.named:
-        room = _LONGEST_LABEL // len(effect.groups)
+        room = _MAX_LABEL // len(effect.groups)
         for group in effect.groups:
             middle = _x((group.start + group.end) / 2)
             for line, part in enumerate(_broken(group.label, room)):
@@ -107,14 +107,14 @@ def _broken(label: str, room: int) -> list[str]:
     return [part if len(part) <= room else part[: room - 1] + "…" for part in parts]
 
 
-def _dots(effect: Effect, scale: Sequence[float], colour: str, *, pruned: bool) -> str:
+def _dots(effect: Effect, scale: Sequence[float], color: str, *, pruned: bool) -> str:
     """All as one path of strokes without length, which round caps make dots: a thousand stay small."""
     own = [point for point in effect.points if point.pruned == pruned]
     # Half a pixel cannot be seen; with many trials the digits would be most of the page.
     size, digits = (4, 0) if len(effect.points) > _CROWD else (6, 1)
     places = "".join(f"M{_x(_spread(effect, point)):.{digits}f} {_y(point.score, scale):.{digits}f}h0" for point in own)
     kind = "pruned" if pruned else "dots"
-    return f'<path class="{kind}" stroke="{colour}" stroke-width="{size}" d="{places}"/>' if own else ""
+    return f'<path class="{kind}" stroke="{color}" stroke-width="{size}" d="{places}"/>' if own else ""
 
 
 def _spread(effect: Effect, point: Point) -> float:
@@ -124,7 +124,7 @@ def _spread(effect: Effect, point: Point) -> float:
     return point.place + _SPREAD / len(effect.groups) * (zlib.crc32(str(point.number).encode()) / 2**32 - 0.5)
 
 
-def _median(group: Group, scale: Sequence[float]) -> str:
+def _median(group: ScoreGroup, scale: Sequence[float]) -> str:
     assert group.median is not None
     y = _y(group.median, scale)
     return f'<path class="median" d="M{_x(group.start) + 2:.1f} {y:.1f}H{_x(group.end) - 2:.1f}"/>'

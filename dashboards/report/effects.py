@@ -18,7 +18,7 @@ from ..formats import NOTHING, percent, points, value
 from ..tables import Column, TextTable
 
 # Minimum number of complete trials: any pattern in fewer trials would be chance.
-LEAST_SHOWN = 8
+MIN_SHOWN = 8
 # Maximum number of integers that are shown one by one.
 _FEW = 5
 _THIRDS = ["low", "middle", "high"]
@@ -35,7 +35,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Group:
+class ScoreGroup:
     """A part of a domain with its complete trials and their median score in percent; None without trials."""
 
     label: str
@@ -62,7 +62,7 @@ class Effect:
 
     name: str
     points: tuple[Point, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[ScoreGroup, ...]
     named: bool
     ends: tuple[str, str]
     log: bool
@@ -90,7 +90,7 @@ class StrategyEffects:
 def find_effects(results: StudyResults) -> list[StrategyEffects]:
     """Return the effects of every strategy with enough complete trials, in the study's order."""
     groups = by_strategy(results, scored_trials(results))
-    return [_of_strategy(results, name, trials) for name, trials in groups if _complete(trials) >= LEAST_SHOWN]
+    return [_of_strategy(results, name, trials) for name, trials in groups if _complete(trials) >= MIN_SHOWN]
 
 
 def _complete(trials: Sequence[TrialRecord]) -> int:
@@ -159,12 +159,12 @@ def _parts(values: Sequence[Any]) -> list[tuple[str, float, float]]:
     return [(label, place / len(labels), (place + 1) / len(labels)) for place, label in enumerate(labels)]
 
 
-def _group(every: Sequence[Point], label: str, start: float, end: float) -> Group:
+def _group(every: Sequence[Point], label: str, start: float, end: float) -> ScoreGroup:
     # The last part includes the end of the domain.
     inside = [
         point.score for point in every if not point.pruned and (start <= point.place < end or point.place == end == 1)
     ]
-    return Group(label, start, end, len(inside), float(np.median(inside)) if inside else None)
+    return ScoreGroup(label, start, end, len(inside), float(np.median(inside)) if inside else None)
 
 
 def effect_rows(own: StrategyEffects) -> TextTable:

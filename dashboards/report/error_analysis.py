@@ -13,7 +13,7 @@ from .thumbnails import ThumbnailMaker
 
 
 @dataclass(frozen=True)
-class Examination:
+class ErrorAnalysis:
     """The errors of one finalist, over all its seeds.
 
     Attributes:
@@ -27,7 +27,7 @@ class Examination:
     mistakes: tuple[Mistake, ...]
 
 
-def examine_finalists(results: StudyResults, gallery: Gallery | None) -> list[Examination]:
+def analyze_finalists(results: StudyResults, gallery: Gallery | None) -> list[ErrorAnalysis]:
     """Analyze the errors of every finalist, the winner first.
 
     Args:
@@ -42,14 +42,16 @@ def examine_finalists(results: StudyResults, gallery: Gallery | None) -> list[Ex
         return []
     others = [contender for contender in verdict.contenders if contender is not verdict.winner]
     thumbnails = ThumbnailMaker()
-    return [_examine(results, contender.strategy, gallery, thumbnails) for contender in (verdict.winner, *others)]
+    return [_analyze(results, contender.strategy, gallery, thumbnails) for contender in (verdict.winner, *others)]
 
 
-def _examine(results: StudyResults, strategy: str, gallery: Gallery | None, thumbnails: ThumbnailMaker) -> Examination:
+def _analyze(
+    results: StudyResults, strategy: str, gallery: Gallery | None, thumbnails: ThumbnailMaker
+) -> ErrorAnalysis:
     finals = [final for final in results.finals if final.strategy == strategy]
     classes = results.facts.classes
     # Other labels mean that these are not the images that were tested.
     own = gallery if gallery is not None and gallery.holds(finals[0].labels) else None
     confusion = confuse(finals, classes)
     mistakes = worst_mistakes(finals, classes, own, thumbnails)
-    return Examination(confusion, frequent_confusions(confusion), tuple(mistakes))
+    return ErrorAnalysis(confusion, frequent_confusions(confusion), tuple(mistakes))

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from ...objectives.data.gallery import Gallery
 from ...objectives.metrics import METRICS
-from ...search.analysis.importance import LEAST_TRIALS
+from ...search.analysis.importance import MIN_TRIALS
 from ...search.analysis.verdict import Verdict
 from ...search.records import finished
 from ...search.space.default_space import COMPETING
@@ -29,9 +29,9 @@ from ..charts.charts import Chart, create_charts
 from ..formats import count, duration, points
 from ..tables import common_settings, configuration_rows, failed_rows, metric_rows, status_rows, verdict_rows
 from .data_audit import audit
-from .effect_panels import LEAST_FOR_MEDIAN, create_panels
-from .effects import LEAST_SHOWN, StrategyEffects, find_effects
-from .error_analysis import examine_finalists
+from .effect_panels import MIN_FOR_MEDIAN, create_panels
+from .effects import MIN_SHOWN, StrategyEffects, find_effects
+from .error_analysis import analyze_finalists
 
 _TEMPLATES = Path(__file__).with_name("templates")
 # Number of skipped files that the report lists; it counts the others.
@@ -98,7 +98,7 @@ def describe_evidence(verdict: Verdict) -> str:
         return price
     other, compared = (verdict.contenders[1], verdict.contenders[1]) if won is leader else (leader, won)
     low, high = compared.interval or (0.0, 0.0)
-    gap = f"{points(compared.behind)} points {'less' if won is leader else 'more'}"
+    gap = f"{points(compared.gap_to_leader)} points {'less' if won is leader else 'more'}"
     near = f"{'The next' if won is leader else 'The leader'}, {other.strategy}, scored {gap}"
     sure = f"{100 * verdict.confidence:.0f} % interval {points(low)} to {points(high)}"
     return f"{price} {near} ({sure}) and takes {duration(other.seconds)}."
@@ -122,13 +122,13 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
         "done": finished(results.trials),
         "verdict": verdict,
         "evidence": describe_evidence(verdict) if verdict else None,
-        "examinations": examine_finalists(results, gallery),
+        "examinations": analyze_finalists(results, gallery),
         "pictures": gallery is not None,
         "panels": create_panels(effects),
         "unfolded": _unfolded(effects, verdict),
-        "least_shown": LEAST_SHOWN,
-        "least_median": LEAST_FOR_MEDIAN,
-        "least_explained": LEAST_TRIALS,
+        "least_shown": MIN_SHOWN,
+        "least_median": MIN_FOR_MEDIAN,
+        "least_explained": MIN_TRIALS,
         "audit": audit(results.facts, gallery),
         "space_file": write_space(tables_of(results.settings.space)),
         "final_seeds": [results.settings.seed + SEED_OFFSET + place for place in range(results.settings.finals_seeds)],

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ...search.records import FinalRecord, StrategySummary, finished, summarise
+from ...search.records import FinalRecord, StrategySummary, finished, summarize
 from ...search.study.settings import StudySettings
 from ..formats import duration, percent, plural
 from ..palette import look
@@ -159,7 +159,7 @@ def _finals_table(finals: list[FinalRecord]) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     for strategy in counts:
         scores = [percent(final.test_score) for final in finals if final.strategy == strategy]
-        grid.add_row(Text(strategy, style=look(strategy).colour), Text("test " + ", ".join(scores)))
+        grid.add_row(Text(strategy, style=look(strategy).color), Text("test " + ", ".join(scores)))
     return grid
 
 
@@ -169,7 +169,7 @@ def _strategies(state: LiveState, settings: StudySettings) -> RenderableType:
     for title in ("complete", "pruned", "failed", "best val."):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", width=_BAR_WIDTH)
-    summaries = summarise(list(state.trials.values()), settings.strategies)
+    summaries = summarize(list(state.trials.values()), settings.strategies)
     leading = max((_best_score(summary) for summary in summaries), default=0.0)
     for summary in summaries:
         table.add_row(*_strategy_row(summary, leads=_best_score(summary) == leading > 0))
@@ -181,13 +181,13 @@ def _best_score(summary: StrategySummary) -> float:
 
 
 def _strategy_row(summary: StrategySummary, *, leads: bool) -> tuple[RenderableType, ...]:
-    colour = look(summary.strategy).colour
+    color = look(summary.strategy).color
     best = percent(summary.best.score if summary.best else None)
     return (
-        Text(summary.strategy, style=colour, no_wrap=True),
+        Text(summary.strategy, style=color, no_wrap=True),
         *(Text(str(number)) for number in (summary.complete, summary.pruned, summary.failed)),
         Text(best, style="bold" if leads else ""),
-        ProgressBar(total=1.0, completed=_best_score(summary), complete_style=colour, finished_style=colour),
+        ProgressBar(total=1.0, completed=_best_score(summary), complete_style=color, finished_style=color),
     )
 
 

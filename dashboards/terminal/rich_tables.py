@@ -33,7 +33,7 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
 def print_curve(console: Console, curve: DataCurve) -> None:
     """Print where strategies overtake feature extraction, then the data-size curve as a table."""
     for crossover in curve.crossovers:
-        console.print(Text(crossover.sentence(), style="bold" if crossover.sure else ""))
+        console.print(Text(crossover.sentence(), style="bold" if crossover.significant else ""))
     console.print()
     console.print(_rich_table(curve_rows(curve)))
 

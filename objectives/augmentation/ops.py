@@ -72,13 +72,13 @@ def brightness(pixels: Tensor, magnitudes: Tensor) -> Tensor:
 
 def color(pixels: Tensor, magnitudes: Tensor) -> Tensor:
     """Scale the distance from the gray image by 1 + magnitude."""
-    return _away_from(_grey(pixels), pixels, magnitudes)
+    return _away_from(_gray(pixels), pixels, magnitudes)
 
 
 def contrast(pixels: Tensor, magnitudes: Tensor) -> Tensor:
     """Scale the distance from the mean gray level by 1 + magnitude."""
     # A sum of integers is exact in any order.
-    total = _grey(pixels).long().sum(dim=(1, 2, 3), keepdim=True)
+    total = _gray(pixels).long().sum(dim=(1, 2, 3), keepdim=True)
     return _away_from(total.float() / pixels.shape[-1] ** 2, pixels, magnitudes)
 
 
@@ -101,7 +101,7 @@ def _away_from(other: Tensor, pixels: Tensor, magnitudes: Tensor) -> Tensor:
     return ((1 + share) * pixels).sub_(share * other).clamp_(0, 255).byte()
 
 
-def _grey(pixels: Tensor) -> Tensor:
+def _gray(pixels: Tensor) -> Tensor:
     """Luminance (ITU-R 601) in whole levels, float32 (N, 1, S, S)."""
     red, green, blue = pixels.float().split(1, dim=1)
     return (0.2989 * red + 0.587 * green + 0.114 * blue).floor()

@@ -21,7 +21,7 @@ CROP_LOG_RATIO = (math.log(3 / 4), math.log(4 / 3))
 _DRAWS = 5
 
 
-class Views:
+class AugmentedViews:
     """Turns stored canvases into augmented, normalized inputs of the network.
 
     Args:
@@ -83,13 +83,13 @@ class Views:
             float32 (N, 3, S, S), channels-last in memory.
         """
         if self.policy == "none":
-            pixels = centre_crop(canvas, self._preprocessing.image_size).float()
+            pixels = center_crop(canvas, self._preprocessing.image_size).float()
         else:
             draws = self._draws(view)[positions.to("cpu")]
             pixels = self._augment(canvas, draws[:, :_DRAWS].to(canvas.device))
             if self._ops is not None:
                 pixels = self._ops.apply(pixels.byte(), draws[:, _DRAWS:]).float()
-        return self._normalise(pixels).contiguous(memory_format=torch.channels_last)
+        return self._normalize(pixels).contiguous(memory_format=torch.channels_last)
 
     def _draws(self, view: int) -> Tensor:
         """Uniform numbers (images, draws) of a view; those of the latest view are cached."""
@@ -108,7 +108,7 @@ class Views:
             return resized_crop(canvas.float(), draws[:, :4], size, mirrored)
         return shifted_crop(canvas, draws[:, :2], size, mirrored).float()
 
-    def _normalise(self, pixels: Tensor) -> Tensor:
+    def _normalize(self, pixels: Tensor) -> Tensor:
         """Normalize in place: the pixels are a temporary copy."""
         mean, std = (
             torch.tensor(values, device=pixels.device)[:, None, None]
@@ -117,12 +117,12 @@ class Views:
         return pixels.div_(255).sub_(mean).div_(std)
 
 
-def centre_crop(canvas: Tensor, size: int) -> Tensor:
+def center_crop(canvas: Tensor, size: int) -> Tensor:
     """The central (N, C, size, size), rounded as torchvision's ``center_crop`` does.
 
     >>> import torch
-    >>> from frostline.objectives.augmentation.views import centre_crop
-    >>> centre_crop(torch.arange(16).reshape(1, 1, 4, 4), 2).flatten().tolist()
+    >>> from frostline.objectives.augmentation.views import center_crop
+    >>> center_crop(torch.arange(16).reshape(1, 1, 4, 4), 2).flatten().tolist()
     [5, 6, 9, 10]
     """
     start = round((canvas.shape[-1] - size) / 2)
@@ -172,9 +172,9 @@ def resized_crop(canvas: Tensor, draws: Tensor, size: int, mirrored: Tensor | No
     ratio = (CROP_LOG_RATIO[0] + draws[:, 1] * (CROP_LOG_RATIO[1] - CROP_LOG_RATIO[0])).exp()
     width, height = (area * ratio).sqrt().clamp(max=1.0), (area / ratio).sqrt().clamp(max=1.0)
     # Without rotation, rows and columns suffice; `affine_grid` multiplies matrices, which takes far longer.
-    centres = (2 * torch.arange(size, device=canvas.device) + 1) / size - 1
-    x = _turned(width[:, None] * centres + ((2 * draws[:, 2] - 1) * (1 - width))[:, None], mirrored)
-    y = height[:, None] * centres + ((2 * draws[:, 3] - 1) * (1 - height))[:, None]
+    centers = (2 * torch.arange(size, device=canvas.device) + 1) / size - 1
+    x = _turned(width[:, None] * centers + ((2 * draws[:, 2] - 1) * (1 - width))[:, None], mirrored)
+    y = height[:, None] * centers + ((2 * draws[:, 3] - 1) * (1 - height))[:, None]
     grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=3)
     return F.grid_sample(canvas, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 

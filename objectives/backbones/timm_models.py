@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import SMALLEST_IMAGE, Preprocessing
+from ..preprocessing import MIN_IMAGE_SIZE, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class TimmModel:
         )
 
     def size_rule(self) -> tuple[int, int]:
-        smallest = self._config.get("min_input_size") or (3, SMALLEST_IMAGE, SMALLEST_IMAGE)
-        return max(SMALLEST_IMAGE, *smallest[1:]), 1
+        smallest = self._config.get("min_input_size") or (3, MIN_IMAGE_SIZE, MIN_IMAGE_SIZE)
+        return max(MIN_IMAGE_SIZE, *smallest[1:]), 1
 
     def create(self, image_size: int, weights: str | None) -> nn.Module:
         options = {} if image_size == self.preprocessing("none").image_size else {"img_size": image_size}

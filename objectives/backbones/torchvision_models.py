@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models
 
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import SMALLEST_IMAGE, Preprocessing
+from ..preprocessing import MIN_IMAGE_SIZE, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class TorchvisionModel:
         """The published minimum. Transformers publish the side of their training instead; for them it is ignored."""
         step, entry = self._size_step(), next(iter(self._published().values()))
         smallest, trained = entry.meta["min_size"][0], self.preprocessing(entry.name).image_size
-        smallest = max(SMALLEST_IMAGE, smallest if smallest < trained else 0)
+        smallest = max(MIN_IMAGE_SIZE, smallest if smallest < trained else 0)
         return -(-smallest // step) * step, step
 
     def create(self, image_size: int, weights: str | None) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, SMALLEST_IMAGE, Preprocessing
+from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, MIN_IMAGE_SIZE, Preprocessing
 
 # Preprocessing of most published weights.
 _DEFAULT = Preprocessing(224, 256, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
@@ -70,7 +70,7 @@ class FactoryModel:
         return own
 
     def size_rule(self) -> tuple[int, int]:
-        return SMALLEST_IMAGE, 1
+        return MIN_IMAGE_SIZE, 1
 
     def create(self, image_size: int, weights: str | None) -> nn.Module:
         parameters = _parameters(self._factory)

@@ -33,19 +33,19 @@ IMAGE_SUFFIXES = frozenset(
 # Allowed formats: Pillow also opens formats that start other programs (EPS), whatever suffix the file has.
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 
-LONGEST_ASPECT = 100
+MAX_ASPECT = 100
 # Images with more pixels are decoded one at a time, so that memory does not grow with the number of threads.
 _LARGE = 25_000_000
 _large_image = threading.Lock()
 
-ImageSource = Path | bytes | np.ndarray | Image.Image
+EncodedImage = Path | bytes | np.ndarray | Image.Image
 
 
 class UndecodableImageError(InvalidInputError):
     """An image cannot be used; the message is the reason, in one line."""
 
 
-def decode_image(source: ImageSource) -> Image.Image:
+def decode_image(source: EncodedImage) -> Image.Image:
     """Decode an image into upright 8-bit RGB.
 
     EXIF orientation is applied, transparency is composited on white, 16-bit values are scaled to 8 bits, and the first
@@ -119,7 +119,7 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _opened(source: ImageSource) -> Image.Image:
+def _opened(source: EncodedImage) -> Image.Image:
     if isinstance(source, Image.Image):
         return source.copy()
     if isinstance(source, np.ndarray):
@@ -129,8 +129,8 @@ def _opened(source: ImageSource) -> Image.Image:
 
 def _check_shape(image: Image.Image) -> None:
     short, long = sorted(image.size)
-    if long > LONGEST_ASPECT * short:
-        raise UndecodableImageError(f"{image.width} x {image.height} pixels is too narrow; at most {LONGEST_ASPECT}:1")
+    if long > MAX_ASPECT * short:
+        raise UndecodableImageError(f"{image.width} x {image.height} pixels is too narrow; at most {MAX_ASPECT}:1")
 
 
 def _upright(image: Image.Image) -> Image.Image:

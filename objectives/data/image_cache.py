@@ -34,9 +34,9 @@ from .splits import SPLITS, resolve_splits, split_faults
 
 # Part of every cache key: increase it when the same files give other canvases than before.
 _FORMAT = 1
-_LARGEST_SKIPPED_SHARE = 0.1
+_MAX_SKIPPED_SHARE = 0.1
 _FIRST_SKIPPED = 5
-_LARGEST_FILE = 512 * 2**20
+_MAX_FILE_BYTES = 512 * 2**20
 # Images in flight: enough to keep every thread busy, few enough to bound memory.
 _BATCH = 256
 # A file that changed less than this ago may change again within the clock's resolution: its hash is not cached.
@@ -233,8 +233,8 @@ def _canvases(
 def _read_unchanged(item: Item, digest: str) -> bytes | Image.Image:
     """Read an image and check its digest, so that a cache never holds other images than its key says."""
     try:
-        if isinstance(item.content, Path) and item.content.stat().st_size > _LARGEST_FILE:
-            raise UndecodableImageError(f"larger than {_LARGEST_FILE // 2**20} MiB")
+        if isinstance(item.content, Path) and item.content.stat().st_size > _MAX_FILE_BYTES:
+            raise UndecodableImageError(f"larger than {_MAX_FILE_BYTES // 2**20} MiB")
         content = item.read()
     except OSError as error:
         if digest == _UNREADABLE:
@@ -278,10 +278,10 @@ def _write_header(stream: Any, rows: int, side: int) -> None:
 def _refuse_unusable(listing: Listing, kept: Sequence[Item], skipped: dict[str, str]) -> None:
     total = len(listing.items)
     first = "".join(f"\n  {name}: {reason}" for name, reason in list(skipped.items())[:_FIRST_SKIPPED])
-    if len(skipped) > _LARGEST_SKIPPED_SHARE * total:
+    if len(skipped) > _MAX_SKIPPED_SHARE * total:
         raise InvalidInputError(
             f"{len(skipped)} of {total} images of {listing.name} do not decode ({len(skipped) / total:.0%}, more than "
-            f"{_LARGEST_SKIPPED_SHARE:.0%}). Repair or remove them. The first ones:{first}"
+            f"{_MAX_SKIPPED_SHARE:.0%}). Repair or remove them. The first ones:{first}"
         )
     faults = split_faults(listing.classes, [item.split for item in kept], [item.label for item in kept])
     if faults:

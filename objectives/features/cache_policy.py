@@ -12,7 +12,7 @@ _DAY = 86400.0
 
 
 @dataclass(frozen=True)
-class Held:
+class CacheEntry:
     """An entry of a cache.
 
     Attributes:
@@ -26,14 +26,14 @@ class Held:
     idle: float = 0.0
 
     @property
-    def worth(self) -> int:
+    def saved_seconds_per_byte(self) -> int:
         """Saved seconds per byte, rounded down to a power of two (its exponent), since measurements are no finer; less
         for every unused day.
         """
         return math.floor(math.log2(max(self.seconds, 1e-9) / max(self.bytes, 1) / (1 + self.idle / _DAY)))
 
 
-def choose_victims(held: Mapping[str, Held], newcomer: Held, budget: int) -> list[str] | None:
+def choose_evictions(held: Mapping[str, CacheEntry], candidate: CacheEntry, budget: int) -> list[str] | None:
     """Entries to evict so that a new one fits: the least valuable first, among equals the longest unused.
 
     Args:
@@ -45,19 +45,19 @@ def choose_victims(held: Mapping[str, Held], newcomer: Held, budget: int) -> lis
         Keys of the entries to evict; None if the new entry does not fit, or would evict a more valuable one.
 
     Example:
-        >>> from frostline.objectives.features.cache_policy import Held, choose_victims
+        >>> from frostline.objectives.features.cache_policy import Held, choose_evictions
         >>> held = {"cheap": Held(bytes=60, seconds=1), "dear": Held(bytes=40, seconds=100)}
-        >>> choose_victims(held, Held(bytes=50, seconds=20), budget=100)
+        >>> choose_evictions(held, Held(bytes=50, seconds=20), budget=100)
         ['cheap']
     """
-    if newcomer.bytes > budget:
+    if candidate.bytes > budget:
         return None
-    excess = sum(entry.bytes for entry in held.values()) + newcomer.bytes - budget
+    excess = sum(entry.bytes for entry in held.values()) + candidate.bytes - budget
     victims: list[str] = []
-    for key, entry in sorted(held.items(), key=lambda item: (item[1].worth, -item[1].idle)):
+    for key, entry in sorted(held.items(), key=lambda item: (item[1].saved_seconds_per_byte, -item[1].idle)):
         if excess <= 0:
             break
-        if entry.worth > newcomer.worth:
+        if entry.saved_seconds_per_byte > candidate.saved_seconds_per_byte:
             return None
         victims.append(key)
         excess -= entry.bytes

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor
 
 from ..augmentation.mixing import Mix
-from ..augmentation.views import Views
+from ..augmentation.views import AugmentedViews
 from ..data.dataset import ImageSplit
 from ..data.subsets import ImageSubset
 from ..devices import autocast
@@ -73,7 +73,7 @@ class FeatureSource:
         store: Cache of whole views.
     """
 
-    def __init__(self, images: ImageSource, views: Views, prefix: FrozenPrefix, store: FeatureStore) -> None:
+    def __init__(self, images: ImageSource, views: AugmentedViews, prefix: FrozenPrefix, store: FeatureStore) -> None:
         self._images = images
         self._views = views
         self._prefix = prefix
@@ -185,7 +185,7 @@ class SubsetFeatures(FeatureSource):
     """
 
     def __init__(
-        self, images: ImageSource, views: Views, prefix: FrozenPrefix, store: FeatureStore, subset: ImageSubset
+        self, images: ImageSource, views: AugmentedViews, prefix: FrozenPrefix, store: FeatureStore, subset: ImageSubset
     ) -> None:
         super().__init__(images, views, prefix, store)
         self._subset = subset

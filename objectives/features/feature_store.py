@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..devices import feature_budget
-from .cache_policy import Held, choose_victims, is_worth_keeping
+from .cache_policy import CacheEntry, choose_evictions, is_worth_keeping
 
 # Limits of the files where the user sets no budget: bytes, and the share of free disk space.
-_LARGEST_DISK_BUDGET = 10 * 10**9
+_MAX_DISK_BUDGET = 10 * 10**9
 _SHARE_OF_FREE_DISK = 0.1
 # Bytes moved to measure the speed of memory.
 _SAMPLE = 4 * 2**20
 # Maximum size of a file's header, bytes.
-_LARGEST_HEADER = 1024
+_MAX_HEADER = 1024
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Probe:
     digest: str
 
 
-class FeatureFiles(Protocol):
+class FeatureFileStore(Protocol):
     """Cache entries in files that processes share. A file-system error costs an entry, never a trial."""
 
     def lock(self, key: str) -> AbstractContextManager[None]:
@@ -124,9 +124,9 @@ class Tier:
             Entries that are not stored now: the evicted ones, or the new one itself.
         """
         now = time.monotonic()
-        held = {other: Held(it.nbytes, cost, now - used) for other, (it, cost, used) in self._entries.items()}
+        held = {other: CacheEntry(it.nbytes, cost, now - used) for other, (it, cost, used) in self._entries.items()}
         held.pop(key, None)
-        victims = choose_victims(held, Held(features.nbytes, seconds), self.budget)
+        victims = choose_evictions(held, CacheEntry(features.nbytes, seconds), self.budget)
         if victims is None:
             return {key: (features, seconds)}
         left = {victim: self._entries.pop(victim)[:2] for victim in victims}
@@ -149,7 +149,7 @@ class FeatureStore:
         computed: Number of views that were computed.
     """
 
-    def __init__(self, memory: int, device: int = 0, disk: int = 0, files: FeatureFiles | None = None) -> None:
+    def __init__(self, memory: int, device: int = 0, disk: int = 0, files: FeatureFileStore | None = None) -> None:
         self.memory = Tier(memory)
         self.on_device = Tier(device)
         self.disk_budget = disk if files is not None else 0
@@ -158,7 +158,7 @@ class FeatureStore:
         self._files = files if disk else None
 
     @classmethod
-    def open(cls, device: torch.device, budget: int | None, files: FeatureFiles) -> FeatureStore:
+    def open(cls, device: torch.device, budget: int | None, files: FeatureFileStore) -> FeatureStore:
         """The store of a process.
 
         Args:
@@ -169,7 +169,7 @@ class FeatureStore:
         free = feature_budget(torch.device("cpu"))
         own = feature_budget(device) if device.type != "cpu" else 0
         if budget is None:
-            disk = min(_LARGEST_DISK_BUDGET, int(_SHARE_OF_FREE_DISK * files.free_bytes()))
+            disk = min(_MAX_DISK_BUDGET, int(_SHARE_OF_FREE_DISK * files.free_bytes()))
             return cls(free, own, disk, files)
         return cls(budget, min(own, budget), budget, files)
 
@@ -267,7 +267,9 @@ class FeatureStore:
         return self._files.seconds_per_byte()
 
 
-def write_within(files: FeatureFiles, budget: int, key: str, facts: Mapping[str, Any], data: NDArray[np.uint8]) -> None:
+def write_within(
+    files: FeatureFileStore, budget: int, key: str, facts: Mapping[str, Any], data: NDArray[np.uint8]
+) -> None:
     """Store an entry in files if it is worth more than the entries that it would evict.
 
     Args:
@@ -278,8 +280,8 @@ def write_within(files: FeatureFiles, budget: int, key: str, facts: Mapping[str,
         data: Bytes of the entry, uint8 (n,).
     """
     with files.all_locked():
-        held = {other: Held(*known) for other, known in files.held().items()}
-        victims = choose_victims(held, Held(len(data) + _LARGEST_HEADER, facts["seconds"]), budget)
+        held = {other: CacheEntry(*known) for other, known in files.held().items()}
+        victims = choose_evictions(held, CacheEntry(len(data) + _MAX_HEADER, facts["seconds"]), budget)
         for victim in victims or ():
             files.remove(victim)
         if victims is not None:

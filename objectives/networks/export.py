@@ -24,10 +24,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..augmentation.views import Views
+from ..augmentation.views import AugmentedViews
 from ..backbones.backbone import bare_backbone
 from ..config import BackboneSpec, HeadConfig
-from ..data.decoding import ImageSource, UndecodableImageError, decode_image, to_canvas
+from ..data.decoding import EncodedImage, UndecodableImageError, decode_image, to_canvas
 from ..devices import autocast, choose_device
 from ..errors import InvalidInputError
 from ..phases import Phase
@@ -87,7 +87,7 @@ class TrainedModel:
     device: torch.device
 
     @torch.no_grad()
-    def predict(self, images: Sequence[ImageSource]) -> NDArray[np.float32]:
+    def predict(self, images: Sequence[EncodedImage]) -> NDArray[np.float32]:
         """Class probabilities of images, which are prepared like validation and test images.
 
         Args:
@@ -99,7 +99,7 @@ class TrainedModel:
         Raises:
             UndecodableImageError: An image cannot be used; the message gives its index.
         """
-        views = Views("none", 1, self.card.preprocessing, len(images), seed=0)
+        views = AugmentedViews("none", 1, self.card.preprocessing, len(images), seed=0)
         rows = [np.empty((0, len(self.card.classes)), dtype=np.float32)]
         for start in range(0, len(images), _BATCH):
             canvases = np.stack([self._canvas(images[place], place) for place in _places(start, len(images))])
@@ -109,7 +109,7 @@ class TrainedModel:
             rows.append(logits.float().softmax(dim=1).cpu().numpy())
         return np.concatenate(rows)
 
-    def _canvas(self, image: ImageSource, place: int) -> NDArray[np.uint8]:
+    def _canvas(self, image: EncodedImage, place: int) -> NDArray[np.uint8]:
         try:
             return to_canvas(decode_image(image), self.card.preprocessing)
         except UndecodableImageError as error:

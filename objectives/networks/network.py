@@ -94,7 +94,7 @@ class Network(nn.Module):
         """Names and values of the trainable parameters."""
         return [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
 
-    def moving_tensors(self) -> list[Tensor]:
+    def updated_tensors(self) -> list[Tensor]:
         """All tensors that training changes: trainable parameters, and statistics of batch norms in training mode."""
         self.train()
         norms = [module for module in self.modules() if isinstance(module, _BatchNorm) and module.training]

@@ -23,7 +23,7 @@ from ..networks.heads import create_head
 from ..networks.network import Network
 from ..strategies.catalog import get_strategy
 from ..strategies.plans import plan_phases
-from ..training.certificate import Certificate, certify, certify_another
+from ..training.certificate import Certificate, certify, certify_with_head
 from ..training.loop import PhaseData, PhaseRun, to_probabilities
 from .population_loop import Member, train_stack
 from .stacked_heads import fill
@@ -139,7 +139,7 @@ class _Population:
     def _result(self, member: Member, certified: Certificate) -> FinetuneResult:
         network, best = member.network, member.run.best
         assert best is not None
-        certificate = certify_another(certified, network, member.config.weight_decay)
+        certificate = certify_with_head(certified, network, member.config.weight_decay)
         certificate.require()
         fill(network.pooled_head, member.run.best_state)
         backbone = self._whole.truncated(member.config.truncate)

@@ -23,11 +23,11 @@ from ..training.loop import (
     batches_per_epoch,
     create_criterion,
     epoch_batches,
-    judge,
     require_finite,
+    score_logits,
 )
 from .stacked_heads import HeadStack, structure
-from .stacked_optimizers import StackOptimisation
+from .stacked_optimizers import StackedOptimization
 
 
 @dataclass
@@ -85,16 +85,16 @@ def train_stack(members: list[Member], seed: int, device: torch.device, memory: 
     stack = HeadStack(heads, [config.head.dropout for config in configs], _generator(members[0], seed, device))
     phases = [member.network.phase for member in members]
     batches = batches_per_epoch(len(members[0].data.train), configs[0].batch_size)
-    optimisation = StackOptimisation(
+    optimization = StackedOptimization(
         configs, [phase.head_learning_rate for phase in phases], stack, [phase.epochs * batches for phase in phases]
     )
     while members:
-        going_on = _run_epoch(members, stack, optimisation, seed)
+        going_on = _run_epoch(members, stack, optimization, seed)
         memory.sample()
         if not all(going_on):
             staying = torch.tensor(going_on, device=device).nonzero().squeeze(1)
             stack.keep(staying)
-            optimisation.keep(staying)
+            optimization.keep(staying)
             members = [member for member, goes_on in zip(members, going_on, strict=True) if goes_on]
 
 
@@ -104,25 +104,25 @@ def _generator(member: Member, seed: int, device: torch.device) -> torch.Generat
     return generator.set_state(member.random_state) if device.type == "cpu" else generator
 
 
-def _run_epoch(members: list[Member], stack: HeadStack, optimisation: StackOptimisation, seed: int) -> list[bool]:
+def _run_epoch(members: list[Member], stack: HeadStack, optimization: StackedOptimization, seed: int) -> list[bool]:
     """Train and validate one epoch; returns which members continue."""
     started, epoch = time.perf_counter(), members[0].run.epoch
-    losses = _train_epoch(members, stack, optimisation, epoch, seed)
-    with optimisation.averaged():
+    losses = _train_epoch(members, stack, optimization, epoch, seed)
+    with optimization.averaged():
         logits = _predict(members, stack)
-        judged = [judge(own, member.data) for own, member in zip(logits, members, strict=True)]
+        judged = [score_logits(own, member.data) for own, member in zip(logits, members, strict=True)]
         for place, (member, (_, score)) in enumerate(zip(members, judged, strict=True)):
             if member.run.improves(score):
                 member.run.best_state, member.logits = stack.copy_of(place), logits[place].clone()
     seconds = (time.perf_counter() - started) / len(members)
     return [
         member.note(EpochResult(epoch, member.network.phase.name, loss, *judgement, {"head": rate}, seconds))
-        for member, loss, judgement, rate in zip(members, losses, judged, optimisation.rates, strict=True)
+        for member, loss, judgement, rate in zip(members, losses, judged, optimization.rates, strict=True)
     ]
 
 
 def _train_epoch(
-    members: list[Member], stack: HeadStack, optimisation: StackOptimisation, epoch: int, seed: int
+    members: list[Member], stack: HeadStack, optimization: StackedOptimization, epoch: int, seed: int
 ) -> list[float]:
     """Mean training loss of each member."""
     source, device = members[0].data.train, members[0].data.device
@@ -133,9 +133,9 @@ def _train_epoch(
             features = _side_by_side(members, lambda data, places=positions: data.train.batch(places, epoch))
             logits = stack.logits(features, training=True)
         losses = cross_entropies(logits.float(), source.labels[positions.to(device)], weights, smoothing)
-        optimisation.zero_grad()
+        optimization.zero_grad()
         losses.sum().backward()
-        optimisation.step()
+        optimization.step()
         total += losses.detach() * len(positions)
     return (total / len(source)).tolist()
 

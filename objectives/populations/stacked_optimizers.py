@@ -70,7 +70,7 @@ _STEPS: dict[str, Callable[[Tensor, Tensor, State, Settings, int], None]] = {
 }
 
 
-class StackOptimisation:
+class StackedOptimization:
     """An optimizer of stacked heads, each with its own schedule.
 
     Args:

@@ -10,11 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import TrainingFailedError
 from ..networks.network import Network
-from .optimizers import Optimisation, parameter_groups
+from .optimizers import Optimization, parameter_groups
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """One parameter group of the optimizer.
 
     Attributes:
@@ -56,7 +56,7 @@ class Certificate:
     trainable: tuple[str, ...]
     batch_norms: dict[str, str]
     frozen_in_train_mode: tuple[str, ...]
-    groups: tuple[Group, ...] | None
+    groups: tuple[ParameterGroup, ...] | None
 
     @property
     def faults(self) -> list[str]:
@@ -68,7 +68,7 @@ class Certificate:
             faults.append(f"frozen modules were in training mode: {', '.join(self.frozen_in_train_mode)}")
         return faults + ([] if self.groups is None else self._group_faults(self.groups))
 
-    def _group_faults(self, groups: tuple[Group, ...]) -> list[str]:
+    def _group_faults(self, groups: tuple[ParameterGroup, ...]) -> list[str]:
         held = [name for group in groups for name in group.parameters]
         wrong = {
             "train but are in no group": set(self.trainable) - set(held),
@@ -96,12 +96,12 @@ class Certificate:
         return {**asdict(self), "passed": self.passed, "faults": self.faults}
 
 
-def certify(network: Network, optimisation: Optimisation | None) -> Certificate:
+def certify(network: Network, optimization: Optimization | None) -> Certificate:
     """Inspect a network after a phase.
 
     Args:
         network: Network as the phase trained it; left in evaluation mode.
-        optimisation: Optimizer that trained it; None where the head was solved.
+        optimization: Optimizer that trained it; None where the head was solved.
     """
     network.train()
     names = {id(parameter): network.model_name(name) for name, parameter in network.named_parameters()}
@@ -121,13 +121,13 @@ def certify(network: Network, optimisation: Optimisation | None) -> Certificate:
         frozen_in_train_mode=tuple(
             name for unit in network.frozen_units() for name, module in unit.named_modules() if module.training
         ),
-        groups=None if optimisation is None else _groups(optimisation.optimizer.param_groups, names),
+        groups=None if optimization is None else _groups(optimization.optimizer.param_groups, names),
     )
     network.eval()
     return certificate
 
 
-def certify_another(certified: Certificate, network: Network, weight_decay: float) -> Certificate:
+def certify_with_head(certified: Certificate, network: Network, weight_decay: float) -> Certificate:
     """The certificate of a network that shares everything but its head with a network certified after both had trained.
 
     Args:
@@ -149,9 +149,9 @@ def _backbone_modules(network: Network) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in named if not name.startswith("head.")]
 
 
-def _groups(groups: list[dict[str, Any]], names: dict[int, str]) -> tuple[Group, ...]:
+def _groups(groups: list[dict[str, Any]], names: dict[int, str]) -> tuple[ParameterGroup, ...]:
     return tuple(
-        Group(
+        ParameterGroup(
             group["name"],
             group["peak"],
             group["weight_decay"],

@@ -27,7 +27,7 @@ from .certificate import Certificate
 from .loop import PhaseRun
 
 
-class Checkpoints(Protocol):
+class CheckpointStore(Protocol):
     """Stores the latest checkpoint of one trial."""
 
     def save(self, state: Callable[[], bytes]) -> None:
@@ -50,7 +50,7 @@ class NoCheckpoints:
 
 
 @dataclass(frozen=True)
-class Record:
+class CheckpointRecord:
     """The part of a checkpoint that is not tensors.
 
     Attributes:
@@ -66,7 +66,7 @@ class Record:
     certificates: tuple[Certificate, ...]
 
 
-_RECORD = TypeAdapter(Record)
+_RECORD = TypeAdapter(CheckpointRecord)
 
 
 def identity(phases: tuple[Phase, ...], **facts: Any) -> str:
@@ -102,7 +102,7 @@ class TrialState:
         certificates: Certificates of the phases that ended.
     """
 
-    def __init__(self, checkpoints: Checkpoints, identity: str, device: torch.device) -> None:
+    def __init__(self, checkpoints: CheckpointStore, identity: str, device: torch.device) -> None:
         self.epochs: list[EpochResult] = []
         self.certificates: list[Certificate] = []
         self._checkpoints = checkpoints
@@ -136,8 +136,8 @@ class TrialState:
         self._found = None
         run.network.load_state(part_of(tensors, "network"))
         run.best_state = {name: value.to(self._device) for name, value in part_of(tensors, "best").items()}
-        if run.optimisation is not None:
-            run.optimisation.load_state(part_of(tensors, "optimisation"))
+        if run.optimization is not None:
+            run.optimization.load_state(part_of(tensors, "optimization"))
         set_random_states(self._device, part_of(tensors, "random"))
         return False
 
@@ -164,18 +164,18 @@ class TrialState:
             "left": self._left,
             "network": run.network.trainable_state(),
             "best": run.best_state,
-            "optimisation": {} if run.optimisation is None else run.optimisation.state(),
+            "optimization": {} if run.optimization is None else run.optimization.state(),
             "random": random_states(self._device),
         }
         epochs, certificates = (*self.epochs, *run.results), tuple(self.certificates)
-        return pack(Record(self._identity, self.seconds, epochs, certificates), parts)
+        return pack(CheckpointRecord(self._identity, self.seconds, epochs, certificates), parts)
 
 
 def _rates(phase: Phase) -> tuple[float, ...]:
     return (phase.head_learning_rate, *phase.unit_learning_rates)
 
 
-def pack(record: Record, parts: Mapping[str, Mapping[str, Tensor]]) -> bytes:
+def pack(record: CheckpointRecord, parts: Mapping[str, Mapping[str, Tensor]]) -> bytes:
     """Serialize a record and named parts of tensors as safetensors."""
     tensors = {
         f"{part}/{name}": value.detach().to("cpu").contiguous()
@@ -185,7 +185,7 @@ def pack(record: Record, parts: Mapping[str, Mapping[str, Tensor]]) -> bytes:
     return safetensors.save(tensors, {"record": _RECORD.dump_json(record).decode()})
 
 
-def unpack(content: bytes | None, identity: str) -> tuple[Record, dict[str, Tensor]] | None:
+def unpack(content: bytes | None, identity: str) -> tuple[CheckpointRecord, dict[str, Tensor]] | None:
     """The inverse of :func:`pack`; None if the content is missing or belongs to another training.
 
     :func:`part_of` gives the tensors of a part.

@@ -33,7 +33,7 @@ class WeightAverage:
     def extend(self, network: Network) -> None:
         """Add the further tensors of the next phase."""
         known = {id(tensor) for tensor in self._live}
-        new = [tensor for tensor in network.moving_tensors() if id(tensor) not in known]
+        new = [tensor for tensor in network.updated_tensors() if id(tensor) not in known]
         self._live += new
         self._average += [tensor.detach().clone() for tensor in new]
 

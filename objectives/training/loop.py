@@ -22,7 +22,7 @@ from ..features.feature_source import FeatureSource
 from ..metrics import score
 from ..networks.network import Network
 from ..phases import Penalty
-from .optimizers import Optimisation
+from .optimizers import Optimization
 
 EVALUATION_BATCH = 128
 # For evaluation through units on a CPU: activations of more images leave its caches (MobileNetV2 at 96 px takes 1.8 ms
@@ -36,7 +36,7 @@ class PhaseRun:
 
     Attributes:
         network: Network cut as the phase says, on the device.
-        optimisation: Optimizer and schedule; None where the head is solved.
+        optimization: Optimizer and schedule; None where the head is solved.
         first_epoch: Number of the phase's first epoch within the trial.
         last: Whether no further phase continues with this optimizer. The phase then stops early without improvement,
             and leaves the weights of its best validation score in the network.
@@ -48,7 +48,7 @@ class PhaseRun:
     """
 
     network: Network
-    optimisation: Optimisation | None
+    optimization: Optimization | None
     first_epoch: int
     last: bool = True
     results: list[EpochResult] = field(default_factory=list)
@@ -120,19 +120,19 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
     Raises:
         TrainingFailedError: The training or validation loss is not finite.
     """
-    network, optimisation = run.network, run.optimisation
-    assert optimisation is not None
+    network, optimization = run.network, run.optimization
+    assert optimization is not None
     criterion = create_criterion(config, data.train.labels)
     while not run.ended(config.patience):
         started, epoch = time.perf_counter(), run.epoch
-        train_loss = _train_epoch(network, config, data, epoch, optimisation, criterion, run.penalty)
-        with optimisation.averaged():
+        train_loss = _train_epoch(network, config, data, epoch, optimization, criterion, run.penalty)
+        with optimization.averaged():
             logits = predict_logits(network, data.val, data.micro_batches)
-            val_loss, val_score = judge(logits, data)
+            val_loss, val_score = score_logits(logits, data)
             if run.last and run.improves(val_score):
                 run.best_state, run.best_logits = network.trainable_state(), logits
         require_finite(train_loss, val_loss, epoch)
-        rates, seconds = optimisation.learning_rates(), time.perf_counter() - started
+        rates, seconds = optimization.learning_rates(), time.perf_counter() - started
         micro = data.micro_batch(config.batch_size)
         result = EpochResult(epoch, network.phase.name, train_loss, val_loss, val_score, rates, seconds, micro)
         run.results.append(result)
@@ -221,7 +221,7 @@ def _train_epoch(
     config: TrialConfig,
     data: PhaseData,
     epoch: int,
-    optimisation: Optimisation,
+    optimization: Optimization,
     criterion: nn.CrossEntropyLoss,
     penalty: Penalty | None,
 ) -> float:
@@ -235,7 +235,7 @@ def _train_epoch(
             # For the whole batch: partners of a mix may be in another piece, and the prefix has its own batch size.
             features = data.train.batch(positions, epoch, mix)
         labels = data.train.labels[positions.to(data.device)]
-        optimisation.zero_grad()
+        optimization.zero_grad()
         for piece in _pieces(len(positions), data.micro_batches):
             with autocast(data.device):
                 logits = network.classify(features[piece])
@@ -244,7 +244,7 @@ def _train_epoch(
                 loss = loss + penalty()
             loss.backward()
             total += loss.detach() * len(positions)
-        optimisation.step()
+        optimization.step()
     return float(total) / len(data.train)
 
 
@@ -302,10 +302,10 @@ def validate(network: Network, data: PhaseData) -> tuple[float, float]:
     """Mean cross-entropy and metric on the validation images; the metric is NaN where the cross-entropy is not
     finite.
     """
-    return judge(predict_logits(network, data.val, data.micro_batches), data)
+    return score_logits(predict_logits(network, data.val, data.micro_batches), data)
 
 
-def judge(logits: Tensor, data: PhaseData) -> tuple[float, float]:
+def score_logits(logits: Tensor, data: PhaseData) -> tuple[float, float]:
     """The result of :func:`validate` for given logits (N, classes) of the validation images."""
     loss = float(F.cross_entropy(logits, data.val.labels))
     if not np.isfinite(loss):

@@ -90,7 +90,7 @@ def create_optimizer(config: TrialConfig, network: Network) -> optim.Optimizer:
     return OPTIMIZERS[config.optimizer](parameter_groups(network, config.weight_decay), config)
 
 
-class Optimisation:
+class Optimization:
     """An optimizer with its schedule (linear warm-up from near 0, then the configured shape), clipping and averaging.
 
     Args:

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from ..config import OWN_PARAMETERS, TrialConfig, flatten
 from ..epochs import OnEpoch
-from ..features.feature_store import FeatureFiles, write_within
+from ..features.feature_store import FeatureFileStore, write_within
 from ..phases import Phase, chains
 from .certificate import Certificate
-from .checkpoint import Record, identity, pack, part_of, random_states, set_random_states, unpack
+from .checkpoint import CheckpointRecord, identity, pack, part_of, random_states, set_random_states, unpack
 from .logistic_regression import solve_logistic_regression
 from .loop import PhaseData, PhaseRun
-from .optimizers import Optimisation
+from .optimizers import Optimization
 
 # Part of every key: increase it when a phase gives other numbers than before, or the stored state changes.
 _FORMAT = 1
@@ -45,7 +45,7 @@ class Stages:
         restored: Number of phases that were restored instead of trained.
     """
 
-    def __init__(self, files: FeatureFiles | None = None, features_budget: int = 0) -> None:
+    def __init__(self, files: FeatureFileStore | None = None, features_budget: int = 0) -> None:
         self.restored = 0
         self._budget = int(_SHARE_OF_FEATURES * features_budget)
         self._files = files if self._budget else None
@@ -55,7 +55,7 @@ class Stages:
         """Whether anything can be stored at all."""
         return self._files is not None
 
-    def share(
+    def run_or_restore(
         self, key: str | None, run: PhaseRun, device: torch.device, train: Callable[[], Certificate], on_epoch: OnEpoch
     ) -> Certificate:
         """Finish a phase: restore the outcome of another trial, or train it and store the outcome.
@@ -88,7 +88,7 @@ class Stages:
             on_epoch(result)
         return certificate
 
-    def _restore(self, files: FeatureFiles, key: str, run: PhaseRun, device: torch.device) -> Certificate | None:
+    def _restore(self, files: FeatureFileStore, key: str, run: PhaseRun, device: torch.device) -> Certificate | None:
         """Restore the outcome of a phase; None, with nothing changed, if it is unknown or has other frozen weights."""
         found = _read(files, key)
         if found is None:
@@ -99,30 +99,30 @@ class Stages:
             return None
         run.results += record.epochs[len(run.results) :]
         run.network.load_state(part_of(tensors, "network"))
-        if (optimisation := _going_on(run)) is not None:
-            optimisation.load_state(part_of(tensors, "optimisation"))
+        if (optimization := _going_on(run)) is not None:
+            optimization.load_state(part_of(tensors, "optimization"))
         set_random_states(device, part_of(tensors, "random"))
         return certificate
 
     def _keep(
-        self, files: FeatureFiles, key: str, run: PhaseRun, device: torch.device, certificate: Certificate
+        self, files: FeatureFileStore, key: str, run: PhaseRun, device: torch.device, certificate: Certificate
     ) -> None:
-        seconds, optimisation = sum(result.seconds for result in run.results), _going_on(run)
+        seconds, optimization = sum(result.seconds for result in run.results), _going_on(run)
         parts = {
             "network": run.network.trainable_state(),
-            "optimisation": {} if optimisation is None else optimisation.state(),
+            "optimization": {} if optimization is None else optimization.state(),
             "random": random_states(device),
         }
-        content = pack(Record(key, seconds, tuple(run.results), (certificate,)), parts)
+        content = pack(CheckpointRecord(key, seconds, tuple(run.results), (certificate,)), parts)
         write_within(files, self._budget, key, {"seconds": seconds}, np.frombuffer(content, np.uint8))
 
 
-def _going_on(run: PhaseRun) -> Optimisation | None:
+def _going_on(run: PhaseRun) -> Optimization | None:
     """The optimizer that a later phase continues with; None if there is none."""
-    return None if run.last else run.optimisation
+    return None if run.last else run.optimization
 
 
-def _read(files: FeatureFiles, key: str) -> tuple[Record, dict[str, Tensor]] | None:
+def _read(files: FeatureFileStore, key: str) -> tuple[CheckpointRecord, dict[str, Tensor]] | None:
     found = files.read(key)
     if found is None:
         return None

@@ -27,7 +27,7 @@ class Step:
     best: float | None
 
 
-def spending(trials: Sequence[TrialRecord]) -> list[Step]:
+def budget_history(trials: Sequence[TrialRecord]) -> list[Step]:
     """Return one step per finished trial, in the order in which the trials ended."""
     ended = [trial for trial in trials if trial.state in FINISHED and trial.finished is not None]
     ended.sort(key=lambda trial: (trial.finished, trial.number))
@@ -37,7 +37,7 @@ def spending(trials: Sequence[TrialRecord]) -> list[Step]:
         before = last.get(trial.strategy)
         step = Step(
             trial=trial,
-            at_work=_at_work(steps[-1] if steps else None, trial),
+            at_work=_running_at(steps[-1] if steps else None, trial),
             trials=(before.trials if before else 0) + 1,
             seconds=(before.seconds if before else 0.0) + (trial.seconds or 0.0),
             best=_better(before.best if before else None, trial),
@@ -47,7 +47,7 @@ def spending(trials: Sequence[TrialRecord]) -> list[Step]:
     return steps
 
 
-def _at_work(before: Step | None, trial: TrialRecord) -> float:
+def _running_at(before: Step | None, trial: TrialRecord) -> float:
     """Return the seconds at work: a gap longer than the trial that ends it was a pause."""
     took = trial.seconds or 0.0
     if before is None or before.trial.finished is None or trial.finished is None:

@@ -46,7 +46,7 @@ class Mistake:
     label_probability: float
 
 
-def confusion(labels: NDArray[np.int64], probabilities: NDArray[np.float32], classes: Sequence[str]) -> Confusion:
+def confusion_of(labels: NDArray[np.int64], probabilities: NDArray[np.float32], classes: Sequence[str]) -> Confusion:
     """Return the confusion matrix of predictions.
 
     Args:

@@ -49,7 +49,7 @@ class CurvePoint:
     images: int
     scores: tuple[float, ...]
     interval: tuple[float, float]
-    ahead: float | None = None
+    difference: float | None = None
     ahead_interval: tuple[float, float] | None = None
 
     @property
@@ -73,20 +73,21 @@ class Crossover:
     first: bool
 
     @property
-    def sure(self) -> bool:
+    def significant(self) -> bool:
         """Return whether the interval of the difference excludes 0 at the point."""
         return self.point is not None and self.point.ahead_interval is not None and self.point.ahead_interval[0] > 0
 
     def sentence(self) -> str:
         """Return the crossover as a sentence."""
-        if self.point is None or self.point.ahead is None or self.point.ahead_interval is None:
+        if self.point is None or self.point.difference is None or self.point.ahead_interval is None:
             return f"{self.strategy} is not ahead of {BASELINE} with all training images."
         low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in self.point.ahead_interval)
         where = f"from {self.point.images:,} training images on"
         how = f"is ahead of {BASELINE} {where}, the fewest tried" if self.first else f"overtakes {BASELINE} {where}"
-        chance = "" if self.sure else ", so it may be chance there"
+        chance = "" if self.significant else ", so it may be chance there"
+        points = 100 * self.point.difference
         return (
-            f"{self.strategy} {how} (by {100 * self.point.ahead:.1f} points there, {100 * CONFIDENCE:.0f} % interval "
+            f"{self.strategy} {how} (by {points:.1f} points there, {100 * CONFIDENCE:.0f} % interval "
             f"{low} to {high}{chance})."
         )
 
@@ -180,10 +181,10 @@ def _points(
 def _crossovers(points: Sequence[CurvePoint], strategies: Sequence[str]) -> tuple[Crossover, ...]:
     found = []
     for name in strategies:
-        compared = [point for point in points if point.strategy == name and point.ahead is not None]
+        compared = [point for point in points if point.strategy == name and point.difference is not None]
         ahead: list[CurvePoint] = []
         for point in sorted(compared, key=lambda point: -point.images):
-            if point.ahead is None or point.ahead <= 0:
+            if point.difference is None or point.difference <= 0:
                 break
             ahead.append(point)
         if compared:

@@ -18,7 +18,7 @@ from ..records import TrialRecord
 from ..space.space import Domain
 
 # Fewer complete trials are too few for this many parameters.
-LEAST_TRIALS = 20
+MIN_TRIALS = 20
 # Optuna's 64 trees of depth 64 take 15 s for a thousand trials, and fit more noise.
 _TREES, _DEPTH = 16, 5
 _FOLDS = 5
@@ -36,10 +36,10 @@ def explained_variance(trials: Sequence[TrialRecord], domains: Mapping[str, Doma
 
     Returns:
         Share by name, in [0, 1]; the rest up to 1 is due to interactions. Conditional parameters, which some trials
-        lack, are left out. Empty for fewer than :data:`LEAST_TRIALS` trials, or if all scores are equal.
+        lack, are left out. Empty for fewer than :data:`MIN_TRIALS` trials, or if all scores are equal.
     """
     complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
-    if len(complete) < LEAST_TRIALS or len({trial.score for trial in complete}) == 1:
+    if len(complete) < MIN_TRIALS or len({trial.score for trial in complete}) == 1:
         return {}
     shared = {
         name: domain

@@ -22,7 +22,7 @@ CONFIDENCE = 0.95
 # Wall times within this factor of the cheapest count as equal: on a busy machine they vary by that much.
 SAME_COST = 1.5
 # Classes with fewer test images are resampled together: alone, a class of one image would show no variance.
-SMALLEST_STRATUM = 5
+MIN_STRATUM = 5
 _CHUNK = 500
 
 
@@ -47,7 +47,7 @@ class Contender:
     scores: tuple[float, ...]
     seconds: float
     trainable_parameters: int
-    behind: float
+    gap_to_leader: float
     interval: tuple[float, float] | None
     score_interval: tuple[float, float]
     metrics: Mapping[str, float]
@@ -205,7 +205,7 @@ def _contender(
         scores=scores,
         seconds=float(np.mean([final.seconds for final in group])),
         trainable_parameters=group[0].trainable_parameters,
-        behind=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
+        gap_to_leader=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
         interval=None if differences is None else simultaneous_interval(differences, comparisons),
         score_interval=simultaneous_interval(replicates, 1),
         metrics=_mean_metrics([final.metrics for final in group]),
@@ -283,7 +283,7 @@ def _strata(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Return the positions of each class; small classes are merged with larger ones until they are large enough."""
     classes = sorted((np.flatnonzero(labels == label) for label in np.unique(labels)), key=len)
     together = classes.pop(0)
-    while classes and (len(classes[0]) < SMALLEST_STRATUM or len(together) < SMALLEST_STRATUM):
+    while classes and (len(classes[0]) < MIN_STRATUM or len(together) < MIN_STRATUM):
         together = np.concatenate([together, classes.pop(0)])
     return [together, *classes]
 

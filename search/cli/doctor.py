@@ -15,7 +15,7 @@ from .options import JsonOption, StorageOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from ...storage.workspace import Workspace
-    from ..doctor.doctor import Examination
+    from ..doctor.doctor import StudyReport
     from ..doctor.snapshot import Finding
 
 
@@ -65,39 +65,39 @@ def _machine(place: Workspace, tracking_uri: str | None, as_json: bool) -> bool:
 
 
 def _study(name: str, place: Workspace, fix: bool, as_json: bool) -> bool:
-    from ..doctor.doctor import examine
+    from ..doctor.doctor import check_study
     from ..study.study import Study
 
     opened = Study.load(name, place)
-    said = examine(opened, fix=fix)
+    said = check_study(opened, fix=fix)
     opened.close()
     if as_json:
         typer.echo(json.dumps(_describe(said), indent=2))
     else:
         _print(said, f"frostline doctor {name} --fix{place.option}", fix)
-    return not said.left
+    return not said.problems
 
 
-def _print(said: Examination, command: str, fix: bool) -> None:
-    for finding in said.mended:
+def _print(said: StudyReport, command: str, fix: bool) -> None:
+    for finding in said.fixed:
         typer.echo(f"fixed   {finding.where}: {finding.what}; {finding.remedy}")
-    for finding in said.left:
+    for finding in said.problems:
         typer.echo(f"found   {finding.where}: {finding.what}")
         typer.echo(f"{'':8}-> {finding.remedy}{f', by: {command}' if finding.mend and not fix else ''}")
     for note in said.notes:
         typer.echo(note)
-    if not said.left:
+    if not said.problems:
         typer.echo(f"{said.study}: no inconsistencies in its tickets, leases, trials, finals, files and MLflow")
 
 
-def _describe(said: Examination) -> dict[str, object]:
+def _describe(said: StudyReport) -> dict[str, object]:
     """Return the result as plain values for scripts."""
     return {
         "study": said.study,
-        "agrees": not said.left,
-        "left": [_plain(finding) for finding in said.left],
-        "mended": [_plain(finding) for finding in said.mended],
-        "at_work": said.at_work,
+        "agrees": not said.problems,
+        "problems": [_plain(finding) for finding in said.problems],
+        "fixed": [_plain(finding) for finding in said.fixed],
+        "active_workers": said.at_work,
         "notes": said.notes,
     }
 

@@ -51,7 +51,7 @@ def status(
 def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool) -> None:
     from ...objectives.errors import InvalidInputError
     from ..study.study import Study, study_names
-    from ..study.watch import watch
+    from ..study.watch import watch_study
 
     faults = ["--watch and --json cannot be combined: leave one out."] if as_json else []
     if name is None:
@@ -61,7 +61,7 @@ def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool
         raise InvalidInputError(faults)
     study = Study.load(name, place)
     try:
-        said = watch(study, ctx.obj.observer())
+        said = watch_study(study, ctx.obj.observer())
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Stopped watching {name}; its workers continue.") from None
     ctx.obj.results(study.results())

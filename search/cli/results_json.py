@@ -51,7 +51,7 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
                 "interval": contender.score_interval,
             },
             "metrics": dict(contender.metrics),
-            "behind": contender.behind,
+            "gap_to_leader": contender.gap_to_leader,
             "interval": contender.interval,
             "tied": contender.tied,
             "seconds": contender.seconds,
@@ -77,7 +77,7 @@ def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:
             "strategy": point.strategy,
             "images": point.images,
             "test": {"mean": point.mean, "scores": point.scores, "interval": point.interval},
-            "ahead": point.ahead,
+            "difference": point.difference,
             "interval": point.ahead_interval,
         }
         for point in curve.points
@@ -85,7 +85,7 @@ def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:
     crossovers = {
         crossover.strategy: {
             "images": crossover.point.images if crossover.point else None,
-            "sure": crossover.sure,
+            "significant": crossover.significant,
             "sentence": crossover.sentence(),
         }
         for crossover in curve.crossovers

@@ -184,8 +184,8 @@ def resume(
 ) -> None:
     """Resume a study from its finished trials and checkpoints."""
     from ...storage.errors import StudyBusyError
+    from ..execution.run import request_run
     from ..execution.run import resume as go_on
-    from ..execution.run import wake
     from ..slots.engines import check_resources
     from ..slots.resources import Resources
     from ..study.study import Study
@@ -196,7 +196,7 @@ def resume(
     try:
         ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, fork=fork, resources=wanted)
     except StudyBusyError:
-        if fork is not None or not wake(Study.load(study, place)):
+        if fork is not None or not request_run(Study.load(study, place)):
             raise
         typer.echo(f"The workers of {study} continue. Watch them with: frostline status {study} --watch{place.option}")
     else:

@@ -52,15 +52,15 @@ def worker(
 
 def pause(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
     """Pause all workers of a study after their current epoch."""
-    _wish(study, locate(workspace, storage), "pause")
+    _set_control(study, locate(workspace, storage), "pause")
 
 
 def stop(study: StudyArgument, storage: StorageOption = None, workspace: WorkspaceOption = None) -> None:
     """Stop all workers of a study after their current epoch."""
-    _wish(study, locate(workspace, storage), "stop")
+    _set_control(study, locate(workspace, storage), "stop")
 
 
-def _wish(study: str, place: Workspace, wish: str) -> None:
+def _set_control(study: str, place: Workspace, wish: str) -> None:
     from ..study.study import Study
 
     Study.load(study, place).wish.set(wish)

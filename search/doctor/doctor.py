@@ -14,7 +14,7 @@ from ...storage.errors import StorageError, StudyBusyError
 from ...storage.locks import exclusive
 from ..doctor import file_checks, mlflow_checks, table_checks
 from ..study.study import Study
-from .snapshot import Evidence, Finding, is_led_here
+from .snapshot import Finding, StudySnapshot, is_led_here
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Check:
         decisive: Whether its findings must be repaired before other checks are valid.
     """
 
-    find: Callable[[Evidence], Iterator[Finding]]
+    find: Callable[[StudySnapshot], Iterator[Finding]]
     live: bool = False
     safe: bool = False
     decisive: bool = False
@@ -37,31 +37,31 @@ class Check:
 # In the order of repair: tables first, then files, then MLflow from parent to nested runs.
 CHECKS = (
     Check(table_checks.doubled_numbers, live=True, decisive=True),
-    Check(table_checks.leases_of_the_gone, live=True, safe=True),
-    Check(table_checks.done_and_not_finished, live=True),
-    Check(table_checks.finished_and_not_done, live=True),
-    Check(table_checks.running_and_not_held, live=True),
+    Check(table_checks.expired_leases, live=True, safe=True),
+    Check(table_checks.done_but_unfinished, live=True),
+    Check(table_checks.finished_but_not_done, live=True),
+    Check(table_checks.running_without_lease, live=True),
     Check(table_checks.missing_tickets),
-    Check(table_checks.trials_beyond_the_budget, live=True),
+    Check(table_checks.trials_over_budget, live=True),
     Check(table_checks.finals_and_tickets),
     Check(file_checks.damaged_features, live=True, safe=True),
-    Check(file_checks.checkpoints_of_nobody),
+    Check(file_checks.orphaned_checkpoints),
     Check(file_checks.damaged_checkpoints),
-    Check(mlflow_checks.mlflow_that_is_away, live=True),
-    Check(file_checks.records_not_sent),
+    Check(mlflow_checks.mlflow_unreachable, live=True),
+    Check(file_checks.unsent_records),
     Check(mlflow_checks.doubled_runs),
-    Check(mlflow_checks.runs_of_no_trial),
+    Check(mlflow_checks.runs_without_trial),
     Check(mlflow_checks.missing_parent),
     Check(mlflow_checks.missing_strategy_runs),
     Check(mlflow_checks.trials_in_mlflow),
     Check(mlflow_checks.finals_in_mlflow),
-    Check(mlflow_checks.running_of_nobody),
+    Check(mlflow_checks.orphaned_runs),
     Check(mlflow_checks.doubled_steps),
 )
 
 
 @dataclass
-class Examination:
+class StudyReport:
     """The result of examining a study.
 
     Attributes:
@@ -73,13 +73,13 @@ class Examination:
     """
 
     study: str
-    left: list[Finding] = field(default_factory=list)
-    mended: list[Finding] = field(default_factory=list)
+    problems: list[Finding] = field(default_factory=list)
+    fixed: list[Finding] = field(default_factory=list)
     at_work: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def examine(study: Study, *, fix: bool = False) -> Examination:
+def check_study(study: Study, *, fix: bool = False) -> StudyReport:
     """Find the inconsistencies of a study, and repair them on request.
 
     Args:
@@ -89,23 +89,23 @@ def examine(study: Study, *, fix: bool = False) -> Examination:
     Raises:
         StorageError: The database cannot be used.
     """
-    said = Examination(study.settings.name)
+    said = StudyReport(study.settings.name)
     with ExitStack() as held:
         busy = _hold(study, held) if fix else is_led_here(study)
-        evidence = Evidence(study, busy)
+        evidence = StudySnapshot(study, busy)
         for check in CHECKS if fix else ():
-            if _mend(check, evidence, said):
+            if _fix(check, evidence, said):
                 # Optuna caches finished trials, so the study is loaded again.
-                evidence = Evidence(Study.load(study.settings.name, study.workspace), busy)
-        said.at_work = evidence.at_work
+                evidence = StudySnapshot(Study.load(study.settings.name, study.workspace), busy)
+        said.at_work = evidence.active_workers
         for check in CHECKS:
-            if check.live or not evidence.at_work:
-                said.left += check.find(evidence)
-            if said.left and check.decisive:
+            if check.live or not evidence.active_workers:
+                said.problems += check.find(evidence)
+            if said.problems and check.decisive:
                 said.notes.append("Other checks follow once this is repaired.")
                 break
-    left = {(finding.where, finding.what) for finding in said.left}
-    said.mended = [finding for finding in said.mended if (finding.where, finding.what) not in left]
+    left = {(finding.where, finding.what) for finding in said.problems}
+    said.fixed = [finding for finding in said.fixed if (finding.where, finding.what) not in left]
     said.notes += _notes(evidence, said, fix)
     return said
 
@@ -119,27 +119,27 @@ def _hold(study: Study, held: ExitStack) -> bool:
     return False
 
 
-def _mend(check: Check, evidence: Evidence, said: Examination) -> bool:
+def _fix(check: Check, evidence: StudySnapshot, said: StudyReport) -> bool:
     """Repair the findings of a check, unless that would disturb running workers; return whether any was repaired."""
-    if evidence.at_work and not check.safe:
+    if evidence.active_workers and not check.safe:
         return False
-    before = len(said.mended)
+    before = len(said.fixed)
     for finding in list(check.find(evidence)):
         if finding.mend is not None:
             try:
                 finding.mend()
-                said.mended.append(finding)
+                said.fixed.append(finding)
             except StorageError as error:
                 said.notes.append(f"{finding.where}: {error}")
-    return len(said.mended) > before
+    return len(said.fixed) > before
 
 
-def _notes(evidence: Evidence, said: Examination, fix: bool) -> Iterator[str]:
+def _notes(evidence: StudySnapshot, said: StudyReport, fix: bool) -> Iterator[str]:
     study = evidence.study
     if evidence.tracking_uri is None:
         yield "MLflow is in the workspace where the study started, and was not compared."
-    if evidence.at_work:
-        yield f"Running: {', '.join(evidence.at_work)}. MLflow and checkpoints were not compared."
-        if fix and said.left:
+    if evidence.active_workers:
+        yield f"Running: {', '.join(evidence.active_workers)}. MLflow and checkpoints were not compared."
+        if fix and said.problems:
             command = f"frostline stop {study.settings.name}{study.workspace.option}"
             yield f"The rest is not repaired while workers are running. Stop them first: {command}"

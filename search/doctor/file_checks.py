@@ -12,10 +12,10 @@ from ...storage.files.feature_files import FeatureFiles
 from ...storage.tracking.journal import read_unsent
 from ...storage.tracking.tracker import send_journal
 from ..study.study import Study
-from .snapshot import Evidence, Finding
+from .snapshot import Finding, StudySnapshot
 
 
-def records_not_sent(evidence: Evidence) -> Iterator[Finding]:
+def unsent_records(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find records of the journal that are not in MLflow."""
     study = evidence.study
     file = study.workspace.journal(study.settings.name)
@@ -33,7 +33,7 @@ def records_not_sent(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def checkpoints_of_nobody(evidence: Evidence) -> Iterator[Finding]:
+def orphaned_checkpoints(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find checkpoints of trainings that are finished, or unknown to the study."""
     for folder in _checkpoint_folders(evidence.study):
         # Only the command `frostline curve` knows which trainings of a curve are left.
@@ -47,7 +47,7 @@ def checkpoints_of_nobody(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def damaged_checkpoints(evidence: Evidence) -> Iterator[Finding]:
+def damaged_checkpoints(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find incomplete or changed checkpoints."""
     for folder in _checkpoint_folders(evidence.study):
         if folder.name in evidence.open_keys:
@@ -60,7 +60,7 @@ def damaged_checkpoints(evidence: Evidence) -> Iterator[Finding]:
                 )
 
 
-def damaged_features(evidence: Evidence) -> Iterator[Finding]:
+def damaged_features(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find incomplete or changed files of features and stages."""
     place = evidence.study.workspace
     for folder, kind in ((place.features, "features"), (place.stages, "stage")):

@@ -17,20 +17,20 @@ from ..tracking.provenance import parent_tags
 from ..tracking.training_runs import SCORE_CURVE, finish_final_run, finish_trial_run, start_final_run, start_trial_run
 from ..tracking.verdict_run import start_strategy_run
 from .file_checks import send
-from .snapshot import Evidence, Finding
+from .snapshot import Finding, StudySnapshot
 
 if TYPE_CHECKING:
     from ...storage.tracking.mlflow_audit import KnownRun
 
 
-def mlflow_that_is_away(evidence: Evidence) -> Iterator[Finding]:
+def mlflow_unreachable(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find an unreachable MLflow."""
     if evidence.tracked is None and evidence.away:
         command = f"frostline doctor {evidence.study.settings.name}{evidence.study.workspace.option}"
         yield Finding(evidence.away, "MLflow", f"start it, or make it reachable from this machine; then run: {command}")
 
 
-def doubled_runs(evidence: Evidence) -> Iterator[Finding]:
+def doubled_runs(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find several runs with one key."""
     tracked, seen = evidence.tracked, set[str]()
     if tracked is None:
@@ -47,7 +47,7 @@ def doubled_runs(evidence: Evidence) -> Iterator[Finding]:
         seen.add(run.key)
 
 
-def runs_of_no_trial(evidence: Evidence) -> Iterator[Finding]:
+def runs_without_trial(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find runs of trials that the study does not have."""
     tracked, known = evidence.tracked, {trial_key(trial.number) for trial in evidence.study.trials()}
     if tracked is None:
@@ -62,7 +62,7 @@ def runs_of_no_trial(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def missing_parent(evidence: Evidence) -> Iterator[Finding]:
+def missing_parent(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find a missing parent run."""
     study = evidence.study
     key = parent_key(study.settings.name)
@@ -77,7 +77,7 @@ def missing_parent(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def missing_strategy_runs(evidence: Evidence) -> Iterator[Finding]:
+def missing_strategy_runs(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find missing runs of strategies, or runs nested in the wrong parent."""
     study, runs = evidence.study, _by_key(evidence)
     parent = runs.get(parent_key(study.settings.name))
@@ -93,7 +93,7 @@ def missing_strategy_runs(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def trials_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
+def trials_in_mlflow(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find finished trials whose run is missing or different."""
     study, tracked, runs = evidence.study, evidence.tracked, _by_key(evidence)
     if tracked is None:
@@ -111,7 +111,7 @@ def trials_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("; ".join(what), f"trial {trial.number}", "it is logged again", mend)
 
 
-def finals_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
+def finals_in_mlflow(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find finals whose run is missing or different."""
     study, runs = evidence.study, _by_key(evidence)
     for final in study.final_scores() if evidence.tracked else ():
@@ -125,7 +125,7 @@ def finals_in_mlflow(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("; ".join(what), place, "it is logged again", mend)
 
 
-def doubled_steps(evidence: Evidence) -> Iterator[Finding]:
+def doubled_steps(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find runs that have an epoch twice."""
     tracked = evidence.tracked
     if tracked is None:
@@ -141,7 +141,7 @@ def doubled_steps(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def running_of_nobody(evidence: Evidence) -> Iterator[Finding]:
+def orphaned_runs(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find runs whose status does not match: running without a worker, or ended although the training is not."""
     study = evidence.study
     decided = study.results().decided
@@ -202,7 +202,7 @@ def _same(own: float | None, other: float | None) -> bool:
     return math.isclose(own, other, rel_tol=1e-9) or (math.isnan(own) and math.isnan(other))
 
 
-def _by_key(evidence: Evidence) -> dict[str, KnownRun]:
+def _by_key(evidence: StudySnapshot) -> dict[str, KnownRun]:
     """Return the run of each key; of several runs, the first."""
     return {run.key: run for run in reversed(evidence.tracked.runs)} if evidence.tracked else {}
 

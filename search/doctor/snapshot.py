@@ -76,7 +76,7 @@ class Tables:
         return [each for each in (*self.tickets.values(), *self.final_tickets) if each.owner and not each.done]
 
 
-class Evidence:
+class StudySnapshot:
     """The state of a study; each part is read at its first use.
 
     Args:
@@ -107,7 +107,7 @@ class Evidence:
         )
 
     @cached_property
-    def at_work(self) -> list[str]:
+    def active_workers(self) -> list[str]:
         """Return the running workers of the study, on all machines."""
         alive = [each for each in self.tables.leased if not is_gone(each)]
         workers = {describe_worker(each.owner): f"{each.kind} {each.number}" for each in alive if each.owner}

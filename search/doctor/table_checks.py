@@ -8,18 +8,18 @@ from itertools import groupby
 
 from optuna.trial import TrialState
 
-from ...storage.database.leases import describe_worker, has_ended, let_ended_lapse
-from ...storage.database.tickets import Ticket, free_lapsed, settle
+from ...storage.database.leases import describe_worker, expire_dead_workers, has_ended
+from ...storage.database.tickets import Ticket, reclaim_expired, set_done
 from ..study.finalists import finalists
 from ..study.optuna_tables import remove_trial, set_state
 from ..study.study import Study
-from .snapshot import Evidence, Finding, TrialRow, is_gone
+from .snapshot import Finding, StudySnapshot, TrialRow, is_gone
 
 # A worker whose lease expired this long ago will not return.
 GONE_SECONDS = 60.0
 
 
-def doubled_numbers(evidence: Evidence) -> Iterator[Finding]:
+def doubled_numbers(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find several trials with one number."""
     for number, rows in groupby(evidence.tables.trials, lambda trial: trial.number):
         # The finished trial counts; of equals, the first.
@@ -33,7 +33,7 @@ def doubled_numbers(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def missing_tickets(evidence: Evidence) -> Iterator[Finding]:
+def missing_tickets(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find trials of the budget without a ticket, which no worker would run."""
     study, there = evidence.study, evidence.tables.tickets
     if missing := [number for number in range(study.settings.trials) if number not in there]:
@@ -45,7 +45,7 @@ def missing_tickets(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def trials_beyond_the_budget(evidence: Evidence) -> Iterator[Finding]:
+def trials_over_budget(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find trials beyond the budget, which no worker of Frostline created."""
     study, there = evidence.study, evidence.tables.tickets
     for trial in evidence.tables.trials:
@@ -58,7 +58,7 @@ def trials_beyond_the_budget(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def leases_of_the_gone(evidence: Evidence) -> Iterator[Finding]:
+def expired_leases(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find leases of workers that ended or send no heartbeat."""
     rows = {trial.number: trial for trial in evidence.tables.trials}
     for ticket in evidence.tables.leased:
@@ -79,7 +79,7 @@ def leases_of_the_gone(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def running_and_not_held(evidence: Evidence) -> Iterator[Finding]:
+def running_without_lease(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find trials that Optuna has as running without a lease."""
     for trial, ticket in _with_tickets(evidence):
         if trial.state == TrialState.RUNNING and ticket.owner is None and not ticket.done:
@@ -91,7 +91,7 @@ def running_and_not_held(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def done_and_not_finished(evidence: Evidence) -> Iterator[Finding]:
+def done_but_unfinished(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find done tickets whose trial is missing or not finished."""
     rows = {trial.number: trial for trial in evidence.tables.trials}
     for number, ticket in evidence.tables.tickets.items():
@@ -106,7 +106,7 @@ def done_and_not_finished(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def finished_and_not_done(evidence: Evidence) -> Iterator[Finding]:
+def finished_but_not_done(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find finished trials with an open ticket, which would run again."""
     for trial, ticket in _with_tickets(evidence):
         if trial.state.is_finished() and not ticket.done:
@@ -118,7 +118,7 @@ def finished_and_not_done(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def finals_and_tickets(evidence: Evidence) -> Iterator[Finding]:
+def finals_and_tickets(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find recorded finals without a done ticket, and done tickets of finalists without a recorded final."""
     study, recorded = evidence.study, evidence.tables.finals
     tickets = {str(ticket.subject): ticket for ticket in evidence.tables.final_tickets}
@@ -144,7 +144,7 @@ def finals_and_tickets(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def _with_tickets(evidence: Evidence) -> Iterator[tuple[TrialRow, Ticket]]:
+def _with_tickets(evidence: StudySnapshot) -> Iterator[tuple[TrialRow, Ticket]]:
     there = evidence.tables.tickets
     return ((trial, there[trial.number]) for trial in evidence.tables.trials if trial.number in there)
 
@@ -167,9 +167,9 @@ def _make_ready(study: Study) -> None:
 
 
 def _free(study: Study, ticket: Ticket, trial: TrialRow | None) -> None:
-    let_ended_lapse(study.database, study.settings.name)
+    expire_dead_workers(study.database, study.settings.name)
     with study.database.session() as session:
-        if free_lapsed(session, ticket.id) and trial is not None and trial.state == TrialState.RUNNING:
+        if reclaim_expired(session, ticket.id) and trial is not None and trial.state == TrialState.RUNNING:
             set_state(session, trial.id, state=TrialState.WAITING)
 
 
@@ -180,18 +180,18 @@ def _set_waiting(study: Study, trial: TrialRow) -> None:
 
 def _reopen(study: Study, ticket: Ticket, trial: TrialRow | None) -> None:
     with study.database.session() as session:
-        settle(session, ticket.id, done=False)
+        set_done(session, ticket.id, done=False)
         if trial is not None:
             set_state(session, trial.id, state=TrialState.WAITING)
 
 
 def _settle(study: Study, ticket: Ticket, *, done: bool) -> None:
     with study.database.session() as session:
-        settle(session, ticket.id, done=done)
+        set_done(session, ticket.id, done=done)
 
 
 def _settle_final(study: Study, subject: str) -> None:
     study.final_tickets.issue_for([subject])
-    for ticket in Evidence(study, busy=False).tables.final_tickets:
+    for ticket in StudySnapshot(study, busy=False).tables.final_tickets:
         if ticket.subject == subject:
             _settle(study, ticket, done=True)

@@ -14,7 +14,7 @@ from .worker import Worker
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedTrial:
     """A claimed trial with its sampled configuration.
 
     Attributes:
@@ -28,7 +28,7 @@ class Asked:
     config: TrialConfig | Exception
 
 
-class Asking:
+class TrialBatches:
     """Claims trials of a study and samples their configurations.
 
     With one worker, batches depend on the study only: a resumed study gets the same batches, because interrupted
@@ -42,14 +42,14 @@ class Asking:
         self._worker = worker
         self._study = worker.study
         # A claimed trial that does not fit into the last batch.
-        self._in_hand: Asked | None = None
+        self._in_hand: AskedTrial | None = None
         self._claimed: list[Trial] = []
         # If every trial may join a batch, trials are claimed together: a claim costs as much as epochs of a head.
         settings = self._study.settings
         configs = (create_config(settings.space.default(strategy)) for strategy in settings.strategies)
         self._at_once = settings.population if all(map(self._is_head_only, configs)) else 1
 
-    def batch(self) -> list[Asked]:
+    def next(self) -> list[AskedTrial]:
         """Return the next trials, several if they can train together; an empty list if no trial is free."""
         first, self._in_hand = self._in_hand or self._ask(), None
         batch = [first] if first else []
@@ -63,7 +63,7 @@ class Asking:
             batch.append(asked)
         return batch
 
-    def _ask(self) -> Asked | None:
+    def _ask(self) -> AskedTrial | None:
         settings = self._study.settings
         if not self._claimed:
             self._claimed = self._worker.claim(self._at_once)
@@ -72,13 +72,13 @@ class Asking:
         trial = self._claimed.pop(0)
         strategy = trial.suggest_categorical(STRATEGY, list(settings.strategies))
         try:
-            return Asked(trial, strategy, settings.space.suggest(trial, strategy))
+            return AskedTrial(trial, strategy, settings.space.suggest(trial, strategy))
         except StorageError:
             raise
         except Exception as error:
-            return Asked(trial, strategy, error)
+            return AskedTrial(trial, strategy, error)
 
-    def _in_population(self, asked: Asked) -> bool:
+    def _in_population(self, asked: AskedTrial) -> bool:
         return isinstance(asked.config, TrialConfig) and self._is_head_only(asked.config)
 
     def _is_head_only(self, config: TrialConfig) -> bool:

@@ -23,15 +23,15 @@ from ..study.resume import prepare_resume
 from ..study.study import Study
 from ..tracking.keys import curve_key, strategy_key
 from ..tracking.training_runs import describe, numbers
-from .finals import judge_on_test
+from .finals import evaluate_on_test
 from .logged_training import TrainingLog, logged_training
-from .run import SearchInterrupted, rerun_finals, wake
-from .session import Session, open_session, parent_run, supervise
+from .run import SearchInterrupted, request_run, rerun_finals
+from .session import WorkerSession, hold_study, open_session, parent_run
 
 DEFAULT_SHARES = ("1/8", "1/4", "1/2")
 # Parameters that count epochs, and the maximum number of epochs of a training.
 _IN_EPOCHS = ("epochs", "probe_epochs", "unfreeze_every", "patience")
-_MOST_EPOCHS = 1000
+_MAX_EPOCHS = 1000
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def run_curve(
     check_resources(used, place)
     study = Study.load(name, place)
     chosen = _check(study, sizes, seeds)
-    wake(study)
+    request_run(study)
     if not study.results().decided:
         study = rerun_finals(name, place, watch, resources=used)
     trained = study.curve.trained()
@@ -178,7 +178,7 @@ def with_equal_steps(parameters: Mapping[str, Any], images: int, every: int) -> 
         every: Of the whole training split.
     """
     # One factor for all, so that phases keep their shares.
-    longer = min(every / images, _MOST_EPOCHS / parameters["epochs"]) if "epochs" in parameters else 1.0
+    longer = min(every / images, _MAX_EPOCHS / parameters["epochs"]) if "epochs" in parameters else 1.0
     return {name: round(value * longer) if name in _IN_EPOCHS else value for name, value in parameters.items()}
 
 
@@ -198,7 +198,7 @@ def _interruptible(study: Study, observer: Observer) -> Iterator[None]:
 def _train(study: Study, left: Sequence[CurveTraining], resources: Resources, observer: Observer) -> None:
     prepared = prepare_resume(study.settings.name, study.workspace, observer, curve=True)
     own = ProcessResources.all_of(resources)
-    with supervise(study, observer) as tracker, parent_run(tracker):
+    with hold_study(study, observer) as tracker, parent_run(tracker):
         with open_session(study, prepared.dataset, prepared.backbones, own, tracker, observer) as session:
             ended = [_run(session, training, f"{place}/{len(left)}") for place, training in enumerate(left, 1)]
         curve = study.results().curve
@@ -209,7 +209,7 @@ def _train(study: Study, left: Sequence[CurveTraining], resources: Resources, ob
         raise TrainingFailedError(f"No training of the curve of study {study.settings.name!r} succeeded.")
 
 
-def _run(session: Session, training: CurveTraining, place: str) -> bool:
+def _run(session: WorkerSession, training: CurveTraining, place: str) -> bool:
     """Run one training; return False if it fails, for example with too few images."""
     finalist, note = training.finalist, session.observer.note
     what = f"curve {place}: {finalist.strategy} on {training.images:,} images, seed {finalist.seed}"
@@ -226,7 +226,7 @@ def _run(session: Session, training: CurveTraining, place: str) -> bool:
     return True
 
 
-def _train_and_test(session: Session, training: CurveTraining) -> float:
+def _train_and_test(session: WorkerSession, training: CurveTraining) -> float:
     """Train on part of the images and test, as in :mod:`.finals`; return the test score."""
     finalist, images = training.finalist, training.images
     name = f"curve {images} images seed {finalist.seed} {finalist.strategy}"
@@ -252,7 +252,7 @@ def _train_and_test(session: Session, training: CurveTraining) -> float:
     except ObjectiveError:
         run.finish("FAILED")
         raise
-    final = judge_on_test(session, finalist, result).final
+    final = evaluate_on_test(session, finalist, result).final
     session.study.curve.add(*training.identity, final.to_row(), final.labels, final.probabilities)
     checkpoints.remove()
     log.finished(result)

@@ -24,10 +24,10 @@ from ..tracking.training_runs import (
 )
 from ..tracking.verdict_run import start_strategy_run
 from .logged_training import TrainingLog, logged_training
-from .session import Session
+from .session import WorkerSession
 
 
-def run_finals(session: Session) -> None:
+def run_finals(session: WorkerSession) -> None:
     """Train and test the missing finals; a recorded final is never trained or tested again."""
     study = session.study
     every = {finalist.subject: finalist for finalist in finalists(study.settings, study.trials())}
@@ -62,7 +62,7 @@ class Tested:
     final: FinalRecord
 
 
-def judge_on_test(session: Session, finalist: Finalist, result: FinetuneResult) -> Tested:
+def evaluate_on_test(session: WorkerSession, finalist: Finalist, result: FinetuneResult) -> Tested:
     """Test a finalist's training: the only place that opens the test split."""
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
@@ -80,7 +80,7 @@ def judge_on_test(session: Session, finalist: Finalist, result: FinetuneResult) 
     return Tested(test, final)
 
 
-def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecord:
+def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> FinalRecord:
     key = final_key(finalist.strategy, finalist.trial.number, finalist.seed)
     start_strategy_run(session.tracker, finalist.strategy)
     run = start_final_run(
@@ -104,7 +104,7 @@ def _run_final(session: Session, finalist: Finalist, lease: Lease) -> FinalRecor
         retries=session.retries,
         on_epoch=on_epoch,
     )
-    tested = judge_on_test(session, finalist, result)
+    tested = evaluate_on_test(session, finalist, result)
     final = tested.final
     # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
     session.worker.require(lease)

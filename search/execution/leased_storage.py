@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from ...storage.database.engine import Database
-from ...storage.database.leases import Keeper
+from ...storage.database.leases import LeaseKeeper
 from ...storage.database.tickets import Lease, Tickets, release, show
 from ...storage.errors import LeaseLostError
 from ..study.optuna_tables import PendingRows, make_trial, read_trials, set_state, start_trials
@@ -33,7 +33,7 @@ SECONDS_BEHIND = 1.0
 UNPROVEN_SECONDS = 0.2
 
 
-class HeldStorage(BaseStorage):
+class LeasedStorage(BaseStorage):
     """Optuna's storage as a worker of a study sees it.
 
     A transaction costs about as much as an epoch of a small head, and a trial would make some seventy. Only its worker
@@ -58,12 +58,12 @@ class HeldStorage(BaseStorage):
         backend: Optuna's storage of the database.
         study_id: Optuna's id of the study.
         tickets: Tickets of the study's trials.
-        keeper: Keeper of this worker's leases.
+        keeper: LeaseKeeper of this worker's leases.
         database: The same database, for transactions of our own.
     """
 
     def __init__(
-        self, backend: RDBStorage, study_id: int, tickets: Tickets, keeper: Keeper, database: Database
+        self, backend: RDBStorage, study_id: int, tickets: Tickets, keeper: LeaseKeeper, database: Database
     ) -> None:
         self._backend = backend
         self._study_id = study_id
@@ -91,7 +91,7 @@ class HeldStorage(BaseStorage):
             Trials' ids, each with the lease; the trials are RUNNING now, with what is known of them.
         """
         asked = self._keeper.now()
-        claimed, read = self._database.patiently(lambda session: self._claim(session, limit))
+        claimed, read = self._database.run_with_retry(lambda session: self._claim(session, limit))
         leases = {trial._trial_id: lease for trial, lease in claimed}
         self._keeper.add(leases.values(), asked)
         self._leases |= leases
@@ -112,7 +112,7 @@ class HeldStorage(BaseStorage):
         claimed = [(trial, numbers[trial.number]) for trial in (*read, *made) if trial.number in numbers]
         return claimed, [*read, *made]
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Let other workers have this one's trials, from where they were written last.
 
         Raises:
@@ -128,11 +128,11 @@ class HeldStorage(BaseStorage):
                 if release(session, lease):
                     set_state(session, trial_id, state=TrialState.WAITING)
 
-        self._database.patiently(work, patience=0.0)
+        self._database.run_with_retry(work, patience=0.0)
 
     def refresh(self) -> None:
         """Read what other workers did since the last time."""
-        self._take(self._database.patiently(self._read))
+        self._take(self._database.run_with_retry(self._read))
 
     def _take(self, read: list[FrozenTrial]) -> None:
         every = self._trials | {trial._trial_id: trial for trial in read}
@@ -187,7 +187,7 @@ class HeldStorage(BaseStorage):
         if not touched:
             return
         attempts, self._unsure = count(int(self._unsure)), True
-        lost = self._database.patiently(lambda session: self._write(session, touched, again=next(attempts) > 0))
+        lost = self._database.run_with_retry(lambda session: self._write(session, touched, again=next(attempts) > 0))
         self._unsure = False
         ended = {trial_id for trial_id in touched if self._pending.ends(trial_id)}
         self._proven |= {trial_id for trial_id in touched if self._pending.reports(trial_id)}

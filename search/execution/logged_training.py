@@ -11,7 +11,7 @@ from ...objectives.finetune import FinetuneResult, Task, finetune
 from ...storage.tracking.tracker import TrackedRun
 from ..study.observer import Observer
 from ..tracking.training_runs import epoch_metrics, log_certificate, log_unseen
-from .retries import attempt, note_retry
+from .retries import note_retry, run_with_retries
 from .session import SessionCheckpoints
 
 
@@ -80,4 +80,4 @@ def logged_training(
         Exception: What ended the last attempt.
     """
     train = partial(finetune, config, task, seed=seed, on_epoch=on_epoch or log.epoch, checkpoints=checkpoints)
-    return attempt(train, retries, on_retry or log.retried, task.device)
+    return run_with_retries(train, retries, on_retry or log.retried, task.device)

@@ -32,7 +32,7 @@ def is_unexpected(error: Exception) -> bool:
     return not isinstance(error, ObjectiveError | StorageError | optuna.TrialPruned)
 
 
-def attempt(
+def run_with_retries(
     train: Callable[[], Trained], retries: int, on_failure: Callable[[Exception], None], device: torch.device
 ) -> Trained:
     """Return the result of a training, retried after unexpected errors; the last error is raised.

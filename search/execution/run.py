@@ -22,9 +22,9 @@ from ..tracking.registered_models import log_models
 from ..tracking.training_runs import describe_datasets
 from ..tracking.verdict_run import log_verdict
 from .finals import run_finals
-from .session import Session, open_session, parent_run, supervise
-from .slot_protocol import Work
-from .supervisor import Slots
+from .session import WorkerSession, hold_study, open_session, parent_run
+from .slot_protocol import SlotJob
+from .supervisor import SlotSupervisor
 from .trials import run_trials
 from .worker import LOOK_SECONDS
 
@@ -76,7 +76,7 @@ def resume(
     if fork is not None:
         return _lead(prepare_fork(name, fork, place, watch, trials), resources, watch, search=True)
     prepared = prepare_resume(name, place, watch, trials)
-    wake(prepared.study)
+    request_run(prepared.study)
     return _lead(prepared, resources, watch, search=True)
 
 
@@ -94,7 +94,7 @@ def rerun_finals(
     return _lead(prepare_resume(name, place, watch), resources, watch, search=False)
 
 
-def wake(study: Study) -> bool:
+def request_run(study: Study) -> bool:
     """Let all workers of a study run; return whether they were paused or stopped."""
     slept = study.wish.get() != RUN
     study.wish.set(RUN)
@@ -114,7 +114,7 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
     """Work on a study to its verdict."""
     study = prepared.study
     try:
-        with supervise(study, observer) as tracker, parent_run(tracker):
+        with hold_study(study, observer) as tracker, parent_run(tracker):
             tracker.parent_run.log_datasets(describe_datasets(prepared.dataset, study.settings.data))
             if search:
                 observer.study_started(study.settings, study.trials())
@@ -166,7 +166,7 @@ def join(
     study.require_artifacts()
     prepared = reopen(study, observer, data)
     try:
-        with supervise(study, observer, tracking_uri) as tracker:
+        with hold_study(study, observer, tracking_uri) as tracker:
             observer.study_started(study.settings, study.trials())
             _work(prepared, resources, tracker, observer, search=True, data=data)
             # This machine's networks are in its own workspace: no other machine can register them.
@@ -196,9 +196,9 @@ def _work(
     if engine.in_process and len(where) == 1:
         own = ProcessResources.all_of(resources)
         with open_session(study, prepared.dataset, prepared.backbones, own, tracker, observer) as session:
-            carry_out(session, search=search)
+            run_until_done(session, search=search)
         return
-    work = Work(
+    work = SlotJob(
         study=study.settings.name,
         root=str(study.workspace.root),
         storage=study.workspace.storage,
@@ -212,10 +212,10 @@ def _work(
     )
     stopper = Stopper(grace=None)
     with stopper.listening():
-        Slots(study, work, tracker, observer, partial(engine.start, SLOT)).run(where, stopper)
+        SlotSupervisor(study, work, tracker, observer, partial(engine.start, SLOT)).run(where, stopper)
 
 
-def carry_out(session: Session, *, search: bool) -> None:
+def run_until_done(session: WorkerSession, *, search: bool) -> None:
     """Run the trials and finals that are left, as one worker; wait while the study is paused."""
     while True:
         try:
@@ -223,7 +223,7 @@ def carry_out(session: Session, *, search: bool) -> None:
                 run_trials(session)
             return run_finals(session)
         except Stopped:
-            session.worker.give_back()
+            session.worker.release()
             if session.stopper.signalled or session.study.wish.get() != PAUSE:
                 raise
         study = session.study
@@ -231,7 +231,7 @@ def carry_out(session: Session, *, search: bool) -> None:
         _pause(session)
 
 
-def _pause(session: Session) -> None:
+def _pause(session: WorkerSession) -> None:
     """Wait until the study is resumed.
 
     Raises:

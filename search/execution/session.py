@@ -17,7 +17,7 @@ from ...objectives.features.feature_store import FeatureStore
 from ...objectives.finetune import Task
 from ...objectives.networks.backbone_pool import BackbonePool
 from ...objectives.training.stages import Stages
-from ...storage.database.leases import let_ended_lapse
+from ...storage.database.leases import expire_dead_workers
 from ...storage.database.tickets import Lease, Tickets
 from ...storage.files.checkpoint_places import CheckpointPlace
 from ...storage.files.checkpoints import Checkpoints
@@ -33,7 +33,7 @@ from ..tracking.keys import curve_key, final_key, trial_key
 from ..tracking.provenance import parent_tags
 from ..tracking.system_metrics import sampled
 from ..tracking.training_runs import finish_trial_run
-from .worker import LOOK_SECONDS, Worker, at_work
+from .worker import LOOK_SECONDS, Worker, open_worker
 
 Claimed = TypeVar("Claimed")
 
@@ -42,7 +42,7 @@ _STAGE_LOCKS = 1024
 
 
 @dataclass(frozen=True)
-class Session:
+class WorkerSession:
     """A process that works on a study.
 
     Attributes:
@@ -107,7 +107,7 @@ class SessionCheckpoints:
     """
 
     kept: Checkpoints
-    session: Session
+    session: WorkerSession
     lease: Lease | None
 
     def save(self, state: Callable[[], bytes]) -> None:
@@ -118,7 +118,7 @@ class SessionCheckpoints:
             return state()
 
         if self.kept.save(reported, now=self.session.stopper.asked) and self.lease is not None and self.lease.lapses:
-            self.session.worker.came_further(self.lease)
+            self.session.worker.reset_interruptions(self.lease)
         self.session.stopper.check()
 
     def load(self) -> bytes | None:
@@ -129,7 +129,7 @@ class SessionCheckpoints:
 
 
 @contextmanager
-def supervise(study: Study, observer: Observer, tracking_uri: str | None = None) -> Iterator[StudyTracker]:
+def hold_study(study: Study, observer: Observer, tracking_uri: str | None = None) -> Iterator[StudyTracker]:
     """Lock a study on this machine and open its tracker while the context is open.
 
     Args:
@@ -142,7 +142,7 @@ def supervise(study: Study, observer: Observer, tracking_uri: str | None = None)
         StorageError: The files of the study in the workspace cannot be written.
     """
     with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer, tracking_uri)) as tracker:
-        let_ended_lapse(study.database, study.settings.name)
+        expire_dead_workers(study.database, study.settings.name)
         _close_finished_runs(study, tracker, observer)
         try:
             yield tracker
@@ -171,7 +171,7 @@ def open_session(
     resources: ProcessResources,
     tracker: Tracker,
     observer: Observer,
-) -> Iterator[Session]:
+) -> Iterator[WorkerSession]:
     """Open a session on a study; at its end, interrupted trials are released."""
     chosen = choose_device(resources.device)
     train, val = dataset.search_splits()
@@ -179,7 +179,7 @@ def open_session(
     stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
     task = Task(train, val, backbones, study.settings.metric, chosen, store, stages)
     stopper = Stopper()
-    with stopper.listening(), at_work(study, stopper) as worker:
+    with stopper.listening(), open_worker(study, stopper) as worker:
         study.record_run(describe_device(chosen))
         # The garbage collection after each trial then skips the objects of all libraries.
         gc.collect()
@@ -187,7 +187,7 @@ def open_session(
         try:
             with sampled(tracker, chosen):
                 place, retries = study.checkpoints(observer.note), resources.retries
-                yield Session(study, worker, dataset, task, tracker, observer, stopper, retries, place)
+                yield WorkerSession(study, worker, dataset, task, tracker, observer, stopper, retries, place)
         finally:
             gc.unfreeze()
 

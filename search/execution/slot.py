@@ -22,17 +22,17 @@ from ..stopping import STOPPED
 from ..study.observer import Observer
 from ..study.resume import reopen
 from ..study.study import Study
-from .run import carry_out
+from .run import run_until_done
 from .session import open_session
-from .slot_protocol import Forwarding, Line, Work
+from .slot_protocol import ForwardingObserver, MessagePipe, SlotJob
 
 
 def main() -> None:
     """Run the process of a slot until no work is left."""
     # Printed output goes to the log; standard output is for messages only.
-    line = Line(os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    line = MessagePipe(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
-    work = Work.decode(sys.stdin.readline())
+    work = SlotJob.decode(sys.stdin.readline())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
         _work(work, line)
@@ -40,16 +40,16 @@ def main() -> None:
         sys.exit(STOPPED)
 
 
-def _work(work: Work, line: Line) -> None:
+def _work(work: SlotJob, line: MessagePipe) -> None:
     if work.threads:
         torch.set_num_threads(work.threads)
-    observer = Forwarding(line)
+    observer = ForwardingObserver(line)
     workspace = Workspace(Path(work.root), work.storage, work.artifacts_url)
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
     prepared = reopen(study, Observer(), work.data)
     resources = ProcessResources(work.device, work.cache_bytes, work.retries)
     with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
-        carry_out(session, search=work.search)
+        run_until_done(session, search=work.search)
 
 
 def _end_with_supervisor() -> None:

@@ -28,7 +28,7 @@ from ..study.observer import Observer
 
 
 @dataclass(frozen=True)
-class Work:
+class SlotJob:
     """Work of a slot.
 
     Attributes:
@@ -60,12 +60,12 @@ class Work:
         return json.dumps(asdict(self))
 
     @classmethod
-    def decode(cls, line: str) -> Work:
+    def decode(cls, line: str) -> SlotJob:
         """The work of a line."""
         return cls(**json.loads(line))
 
 
-class Line:
+class MessagePipe:
     """Sends messages to the supervisor, one line each, from any thread."""
 
     def __init__(self, file: TextIO) -> None:
@@ -99,10 +99,10 @@ class Line:
         return list(self._open)
 
 
-class Forwarding(Observer):
+class ForwardingObserver(Observer):
     """Tells the supervisor's observer."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: MessagePipe) -> None:
         self._line = line
 
     def note(self, message: str) -> None:

@@ -13,26 +13,26 @@ from pathlib import Path
 
 from ...objectives.errors import TrainingFailedError
 from ...storage.database.control import STOP
-from ...storage.database.leases import excuse_process, let_ended_lapse
+from ...storage.database.leases import expire_dead_workers, expire_process_without_penalty
 from ...storage.tracking.tracker import StudyTracker
 from ..slots.messages import FinalFinished, JournalEntry, Message, TrialFinished, Waits, decode
-from ..slots.process import Place, RunningSlot
+from ..slots.process import RunningSlot, SlotSpec
 from ..stopping import GRACE_SECONDS, STOPPED, Stopped, Stopper
 from ..study.observer import Observer
 from ..study.study import Study
-from .slot_protocol import Work, tell
+from .slot_protocol import SlotJob, tell
 
 # A slot that dies this often in a row, each time this soon, is not restarted.
 QUICK_FAILURES, QUICK_SECONDS = 3, 30.0
 _RESTART_SECONDS = 1.0
 # External kills that do not count against a trial.
-MOST_EXCUSES = 3
+MAX_EXCUSES = 3
 
 # Starts a slot from its place, its work as a line, its log and the function that receives its lines.
-Start = Callable[[Place, str, Path, Callable[[str | None], None]], RunningSlot]
+Start = Callable[[SlotSpec, str, Path, Callable[[str | None], None]], RunningSlot]
 
 
-class Slots:
+class SlotSupervisor:
     """The slots of a study on this machine.
 
     Args:
@@ -43,7 +43,7 @@ class Slots:
         start: Function that starts a slot.
     """
 
-    def __init__(self, study: Study, work: Work, tracker: StudyTracker, observer: Observer, start: Start) -> None:
+    def __init__(self, study: Study, work: SlotJob, tracker: StudyTracker, observer: Observer, start: Start) -> None:
         self._study = study
         self._work = work
         self._tracker = tracker
@@ -55,7 +55,7 @@ class Slots:
         # Entries are (slot, line), and (slot, None) after a slot's process has ended.
         self._lines: queue.Queue[tuple[_Slot, str | None]] = queue.Queue()
 
-    def run(self, where: list[Place], stopper: Stopper) -> None:
+    def run(self, where: list[SlotSpec], stopper: Stopper) -> None:
         """Run the slots until no work is left.
 
         Raises:
@@ -73,7 +73,7 @@ class Slots:
                 if ended := self._listen(0.2):
                     self._ended(ended)
                 for slot in slots:
-                    if slot.due and not self._done:
+                    if slot.restart_due and not self._done:
                         slot.start(self._start, self._work, self._lines)
                 stopper.check()
         finally:
@@ -109,7 +109,7 @@ class Slots:
         if slot.killed_by_another:
             self._excuse(slot.pid)
         # Its trial is released to other workers at once.
-        let_ended_lapse(self._study.database, self._study.settings.name)
+        expire_dead_workers(self._study.database, self._study.settings.name)
         if status == 0:
             # No work is left: slots that wait for a place are not needed.
             self._done = True
@@ -127,9 +127,11 @@ class Slots:
         slot.starts = time.monotonic() + _RESTART_SECONDS
 
     def _excuse(self, pid: int) -> None:
-        """Do not count an external kill against the trial, up to MOST_EXCUSES times."""
-        too_often = {ticket for ticket, times in self._excused.items() if times >= MOST_EXCUSES}
-        self._excused.update(excuse_process(self._study.database, self._study.settings.name, pid, too_often))
+        """Do not count an external kill against the trial, up to MAX_EXCUSES times."""
+        too_often = {ticket for ticket, times in self._excused.items() if times >= MAX_EXCUSES}
+        self._excused.update(
+            expire_process_without_penalty(self._study.database, self._study.settings.name, pid, too_often)
+        )
 
     def _end(self, slots: list[_Slot]) -> None:
         """Stop the running slots; each may first save a checkpoint within the grace period."""
@@ -165,7 +167,7 @@ class Slots:
 class _Slot:
     """A slot with its present process."""
 
-    def __init__(self, number: int, place: Place, log: Path) -> None:
+    def __init__(self, number: int, place: SlotSpec, log: Path) -> None:
         self.number = number
         self.place = place
         self.log = log
@@ -185,7 +187,7 @@ class _Slot:
         return self.failures >= QUICK_FAILURES
 
     @property
-    def due(self) -> bool:
+    def restart_due(self) -> bool:
         """Return whether the slot is due to start now."""
         return self.process is None and time.monotonic() >= self.starts
 
@@ -195,7 +197,7 @@ class _Slot:
             return not done and self.starts < math.inf
         return not (done and self.waits)
 
-    def start(self, start: Start, work: Work, lines: queue.Queue[tuple[_Slot, str | None]]) -> None:
+    def start(self, start: Start, work: SlotJob, lines: queue.Queue[tuple[_Slot, str | None]]) -> None:
         own = replace(work, device=self.place.device, threads=self.place.threads).encode()
         self.waits, self.starts = False, math.inf
         self.process = start(self.place, own, self.log, lambda line: lines.put((self, line)))

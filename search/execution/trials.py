@@ -27,25 +27,25 @@ from ..tracking.training_runs import (
     log_traceback,
     start_trial_run,
 )
-from .batches import Asked, Asking
+from .batches import AskedTrial, TrialBatches
 from .logged_training import TrainingLog, logged_training
 from .retries import is_unexpected, reason, require_device
-from .session import Session
+from .session import WorkerSession
 
 Outcome = FinetuneResult | Exception
 """The result of a training, or the error that ended it."""
 
 # A trial fails after this many interruptions in a row without progress.
-MOST_LAPSES = 2
+MAX_INTERRUPTIONS = 2
 # User attribute with the number of a trial's retries.
 RETRIES = "frostline:retries"
 
 
-def run_trials(session: Session) -> None:
+def run_trials(session: WorkerSession) -> None:
     """Run trials until the budget is spent: that many trials are complete, pruned or failed, on all machines."""
-    asking = Asking(session.worker)
-    for batch in session.claims(asking.batch, session.study.tickets):
-        every = [_Running(session, asked) for asked in batch]
+    asking = TrialBatches(session.worker)
+    for batch in session.claims(asking.next, session.study.tickets):
+        every = [_RunningTrial(session, asked) for asked in batch]
         # Alone, an interrupted trial has checkpoints, and another interruption costs no other trial.
         together = len(every) > 1 and not any(running.lost_before for running in every)
         for running in _run_together(session, every) if together else every:
@@ -66,7 +66,7 @@ def active_parameters(config: TrialConfig, units: int) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and name not in absent}
 
 
-class _Running:
+class _RunningTrial:
     """A running trial, from its start to its end.
 
     Args:
@@ -78,7 +78,7 @@ class _Running:
         seconds: Seconds of the epochs so far.
     """
 
-    def __init__(self, session: Session, asked: Asked) -> None:
+    def __init__(self, session: WorkerSession, asked: AskedTrial) -> None:
         self._session = session
         self.trial = asked.trial
         self.strategy = asked.strategy
@@ -212,7 +212,7 @@ class _Running:
         self._session.observer.trial_finished(self._record)
 
 
-def _run_alone(session: Session, running: _Running) -> None:
+def _run_alone(session: WorkerSession, running: _RunningTrial) -> None:
     """Train a trial from its last checkpoint and record its result.
 
     Raises:
@@ -224,7 +224,7 @@ def _run_alone(session: Session, running: _Running) -> None:
         require_device(outcome, session.task.device)
 
 
-def _train_alone(session: Session, running: _Running) -> Outcome:
+def _train_alone(session: WorkerSession, running: _RunningTrial) -> Outcome:
     """Return the result of a trial; raise errors of the database and the device."""
     started = time.perf_counter()
     try:
@@ -240,7 +240,7 @@ def _train_alone(session: Session, running: _Running) -> Outcome:
         return error
 
 
-def _run_together(session: Session, every: list[_Running]) -> list[_Running]:
+def _run_together(session: WorkerSession, every: list[_RunningTrial]) -> list[_RunningTrial]:
     """Train a population and record its results; return the trials to train alone instead.
 
     Raises:
@@ -249,9 +249,9 @@ def _run_together(session: Session, every: list[_Running]) -> list[_Running]:
     begun = [(running, _begin(running)) for running in every]
     session.worker.write()
     able = [running for running, fault in begun if fault is None]
-    ended: list[tuple[_Running, Outcome]] = [(running, fault) for running, fault in begun if fault is not None]
+    ended: list[tuple[_RunningTrial, Outcome]] = [(running, fault) for running, fault in begun if fault is not None]
     trained = _train_together(session, able) if able else []
-    again: list[_Running] = able if trained is None else []
+    again: list[_RunningTrial] = able if trained is None else []
     for running, outcome in zip(able, trained or [], strict=trained is not None):
         if isinstance(outcome, StorageError) and not isinstance(outcome, LeaseLostError):
             raise outcome
@@ -264,7 +264,7 @@ def _run_together(session: Session, every: list[_Running]) -> list[_Running]:
     return again
 
 
-def _train_together(session: Session, every: list[_Running]) -> list[Outcome] | None:
+def _train_together(session: WorkerSession, every: list[_RunningTrial]) -> list[Outcome] | None:
     """Return the results of trials trained together; None if that fails, for example for lack of memory."""
     try:
         return finetune_together(
@@ -288,7 +288,7 @@ def _train_together(session: Session, every: list[_Running]) -> list[Outcome] | 
     return None
 
 
-def _begin(running: _Running) -> Exception | None:
+def _begin(running: _RunningTrial) -> Exception | None:
     """Start a trial; return the error if it cannot be trained."""
     try:
         running.begin()
@@ -299,7 +299,7 @@ def _begin(running: _Running) -> Exception | None:
     return None
 
 
-def _tell(session: Session, ended: list[tuple[_Running, Outcome]]) -> None:
+def _tell(session: WorkerSession, ended: list[tuple[_RunningTrial, Outcome]]) -> None:
     """Record the results of trials in one transaction, except of trials that other workers have taken over."""
     lost: set[int] = set()
     try:
@@ -321,7 +321,7 @@ def _tell(session: Session, ended: list[tuple[_Running, Outcome]]) -> None:
 
 def _require_survivable(lease: Lease) -> None:
     """Fail a trial that seems to crash its workers, instead of passing it on forever."""
-    if lease.lapses >= MOST_LAPSES:
+    if lease.lapses >= MAX_INTERRUPTIONS:
         raise TrainingFailedError(
             f"This trial crashed {lease.lapses} workers in a row before another epoch ended; "
             "it may need more memory than there is."

@@ -12,20 +12,20 @@ from optuna.trial import Trial, TrialState
 
 from ...objectives.strategies.catalog import STRATEGIES
 from ...storage.database.control import RUN
-from ...storage.database.leases import Keeper
+from ...storage.database.leases import LeaseKeeper
 from ...storage.database.tickets import Lease, show
 from ...storage.errors import StorageError
 from ..records import TrialRecord
-from ..sampling.budget import Allotment
+from ..sampling.budget import BudgetAllocation
 from ..sampling.pruner import StrategyPruner
 from ..sampling.sampler import StrategySampler
-from ..sampling.trial_costs import trial_costs
+from ..sampling.trial_costs import costs_by_strategy
 from ..space.space import optuna_name
 from ..stopping import Stopper
 from ..study.results import StudyFacts
 from ..study.settings import StudySettings
 from ..study.study import Study, open_storage, trial_record
-from .leased_storage import HeldStorage
+from .leased_storage import LeasedStorage
 
 # Time without a heartbeat after which a lease expires. Dead processes of the same machine are noticed at once.
 LEASE_SECONDS = float(os.environ.get("FROSTLINE_LEASE_SECONDS", "20"))
@@ -38,16 +38,16 @@ class Worker:
 
     Args:
         study: Study to work on.
-        keeper: Keeper that renews this worker's leases.
+        keeper: LeaseKeeper that renews this worker's leases.
 
     Attributes:
         study: Study to work on.
     """
 
-    def __init__(self, study: Study, keeper: Keeper) -> None:
+    def __init__(self, study: Study, keeper: LeaseKeeper) -> None:
         settings = study.settings
         self.study = study
-        self._storage = HeldStorage(
+        self._storage = LeasedStorage(
             open_storage(study.workspace), study.inner._study_id, study.tickets, keeper, study.database
         )
         self._optuna = optuna.load_study(
@@ -87,9 +87,9 @@ class Worker:
         """
         self._storage.require(lease)
 
-    def came_further(self, lease: Lease) -> None:
+    def reset_interruptions(self, lease: Lease) -> None:
         """A checkpoint was written: reset the ticket's interruption count."""
-        self.study.database.patiently(partial(show, lease=lease, seconds=self._keeper.seconds, progress=True))
+        self.study.database.run_with_retry(partial(show, lease=lease, seconds=self._keeper.seconds, progress=True))
 
     def reported(self, trial: Trial) -> set[int]:
         """Return the epochs that a trial has reported, in all workers."""
@@ -119,22 +119,22 @@ class Worker:
         """
         return trial_record(self._optuna.tell(trial, score, state=state))
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         """Release this worker's unfinished trials to other workers."""
-        self._storage.give_back()
+        self._storage.release()
 
     def claim_final(self) -> Lease | None:
         """Claim the training of a finalist; return None if none is free."""
         asked = self._keeper.now()
         claim = partial(self.study.final_tickets.claim, owner=self._keeper.owner, seconds=self._keeper.seconds)
-        leases = self.study.database.patiently(claim)
+        leases = self.study.database.run_with_retry(claim)
         self._keeper.add(leases, asked)
         return leases[0] if leases else None
 
     def drop_final(self, lease: Lease) -> None:
         """End the ticket of a final that is no longer needed."""
         self._keeper.forget(lease)
-        self.study.database.patiently(partial(show, lease=lease, seconds=0.0, done=True))
+        self.study.database.run_with_retry(partial(show, lease=lease, seconds=0.0, done=True))
 
     def ended_final(self, lease: Lease) -> None:
         """Forget the lease of a recorded final, whose ticket is done."""
@@ -146,8 +146,8 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
     # A process that only reads a study does not import the plugins of its strategies.
     known = [STRATEGIES[name] for name in settings.strategies if name in STRATEGIES]
     controls = [strategy.name for strategy in known if not strategy.pretrained]
-    allotment = Allotment(
-        settings.trials, trial_costs(settings.space, facts.frozen_flops), controls, facts.counts.get("val")
+    allotment = BudgetAllocation(
+        settings.trials, costs_by_strategy(settings.space, facts.frozen_flops), controls, facts.counts.get("val")
     )
     defaults = {
         strategy: {optuna_name(strategy, name): value for name, value in settings.space.default(strategy).items()}
@@ -157,7 +157,7 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
 
 
 @contextmanager
-def at_work(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
+def open_worker(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
     """Open a worker of a study while the context is open; then release its unfinished trials.
 
     Args:
@@ -169,7 +169,7 @@ def at_work(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
         if stopper is not None and study.wish.get(patience=0.0) != RUN:
             stopper.ask()
 
-    keeper = Keeper(study.database, LEASE_SECONDS, look=look)
+    keeper = LeaseKeeper(study.database, LEASE_SECONDS, look=look)
     try:
         worker = Worker(study, keeper)
         try:
@@ -177,7 +177,7 @@ def at_work(study: Study, stopper: Stopper | None = None) -> Iterator[Worker]:
         finally:
             # If the database does not answer, the leases expire by themselves; the first error matters more.
             with suppress(StorageError):
-                worker.give_back()
+                worker.release()
     finally:
         with suppress(StorageError):
             keeper.close()

@@ -14,7 +14,7 @@ from ..records import STRATEGY
 # Share of the budget that is divided evenly among the strategies; TPE allocates the rest.
 FLOOR_SHARE = 0.6
 # A strategy is behind if its best score trails the leader's by more than this many standard errors of the difference.
-BEHIND_ERRORS = 2.0
+MARGIN_STANDARD_ERRORS = 2.0
 
 
 def strategy_floor(budget: int, strategies: int) -> int:
@@ -27,18 +27,18 @@ def strategy_floor(budget: int, strategies: int) -> int:
     return max(1, math.ceil(FLOOR_SHARE * budget / strategies))
 
 
-def noise(score: float, images: int) -> float:
+def score_margin(score: float, images: int) -> float:
     """Return how far two accuracies on ``images`` images may differ by chance (two binomial proportions).
 
     Examples:
         >>> from frostline.search.sampling.budget import noise
         >>> round(noise(0.9, images=100), 3)
         0.085"""
-    return BEHIND_ERRORS * math.sqrt(2 * max(score * (1 - score), 1 / images) / images)
+    return MARGIN_STANDARD_ERRORS * math.sqrt(2 * max(score * (1 - score), 1 / images) / images)
 
 
 @dataclass(frozen=True)
-class Allotment:
+class BudgetAllocation:
     """A minimum number of trials (floor) for every strategy (contract C7), in an order that gives good scores early.
 
     First, every strategy except the controls runs one trial; then these complete their floors, cheap strategies
@@ -53,8 +53,8 @@ class Allotment:
             behind.
 
     Examples:
-        >>> from frostline.search.sampling.budget import Allotment
-        >>> Allotment(budget=10, controls=["scratch"]).due([], 0, ["scratch", "full", "partial"])
+        >>> from frostline.search.sampling.budget import BudgetAllocation
+        >>> BudgetAllocation(budget=10, controls=["scratch"]).due([], 0, ["scratch", "full", "partial"])
         'full'
     """
 
@@ -63,7 +63,7 @@ class Allotment:
     controls: Collection[str] = ()
     images: int | None = None
 
-    def due(self, trials: Sequence[FrozenTrial], number: int, strategies: Sequence[str]) -> str | None:
+    def next_strategy(self, trials: Sequence[FrozenTrial], number: int, strategies: Sequence[str]) -> str | None:
         """Return the strategy whose floor a trial counts towards; None if the sampler chooses.
 
         If the budget is too small for all floors, no strategy exceeds an equal share before the others have theirs.
@@ -102,7 +102,7 @@ class Allotment:
             if scores and (strategy := trial.params.get(STRATEGY)) is not None:
                 best[strategy] = max(*scores, best.get(strategy, -math.inf))
         leader = max(best.values(), default=0.0)
-        return {name for name, score in best.items() if score < leader - noise(leader, self.images)}
+        return {name for name, score in best.items() if score < leader - score_margin(leader, self.images)}
 
 
 def _chooses(trial: FrozenTrial) -> bool:

@@ -11,7 +11,7 @@ from .strategy_view import strategy_view
 
 # Trials needed before pruning starts, and trials needed at an epoch to compare with. Trials end early, except the
 # best: compared with it alone, the second best would be pruned.
-LEAST_COMPARED = 2
+MIN_COMPARED = 2
 
 
 class StrategyPruner(BasePruner):
@@ -22,7 +22,7 @@ class StrategyPruner(BasePruner):
     """
 
     def __init__(self) -> None:
-        self._median = MedianPruner(n_startup_trials=LEAST_COMPARED, n_warmup_steps=2, n_min_trials=LEAST_COMPARED)
+        self._median = MedianPruner(n_startup_trials=MIN_COMPARED, n_warmup_steps=2, n_min_trials=MIN_COMPARED)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         return self._median.prune(strategy_view(study, trial.params[STRATEGY]), trial)

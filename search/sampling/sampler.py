@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 
 from ..records import STRATEGY
 from ..space.space import Domain
-from .budget import Allotment
+from .budget import BudgetAllocation
 from .strategy_view import strategy_view
 
 # Trials of a strategy before TPE models it; the first trial is the default configuration.
@@ -56,7 +56,7 @@ class StrategySampler(BaseSampler):
     """
 
     def __init__(
-        self, allotment: Allotment, *, seed: int, defaults: Mapping[str, Mapping[str, Any]] | None = None
+        self, allotment: BudgetAllocation, *, seed: int, defaults: Mapping[str, Mapping[str, Any]] | None = None
     ) -> None:
         self._allotment = allotment
         self._seed = seed
@@ -82,7 +82,7 @@ class StrategySampler(BaseSampler):
     ) -> Any:
         if param_name == STRATEGY:
             strategies = getattr(param_distribution, "choices", ())
-            due = self._allotment.due(study.get_trials(deepcopy=False), trial.number, strategies)
+            due = self._allotment.next_strategy(study.get_trials(deepcopy=False), trial.number, strategies)
             if due is not None:
                 return due
             return self._tpe(trial, param_name).sample_independent(study, trial, param_name, param_distribution)

@@ -13,7 +13,7 @@ from ..space.space import Space
 HEAD_EPOCH = 0.02
 
 
-def trial_costs(space: Space, frozen_flops: Sequence[float]) -> dict[str, float]:
+def costs_by_strategy(space: Space, frozen_flops: Sequence[float]) -> dict[str, float]:
     """Return the cost of each strategy's default configuration, in epochs of the whole network.
 
     Features of frozen layers are computed once, so an epoch costs the share of FLOPs after the frozen layers.

@@ -13,7 +13,7 @@ from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.sizes import parse_size
 from ...storage.workspace import Workspace
 from ..slots import ray_cluster
-from .process import Place, RunningSlot, SlotProcess
+from .process import RunningSlot, SlotProcess, SlotSpec
 from .resources import Resources
 
 
@@ -46,7 +46,7 @@ class Engine(ABC):
         """Type of the devices that train: ``cuda``, ``cpu`` or ``mps``."""
 
     @abstractmethod
-    def places(self) -> list[Place]:
+    def places(self) -> list[SlotSpec]:
         """One place a slot."""
 
     @abstractmethod
@@ -58,7 +58,7 @@ class Engine(ABC):
         """
 
     def start(
-        self, program: str, place: Place, work: str, log: Path, hear: Callable[[str | None], None]
+        self, program: str, place: SlotSpec, work: str, log: Path, hear: Callable[[str | None], None]
     ) -> RunningSlot:
         """Start a slot.
 
@@ -94,16 +94,16 @@ class LocalEngine(Engine):
 
         return choose_device(self.resources.device).type
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[SlotSpec]:
         wanted = self.resources
         gpus = _visible_gpus() if wanted.device in ("auto", "cuda") else []
         if gpus:
             count = wanted.workers or len(gpus) * wanted.slots_per_gpu
-            return [Place("cuda", {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]}, 0) for slot in range(count)]
+            return [SlotSpec("cuda", {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]}, 0) for slot in range(count)]
         count = wanted.workers or 1
         threads = max(1, (os.cpu_count() or 1) // count)
         # Set before torch is imported too: libraries make their pools then.
-        return [Place(wanted.device, {"OMP_NUM_THREADS": str(threads)}, threads) for _ in range(count)]
+        return [SlotSpec(wanted.device, {"OMP_NUM_THREADS": str(threads)}, threads) for _ in range(count)]
 
     def share(self, slots: int) -> int | None:
         from ...objectives.devices import choose_device, feature_budget
@@ -131,7 +131,7 @@ class RayEngine(Engine):
     def device_type(self) -> str:
         return "cuda" if ray_cluster.on_gpus(self._cluster, self.resources) else "cpu"
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[SlotSpec]:
         return ray_cluster.places(self._cluster, self.resources)
 
     def share(self, slots: int) -> int | None:

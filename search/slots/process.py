@@ -15,7 +15,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Place:
+class SlotSpec:
     """The place of a slot.
 
     Attributes:

@@ -24,7 +24,7 @@ _FORGOTTEN_SECONDS = 15.0
 _LOG_LINES = 30
 
 
-class Host:
+class RaySlotActor:
     """A Ray actor that holds a slot's process and hands on its messages.
 
     Args:

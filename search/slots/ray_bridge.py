@@ -23,7 +23,7 @@ from ...storage.tracking.journal import FILE
 from ...storage.workspace import ENVIRONMENT_VARIABLE, STORAGE_VARIABLE
 from ..stopping import STOPPED
 from .messages import JournalEntry, Message, Note, Waits, decode, encode
-from .ray_actor import LISTEN_SECONDS, Host
+from .ray_actor import LISTEN_SECONDS, RaySlotActor
 
 # How long to wait for a head that does not answer: at the start, and before what runs is ended.
 _CONNECT_SECONDS, _HEADLESS_SECONDS = 15.0, 10.0
@@ -31,7 +31,7 @@ _CONNECT_SECONDS, _HEADLESS_SECONDS = 15.0, 10.0
 _WAITING_SECONDS = 5.0
 
 
-class _Bridge:
+class RayBridge:
     """Between the supervisor and an actor.
 
     Args:
@@ -156,8 +156,8 @@ def main() -> None:
     _silence(options.address)
     needs = {"num_cpus": options.cpus, "num_gpus": options.gpus}
     # One thread listens to the slot, and one can signal meanwhile.
-    actor = ray.remote(Host).options(**needs, max_concurrency=2, scheduling_strategy="SPREAD")
-    bridge = _Bridge(ray, actor.remote(options.program, work, _environment(), os.getcwd()), options.address, line)
+    actor = ray.remote(RaySlotActor).options(**needs, max_concurrency=2, scheduling_strategy="SPREAD")
+    bridge = RayBridge(ray, actor.remote(options.program, work, _environment(), os.getcwd()), options.address, line)
     sys.exit(bridge.run(f"{options.gpus:g} GPU" if options.gpus else f"{options.cpus:g} CPU"))
 
 

@@ -18,7 +18,7 @@ from math import ceil, floor
 from ...objectives.errors import InvalidInputError
 from ...objectives.sizes import parse_size
 from ...storage.workspace import Workspace
-from .process import Place
+from .process import SlotSpec
 from .resources import Resources
 
 RAY_SLOT = "frostline.search.slots.ray_bridge"
@@ -116,24 +116,24 @@ def on_gpus(cluster: Cluster, resources: Resources) -> bool:
     return resources.device != "cpu" and cluster.gpus > 0
 
 
-def places(cluster: Cluster, resources: Resources) -> list[Place]:
+def places(cluster: Cluster, resources: Resources) -> list[SlotSpec]:
     """Return the places of the slots: a share of a GPU and a CPU each, or an even share of the nodes' CPUs."""
     return _on_gpus(cluster, resources) if on_gpus(cluster, resources) else _on_cpus(cluster, resources)
 
 
-def _on_gpus(cluster: Cluster, resources: Resources) -> list[Place]:
+def _on_gpus(cluster: Cluster, resources: Resources) -> list[SlotSpec]:
     count = resources.workers or cluster.gpus * resources.slots_per_gpu
     together = max(resources.slots_per_gpu, ceil(count / cluster.gpus))
     # Ray's resources have a precision of 0.0001.
     share = floor(10_000 / together) / 10_000
     launcher = _launcher(cluster, "--gpus", str(share), "--cpus", "1")
-    return [Place("cuda", {}, 0, launcher)] * count
+    return [SlotSpec("cuda", {}, 0, launcher)] * count
 
 
-def _on_cpus(cluster: Cluster, resources: Resources) -> list[Place]:
+def _on_cpus(cluster: Cluster, resources: Resources) -> list[SlotSpec]:
     threads = max(1, min(node.cpus for node in _with_cpus(cluster)) // _a_node(cluster, resources))
     environment, launcher = {"OMP_NUM_THREADS": str(threads)}, _launcher(cluster, "--cpus", str(threads))
-    return [Place("cpu", environment, threads, launcher)] * (resources.workers or len(_with_cpus(cluster)))
+    return [SlotSpec("cpu", environment, threads, launcher)] * (resources.workers or len(_with_cpus(cluster)))
 
 
 def share(cluster: Cluster, resources: Resources) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ...objectives.config import TrialConfig, create_config
 from ...objectives.strategies.catalog import get_strategy, takes_parameter
-from ..records import STRATEGY, TrialRecord, summarise
+from ..records import STRATEGY, TrialRecord, summarize
 from .settings import StudySettings
 
 # Finals use other seeds than the search: the best score of the search was selected for being high.
@@ -77,6 +77,6 @@ def finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finali
     Args:
         settings: Settings of the study.
         trials: Trials of the study."""
-    best = [summary.best for summary in summarise(trials, settings.strategies)]
+    best = [summary.best for summary in summarize(trials, settings.strategies)]
     seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
     return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]

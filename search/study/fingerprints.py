@@ -81,7 +81,7 @@ def _docstrings(tree: ast.Module) -> Iterator[ast.stmt]:
                         yield first
 
 
-def fingerprints(settings: StudySettings) -> dict[str, str]:
+def code_fingerprints(settings: StudySettings) -> dict[str, str]:
     """Return the fingerprints of a study's space, code and libraries on this machine, by name.
 
     Libraries have their public versions: machines with and without a GPU may share a study. The user's modules
@@ -98,7 +98,7 @@ def fingerprints(settings: StudySettings) -> dict[str, str]:
     }
 
 
-def refuse_drift(
+def require_unchanged(
     settings: StudySettings,
     facts: StudyFacts,
     dataset: ImageDataset,
@@ -121,7 +121,7 @@ def refuse_drift(
         InvalidInputError: Something changed; the message names all changes and both ways to continue.
     """
     began = {"data": facts.fingerprint, "weights": facts.weights, **(facts.code if trains else {})}
-    here = {"data": dataset.fingerprint, "weights": backbones.fingerprint, **fingerprints(settings)}
+    here = {"data": dataset.fingerprint, "weights": backbones.fingerprint, **code_fingerprints(settings)}
     if differences := list(_differences(began, here)):
         raise InvalidInputError(
             [

@@ -22,7 +22,7 @@ from ..space.default_space import default_tables
 from ..space.parsing import create_space, resolve_space
 from ..space.space import Space
 from .checks import check_request, chosen_strategies, train_counts
-from .fingerprints import fingerprints, refuse_drift
+from .fingerprints import code_fingerprints, require_unchanged
 from .observer import Observer
 from .request import Request
 from .results import StudyFacts
@@ -61,7 +61,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     facts = gather_facts(settings, dataset, backbones)
     if existing:
         trains = not existing.results().complete
-        refuse_drift(existing.settings, existing.facts, dataset, backbones, trains=trains, option=workspace.option)
+        require_unchanged(existing.settings, existing.facts, dataset, backbones, trains=trains, option=workspace.option)
         with exclusive(workspace, settings.name):
             existing.ready()
     for note in facts.notes:
@@ -103,7 +103,7 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
         notes=tuple(notes),
         class_counts=dataset.counts,
         weights=backbones.fingerprint,
-        code=fingerprints(settings),
+        code=code_fingerprints(settings),
     )
 
 

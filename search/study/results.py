@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ..analysis.data_curve import CurveRecord, DataCurve, trace_curve
 from ..analysis.verdict import Verdict, reach_verdict
-from ..records import FinalRecord, StrategySummary, TrialRecord, finished, summarise
+from ..records import FinalRecord, StrategySummary, TrialRecord, finished, summarize
 from .settings import StudySettings
 
 
@@ -92,11 +92,11 @@ class StudyResults:
     @property
     def summaries(self) -> list[StrategySummary]:
         """Return one summary per strategy."""
-        return summarise(self.trials, self.settings.strategies)
+        return summarize(self.trials, self.settings.strategies)
 
 
 def is_decided(settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalRecord]) -> bool:
     """Return whether every finalist was trained with every seed."""
-    due = {summary.strategy for summary in summarise(trials, settings.strategies) if summary.best is not None}
+    due = {summary.strategy for summary in summarize(trials, settings.strategies) if summary.best is not None}
     count = Counter(final.strategy for final in finals)
     return all(count[strategy] >= settings.finals_seeds for strategy in due)

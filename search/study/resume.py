@@ -13,7 +13,7 @@ from ...storage.locks import exclusive
 from ...storage.workspace import Workspace
 from ..space.plugins import load_plugins
 from .checks import budget_faults, list_data, name_fault
-from .fingerprints import refuse_drift
+from .fingerprints import require_unchanged
 from .observer import Observer
 from .prepare import Prepared, decode, gather_facts
 from .study import Study, study_names
@@ -39,7 +39,7 @@ def reopen(study: Study, observer: Observer, data: str | None = None, *, trains:
     listing = list_data(data or settings.data, study.workspace)
     dataset = decode(listing, settings, preprocessing, study.workspace, observer)
     backbones = BackbonePool(settings.spec)
-    refuse_drift(settings, study.facts, dataset, backbones, trains=trains, option=study.workspace.option)
+    require_unchanged(settings, study.facts, dataset, backbones, trains=trains, option=study.workspace.option)
     return Prepared(study, dataset, backbones)
 
 

@@ -11,7 +11,7 @@ from ..space.space import Space
 
 # Default population of head-only trials, and the largest training split with one.
 POPULATION = 8
-LARGEST_TOGETHER = 50_000
+MAX_POPULATION = 50_000
 
 
 class StudySettings(BaseModel):
@@ -85,7 +85,7 @@ def default_population(trials: int, images: int, device: str) -> int:
         >>> default_population(30, 1000, "cuda"), default_population(30, 1000, "cpu")
         (7, 1)
     """
-    if device == "cpu" or images > LARGEST_TOGETHER:
+    if device == "cpu" or images > MAX_POPULATION:
         return 1
     return max(1, min(POPULATION, trials // 4))
 

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.metrics import one_hot
-from ...storage.database.control import Wish
+from ...storage.database.control import StudyControl
 from ...storage.database.curve_results import CurveTable
 from ...storage.database.engine import Database, share_sqlite
 from ...storage.database.finals import FinalsTable, StoredFinal
@@ -29,7 +29,7 @@ from ...storage.files.checkpoint_places import CheckpointPlace, artifacts_fault,
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from ..analysis.data_curve import CurveRecord
-from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, summarise
+from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, summarize
 from .finalists import finalist_name, read_finalist
 from .optuna_tables import require_known_schema
 from .results import StudyFacts, StudyResults
@@ -111,7 +111,7 @@ class Study:
         self.final_tickets = Tickets(self.database, self.settings.name, "final")
         self.finals = FinalsTable(self.database, self.settings.name)
         self.curve = CurveTable(self.database, self.settings.name)
-        self.wish = Wish(self.database, self.settings.name)
+        self.wish = StudyControl(self.database, self.settings.name)
 
     @classmethod
     def create(
@@ -316,7 +316,7 @@ def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
 def present_finals(finals: list[FinalRecord], trials: list[TrialRecord]) -> list[FinalRecord]:
     """Return the finals of the present finalists; more trials may have replaced earlier finalists."""
     strategies = {trial.strategy for trial in trials if trial.strategy is not None}
-    best = {summary.strategy: summary.best.number for summary in summarise(trials, sorted(strategies)) if summary.best}
+    best = {summary.strategy: summary.best.number for summary in summarize(trials, sorted(strategies)) if summary.best}
     return [final for final in finals if best.get(final.strategy) == final.trial_number]
 
 

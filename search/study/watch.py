@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ...objectives.epochs import EpochResult
 from ...storage.database.control import PAUSE, RUN, STOP
-from ...storage.database.tickets import Held
+from ...storage.database.tickets import ActiveLease
 from ..records import FINISHED, FinalRecord, TrialRecord, finished
 from ..stopping import Stopper
 from .finalists import finalists
@@ -26,10 +26,10 @@ IDLE_SECONDS = 60.0
 RECENT_SECONDS = 3.0
 # Time within which Ctrl-C and SIGTERM end the view.
 _GRACE_SECONDS = 0.05
-_WISHES = {RUN: "the study continues", PAUSE: "the study is paused", STOP: "the study is stopping"}
+_CONTROLS = {RUN: "the study continues", PAUSE: "the study is paused", STOP: "the study is stopping"}
 
 
-def watch(study: Study, observer: Observer) -> str:
+def watch_study(study: Study, observer: Observer) -> str:
     """Follow a study until it is finished or has no worker.
 
     Returns:
@@ -122,7 +122,7 @@ class Watcher:
         self._idle_since = None if owners else self._idle_since or now
         if (wish := self._study.wish.get()) != self.wish:
             self.wish = wish
-            self._observer.note(_WISHES[wish])
+            self._observer.note(_CONTROLS[wish])
 
     def _tell_trial(self, trial: TrialRecord) -> None:
         number, before = trial.number, self._trials.get(trial.number)
@@ -142,7 +142,7 @@ class Watcher:
         elif was_running:
             self._observer.trial_cut_off(number)
 
-    def _tell_finals(self, trials: list[TrialRecord], held: list[Held]) -> None:
+    def _tell_finals(self, trials: list[TrialRecord], held: list[ActiveLease]) -> None:
         study = self._study
         done = study.final_tickets.counts()[1]
         if done != self._finals_done:
@@ -157,7 +157,7 @@ class Watcher:
         self._tell_running_finals(trials, held, len(present))
         self.finished = finished(trials) >= study.settings.trials and is_decided(study.settings, trials, present)
 
-    def _tell_running_finals(self, trials: list[TrialRecord], held: list[Held], ended: int) -> None:
+    def _tell_running_finals(self, trials: list[TrialRecord], held: list[ActiveLease], ended: int) -> None:
         every = {finalist.subject: finalist for finalist in finalists(self._study.settings, trials)} if held else {}
         found = [every[str(each.subject)] for each in held if each.subject in every]
         running = {(finalist.strategy, finalist.seed): None for finalist in found}

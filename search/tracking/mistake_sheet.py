@@ -42,8 +42,8 @@ def _draw(sheet: Image.Image, mistake: Mistake, split: ImageSplit, corner: tuple
         (f"is {split.classes[mistake.label]}, {mistake.label_probability:.0%}", "#444444"),
         (f"taken for {split.classes[mistake.predicted]}, {mistake.probability:.0%}", "#b00020"),
     )
-    for number, (text, colour) in enumerate(lines):
-        draw.text((left, top + _SIDE + 3 + number * (_FONT_SIZE + 4)), _fitting(text, draw, font), colour, font)
+    for number, (text, color) in enumerate(lines):
+        draw.text((left, top + _SIDE + 3 + number * (_FONT_SIZE + 4)), _fitting(text, draw, font), color, font)
 
 
 def _fitting(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...objectives.epochs import EpochResult
 from ...storage.tracking.tracker import TrackedRun, Tracker
-from ..analysis.confusion import Mistake, confusion, worst_mistakes
+from ..analysis.confusion import Mistake, confusion_of, worst_mistakes
 from ..records import STRATEGY, FinalRecord, TrialRecord
 from .keys import final_key, strategy_key, trial_key
 from .mistake_sheet import mistake_sheet
@@ -130,7 +130,7 @@ def log_mistakes(run: TrackedRun, test: ImageSplit, probabilities: NDArray[np.fl
         probabilities: Class probabilities of the test images (N, K).
         folder: Folder for files until they are uploaded.
     """
-    table = confusion(test.labels, probabilities, test.classes)
+    table = confusion_of(test.labels, probabilities, test.classes)
     rows = zip(table.classes, table.counts.tolist(), strict=True)
     run.log_table("confusion.json", ["true class", *table.classes], [[name, *row] for name, row in rows])
     worst = worst_mistakes(test.labels, probabilities, WORST)

@@ -80,7 +80,7 @@ def _note_row(contender: Contender, verdict: Verdict) -> str:
     behind = "leader"
     if contender.interval is not None:
         low, high = (100 * bound for bound in contender.interval)
-        behind = f"{100 * contender.behind:.1f} [{low:.1f}, {high:.1f}]"
+        behind = f"{100 * contender.gap_to_leader:.1f} [{low:.1f}, {high:.1f}]"
     return _row(
         f"`{contender.strategy}`",
         _standing(contender, verdict),
@@ -121,11 +121,11 @@ def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict) -> 
     run = tracker.known(strategy_key(contender.strategy))
     low, high = contender.interval or (0.0, 0.0)
     costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
-    behind = {"behind": contender.behind, "behind_low": low, "behind_high": high}
+    gap = {"gap_to_leader": contender.gap_to_leader, "gap_low": low, "gap_high": high}
     metrics = {f"test/{name}": value for name, value in contender.metrics.items()}
     standing = _standing(contender, verdict)
     run.log_summary(
-        {**_summary(contender, verdict), **behind, **costs, **metrics},
+        {**_summary(contender, verdict), **gap, **costs, **metrics},
         {"standing": standing or "beaten", "trial": str(contender.trial_number)},
     )
     name = f"finals {contender.strategy} {contender.mean:.3f} ± {contender.spread:.3f} {standing}"

@@ -10,14 +10,14 @@ from .engine import PATIENCE_SECONDS, Database, Table
 RUN, PAUSE, STOP = "run", "pause", "stop"
 
 
-class _WishRow(Table):
+class _ControlRow(Table):
     __tablename__ = "frostline_wishes"
 
     study: Mapped[str] = mapped_column(String(250), primary_key=True)
     wish: Mapped[str] = mapped_column(String(16))
 
 
-class Wish:
+class StudyControl:
     """The desired state of one study; ``run`` unless set.
 
     **Guarantees:**
@@ -54,8 +54,8 @@ class Wish:
         Raises:
             UnreachableError: The database cannot be used.
         """
-        query = select(_WishRow.wish).where(_WishRow.study == self._study)
-        return self._database.patiently(lambda session: session.scalar(query), patience) or RUN
+        query = select(_ControlRow.wish).where(_ControlRow.study == self._study)
+        return self._database.run_with_retry(lambda session: session.scalar(query), patience) or RUN
 
     def set(self, wish: str) -> None:
         """Set the desired state: ``run``, ``pause`` or ``stop``.
@@ -65,7 +65,7 @@ class Wish:
         """
 
         def work(session: Session) -> None:
-            session.execute(delete(_WishRow).where(_WishRow.study == self._study))
-            session.add(_WishRow(study=self._study, wish=wish))
+            session.execute(delete(_ControlRow).where(_ControlRow.study == self._study))
+            session.add(_ControlRow(study=self._study, wish=wish))
 
-        self._database.patiently(work)
+        self._database.run_with_retry(work)

@@ -105,11 +105,11 @@ class CurveTable:
             if (finalist, images, seed) not in self._trained(session):
                 session.add(row)
 
-        self._database.patiently(work)
+        self._database.run_with_retry(work)
 
     def trained(self) -> set[tuple[str, int, int]]:
         """Return finalist, number of images and seed of each training."""
-        return self._database.patiently(self._trained)
+        return self._database.run_with_retry(self._trained)
 
     def _trained(self, session: Session) -> set[tuple[str, int, int]]:
         columns = select(_CurveRow.finalist, _CurveRow.images, _CurveRow.seed)
@@ -119,7 +119,7 @@ class CurveTable:
     def all(self) -> list[StoredTraining]:
         """Return all trainings, in the order in which they were recorded."""
         query = select(_CurveRow).where(_CurveRow.study == self._study).order_by(_CurveRow.id)
-        rows = self._database.patiently(lambda session: session.scalars(query).all())
+        rows = self._database.run_with_retry(lambda session: session.scalars(query).all())
         return [
             StoredTraining(
                 finalist=row.finalist,

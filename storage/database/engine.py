@@ -20,7 +20,7 @@ from ..urls import safe_url
 BUSY_TIMEOUT_MS = 60_000
 # Seconds to retry while a database server does not answer; the first and the longest wait between two attempts.
 PATIENCE_SECONDS = 600.0
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.05, 2.0
+MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.05, 2.0
 
 Result = TypeVar("Result")
 
@@ -96,7 +96,7 @@ class Database:
     - Any number of processes and threads may use the same URL. On SQLite their transactions run one after the other;
       each waits up to 60 s for the file's lock.
     - Readers see committed data only. Within :meth:`snapshot` all reads see the same state.
-    - :meth:`patiently` may run its work twice, because a connection may break after the commit.
+    - :meth:`run_with_retry` may run its work twice, because a connection may break after the commit.
     - No error message contains a secret of the URL.
 
     Args:
@@ -148,7 +148,7 @@ class Database:
         with _reachable(self._url), Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def patiently(self, work: Callable[[Session], Result], patience: float = PATIENCE_SECONDS) -> Result:
+    def run_with_retry(self, work: Callable[[Session], Result], patience: float = PATIENCE_SECONDS) -> Result:
         """Run a transaction, and retry it while the server is down or busy.
 
         Args:
@@ -161,7 +161,7 @@ class Database:
         Raises:
             UnreachableError: The database cannot be used, or its server did not answer in time.
         """
-        deadline, wait = time.monotonic() + patience, FIRST_WAIT_SECONDS
+        deadline, wait = time.monotonic() + patience, MIN_WAIT_SECONDS
         while True:
             try:
                 with self.session() as session:
@@ -170,7 +170,7 @@ class Database:
                 if time.monotonic() + wait > deadline:
                     raise
                 time.sleep(wait * random.uniform(0.5, 1.5))
-                wait = min(2 * wait, LONGEST_WAIT_SECONDS)
+                wait = min(2 * wait, MAX_WAIT_SECONDS)
 
 
 def probe(url: str) -> None:

@@ -131,7 +131,7 @@ class FinalsTable:
             if lease is None or not self._has(session, finalist, seed):
                 session.add(row)
 
-        self._database.patiently(work)
+        self._database.run_with_retry(work)
 
     def has(self, finalist: str, seed: int) -> bool:
         """Return whether a training is recorded.
@@ -139,7 +139,7 @@ class FinalsTable:
         Raises:
             UnreachableError: The database cannot be used.
         """
-        return self._database.patiently(lambda session: self._has(session, finalist, seed))
+        return self._database.run_with_retry(lambda session: self._has(session, finalist, seed))
 
     def _has(self, session: Session, finalist: str, seed: int) -> bool:
         there = select(_FinalRow.id).where(
@@ -157,7 +157,7 @@ class FinalsTable:
         Raises:
             UnreachableError: The database cannot be used.
         """
-        return self._database.patiently(self._identities)
+        return self._database.run_with_retry(self._identities)
 
     def _identities(self, session: Session) -> list[tuple[str, int]]:
         query = select(_FinalRow.finalist, _FinalRow.seed).where(_FinalRow.study == self._study).order_by(_FinalRow.id)
@@ -171,7 +171,7 @@ class FinalsTable:
         """
         columns = select(_FinalRow.finalist, _FinalRow.seed, _FinalRow.outcome)
         query = columns.where(_FinalRow.study == self._study).order_by(_FinalRow.id)
-        rows = self._database.patiently(lambda session: session.execute(query).all())
+        rows = self._database.run_with_retry(lambda session: session.execute(query).all())
         return [FinalOutcome(row.finalist, row.seed, row.outcome) for row in rows]
 
     def get(self, finalist: str, seed: int) -> StoredFinal | None:
@@ -183,7 +183,7 @@ class FinalsTable:
         query = select(_FinalRow).where(
             _FinalRow.study == self._study, _FinalRow.finalist == finalist, _FinalRow.seed == seed
         )
-        row = self._database.patiently(lambda session: session.scalar(query))
+        row = self._database.run_with_retry(lambda session: session.scalar(query))
         return None if row is None else _stored(row)
 
     def all(self) -> list[StoredFinal]:

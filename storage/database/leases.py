@@ -81,7 +81,7 @@ def _alive(pid: int) -> str:
         return "there"
 
 
-def let_ended_lapse(database: Database, study: str) -> list[str]:
+def expire_dead_workers(database: Database, study: str) -> list[str]:
     """Expire the leases of this machine's dead workers at once, each counted as a crash.
 
     Returns:
@@ -90,13 +90,15 @@ def let_ended_lapse(database: Database, study: str) -> list[str]:
     Raises:
         UnreachableError: The database cannot be used.
     """
-    ended = [owner for owner in database.patiently(lambda session: tickets.owners(session, study)) if has_ended(owner)]
+    ended = [
+        owner for owner in database.run_with_retry(lambda session: tickets.owners(session, study)) if has_ended(owner)
+    ]
     if ended:
-        database.patiently(lambda session: tickets.lapse(session, study, ended))
+        database.run_with_retry(lambda session: tickets.expire(session, study, ended))
     return ended
 
 
-def excuse_process(database: Database, study: str, pid: int, but: Collection[int] = ()) -> list[int]:
+def expire_process_without_penalty(database: Database, study: str, pid: int, but: Collection[int] = ()) -> list[int]:
     """Expire the leases of an ended process of this machine, without counting a crash.
 
     Args:
@@ -115,9 +117,9 @@ def excuse_process(database: Database, study: str, pid: int, but: Collection[int
     def work(session: Session) -> list[int]:
         begins = f"{machine()}/{pid}/"
         ended = [owner for owner in tickets.owners(session, study) if owner.startswith(begins) and has_ended(owner)]
-        return [ticket for owner in ended for ticket in tickets.excuse(session, study, owner, but)]
+        return [ticket for owner in ended for ticket in tickets.expire_without_penalty(session, study, owner, but)]
 
-    return database.patiently(work)
+    return database.run_with_retry(work)
 
 
 def _clock() -> float:
@@ -125,7 +127,7 @@ def _clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
-class Keeper:
+class LeaseKeeper:
     """The leases of one worker, renewed by a background thread.
 
     **Guarantees:**
@@ -214,11 +216,11 @@ class Keeper:
             left = list(self._leases.values())
             self._leases.clear()
         for lease in left:
-            self._database.patiently(partial(tickets.release, lease=lease), patience=0.0)
+            self._database.run_with_retry(partial(tickets.release, lease=lease), patience=0.0)
 
     def _renew(self, leases: Collection[Lease], patience: float = PATIENCE_SECONDS) -> None:
         asked = _clock()
-        good = self._database.patiently(lambda session: tickets.renew(session, leases, self.seconds), patience)
+        good = self._database.run_with_retry(lambda session: tickets.renew(session, leases, self.seconds), patience)
         with self._lock:
             for lease in leases:
                 # Another thread may have released it.

@@ -45,7 +45,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Held:
+class ActiveLease:
     """A leased ticket, as readers see it.
 
     Attributes:
@@ -98,7 +98,7 @@ class Tickets:
       Claims take the lowest open numbers first.
     - A lease is valid until another worker claims the ticket, even after it expired. From then on :func:`show` returns
       False for the old lease, and the caller writes nothing.
-    - A ticket that is done stays done; only :func:`settle`, a repair, reopens it, and overrides leases.
+    - A ticket that is done stays done; only :func:`set_done`, a repair, reopens it, and overrides leases.
     - Expiry follows the database's clock: clocks of machines need not agree.
     - Methods may be called from any thread and retry while a database server is down, except :meth:`claim`, which
       leaves that to its caller.
@@ -176,12 +176,12 @@ class Tickets:
 
         for _ in range(ISSUERS):
             try:
-                return self._database.patiently(work)
+                return self._database.run_with_retry(work)
             except UnreachableError as error:
                 if not isinstance(error.__cause__, IntegrityError):
                     raise
                 # Another process issued the same tickets: retry.
-        return self._database.patiently(work)
+        return self._database.run_with_retry(work)
 
     def claim(self, session: Session, owner: str, seconds: float, limit: int = 1) -> list[Lease]:
         """Lease open tickets, lowest numbers first; tickets that expired are among them.
@@ -218,21 +218,21 @@ class Tickets:
             every, finished = session.execute(select(func.count(), done).where(self._mine)).one()
             return every, int(finished or 0)
 
-        return self._database.patiently(work)
+        return self._database.run_with_retry(work)
 
-    def held(self) -> list[Held]:
+    def held(self) -> list[ActiveLease]:
         """Return the leased tickets, those with expired leases included."""
 
-        def work(session: Session) -> list[Held]:
+        def work(session: Session) -> list[ActiveLease]:
             left = (TICKETS.c.expires - now_seconds()).label("left")
             rows = session.execute(
                 select(TICKETS.c.number, TICKETS.c.owner, left, TICKETS.c.lapses, TICKETS.c.subject)
                 .where(self._mine, TICKETS.c.done.is_(False), TICKETS.c.owner.is_not(None))
                 .order_by(TICKETS.c.number)
             )
-            return [Held(row.number, row.owner, float(row.left), row.lapses, row.subject) for row in rows]
+            return [ActiveLease(row.number, row.owner, float(row.left), row.lapses, row.subject) for row in rows]
 
-        return self._database.patiently(work)
+        return self._database.run_with_retry(work)
 
 
 def show(session: Session, lease: Lease, seconds: float, *, done: bool = False, progress: bool = False) -> bool:
@@ -295,7 +295,7 @@ def _rows(result: Any) -> int:
     return result.rowcount
 
 
-def lapse(session: Session, study: str, owners: Collection[str]) -> None:
+def expire(session: Session, study: str, owners: Collection[str]) -> None:
     """Expire the leases of workers that have ended; each counts as a crash."""
     session.execute(
         update(TICKETS)
@@ -304,7 +304,7 @@ def lapse(session: Session, study: str, owners: Collection[str]) -> None:
     )
 
 
-def excuse(session: Session, study: str, owner: str, but: Collection[int] = ()) -> list[int]:
+def expire_without_penalty(session: Session, study: str, owner: str, but: Collection[int] = ()) -> list[int]:
     """Expire the leases of a worker that has ended, without counting a crash.
 
     Args:
@@ -344,7 +344,7 @@ def read_tickets(session: Session, study: str) -> list[Ticket]:
     return [Ticket(each.id, each.kind, each.number, each.subject, each.done, each.owner, each.left) for each in found]
 
 
-def settle(session: Session, ticket: int, *, done: bool) -> None:
+def set_done(session: Session, ticket: int, *, done: bool) -> None:
     """Set whether a ticket is done. The new token invalidates the lease of a worker that holds it."""
     session.execute(
         update(TICKETS)
@@ -353,7 +353,7 @@ def settle(session: Session, ticket: int, *, done: bool) -> None:
     )
 
 
-def free_lapsed(session: Session, ticket: int) -> bool:
+def reclaim_expired(session: Session, ticket: int) -> bool:
     """Release a ticket whose lease has expired, and count a crash; return False if it has not expired."""
     freed = session.execute(
         update(TICKETS)

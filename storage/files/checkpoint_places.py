@@ -33,7 +33,7 @@ class CheckpointPlace(Protocol):
         ...
 
 
-class FolderPlace:
+class LocalCheckpoints:
     """Checkpoints in a folder.
 
     Args:
@@ -51,7 +51,7 @@ class FolderPlace:
             shutil.rmtree(self._folder / key, ignore_errors=True)
 
 
-class ObjectPlace:
+class ObjectStoreCheckpoints:
     """Checkpoints below a path of an fsspec file system.
 
     Args:
@@ -74,7 +74,7 @@ class ObjectPlace:
                 self._files.rm(path, recursive=True)
 
 
-class SharedPlace:
+class FaultTolerantCheckpoints:
     """Checkpoints at a URL, where errors do not stop the search.
 
     **Guarantees:** no method raises because of the store: the first error is reported as a note, without secrets of the
@@ -113,14 +113,14 @@ class SharedPlace:
 
 
 class _Forgiving(Checkpoints):
-    """Checkpoints whose errors are reported to a :class:`SharedPlace`.
+    """Checkpoints whose errors are reported to a :class:`FaultTolerantCheckpoints`.
 
     Args:
         inner: Checkpoints in the store; None if it could not be opened.
         place: Store that reports errors.
     """
 
-    def __init__(self, inner: Checkpoints | None, place: SharedPlace) -> None:
+    def __init__(self, inner: Checkpoints | None, place: FaultTolerantCheckpoints) -> None:
         super().__init__()
         self._inner = inner
         self._place = place
@@ -148,7 +148,7 @@ def checkpoint_place(folder: Path, url: str | None, study: str, note: Note) -> C
         study: Folder of the study below the URL.
         note: Function that receives the message about the URL's first error.
     """
-    return FolderPlace(folder) if url is None else SharedPlace(url, study, note)
+    return LocalCheckpoints(folder) if url is None else FaultTolerantCheckpoints(url, study, note)
 
 
 def open_place(url: str, study: str) -> CheckpointPlace:
@@ -160,8 +160,8 @@ def open_place(url: str, study: str) -> CheckpointPlace:
     files, path = url_to_fs(url)
     if isinstance(files, LocalFileSystem):
         _require_parent(Path(path))
-        return FolderPlace(Path(path) / _KIND / study)
-    return ObjectPlace(files, path.rstrip("/"), f"{_KIND}/{study}")
+        return LocalCheckpoints(Path(path) / _KIND / study)
+    return ObjectStoreCheckpoints(files, path.rstrip("/"), f"{_KIND}/{study}")
 
 
 def artifacts_fault(url: str) -> str | None:

@@ -25,7 +25,7 @@ _MAGIC = b"FROSTFT1"
 # Magic, length of the facts, checksum of the facts; the data start at a multiple of _ALIGNMENT.
 _HEAD = struct.Struct("<8sII")
 _ALIGNMENT = 64
-_LARGEST_FACTS = 2**16
+_MAX_FACTS = 2**16
 # Lock files are never deleted; all entries share this many.
 _LOCKS = 64
 _SAMPLE = 8 * 2**20
@@ -221,7 +221,7 @@ def _read_facts(file: Path) -> tuple[dict[str, Any], int]:
         if len(head) < _HEAD.size:
             raise ValueError(f"{file.name} is incomplete")
         magic, length, checksum = _HEAD.unpack(head)
-        text = stream.read(length) if magic == _MAGIC and length <= _LARGEST_FACTS else b""
+        text = stream.read(length) if magic == _MAGIC and length <= _MAX_FACTS else b""
     if not text or zlib.crc32(text) != checksum:
         raise ValueError(f"{file.name} is incomplete, changed or no cache entry")
     return json.loads(text), _HEAD.size + length

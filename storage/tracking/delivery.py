@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import RefusedError, StudyBusyError, UnreachableError
 from ..workspace import Workspace
-from .journal import Record
+from .journal import JournalRecord
 
 if TYPE_CHECKING:
     from .mlflow_runs import StudyRuns
@@ -38,7 +38,7 @@ class Delivery:
         self._lock = FileLock(workspace.lock(f"delivery-{study}"))
         self._runs: StudyRuns | None = None
 
-    def deliver(self, records: Sequence[Record]) -> list[str]:
+    def deliver(self, records: Sequence[JournalRecord]) -> list[str]:
         """Upload records, in order for each run.
 
         Args:
@@ -51,7 +51,7 @@ class Delivery:
             UnreachableError: The store does not answer; some of the records may have arrived.
             StudyBusyError: Another process is delivering.
         """
-        by_key: dict[str, list[Record]] = {}
+        by_key: dict[str, list[JournalRecord]] = {}
         for record in records:
             by_key.setdefault(record.key, []).append(record)
         left_out: list[str] = []
@@ -73,7 +73,7 @@ class Delivery:
             self._runs.close()
         self._lock.release()
 
-    def _send_singly(self, runs: StudyRuns, records: list[Record]) -> list[str]:
+    def _send_singly(self, runs: StudyRuns, records: list[JournalRecord]) -> list[str]:
         """Send records one by one, without those that the store rejects."""
         left_out = []
         for record in records:

@@ -48,7 +48,7 @@ def parent_key(study: str) -> str:
 
 
 @dataclass(frozen=True)
-class Record:
+class JournalRecord:
     """One log record.
 
     Attributes:
@@ -75,7 +75,7 @@ class Batch:
         end: Offset in bytes of the end of the last record in the file.
     """
 
-    records: list[Record]
+    records: list[JournalRecord]
     end: int
 
 
@@ -125,9 +125,9 @@ class Journal:
         # Numbers of the last record and of the last sent one; offsets of the end and of the first unsent record.
         self._seq = self._sent = 0
         self._end = self._position = 0
-        self._open: dict[str, Record] = {}
+        self._open: dict[str, JournalRecord] = {}
         # Start and finish records of interrupted runs.
-        self._cut_off: dict[str, tuple[Record, Record]] = {}
+        self._cut_off: dict[str, tuple[JournalRecord, JournalRecord]] = {}
         self.damaged = 0
         with self._explained():
             if path.exists():
@@ -137,7 +137,7 @@ class Journal:
         """Append a record with the current time.
 
         Args:
-            kind: Kind of the record, see :class:`Record`.
+            kind: Kind of the record, see :class:`CheckpointRecord`.
             key: Key of the run.
             **content: Plain values of the record.
 
@@ -145,7 +145,7 @@ class Journal:
             StorageError: The file cannot be written, or the journal is closed.
         """
         with self._lock, self._explained():
-            record = Record(self._seq + 1, kind, key, int(time.time() * 1000), content)
+            record = JournalRecord(self._seq + 1, kind, key, int(time.time() * 1000), content)
             self._write(_line(record))
             self._note(record)
 
@@ -218,7 +218,7 @@ class Journal:
         self.damaged = sum(seq >= self._sent for seq in damaged_after)
         os.truncate(self._path, self._end)
 
-    def _note(self, record: Record) -> None:
+    def _note(self, record: JournalRecord) -> None:
         self._seq = max(self._seq, record.seq)
         if record.kind == _SENT:
             self._sent = record.seq
@@ -243,7 +243,7 @@ class Journal:
 
     def _next_batch(self, lines: list[bytes]) -> Batch:
         """Return the unsent records of these lines, up to a record that is sent alone."""
-        waiting: list[Record] = []
+        waiting: list[JournalRecord] = []
         end = self._position
         for line in lines:
             record = _parse(line)
@@ -271,8 +271,8 @@ class Journal:
             raise
         self._end += len(line)
 
-    def _marker(self) -> Record:
-        return Record(self._sent, _SENT, "", int(time.time() * 1000), {})
+    def _marker(self) -> JournalRecord:
+        return JournalRecord(self._sent, _SENT, "", int(time.time() * 1000), {})
 
     def _compact(self) -> None:
         """Rewrite the file with the records of unfinished and interrupted runs, and the last sequence number."""
@@ -297,7 +297,7 @@ class Journal:
             raise StorageError(f"The journal {self._path} cannot be used: {error.strerror}.") from error
 
 
-def read_unsent(path: Path) -> tuple[list[Record], int]:
+def read_unsent(path: Path) -> tuple[list[JournalRecord], int]:
     """Read the unsent records of a journal without changing it, while another process may be appending.
 
     Args:
@@ -313,7 +313,7 @@ def read_unsent(path: Path) -> tuple[list[Record], int]:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     except OSError as error:
         raise StorageError(f"The journal {path} cannot be used: {error.strerror}.") from error
-    records: list[Record] = []
+    records: list[JournalRecord] = []
     damaged_after: list[int] = []
     seq = sent = 0
     for line in lines:
@@ -328,14 +328,14 @@ def read_unsent(path: Path) -> tuple[list[Record], int]:
     return [record for record in records if record.seq > sent], sum(after >= sent for after in damaged_after)
 
 
-def _line(record: Record) -> bytes:
+def _line(record: JournalRecord) -> bytes:
     body = json.dumps(vars(record), separators=(",", ":"))[:-1].encode()
     return body + b',"crc":"%08x"}\n' % zlib.crc32(body)
 
 
-def _parse(line: bytes) -> Record | None:
+def _parse(line: bytes) -> JournalRecord | None:
     """Return the record of a line; None if its checksum does not match."""
     body, check = line[:-_CHECK], line[-_CHECK:]
     if check != b',"crc":"%08x"}\n' % zlib.crc32(body):
         return None
-    return Record(**json.loads(body + b"}"))
+    return JournalRecord(**json.loads(body + b"}"))

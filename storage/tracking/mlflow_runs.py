@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..workspace import Workspace
-from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, Record, parent_key
+from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, JournalRecord, parent_key
 from .mlflow_client import MlflowClient, connect, reachable
 from .mlflow_models import log_model
 from .mlflow_views import view_tag
@@ -83,7 +83,7 @@ class StudyRuns:
         with reachable(uri):
             self._experiment_id = self._experiment(workspace.artifacts)
 
-    def send(self, key: str, records: Sequence[Record]) -> None:
+    def send(self, key: str, records: Sequence[JournalRecord]) -> None:
         """Apply records to a run, which is created if it is missing.
 
         Args:
@@ -96,7 +96,7 @@ class StudyRuns:
         """
         with reachable(self._uri):
             run = self._run(key, records[0])
-            waiting: list[Record] = []
+            waiting: list[JournalRecord] = []
             for record in records:
                 if record.kind in (STEP, SUMMARY):
                     waiting.append(record)
@@ -108,7 +108,7 @@ class StudyRuns:
         if records[-1].kind == FINISH:
             del self._sent[key]
 
-    def _run(self, key: str, first: Record) -> _Sent:
+    def _run(self, key: str, first: JournalRecord) -> _Sent:
         """Return the run of a key, which is created if it is missing."""
         known = self._sent.get(key)
         if known is None or time.monotonic() - known.at > TRUST_SECONDS:
@@ -117,7 +117,7 @@ class StudyRuns:
         self._sent[key].at = time.monotonic()
         return self._sent[key]
 
-    def _create(self, key: str, first: Record) -> _Sent:
+    def _create(self, key: str, first: JournalRecord) -> _Sent:
         # The start record is missing if a user deleted the run, or if a child's record comes first.
         missing: dict[str, Any] = {"name": key.removeprefix("study-"), "tags": {}}
         start = first.content if first.key == key and first.kind == START else missing
@@ -126,7 +126,7 @@ class StudyRuns:
         run = self._client.create_run(self._experiment_id, first.time, tags, run_name=start["name"])
         return _Sent(run.info.run_id, running=True)
 
-    def _above(self, key: str, start: Mapping[str, Any], first: Record) -> dict[str, str]:
+    def _above(self, key: str, start: Mapping[str, Any], first: JournalRecord) -> dict[str, str]:
         """Return the tag that nests a run: below the parent named in its start record, else below the study's run."""
         study = parent_key(self._study)
         return {} if key == study else {PARENT: self._run(start.get("parent") or study, first).run_id}
@@ -140,7 +140,7 @@ class StudyRuns:
                 sent.add(point)
         return sent
 
-    def _act(self, run: _Sent, record: Record) -> None:
+    def _act(self, run: _Sent, record: JournalRecord) -> None:
         content = record.content
         if record.kind == START:
             self._start(run, record)
@@ -163,7 +163,7 @@ class StudyRuns:
             self._client.set_terminated(run.run_id, content["status"], content.get("ended", record.time))
             run.running = False
 
-    def _start(self, run: _Sent, record: Record) -> None:
+    def _start(self, run: _Sent, record: JournalRecord) -> None:
         if not run.running:
             self._client.update_run(run.run_id, status="RUNNING")
             run.running = True
@@ -171,7 +171,7 @@ class StudyRuns:
         tags = {**record.content["tags"], **self._above(record.key, record.content, record)}
         self._client.log_batch(run.run_id, params=params, tags=_tags(tags))
 
-    def _log(self, run: _Sent, records: Sequence[Record]) -> None:
+    def _log(self, run: _Sent, records: Sequence[JournalRecord]) -> None:
         """Log metrics and tags of several records in one request."""
         points: list[Metric] = []
         tags: dict[str, str] = {}

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from ..errors import StorageError
 from ..workspace import Workspace
-from .journal import Journal, Record
+from .journal import Journal, JournalRecord
 
 # Seconds between two reads of the journal, and between two attempts to reach a store that does not answer.
 INTERVAL_SECONDS = 1.0
-FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 1.0, 30.0
+MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 1.0, 30.0
 # Seconds without progress after which the upload at the end of a session is given up.
 PATIENCE_SECONDS = 60.0
 
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 60.0
 class Delivers(Protocol):
     """A connection that brings the records of one study to its tracking store."""
 
-    def deliver(self, records: Sequence[Record]) -> list[str]:
+    def deliver(self, records: Sequence[JournalRecord]) -> list[str]:
         """Upload records in order; return a message for each record that the store rejects."""
         ...
 
@@ -112,7 +112,7 @@ class Sender:
             self._delivery.close()
 
     def _send_until_closed(self) -> None:
-        delay = FIRST_DELAY_SECONDS
+        delay = MIN_DELAY_SECONDS
         while True:
             last = self._closing.is_set()
             try:
@@ -120,7 +120,7 @@ class Sender:
                 delay = wait = INTERVAL_SECONDS
             except StorageError as error:
                 self._tell(error)
-                wait, delay = delay, min(2 * delay, LONGEST_DELAY_SECONDS)
+                wait, delay = delay, min(2 * delay, MAX_DELAY_SECONDS)
             if last:
                 return
             self._closing.wait(wait)

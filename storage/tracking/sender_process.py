@@ -20,7 +20,7 @@ from typing import Any, TextIO, cast
 from ..errors import StorageError, UnreachableError
 from ..workspace import Workspace
 from .delivery import Delivery
-from .journal import Record
+from .journal import JournalRecord
 
 _END_SECONDS = 10.0
 _NICE = 10
@@ -42,7 +42,7 @@ class SenderProcess:
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
 
-    def deliver(self, records: Sequence[Record]) -> list[str]:
+    def deliver(self, records: Sequence[JournalRecord]) -> list[str]:
         """Call :meth:`Delivery.deliver` in the child process.
 
         Raises:
@@ -125,10 +125,10 @@ def main() -> None:
         address = json.loads(sys.stdin.readline())
         with closing(Delivery(address["uri"], Workspace(Path(address["root"])), address["study"])) as delivery:
             for line in sys.stdin:
-                _write(answers, _try(delivery, [Record(**record) for record in json.loads(line)]))
+                _write(answers, _try(delivery, [JournalRecord(**record) for record in json.loads(line)]))
 
 
-def _try(delivery: Delivery, records: list[Record]) -> dict[str, Any]:
+def _try(delivery: Delivery, records: list[JournalRecord]) -> dict[str, Any]:
     try:
         return {"left_out": delivery.deliver(records), "error": None}
     except StorageError as error:

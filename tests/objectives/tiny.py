@@ -1,4 +1,4 @@
-"""A small learnable task: images whose colour tells the class, and a small backbone of random weights."""
+"""A small learnable task: images whose color tells the class, and a small backbone of random weights."""
 
 from __future__ import annotations
 

@@ -99,10 +99,10 @@ def test_score_axes_hold_all_points_and_never_magnify_noise(results: StudyResult
         assert high - low >= 10
 
 
-def test_a_strategy_has_one_colour_everywhere(results: StudyResults) -> None:
+def test_a_strategy_has_one_color_everywhere(results: StudyResults) -> None:
     for name in ("cost", "depth"):
         for trace in marks(figure_of(results, name)):
-            assert trace.marker.color == look(trace.name.split()[0]).colour
+            assert trace.marker.color == look(trace.name.split()[0]).color
 
 
 def test_looks_are_distinct() -> None:

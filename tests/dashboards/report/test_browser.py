@@ -44,7 +44,7 @@ class Page:
         page.on("request", lambda request: self.asked.append(request.url))
         page.goto(file.as_uri())
         page.wait_for_function(_DRAWN)
-        # Charts are drawn one after the other, and get their colours at the end.
+        # Charts are drawn one after the other, and get their colors at the end.
         page.wait_for_function("() => document.querySelectorAll('.chart .main-svg').length % 3 === 0")
         page.wait_for_timeout(300)
 

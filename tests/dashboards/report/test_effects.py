@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from frostline.dashboards.report.effect_panels import HEIGHT, LEAST_FOR_MEDIAN, WIDTH, create_panels
-from frostline.dashboards.report.effects import LEAST_SHOWN, Effect, StrategyEffects, find_effects
-from frostline.search.analysis.importance import LEAST_TRIALS
+from frostline.dashboards.report.effect_panels import HEIGHT, MIN_FOR_MEDIAN, WIDTH, create_panels
+from frostline.dashboards.report.effects import MIN_SHOWN, Effect, StrategyEffects, find_effects
+from frostline.search.analysis.importance import MIN_TRIALS
 from frostline.search.records import TrialRecord
 from frostline.search.study.results import StudyResults
 
@@ -66,12 +66,12 @@ def test_medians_are_those_of_complete_trials(many: StudyResults, effects: list[
 
 
 def test_few_trials_are_not_shown_and_explain_nothing(results: StudyResults, effects: list[StrategyEffects]) -> None:
-    assert max(summary.complete for summary in results.summaries) < LEAST_SHOWN
+    assert max(summary.complete for summary in results.summaries) < MIN_SHOWN
     assert find_effects(results) == []
     trials = own_trials(results, "partial") * 3
     some = tuple(replace(trial, number=number, state="complete") for number, trial in enumerate(trials))
     (own,) = find_effects(replace(results, trials=some))
-    assert LEAST_SHOWN <= own.complete < LEAST_TRIALS
+    assert MIN_SHOWN <= own.complete < MIN_TRIALS
     assert all(effect.explained is None for effect in own.effects)
     assert own.effects[0].name == "freeze_depth"
     assert all(effect.explained is not None for own in effects for effect in own.effects)
@@ -123,8 +123,8 @@ def test_a_median_of_one_or_two_is_not_drawn(many: StudyResults) -> None:
     trials = own_trials(many, "scratch")
     others = [trial for trial in trials if trial.config["optimizer"] == "adamw" and trial.state == "complete"]
     few = [trial for trial in trials if trial.config["optimizer"] == "sgd" and trial.state == "complete"]
-    chosen = tuple(others[:10] + few[: LEAST_FOR_MEDIAN - 1])
+    chosen = tuple(others[:10] + few[: MIN_FOR_MEDIAN - 1])
     (group,) = create_panels(find_effects(replace(many, trials=chosen)))
     panel = next(panel for panel in group.panels if panel.name == "optimizer")
     assert panel.svg.count('class="median"') == 1
-    assert f"({LEAST_FOR_MEDIAN - 1})" in panel.words
+    assert f"({MIN_FOR_MEDIAN - 1})" in panel.words

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.dashboards.report.confusion import MOST_CLASSES, confuse, frequent_confusions
-from frostline.dashboards.report.error_analysis import examine_finalists
+from frostline.dashboards.report.confusion import MAX_CLASSES, confuse, frequent_confusions
+from frostline.dashboards.report.error_analysis import analyze_finalists
 from frostline.dashboards.report.mistakes import SHOWN, worst_mistakes
 from frostline.dashboards.report.thumbnails import SIDE, ThumbnailMaker
 from frostline.objectives.data.gallery import Gallery
@@ -26,10 +26,10 @@ def finals(results: StudyResults) -> list[FinalRecord]:
 
 
 def make_gallery(labels: Any, side: int = 128) -> Gallery:
-    """Images of one grey each, the test images among others."""
+    """Images of one gray each, the test images among others."""
     n = 2 * len(labels)
-    greys = np.linspace(0, 255, n).astype(np.uint8)
-    canvas = np.broadcast_to(greys[:, None, None, None], (n, side, side, 3))
+    grays = np.linspace(0, 255, n).astype(np.uint8)
+    canvas = np.broadcast_to(grays[:, None, None, None], (n, side, side, 3))
     test = np.arange(1, n, 2)
     every = np.zeros(n, dtype=np.int64)
     every[test] = labels
@@ -75,7 +75,7 @@ def test_a_class_without_test_images_has_no_shares() -> None:
 
 
 def test_a_matrix_too_large_to_read_is_not_shown() -> None:
-    classes = tuple(str(number) for number in range(MOST_CLASSES + 1))
+    classes = tuple(str(number) for number in range(MAX_CLASSES + 1))
     confusion = confuse([make_final(np.eye(len(classes), dtype=int))], classes)
     assert not confusion.fits
     assert frequent_confusions(confusion).rows == ()
@@ -120,7 +120,7 @@ def test_pictures_end_where_the_budget_does(finals: list[FinalRecord]) -> None:
 def test_the_winner_comes_first_and_all_finalists_follow(results: StudyResults) -> None:
     verdict = results.verdict
     assert verdict is not None
-    order = [examination.confusion.strategy for examination in examine_finalists(results, None)]
+    order = [examination.confusion.strategy for examination in analyze_finalists(results, None)]
     assert order[0] == verdict.winner.strategy
     assert sorted(order) == sorted(contender.strategy for contender in verdict.contenders)
 
@@ -128,13 +128,13 @@ def test_the_winner_comes_first_and_all_finalists_follow(results: StudyResults) 
 def test_images_of_other_classes_are_not_taken_for_the_test_images(results: StudyResults) -> None:
     labels = results.finals[0].labels
     for gallery, shown in ((make_gallery(labels), True), (make_gallery((labels + 1) % 3), False)):
-        mistakes = [mistake for each in examine_finalists(results, gallery) for mistake in each.mistakes]
+        mistakes = [mistake for each in analyze_finalists(results, gallery) for mistake in each.mistakes]
         assert mistakes
         assert all((mistake.thumbnail is not None) == shown for mistake in mistakes)
 
 
 def test_there_is_nothing_to_examine_before_the_verdict(undecided: StudyResults) -> None:
-    assert examine_finalists(undecided, None) == []
+    assert analyze_finalists(undecided, None) == []
 
 
 def test_of_finals_without_probabilities_the_seeds_vote(finals: list[FinalRecord], results: StudyResults) -> None:

@@ -22,7 +22,7 @@ THEIRS = tuple(TrivialAugmentWide()._augmentation_space(BINS))
 
 
 def pictures(count: int, size: int = SIZE) -> Tensor:
-    """Smooth colours with some noise: neither flat nor wild."""
+    """Smooth colors with some noise: neither flat nor wild."""
     generator = torch.Generator().manual_seed(count)
     coarse = torch.rand(count, 3, 5, 5, generator=generator) * 200 + 20
     smooth = torch.nn.functional.interpolate(coarse, size=size, mode="bicubic")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.objectives.augmentation.policies import random_ops
-from frostline.objectives.augmentation.views import Views, centre_crop, resized_crop, shifted_crop
+from frostline.objectives.augmentation.views import AugmentedViews, center_crop, resized_crop, shifted_crop
 from frostline.objectives.config import create_config
 from frostline.objectives.preprocessing import Preprocessing
 
@@ -22,9 +22,9 @@ EVERY = torch.arange(12)
 RANDOM = ["crop", "flip_crop", "resized_crop", "trivial", "randaugment"]
 
 
-def views(policy: str, count: int = 0, seed: int = 0) -> Views:
+def views(policy: str, count: int = 0, seed: int = 0) -> AugmentedViews:
     ops = random_ops(create_config({"strategy": "full", "augmentation": policy}))
-    return Views(policy, count, PREPROCESSING, 12, seed, ops)
+    return AugmentedViews(policy, count, PREPROCESSING, 12, seed, ops)
 
 
 def test_none_is_the_evaluation_transform_of_torchvision():
@@ -37,9 +37,9 @@ def test_none_is_the_evaluation_transform_of_torchvision():
 
 
 @given(st.integers(4, 40), st.integers(0, 30))
-def test_the_centre_is_torchvisions(size: int, margin: int):
+def test_the_center_is_torchvisions(size: int, margin: int):
     canvas = torch.arange((size + margin) ** 2).reshape(1, 1, size + margin, size + margin)
-    assert torch.equal(centre_crop(canvas, size), TF.center_crop(canvas, [size]))
+    assert torch.equal(center_crop(canvas, size), TF.center_crop(canvas, [size]))
 
 
 @pytest.mark.parametrize("policy", RANDOM)
@@ -108,7 +108,7 @@ def test_canvases_without_room_are_padded_by_reflection():
 
 
 def test_about_half_of_the_images_are_mirrored():
-    many = Views("flip_crop", 0, Preprocessing(16, 18, "bilinear", (0, 0, 0), (1, 1, 1)), 2000, 0)
+    many = AugmentedViews("flip_crop", 0, Preprocessing(16, 18, "bilinear", (0, 0, 0), (1, 1, 1)), 2000, 0)
     ramp = torch.arange(18, dtype=torch.uint8).expand(2000, 3, 18, 18)
     out = many.apply(ramp, torch.arange(2000), 0)
     mirrored = (out[:, 0, 0, 0] > out[:, 0, 0, -1]).float().mean().item()
@@ -137,7 +137,11 @@ def test_random_operations_come_after_crop_and_flip():
     canvas = torch.randint(0, 256, (images, 3, 18, 18), dtype=torch.uint8, generator=generator)
     plain = Preprocessing(size, 18, "bilinear", (0, 0, 0), (1, 1, 1))
     ops = random_ops(create_config({"strategy": "full", "augmentation": "trivial"}))
-    out = (Views("trivial", 0, plain, images, 0, ops).apply(canvas, torch.arange(images), 0) * 255).round().byte()
+    out = (
+        (AugmentedViews("trivial", 0, plain, images, 0, ops).apply(canvas, torch.arange(images), 0) * 255)
+        .round()
+        .byte()
+    )
     windows = canvas.unfold(2, size, 1).unfold(3, size, 1).flatten(2, 3).transpose(1, 2)
     same = [
         (torch.cat([own, own.flip(-1)]) == image).flatten(1).all(1).any()
@@ -151,7 +155,7 @@ def test_the_strength_of_randaugment_is_part_of_a_views_key():
     keys = set()
     for values in ({}, {"randaugment_ops": 1}, {"randaugment_magnitude": 10}):
         ops = random_ops(create_config({"strategy": "full", "augmentation": "randaugment", **values}))
-        keys.add(Views("randaugment", 2, PREPROCESSING, 12, 0, ops).key)
+        keys.add(AugmentedViews("randaugment", 2, PREPROCESSING, 12, 0, ops).key)
     assert len(keys) == 3
 
 

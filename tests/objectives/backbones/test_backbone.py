@@ -31,7 +31,7 @@ SMALLEST = {info.name: info.min_image_size for info in backbone_table()}
 
 
 @contextmanager
-def no_initialisation() -> Iterator[None]:
+def no_initialization() -> Iterator[None]:
     """Building a large network takes longer than running it; most of that is drawing random numbers."""
     with ExitStack() as stack:
         for name in dir(nn.init):
@@ -53,7 +53,7 @@ def fill(model: nn.Module) -> None:
 
 
 def build(name: str) -> Backbone:
-    with no_initialisation():
+    with no_initialization():
         backbone = create_backbone(BackboneSpec(name, "none", SMALLEST[name]))
     fill(backbone.model)
     return backbone
@@ -177,7 +177,7 @@ def test_published_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch
 
 def test_position_embeddings_follow_the_image_size(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
-    with no_initialisation():
+    with no_initialization():
         source = create_backbone(BackboneSpec("vit_b_32", "none", 64)).model
         fill(source)
         torch.save(source.state_dict(), file)

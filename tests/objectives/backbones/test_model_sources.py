@@ -112,12 +112,12 @@ def test_the_preprocessing_of_timm_is_what_its_own_transform_does() -> None:
     library: Any = timm
     for name in ("resnet10t", "vit_tiny_patch16_224", "tf_efficientnet_b0"):
         config = library.data.resolve_data_config(pretrained_cfg=library.get_pretrained_cfg(name).to_dict())
-        resize, crop, *_, normalise = library.data.create_transform(**config).transforms
+        resize, crop, *_, normalize = library.data.create_transform(**config).transforms
         own = preprocessing_for(f"timm:{name}", "DEFAULT")
         assert (own.resize_size, own.image_size) == (resize.size, crop.size[0])
         assert own.interpolation == resize.interpolation.value
-        assert own.mean == pytest.approx(normalise.mean.tolist())
-        assert own.std == pytest.approx(normalise.std.tolist())
+        assert own.mean == pytest.approx(normalize.mean.tolist())
+        assert own.std == pytest.approx(normalize.std.tolist())
 
 
 def test_weights_of_timm_are_asked_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:

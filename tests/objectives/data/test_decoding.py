@@ -41,7 +41,7 @@ def decoded(source: bytes | np.ndarray | Image.Image | Path) -> np.ndarray:
     [(73, 73), (73, 74), (75, 73), (100, 137), (137, 100), (101, 64), (31, 47), (300, 41), (224, 225), (16, 1000)],
 )
 @pytest.mark.parametrize(("crop", "resize"), [(64, 73), (64, 74), (63, 73), (65, 72), (32, 32), (33, 33), (64, 65)])
-def test_the_centre_of_the_canvas_is_what_the_weights_transform_gives(
+def test_the_center_of_the_canvas_is_what_the_weights_transform_gives(
     height: int, width: int, crop: int, resize: int, interpolation: str
 ) -> None:
     image = Image.fromarray(pixels(height, width))
@@ -52,8 +52,8 @@ def test_the_centre_of_the_canvas_is_what_the_weights_transform_gives(
     canvas = to_canvas(image, preprocessing)
     assert canvas.shape == (resize, resize, 3)
     assert canvas.dtype == np.uint8
-    centre = F.center_crop(torch.from_numpy(canvas.copy()).permute(2, 0, 1), [crop])
-    ours = F.normalize(F.convert_image_dtype(centre, torch.float), list(MEAN), list(STD))
+    center = F.center_crop(torch.from_numpy(canvas.copy()).permute(2, 0, 1), [crop])
+    ours = F.normalize(F.convert_image_dtype(center, torch.float), list(MEAN), list(STD))
     assert torch.equal(ours, transform(image))
 
 
@@ -106,7 +106,7 @@ def test_transparency_is_laid_on_white() -> None:
     assert decoded(encoded(keyed, "PNG", transparency=(1, 2, 3))).tolist() == [[[255, 255, 255], [7, 7, 7]]]
 
 
-def test_cmyk_becomes_the_colours_that_were_printed() -> None:
+def test_cmyk_becomes_the_colors_that_were_printed() -> None:
     inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     for kind in ("JPEG", "TIFF"):
         red, green, blue = decoded(encoded(inks, kind))[8, 8]
@@ -142,7 +142,7 @@ def test_damaged_exif_does_not_spoil_the_pixels() -> None:
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     for kind in ("GIF", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)

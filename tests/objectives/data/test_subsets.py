@@ -27,7 +27,7 @@ LABELS = st.lists(st.integers(1, 40), min_size=2, max_size=7).flatmap(
 PROBE = {"strategy": "feature_extraction", "epochs": 2, "batch_size": 8, "learning_rate": 0.01}
 
 
-def labelled(labels: list[int]) -> ImageSplit:
+def labeled(labels: list[int]) -> ImageSplit:
     count, classes = len(labels), tuple(map(str, sorted(set(labels))))
     canvas = np.zeros((count, 1, 1, 3), dtype=np.uint8)
     return ImageSplit(canvas, np.arange(count) + 100, np.array(labels), classes, split(1, 0).preprocessing, "some")
@@ -36,7 +36,7 @@ def labelled(labels: list[int]) -> ImageSplit:
 @settings(deadline=None)
 @given(LABELS, st.integers(0, 5), st.data())
 def test_every_smaller_subset_lies_within_every_larger_one(labels: list[int], seed: int, data: st.DataObject) -> None:
-    images = labelled(labels)
+    images = labeled(labels)
     sizes = sorted(data.draw(st.sets(st.integers(len(images.classes), len(labels)), min_size=1, max_size=5)))
     subsets = [take_subset(images, size, seed) for size in sizes]
     assert [len(subset) for subset in subsets] == sizes
@@ -55,7 +55,7 @@ def test_counts_of_classes_are_sainte_lagues_with_at_least_one_each(
     """By the inequality that defines the method: no class has less claim to its last image than another to its next."""
     size = data.draw(st.integers(len(set(labels)), len(labels)))
     every = np.bincount(labels)
-    chosen = np.bincount(take_subset(labelled(labels), size, seed).labels, minlength=len(every))
+    chosen = np.bincount(take_subset(labeled(labels), size, seed).labels, minlength=len(every))
     assert chosen.min() >= 1
     for had, one in zip(every.tolist(), chosen.tolist(), strict=True):
         for other_had, other in zip(every.tolist(), chosen.tolist(), strict=True):
@@ -67,15 +67,15 @@ def test_the_same_seed_draws_the_same_images_and_another_draws_others() -> None:
     assert nested_order(labels, 4).tolist() == nested_order(labels, 4).tolist()
     assert nested_order(labels, 4).tolist() != nested_order(labels, 5).tolist()
     assert sorted(nested_order(labels, 4).tolist()) == list(range(60))
-    same, other = take_subset(labelled(labels.tolist()), 30, 4), take_subset(labelled(labels.tolist()), 30, 5)
-    assert same.fingerprint == take_subset(labelled(labels.tolist()), 30, 4).fingerprint
+    same, other = take_subset(labeled(labels.tolist()), 30, 4), take_subset(labeled(labels.tolist()), 30, 5)
+    assert same.fingerprint == take_subset(labeled(labels.tolist()), 30, 4).fingerprint
     assert len({same.fingerprint, other.fingerprint, same.whole.fingerprint}) == 3
 
 
 @pytest.mark.parametrize("size", [0, 2, 61])
 def test_sizes_that_cannot_be_are_refused(size: int) -> None:
     with pytest.raises(InvalidInputError, match="3 to 60 images"):
-        take_subset(labelled([0, 1, 2] * 20), size, 0)
+        take_subset(labeled([0, 1, 2] * 20), size, 0)
 
 
 def on_subset(shared: Task, size: int) -> Task:

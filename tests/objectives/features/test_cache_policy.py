@@ -7,26 +7,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frostline.objectives.errors import InvalidInputError
-from frostline.objectives.features.cache_policy import Held, choose_victims, is_worth_keeping
+from frostline.objectives.features.cache_policy import CacheEntry, choose_evictions, is_worth_keeping
 from frostline.objectives.sizes import parse_size
 
-ENTRIES = st.builds(Held, st.integers(1, 500), st.floats(1e-3, 1e3), st.floats(0, 30 * 86400))
+ENTRIES = st.builds(CacheEntry, st.integers(1, 500), st.floats(1e-3, 1e3), st.floats(0, 30 * 86400))
 
 
 @given(st.lists(ENTRIES, max_size=12), st.lists(ENTRIES, min_size=1, max_size=12), st.integers(0, 2000))
 def test_a_cache_stays_within_its_budget_and_never_gives_up_more_for_less(
-    first: list[Held], later: list[Held], budget: int
+    first: list[CacheEntry], later: list[CacheEntry], budget: int
 ):
-    held: dict[str, Held] = {}
+    held: dict[str, CacheEntry] = {}
     for place, newcomer in enumerate([*first, *later]):
-        victims = choose_victims(held, newcomer, budget)
+        victims = choose_evictions(held, newcomer, budget)
         if victims is None:
-            kept = sum(entry.bytes for entry in held.values() if entry.worth > newcomer.worth)
+            kept = sum(
+                entry.bytes for entry in held.values() if entry.saved_seconds_per_byte > newcomer.saved_seconds_per_byte
+            )
             assert kept + newcomer.bytes > budget
             continue
         out = [held.pop(victim) for victim in victims]
-        assert all(gone.worth <= newcomer.worth for gone in out)
-        assert all((gone.worth, -gone.idle) <= (stays.worth, -stays.idle) for gone in out for stays in held.values())
+        assert all(gone.saved_seconds_per_byte <= newcomer.saved_seconds_per_byte for gone in out)
+        assert all(
+            (gone.saved_seconds_per_byte, -gone.idle) <= (stays.saved_seconds_per_byte, -stays.idle)
+            for gone in out
+            for stays in held.values()
+        )
         held[str(place)] = newcomer
         used = sum(entry.bytes for entry in held.values())
         assert used <= budget
@@ -34,17 +40,17 @@ def test_a_cache_stays_within_its_budget_and_never_gives_up_more_for_less(
 
 
 def test_worth_is_saved_seconds_per_byte_and_fades_unused():
-    assert Held(100, 2.0).worth == Held(50, 1.0).worth
-    assert Held(100, 8.0).worth == Held(100, 1.0).worth + 3
-    assert Held(100, 1.0, idle=3 * 86400).worth == Held(100, 0.25).worth
+    assert CacheEntry(100, 2.0).saved_seconds_per_byte == CacheEntry(50, 1.0).saved_seconds_per_byte
+    assert CacheEntry(100, 8.0).saved_seconds_per_byte == CacheEntry(100, 1.0).saved_seconds_per_byte + 3
+    assert CacheEntry(100, 1.0, idle=3 * 86400).saved_seconds_per_byte == CacheEntry(100, 0.25).saved_seconds_per_byte
 
 
 def test_equals_leave_by_their_last_use_and_nothing_leaves_without_need():
-    held = {"old": Held(40, 1.0, 60.0), "new": Held(40, 1.1, 5.0)}
-    assert choose_victims(held, Held(40, 1.05), 100) == ["old"]
-    assert choose_victims(held, Held(20, 1.0), 100) == []
-    assert choose_victims(held, Held(40, 0.1), 100) is None
-    assert choose_victims(held, Held(101, 1e6), 100) is None
+    held = {"old": CacheEntry(40, 1.0, 60.0), "new": CacheEntry(40, 1.1, 5.0)}
+    assert choose_evictions(held, CacheEntry(40, 1.05), 100) == ["old"]
+    assert choose_evictions(held, CacheEntry(20, 1.0), 100) == []
+    assert choose_evictions(held, CacheEntry(40, 0.1), 100) is None
+    assert choose_evictions(held, CacheEntry(101, 1e6), 100) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frostline.objectives.augmentation.views import Views
+from frostline.objectives.augmentation.views import AugmentedViews
 from frostline.objectives.config import create_config
 from frostline.objectives.features.feature_source import FeatureSource, ImageSource
 from frostline.objectives.features.feature_store import FeatureStore, Probe, Tier, bytes_of, tensor_of
@@ -129,7 +129,7 @@ def test_a_cut_whose_features_are_larger_than_the_images_is_never_kept(channels:
     layers = [nn.Conv2d(3, 256, 5, padding=2), nn.Conv2d(256, channels, 5, padding=2)]
     prefix = FrozenPrefix(nn.Sequential(*layers), depth=1)
     store = FeatureStore(10**9)
-    views = Views("none", 1, images.preprocessing, len(images), 0)
+    views = AugmentedViews("none", 1, images.preprocessing, len(images), 0)
     source = FeatureSource(ImageSource(images, CPU), views, prefix, store)
     assert source.batch(torch.arange(3), 0).shape == (3, channels, 32, 32)
     assert store.computed == kept

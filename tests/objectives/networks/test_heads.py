@@ -1,4 +1,4 @@
-"""Heads: shapes, poolings and initialisations against plain formulas."""
+"""Heads: shapes, poolings and initializations against plain formulas."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_zeros_give_uniform_predictions_and_learn_hidden_layers_later():
 
 
 @pytest.mark.parametrize("init", ["xavier", "kaiming"])
-def test_scaled_initialisations_have_their_variance(init: str):
+def test_scaled_initializations_have_their_variance(init: str):
     torch.manual_seed(0)
     head = create_head(HeadConfig.model_validate({"init": init}), (2000,), 1000)
     output = head[-1]

@@ -15,18 +15,18 @@ from frostline.objectives.networks.heads import create_head
 from frostline.objectives.networks.network import Network
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.objectives.training.certificate import certify
-from frostline.objectives.training.optimizers import Optimisation
+from frostline.objectives.training.optimizers import Optimization
 
 from ..strategies.test_strategies import UNITS, config
 from ..tiny import pool, task
 
 
-def prepared(strategy: str = "partial", **values: object) -> tuple[Network, Optimisation]:
+def prepared(strategy: str = "partial", **values: object) -> tuple[Network, Optimization]:
     configuration = config(strategy, **values)
     backbone = pool().fresh(pretrained=True, seed=0)
     phase = plan_phases(configuration, UNITS)[-1]
     network = Network(backbone, phase, create_head(HeadConfig(), backbone.units[-1].output_shape, 3))
-    return network, Optimisation(configuration, network, steps=5)
+    return network, Optimization(configuration, network, steps=5)
 
 
 def test_it_states_what_was_frozen_what_trained_and_at_which_rate():
@@ -53,33 +53,33 @@ def test_it_states_what_was_frozen_what_trained_and_at_which_rate():
 
 @pytest.mark.parametrize("which", ["running_mean", "weight", "num_batches_tracked"])
 def test_a_frozen_tensor_that_moved_fails_it(which: str):
-    network, optimisation = prepared(freeze_depth=9)
+    network, optimization = prepared(freeze_depth=9)
     tensor = next(value for name, value in network.prefix.state_dict().items() if name.endswith(which))
     tensor.add_(1)
     with pytest.raises(TrainingFailedError, match="frozen units changed"):
-        certify(network, optimisation).require()
+        certify(network, optimization).require()
 
 
 def test_a_frozen_unit_in_training_mode_fails_it():
-    network, optimisation = prepared("surgical", freeze_depth=4, trained_units=2)
+    network, optimization = prepared("surgical", freeze_depth=4, trained_units=2)
     network.train = lambda mode=True: nn.Module.train(network, mode)  # type: ignore[method-assign]
     with pytest.raises(TrainingFailedError, match="frozen modules were in training mode"):
-        certify(network, optimisation).require()
+        certify(network, optimization).require()
 
 
 def test_a_frozen_parameter_in_a_group_fails_it():
-    network, optimisation = prepared(freeze_depth=9)
+    network, optimization = prepared(freeze_depth=9)
     stray = next(iter(network.prefix.parameters()))
-    optimisation.optimizer.add_param_group({"params": [stray], "name": "stray", "peak": 0.1})
+    optimization.optimizer.add_param_group({"params": [stray], "name": "stray", "peak": 0.1})
     with pytest.raises(TrainingFailedError, match="are frozen but in a group"):
-        certify(network, optimisation).require()
+        certify(network, optimization).require()
 
 
 def test_a_trainable_parameter_without_a_group_fails_it():
-    network, optimisation = prepared(freeze_depth=9)
-    optimisation.optimizer.param_groups[0]["params"].pop()
+    network, optimization = prepared(freeze_depth=9)
+    optimization.optimizer.param_groups[0]["params"].pop()
     with pytest.raises(TrainingFailedError, match="train but are in no group"):
-        certify(network, optimisation).require()
+        certify(network, optimization).require()
 
 
 def test_a_trial_whose_frozen_statistics_drift_fails(monkeypatch: pytest.MonkeyPatch):

@@ -226,7 +226,7 @@ def test_a_state_holds_no_pickle_and_only_what_the_phase_may_change():
     kept = Kept()
     go_on(configuration("feature_extraction"), task(), kept)
     tensors = load(kept.states[0])
-    assert {name.split("/")[0] for name in tensors} == {"network", "best", "optimisation", "random"}
+    assert {name.split("/")[0] for name in tensors} == {"network", "best", "optimization", "random"}
     assert all(name.split("/")[1].startswith("head.") for name in tensors if name.startswith(("network/", "best/")))
 
 

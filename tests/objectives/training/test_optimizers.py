@@ -11,7 +11,7 @@ from frostline.objectives.config import HeadConfig, create_config
 from frostline.objectives.networks.heads import create_head
 from frostline.objectives.networks.network import Network
 from frostline.objectives.phases import Phase
-from frostline.objectives.training.optimizers import Optimisation, create_optimizer, parameter_groups
+from frostline.objectives.training.optimizers import Optimization, create_optimizer, parameter_groups
 
 from ..tiny import pool
 
@@ -72,26 +72,26 @@ def test_sgd_is_what_its_knobs_say(network: Network, momentum: float, nesterov: 
 )
 def test_schedules_after_the_warm_up(network: Network, schedule: str, shape):
     config = create_config({"strategy": "partial", "schedule": schedule, "warmup": 0.2})
-    optimisation = Optimisation(config, network, steps=50)
+    optimization = Optimization(config, network, steps=50)
     rates = []
     for _ in range(50):
-        rates.append(optimisation.learning_rates()["head"])
-        optimisation.step()
+        rates.append(optimization.learning_rates()["head"])
+        optimization.step()
     assert rates[:10] == pytest.approx([0.02 * (step + 1) / 11 for step in range(10)])
     assert rates[10:] == pytest.approx([0.02 * shape((step - 10) / 40) for step in range(10, 50)])
 
 
-def rates_of(optimisation: Optimisation, steps: int) -> list[float]:
+def rates_of(optimization: Optimization, steps: int) -> list[float]:
     rates = []
     for _ in range(steps):
-        rates.append(optimisation.learning_rates()["head"])
-        optimisation.step()
+        rates.append(optimization.learning_rates()["head"])
+        optimization.step()
     return rates
 
 
 def test_one_cycle_is_torchs(network: Network):
     config = create_config({"strategy": "partial", "schedule": "one_cycle", "warmup": 0.5})
-    rates = rates_of(Optimisation(config, network, steps=1000), 1000)
+    rates = rates_of(Optimization(config, network, steps=1000), 1000)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.02)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=1001, cycle_momentum=False)
     expected = []
@@ -106,42 +106,42 @@ def test_one_cycle_is_torchs(network: Network):
 
 def test_step_falls_to_a_tenth_three_times(network: Network):
     config = create_config({"strategy": "partial", "schedule": "step"})
-    rates = rates_of(Optimisation(config, network, steps=100), 100)
+    rates = rates_of(Optimization(config, network, steps=100), 100)
     expected = [0.02] * 30 + [0.002] * 30 + [0.0002] * 30 + [0.00002] * 10
     assert rates == pytest.approx(expected)
 
 
 def test_clipping_bounds_the_norm_of_all_gradients(network: Network):
     config = create_config({"strategy": "partial", "gradient_clip": 0.5})
-    optimisation = Optimisation(config, network, steps=10)
-    for parameter in optimisation.parameters():
+    optimization = Optimization(config, network, steps=10)
+    for parameter in optimization.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimisation.step()
-    norm = torch.stack([parameter.grad.norm() for parameter in optimisation.parameters() if parameter.grad is not None])
+    optimization.step()
+    norm = torch.stack([parameter.grad.norm() for parameter in optimization.parameters() if parameter.grad is not None])
     assert float(norm.norm()) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_the_average_is_the_recurrence_and_leaves_the_weights(network: Network):
     config = create_config({"strategy": "partial", "ema_decay": 0.9, "optimizer": "sgd"})
-    optimisation = Optimisation(config, network, steps=30)
+    optimization = Optimization(config, network, steps=30)
     _, parameter = network.trainable()[0]
     frozen = {name: value.clone() for name, value in network.prefix.state_dict().items()}
     average = parameter.detach().clone()
     for step in range(1, 25):
         with torch.no_grad():
             parameter.add_(0.1 * step)
-        optimisation.step()
+        optimization.step()
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * parameter.detach()
     live = parameter.detach().clone()
-    with optimisation.averaged():
+    with optimization.averaged():
         torch.testing.assert_close(parameter.detach(), average)
         assert all(torch.equal(value, frozen[name]) for name, value in network.prefix.state_dict().items())
     assert torch.equal(parameter.detach(), live)
 
 
 def test_the_average_holds_statistics_that_train_and_no_frozen_tensor(network: Network):
-    moving = {id(tensor) for tensor in network.moving_tensors()}
+    moving = {id(tensor) for tensor in network.updated_tensors()}
     norms = [module for module in network.suffix.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert all(id(norm.running_mean) in moving and id(norm.running_var) in moving for norm in norms)
     assert not moving & {id(tensor) for tensor in network.prefix.state_dict(keep_vars=True).values()}

@@ -28,7 +28,7 @@ from frostline.objectives.strategies.catalog import (
     head_phase,
     register_strategy,
 )
-from frostline.objectives.training.checkpoint import Record, pack, part_of, unpack
+from frostline.objectives.training.checkpoint import CheckpointRecord, pack, part_of, unpack
 from frostline.objectives.training.logistic_regression import solve_logistic_regression
 from frostline.objectives.training.penalties import l2_sp
 from frostline.objectives.training.stages import Stages
@@ -251,14 +251,14 @@ def test_a_damaged_stage_is_trained_again(damage: str, tmp_path: Path):
     assert work.stages.restored == 1
 
 
-def _other_frozen_weights(record: Record) -> Record:
+def _other_frozen_weights(record: CheckpointRecord) -> CheckpointRecord:
     (certificate,) = record.certificates
     return replace(record, certificates=(replace(certificate, before="0" * 64, after="0" * 64),))
 
 
 @pytest.mark.parametrize("change", [_other_frozen_weights, lambda record: replace(record, identity="another")])
 def test_a_stage_on_other_frozen_weights_or_of_another_training_is_not_taken(
-    change: Callable[[Record], Record], tmp_path: Path
+    change: Callable[[CheckpointRecord], CheckpointRecord], tmp_path: Path
 ):
     files = InMemory(tmp_path)
     work = replace(task(), stages=Stages(files, BUDGET))
@@ -283,7 +283,7 @@ def test_a_stage_is_no_pickle_and_holds_a_head(tmp_path: Path):
         train(configure(GRADUAL), replace(task(), stages=Stages(files, BUDGET)))
     (content,) = files.written.values()
     tensors = load(content)
-    assert {name.split("/")[0] for name in tensors} == {"network", "optimisation", "random"}
+    assert {name.split("/")[0] for name in tensors} == {"network", "optimization", "random"}
     assert all(name.startswith("network/head.") for name in tensors if name.startswith("network/"))
     assert len(content) < 100_000
 

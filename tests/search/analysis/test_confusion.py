@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from frostline.search.analysis.confusion import confusion, worst_mistakes
+from frostline.search.analysis.confusion import confusion_of, worst_mistakes
 
 LABELS = np.array([0, 0, 1, 1, 2])
 PROBABILITIES = np.array(
@@ -20,7 +20,7 @@ def test_confusion_is_that_of_scikit_learn(images: int, classes: int, seed: int)
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, images)
     probabilities = rng.dirichlet(np.ones(classes), images).astype(np.float32)
-    found = confusion(labels, probabilities, [f"class {number}" for number in range(classes)])
+    found = confusion_of(labels, probabilities, [f"class {number}" for number in range(classes)])
     expected = confusion_matrix(labels, probabilities.argmax(axis=1), labels=range(classes))
     assert (found.counts == expected).all()
     assert np.isclose(found.shares.sum(axis=1), expected.sum(axis=1) > 0).all()

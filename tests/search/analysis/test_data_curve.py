@@ -49,21 +49,21 @@ def test_the_crossover_is_the_smallest_size_from_which_on_the_mean_stays_above()
     full = found["full"]
     assert full.point is not None
     assert (full.point.images, full.first) == (80, False)
-    assert full.point.ahead == pytest.approx(5 / 400)
-    assert not full.sure
+    assert full.point.difference == pytest.approx(5 / 400)
+    assert not full.significant
     assert full.sentence().startswith(
         "full overtakes feature_extraction from 80 training images on (by 1.2 points there"
     )
     assert full.sentence().endswith("so it may be chance there).")
     assert found["scratch"].point is None
-    assert not found["scratch"].sure
+    assert not found["scratch"].significant
     assert found["scratch"].sentence() == "scratch is not ahead of feature_extraction with all training images."
 
 
 def test_one_that_is_ahead_of_all_sizes_says_so_and_where_the_interval_excludes_0_it_is_sure() -> None:
     full = crossovers({10: (200, 280), 20: (220, 290)})["full"]
     assert full.point is not None
-    assert (full.point.images, full.first, full.sure) == (10, True, True)
+    assert (full.point.images, full.first, full.significant) == (10, True, True)
     assert (
         "is ahead of feature_extraction from 10 training images on, the fewest tried (by 20.0 points" in full.sentence()
     )
@@ -80,7 +80,7 @@ def test_intervals_of_differences_are_those_of_paired_means_for_all_comparisons_
         difference = right[1] - right[0]
         variance = np.mean([difference[label == LABELS].var() for label in (0, 1)])
         reach = float(norm.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons)) * math.sqrt(float(variance) / IMAGES))
-        assert point.ahead == pytest.approx((other - base) / IMAGES)
+        assert point.difference == pytest.approx((other - base) / IMAGES)
         assert point.ahead_interval == pytest.approx(
             (difference.mean() - reach, difference.mean() + reach), abs=0.25 * reach
         )
@@ -94,7 +94,7 @@ def test_with_all_images_alone_it_says_what_the_verdict_says() -> None:
     leader, behind = verdict.contenders
     (point,) = curve.of("full")
     assert (leader.strategy, behind.strategy) == ("full", "feature_extraction")
-    assert point.ahead == pytest.approx(behind.behind)
+    assert point.difference == pytest.approx(behind.gap_to_leader)
     assert behind.interval is not None
     assert point.ahead_interval == pytest.approx(behind.interval, abs=0.01)
     assert point.interval == pytest.approx(leader.score_interval, abs=0.01)
@@ -103,7 +103,7 @@ def test_with_all_images_alone_it_says_what_the_verdict_says() -> None:
 
 def test_without_feature_extraction_there_are_points_and_no_crossovers() -> None:
     curve = trace_curve([CurveRecord(10, final("full", 200))], "accuracy", ("full",))
-    assert [(point.images, point.mean, point.ahead) for point in curve.points] == [(10, 0.5, None)]
+    assert [(point.images, point.mean, point.difference) for point in curve.points] == [(10, 0.5, None)]
     assert curve.crossovers == ()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from frostline.search.analysis.importance import LEAST_TRIALS, explained_variance
+from frostline.search.analysis.importance import MIN_TRIALS, explained_variance
 from frostline.search.records import TrialRecord
 from frostline.search.space.space import Domain
 
@@ -56,7 +56,7 @@ def test_what_only_a_choice_decides_the_choice_explains() -> None:
 
 def test_noise_explains_nothing() -> None:
     rng = np.random.default_rng(1)
-    for n in (LEAST_TRIALS, 60, 300):
+    for n in (MIN_TRIALS, 60, 300):
         shares = explained_variance(make_trials(n, lambda _: float(rng.normal(0.8, 0.05))), DOMAINS)
         assert sum(shares.values()) < 0.05
 
@@ -69,7 +69,7 @@ def test_of_half_noise_no_more_than_half_is_explained() -> None:
 
 
 def test_few_trials_and_equal_scores_explain_nothing() -> None:
-    assert explained_variance(make_trials(LEAST_TRIALS - 1, additive), DOMAINS) == {}
+    assert explained_variance(make_trials(MIN_TRIALS - 1, additive), DOMAINS) == {}
     assert explained_variance(make_trials(60, lambda _: 0.5), DOMAINS) == {}
     pruned = [TrialRecord(t.number, "pruned", t.strategy, t.config, t.score) for t in make_trials(60, additive)]
     assert explained_variance(pruned, DOMAINS) == {}

@@ -218,7 +218,7 @@ def test_a_clear_winner_wins_whatever_it_costs() -> None:
     )
     assert verdict.winner.strategy == verdict.leader.strategy == "full"
     assert not verdict.contenders[1].tied
-    assert verdict.contenders[1].behind == pytest.approx(0.45)
+    assert verdict.contenders[1].gap_to_leader == pytest.approx(0.45)
     sentence = verdict.sentence()
     low, high = (100 * edge for edge in verdict.winner.score_interval)
     assert sentence.startswith(
@@ -350,8 +350,8 @@ def test_intervals_contain_the_observed_difference(finals: list[FinalRecord]) ->
     assert verdict.leader.mean == max(means.values())
     for contender in verdict.contenders[1:]:
         assert contender.interval is not None
-        assert contender.interval[0] - 1e-9 <= contender.behind <= contender.interval[1] + 1e-9
-        assert contender.behind == pytest.approx(verdict.leader.mean - means[contender.strategy])
+        assert contender.interval[0] - 1e-9 <= contender.gap_to_leader <= contender.interval[1] + 1e-9
+        assert contender.gap_to_leader == pytest.approx(verdict.leader.mean - means[contender.strategy])
     assert verdict.winner.tied
     cheapest = min(contender.seconds for contender in verdict.contenders if contender.tied)
     assert verdict.winner.seconds <= SAME_COST * cheapest

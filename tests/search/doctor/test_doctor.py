@@ -25,7 +25,7 @@ from frostline.dashboards.cli import TerminalViews, app
 from frostline.search.execution.run import run_search
 from frostline.search.study.request import Request
 from frostline.search.study.study import Study
-from frostline.storage.database.leases import Keeper
+from frostline.storage.database.leases import LeaseKeeper
 from frostline.storage.files.checkpoints import CheckpointFolder
 from frostline.storage.tracking.journal import Journal
 from frostline.storage.tracking.tracker import TrackedRun
@@ -80,7 +80,7 @@ def examine(root: Path, *options: str) -> dict[str, Any]:
 
 
 def found(described: dict[str, Any]) -> list[str]:
-    return [f"{finding['where']}: {finding['what']}" for finding in described["left"]]
+    return [f"{finding['where']}: {finding['what']}" for finding in described["problems"]]
 
 
 def sql(root: Path, *statements: str) -> None:
@@ -309,7 +309,14 @@ DAMAGES: list[tuple[Callable[[Path], None], str]] = [
 
 def test_a_study_that_was_searched_is_sound(root: Path) -> None:
     before = files(root)
-    assert examine(root) == {"study": STUDY, "agrees": True, "left": [], "mended": [], "at_work": [], "notes": []}
+    assert examine(root) == {
+        "study": STUDY,
+        "agrees": True,
+        "problems": [],
+        "fixed": [],
+        "active_workers": [],
+        "notes": [],
+    }
     assert files(root) == before
     assert "no inconsistencies" in invoke("doctor", STUDY, "--workspace", root).stdout
 
@@ -328,7 +335,7 @@ def test_a_damage_is_found_alone_mended_and_gone(root: Path, damage: Callable[[P
     assert re.match(said, found(described)[0]), found(described)
     mended = examine(root, "--fix")
     assert mended["agrees"], found(mended)
-    assert any(re.match(said, f"{finding['where']}: {finding['what']}") for finding in mended["mended"])
+    assert any(re.match(said, f"{finding['where']}: {finding['what']}") for finding in mended["fixed"])
     assert found(examine(root)) == []
 
 
@@ -360,10 +367,10 @@ def test_an_mlflow_that_is_away_is_told_and_the_rest_is_compared(root: Path) -> 
             ('"http://user:secret@127.0.0.1:9"',),
         )
     mended = examine(root, "--fix")
-    assert [finding["where"] for finding in mended["left"]] == ["MLflow"]
-    assert [finding["where"] for finding in mended["mended"]] == ["trial 0"]
+    assert [finding["where"] for finding in mended["problems"]] == ["MLflow"]
+    assert [finding["where"] for finding in mended["fixed"]] == ["trial 0"]
     assert "secret" not in json.dumps(mended)
-    assert "does not answer" in mended["left"][0]["what"]
+    assert "does not answer" in mended["problems"][0]["what"]
 
 
 def test_a_trial_of_another_program_is_for_a_larger_budget(root: Path) -> None:
@@ -372,15 +379,15 @@ def test_a_trial_of_another_program_is_for_a_larger_budget(root: Path) -> None:
     study.close()
     described = examine(root, "--fix")
     assert found(described) == ["trial 3: a running trial is beyond the budget of 3: another program made it"]
-    assert "--trials 4" in described["left"][0]["remedy"]
+    assert "--trials 4" in described["problems"][0]["remedy"]
 
 
 def test_while_others_work_on_it_nothing_is_mended_that_could_disturb_them(root: Path) -> None:
     unhold(root)
     study = Study.load(STUDY, Workspace(root))
-    keeper = Keeper(study.database, 60.0)
+    keeper = LeaseKeeper(study.database, 60.0)
     asked = keeper.now()
-    leases = study.database.patiently(lambda session: study.tickets.claim(session, keeper.owner, 60.0, 1))
+    leases = study.database.run_with_retry(lambda session: study.tickets.claim(session, keeper.owner, 60.0, 1))
     keeper.add(leases, asked)
     sql(root, "UPDATE trials SET state = 'WAITING' WHERE number = 0")
     garble_features(root)

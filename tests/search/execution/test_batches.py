@@ -19,7 +19,7 @@ from frostline.search import Request, Resources, resume, run_search
 from frostline.search.execution.run import SearchInterrupted
 from frostline.search.sampling.budget import strategy_floor
 from frostline.search.study.observer import Observer
-from frostline.search.study.settings import LARGEST_TOGETHER, POPULATION, default_population
+from frostline.search.study.settings import MAX_POPULATION, POPULATION, default_population
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
 
@@ -200,7 +200,7 @@ def test_a_population_that_was_killed_is_run_again(
     ("trials", "images", "device", "expected"),
     [
         *((3, 100, "cuda", 1), (8, 100, "cuda", 2), (30, 100, "cuda", 7), (200, 100, "cuda", POPULATION)),
-        *((200, LARGEST_TOGETHER + 1, "cuda", 1), (200, 100, "cpu", 1)),
+        *((200, MAX_POPULATION + 1, "cuda", 1), (200, 100, "cpu", 1)),
     ],
 )
 def test_how_many_train_together_by_default(trials: int, images: int, device: str, expected: int) -> None:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
-from frostline.search.doctor.doctor import examine
+from frostline.search.doctor.doctor import check_study
 from frostline.search.execution import logged_training
 from frostline.search.execution.curve_trainings import choose_sizes, run_curve, with_equal_steps
 from frostline.search.execution.run import SearchInterrupted, run_search
@@ -98,7 +98,7 @@ def test_a_curve_is_trained_once_and_goes_on_where_it_was_interrupted(
     assert len(numbers(Study.load("tiny", place))) == 1
     # What it goes on from is nobody's mistake; and a stop that came too late does not hold it up.
     (place.checkpoints("tiny") / "curve-full-1-12-1000").mkdir(parents=True)
-    assert examine(Study.load("tiny", place)).left == []
+    assert check_study(Study.load("tiny", place)).problems == []
     Study.load("tiny", place).wish.set(STOP)
     study = run_curve("tiny", place, sizes=["12", "1/2"], seeds=1, resources=CPU)
     ended, before = numbers(study), study.results()

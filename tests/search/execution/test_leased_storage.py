@@ -12,15 +12,15 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from frostline.search.execution import leased_storage
-from frostline.search.execution.leased_storage import HeldStorage
+from frostline.search.execution.leased_storage import LeasedStorage
 from frostline.search.records import STRATEGY
-from frostline.search.sampling.budget import Allotment
+from frostline.search.sampling.budget import BudgetAllocation
 from frostline.search.sampling.pruner import StrategyPruner
 from frostline.search.sampling.sampler import StrategySampler
 from frostline.search.study.study import STARTED
 from frostline.storage.database import tickets
 from frostline.storage.database.engine import Database
-from frostline.storage.database.leases import Keeper
+from frostline.storage.database.leases import LeaseKeeper
 from frostline.storage.database.tickets import Tickets
 from frostline.storage.errors import LeaseLostError
 
@@ -45,21 +45,21 @@ def held(url: str, owner: str = "me", seconds: float = 60.0) -> optuna.Study:
     backend, database = RDBStorage(url), Database(url)
     tickets = Tickets(database, "flowers", "trial")
     tickets.issue(TRIALS)
-    keeper = Keeper(database, seconds, owner)
-    storage = HeldStorage(backend, backend.get_study_id_from_name("flowers"), tickets, keeper, database)
-    sampler = StrategySampler(Allotment(20), seed=0)
+    keeper = LeaseKeeper(database, seconds, owner)
+    storage = LeasedStorage(backend, backend.get_study_id_from_name("flowers"), tickets, keeper, database)
+    sampler = StrategySampler(BudgetAllocation(20), seed=0)
     return optuna.load_study(study_name="flowers", storage=storage, sampler=sampler, pruner=StrategyPruner())
 
 
-def storage_of(study: optuna.Study) -> HeldStorage:
+def storage_of(study: optuna.Study) -> LeasedStorage:
     storage = study._storage
-    assert isinstance(storage, HeldStorage)
+    assert isinstance(storage, LeasedStorage)
     return storage
 
 
 def ask(study: optuna.Study) -> optuna.Trial:
     """As Optuna's own, of a trial that comes with a ticket."""
-    if not isinstance(study._storage, HeldStorage):
+    if not isinstance(study._storage, LeasedStorage):
         return study.ask()
     [(trial_id, _)] = study._storage.claim()
     study.sampler.before_trial(study, study._storage.get_trial(trial_id))
@@ -93,9 +93,9 @@ def work(study: optuna.Study, trials: int) -> None:
     last = begin(study)
     last.report(float("nan"), 0)
     last.report(0.5, 1)
-    if isinstance(study._storage, HeldStorage):
+    if isinstance(study._storage, LeasedStorage):
         study._storage.flush()
-        study._storage.give_back()
+        study._storage.release()
         study._storage.refresh()
     else:
         study._storage.set_trial_state_values(last._trial_id, TrialState.WAITING)
@@ -150,7 +150,7 @@ def test_times_are_as_optuna_reads_them_in_any_zone(url: str, monkeypatch: pytes
 
 def test_a_study_goes_the_way_it_would_with_a_shared_storage(url: str) -> None:
     plain = optuna.create_study(
-        direction="maximize", sampler=StrategySampler(Allotment(20), seed=0), pruner=StrategyPruner()
+        direction="maximize", sampler=StrategySampler(BudgetAllocation(20), seed=0), pruner=StrategyPruner()
     )
     study = held(url)
     for each in (plain, study):
@@ -205,7 +205,7 @@ def test_one_that_was_killed_before_it_was_written_is_drawn_the_same(url: str) -
     study.tell(begin(study), 0.3)
     killed = begin(study)
     assert shared(url).trials[killed.number].params == {}
-    Database(url).patiently(lambda session: tickets.lapse(session, "flowers", ["killed"]))
+    Database(url).run_with_retry(lambda session: tickets.expire(session, "flowers", ["killed"]))
     other = held(url, "other")
     again = begin(other)
     assert storage_of(other).lease(again._trial_id).lapses == 1
@@ -217,7 +217,7 @@ def test_with_several_trials_only_the_lost_one_is_not_written(url: str) -> None:
     study = held(url, "slow")
     first, second = begin(study), begin(study)
     storage_of(study).flush()
-    Database(url).patiently(lambda session: tickets.lapse(session, "flowers", ["slow"]))
+    Database(url).run_with_retry(lambda session: tickets.expire(session, "flowers", ["slow"]))
     taken = begin(held(url, "quick"))
     assert taken.number == first.number
     first.set_user_attr("seconds", 1)
@@ -235,7 +235,7 @@ def test_what_was_told_too_late_is_not_remembered(url: str) -> None:
     slow, quick = held(url, "slow"), held(url, "quick")
     late, kept = begin(slow), begin(slow)
     storage_of(slow).flush()
-    Database(url).patiently(lambda session: tickets.lapse(session, "flowers", ["slow"]))
+    Database(url).run_with_retry(lambda session: tickets.expire(session, "flowers", ["slow"]))
     taken = [begin(quick), begin(quick)]
     assert [trial.number for trial in taken] == [late.number, kept.number]
     with pytest.raises(LeaseLostError, match="Ticket 0"):
@@ -244,7 +244,7 @@ def test_what_was_told_too_late_is_not_remembered(url: str) -> None:
         slow.tell(kept, 0.1)
     quick.tell(taken[0], 0.9)
     storage_of(quick).flush()
-    storage_of(quick).give_back()
+    storage_of(quick).release()
     storage_of(slow).refresh()
     assert slow.trials[0].value == 0.9
     again = begin(slow)
@@ -285,7 +285,7 @@ def test_what_is_under_way_elsewhere_is_read_when_it_ends_or_is_taken_over(url: 
         trial.report(0.25, 0)
     other.tell(ends, 0.5)
     storage_of(other).flush()
-    storage_of(other).give_back()
+    storage_of(other).release()
     assert ask(mine).number == cut_off.number
     assert [trial.intermediate_values for trial in mine.trials] == [{0: 0.25}, {0: 0.25}]
     storage_of(mine).flush()
@@ -322,7 +322,7 @@ def test_trials_that_end_together_are_written_together(url: str) -> None:
     study = held(url)
     trials = [begin(study) for _ in range(3)]
     storage = study._storage
-    assert isinstance(storage, HeldStorage)
+    assert isinstance(storage, LeasedStorage)
     with storage.together():
         for place, trial in enumerate(trials):
             study.tell(trial, 0.1 * place)

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from frostline.objectives.epochs import EpochResult
-from frostline.search.doctor.doctor import examine
+from frostline.search.doctor.doctor import check_study
 from frostline.search.execution.run import join, resume, run_search
 from frostline.search.slots.resources import Resources
 from frostline.search.study.observer import Observer
@@ -98,7 +98,7 @@ def test_a_worker_whose_lease_was_taken_writes_no_checkpoint(tmp_path: Path, mon
         assert thief.epochs[kind] == [*range(CUT + 1), *range(CUT, EPOCHS)]
     assert [trial.state for trial in study.trials()] == ["complete"]
     assert len(study.final_records()) == 1
-    assert examine(study).left == []
+    assert check_study(study).problems == []
     study.close()
 
 
@@ -163,7 +163,7 @@ def test_what_was_lost_of_a_trials_end_with_a_supervisor_is_told_by_the_next(
     resume("tiny", workspace, resources=Resources("cpu")).close()
     run = trial_run()
     assert (run.info.status, run.info.run_name) == ("FINISHED", name)
-    assert examine(study).left == []
+    assert check_study(study).problems == []
     study.close()
 
 
@@ -179,5 +179,5 @@ def test_finals_trained_elsewhere_become_models(tmp_path: Path) -> None:
     # Nor does who began it, and has no network, take them away.
     resume("tiny", here, resources=Resources("cpu")).close()
     assert MlflowClient(tracking_uri=tracking).get_registered_model("tiny").aliases == aliases
-    assert examine(study).left == []
+    assert check_study(study).problems == []
     study.close()

@@ -22,7 +22,7 @@ from frostline.objectives.errors import DeviceLostError, InvalidInputError, Trai
 from frostline.objectives.networks.network import Network
 from frostline.search import Request, run_search
 from frostline.search.execution import trials
-from frostline.search.execution.retries import attempt
+from frostline.search.execution.retries import run_with_retries
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.study import Study
@@ -252,7 +252,7 @@ def test_after_a_population_lost_the_device_only_the_trial_that_does_it_again_fa
 
 def test_an_accelerators_error_after_which_it_works_is_like_any_other() -> None:
     failing = Failing(torch.AcceleratorError("CUDA error: invalid configuration argument"))
-    assert attempt(failing, 1, failing.told.append, CPU) == 7
+    assert run_with_retries(failing, 1, failing.told.append, CPU) == 7
 
 
 def test_trials_of_a_population_that_died_train_one_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,9 +305,9 @@ class Failing:
 def test_no_more_retries_than_allowed(retries: int) -> None:
     failing = Failing(*(OSError(str(number)) for number in range(9)))
     with pytest.raises(OSError, match=str(retries)):
-        attempt(failing, retries, failing.told.append, CPU)
+        run_with_retries(failing, retries, failing.told.append, CPU)
     assert [str(error) for error in failing.told] == [str(number) for number in range(retries)]
-    assert attempt(Failing(OSError("once")), 1, failing.told.append, CPU) == 7
+    assert run_with_retries(Failing(OSError("once")), 1, failing.told.append, CPU) == 7
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_no_more_retries_than_allowed(retries: int) -> None:
 def test_what_would_come_again_is_not_tried_again(error: Exception) -> None:
     failing = Failing(error)
     with pytest.raises(type(error)):
-        attempt(failing, 3, failing.told.append, CPU)
+        run_with_retries(failing, 3, failing.told.append, CPU)
     assert failing.told == []
 
 
@@ -324,7 +324,7 @@ def test_what_would_come_again_is_not_tried_again(error: Exception) -> None:
 def test_a_process_does_not_try_again_on_a_device_that_it_has_lost() -> None:
     failing = Failing(torch.AcceleratorError("CUDA error: device-side assert triggered"))
     with pytest.raises(DeviceLostError):
-        attempt(failing, 3, failing.told.append, CPU)
+        run_with_retries(failing, 3, failing.told.append, CPU)
     assert len(failing.told) == 1
 
 

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.search import Request, Resources, resume, run_search
-from frostline.search.execution.slot_protocol import Forwarding, Line, Work, tell
+from frostline.search.execution.slot_protocol import ForwardingObserver, MessagePipe, SlotJob, tell
 from frostline.search.records import TrialRecord
 from frostline.search.slots.engines import create_engine
 from frostline.search.slots.messages import (
@@ -87,8 +87,8 @@ def request(space: Path, **more: Any) -> Request:
 
 def test_calls_and_records_arrive_as_they_were_made() -> None:
     written = io.StringIO()
-    line = Line(written)
-    observer = Forwarding(line)
+    line = MessagePipe(written)
+    observer = ForwardingObserver(line)
     epoch = EpochResult(3, "head", 0.5, float("inf"), 0.25, {"head": 1e-3}, 0.125)
     trial = TrialRecord(7, "complete", "full", {"epochs": 3}, 0.5, {0: 0.25, 1: 0.5}, 1.5, 9, 0, None, datetime.now())
     observer.note("a note\nof two lines")
@@ -154,7 +154,7 @@ def test_an_observer_hears_what_was_forwarded() -> None:
         ("final_cut_off", "full", 1001),
     ]
     written, heard = io.StringIO(), Heard()
-    forwarding = Forwarding(Line(written))
+    forwarding = ForwardingObserver(MessagePipe(written))
     for name, *arguments in calls:
         getattr(forwarding, name)(*arguments)
     for line in written.getvalue().splitlines():
@@ -169,7 +169,7 @@ def test_an_observer_hears_what_was_forwarded() -> None:
         '["TrialCutOff", {}]',
         '["TrialCutOff", {"number": 7, "why": "x"}]',
         '["TrialCutOff", {"number": "seven"}]',
-        '["TrialFinished", {"trial": {"number": 7, "state": "complete", "colour": "red"}}]',
+        '["TrialFinished", {"trial": {"number": 7, "state": "complete", "color": "red"}}]',
         "a line that a library printed",
     ],
 )
@@ -185,8 +185,8 @@ def test_a_message_for_the_supervisor_is_no_call_of_an_observer() -> None:
 
 @pytest.mark.parametrize("cache_bytes", [None, 0, 10**9])
 def test_work_arrives_as_it_was_given(cache_bytes: int | None) -> None:
-    work = Work("tiny", "/workspace", None, "s3://bucket", None, "cuda", cache_bytes, 2, 1, True)
-    assert Work.decode(work.encode()) == work
+    work = SlotJob("tiny", "/workspace", None, "s3://bucket", None, "cuda", cache_bytes, 2, 1, True)
+    assert SlotJob.decode(work.encode()) == work
     assert "\n" not in work.encode()
 
 

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 
 from frostline.search.records import STRATEGY
-from frostline.search.sampling.budget import FLOOR_SHARE, Allotment, noise, strategy_floor
+from frostline.search.sampling.budget import FLOOR_SHARE, BudgetAllocation, score_margin, strategy_floor
 from frostline.search.sampling.sampler import StrategySampler
 
 STRATEGIES = ["feature_extraction", "partial", "full", "lp_ft", "scratch"]
@@ -37,7 +37,7 @@ def suggest(trial: optuna.Trial, strategies: list[str]) -> tuple[str, float, flo
 
 
 def new_study(budget: int, seed: int = 0) -> optuna.Study:
-    return optuna.create_study(direction="maximize", sampler=StrategySampler(Allotment(budget), seed=seed))
+    return optuna.create_study(direction="maximize", sampler=StrategySampler(BudgetAllocation(budget), seed=seed))
 
 
 def run(study: optuna.Study, trials: int, strategies: list[str], score: Callable[[str, float], float]) -> list[str]:
@@ -144,7 +144,7 @@ def test_another_process_goes_on_as_this_one_would_have(cut: int) -> None:
     run(undisturbed, 18, STRATEGIES[:3], score)
     resumed = new_study(18, seed=4)
     run(resumed, cut, STRATEGIES[:3], score)
-    resumed.sampler = StrategySampler(Allotment(18), seed=4)
+    resumed.sampler = StrategySampler(BudgetAllocation(18), seed=4)
     run(resumed, 18 - cut, STRATEGIES[:3], score)
     assert [trial.params for trial in resumed.trials] == [trial.params for trial in undisturbed.trials]
 
@@ -190,7 +190,7 @@ def test_what_is_cheap_comes_first_and_every_strategy_gets_its_floor(
 ) -> None:
     strategies = STRATEGIES[: len(costs)]
     cost = dict(zip(strategies, costs, strict=True))
-    order = run(study_of(Allotment(budget, cost), seed), budget, strategies, lambda strategy, x: x)
+    order = run(study_of(BudgetAllocation(budget, cost), seed), budget, strategies, lambda strategy, x: x)
     floor = strategy_floor(budget, len(strategies))
     fair_share = min(floor, budget // len(strategies))
     count = Counter(order)
@@ -205,7 +205,7 @@ def test_what_is_cheap_comes_first_and_every_strategy_gets_its_floor(
     assert all(seen[strategy] == fair_share for strategy in strategies)
 
 
-def study_of(allotment: Allotment, seed: int = 0) -> optuna.Study:
+def study_of(allotment: BudgetAllocation, seed: int = 0) -> optuna.Study:
     return optuna.create_study(direction="maximize", sampler=StrategySampler(allotment, seed=seed))
 
 
@@ -214,7 +214,7 @@ COSTS = {"feature_extraction": 0.1, "partial": 1.0, "full": 4.0, "lp_ft": 3.0, "
 
 
 def run_with_noise(budget: int, images: int, seed: int, levels: dict[str, float] = LEVELS) -> list[str]:
-    study = study_of(Allotment(budget, COSTS, images=images), seed)
+    study = study_of(BudgetAllocation(budget, COSTS, images=images), seed)
     return run(study, budget, list(levels), lambda strategy, x: levels[strategy] + x / 100)
 
 
@@ -246,7 +246,7 @@ def test_nobody_is_behind_on_few_images() -> None:
 
 
 def test_what_pruned_trials_reached_counts() -> None:
-    study = study_of(Allotment(40, {"full": 1.0, "scratch": 0.1}, images=100))
+    study = study_of(BudgetAllocation(40, {"full": 1.0, "scratch": 0.1}, images=100))
     for strategy, score in (("full", 0.9), ("scratch", 0.85)):
         study.enqueue_trial({STRATEGY: strategy})
         trial = study.ask()
@@ -261,13 +261,13 @@ def test_what_pruned_trials_reached_counts() -> None:
 def test_noise_is_what_two_equally_good_models_differ_by(images: int, score: float) -> None:
     rng = np.random.default_rng(0)
     one, other = rng.binomial(images, score, size=(2, 20_000)) / images
-    assert noise(score, images) == pytest.approx(2 * np.std(one - other), rel=0.03)
+    assert score_margin(score, images) == pytest.approx(2 * np.std(one - other), rel=0.03)
 
 
 @pytest.mark.parametrize("level", [0.30, 0.95])
 def test_a_control_comes_after_the_floors_of_the_others_and_before_what_is_free(level: float) -> None:
     levels = {**LEVELS, "scratch": level}
-    study = study_of(Allotment(40, COSTS, ["scratch"], 100))
+    study = study_of(BudgetAllocation(40, COSTS, ["scratch"], 100))
     order = run(study, 40, list(levels), lambda strategy, x: levels[strategy] + x / 100)
     floor = strategy_floor(40, 5)
     others = floor * 4
@@ -280,11 +280,14 @@ def test_a_control_comes_after_the_floors_of_the_others_and_before_what_is_free(
 
 
 def test_a_control_alone_is_run() -> None:
-    assert run(study_of(Allotment(3, controls=["scratch"])), 3, ["scratch"], lambda strategy, x: x) == ["scratch"] * 3
+    assert (
+        run(study_of(BudgetAllocation(3, controls=["scratch"])), 3, ["scratch"], lambda strategy, x: x)
+        == ["scratch"] * 3
+    )
 
 
 def test_workers_that_begin_at_the_same_moment_try_different_strategies() -> None:
-    study = study_of(Allotment(20, COSTS, ["scratch"]))
+    study = study_of(BudgetAllocation(20, COSTS, ["scratch"]))
     trials = [study.ask() for _ in range(6)]
     # Each asks before anybody knows what the others were given; the last one finds nothing left to be first at.
     drawn = [
@@ -299,7 +302,7 @@ def test_workers_that_begin_at_the_same_moment_try_different_strategies() -> Non
 
 def test_a_strategy_begins_with_its_default_configuration() -> None:
     defaults = {name: {f"{name}/x": 0.125, f"{name}/hidden": 1, f"{name}/width": 0.75} for name in ("full", "scratch")}
-    sampler = StrategySampler(Allotment(8), seed=0, defaults=defaults)
+    sampler = StrategySampler(BudgetAllocation(8), seed=0, defaults=defaults)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     drawn = []
     for _ in range(8):
@@ -314,7 +317,7 @@ def test_a_strategy_begins_with_its_default_configuration() -> None:
 
 def test_a_default_outside_of_what_can_be_drawn_is_not_used() -> None:
     defaults = {"full": {"full/x": 5.0, "full/optimizer": "adagrad", "full/hidden": 1}}
-    study = optuna.create_study(sampler=StrategySampler(Allotment(8), seed=0, defaults=defaults))
+    study = optuna.create_study(sampler=StrategySampler(BudgetAllocation(8), seed=0, defaults=defaults))
     study.enqueue_trial({STRATEGY: "full"})
     trial = study.ask()
     trial.suggest_categorical(STRATEGY, ["full", "scratch"])

@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from frostline.search.records import STRATEGY
-from frostline.search.sampling.budget import Allotment
+from frostline.search.sampling.budget import BudgetAllocation
 from frostline.search.sampling.pruner import StrategyPruner
 from frostline.search.sampling.sampler import STARTUP_TRIALS, StrategySampler
 from frostline.search.sampling.strategy_view import strategy_view
@@ -49,7 +49,7 @@ def study() -> optuna.Study:
     study = optuna.create_study(
         direction="maximize",
         storage=GuardedStorage(),
-        sampler=StrategySampler(Allotment(100), seed=0),
+        sampler=StrategySampler(BudgetAllocation(100), seed=0),
         pruner=StrategyPruner(),
     )
     uniform = optuna.distributions.FloatDistribution(0, 1)

@@ -23,7 +23,7 @@ from frostline.objectives.errors import InvalidInputError
 from frostline.search import Resources
 from frostline.search.slots import ray_cluster
 from frostline.search.slots.engines import check_resources
-from frostline.search.slots.ray_actor import Host
+from frostline.search.slots.ray_actor import RaySlotActor
 from frostline.search.slots.ray_cluster import Cluster, Node
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
@@ -94,7 +94,7 @@ def test_a_file_is_fetched_unless_this_machine_sees_the_same(tmp_path: Path) -> 
     file.write_bytes(b"pixels")
     stat = file.stat()
     # What it reads is not about the process that it holds.
-    host = Host.__new__(Host)
+    host = RaySlotActor.__new__(RaySlotActor)
     assert host.fetch(str(file), None) == (b"pixels", stat.st_mtime_ns)
     assert host.fetch(str(file), (stat.st_size, stat.st_mtime_ns - 1)) == (b"pixels", stat.st_mtime_ns)
     assert host.fetch(str(file), (stat.st_size, stat.st_mtime_ns)) is None

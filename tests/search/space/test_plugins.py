@@ -94,7 +94,7 @@ def test_what_cannot_be_a_table_of_a_file_is_no_name(name: str) -> None:
 
 def test_parameters_that_do_not_exist_are_refused_all_at_once() -> None:
     with pytest.raises(InvalidInputError) as refusal:
-        register_strategy(head_only("mine", takes=frozenset({"freeze_dept"}), refuses=frozenset({"optimiser"})))
+        register_strategy(head_only("mine", takes=frozenset({"freeze_dept"}), refuses=frozenset({"optimizer"})))
     assert len(refusal.value.faults) == 2
     for part in ("Did you mean 'freeze_depth'?", "Did you mean 'optimizer'?"):
         assert part in str(refusal.value)
@@ -159,7 +159,7 @@ def test_a_plugin_may_import_another(folder: Path) -> None:
     assert load_plugins(["derived", "base"]) == ("base", "derived")
 
 
-def test_a_module_that_was_imported_before_is_recognised(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_was_imported_before_is_recognized(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "early", registering("early"))
     monkeypatch.syspath_prepend(folder)
     importlib.import_module("early")

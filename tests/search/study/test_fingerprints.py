@@ -203,9 +203,9 @@ def test_where_nothing_is_left_to_train_code_does_not_matter(study: Study, monke
     prepared = reopen(study, Observer())
     another_torch(monkeypatch)
     parts = (study.settings, study.facts, prepared.dataset, prepared.backbones)
-    fingerprints.refuse_drift(*parts, trains=False, option="")
+    fingerprints.require_unchanged(*parts, trains=False, option="")
     with pytest.raises(InvalidInputError):
-        fingerprints.refuse_drift(*parts, trains=True, option="")
+        fingerprints.require_unchanged(*parts, trains=True, option="")
 
 
 @pytest.mark.parametrize("trials", [0, -3, 1])

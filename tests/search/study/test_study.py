@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.cli.results_json import describe
-from frostline.search.execution.worker import Worker, at_work
+from frostline.search.execution.worker import Worker, open_worker
 from frostline.search.records import STRATEGY, FinalRecord, FinalScores, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study.results import StudyFacts
@@ -72,7 +72,7 @@ def study(workspace: Workspace) -> Study:
 
 @pytest.fixture
 def worker(study: Study) -> Iterator[Worker]:
-    with at_work(study) as worker:
+    with open_worker(study) as worker:
         yield worker
 
 
@@ -142,7 +142,7 @@ def test_a_study_that_was_not_finished_being_made_says_so(workspace: Workspace) 
 
 
 def test_a_trial_that_was_given_back_keeps_number_and_parameters(study: Study, workspace: Workspace) -> None:
-    with at_work(study) as worker:
+    with open_worker(study) as worker:
         complete(worker, 0.5)
         cut_off = begin(worker)
         cut_off.report(0.4, 0)
@@ -150,7 +150,7 @@ def test_a_trial_that_was_given_back_keeps_number_and_parameters(study: Study, w
         assert [trial.state for trial in study.trials()] == ["complete", "running"]
     other = Study.load("flowers", workspace).ready()
     assert [trial.state for trial in other.trials()] == ["complete", "waiting"]
-    with at_work(other) as worker:
+    with open_worker(other) as worker:
         again = begin(worker)
         assert (again.number, again.params) == (1, cut_off.params)
         assert worker.reported(again) == {0}
@@ -163,27 +163,27 @@ def test_a_trial_that_was_given_back_keeps_number_and_parameters(study: Study, w
 
 
 def test_a_sampled_trial_that_was_given_back_keeps_its_parameters(study: Study, workspace: Workspace) -> None:
-    with at_work(study) as worker:
+    with open_worker(study) as worker:
         for score in (0.1, 0.2):
             complete(worker, score)
         cut_off = begin(worker)
         worker.write()
-    with at_work(Study.load("flowers", workspace).ready()) as worker:
+    with open_worker(Study.load("flowers", workspace).ready()) as worker:
         assert begin(worker).params == cut_off.params
 
 
 def test_a_trial_whose_worker_is_gone_waits(study: Study) -> None:
-    with at_work(study) as worker:
+    with open_worker(study) as worker:
         begin(worker)
         worker.write()
         [held] = study.tickets.held()
-        study.database.patiently(lambda session: tickets.lapse(session, "flowers", [held.owner]))
+        study.database.run_with_retry(lambda session: tickets.expire(session, "flowers", [held.owner]))
         assert [trial.state for trial in study.trials()] == ["waiting"]
 
 
 def test_a_budget_is_exact_for_many_workers(study: Study, workspace: Workspace) -> None:
     with ExitStack() as stack:
-        workers = [stack.enter_context(at_work(Study.load("flowers", workspace))) for _ in range(4)]
+        workers = [stack.enter_context(open_worker(Study.load("flowers", workspace))) for _ in range(4)]
         trials = [(worker, begin(worker)) for worker in workers]
         assert [trial.number for _, trial in trials] == [0, 1, 2, 3]
         for worker, trial in trials:
@@ -200,7 +200,7 @@ def test_a_budget_is_exact_for_many_workers(study: Study, workspace: Workspace) 
 
 
 def test_what_a_worker_learns_of_the_others(study: Study, workspace: Workspace) -> None:
-    with at_work(study) as one, at_work(Study.load("flowers", workspace)) as other:
+    with open_worker(study) as one, open_worker(Study.load("flowers", workspace)) as other:
         complete(one, 0.5)
         begin(other)
         seen = other._storage.get_all_trials(0, deepcopy=False)
@@ -208,11 +208,11 @@ def test_what_a_worker_learns_of_the_others(study: Study, workspace: Workspace) 
 
 
 def test_who_lost_a_trial_writes_nothing_of_it(study: Study, workspace: Workspace) -> None:
-    with at_work(study) as slow, at_work(Study.load("flowers", workspace)) as quick:
+    with open_worker(study) as slow, open_worker(Study.load("flowers", workspace)) as quick:
         mine = begin(slow)
         slow.write()
         [held] = study.tickets.held()
-        study.database.patiently(lambda session: tickets.lapse(session, "flowers", [held.owner]))
+        study.database.run_with_retry(lambda session: tickets.expire(session, "flowers", [held.owner]))
         taken = begin(quick)
         assert (taken.number, taken.params) == (mine.number, mine.params)
         assert quick.lease(taken).lapses == 1

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews
 from frostline.objectives.epochs import EpochResult
 from frostline.search.cli.main import app
-from frostline.search.execution.worker import Worker, at_work
+from frostline.search.execution.worker import Worker, open_worker
 from frostline.search.records import STRATEGY, FinalRecord, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study import watch as watch_module
@@ -29,7 +29,7 @@ from frostline.search.study.observer import LineProgress, Observer
 from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings
 from frostline.search.study.study import OUTCOME, STARTED, Study
-from frostline.search.study.watch import Watcher, watch
+from frostline.search.study.watch import Watcher, watch_study
 from frostline.storage.database.control import PAUSE, RUN, STOP
 from frostline.storage.workspace import Workspace
 
@@ -106,7 +106,7 @@ def study(tmp_path: Path) -> Study:
 
 @pytest.fixture
 def worker(study: Study) -> Iterator[Worker]:
-    with at_work(study) as worker:
+    with open_worker(study) as worker:
         yield worker
 
 
@@ -142,7 +142,7 @@ def test_trials_and_finals_of_several_workers_are_told_from_the_database(study: 
     assert told.take() == [("study", 2, []), ("workers", 0)]
     assert watcher.idle_seconds >= 0
     first = begin(worker)
-    with at_work(study) as other:
+    with open_worker(study) as other:
         second = begin(other)
         watcher.look()
         assert told.take() == [("workers", 2), ("started", 0, "full", 5), ("started", 1, "scratch", 5)]
@@ -189,7 +189,7 @@ def test_a_worker_between_two_trials_is_counted(study: Study, monkeypatch: pytes
     told = Told()
     watcher = Watcher(study, told)
     monkeypatch.setattr(watch_module, "RECENT_SECONDS", 0.5)
-    with at_work(study) as worker:
+    with open_worker(study) as worker:
         begin(worker)
         watcher.look()
     watcher.look()
@@ -204,7 +204,7 @@ def test_a_final_that_is_cut_off_is_told(study: Study, worker: Worker) -> None:
         complete(worker, begin(worker), score)
     study.final_tickets.issue_for(["full-0 1000", "scratch-1 1000"])
     told = Told()
-    with at_work(study) as other:
+    with open_worker(study) as other:
         other.claim_final()
         watcher = Watcher(study, told)
         watcher.look()
@@ -224,7 +224,7 @@ def test_wishes_are_told_and_a_stop_ends_the_watch_once_nobody_works(study: Stud
         ("note", "the study continues"),
     ]
     study.wish.set(STOP)
-    said = watch(study, told)
+    said = watch_study(study, told)
     assert "was stopped" in said
     assert f"frostline resume flowers --workspace {study.workspace.root}" in said
     assert told.closed
@@ -234,7 +234,7 @@ def test_a_study_that_nobody_works_on_is_watched_for_a_while(study: Study, monke
     monkeypatch.setattr(watch_module, "IDLE_SECONDS", 0.3)
     monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.1)
     began = time.monotonic()
-    assert "no worker is running. Resume it: frostline resume flowers" in watch(study, Told())
+    assert "no worker is running. Resume it: frostline resume flowers" in watch_study(study, Told())
     assert time.monotonic() - began > 0.3
 
 
@@ -283,7 +283,7 @@ def test_what_cannot_be_watched_is_refused_with_what_to_type(study: Study) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_view_in_a_terminal_and_leaves_it_as_it_was(study: Study, number: int) -> None:
-    with at_work(study) as worker:
+    with open_worker(study) as worker:
         trial = begin(worker)
         report(worker, trial, 1, 0.875)
         code, shown = watch_in_terminal(study, "trial 0 full: epoch 2/5, 87.5 %", number)

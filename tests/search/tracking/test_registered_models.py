@@ -27,7 +27,7 @@ from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.search.tracking.provenance import command_line
 from frostline.storage.errors import RefusedError, UnreachableError
-from frostline.storage.tracking.journal import Journal, Record
+from frostline.storage.tracking.journal import Journal, JournalRecord
 from frostline.storage.tracking.mlflow_runs import StudyRuns
 from frostline.storage.tracking.tracker import ServedModel, TrackedRun
 from frostline.storage.workspace import Workspace
@@ -151,7 +151,7 @@ def test_the_verdict_is_a_note_with_numbers(finished: Finished) -> None:
     assert sum(shares.values()) == pytest.approx(1.0)
     for run in finished.runs(kind="strategy"):
         assert (run.data.tags["standing"] == "winner") == (run.data.tags["strategy"] == verdict.winner.strategy)
-        assert run.data.metrics["behind_low"] <= run.data.metrics["behind"] <= run.data.metrics["behind_high"]
+        assert run.data.metrics["gap_low"] <= run.data.metrics["gap_to_leader"] <= run.data.metrics["gap_high"]
 
 
 def test_the_dataset_is_an_input_with_digest_counts_and_profile(finished: Finished) -> None:
@@ -289,7 +289,7 @@ class Store:
     workspace: Workspace
     served: ServedModel
 
-    def records(self, key: str = "final", **changes: Any) -> list[Record]:
+    def records(self, key: str = "final", **changes: Any) -> list[JournalRecord]:
         path = self.workspace.journal("photos")
         with closing(Journal(path)) as journal:
             run = TrackedRun(journal, key)
@@ -307,7 +307,7 @@ class Store:
         assert [record.kind for record in records] == ["start", "model", "finish"]
         return records
 
-    def send(self, records: list[Record]) -> None:
+    def send(self, records: list[JournalRecord]) -> None:
         runs = StudyRuns(self.workspace.tracking_url, self.workspace, "photos")
         runs.send(records[0].key, records)
 

@@ -15,7 +15,13 @@ import pytest
 
 from frostline.storage.database import tickets as tickets_module
 from frostline.storage.database.engine import Database
-from frostline.storage.database.leases import Keeper, excuse_process, has_ended, let_ended_lapse, worker_name
+from frostline.storage.database.leases import (
+    LeaseKeeper,
+    expire_dead_workers,
+    expire_process_without_penalty,
+    has_ended,
+    worker_name,
+)
 from frostline.storage.database.tickets import Lease, Tickets
 from frostline.storage.errors import LeaseLostError
 
@@ -37,11 +43,11 @@ def tickets(database: Database) -> Tickets:
 
 
 def claim(database: Database, tickets: Tickets, owner: str, seconds: float = LONG, limit: int = 1) -> list[Lease]:
-    return database.patiently(lambda session: tickets.claim(session, owner, seconds, limit))
+    return database.run_with_retry(lambda session: tickets.claim(session, owner, seconds, limit))
 
 
 def show(database: Database, lease: Lease, **how: bool) -> bool:
-    return database.patiently(lambda session: tickets_module.show(session, lease, LONG, **how))
+    return database.run_with_retry(lambda session: tickets_module.show(session, lease, LONG, **how))
 
 
 def test_the_lowest_come_first_and_none_goes_to_two(database: Database, tickets: Tickets) -> None:
@@ -77,8 +83,8 @@ def test_a_lapsed_lease_is_taken_over_and_its_first_owner_can_write_no_more(
     assert taken.token > slow.token
     assert not show(database, slow)
     assert not show(database, slow, done=True)
-    assert not database.patiently(lambda session: tickets_module.release(session, slow))
-    assert database.patiently(lambda session: tickets_module.renew(session, [slow, taken], LONG)) == {taken.ticket}
+    assert not database.run_with_retry(lambda session: tickets_module.release(session, slow))
+    assert database.run_with_retry(lambda session: tickets_module.renew(session, [slow, taken], LONG)) == {taken.ticket}
     assert show(database, taken, done=True)
     # Done twice is done once: the answer to the first may have been lost.
     assert show(database, taken, done=True)
@@ -95,11 +101,11 @@ def test_lapses_count_until_something_is_achieved(database: Database, tickets: T
     leases = [claim(database, tickets, owner, seconds=-1)[0] for owner in "abc"]
     lapses, lease = [each.lapses for each in leases], leases[-1]
     assert show(database, lease, progress=True)
-    database.patiently(lambda session: tickets_module.lapse(session, "flowers", ["c"]))
+    database.run_with_retry(lambda session: tickets_module.expire(session, "flowers", ["c"]))
     [lease] = claim(database, tickets, "d")
     assert [*lapses, lease.lapses] == [0, 1, 2, 1]
     # Giving back is no lapse.
-    assert database.patiently(lambda session: tickets_module.release(session, lease))
+    assert database.run_with_retry(lambda session: tickets_module.release(session, lease))
     [lease] = claim(database, tickets, "e")
     assert (lease.number, lease.lapses) == (0, 1)
 
@@ -140,7 +146,7 @@ def test_two_that_issue_together_issue_once(database_url: str) -> None:
 
 
 def test_a_keeper_renews_while_it_lives(database: Database, tickets: Tickets) -> None:
-    keeper = Keeper(database, 0.8)
+    keeper = LeaseKeeper(database, 0.8)
     asked = keeper.now()
     leases = claim(database, tickets, keeper.owner, seconds=0.8)
     keeper.add(leases, asked)
@@ -157,13 +163,13 @@ def test_a_keeper_renews_while_it_lives(database: Database, tickets: Tickets) ->
 def test_a_keeper_that_slept_too_long_knows_it_before_it_writes(
     database: Database, tickets: Tickets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper = Keeper(database, LONG)
+    keeper = LeaseKeeper(database, LONG)
     [lease] = claim(database, tickets, keeper.owner, seconds=-1)
     keeper.add([lease], keeper.now() - LONG)
     keeper.require(lease)  # it had lapsed, but nobody took it
     [other] = claim(database, tickets, "other")
     assert other.number == 1
-    database.patiently(lambda session: tickets_module.lapse(session, "flowers", [keeper.owner]))
+    database.run_with_retry(lambda session: tickets_module.expire(session, "flowers", [keeper.owner]))
     assert claim(database, tickets, "other")[0].number == 0
     later = time.clock_gettime(time.CLOCK_BOOTTIME) + 2 * LONG
     monkeypatch.setattr("frostline.storage.database.leases._clock", lambda: later)
@@ -216,10 +222,11 @@ def killed_with_a_ticket(database_url: str) -> int:
     """Process that was killed after it claimed a ticket."""
     code = (
         "import os, sys; from frostline.storage.database.engine import Database\n"
-        "from frostline.storage.database.tickets import Tickets; from frostline.storage.database.leases import Keeper\n"
-        "database = Database(sys.argv[1]); keeper = Keeper(database, 60.0)\n"
+        "from frostline.storage.database.tickets import Tickets\n"
+        "from frostline.storage.database.leases import LeaseKeeper\n"
+        "database = Database(sys.argv[1]); keeper = LeaseKeeper(database, 60.0)\n"
         "tickets = Tickets(database, 'flowers', 'trial')\n"
-        "database.patiently(lambda session: tickets.claim(session, keeper.owner, 60.0))\n"
+        "database.run_with_retry(lambda session: tickets.claim(session, keeper.owner, 60.0))\n"
         "os.kill(os.getpid(), 9)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code, database_url]) as process:
@@ -230,7 +237,7 @@ def killed_with_a_ticket(database_url: str) -> int:
 def test_what_a_killed_worker_left_is_free_at_once(database_url: str, database: Database, tickets: Tickets) -> None:
     killed_with_a_ticket(database_url)
     assert [lease.number for lease in claim(database, tickets, "other")] == [1]
-    assert len(let_ended_lapse(database, "flowers")) == 1
+    assert len(expire_dead_workers(database, "flowers")) == 1
     assert [(lease.number, lease.lapses) for lease in claim(database, tickets, "other")] == [(0, 1)]
 
 
@@ -241,13 +248,13 @@ def test_what_a_killed_worker_left_is_not_held_against_it_where_that_is_known(
     second = killed_with_a_ticket(database_url)
     [alive] = claim(database, tickets, worker_name())
     # Others' processes, and those that live, keep theirs.
-    assert excuse_process(database, "flowers", first + second + 1) == []
-    assert excuse_process(database, "flowers", os.getpid()) == []
-    [freed] = excuse_process(database, "flowers", first)
+    assert expire_process_without_penalty(database, "flowers", first + second + 1) == []
+    assert expire_process_without_penalty(database, "flowers", os.getpid()) == []
+    [freed] = expire_process_without_penalty(database, "flowers", first)
     assert [(lease.number, lease.lapses, lease.token) for lease in claim(database, tickets, "other")] == [(0, 0, 2)]
     with database.snapshot() as session:
         [other] = [each.id for each in tickets_module.read_tickets(session, "flowers") if each.number == 1]
-    assert excuse_process(database, "flowers", second, but=[other]) == []
+    assert expire_process_without_penalty(database, "flowers", second, but=[other]) == []
     assert len({freed, other, alive.ticket}) == 3
 
 
@@ -265,7 +272,7 @@ def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) ->
     assert (read[1].seconds_left or 0.0) < 0
     assert read[2].seconds_left is None
     freed = [
-        database.patiently(lambda session, id=each.ticket: tickets_module.free_lapsed(session, id))
+        database.run_with_retry(lambda session, id=each.ticket: tickets_module.reclaim_expired(session, id))
         for each in (gone, alive)
     ]
     assert freed == [True, False]
@@ -273,7 +280,7 @@ def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) ->
     assert not show(database, gone)
     [again] = claim(database, tickets, "c")
     assert (again.number, again.lapses) == (1, 1)
-    database.patiently(lambda session: tickets_module.settle(session, alive.ticket, done=True))
+    database.run_with_retry(lambda session: tickets_module.set_done(session, alive.ticket, done=True))
     assert not show(database, alive)
     assert tickets.counts() == (3, 1)
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from frostline.storage.errors import StorageError
 from frostline.storage.tracking import journal as journal_module
-from frostline.storage.tracking.journal import FINISH, START, STEP, Journal, Record
+from frostline.storage.tracking.journal import FINISH, START, STEP, Journal, JournalRecord
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -37,7 +37,7 @@ def steps(journal: Journal, count: int, first: int = 0) -> None:
         journal.append(STEP, f"trial-{step % 3}", step=step, metrics={"loss": step / 7})
 
 
-def drain(journal: Journal) -> list[Record]:
+def drain(journal: Journal) -> list[JournalRecord]:
     """Everything unsent, as a sender takes it."""
     found = []
     while (batch := journal.unsent()).records:
@@ -46,7 +46,7 @@ def drain(journal: Journal) -> list[Record]:
     return found
 
 
-def numbers(records: list[Record]) -> list[int]:
+def numbers(records: list[JournalRecord]) -> list[int]:
     return [record.content["step"] for record in records]
 
 
@@ -208,7 +208,7 @@ def test_many_records_are_sent_in_several_batches(path: Path, monkeypatch: pytes
 def test_threads_append_while_another_sends(path: Path) -> None:
     journal = Journal(path)
     writers = [threading.Thread(target=steps, args=(journal, 200, 1000 * number)) for number in range(4)]
-    found: list[Record] = []
+    found: list[JournalRecord] = []
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
