@@ -19,7 +19,7 @@ from frostline.objectives.errors import InvalidInputError
 DATA = Path(os.environ.get("FROSTLINE_TEST_DATA", Path(__file__).parents[3] / ".." / "shared"))
 
 # One model of each family, the smallest; two of ResNets, whose blocks are of two kinds. The other 58 have the same
-# modules more often or wider: what a cut could do wrong in one of them, it does wrong here. All 80 are slow.
+# modules more often or wider: what a cut could do wrong in one of them, it does wrong here. They are slow.
 FAMILIES = {
     *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3"),
     *("maxvit_t", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18"),
