@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from frostline.search.execution import session
 from frostline.storage.tracking.delivery import Delivery
@@ -16,6 +17,10 @@ from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
 from .servers import Server, start_mariadb, start_postgres
+
+# How long an example takes says more about the machine's load than about the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

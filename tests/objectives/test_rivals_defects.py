@@ -189,12 +189,12 @@ def test_7_optunas_example_tunes_on_the_test_split():
     sources = [file for package in packages for file in Path(package.__path__[0]).rglob("*.py")]
     assert len(sources) > 60
     openers = {
-        file.name
+        "/".join(file.parts[-2:])
         for file in sources
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute) and node.attr == "open_test"
     }
-    assert openers == {"finals.py"}
+    assert openers == {"execution/finals.py"}
 
 
 @pytest.mark.parametrize("strategy", ["lp_ft", "full", "partial", "l2_sp", "surgical", "norm_bias", "lora"])
