@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from ...storage.database.leases import describe_worker, has_ended
-from ...storage.database.tickets import Ticket, read_tickets
+from ...storage.database.ticket_repair import Ticket, read_tickets
 from ...storage.errors import StudyBusyError, UnreachableError
 from ...storage.locks import exclusive
 from ...storage.tracking.journal import read_unsent

@@ -9,7 +9,7 @@ from itertools import groupby
 from optuna.trial import TrialState
 
 from ...storage.database.leases import describe_worker, expire_dead_workers, has_ended
-from ...storage.database.tickets import Ticket, reclaim_expired, set_done
+from ...storage.database.ticket_repair import Ticket, reclaim_expired, set_done
 from ..study.finalists import finalists
 from ..study.optuna_tables import remove_trial, set_state
 from ..study.study import Study

@@ -63,29 +63,6 @@ class ActiveLease:
     subject: str | None = None
 
 
-@dataclass(frozen=True)
-class Ticket:
-    """A row of the tickets table, for consistency checks.
-
-    Attributes:
-        id: Row id of the ticket.
-        kind: ``trial`` or ``final``.
-        number: Number of the ticket within its kind.
-        subject: What the ticket stands for, where its number does not tell.
-        done: Whether its work is completed.
-        owner: Worker that holds the ticket, or crashed while it held it; None if there is none.
-        seconds_left: Seconds until the lease expires; negative if it has expired; None without a lease.
-    """
-
-    id: int
-    kind: str
-    number: int
-    subject: str | None
-    done: bool
-    owner: str | None
-    seconds_left: float | None
-
-
 class Tickets:
     """The tickets of one kind of one study.
 
@@ -251,7 +228,7 @@ def show(session: Session, lease: Lease, seconds: float, *, done: bool = False, 
         True if the lease is valid. False if another worker has claimed the ticket: the caller must write nothing.
     """
     own: dict[str, Any] = {"ticket": lease.ticket, "shown": lease.token} | ({} if done else {"seconds": seconds})
-    return _rows(session.execute(showing(done=done, progress=progress), own)) == 1
+    return row_count(session.execute(showing(done=done, progress=progress), own)) == 1
 
 
 def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[int]:
@@ -287,10 +264,10 @@ def release(session: Session, lease: Lease) -> bool:
         .where(TICKETS.c.id == lease.ticket, TICKETS.c.token == lease.token, TICKETS.c.done.is_(False))
         .values(owner=None, expires=None),
     )
-    return _rows(released) == 1
+    return row_count(released) == 1
 
 
-def _rows(result: Any) -> int:
+def row_count(result: Any) -> int:
     """Return the number of rows that a statement changed."""
     return result.rowcount
 
@@ -330,34 +307,3 @@ def owners(session: Session, study: str) -> set[str]:
     """Return the names of the workers that hold tickets of a study, or crashed while they held some."""
     query = select(TICKETS.c.owner).where(TICKETS.c.study == study, TICKETS.c.owner.is_not(None)).distinct()
     return {owner for owner in session.scalars(query) if owner is not None}
-
-
-def read_tickets(session: Session, study: str) -> list[Ticket]:
-    """Return all tickets of a study, ordered by kind and number."""
-    row = TICKETS.c
-    left = (row.expires - now_seconds()).label("left")
-    found = session.execute(
-        select(row.id, row.kind, row.number, row.subject, row.done, row.owner, left)
-        .where(row.study == study)
-        .order_by(row.kind, row.number)
-    )
-    return [Ticket(each.id, each.kind, each.number, each.subject, each.done, each.owner, each.left) for each in found]
-
-
-def set_done(session: Session, ticket: int, *, done: bool) -> None:
-    """Set whether a ticket is done. The new token invalidates the lease of a worker that holds it."""
-    session.execute(
-        update(TICKETS)
-        .where(TICKETS.c.id == ticket)
-        .values(done=done, owner=None, expires=None, token=TICKETS.c.token + 1)
-    )
-
-
-def reclaim_expired(session: Session, ticket: int) -> bool:
-    """Release a ticket whose lease has expired, and count a crash; return False if it has not expired."""
-    freed = session.execute(
-        update(TICKETS)
-        .where(TICKETS.c.id == ticket, TICKETS.c.done.is_(False), TICKETS.c.expires < now_seconds())
-        .values(owner=None, expires=None, token=TICKETS.c.token + 1, lapses=TICKETS.c.lapses + 1)
-    )
-    return _rows(freed) == 1

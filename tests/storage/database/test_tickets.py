@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from frostline.storage.database import ticket_repair
 from frostline.storage.database import tickets as tickets_module
 from frostline.storage.database.engine import Database
 from frostline.storage.database.leases import (
@@ -253,7 +254,7 @@ def test_what_a_killed_worker_left_is_not_held_against_it_where_that_is_known(
     [freed] = expire_process_without_penalty(database, "flowers", first)
     assert [(lease.number, lease.lapses, lease.token) for lease in claim(database, tickets, "other")] == [(0, 0, 2)]
     with database.snapshot() as session:
-        [other] = [each.id for each in tickets_module.read_tickets(session, "flowers") if each.number == 1]
+        [other] = [each.id for each in ticket_repair.read_tickets(session, "flowers") if each.number == 1]
     assert expire_process_without_penalty(database, "flowers", second, but=[other]) == []
     assert len({freed, other, alive.ticket}) == 3
 
@@ -262,7 +263,7 @@ def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) ->
     [alive] = claim(database, tickets, "b")
     [gone] = claim(database, tickets, "a", seconds=-1)
     with database.snapshot() as session:
-        read = {each.number: each for each in tickets_module.read_tickets(session, "flowers")}
+        read = {each.number: each for each in ticket_repair.read_tickets(session, "flowers")}
     assert [(each.kind, each.done, each.owner) for each in read.values()] == [
         ("trial", False, "b"),
         ("trial", False, "a"),
@@ -272,7 +273,7 @@ def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) ->
     assert (read[1].seconds_left or 0.0) < 0
     assert read[2].seconds_left is None
     freed = [
-        database.run_with_retry(lambda session, id=each.ticket: tickets_module.reclaim_expired(session, id))
+        database.run_with_retry(lambda session, id=each.ticket: ticket_repair.reclaim_expired(session, id))
         for each in (gone, alive)
     ]
     assert freed == [True, False]
@@ -280,7 +281,7 @@ def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) ->
     assert not show(database, gone)
     [again] = claim(database, tickets, "c")
     assert (again.number, again.lapses) == (1, 1)
-    database.run_with_retry(lambda session: tickets_module.set_done(session, alive.ticket, done=True))
+    database.run_with_retry(lambda session: ticket_repair.set_done(session, alive.ticket, done=True))
     assert not show(database, alive)
     assert tickets.counts() == (3, 1)
 
