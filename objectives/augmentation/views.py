@@ -36,10 +36,10 @@ class AugmentedViews:
 
     Example:
         >>> import torch
-        >>> from frostline.objectives.augmentation.views import Views
+        >>> from frostline.objectives.augmentation.views import AugmentedViews
         >>> from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
         >>> preprocessing = Preprocessing(28, 32, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
-        >>> views = Views("flip_crop", 4, preprocessing, images=10, seed=0)
+        >>> views = AugmentedViews("flip_crop", 4, preprocessing, images=10, seed=0)
         >>> canvases = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
         >>> views.apply(canvases, torch.tensor([0, 7]), views.of_epoch(5)).shape
         torch.Size([2, 3, 28, 28])

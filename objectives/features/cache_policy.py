@@ -45,9 +45,9 @@ def choose_evictions(held: Mapping[str, CacheEntry], candidate: CacheEntry, budg
         Keys of the entries to evict; None if the new entry does not fit, or would evict a more valuable one.
 
     Example:
-        >>> from frostline.objectives.features.cache_policy import Held, choose_evictions
-        >>> held = {"cheap": Held(bytes=60, seconds=1), "dear": Held(bytes=40, seconds=100)}
-        >>> choose_evictions(held, Held(bytes=50, seconds=20), budget=100)
+        >>> from frostline.objectives.features.cache_policy import CacheEntry, choose_evictions
+        >>> held = {"cheap": CacheEntry(bytes=60, seconds=1), "dear": CacheEntry(bytes=40, seconds=100)}
+        >>> choose_evictions(held, CacheEntry(bytes=50, seconds=20), budget=100)
         ['cheap']
     """
     if candidate.bytes > budget:

@@ -56,9 +56,9 @@ def confusion_of(labels: NDArray[np.int64], probabilities: NDArray[np.float32], 
 
     Examples:
         >>> import numpy as np
-        >>> from frostline.search.analysis.confusion import confusion
+        >>> from frostline.search.analysis.confusion import confusion_of
         >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], dtype=np.float32)
-        >>> confusion(np.array([0, 0, 1]), probabilities, ["cat", "dog"]).counts.tolist()
+        >>> confusion_of(np.array([0, 0, 1]), probabilities, ["cat", "dog"]).counts.tolist()
         [[1, 1], [0, 1]]
     """
     size = len(classes)

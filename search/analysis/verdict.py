@@ -150,7 +150,7 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
         ...     FinalRecord("scratch", 5, 1000, 0.5, 0.5, 9.0, 500, labels, half),
         ... ]
         >>> verdict = reach_verdict(finals, "accuracy")
-        >>> verdict.winner.strategy, verdict.contenders[1].behind, verdict.contenders[1].tied
+        >>> verdict.winner.strategy, verdict.contenders[1].gap_to_leader, verdict.contenders[1].tied
         ('full', 0.5, False)
     """
     if not finals:

@@ -31,8 +31,8 @@ def score_margin(score: float, images: int) -> float:
     """Return how far two accuracies on ``images`` images may differ by chance (two binomial proportions).
 
     Examples:
-        >>> from frostline.search.sampling.budget import noise
-        >>> round(noise(0.9, images=100), 3)
+        >>> from frostline.search.sampling.budget import score_margin
+        >>> round(score_margin(0.9, images=100), 3)
         0.085"""
     return MARGIN_STANDARD_ERRORS * math.sqrt(2 * max(score * (1 - score), 1 / images) / images)
 
@@ -54,7 +54,7 @@ class BudgetAllocation:
 
     Examples:
         >>> from frostline.search.sampling.budget import BudgetAllocation
-        >>> BudgetAllocation(budget=10, controls=["scratch"]).due([], 0, ["scratch", "full", "partial"])
+        >>> BudgetAllocation(budget=10, controls=["scratch"]).next_strategy([], 0, ["scratch", "full", "partial"])
         'full'
     """
 

@@ -23,10 +23,10 @@ def costs_by_strategy(space: Space, frozen_flops: Sequence[float]) -> dict[str, 
         frozen_flops: Share of the FLOPs saved by freezing 0, 1, ... all units.
 
     Examples:
-        >>> from frostline.search.sampling.trial_costs import trial_costs
+        >>> from frostline.search.sampling.trial_costs import costs_by_strategy
         >>> from frostline.search.space.parsing import create_space
         >>> space = create_space({"full": {"epochs": 10}, "feature_extraction": {"epochs": 30}})
-        >>> trial_costs(space, [0.0, 0.4, 1.0]) == {"full": 10, "feature_extraction": 30 * 0.02}
+        >>> costs_by_strategy(space, [0.0, 0.4, 1.0]) == {"full": 10, "feature_extraction": 30 * 0.02}
         True
     """
     costs = {}

@@ -32,8 +32,8 @@ class StudyControl:
 
     Examples:
         >>> from frostline.storage.database.engine import Database
-        >>> from frostline.storage.database.control import PAUSE, Wish
-        >>> control = Wish(Database("sqlite://"), "flowers")
+        >>> from frostline.storage.database.control import PAUSE, StudyControl
+        >>> control = StudyControl(Database("sqlite://"), "flowers")
         >>> control.get()
         'run'
         >>> control.set(PAUSE)
