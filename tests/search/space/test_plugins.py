@@ -94,7 +94,7 @@ def test_what_cannot_be_a_table_of_a_file_is_no_name(name: str) -> None:
 
 def test_parameters_that_do_not_exist_are_refused_all_at_once() -> None:
     with pytest.raises(InvalidInputError) as refusal:
-        register_strategy(head_only("mine", takes=frozenset({"freeze_dept"}), refuses=frozenset({"optimizer"})))
+        register_strategy(head_only("mine", takes=frozenset({"freeze_dept"}), refuses=frozenset({"optimzer"})))
     assert len(refusal.value.faults) == 2
     for part in ("Did you mean 'freeze_depth'?", "Did you mean 'optimizer'?"):
         assert part in str(refusal.value)
