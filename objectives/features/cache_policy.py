@@ -38,7 +38,7 @@ def choose_evictions(held: Mapping[str, CacheEntry], candidate: CacheEntry, budg
 
     Args:
         held: Entries of the cache.
-        newcomer: New entry.
+        candidate: New entry.
         budget: Maximum size of all entries together, bytes.
 
     Returns:

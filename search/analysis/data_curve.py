@@ -41,8 +41,8 @@ class CurvePoint:
         images: Number of training images.
         scores: Test score of each seed, in [0, 1].
         interval: Confidence interval of the mean score alone.
-        ahead: Mean test score minus feature extraction's at this number; None for feature extraction or without it.
-        ahead_interval: Simultaneous confidence interval of ``ahead``.
+        difference: Mean test score minus feature extraction's at this number; None without a comparison.
+        ahead_interval: Simultaneous confidence interval of ``difference``.
     """
 
     strategy: str

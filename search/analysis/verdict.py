@@ -36,7 +36,7 @@ class Contender:
         scores: Test score of each seed, in [0, 1].
         seconds: Mean wall time of a training.
         trainable_parameters: Number of parameters that train in the last phase.
-        behind: Mean test score of the leader minus this strategy's; 0 for the leader.
+        gap_to_leader: Mean test score of the leader minus this strategy's; 0 for the leader.
         interval: Simultaneous confidence interval of ``behind``; None for the leader.
         score_interval: Confidence interval of the mean test score alone.
         metrics: Mean over seeds of every metric on the test split, by name; see :attr:`FinalRecord.metrics`.

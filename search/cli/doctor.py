@@ -97,7 +97,7 @@ def _describe(said: StudyReport) -> dict[str, object]:
         "agrees": not said.problems,
         "problems": [_plain(finding) for finding in said.problems],
         "fixed": [_plain(finding) for finding in said.fixed],
-        "active_workers": said.at_work,
+        "active_workers": said.active_workers,
         "notes": said.notes,
     }
 

@@ -66,16 +66,16 @@ class StudyReport:
 
     Attributes:
         study: Name of the study.
-        left: Remaining findings.
-        mended: Repaired findings.
-        at_work: Running workers; while there are any, MLflow and checkpoints are not compared.
+        problems: Remaining findings.
+        fixed: Repaired findings.
+        active_workers: Running workers; while there are any, MLflow and checkpoints are not compared.
         notes: Messages about what could not be repaired or compared.
     """
 
     study: str
     problems: list[Finding] = field(default_factory=list)
     fixed: list[Finding] = field(default_factory=list)
-    at_work: list[str] = field(default_factory=list)
+    active_workers: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -97,7 +97,7 @@ def check_study(study: Study, *, fix: bool = False) -> StudyReport:
             if _fix(check, evidence, said):
                 # Optuna caches finished trials, so the study is loaded again.
                 evidence = StudySnapshot(Study.load(study.settings.name, study.workspace), busy)
-        said.at_work = evidence.active_workers
+        said.active_workers = evidence.active_workers
         for check in CHECKS:
             if check.live or not evidence.active_workers:
                 said.problems += check.find(evidence)
