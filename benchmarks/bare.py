@@ -24,16 +24,14 @@ from torchvision.datasets.folder import default_loader
 from torchvision.transforms import InterpolationMode, v2
 
 from frostline.objectives.augmentation.views import CROP_SCALE
-from frostline.objectives.backbones.backbone import Backbone
+from frostline.objectives.backbones import Backbone
 from frostline.objectives.backbones.model_sources import model_source
 from frostline.objectives.config import TrialConfig
-from frostline.objectives.data.dataset import ImageDataset, ImageSplit
-from frostline.objectives.data.dataset_sources import list_source
+from frostline.objectives.data import ImageDataset, ImageSplit, list_source
 from frostline.objectives.devices import autocast
-from frostline.objectives.networks.backbone_pool import BackbonePool
-from frostline.objectives.networks.heads import create_head
+from frostline.objectives.networks import BackbonePool, create_head
 from frostline.objectives.preprocessing import Preprocessing
-from frostline.objectives.training.optimizers import decays
+from frostline.objectives.training import decays
 
 EVALUATION_BATCH = 128
 OnEpoch = Callable[[int, float], None]

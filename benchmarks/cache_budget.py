@@ -27,9 +27,8 @@ from frostline.objectives.features import feature_store
 from frostline.objectives.sizes import parse_size
 from frostline.search import run_search
 from frostline.search.records import TrialRecord
-from frostline.search.study.observer import Observer
-from frostline.search.study.study import Study
-from frostline.storage.files.feature_files import FeatureFiles
+from frostline.search.study import Observer, Study
+from frostline.storage.files import FeatureFiles
 from frostline.storage.workspace import Workspace
 
 # Cuts whose features are large, but smaller than the images; several views, so that views compete too.

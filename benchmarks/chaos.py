@@ -37,7 +37,7 @@ from benchmarks import harness
 from benchmarks.damage import Damage, judge
 from benchmarks.harness import Report, Setting
 from benchmarks.procedural import shaped
-from frostline.search.study.study import Study
+from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
 NAME = "chaos"

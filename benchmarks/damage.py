@@ -12,11 +12,8 @@ import torch
 from benchmarks.harness import Setting
 from frostline.objectives.finetune import finetune, predict
 from frostline.search.records import FINISHED
-from frostline.search.study.finalists import restore_config
-from frostline.search.study.observer import Observer
-from frostline.search.study.resume import reopen
-from frostline.search.study.study import Study
-from frostline.search.tracking.training_runs import SCORE_CURVE
+from frostline.search.study import Observer, Study, reopen, restore_config
+from frostline.search.tracking import SCORE_CURVE
 from frostline.storage.workspace import Workspace
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness, speed_bare_optuna, speed_overhead, speed_scaling, speed_suffix
 from benchmarks.harness import Report, Setting, at_least
 from frostline.objectives.devices import choose_device
-from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.objectives.networks import BackbonePool
 
 PARTS = ("throughput", "bare", "suffix", "overhead", "scaling")
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 import torchvision
 
-from frostline.objectives.backbones.model_sources import preprocessing_for
+from frostline.objectives.backbones import preprocessing_for
 from frostline.objectives.config import BackboneSpec
-from frostline.objectives.data.dataset import ImageDataset, prepare_dataset
+from frostline.objectives.data import ImageDataset, prepare_dataset
 from frostline.objectives.devices import choose_device, feature_budget
 from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import Task
-from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.objectives.networks import BackbonePool
 from frostline.search import Request
 
 RESULTS = Path(__file__).with_name("results")

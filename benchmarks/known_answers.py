@@ -35,7 +35,7 @@ from torch import nn
 
 from frostline.search import Request, run_search
 from frostline.search.records import best_trial
-from frostline.search.study.study import Study
+from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks is no installed package

@@ -24,22 +24,20 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import bare, harness
 from benchmarks.harness import Pairs, Report, Setting, Target, at_least
-from frostline.objectives.backbones.backbone import Backbone
+from frostline.objectives.backbones import Backbone
 from frostline.objectives.config import TrialConfig, create_config
-from frostline.objectives.data.dataset import ImageDataset
+from frostline.objectives.data import ImageDataset
 from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import NO_STAGES, Task, finetune
-from frostline.objectives.networks.backbone_pool import BackbonePool
-from frostline.objectives.populations.population import finetune_together
-from frostline.objectives.training.stages import Stages
+from frostline.objectives.networks import BackbonePool
+from frostline.objectives.populations import finetune_together
+from frostline.objectives.training import Stages
 from frostline.search import run_search
 from frostline.search.records import TrialRecord
-from frostline.search.space.default_space import COMPETING, default_tables
-from frostline.search.space.parsing import create_space, resolve_space
-from frostline.search.study.finalists import restore_config
-from frostline.search.study.observer import Observer
+from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
+from frostline.search.study import Observer, restore_config
 from frostline.search.study.settings import POPULATION
-from frostline.storage.files.feature_files import FeatureFiles
+from frostline.storage.files import FeatureFiles
 from frostline.storage.workspace import Workspace
 
 PARTS = ("head", "study", "partial", "lp_ft", "full", "scratch")

@@ -22,7 +22,7 @@ from benchmarks import harness
 from benchmarks.harness import Report, Setting
 from benchmarks.speed_bare_optuna import default_config
 from benchmarks.speed_suffix import loop_seconds, random_batches
-from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.objectives.networks import BackbonePool
 
 COLUMNS = (
     *("trial", "units frozen", "epoch, s", "compiled: epoch, s", "compiling, s", "earned after epochs"),

@@ -30,7 +30,7 @@ from frostline.search import run_search
 from frostline.search.execution import leased_storage, logged_training, trials
 from frostline.search.records import TrialRecord
 from frostline.search.space import space
-from frostline.search.study.observer import Observer
+from frostline.search.study import Observer
 from frostline.storage.tracking import tracker
 from frostline.storage.workspace import Workspace
 

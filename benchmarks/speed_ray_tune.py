@@ -29,9 +29,8 @@ from benchmarks.harness import Report, Setting
 from benchmarks.time_to_score import Curve, best, our_search, reached
 from frostline.objectives.config import BackboneSpec, TrialConfig
 from frostline.objectives.devices import choose_device
-from frostline.objectives.networks.backbone_pool import BackbonePool
-from frostline.search.space.default_space import COMPETING, default_tables
-from frostline.search.space.parsing import create_space, resolve_space
+from frostline.objectives.networks import BackbonePool
+from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
 
 
 def load_ray() -> tuple[Any, Any, Any]:

@@ -28,19 +28,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting
 from benchmarks.speed_bare_optuna import Clock, default_config
-from frostline.objectives.backbones.model_sources import preprocessing_for
+from frostline.objectives.backbones import preprocessing_for
 from frostline.objectives.config import BackboneSpec, TrialConfig
-from frostline.objectives.data.dataset import ImageSplit
+from frostline.objectives.data import ImageSplit
 from frostline.objectives.devices import choose_device, feature_budget
 from frostline.objectives.epochs import EpochResult, OnEpoch
 from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import FinetuneResult, Task, check_trainable, finetune
-from frostline.objectives.networks.backbone_pool import BackbonePool
-from frostline.objectives.training.checkpoint import CheckpointStore
+from frostline.objectives.networks import BackbonePool
+from frostline.objectives.training import CheckpointStore
 from frostline.search import run_search
 from frostline.search.execution import logged_training
-from frostline.search.space.default_space import COMPETING, default_tables
-from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
 from frostline.storage.workspace import Workspace
 
 CLASSES = tuple("abcde")

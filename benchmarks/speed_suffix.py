@@ -27,15 +27,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting, Target, at_most
 from benchmarks.speed_bare_optuna import default_config, depths
-from frostline.objectives.augmentation.views import AugmentedViews
+from frostline.objectives.augmentation import AugmentedViews
 from frostline.objectives.config import TrialConfig
-from frostline.objectives.data.dataset import ImageSplit
+from frostline.objectives.data import ImageSplit
 from frostline.objectives.devices import autocast
-from frostline.objectives.features.feature_source import ImageSource
+from frostline.objectives.features import ImageSource
 from frostline.objectives.finetune import Task, finetune
-from frostline.objectives.networks.backbone_pool import BackbonePool
-from frostline.objectives.networks.heads import create_head
-from frostline.objectives.training.loop import batches_per_epoch
+from frostline.objectives.networks import BackbonePool, create_head
+from frostline.objectives.training import batches_per_epoch
 
 COLUMNS = (
     *("trial", "units frozen", "epoch, s", "bound, s", "times the bound: median [lowest, highest]"),

@@ -25,13 +25,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting, at_least
 from frostline.objectives.devices import choose_device
-from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.objectives.networks import BackbonePool
 from frostline.search import run_search
 from frostline.search.execution.run import SearchInterrupted
 from frostline.search.records import TrialRecord
-from frostline.search.space.default_space import COMPETING, default_tables
-from frostline.search.space.parsing import create_space, resolve_space
-from frostline.search.study.observer import Observer
+from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
+from frostline.search.study import Observer
 from frostline.storage.workspace import Workspace
 
 Curve = list[tuple[float, float]]

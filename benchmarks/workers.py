@@ -41,11 +41,8 @@ from benchmarks.harness import Report, Setting, Table
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.execution.worker import LOOK_SECONDS, Worker, open_worker
 from frostline.search.records import STRATEGY
-from frostline.search.space.default_space import COMPETING, default_tables
-from frostline.search.space.parsing import create_space, resolve_space
-from frostline.search.study.results import StudyFacts
-from frostline.search.study.settings import StudySettings
-from frostline.search.study.study import STARTED, Study
+from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
+from frostline.search.study import STARTED, Study, StudyFacts, StudySettings
 from frostline.storage.workspace import Workspace
 
 NAME = "workers"

@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..search.cli.app import locate
-from ..search.cli.main import app
-from ..search.cli.options import StorageOption, StudyArgument, WorkspaceOption
+from ..search.cli import StorageOption, StudyArgument, WorkspaceOption, app, locate
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..objectives.backbones.backbone import Backbone
-    from ..search.study.observer import Observer
-    from ..search.study.results import StudyResults
-    from ..search.study.study import Study
+    from ..objectives.backbones import Backbone
+    from ..search.study import Observer, Study, StudyResults
 
 MLFLOW_PORT = 5000
 
@@ -31,27 +27,27 @@ class TerminalViews:
         self._console: Console = Console(highlight=False)
 
     def observer(self) -> Observer:
-        from ..search.study.observer import LineProgress
-        from .terminal.live import LiveProgress
+        from ..search.study import LineProgress
+        from .terminal import LiveProgress
 
         if self._console.is_terminal:
             return LiveProgress(self._console)
         return LineProgress(lambda line: print(line, flush=True))
 
     def results(self, results: StudyResults) -> None:
-        from .terminal.rich_tables import print_verdict, status_table
+        from .terminal import print_verdict, status_table
 
         self._console.print(status_table(results))
         if results.verdict is not None:
             print_verdict(self._console, results.verdict)
 
     def studies(self, every: list[StudyResults]) -> None:
-        from .terminal.listings import studies_table
+        from .terminal import studies_table
 
         self._console.print(studies_table(every))
 
     def ended(self, study: Study) -> None:
-        from .terminal.rich_tables import print_verdict
+        from .terminal import print_verdict
 
         results = study.results()
         if results.verdict is not None:
@@ -61,7 +57,7 @@ class TerminalViews:
         self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)
 
     def curve(self, study: Study) -> None:
-        from .terminal.rich_tables import print_curve
+        from .terminal import print_curve
 
         curve = study.results().curve
         if curve is not None:
@@ -73,22 +69,22 @@ class TerminalViews:
         return _report(study)
 
     def backbones(self) -> None:
-        from ..objectives.backbones.torchvision_models import backbone_table
-        from .terminal.listings import backbones_table
+        from ..objectives.backbones import backbone_table
+        from .terminal import backbones_table
 
         self._console.print(backbones_table(backbone_table()))
 
     def units(self, backbone: Backbone) -> None:
-        from .terminal.listings import units_table
+        from .terminal import units_table
 
         self._console.print(units_table(backbone))
 
 
 def _report(study: Study, path: Path | None = None) -> Path:
     """Write the report, log it to the study's MLflow run, and return its path."""
-    from ..objectives.data.gallery import find_gallery
-    from ..search.tracking.sync import log_with_study
-    from .report.report import write_report
+    from ..objectives.data import find_gallery
+    from ..search.tracking import log_with_study
+    from .report import write_report
 
     settings = study.settings
     gallery = find_gallery(study.facts.fingerprint, cache_dir=study.workspace.images, seed=settings.seed)
@@ -107,7 +103,7 @@ def report(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a study's report as one HTML file, and log it to its MLflow run."""
-    from ..search.study.study import Study
+    from ..search.study import Study
 
     typer.echo(_report(Study.load(study, locate(workspace, storage)), output))
 
@@ -130,9 +126,8 @@ def ui(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Open the MLflow UI of a workspace; Ctrl-C ends it."""
-    from ..search.study.study import Study
-    from .servers.mlflow_ui import UiError, serve_ui
-    from .servers.optuna_ui import optuna_server
+    from ..search.study import Study
+    from .servers import UiError, optuna_server, serve_ui
 
     place = locate(workspace, storage)
     opened = Study.load(study, place) if study else None
@@ -155,9 +150,8 @@ def ui(
 def _page(uri: str, study: Study) -> str | None:
     """Return the path of a study's page in the MLflow UI; None if the study is not there, or MLflow does not answer."""
     from ..storage.errors import StorageError
-    from ..storage.tracking.mlflow_runs import find_runs
-    from ..storage.tracking.mlflow_views import keep_view
-    from .servers.mlflow_ui import study_page
+    from ..storage.tracking import find_runs, keep_view
+    from .servers import study_page
 
     try:
         found = find_runs(uri, study.settings.name)

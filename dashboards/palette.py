@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from ..objectives.strategies.catalog import BUILT_IN, STRATEGIES
+from ..objectives.strategies import BUILT_IN, STRATEGIES
 
 # Okabe-Ito, with orange, vermilion and gray changed so that each has 3:1 contrast on white and on the dark page.
 # Neighbors also differ in symbol, so that no distinction depends on color alone.

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..objectives.metrics import METRICS, Metric
-from ..search.analysis.data_curve import BASELINE, CurvePoint, DataCurve
-from ..search.analysis.verdict import Contender, Verdict
+from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Verdict
 from ..search.records import StrategySummary, TrialRecord
-from ..search.study.results import StudyResults
+from ..search.study import StudyResults
 from .formats import NOTHING, count, duration, percent, points, value
 
 

@@ -11,28 +11,34 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .augmentation.policies import random_ops
-from .augmentation.views import AugmentedViews
+from .augmentation import AugmentedViews, random_ops
 from .config import TrialConfig, flatten
-from .data.dataset import ImageSplit
-from .data.subsets import ImageSubset
+from .data import ImageSplit, ImageSubset
 from .devices import PeakMemory, is_out_of_memory, within_memory
 from .epochs import EpochResult, OnEpoch
 from .errors import TrainingFailedError
-from .features.feature_source import FeatureSource, ImageSource, SubsetFeatures
-from .features.feature_store import FeatureStore
+from .features import FeatureSource, FeatureStore, ImageSource, SubsetFeatures
 from .metrics import all_scores
-from .networks.backbone_pool import BackbonePool
-from .networks.heads import create_head
-from .networks.network import Network
+from .networks import BackbonePool, Network, create_head
 from .phases import Phase, chains
-from .strategies.catalog import get_strategy
-from .strategies.plans import plan_phases
-from .training.certificate import Certificate, certify
-from .training.checkpoint import CheckpointStore, NoCheckpoints, TrialState, identity
-from .training.loop import PhaseData, PhaseRun, batches_per_epoch, predict_logits, to_probabilities, train_phase
-from .training.optimizers import Optimization
-from .training.stages import Stages, stage_key
+from .strategies import get_strategy, plan_phases
+from .training import (
+    Certificate,
+    CheckpointStore,
+    NoCheckpoints,
+    Optimization,
+    PhaseData,
+    PhaseRun,
+    Stages,
+    TrialState,
+    batches_per_epoch,
+    certify,
+    identity,
+    predict_logits,
+    stage_key,
+    to_probabilities,
+    train_phase,
+)
 
 _NO_CHECKPOINTS = NoCheckpoints()
 NO_STAGES = Stages()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
@@ -17,6 +19,7 @@ from frostline.dashboards.cli import app
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("search", "objectives", "storage", "dashboards")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+FACES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("__init__.pyi"))]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = typer.main.get_group(app).commands
 
@@ -38,6 +41,27 @@ def test_no_module_is_imported_by_its_bare_folder(path: Path):
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             imported.add(node.module.split(".")[0])
     assert not imported & set(FOLDERS)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_a_sub_package_is_imported_through_its_face(path: Path):
+    """A module that only its own sub-package imports can move without a change elsewhere."""
+    package = path.parent.relative_to(ROOT).parts
+    deep = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            target = (*package[: len(package) - node.level + 1], *(node.module or "").split("."))
+            if len(target) > 2 and target[:2] != package[:2]:
+                deep.add(".".join(target))
+    assert not deep
+
+
+@pytest.mark.parametrize("stub", FACES, ids=lambda path: path.parent.name)
+def test_every_name_of_a_face_is_there(stub: Path):
+    package = importlib.import_module("frostline." + ".".join(stub.parent.relative_to(ROOT).parts))
+    assert package.__all__
+    missing = [name for name in package.__all__ if isinstance(getattr(package, name, None), ModuleType | None)]
+    assert not missing
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from ...search.analysis.budget_history import Step, budget_history
-from ...search.study.results import StudyResults
+from ...search.analysis import Step, budget_steps
+from ...search.study import StudyResults
 from ..formats import NOTHING, duration, percent, plural
 from ..palette import look
 from ..tables import Column, TextTable
@@ -16,7 +16,7 @@ from .drawing import Chart, layout, time_unit
 
 def plot_budget(results: StudyResults) -> Chart:
     """Draw the cumulated device time of each strategy against the running time of the search."""
-    steps = budget_history(results.trials)
+    steps = budget_steps(results.trials)
     across, across_name = time_unit(steps[-1].at_work)
     most = max(step.seconds for step in steps)
     up, up_name = time_unit(most)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...search.analysis.budget_history import budget_history
-from ...search.study.results import StudyResults
+from ...search.analysis import budget_steps
+from ...search.study import StudyResults
 from .budget_chart import plot_budget
 from .comparison_chart import compare_strategies
 from .data_curve_chart import plot_data_curve
@@ -26,9 +26,9 @@ def create_charts(results: StudyResults) -> list[Chart]:
         charts += [plot_cost(results), plot_depth(results)]
     if weighed_trials(results):
         charts.append(plot_weights(results))
-    if budget_history(results.trials):
+    if budget_steps(results.trials):
         charts.append(plot_budget(results))
-    if any(step.best is not None for step in budget_history(results.trials)):
+    if any(step.best is not None for step in budget_steps(results.trials)):
         charts.append(plot_progress(results))
     if any(trial.curve for trial in results.trials):
         charts.append(plot_curves(results))

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ...objectives.metrics import METRICS
-from ...search.analysis.verdict import Contender, Verdict
+from ...search.analysis import Contender, Verdict
 from ..formats import duration, percent, points
 from ..palette import look
 from ..tables import Column, TextTable

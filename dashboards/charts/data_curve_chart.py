@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from ...objectives.metrics import METRICS
-from ...search.analysis.data_curve import BASELINE, CurvePoint, DataCurve
+from ...search.analysis import BASELINE, CurvePoint, DataCurve
 from ..formats import points
 from ..palette import look
 from ..tables import curve_rows

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from ...objectives.metrics import METRICS
 from ...search.records import TrialRecord
-from ...search.study.results import StudyResults
+from ...search.study import StudyResults
 from ..formats import duration, percent, plural, value
 from ..palette import Look
 from ..tables import TextTable
@@ -99,7 +99,7 @@ def span(scores: Sequence[float]) -> list[float]:
         scores: Scores in percent.
 
     Examples:
-        >>> from frostline.dashboards.charts.drawing import span
+        >>> from frostline.dashboards.charts import span
         >>> span([90.0, 94.0])
         [87.0, 97.0]
     """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from ...search.records import TrialRecord, best_trial
-from ...search.study.results import StudyResults
+from ...search.study import StudyResults
 from ..palette import look
 from ..tables import Column, TextTable
 from .drawing import Chart, by_strategy, layout, marker, sample, set_score_axis

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ...objectives.metrics import METRICS
-from ...search.analysis.budget_history import Step, budget_history
-from ...search.study.results import StudyResults
+from ...search.analysis import Step, budget_steps
+from ...search.study import StudyResults
 from ..formats import duration, percent, plural
 from ..palette import look
 from ..tables import Column, TextTable
@@ -18,7 +18,7 @@ from .drawing import Chart, layout, span, time_unit
 
 def plot_progress(results: StudyResults) -> Chart:
     """Draw each strategy's best validation score so far, against its trials and, below, its device time."""
-    steps = [step for step in budget_history(results.trials) if step.best is not None]
+    steps = [step for step in budget_steps(results.trials) if step.best is not None]
     unit, unit_name = time_unit(max(step.seconds for step in steps))
     figure = make_subplots(rows=2, cols=1, vertical_spacing=0.2)
     for strategy in results.settings.strategies:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from ...search.analysis.pareto import pareto_front
+from ...search.analysis import pareto_front
 from ...search.records import TrialRecord, best_trial
-from ...search.study.results import StudyResults
+from ...search.study import StudyResults
 from ..formats import NOTHING, duration, percent, plural
 from ..palette import look
 from ..tables import Column, TextTable

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...objectives.data.gallery import Gallery
-from ...search.study.results import StudyFacts
+from ...objectives.data import Gallery
+from ...search.study import StudyFacts
 from ..tables import Column, TextTable
 
 # Ratio of the largest to the smallest class above which a remark is made; the default metric changes there too.

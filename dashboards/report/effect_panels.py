@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from ..charts.drawing import span
+from ..charts import span
 from ..palette import look
 from ..tables import TextTable
 from .effects import Effect, Point, ScoreGroup, StrategyEffects, effect_rows, medians, searched

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ...search.analysis.importance import explained_variance
+from ...search.analysis import explained_variance
 from ...search.records import TrialRecord, best_trial
-from ...search.space.space import Domain, is_integer
-from ...search.study.results import StudyResults
-from ..charts.drawing import KEY_PARAMETERS, by_strategy, scored_trials
+from ...search.space import Domain, is_integer
+from ...search.study import StudyResults
+from ..charts import KEY_PARAMETERS, by_strategy, scored_trials
 from ..formats import NOTHING, percent, points, value
 from ..tables import Column, TextTable
 

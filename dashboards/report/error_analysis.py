@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...objectives.data.gallery import Gallery
-from ...search.study.results import StudyResults
+from ...objectives.data import Gallery
+from ...search.study import StudyResults
 from ..tables import TextTable
 from .confusion import Confusion, confuse, frequent_confusions
 from .mistakes import Mistake, worst_mistakes

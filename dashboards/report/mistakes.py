@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...objectives.data.gallery import Gallery
+from ...objectives.data import Gallery
 from ...search.records import FinalRecord
 from .thumbnails import ThumbnailMaker
 

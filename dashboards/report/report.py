@@ -15,17 +15,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from ...objectives.data.gallery import Gallery
+from ...objectives.data import Gallery
 from ...objectives.metrics import METRICS
-from ...search.analysis.importance import MIN_TRIALS
-from ...search.analysis.verdict import Verdict
+from ...search.analysis import MIN_TRIALS, Verdict
 from ...search.records import finished
-from ...search.space.default_space import COMPETING
-from ...search.space.space_file import tables_of, write_space
-from ...search.study.finalists import SEED_OFFSET
-from ...search.study.results import StudyResults
-from ...search.study.settings import StudySettings
-from ..charts.charts import Chart, create_charts
+from ...search.space import COMPETING, tables_of, write_space
+from ...search.study import SEED_OFFSET, StudyResults, StudySettings
+from ..charts import Chart, create_charts
 from ..formats import count, duration, points
 from ..tables import common_settings, configuration_rows, failed_rows, metric_rows, status_rows, verdict_rows
 from .data_audit import audit

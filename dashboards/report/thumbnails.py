@@ -7,7 +7,7 @@ import io
 
 from PIL import Image
 
-from ...objectives.data.gallery import Gallery
+from ...objectives.data import Gallery
 
 SIDE = 96
 _QUALITY = 80

@@ -46,7 +46,7 @@ def study_page(experiment_id: str, view: str | None = None) -> str:
         view: Name of the experiment's saved view to show; None for MLflow's default.
 
     Examples:
-        >>> from frostline.dashboards.servers.mlflow_ui import study_page
+        >>> from frostline.dashboards.servers import study_page
         >>> study_page("7")
         '#/experiments/7/runs?workflowType=machine_learning'
     """

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ...search.tracking.nvml import GpuUse, open_nvml
-from ...search.tracking.system_metrics import Readings
+from ...search.tracking import GpuUse, Readings, open_nvml
 from ..formats import plural
 
 # Seconds for which a description is reused: more frequent readings tell little.

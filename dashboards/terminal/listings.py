@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from ...search.records import finished
-from ...search.study.results import StudyResults
+from ...search.study import StudyResults
 from ..formats import count, percent
 
 if TYPE_CHECKING:
-    from ...objectives.backbones.backbone import Backbone
-    from ...objectives.backbones.torchvision_models import BackboneInfo
+    from ...objectives.backbones import Backbone, BackboneInfo
 
 
 def _table(*columns: str, text: tuple[str, ...], title: str | None = None) -> Table:

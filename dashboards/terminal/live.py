@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...search.records import FinalRecord, StrategySummary, finished, summarize
-from ...search.study.settings import StudySettings
+from ...search.study import StudySettings
 from ..formats import duration, percent, plural
 from ..palette import look
 from .device_use import DeviceUse

@@ -11,8 +11,7 @@ import numpy as np
 
 from ...objectives.epochs import EpochResult
 from ...search.records import FINISHED, FinalRecord, TrialRecord, best_trial, finished
-from ...search.study.observer import Observer
-from ...search.study.settings import StudySettings
+from ...search.study import Observer, StudySettings
 from ..formats import duration, percent
 
 EVENTS_KEPT = 4

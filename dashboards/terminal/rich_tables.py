@@ -10,9 +10,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ...search.analysis.data_curve import DataCurve
-from ...search.analysis.verdict import Verdict
-from ...search.study.results import StudyResults
+from ...search.analysis import DataCurve, Verdict
+from ...search.study import StudyResults
 from ..tables import TextTable, curve_rows, status_rows, verdict_rows
 
 _NARROW = 80

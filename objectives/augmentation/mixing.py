@@ -31,7 +31,7 @@ class Mix:
         """Mix images, float (N, C, S, S); returns a new tensor.
 
         >>> import torch
-        >>> from frostline.objectives.augmentation.mixing import Mix
+        >>> from frostline.objectives.augmentation import Mix
         >>> images = torch.tensor([0.0, 8.0]).reshape(2, 1, 1, 1)
         >>> Mix(torch.tensor([1, 0]), share=0.75).images(images).flatten().tolist()
         [2.0, 6.0]

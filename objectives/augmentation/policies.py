@@ -111,7 +111,7 @@ class RandomOps:
 def random_ops(config: TrialConfig) -> RandomOps | None:
     """The random operations of a configuration's augmentation; None if it has none.
 
-    >>> from frostline.objectives.augmentation.policies import random_ops
+    >>> from frostline.objectives.augmentation import random_ops
     >>> from frostline.objectives.config import TrialConfig
     >>> random_ops(TrialConfig(strategy="full", augmentation="randaugment"))
     RandomOps(ranges='standard', count=2, magnitude=9)

@@ -36,7 +36,7 @@ class AugmentedViews:
 
     Example:
         >>> import torch
-        >>> from frostline.objectives.augmentation.views import AugmentedViews
+        >>> from frostline.objectives.augmentation import AugmentedViews
         >>> from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
         >>> preprocessing = Preprocessing(28, 32, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
         >>> views = AugmentedViews("flip_crop", 4, preprocessing, images=10, seed=0)

@@ -106,7 +106,7 @@ def check_backbone(spec: BackboneSpec) -> None:
             model cannot take images of this size; all faults at once.
 
     Example:
-        >>> from frostline.objectives.backbones.backbone import check_backbone
+        >>> from frostline.objectives.backbones import check_backbone
         >>> from frostline.objectives.config import BackboneSpec
         >>> check_backbone(BackboneSpec("resnet18", "none", image_size=64))
         >>> check_backbone(BackboneSpec("resnet81"))

@@ -89,7 +89,7 @@ def preprocessing_for(backbone: str, weights: str, image_size: int | None = None
         InvalidInputError: There is no such network.
 
     Example:
-        >>> from frostline.objectives.backbones.model_sources import preprocessing_for
+        >>> from frostline.objectives.backbones import preprocessing_for
         >>> preprocessing_for("resnet18", "DEFAULT", image_size=112).resize_size
         128
     """

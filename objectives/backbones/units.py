@@ -205,7 +205,7 @@ def _backbone_end(traced: fx.GraphModule, cuts: list[Cut], stop: int) -> Cut:
 def is_map(shape: tuple[int, ...]) -> bool:
     """Whether features have shape (C, H, W): square like the images, with the channels first.
 
-    >>> from frostline.objectives.backbones.units import is_map
+    >>> from frostline.objectives.backbones import is_map
     >>> is_map((512, 7, 7)), is_map((7, 7, 512)), is_map((197, 768))
     (True, False, False)
     """

@@ -1,1 +1,5 @@
 """Datasets: folders and published datasets, decoded once, split, with a sealed test split."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

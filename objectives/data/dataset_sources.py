@@ -32,7 +32,7 @@ def list_source(source: str, *, download_dir: Path) -> Listing:
 
     Example:
         >>> from pathlib import Path
-        >>> from frostline.objectives.data.dataset_sources import list_source
+        >>> from frostline.objectives.data import list_source
         >>> len(list_source("sklearn:digits", download_dir=Path("downloads")).items)
         1797
     """

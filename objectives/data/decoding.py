@@ -61,7 +61,7 @@ def decode_image(source: EncodedImage) -> Image.Image:
 
     Example:
         >>> import numpy as np
-        >>> from frostline.objectives.data.decoding import decode_image
+        >>> from frostline.objectives.data import decode_image
         >>> image = decode_image(np.zeros((4, 6), dtype=np.uint8))
         >>> image.mode, image.size
         ('RGB', (6, 4))
@@ -92,7 +92,7 @@ def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
 
     Example:
         >>> from PIL import Image
-        >>> from frostline.objectives.data.decoding import to_canvas
+        >>> from frostline.objectives.data import to_canvas
         >>> from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
         >>> preprocessing = Preprocessing(28, 32, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
         >>> to_canvas(Image.new("RGB", (64, 48)), preprocessing).shape

@@ -67,7 +67,7 @@ def resolve_splits(given: Sequence[str | None], labels: Sequence[int] | np.ndarr
         InvalidInputError: A class has too few images; see :func:`split_faults`.
 
     Example:
-        >>> from frostline.objectives.data.splits import resolve_splits
+        >>> from frostline.objectives.data import resolve_splits
         >>> parts = resolve_splits([None] * 40, [0] * 20 + [1] * 20, seed=0)
         >>> {name: len(positions) for name, positions in parts.items()}
         {'train': 28, 'val': 6, 'test': 6}

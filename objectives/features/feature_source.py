@@ -11,12 +11,10 @@ import torch
 import torchvision
 from torch import Tensor
 
-from ..augmentation.mixing import Mix
-from ..augmentation.views import AugmentedViews
-from ..data.dataset import ImageSplit
-from ..data.subsets import ImageSubset
+from ..augmentation import AugmentedViews, Mix
+from ..data import ImageSplit, ImageSubset
 from ..devices import autocast
-from ..networks.frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
+from ..networks import CANONICAL_BATCH, FrozenPrefix, state_hash
 from .feature_store import FeatureStore, Probe
 
 # Part of every key: increase it when views or prefixes give other numbers than before.

@@ -1,1 +1,5 @@
 """Networks: frozen prefix, trainable suffix and head; LoRA and export."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

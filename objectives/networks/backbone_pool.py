@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from ..backbones.backbone import Backbone, create_backbone, random_weights
+from ..backbones import Backbone, create_backbone, random_weights
 from ..config import BackboneSpec
 from .frozen_prefix import state_hash
 from .lora import remove_adapters

@@ -24,10 +24,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..augmentation.views import AugmentedViews
-from ..backbones.backbone import bare_backbone
+from ..augmentation import AugmentedViews
+from ..backbones import bare_backbone
 from ..config import BackboneSpec, HeadConfig
-from ..data.decoding import EncodedImage, UndecodableImageError, decode_image, to_canvas
+from ..data import EncodedImage, UndecodableImageError, decode_image, to_canvas
 from ..devices import autocast, choose_device
 from ..errors import InvalidInputError
 from ..phases import Phase

@@ -21,7 +21,7 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, shapes, dtypes and bytes of tensors.
 
     >>> import torch
-    >>> from frostline.objectives.networks.frozen_prefix import state_hash
+    >>> from frostline.objectives.networks import state_hash
     >>> state_hash({"w": torch.zeros(2)}) == state_hash({"w": torch.zeros(3)})
     False
     """

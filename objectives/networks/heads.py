@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones.units import is_map
+from ..backbones import is_map
 from ..config import HeadConfig
 
 
@@ -114,7 +114,7 @@ def drop(features: Tensor, uniform: Tensor, keep: float | Tensor) -> Tensor:
     """Zero the features whose uniform number is not below ``keep``, and scale the others by 1 / ``keep``.
 
     >>> import torch
-    >>> from frostline.objectives.networks.heads import drop
+    >>> from frostline.objectives.networks import drop
     >>> drop(torch.ones(3), torch.tensor([0.1, 0.4, 0.9]), keep=0.5).tolist()
     [2.0, 2.0, 0.0]
     """
@@ -178,7 +178,7 @@ def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes:
     Example:
         >>> import torch
         >>> from frostline.objectives.config import HeadConfig
-        >>> from frostline.objectives.networks.heads import create_head
+        >>> from frostline.objectives.networks import create_head
         >>> head = create_head(HeadConfig(hidden_layers=1, width=16), feature_shape=(8, 4, 4), num_classes=3)
         >>> head(torch.zeros(2, 8, 4, 4)).shape
         torch.Size([2, 3])

@@ -47,7 +47,7 @@ def add_lora(unit: nn.Module, *, rank: int, alpha: float) -> None:
 
     Example:
         >>> from torch import nn
-        >>> from frostline.objectives.networks.lora import add_lora
+        >>> from frostline.objectives.networks import add_lora
         >>> unit = nn.Sequential(nn.Linear(8, 8))
         >>> add_lora(unit, rank=2, alpha=8.0)
         >>> [tuple(parameter.shape) for parameter in unit.parameters()]

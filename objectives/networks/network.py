@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..backbones.backbone import Backbone
+from ..backbones import Backbone
 from ..errors import InvalidInputError
 from ..phases import Phase
 from .frozen_prefix import FrozenPrefix, state_hash
@@ -129,7 +129,7 @@ class Network(nn.Module):
     def model_name(name: str) -> str:
         """The model's name of a tensor or module, from its name here; names of the head keep their ``head.``.
 
-        >>> from frostline.objectives.networks.network import Network
+        >>> from frostline.objectives.networks import Network
         >>> Network.model_name("suffix.0.layer4.1.conv2.weight")
         'layer4.1.conv2.weight'
         """

@@ -12,19 +12,16 @@ from dataclasses import replace
 
 import torch
 
-from ..augmentation.policies import random_ops
+from ..augmentation import random_ops
 from ..config import TrialConfig
 from ..devices import PeakMemory
 from ..epochs import OnEpoch
 from ..errors import InvalidInputError, TrainingFailedError
 from ..finetune import FinetuneResult, Task, phase_data
 from ..metrics import all_scores
-from ..networks.heads import create_head
-from ..networks.network import Network
-from ..strategies.catalog import get_strategy
-from ..strategies.plans import plan_phases
-from ..training.certificate import Certificate, certify, certify_with_head
-from ..training.loop import PhaseData, PhaseRun, to_probabilities
+from ..networks import Network, create_head
+from ..strategies import get_strategy, plan_phases
+from ..training import Certificate, PhaseData, PhaseRun, certify, certify_with_head, to_probabilities
 from .population_loop import Member, train_stack
 from .stacked_heads import fill
 
@@ -38,7 +35,7 @@ def can_train_together(config: TrialConfig, units: int) -> bool:
 
     Example:
         >>> from frostline.objectives.config import TrialConfig
-        >>> from frostline.objectives.populations.population import can_train_together
+        >>> from frostline.objectives.populations import can_train_together
         >>> head, full = TrialConfig(strategy="feature_extraction"), TrialConfig(strategy="full")
         >>> can_train_together(head, units=8), can_train_together(full, units=8)
         (True, False)

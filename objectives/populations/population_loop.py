@@ -15,8 +15,8 @@ from torch import Tensor
 from ..config import TrialConfig
 from ..devices import PeakMemory, autocast
 from ..epochs import EpochResult, OnEpoch
-from ..networks.network import Network
-from ..training.loop import (
+from ..networks import Network
+from ..training import (
     EVALUATION_BATCH,
     PhaseData,
     PhaseRun,

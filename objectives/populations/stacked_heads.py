@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import HeadConfig
-from ..networks.heads import CosineLinear, Dropout, drop
+from ..networks import CosineLinear, Dropout, drop
 
 # Tensors (M, ...) of one layer, by name.
 _Own = Mapping[str, Tensor]

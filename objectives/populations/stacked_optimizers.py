@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TrialConfig
-from ..training.optimizers import decays, rate_factor
+from ..training import decays, rate_factor
 from .stacked_heads import HeadStack
 
 # Defaults of torch.optim.

@@ -1,3 +1,5 @@
 """Strategies: their registry, the twelve built-in ones, and plans from a configuration to its phases."""
 
-from .catalog import *  # noqa: F403
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

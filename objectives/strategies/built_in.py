@@ -60,7 +60,7 @@ def finetuning_phase(config: TrialConfig, units: int, depth: int, epochs: int | 
 
     Example:
         >>> from frostline.objectives.config import TrialConfig
-        >>> from frostline.objectives.strategies.catalog import finetuning_phase
+        >>> from frostline.objectives.strategies import finetuning_phase
         >>> config = TrialConfig(strategy="full", learning_rate=0.5, backbone_lr_ratio=0.5, layer_decay=0.5)
         >>> finetuning_phase(config, units=3, depth=1).unit_learning_rates
         (0.0625, 0.125)
@@ -128,7 +128,7 @@ def _norm_bias(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _lora(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    from ..networks.lora import add_lora
+    from ..networks import add_lora
 
     adapt = partial(add_lora, rank=config.lora_rank, alpha=config.lora_alpha)
     phase = finetuning_phase(config, units, 0)
@@ -136,7 +136,7 @@ def _lora(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _l2_sp(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    from ..training.penalties import l2_sp
+    from ..training import l2_sp
 
     penalty = partial(l2_sp, alpha=config.l2_sp_alpha, beta=config.l2_sp_beta)
     phase = finetuning_phase(config, units, freeze_depth(config, units, lowest=0))
@@ -144,7 +144,7 @@ def _l2_sp(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _linear_probe_exact(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    from ..training.logistic_regression import solve_logistic_regression
+    from ..training import solve_logistic_regression
 
     return (replace(head_phase("solve", units, 1, 0.0), solve=solve_logistic_regression),)
 

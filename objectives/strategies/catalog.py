@@ -40,7 +40,7 @@ def get_strategy(name: str) -> Strategy:
         InvalidInputError: No strategy has this name.
 
     Example:
-        >>> from frostline.objectives.strategies.catalog import get_strategy
+        >>> from frostline.objectives.strategies import get_strategy
         >>> get_strategy("lp_ft").summary
         'the head first, on frozen features; then everything (Kumar et al. 2022)'
         >>> get_strategy("lpft")

@@ -24,7 +24,7 @@ def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
     Example:
         >>> from frostline.objectives.config import TrialConfig
-        >>> from frostline.objectives.strategies.plans import plan_phases
+        >>> from frostline.objectives.strategies import plan_phases
         >>> config = TrialConfig(strategy="lp_ft", epochs=10, probe_epochs=4)
         >>> [(phase.name, phase.freeze_depth, phase.epochs) for phase in plan_phases(config, units=8)]
         [('probe', 8, 4), ('finetune', 0, 6)]
@@ -38,7 +38,7 @@ def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
         raise InvalidInputError([f"{strategy.name}: its plan {fault}" for fault in faults])
     if config.head.init == "probe":
         # The solver needs torch, which reading a study must not load.
-        from ..training.logistic_regression import solve_logistic_regression
+        from ..training import solve_logistic_regression
 
         return (replace(head_phase("probe solution", left, 1, 0.0), solve=solve_logistic_regression), *phases)
     return phases

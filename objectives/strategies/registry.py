@@ -33,7 +33,7 @@ class Strategy:
             built-in strategies are in the default space.
 
     Example:
-        >>> from frostline.objectives.strategies.catalog import Strategy, head_phase
+        >>> from frostline.objectives.strategies import Strategy, head_phase
         >>> def short_probe(config, units):
         ...     return (head_phase("head", units, epochs=1, rate=config.learning_rate),)
         >>> Strategy("short_probe", "one epoch of the head", short_probe, refuses=frozenset({"epochs"})).pretrained
@@ -130,7 +130,7 @@ def _parameter_faults(strategy: Strategy) -> list[str]:
 def takes_parameter(strategy: Strategy, parameter: str) -> bool:
     """Whether a parameter (dotted name) has an effect on a strategy.
 
-    >>> from frostline.objectives.strategies.catalog import get_strategy, takes_parameter
+    >>> from frostline.objectives.strategies import get_strategy, takes_parameter
     >>> takes_parameter(get_strategy("partial"), "freeze_depth"), takes_parameter(get_strategy("full"), "freeze_depth")
     (True, False)
     """

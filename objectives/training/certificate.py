@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import TrainingFailedError
-from ..networks.network import Network
+from ..networks import Network
 from .optimizers import Optimization, parameter_groups
 
 

@@ -21,7 +21,7 @@ from safetensors import torch as safetensors
 from torch import Tensor
 
 from ..epochs import EpochResult
-from ..networks.network import Network
+from ..networks import Network
 from ..phases import Phase
 from .certificate import Certificate
 from .loop import PhaseRun
@@ -79,7 +79,7 @@ def identity(phases: tuple[Phase, ...], **facts: Any) -> str:
 
     Example:
         >>> from frostline.objectives.phases import Phase
-        >>> from frostline.objectives.training.checkpoint import identity
+        >>> from frostline.objectives.training import identity
         >>> plan = (Phase("head", 4, epochs=3, head_learning_rate=0.1),)
         >>> identity(plan, seed=0) == identity(plan, seed=1)
         False

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..networks.network import Network
+from ..networks import Network
 
 
 class WeightAverage:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ..config import TrialConfig
 from ..epochs import EpochResult, OnEpoch
-from ..features.feature_source import FeatureSource
+from ..features import FeatureSource
 from ..metrics import score
-from ..networks.network import Network
+from ..networks import Network
 from .loop import PhaseData, validate
 
 # Inverse strengths of the regularization, as scikit-learn's C, from strong to weak, as Kumar et al. 2022 try them.

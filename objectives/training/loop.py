@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..augmentation.mixing import Mixer, mixed_loss
+from ..augmentation import Mixer, mixed_loss
 from ..config import TrialConfig
 from ..devices import autocast
 from ..epochs import EpochResult, OnEpoch
 from ..errors import TrainingFailedError
-from ..features.feature_source import FeatureSource
+from ..features import FeatureSource
 from ..metrics import score
-from ..networks.network import Network
+from ..networks import Network
 from ..phases import Penalty
 from .optimizers import Optimization
 
@@ -147,7 +147,7 @@ def require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
         TrainingFailedError: One of the losses is not finite.
 
     Example:
-        >>> from frostline.objectives.training.loop import require_finite
+        >>> from frostline.objectives.training import require_finite
         >>> require_finite(float("nan"), 0.5, epoch=3)
         Traceback (most recent call last):
         frostline.objectives.errors.TrainingFailedError: training loss is nan in epoch 3: ...
@@ -160,7 +160,7 @@ def require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
 def batches_per_epoch(images: int, batch_size: int) -> int:
     """Optimizer steps of an epoch.
 
-    >>> from frostline.objectives.training.loop import batches_per_epoch
+    >>> from frostline.objectives.training import batches_per_epoch
     >>> batches_per_epoch(images=100, batch_size=32)
     4
     """
@@ -177,7 +177,7 @@ def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss
     Example:
         >>> import torch
         >>> from frostline.objectives.config import TrialConfig
-        >>> from frostline.objectives.training.loop import create_criterion
+        >>> from frostline.objectives.training import create_criterion
         >>> config = TrialConfig(strategy="full", class_weights="balanced")
         >>> create_criterion(config, torch.tensor([0, 0, 0, 1])).weight.tolist()[1]
         2.0
@@ -201,7 +201,7 @@ def epoch_batches(config: TrialConfig, labels: Tensor, seed: int, epoch: int) ->
     Example:
         >>> import torch
         >>> from frostline.objectives.config import TrialConfig
-        >>> from frostline.objectives.training.loop import epoch_batches
+        >>> from frostline.objectives.training import epoch_batches
         >>> config = TrialConfig(strategy="full", batch_size=4)
         >>> [len(batch) for batch in epoch_batches(config, torch.zeros(10), seed=0, epoch=0)]
         [4, 3, 3]
@@ -317,7 +317,7 @@ def to_probabilities(logits: Tensor) -> NDArray[np.float32]:
     """Class probabilities, float32 (N, classes), of logits.
 
     >>> import torch
-    >>> from frostline.objectives.training.loop import to_probabilities
+    >>> from frostline.objectives.training import to_probabilities
     >>> to_probabilities(torch.zeros(1, 2)).tolist()
     [[0.5, 0.5]]
     """

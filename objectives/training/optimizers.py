@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from ..config import TrialConfig
-from ..networks.network import Network
+from ..networks import Network
 from .ema import WeightAverage
 
 # No weight decay: a pull toward zero makes no sense for scales, offsets and position embeddings.
@@ -55,7 +55,7 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay applies to a parameter: not to vectors (biases, norms) and embeddings.
 
     >>> import torch
-    >>> from frostline.objectives.training.optimizers import decays
+    >>> from frostline.objectives.training import decays
     >>> layer = torch.nn.Linear(4, 2)
     >>> decays("weight", layer.weight), decays("bias", layer.bias)
     (True, False)
@@ -186,7 +186,7 @@ def rate_factor(config: TrialConfig, done: int, steps: int) -> float:
 
     Example:
         >>> from frostline.objectives.config import TrialConfig
-        >>> from frostline.objectives.training.optimizers import rate_factor
+        >>> from frostline.objectives.training import rate_factor
         >>> config = TrialConfig(strategy="full", schedule="linear", warmup=0.2)
         >>> [round(rate_factor(config, done, steps=10), 3) for done in range(0, 11, 2)]
         [0.333, 1.0, 0.75, 0.5, 0.25, 0.0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..networks.network import Network
+from ..networks import Network
 from ..phases import Penalty
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..config import OWN_PARAMETERS, TrialConfig, flatten
 from ..epochs import OnEpoch
-from ..features.feature_store import FeatureFileStore, write_within
+from ..features import FeatureFileStore, write_within
 from ..phases import Phase, chains
 from .certificate import Certificate
 from .checkpoint import CheckpointRecord, identity, pack, part_of, random_states, set_random_states, unpack

@@ -1,1 +1,5 @@
 """Analysis: verdict, data-size curve, importance, Pareto front, confusion."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -27,7 +27,7 @@ class Step:
     best: float | None
 
 
-def budget_history(trials: Sequence[TrialRecord]) -> list[Step]:
+def budget_steps(trials: Sequence[TrialRecord]) -> list[Step]:
     """Return one step per finished trial, in the order in which the trials ended."""
     ended = [trial for trial in trials if trial.state in FINISHED and trial.finished is not None]
     ended.sort(key=lambda trial: (trial.finished, trial.number))

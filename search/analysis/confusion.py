@@ -56,7 +56,7 @@ def confusion_of(labels: NDArray[np.int64], probabilities: NDArray[np.float32], 
 
     Examples:
         >>> import numpy as np
-        >>> from frostline.search.analysis.confusion import confusion_of
+        >>> from frostline.search.analysis import confusion_of
         >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], dtype=np.float32)
         >>> confusion_of(np.array([0, 0, 1]), probabilities, ["cat", "dog"]).counts.tolist()
         [[1, 1], [0, 1]]
@@ -76,7 +76,7 @@ def worst_mistakes(labels: NDArray[np.int64], probabilities: NDArray[np.float32]
 
     Examples:
         >>> import numpy as np
-        >>> from frostline.search.analysis.confusion import worst_mistakes
+        >>> from frostline.search.analysis import worst_mistakes
         >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]], dtype=np.float32)
         >>> [mistake.image for mistake in worst_mistakes(np.array([0, 0, 0]), probabilities, n=5)]
         [1, 2]

@@ -15,7 +15,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 
 from ..records import TrialRecord
-from ..space.space import Domain
+from ..space import Domain
 
 # Fewer complete trials are too few for this many parameters.
 MIN_TRIALS = 20

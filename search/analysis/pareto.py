@@ -18,7 +18,7 @@ def pareto_front(trials: Sequence[TrialRecord], cost: Callable[[TrialRecord], fl
         Trials by rising cost, so by rising score; of trials equal in both, the earliest.
 
     Examples:
-        >>> from frostline.search.analysis.pareto import pareto_front
+        >>> from frostline.search.analysis import pareto_front
         >>> from frostline.search.records import TrialRecord
         >>> scores = {0: (0.80, 3.0), 1: (0.90, 9.0), 2: (0.70, 5.0)}
         >>> trials = [TrialRecord(n, "complete", score=score, seconds=s) for n, (score, s) in scores.items()]

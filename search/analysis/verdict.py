@@ -140,7 +140,7 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
 
     Examples:
         >>> import numpy as np
-        >>> from frostline.search.analysis.verdict import reach_verdict
+        >>> from frostline.search.analysis import reach_verdict
         >>> from frostline.search.records import FinalRecord
         >>> labels = np.arange(40) % 2
         >>> right = np.eye(2, dtype=np.float32)[labels]

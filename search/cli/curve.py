@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from .app import describe_results, locate, observer_of
+from .application import describe_results, locate, observer_of
 from .options import (
     LOCAL_RESOURCES,
     ArtifactsOption,
@@ -47,8 +47,8 @@ def curve(
     as_json: JsonOption = False,
 ) -> None:
     """Retrain each strategy's best on smaller training sets: where does it overtake feature extraction?"""
-    from ..execution.curve_trainings import run_curve
-    from ..slots.resources import Resources
+    from ..execution import run_curve
+    from ..slots import Resources
 
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
     wanted = [text.strip() for text in sizes.split(",") if text.strip()]

@@ -11,16 +11,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ...objectives.backbones.model_sources import preprocessing_for
+from ...objectives.backbones import preprocessing_for
 from ...objectives.config import BackboneSpec, TrialConfig
-from ...objectives.data.dataset import prepare_dataset
+from ...objectives.data import prepare_dataset
 from ...objectives.devices import choose_device
-from ...objectives.features.feature_store import FeatureStore
+from ...objectives.features import FeatureStore
 from ...objectives.finetune import Task, finetune
-from ...objectives.networks.backbone_pool import BackbonePool
+from ...objectives.networks import BackbonePool
 from ...storage.workspace import Workspace
-from ..study.observer import Observer
-from ..study.request import Request
+from ..study import Observer, Request
 
 BACKBONE, IMAGE_SIZE = "shufflenet_v2_x0_5", 32
 KNOWN, TAUGHT = "sklearn:digits[0-4]", "sklearn:digits[5-9]@200"

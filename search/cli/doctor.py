@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import locate
+from .application import locate
 from .options import JsonOption, StorageOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from ...storage.workspace import Workspace
-    from ..doctor.doctor import StudyReport
-    from ..doctor.snapshot import Finding
+    from ..doctor import Finding, StudyReport
 
 
 def doctor(
@@ -50,7 +49,7 @@ def _misplaced(study: str | None, fix: bool, tracking_uri: str | None) -> str:
 
 
 def _machine(place: Workspace, tracking_uri: str | None, as_json: bool) -> bool:
-    from ..doctor.machine import inspect_machine
+    from ..doctor import inspect_machine
 
     lines = []
     for line in inspect_machine(place, tracking_uri):
@@ -65,8 +64,8 @@ def _machine(place: Workspace, tracking_uri: str | None, as_json: bool) -> bool:
 
 
 def _study(name: str, place: Workspace, fix: bool, as_json: bool) -> bool:
-    from ..doctor.doctor import check_study
-    from ..study.study import Study
+    from ..doctor import check_study
+    from ..study import Study
 
     opened = Study.load(name, place)
     said = check_study(opened, fix=fix)

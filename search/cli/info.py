@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .app import describe_results, locate
+from .application import describe_results, locate
 from .options import JsonOption, PluginOption, StorageOption, WorkspaceOption
 
 if TYPE_CHECKING:
-    from ...objectives.backbones.backbone import Backbone
+    from ...objectives.backbones import Backbone
     from ...storage.workspace import Workspace
 
 
@@ -29,7 +29,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the progress of one study, or of all in the workspace."""
-    from ..study.study import Study, study_names
+    from ..study import Study, study_names
 
     place = locate(workspace, storage)
     if watched:
@@ -50,8 +50,7 @@ def status(
 
 def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool) -> None:
     from ...objectives.errors import InvalidInputError
-    from ..study.study import Study, study_names
-    from ..study.watch import watch_study
+    from ..study import Study, study_names, watch_study
 
     faults = ["--watch and --json cannot be combined: leave one out."] if as_json else []
     if name is None:
@@ -75,8 +74,8 @@ def sync(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Upload log records that MLflow has not received."""
-    from ..study.study import Study, study_names
-    from ..tracking.sync import sync_studies
+    from ..study import Study, study_names
+    from ..tracking import sync_studies
 
     place = locate(workspace, storage)
     names = [study] if study else study_names(place)
@@ -98,9 +97,7 @@ def backbones(
     """List backbones, or one backbone's units with the share of parameters and FLOPs frozen at each depth."""
     from dataclasses import asdict
 
-    from ...objectives.backbones.backbone import check_backbone, create_backbone
-    from ...objectives.backbones.model_sources import preprocessing_for
-    from ...objectives.backbones.torchvision_models import backbone_table
+    from ...objectives.backbones import backbone_table, check_backbone, create_backbone, preprocessing_for
     from ...objectives.config import BackboneSpec
     from ...objectives.preprocessing import DEFAULT_SIZE
 
@@ -125,10 +122,7 @@ def space(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Print the default search space as a TOML file to edit."""
-    from ..space.default_space import COMPETING, default_tables
-    from ..space.parsing import create_space
-    from ..space.plugins import load_plugins
-    from ..space.space_file import write_space
+    from ..space import COMPETING, create_space, default_tables, load_plugins, write_space
 
     brought = load_plugins(plugin or ())
     tables = default_tables(_train_images(data, locate(workspace))) if data else default_tables()
@@ -138,7 +132,7 @@ def space(
 
 def _train_images(data: str, place: Workspace) -> int:
     # Datasets load torch; the space of no dataset in particular does without.
-    from ..study.checks import train_images
+    from ..study import train_images
 
     return train_images(data, place)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .app import app
+from .application import app
 from .curve import curve
 from .doctor import doctor
 from .info import backbones, space, status, sync

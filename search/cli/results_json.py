@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..records import StrategySummary, finished
 
 if TYPE_CHECKING:
-    from ..analysis.data_curve import DataCurve
-    from ..analysis.verdict import Verdict
-    from ..study.results import StudyResults
+    from ..analysis import DataCurve, Verdict
+    from ..study import StudyResults
 
 
 def describe(results: StudyResults) -> dict[str, Any]:

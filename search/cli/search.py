@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import end, locate, observer_of
+from .application import end, locate, observer_of
 from .options import (
     LOCAL_RESOURCES,
     RESOURCES,
@@ -26,7 +26,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..study.request import Request
+    from ..study import Request
 
 # Options that are no fields of the request.
 _NO_FIELDS = {"data", "workspace", "storage", "artifacts", "as_json"}
@@ -104,8 +104,8 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Run a study to its verdict; the same command resumes it."""
-    from ..execution.run import run_search
-    from ..study.request import Request
+    from ..execution import run_search
+    from ..study import Request
 
     request = Request(
         data=other_data or data,
@@ -140,8 +140,7 @@ def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request
         InvalidInputError: The study file is invalid, or ``--data`` was given without a study file.
     """
     from ...objectives.errors import InvalidInputError
-    from ..study.request import Request
-    from ..study.study_file import is_study_file
+    from ..study import Request, is_study_file
 
     if is_study_file(data):
         return Request.read(data, **{name: getattr(request, name) for name in _typed_fields(ctx)})
@@ -184,11 +183,10 @@ def resume(
 ) -> None:
     """Resume a study from its finished trials and checkpoints."""
     from ...storage.errors import StudyBusyError
-    from ..execution.run import request_run
-    from ..execution.run import resume as go_on
-    from ..slots.engines import check_resources
-    from ..slots.resources import Resources
-    from ..study.study import Study
+    from ..execution import request_run
+    from ..execution import resume as go_on
+    from ..slots import Resources, check_resources
+    from ..study import Study
 
     place = locate(workspace, storage, artifacts)
     wanted = Resources(**resources)
@@ -215,7 +213,7 @@ def verdict(
     as_json: JsonOption = False,
 ) -> None:
     """Run the missing finals and print the verdict."""
-    from ..study.study import Study
+    from ..study import Study
 
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
     read = Study.load(study, place)
@@ -223,8 +221,8 @@ def verdict(
         # Nothing is left to train: a reader does without torch.
         end(ctx, read, as_json)
         return
-    from ..execution.run import rerun_finals
-    from ..slots.resources import Resources
+    from ..execution import rerun_finals
+    from ..slots import Resources
 
     read.close()
     end(ctx, rerun_finals(study, place, observer, resources=Resources(**resources)), as_json)
@@ -232,7 +230,7 @@ def verdict(
 
 def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: WorkspaceOption = None) -> None:
     """Run the demo: transfer a network from the digits 0-4 to 5-9."""
-    from ..execution.run import run_search
+    from ..execution import run_search
     from .demo import demo_request
 
     place, observer = locate(workspace), ctx.obj.observer()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .app import locate, observer_of
+from .application import locate, observer_of
 from .options import (
     LOCAL_RESOURCES,
     ArtifactsOption,
@@ -42,8 +42,8 @@ def worker(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Work on a study from this machine until it is finished."""
-    from ..execution.run import join
-    from ..slots.resources import Resources
+    from ..execution import join
+    from ..slots import Resources
 
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, False)
     join(study, place, observer, resources=Resources(**resources), data=data, tracking_uri=tracking_uri)
@@ -61,7 +61,7 @@ def stop(study: StudyArgument, storage: StorageOption = None, workspace: Workspa
 
 
 def _set_control(study: str, place: Workspace, wish: str) -> None:
-    from ..study.study import Study
+    from ..study import Study
 
     Study.load(study, place).wish.set(wish)
     typer.echo(

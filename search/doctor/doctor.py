@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ...storage.errors import StorageError, StudyBusyError
 from ...storage.locks import exclusive
 from ..doctor import file_checks, mlflow_checks, table_checks
-from ..study.study import Study
+from ..study import Study
 from .snapshot import Finding, StudySnapshot, is_led_here
 
 

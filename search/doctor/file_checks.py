@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ...storage.files.checkpoints import CheckpointFolder
-from ...storage.files.feature_files import FeatureFiles
-from ...storage.tracking.journal import read_unsent
-from ...storage.tracking.tracker import send_journal
-from ..study.study import Study
+from ...storage.files import CheckpointFolder, FeatureFiles
+from ...storage.tracking import read_unsent, send_journal
+from ..study import Study
 from .snapshot import Finding, StudySnapshot
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from ...storage.database.engine import probe
+from ...storage.database import probe
 from ...storage.errors import StorageError
-from ...storage.tracking.tracker import uri_fault
+from ...storage.tracking import uri_fault
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 
@@ -125,7 +125,7 @@ def _mlflow(workspace: Workspace, uri: str | None) -> MachineCheck:
     if uri is not None and (fault := uri_fault(uri)):
         return MachineCheck("MLflow", fault, "give another with --tracking-uri")
     # Importing MLflow takes seconds.
-    from ...storage.tracking.mlflow_audit import probe as probe_mlflow
+    from ...storage.tracking import probe as probe_mlflow
 
     url = uri or workspace.tracking_url
     try:

@@ -8,19 +8,26 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...storage.tracking.journal import Journal, parent_key
-from ...storage.tracking.tracker import TrackedRun, Tracker
+from ...storage.tracking import Journal, TrackedRun, Tracker, parent_key
 from ..records import FINISHED, FinalScores, TrialRecord
-from ..study.study import Study
-from ..tracking.keys import final_key, strategy_key, trial_key
-from ..tracking.provenance import parent_tags
-from ..tracking.training_runs import SCORE_CURVE, finish_final_run, finish_trial_run, start_final_run, start_trial_run
-from ..tracking.verdict_run import start_strategy_run
+from ..study import Study
+from ..tracking import (
+    SCORE_CURVE,
+    final_key,
+    finish_final_run,
+    finish_trial_run,
+    parent_tags,
+    start_final_run,
+    start_strategy_run,
+    start_trial_run,
+    strategy_key,
+    trial_key,
+)
 from .file_checks import send
 from .snapshot import Finding, StudySnapshot
 
 if TYPE_CHECKING:
-    from ...storage.tracking.mlflow_audit import KnownRun
+    from ...storage.tracking import KnownRun
 
 
 def mlflow_unreachable(evidence: StudySnapshot) -> Iterator[Finding]:

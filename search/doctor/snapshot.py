@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
-from ...storage.database.leases import describe_worker, has_ended
-from ...storage.database.ticket_repair import Ticket, read_tickets
+from ...storage.database import Ticket, describe_worker, has_ended, read_tickets
 from ...storage.errors import StudyBusyError, UnreachableError
 from ...storage.locks import exclusive
-from ...storage.tracking.journal import read_unsent
+from ...storage.tracking import read_unsent
 from ..records import FINISHED
-from ..study.optuna_tables import read_states
-from ..study.study import Study
-from ..tracking.keys import curve_key, ticket_key, trial_key
+from ..study import Study, read_states
+from ..tracking import curve_key, ticket_key, trial_key
 
 if TYPE_CHECKING:
-    from ...storage.tracking.mlflow_audit import TrackedStudy
+    from ...storage.tracking import TrackedStudy
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ class StudySnapshot:
         if self.tracking_uri is None:
             return None
         # Importing MLflow takes seconds.
-        from ...storage.tracking.mlflow_audit import TrackedStudy
+        from ...storage.tracking import TrackedStudy
 
         try:
             return TrackedStudy(self.tracking_uri, self.study.settings.name)

@@ -1,1 +1,5 @@
 """Execution: supervisor and slots, workers, trials, finals and data-size curves."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from optuna.trial import Trial
 
 from ...objectives.config import TrialConfig, create_config
-from ...objectives.populations.population import can_train_together
+from ...objectives.populations import can_train_together
 from ...storage.errors import StorageError
 from ..records import STRATEGY
 from .worker import Worker

@@ -8,21 +8,15 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from ...objectives.data.subsets import take_subset
+from ...objectives.data import take_subset
 from ...objectives.devices import free_memory
 from ...objectives.errors import DeviceLostError, InvalidInputError, ObjectiveError, TrainingFailedError
 from ...objectives.finetune import NO_STAGES
 from ...storage.workspace import Workspace
 from ..records import STRATEGY
-from ..slots.engines import check_resources
-from ..slots.resources import ProcessResources, Resources
-from ..study.finalists import SEED_OFFSET, Finalist, finalists, restore_config
-from ..study.observer import Observer
-from ..study.results import StudyFacts
-from ..study.resume import prepare_resume
-from ..study.study import Study
-from ..tracking.keys import curve_key, strategy_key
-from ..tracking.training_runs import describe, numbers
+from ..slots import ProcessResources, Resources, check_resources
+from ..study import SEED_OFFSET, Finalist, Observer, Study, StudyFacts, prepare_resume, restore_config, select_finalists
+from ..tracking import curve_key, describe, numbers, strategy_key
 from .finals import evaluate_on_test
 from .logged_training import TrainingLog, logged_training
 from .run import SearchInterrupted, request_run, rerun_finals
@@ -140,7 +134,7 @@ def run_curve(
 
 def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
     faults: list[str] = []
-    if not finalists(study.settings, study.trials()):
+    if not select_finalists(study.settings, study.trials()):
         name = f"{study.settings.name}{study.workspace.option}"
         faults.append(f"No trial of study {study.settings.name!r} is complete. Resume it: frostline resume {name}")
     if seeds is not None and seeds < 1:
@@ -158,7 +152,9 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
 def plan_curve(study: Study, sizes: Sequence[int], seeds: int | None = None) -> list[CurveTraining]:
     """Every training of a curve, the finals aside: the quick ones first."""
     count = study.settings.finals_seeds if seeds is None else seeds
-    trials = {finalist.identity: finalist.trial for finalist in finalists(study.settings, study.trials())}.values()
+    trials = {
+        finalist.identity: finalist.trial for finalist in select_finalists(study.settings, study.trials())
+    }.values()
     first = study.settings.seed + SEED_OFFSET
     return [
         CurveTraining(Finalist(trial, seed), images)

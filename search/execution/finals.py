@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ...objectives.data.dataset import ImageSplit
+from ...objectives.data import ImageSplit
 from ...objectives.devices import free_memory
 from ...objectives.epochs import EpochResult
 from ...objectives.finetune import NO_STAGES, FinetuneResult, predict
 from ...objectives.metrics import score
-from ...storage.database.tickets import Lease
+from ...storage.database import Lease
 from ...storage.errors import LeaseLostError
 from ..records import FinalRecord
-from ..study.finalists import Finalist, finalists
-from ..tracking.kept_networks import drop_networks, final_card, keep_network
-from ..tracking.keys import final_key
-from ..tracking.training_runs import (
+from ..study import Finalist, select_finalists
+from ..tracking import (
     describe,
+    drop_networks,
+    final_card,
+    final_key,
     finish_final_run,
+    keep_network,
     log_mistakes,
     numbers,
     start_final_run,
+    start_strategy_run,
 )
-from ..tracking.verdict_run import start_strategy_run
 from .logged_training import TrainingLog, logged_training
 from .session import WorkerSession
 
@@ -30,7 +32,7 @@ from .session import WorkerSession
 def run_finals(session: WorkerSession) -> None:
     """Train and test the missing finals; a recorded final is never trained or tested again."""
     study = session.study
-    every = {finalist.subject: finalist for finalist in finalists(study.settings, study.trials())}
+    every = {finalist.subject: finalist for finalist in select_finalists(study.settings, study.trials())}
     places = list(every)
     study.final_tickets.issue_for(places)
     for lease in session.claims(session.worker.claim_final, study.final_tickets):

@@ -17,12 +17,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-from ...storage.database.engine import Database
-from ...storage.database.leases import LeaseKeeper
-from ...storage.database.tickets import Lease, Tickets, release, show
+from ...storage.database import Database, Lease, LeaseKeeper, Tickets, release, show
 from ...storage.errors import LeaseLostError
-from ..study.optuna_tables import PendingRows, make_trial, read_trials, set_state, start_trials
-from ..study.study import STARTED
+from ..study import STARTED, PendingRows, make_trial, read_trials, set_state, start_trials
 
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy

@@ -8,9 +8,9 @@ from functools import partial
 from ...objectives.config import TrialConfig
 from ...objectives.epochs import EpochResult, OnEpoch
 from ...objectives.finetune import FinetuneResult, Task, finetune
-from ...storage.tracking.tracker import TrackedRun
-from ..study.observer import Observer
-from ..tracking.training_runs import epoch_metrics, log_certificate, log_unseen
+from ...storage.tracking import TrackedRun
+from ..study import Observer
+from ..tracking import epoch_metrics, log_certificate, log_unseen
 from .retries import note_retry, run_with_retries
 from .session import SessionCheckpoints
 

@@ -11,9 +11,9 @@ import torch
 from ...objectives.devices import free_memory, is_device_lost
 from ...objectives.errors import DeviceLostError, ObjectiveError
 from ...storage.errors import StorageError
-from ...storage.tracking.tracker import TrackedRun
-from ..study.observer import Observer
-from ..tracking.training_runs import log_traceback
+from ...storage.tracking import TrackedRun
+from ..study import Observer
+from ..tracking import log_traceback
 
 Trained = TypeVar("Trained")
 

@@ -6,21 +6,23 @@ import time
 from functools import partial
 
 from ...objectives.errors import InvalidInputError, TrainingFailedError
-from ...storage.database.control import PAUSE, RUN, STOP
-from ...storage.tracking.tracker import StudyTracker
+from ...storage.database import PAUSE, RUN, STOP
+from ...storage.tracking import StudyTracker
 from ...storage.workspace import Workspace
-from ..slots.engines import check_resources, create_engine
-from ..slots.resources import ProcessResources, Resources
+from ..slots import ProcessResources, Resources, check_resources, create_engine
 from ..stopping import Stopped, Stopper
-from ..study.finalists import finalists
-from ..study.observer import Observer
-from ..study.prepare import Prepared, prepare_search
-from ..study.request import Request
-from ..study.resume import prepare_fork, prepare_resume, reopen
-from ..study.study import Study
-from ..tracking.registered_models import log_models
-from ..tracking.training_runs import describe_datasets
-from ..tracking.verdict_run import log_verdict
+from ..study import (
+    Observer,
+    Prepared,
+    Request,
+    Study,
+    prepare_fork,
+    prepare_resume,
+    prepare_search,
+    reopen,
+    select_finalists,
+)
+from ..tracking import describe_datasets, log_models, log_verdict
 from .finals import run_finals
 from .session import WorkerSession, hold_study, open_session, parent_run
 from .slot_protocol import SlotJob
@@ -246,7 +248,7 @@ def _pause(session: WorkerSession) -> None:
 
 
 def _require_finalists(study: Study) -> None:
-    if not finalists(study.settings, study.trials()):
+    if not select_finalists(study.settings, study.trials()):
         reasons = {trial.reason for trial in study.trials() if trial.reason}
         raise TrainingFailedError(
             "\n".join([f"No trial of study {study.settings.name!r} was completed: no verdict.", *sorted(reasons)])

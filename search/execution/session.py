@@ -11,28 +11,21 @@ from typing import TypeVar
 
 import torch
 
-from ...objectives.data.dataset import ImageDataset
+from ...objectives.data import ImageDataset
 from ...objectives.devices import choose_device
-from ...objectives.features.feature_store import FeatureStore
+from ...objectives.features import FeatureStore
 from ...objectives.finetune import Task
-from ...objectives.networks.backbone_pool import BackbonePool
-from ...objectives.training.stages import Stages
-from ...storage.database.leases import expire_dead_workers
-from ...storage.database.tickets import Lease, Tickets
-from ...storage.files.checkpoint_places import CheckpointPlace
-from ...storage.files.checkpoints import Checkpoints
-from ...storage.files.feature_files import FeatureFiles
+from ...objectives.networks import BackbonePool
+from ...objectives.training import Stages
+from ...storage.database import Lease, Tickets, expire_dead_workers
+from ...storage.files import CheckpointPlace, Checkpoints, FeatureFiles
 from ...storage.locks import exclusive
-from ...storage.tracking.tracker import StudyTracker, Tracker
+from ...storage.tracking import StudyTracker, Tracker
 from ..records import FINISHED
-from ..slots.resources import ProcessResources
+from ..slots import ProcessResources
 from ..stopping import Stopper
-from ..study.observer import Observer
-from ..study.study import Study
-from ..tracking.keys import curve_key, final_key, trial_key
-from ..tracking.provenance import parent_tags
-from ..tracking.system_metrics import sampled
-from ..tracking.training_runs import finish_trial_run
+from ..study import Observer, Study
+from ..tracking import curve_key, final_key, finish_trial_run, parent_tags, sampled, trial_key
 from .worker import LOOK_SECONDS, Worker, open_worker
 
 Claimed = TypeVar("Claimed")

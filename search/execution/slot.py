@@ -15,13 +15,11 @@ from pathlib import Path
 
 import torch
 
-from ...storage.tracking.tracker import Tracker
+from ...storage.tracking import Tracker
 from ...storage.workspace import Workspace
-from ..slots.resources import ProcessResources
+from ..slots import ProcessResources
 from ..stopping import STOPPED
-from ..study.observer import Observer
-from ..study.resume import reopen
-from ..study.study import Study
+from ..study import Observer, Study, reopen
 from .run import run_until_done
 from .session import open_session
 from .slot_protocol import ForwardingObserver, MessagePipe, SlotJob

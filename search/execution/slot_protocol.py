@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from ...objectives.epochs import EpochResult
-from ...storage.tracking.journal import FINISH, START
+from ...storage.tracking import FINISH, START
 from ..records import FinalRecord, TrialRecord
-from ..slots.messages import (
+from ..slots import (
     EpochFinished,
     FinalCutOff,
     FinalFinished,
@@ -24,7 +24,7 @@ from ..slots.messages import (
     encode,
 )
 from ..stopping import Stopped
-from ..study.observer import Observer
+from ..study import Observer
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...objectives.errors import TrainingFailedError
-from ...storage.database.control import STOP
-from ...storage.database.leases import expire_dead_workers, expire_process_without_penalty
-from ...storage.tracking.tracker import StudyTracker
-from ..slots.messages import FinalFinished, JournalEntry, Message, TrialFinished, Waits, decode
-from ..slots.process import RunningSlot, SlotSpec
+from ...storage.database import STOP, expire_dead_workers, expire_process_without_penalty
+from ...storage.tracking import StudyTracker
+from ..slots import FinalFinished, JournalEntry, Message, RunningSlot, SlotSpec, TrialFinished, Waits, decode
 from ..stopping import GRACE_SECONDS, STOPPED, Stopped, Stopper
-from ..study.observer import Observer
-from ..study.study import Study
+from ..study import Observer, Study
 from .slot_protocol import SlotJob, tell
 
 # A slot that dies this often in a row, each time this soon, is not restarted.

@@ -13,19 +13,18 @@ from ...objectives.devices import free_memory, is_device_lost
 from ...objectives.epochs import EpochResult
 from ...objectives.errors import DeviceLostError, TrainingFailedError
 from ...objectives.finetune import FinetuneResult
-from ...objectives.populations.population import finetune_together
-from ...objectives.strategies.catalog import get_strategy, takes_parameter
-from ...objectives.strategies.plans import plan_phases
-from ...storage.database.tickets import Lease
+from ...objectives.populations import finetune_together
+from ...objectives.strategies import get_strategy, plan_phases, takes_parameter
+from ...storage.database import Lease
 from ...storage.errors import LeaseLostError, StorageError
 from ..records import TrialRecord
-from ..study.study import OUTCOME, STARTED
-from ..tracking.keys import trial_key
-from ..tracking.training_runs import (
+from ..study import OUTCOME, STARTED
+from ..tracking import (
     describe,
     finish_trial_run,
     log_traceback,
     start_trial_run,
+    trial_key,
 )
 from .batches import AskedTrial, TrialBatches
 from .logged_training import TrainingLog, logged_training

@@ -10,21 +10,14 @@ from functools import partial
 import optuna
 from optuna.trial import Trial, TrialState
 
-from ...objectives.strategies.catalog import STRATEGIES
-from ...storage.database.control import RUN
-from ...storage.database.leases import LeaseKeeper
-from ...storage.database.tickets import Lease, show
+from ...objectives.strategies import STRATEGIES
+from ...storage.database import RUN, Lease, LeaseKeeper, show
 from ...storage.errors import StorageError
 from ..records import TrialRecord
-from ..sampling.budget import BudgetAllocation
-from ..sampling.pruner import StrategyPruner
-from ..sampling.sampler import StrategySampler
-from ..sampling.trial_costs import costs_by_strategy
-from ..space.space import optuna_name
+from ..sampling import BudgetAllocation, StrategyPruner, StrategySampler, costs_by_strategy
+from ..space import optuna_name
 from ..stopping import Stopper
-from ..study.results import StudyFacts
-from ..study.settings import StudySettings
-from ..study.study import Study, open_storage, trial_record
+from ..study import Study, StudyFacts, StudySettings, open_storage, trial_record
 from .leased_storage import LeasedStorage
 
 # Time without a heartbeat after which a lease expires. Dead processes of the same machine are noticed at once.

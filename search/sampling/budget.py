@@ -53,7 +53,7 @@ class BudgetAllocation:
             behind.
 
     Examples:
-        >>> from frostline.search.sampling.budget import BudgetAllocation
+        >>> from frostline.search.sampling import BudgetAllocation
         >>> BudgetAllocation(budget=10, controls=["scratch"]).next_strategy([], 0, ["scratch", "full", "partial"])
         'full'
     """

@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
 from ..records import STRATEGY
-from ..space.space import Domain
+from ..space import Domain
 from .budget import BudgetAllocation
 from .strategy_view import strategy_view
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...objectives.config import create_config
-from ...objectives.strategies.catalog import STRATEGIES
-from ...objectives.strategies.plans import plan_phases
-from ..space.space import Space
+from ...objectives.strategies import STRATEGIES, plan_phases
+from ..space import Space
 
 # Cost of an epoch of a head on cached features, as a share of an epoch of the whole network (benchmarks/results/).
 HEAD_EPOCH = 0.02
@@ -23,8 +22,8 @@ def costs_by_strategy(space: Space, frozen_flops: Sequence[float]) -> dict[str, 
         frozen_flops: Share of the FLOPs saved by freezing 0, 1, ... all units.
 
     Examples:
-        >>> from frostline.search.sampling.trial_costs import costs_by_strategy
-        >>> from frostline.search.space.parsing import create_space
+        >>> from frostline.search.sampling import costs_by_strategy
+        >>> from frostline.search.space import create_space
         >>> space = create_space({"full": {"epochs": 10}, "feature_extraction": {"epochs": 30}})
         >>> costs_by_strategy(space, [0.0, 0.4, 1.0]) == {"full": 10, "feature_extraction": 30 * 0.02}
         True

@@ -136,7 +136,7 @@ def encode(message: Message) -> str:
     """A message as a line, with its end.
 
     Example:
-        >>> from frostline.search.slots.messages import TrialCutOff, decode, encode
+        >>> from frostline.search.slots import TrialCutOff, decode, encode
         >>> encode(TrialCutOff(7))
         '["TrialCutOff", {"number": 7}]\\n'
         >>> decode(encode(TrialCutOff(7)))

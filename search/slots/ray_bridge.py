@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-from ...storage.tracking.journal import FILE
+from ...storage.tracking import FILE
 from ...storage.workspace import ENVIRONMENT_VARIABLE, STORAGE_VARIABLE
 from ..stopping import STOPPED
 from .messages import JournalEntry, Message, Note, Waits, decode, encode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...objectives.strategies.catalog import STRATEGIES, takes_parameter
+from ...objectives.strategies import STRATEGIES, takes_parameter
 
 # A trial sees about this many images, so small and large datasets cost the same (BiT-HyperRule fixes steps, not
 # epochs, for the same reason).
@@ -31,7 +31,7 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
         train_images: Size of the training split, which sets the epochs.
 
     Examples:
-        >>> from frostline.search.space.default_space import default_tables
+        >>> from frostline.search.space import default_tables
         >>> default_tables(train_images=300)["full"]["epochs"]
         20
         >>> default_tables(train_images=100_000)["full"]["epochs"]

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 
 from ...objectives.config import create_config, parameter_names
 from ...objectives.errors import InvalidInputError, unknown_name
-from ...objectives.strategies.catalog import STRATEGIES, get_strategy, takes_parameter
-from ...objectives.strategies.plans import plan_phases
+from ...objectives.strategies import STRATEGIES, get_strategy, plan_phases, takes_parameter
 from .space import Domain, Scalar, Space
 
 
@@ -27,7 +26,7 @@ def create_space(tables: Mapping[str, Any]) -> Space:
         InvalidInputError: The space has faults; the message names all of them by strategy and parameter.
 
     Examples:
-        >>> from frostline.search.space.parsing import create_space
+        >>> from frostline.search.space import create_space
         >>> rates = {"low": 1e-4, "high": 1e-1, "log": True}
         >>> space = create_space({"shared": {"epochs": 5}, "full": {"learning_rate": rates}})
         >>> space.default("full")
@@ -66,7 +65,7 @@ def resolve_space(space: Space, units: int) -> Space:
         InvalidInputError: The space does not suit the backbone; the message names all faults.
 
     Examples:
-        >>> from frostline.search.space.parsing import create_space, resolve_space
+        >>> from frostline.search.space import create_space, resolve_space
         >>> depths = {"low": 1, "high": -1, "default": -2}
         >>> space = resolve_space(create_space({"partial": {"freeze_depth": depths}}), units=10)
         >>> space.strategies["partial"]["freeze_depth"].high, space.default("partial")["freeze_depth"]

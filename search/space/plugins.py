@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...objectives.errors import InvalidInputError
-from ...objectives.strategies.catalog import BUILT_IN, STRATEGIES
+from ...objectives.strategies import BUILT_IN, STRATEGIES
 from .default_space import default_tables
 from .parsing import create_space
 

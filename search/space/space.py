@@ -26,7 +26,7 @@ class Domain(BaseModel):
         when: Condition: other parameters and those of their values for which this parameter exists.
 
     Examples:
-        >>> from frostline.search.space.space import Domain
+        >>> from frostline.search.space import Domain
         >>> rate = Domain(low=1e-4, high=1e-1, log=True, default=1e-3)
         >>> rate.first, rate.varies, rate.contains(0.5)
         (0.001, True, False)
@@ -152,7 +152,7 @@ def optuna_name(strategy: str, name: str) -> str:
     """Return a parameter's name in Optuna, which differs by strategy: sampling compares within a strategy (C7).
 
     Examples:
-        >>> from frostline.search.space.space import optuna_name
+        >>> from frostline.search.space import optuna_name
         >>> optuna_name("full", "learning_rate")
         'full/learning_rate'"""
     return f"{strategy}/{name}"
@@ -162,7 +162,7 @@ def is_integer(name: str) -> bool:
     """Return whether a parameter is an integer.
 
     Examples:
-        >>> from frostline.search.space.space import is_integer
+        >>> from frostline.search.space import is_integer
         >>> is_integer("head.width"), is_integer("learning_rate")
         (True, False)"""
     model, key = (HeadConfig, name.removeprefix("head.")) if name.startswith("head.") else (TrialConfig, name)

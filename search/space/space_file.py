@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...objectives.errors import InvalidInputError
-from ...objectives.strategies.catalog import STRATEGIES
+from ...objectives.strategies import STRATEGIES
 from .parsing import create_space
 from .space import Domain, Space
 

@@ -8,23 +8,18 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ...objectives.backbones.backbone import check_backbone
+from ...objectives.backbones import check_backbone
 from ...objectives.config import BackboneSpec
-from ...objectives.data.dataset_sources import Listing, list_source
-from ...objectives.data.splits import resolve_splits
+from ...objectives.data import Listing, list_source, resolve_splits
 from ...objectives.errors import InvalidInputError
 from ...objectives.metrics import OBJECTIVES, check_metric
 from ...objectives.preprocessing import DEFAULT_SIZE
 from ...objectives.sizes import parse_size
-from ...storage.files.checkpoint_places import artifacts_fault
-from ...storage.tracking.tracker import uri_fault
+from ...storage.files import artifacts_fault
+from ...storage.tracking import uri_fault
 from ...storage.workspace import Workspace
-from ..slots.engines import check_resources
-from ..space.default_space import COMPETING, default_tables
-from ..space.parsing import create_space
-from ..space.plugins import load_plugins
-from ..space.space import Space
-from ..space.space_file import read_space
+from ..slots import check_resources
+from ..space import COMPETING, Space, create_space, default_tables, load_plugins, read_space
 from .request import Request
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...objectives.config import TrialConfig, create_config
-from ...objectives.strategies.catalog import get_strategy, takes_parameter
+from ...objectives.strategies import get_strategy, takes_parameter
 from ..records import STRATEGY, TrialRecord, summarize
 from .settings import StudySettings
 
@@ -71,7 +71,7 @@ def restore_config(parameters: dict[str, object]) -> TrialConfig:
     return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
 
 
-def finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finalist]:
+def select_finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finalist]:
     """Return the finalists: the best trial of every strategy that completed a trial, with every final seed.
 
     Args:

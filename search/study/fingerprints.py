@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ... import objectives
-from ...objectives.data.dataset import ImageDataset
+from ...objectives.data import ImageDataset
 from ...objectives.errors import InvalidInputError
-from ...objectives.networks.backbone_pool import BackbonePool
+from ...objectives.networks import BackbonePool
 from .results import StudyFacts
 from .settings import StudySettings
 

@@ -6,21 +6,18 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...objectives.backbones.model_sources import preprocessing_for
+from ...objectives.backbones import preprocessing_for
 from ...objectives.config import BackboneSpec, create_config
-from ...objectives.data.dataset import ImageDataset, decode_dataset
-from ...objectives.data.dataset_sources import Listing
+from ...objectives.data import ImageDataset, Listing, decode_dataset
 from ...objectives.errors import InvalidInputError
 from ...objectives.finetune import check_trainable
 from ...objectives.metrics import default_metric
-from ...objectives.networks.backbone_pool import BackbonePool
+from ...objectives.networks import BackbonePool
 from ...objectives.preprocessing import Preprocessing
 from ...storage.locks import exclusive
 from ...storage.workspace import Workspace
-from ..slots.engines import create_engine
-from ..space.default_space import default_tables
-from ..space.parsing import create_space, resolve_space
-from ..space.space import Space
+from ..slots import create_engine
+from ..space import Space, create_space, default_tables, resolve_space
 from .checks import check_request, chosen_strategies, train_counts
 from .fingerprints import code_fingerprints, require_unchanged
 from .observer import Observer

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..slots.resources import Resources
+from ..slots import Resources
 
 if TYPE_CHECKING:
     from .study_file import StudyFile

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..analysis.data_curve import CurveRecord, DataCurve, trace_curve
-from ..analysis.verdict import Verdict, reach_verdict
+from ..analysis import CurveRecord, DataCurve, Verdict, reach_verdict, trace_curve
 from ..records import FinalRecord, StrategySummary, TrialRecord, finished, summarize
 from .settings import StudySettings
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...objectives.backbones.backbone import check_backbone
-from ...objectives.backbones.model_sources import preprocessing_for
+from ...objectives.backbones import check_backbone, preprocessing_for
 from ...objectives.errors import InvalidInputError
-from ...objectives.networks.backbone_pool import BackbonePool
-from ...objectives.strategies.catalog import BUILT_IN, STRATEGIES
+from ...objectives.networks import BackbonePool
+from ...objectives.strategies import BUILT_IN, STRATEGIES
 from ...storage.locks import exclusive
 from ...storage.workspace import Workspace
-from ..space.plugins import load_plugins
+from ..space import load_plugins
 from .checks import budget_faults, list_data, name_fault
 from .fingerprints import require_unchanged
 from .observer import Observer

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...objectives.config import BackboneSpec
-from ..space.space import Space
+from ..space import Space
 
 # Default population of head-only trials, and the largest training split with one.
 POPULATION = 8

@@ -19,16 +19,12 @@ from sqlalchemy.pool import NullPool
 
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.metrics import one_hot
-from ...storage.database.control import StudyControl
-from ...storage.database.curve_results import CurveTable
-from ...storage.database.engine import Database, share_sqlite
-from ...storage.database.finals import FinalsTable, StoredFinal
-from ...storage.database.tickets import Tickets
+from ...storage.database import CurveTable, Database, FinalsTable, StoredFinal, StudyControl, Tickets, share_sqlite
 from ...storage.errors import SchemaError, UnreachableError
-from ...storage.files.checkpoint_places import CheckpointPlace, artifacts_fault, checkpoint_place
+from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
-from ..analysis.data_curve import CurveRecord
+from ..analysis import CurveRecord
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, summarize
 from .finalists import finalist_name, read_finalist
 from .optuna_tables import require_known_schema

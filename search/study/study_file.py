@@ -10,10 +10,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ...objectives.backbones.weights import SUFFIXES
+from ...objectives.backbones import SUFFIXES
 from ...objectives.errors import InvalidInputError, unknown_name
-from ..space.space import Space
-from ..space.space_file import read_tables, space_of
+from ..space import Space, read_tables, space_of
 
 
 class _Options(BaseModel):
@@ -66,7 +65,7 @@ def is_study_file(data: str) -> bool:
     """Return whether a dataset argument names a study file.
 
     Examples:
-        >>> from frostline.search.study.study_file import is_study_file
+        >>> from frostline.search.study import is_study_file
         >>> is_study_file("birds.toml"), is_study_file("photos")
         (True, False)"""
     return Path(data).suffix.lower() == ".toml" and not Path(data).is_dir()

@@ -9,11 +9,10 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...objectives.epochs import EpochResult
-from ...storage.database.control import PAUSE, RUN, STOP
-from ...storage.database.tickets import ActiveLease
+from ...storage.database import PAUSE, RUN, STOP, ActiveLease
 from ..records import FINISHED, FinalRecord, TrialRecord, finished
 from ..stopping import Stopper
-from .finalists import finalists
+from .finalists import select_finalists
 from .observer import Observer
 from .results import is_decided
 from .settings import StudySettings
@@ -158,7 +157,9 @@ class Watcher:
         self.finished = finished(trials) >= study.settings.trials and is_decided(study.settings, trials, present)
 
     def _tell_running_finals(self, trials: list[TrialRecord], held: list[ActiveLease], ended: int) -> None:
-        every = {finalist.subject: finalist for finalist in finalists(self._study.settings, trials)} if held else {}
+        every = (
+            {finalist.subject: finalist for finalist in select_finalists(self._study.settings, trials)} if held else {}
+        )
         found = [every[str(each.subject)] for each in held if each.subject in every]
         running = {(finalist.strategy, finalist.seed): None for finalist in found}
         for strategy, seed in self._finals_running - running.keys():

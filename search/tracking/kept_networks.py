@@ -20,14 +20,11 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from ...objectives.config import TrialConfig
-from ...objectives.data.dataset import ImageDataset
-from ...objectives.networks.export import ModelCard, save_network
-from ...objectives.networks.network import Network
+from ...objectives.data import ImageDataset
+from ...objectives.networks import ModelCard, Network, save_network
 from ...storage.errors import StorageError
 from ..records import FinalScores
-from ..study.fingerprints import sources_digest, training_package, training_sources
-from ..study.settings import StudySettings
-from ..study.study import Study
+from ..study import Study, StudySettings, sources_digest, training_package, training_sources
 from .registered_models import PACKAGE_PREFIX, best_final, finalist_of, network_folder
 
 
@@ -95,8 +92,10 @@ def _package() -> str:
 
 def _copy_code(package: Path, backbone: str) -> None:
     """Copy the package that loads networks, and next to it the module of the user's backbone."""
-    for source in training_sources():
-        copied = package / source.relative_to(training_package())
+    folder = training_package()
+    # The stubs too: a sub-package reads from its own which module has a name.
+    for source in sorted([*training_sources(), *folder.rglob("*.pyi")]):
+        copied = package / source.relative_to(folder)
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, copied)
     module, _, factory = backbone.partition(":")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..analysis.confusion import Mistake
+from ..analysis import Mistake
 
 if TYPE_CHECKING:
-    from ...objectives.data.dataset import ImageSplit
+    from ...objectives.data import ImageSplit
 
 _COLUMNS, _SIDE, _CAPTION, _GAP = 4, 160, 40, 8
 _FONT_SIZE = 13

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from ..study.study import Study
+from ..study import Study
 
 _GIT_SECONDS = 2.0
 

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from ...storage.tracking.tracker import ServedModel, Tracker
-from ..analysis.verdict import Contender, Verdict
+from ...storage.tracking import ServedModel, Tracker
+from ..analysis import Contender, Verdict
 from ..records import FinalScores
-from ..study.study import Study
+from ..study import Study
 from .keys import final_key
 
 CHAMPION = "champion"
 # Libraries that loading and running a network imports, besides those of MLflow.
-_LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillow")
+_LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillow", "lazy-loader")
 # Prefix of the name of the package that loads a stored network.
 PACKAGE_PREFIX = "frostline_objectives_"
 # The module with `load_network` in the package of a stored network, now and in older versions.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ...storage.errors import StorageError, StudyBusyError, UnreachableError
 from ...storage.locks import exclusive
-from ...storage.tracking.tracker import log_study_file, send_journal
-from ..study.study import Study
+from ...storage.tracking import log_study_file, send_journal
+from ..study import Study
 
 
 def sync_studies(studies: Sequence[Study], write: Callable[[str], None]) -> None:
@@ -44,7 +44,7 @@ def log_with_study(study: Study, file: Path, note: Callable[[str], None]) -> Non
             log_study_file(study.workspace, name, file)
             send_journal(uri, study.workspace, name, note)
     except StudyBusyError:
-        from ...storage.tracking.mlflow_runs import log_artifact
+        from ...storage.tracking import log_artifact
 
         log_artifact(uri or study.workspace.tracking_url, name, file)
     except UnreachableError as error:

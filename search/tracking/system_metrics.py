@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from ...storage.errors import StorageError
-from ...storage.tracking.tracker import Tracker
+from ...storage.tracking import Tracker
 from .nvml import open_nvml
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...objectives.epochs import EpochResult
-from ...storage.tracking.tracker import TrackedRun, Tracker
-from ..analysis.confusion import Mistake, confusion_of, worst_mistakes
+from ...storage.tracking import TrackedRun, Tracker
+from ..analysis import Mistake, confusion_of, worst_mistakes
 from ..records import STRATEGY, FinalRecord, TrialRecord
 from .keys import final_key, strategy_key, trial_key
 from .mistake_sheet import mistake_sheet
 
 if TYPE_CHECKING:
-    from ...objectives.data.dataset import ImageDataset, ImageSplit
+    from ...objectives.data import ImageDataset, ImageSplit
     from ...objectives.finetune import FinetuneResult
 
 # Number of errors shown for a final.

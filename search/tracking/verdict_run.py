@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ...objectives.metrics import METRICS
-from ...storage.tracking.tracker import StudyTracker, Tracker
-from ..analysis.verdict import Contender, Verdict
+from ...storage.tracking import StudyTracker, Tracker
+from ..analysis import Contender, Verdict
 from ..records import STRATEGY
-from ..study.study import Study
+from ..study import Study
 from .keys import strategy_key, trial_key
 from .registered_models import CHAMPION, log_models
 

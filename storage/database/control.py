@@ -31,8 +31,8 @@ class StudyControl:
         study: Name of the study.
 
     Examples:
-        >>> from frostline.storage.database.engine import Database
-        >>> from frostline.storage.database.control import PAUSE, StudyControl
+        >>> from frostline.storage.database import Database
+        >>> from frostline.storage.database import PAUSE, StudyControl
         >>> control = StudyControl(Database("sqlite://"), "flowers")
         >>> control.get()
         'run'

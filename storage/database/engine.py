@@ -109,7 +109,7 @@ class Database:
         UnreachableError: The database cannot be used.
 
     Examples:
-        >>> from frostline.storage.database.engine import Database
+        >>> from frostline.storage.database import Database
         >>> from sqlalchemy import text
         >>> database = Database("sqlite://")
         >>> with database.session() as session:

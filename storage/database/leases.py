@@ -52,7 +52,7 @@ def describe_worker(worker: str) -> str:
     """Return a worker's machine and process, for messages.
 
     Examples:
-        >>> from frostline.storage.database.leases import describe_worker
+        >>> from frostline.storage.database import describe_worker
         >>> describe_worker("gpu-3/5d1b0c3e.4026531836/4711/88213/1f2e3d4c")
         'gpu-3 (process 4711)'
     """

@@ -86,8 +86,8 @@ class Tickets:
         kind: ``trial`` or ``final``.
 
     Examples:
-        >>> from frostline.storage.database.engine import Database
-        >>> from frostline.storage.database.tickets import Tickets
+        >>> from frostline.storage.database import Database
+        >>> from frostline.storage.database import Tickets
         >>> database = Database("sqlite://")
         >>> tickets = Tickets(database, "flowers", "trial")
         >>> tickets.issue(2)

@@ -105,7 +105,7 @@ class CheckpointFolder(Checkpoints):
     Examples:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from frostline.storage.files.checkpoints import CheckpointFolder
+        >>> from frostline.storage.files import CheckpointFolder
         >>> with TemporaryDirectory() as folder:
         ...     saved = CheckpointFolder(Path(folder), token=1).save(lambda: b"epoch 3", now=True)
         ...     CheckpointFolder(Path(folder), token=2).load()

@@ -56,7 +56,7 @@ class FeatureFiles:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
         >>> import numpy as np
-        >>> from frostline.storage.files.feature_files import FeatureFiles
+        >>> from frostline.storage.files import FeatureFiles
         >>> with TemporaryDirectory() as folder:
         ...     files = FeatureFiles(Path(folder))
         ...     with files.all_locked():

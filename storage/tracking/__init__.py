@@ -1,1 +1,5 @@
 """Tracking: a journal of records, and the sender that uploads them to MLflow."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

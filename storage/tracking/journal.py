@@ -40,7 +40,7 @@ def parent_key(study: str) -> str:
     """Return the key of a study's parent run.
 
     Examples:
-        >>> from frostline.storage.tracking.journal import parent_key
+        >>> from frostline.storage.tracking import parent_key
         >>> parent_key("flowers")
         'study-flowers'
     """

@@ -38,7 +38,7 @@ def uri_fault(uri: str) -> str | None:
         None if the URI is usable; otherwise a message without secrets.
 
     Examples:
-        >>> from frostline.storage.tracking.tracker import uri_fault
+        >>> from frostline.storage.tracking import uri_fault
         >>> uri_fault("ftp://example.org/runs").partition(",")[0]
         '--tracking-uri must begin with one of http'
         >>> uri_fault("sqlite:////data/mlflow.db") is None

@@ -12,11 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from ...objectives.backbones.backbone import Backbone
+    from ...objectives.backbones import Backbone
     from ...storage.workspace import Workspace
-    from ..study.observer import Observer
-    from ..study.results import StudyResults
-    from ..study.study import Study
+    from ..study import Observer, Study, StudyResults
 
 INTERRUPTED = 130
 
@@ -120,7 +118,7 @@ def observer_of(ctx: typer.Context, as_json: bool) -> Observer:
     """Return the observer of a command; with ``--json`` it writes progress to standard error."""
     if not as_json:
         return ctx.obj.observer()
-    from ..study.observer import LineProgress
+    from ..study import LineProgress
 
     return LineProgress(lambda line: print(line, file=sys.stderr, flush=True))
 

@@ -1,0 +1,11 @@
+from .feature_source import FeatureSource, ImageSource, SubsetFeatures
+from .feature_store import FeatureFileStore, FeatureStore, write_within
+
+__all__ = [
+    "FeatureFileStore",
+    "FeatureSource",
+    "FeatureStore",
+    "ImageSource",
+    "SubsetFeatures",
+    "write_within",
+]

@@ -1,0 +1,47 @@
+from .certificate import Certificate, certify, certify_with_head
+from .checkpoint import CheckpointStore, NoCheckpoints, TrialState, identity
+from .logistic_regression import solve_logistic_regression
+from .loop import (
+    EVALUATION_BATCH,
+    PhaseData,
+    PhaseRun,
+    batches_per_epoch,
+    create_criterion,
+    epoch_batches,
+    predict_logits,
+    require_finite,
+    score_logits,
+    to_probabilities,
+    train_phase,
+)
+from .optimizers import Optimization, decays, rate_factor
+from .penalties import l2_sp
+from .stages import Stages, stage_key
+
+__all__ = [
+    "EVALUATION_BATCH",
+    "Certificate",
+    "CheckpointStore",
+    "NoCheckpoints",
+    "Optimization",
+    "PhaseData",
+    "PhaseRun",
+    "Stages",
+    "TrialState",
+    "batches_per_epoch",
+    "certify",
+    "certify_with_head",
+    "create_criterion",
+    "decays",
+    "epoch_batches",
+    "identity",
+    "l2_sp",
+    "predict_logits",
+    "rate_factor",
+    "require_finite",
+    "score_logits",
+    "solve_logistic_regression",
+    "stage_key",
+    "to_probabilities",
+    "train_phase",
+]

@@ -1,0 +1,25 @@
+from .budget_history import Step, budget_steps
+from .confusion import Mistake, confusion_of, worst_mistakes
+from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curve
+from .importance import MIN_TRIALS, explained_variance
+from .pareto import pareto_front
+from .verdict import Contender, Verdict, reach_verdict
+
+__all__ = [
+    "BASELINE",
+    "MIN_TRIALS",
+    "Contender",
+    "CurvePoint",
+    "CurveRecord",
+    "DataCurve",
+    "Mistake",
+    "Step",
+    "Verdict",
+    "budget_steps",
+    "confusion_of",
+    "explained_variance",
+    "pareto_front",
+    "reach_verdict",
+    "trace_curve",
+    "worst_mistakes",
+]

@@ -1,0 +1,40 @@
+from .engines import check_resources, create_engine
+from .messages import (
+    EpochFinished,
+    FinalCutOff,
+    FinalFinished,
+    FinalStarted,
+    JournalEntry,
+    Message,
+    Note,
+    TrialCutOff,
+    TrialFinished,
+    TrialStarted,
+    Waits,
+    decode,
+    encode,
+)
+from .process import RunningSlot, SlotSpec
+from .resources import ProcessResources, Resources
+
+__all__ = [
+    "EpochFinished",
+    "FinalCutOff",
+    "FinalFinished",
+    "FinalStarted",
+    "JournalEntry",
+    "Message",
+    "Note",
+    "ProcessResources",
+    "Resources",
+    "RunningSlot",
+    "SlotSpec",
+    "TrialCutOff",
+    "TrialFinished",
+    "TrialStarted",
+    "Waits",
+    "check_resources",
+    "create_engine",
+    "decode",
+    "encode",
+]

@@ -1,0 +1,22 @@
+from .default_space import COMPETING, default_tables
+from .parsing import create_space, resolve_space
+from .plugins import load_plugins
+from .space import Domain, Space, is_integer, optuna_name
+from .space_file import read_space, read_tables, space_of, tables_of, write_space
+
+__all__ = [
+    "COMPETING",
+    "Domain",
+    "Space",
+    "create_space",
+    "default_tables",
+    "is_integer",
+    "load_plugins",
+    "optuna_name",
+    "read_space",
+    "read_tables",
+    "resolve_space",
+    "space_of",
+    "tables_of",
+    "write_space",
+]

@@ -1,0 +1,51 @@
+from .checks import train_images
+from .finalists import SEED_OFFSET, Finalist, read_finalist, restore_config, select_finalists
+from .fingerprints import sources_digest, training_package, training_sources
+from .observer import LineProgress, Observer
+from .optuna_tables import PendingRows, make_trial, read_states, read_trials, remove_trial, set_state, start_trials
+from .prepare import Prepared, prepare_search
+from .request import Request
+from .results import StudyFacts, StudyResults
+from .resume import prepare_fork, prepare_resume, reopen
+from .settings import StudySettings
+from .study import OUTCOME, STARTED, Study, open_storage, study_names, trial_record
+from .study_file import is_study_file
+from .watch import watch_study
+
+__all__ = [
+    "OUTCOME",
+    "SEED_OFFSET",
+    "STARTED",
+    "Finalist",
+    "LineProgress",
+    "Observer",
+    "PendingRows",
+    "Prepared",
+    "Request",
+    "Study",
+    "StudyFacts",
+    "StudyResults",
+    "StudySettings",
+    "is_study_file",
+    "make_trial",
+    "open_storage",
+    "prepare_fork",
+    "prepare_resume",
+    "prepare_search",
+    "read_finalist",
+    "read_states",
+    "read_trials",
+    "remove_trial",
+    "reopen",
+    "restore_config",
+    "select_finalists",
+    "set_state",
+    "sources_digest",
+    "start_trials",
+    "study_names",
+    "train_images",
+    "training_package",
+    "training_sources",
+    "trial_record",
+    "watch_study",
+]

@@ -1,0 +1,57 @@
+from .kept_networks import drop_networks, final_card, keep_network
+from .keys import curve_key, final_key, strategy_key, ticket_key, trial_key
+from .nvml import GpuUse, open_nvml
+from .provenance import parent_tags
+from .registered_models import log_models
+from .sync import log_with_study, sync_studies
+from .system_metrics import Readings, sampled
+from .training_runs import (
+    SCORE_CURVE,
+    describe,
+    describe_datasets,
+    epoch_metrics,
+    finish_final_run,
+    finish_trial_run,
+    log_certificate,
+    log_mistakes,
+    log_traceback,
+    log_unseen,
+    numbers,
+    start_final_run,
+    start_trial_run,
+)
+from .verdict_run import log_verdict, start_strategy_run
+
+__all__ = [
+    "SCORE_CURVE",
+    "GpuUse",
+    "Readings",
+    "curve_key",
+    "describe",
+    "describe_datasets",
+    "drop_networks",
+    "epoch_metrics",
+    "final_card",
+    "final_key",
+    "finish_final_run",
+    "finish_trial_run",
+    "keep_network",
+    "log_certificate",
+    "log_mistakes",
+    "log_models",
+    "log_traceback",
+    "log_unseen",
+    "log_verdict",
+    "log_with_study",
+    "numbers",
+    "open_nvml",
+    "parent_tags",
+    "sampled",
+    "start_final_run",
+    "start_strategy_run",
+    "start_trial_run",
+    "strategy_key",
+    "sync_studies",
+    "ticket_key",
+    "trial_key",
+]

@@ -1,0 +1,34 @@
+from .control import PAUSE, RUN, STOP, StudyControl
+from .curve_results import CurveTable
+from .engine import Database, probe, share_sqlite
+from .finals import FinalsTable, StoredFinal
+from .leases import LeaseKeeper, describe_worker, expire_dead_workers, expire_process_without_penalty, has_ended
+from .ticket_repair import Ticket, read_tickets, reclaim_expired, set_done
+from .tickets import ActiveLease, Lease, Tickets, release, show
+
+__all__ = [
+    "PAUSE",
+    "RUN",
+    "STOP",
+    "ActiveLease",
+    "CurveTable",
+    "Database",
+    "FinalsTable",
+    "Lease",
+    "LeaseKeeper",
+    "StoredFinal",
+    "StudyControl",
+    "Ticket",
+    "Tickets",
+    "describe_worker",
+    "expire_dead_workers",
+    "expire_process_without_penalty",
+    "has_ended",
+    "probe",
+    "read_tickets",
+    "reclaim_expired",
+    "release",
+    "set_done",
+    "share_sqlite",
+    "show",
+]
