@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InvalidInputError, unknown_name
 from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, MIN_IMAGE_SIZE, Preprocessing
+from ..user_code import current_folder_last, is_missing, library_note
 
 # Preprocessing of most published weights.
 _DEFAULT = Preprocessing(224, 256, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
@@ -45,7 +44,7 @@ class FactoryModel:
         factory = getattr(module, function, None)
         if factory is None:
             own = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-            raise InvalidInputError(unknown_name(f"factory in {module_name}", function, own))
+            raise InvalidInputError(unknown_name(f"factory in {module_name}", function, own) + library_note(module))
         if not callable(factory):
             raise InvalidInputError(f"{name} is a {type(factory).__name__}, not a function that returns a network.")
         needed = [key for key in _needed(factory) if key not in ("num_classes", "image_size")]
@@ -78,7 +77,7 @@ class FactoryModel:
         if "num_classes" in _needed(self._factory):
             asked["num_classes"] = _NUM_CLASSES
         try:
-            with _current_folder():
+            with current_folder_last():
                 model = self._factory(**asked)
         except Exception as error:
             raise InvalidInputError(f"{self.name} fails: {type(error).__name__}: {error}") from error
@@ -110,10 +109,10 @@ def _draw_weights(model: nn.Module, name: str) -> None:
 
 def _import(name: str, module: str) -> Any:
     try:
-        with _current_folder():
+        with current_folder_last():
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+        if not is_missing(error, module):
             raise InvalidInputError(f"Backbone {name!r}: importing {module} fails: {error}.") from error
         raise InvalidInputError(
             f"Backbone {name!r}: there is no module {error.name!r} here. "
@@ -123,16 +122,6 @@ def _import(name: str, module: str) -> Any:
         raise InvalidInputError(
             f"Backbone {name!r}: importing {module} fails: {type(error).__name__}: {error}"
         ) from error
-
-
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """Put the current folder on ``sys.path``, as ``python -m`` does."""
-    sys.path.insert(0, "")
-    try:
-        yield
-    finally:
-        sys.path.remove("")
 
 
 def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

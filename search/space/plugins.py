@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...objectives.errors import InvalidInputError
 from ...objectives.strategies import BUILT_IN, STRATEGIES
+from ...objectives.user_code import append_current_folder, is_missing, library_note
 from .default_space import default_tables
 from .parsing import create_space
 
@@ -47,19 +48,23 @@ def _load(name: str) -> tuple[str, ...]:
     if name in _registered:
         return _registered[name]
     before, others = STRATEGIES.snapshot(), {each for own in _registered.values() for each in own}
-    imported = name in sys.modules
+    modules, imported = set(sys.modules), name in sys.modules
     known = BUILT_IN | others if imported else before.keys()
     try:
         _import(name)
         new = tuple(each for each in STRATEGIES if each not in known)
         # If another plugin imported this module earlier, its strategies are registered already.
         if not new and not (imported and others):
-            raise InvalidInputError("it registers no strategy. Call register_strategy(Strategy(...)) in it.")
+            note = library_note(sys.modules[name])
+            raise InvalidInputError(f"it registers no strategy. Call register_strategy(Strategy(...)) in it.{note}")
         _check_domains(new)
     except InvalidInputError:
+        # Python runs a module once. Those whose strategies are taken back must run again when the plugin is corrected,
+        # also a module that the plugin imports.
+        taken_back = {getattr(STRATEGIES[each].plan, "__module__", name) for each in STRATEGIES.keys() - before.keys()}
+        for module in {name, *taken_back} - modules:
+            sys.modules.pop(module, None)
         STRATEGIES.restore(before)
-        if not imported:
-            sys.modules.pop(name, None)
         raise
     _registered[name] = new
     return new
@@ -70,19 +75,16 @@ def _import(name: str) -> None:
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", name) or name.endswith(".py"):
         module = Path(name).stem if name.endswith(".py") else "my_module"
         raise InvalidInputError(f"give the module's name as in an import, without folder and .py: --plugin {module}")
-    folder = str(Path.cwd())
-    # At the end, so that no file in the folder can shadow a library.
-    if folder not in sys.path:
-        sys.path.append(folder)
-    importlib.invalidate_caches()
+    # It stays on the path: a plan may import more when it is called.
+    append_current_folder()
     try:
         importlib.import_module(name)
     except InvalidInputError:
         raise
     except (Exception, SystemExit) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+        if is_missing(error, name):
             raise InvalidInputError(
-                f"there is no module {error.name!r} in {folder} or where Python looks for modules. "
+                f"there is no module {error.name!r} in {Path.cwd()} or where Python looks for modules. "
                 "Run the command in its folder, or add that folder to PYTHONPATH."
             ) from None
         raise InvalidInputError(f"it cannot be imported: {_describe(error)}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,6 +201,38 @@ def test_a_factory_gets_the_size_that_it_asks_for() -> None:
 def test_what_is_refused(name: str, weights: str, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         create_backbone(BackboneSpec(name, weights, 32))
+
+
+STAND_IN = "raise SystemExit('this file stands in for a library')\n"
+
+
+def test_no_file_beside_the_photos_stands_in_for_a_library(tmp_path: Path) -> None:
+    """In a process of its own: here the libraries are imported already."""
+    (tmp_path / "photos_model.py").write_text(
+        "import colorsys\nfrom parts import layer\n\ndef net():\n    import wsgiref.util\n    return layer()\n"
+    )
+    (tmp_path / "parts.py").write_text("from torch import nn\ndef layer(): return nn.Conv2d(3, 4, 3)\n")
+    for name in ("colorsys", "wsgiref", "timm", "torchvision"):
+        (tmp_path / f"{name}.py").write_text(STAND_IN)
+    script = """
+import sys
+from frostline.objectives.backbones.model_sources import model_source
+before = list(sys.path)
+model = model_source("photos_model:net").create(32, "DEFAULT")
+assert type(model).__name__ == "Conv2d"
+model_source("timm:resnet10t").create(64, None)
+assert sys.path == before
+try:
+    model_source("colorsys:net")
+except Exception as error:
+    print(error)
+"""
+    # -P: without it Python itself puts the folder of a script first, before this program starts.
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / 'colorsys.py'} was not imported" in done.stdout
 
 
 def test_published_weights_of_a_resnet_for_cifar_fit() -> None:

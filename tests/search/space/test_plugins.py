@@ -215,6 +215,26 @@ def test_a_plugin_that_was_mended_can_be_loaded(folder: Path, monkeypatch: pytes
     assert load_plugins(["mended"]) == ("mine",)
 
 
+def test_a_module_that_a_corrected_plugin_imports_registers_its_strategy_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    write(folder, "common", registering("common_probe"))
+    write(folder, "fragile", "import common\n" + registering("mine") + "x = 1 / 0\n")
+    with pytest.raises(InvalidInputError, match="ZeroDivisionError"):
+        load_plugins(["fragile"])
+    assert "common_probe" not in STRATEGIES
+    write(folder, "fragile", "import common\n" + registering("mine"))
+    assert load_plugins(["fragile"]) == ("common_probe", "mine")
+
+
+def test_a_plugin_with_a_librarys_name_is_told_to_be_renamed(folder: Path) -> None:
+    write(folder, "colorsys", registering("mine"))
+    with pytest.raises(InvalidInputError, match=r"registers no strategy.*colorsys\.py was not imported.*rename"):
+        load_plugins(["colorsys"])
+    sys.modules.pop("colorsys", None)
+
+
 def test_its_strategy_is_among_the_choices_and_in_the_printed_space() -> None:
     plugin = ["--plugin", EXAMPLE]
     sys.path.append(str(EXAMPLES))

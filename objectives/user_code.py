@@ -1,0 +1,53 @@
+"""Modules of the user's, imported from the current folder too; no file there can stand in for a library."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TypeGuard
+
+
+def append_current_folder() -> bool:
+    """Append the current folder to ``sys.path``, behind all libraries; return whether it was missing."""
+    folder = str(Path.cwd())
+    if missing := folder not in sys.path:
+        sys.path.append(folder)
+    # Files may have been written since Python last looked into the folder.
+    importlib.invalidate_caches()
+    return missing
+
+
+@contextmanager
+def current_folder_last() -> Iterator[None]:
+    """Append the current folder to ``sys.path`` within the block."""
+    appended, folder = append_current_folder(), str(Path.cwd())
+    try:
+        yield
+    finally:
+        # The user's code may have changed the path too; ours is the last entry of this folder.
+        if appended and folder in sys.path:
+            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
+
+
+def is_missing(error: BaseException, module: str) -> TypeGuard[ModuleNotFoundError]:
+    """Whether an import failed because the module itself, or a package that holds it, does not exist."""
+    return isinstance(error, ModuleNotFoundError) and bool(error.name) and f"{module}.".startswith(f"{error.name}.")
+
+
+def library_note(module: ModuleType) -> str:
+    """Sentence for a user whose file has the name of an installed library; empty if there is no such file.
+
+    Args:
+        module: Module that was imported under the name.
+    """
+    below = Path.cwd() / module.__name__.replace(".", "/")
+    own = next((file for file in (below.with_suffix(".py"), below / "__init__.py") if file.is_file()), None)
+    file = getattr(module, "__file__", None)
+    if own is None or (file and own.samefile(file)):
+        return ""
+    where = file or "built in"
+    return f" {own} was not imported, because Python has another module of that name ({where}): rename your file."
