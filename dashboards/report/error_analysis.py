@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...objectives.data import Gallery
+from ...search.analysis import Confusion, errors_of
 from ...search.study import StudyResults
 from ..tables import TextTable
-from .confusion import Confusion, confuse, frequent_confusions
-from .mistakes import Mistake, worst_mistakes
+from .confusion import MAX_CLASSES, frequent_confusions
+from .mistakes import ShownMistake, show_mistakes
 from .thumbnails import ThumbnailMaker
 
 
@@ -17,14 +18,24 @@ class ErrorAnalysis:
     """The errors of one finalist, over all its seeds.
 
     Attributes:
+        strategy: Name of the finalist's strategy.
         confusion: Predictions by class.
         pairs: Table of the most frequent confusions.
-        mistakes: Wrong predictions with the highest confidence.
+        mistakes: Wrong predictions with the highest mean probability.
+        probabilities_known: Whether the finals recorded probabilities; otherwise those of the mistakes are shares of
+            seeds.
     """
 
+    strategy: str
     confusion: Confusion
     pairs: TextTable
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[ShownMistake, ...]
+    probabilities_known: bool
+
+    @property
+    def matrix_fits(self) -> bool:
+        """Whether the confusion matrix is small enough to be shown."""
+        return len(self.confusion.classes) <= MAX_CLASSES
 
 
 def analyze_finalists(results: StudyResults, gallery: Gallery | None) -> list[ErrorAnalysis]:
@@ -49,9 +60,13 @@ def _analyze(
     results: StudyResults, strategy: str, gallery: Gallery | None, thumbnails: ThumbnailMaker
 ) -> ErrorAnalysis:
     finals = [final for final in results.finals if final.strategy == strategy]
-    classes = results.facts.classes
     # Other labels mean that these are not the images that were tested.
     own = gallery if gallery is not None and gallery.holds(finals[0].labels) else None
-    confusion = confuse(finals, classes)
-    mistakes = worst_mistakes(finals, classes, own, thumbnails)
-    return ErrorAnalysis(confusion, frequent_confusions(confusion), tuple(mistakes))
+    errors = errors_of(finals, results.facts.classes)
+    return ErrorAnalysis(
+        strategy=strategy,
+        confusion=errors.confusion,
+        pairs=frequent_confusions(errors.confusion),
+        mistakes=tuple(show_mistakes(errors, own, thumbnails)),
+        probabilities_known=not finals[0].classes_only,
+    )

@@ -1,5 +1,5 @@
 from .budget_history import Step, budget_steps
-from .confusion import Mistake, confusion_of, worst_mistakes
+from .confusion import Confusion, Errors, Mistake, confusion_of, errors_of, worst_mistakes
 from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curve
 from .importance import MIN_TRIALS, explained_variance
 from .pareto import pareto_front
@@ -8,15 +8,18 @@ from .verdict import Contender, Verdict, reach_verdict
 __all__ = [
     "BASELINE",
     "MIN_TRIALS",
+    "Confusion",
     "Contender",
     "CurvePoint",
     "CurveRecord",
     "DataCurve",
+    "Errors",
     "Mistake",
     "Step",
     "Verdict",
     "budget_steps",
     "confusion_of",
+    "errors_of",
     "explained_variance",
     "pareto_front",
     "reach_verdict",

@@ -11,6 +11,7 @@ from ...objectives.finetune import NO_STAGES, FinetuneResult, predict
 from ...objectives.metrics import score
 from ...storage.database import Lease
 from ...storage.errors import LeaseLostError
+from ..analysis import errors_of
 from ..records import FinalRecord
 from ..study import Finalist, select_finalists
 from ..tracking import (
@@ -20,7 +21,8 @@ from ..tracking import (
     final_key,
     finish_final_run,
     keep_network,
-    log_mistakes,
+    log_errors,
+    log_mistake_sheet,
     numbers,
     start_final_run,
     start_strategy_run,
@@ -119,6 +121,8 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
     drop_networks(study, final)
     checkpoints.remove()
     log.finished(result)
-    log_mistakes(run, tested.split, final.probabilities, session.tracker.outgoing(key))
+    errors = errors_of([final], tested.split.classes)
+    log_errors(run, errors)
+    log_mistake_sheet(run, errors, tested.split, session.tracker.outgoing(key))
     finish_final_run(run, final, numbers(describe(result)))
     return final

@@ -122,9 +122,9 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
                 observer.study_started(study.settings, study.trials())
             _work(prepared, resources, tracker, observer, search=search)
             _require_finalists(study)
-            verdict = study.results().verdict
-            if verdict is not None:
-                log_verdict(study, tracker, verdict)
+            results = study.results()
+            if results.verdict is not None:
+                log_verdict(study, tracker, results.verdict, results.finals)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             "Stopped. The running trial does not count. "

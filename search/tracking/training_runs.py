@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...objectives.epochs import EpochResult
 from ...storage.tracking import TrackedRun, Tracker
-from ..analysis import Mistake, confusion_of, worst_mistakes
+from ..analysis import Errors, Mistake
 from ..records import STRATEGY, FinalRecord, TrialRecord
 from .keys import final_key, strategy_key, trial_key
 from .mistake_sheet import mistake_sheet
@@ -22,9 +19,8 @@ if TYPE_CHECKING:
     from ...objectives.data import ImageDataset, ImageSplit
     from ...objectives.finetune import FinetuneResult
 
-# Number of errors shown for a final.
-WORST = 12
 _MISTAKE_COLUMNS = ["test image", "true class", "taken for", "probability", "probability of true class"]
+_MISTAKE_COLUMNS += ["trainings that are wrong"]
 # MLflow's names for the use of a split.
 _CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
 
@@ -121,28 +117,33 @@ def finish_trial_run(
     run.finish("FAILED" if trial.state == "failed" else "FINISHED", name, trial.finished)
 
 
-def log_mistakes(run: TrackedRun, test: ImageSplit, probabilities: NDArray[np.float32], folder: Path) -> None:
-    """Log a final's confusion matrix and its most confident errors, with images.
+def log_errors(run: TrackedRun, errors: Errors) -> None:
+    """Log the confusion matrix and the most confident mistakes of a final, or of a finalist over its finals."""
+    classes, counts = errors.confusion.classes, errors.confusion.counts.tolist()
+    rows = [[name, *row] for name, row in zip(classes, counts, strict=True)]
+    run.log_table("confusion.json", ["true class", *classes], rows)
+    if errors.mistakes:
+        worst = [_row(mistake, classes) for mistake in errors.mistakes]
+        run.log_table("worst_mistakes.json", _MISTAKE_COLUMNS, worst)
+
+
+def log_mistake_sheet(run: TrackedRun, errors: Errors, test: ImageSplit, folder: Path) -> None:
+    """Log the images of a final's most confident mistakes.
 
     Args:
         run: Run of the final.
+        errors: Errors of the final.
         test: Test split.
-        probabilities: Class probabilities of the test images (N, K).
         folder: Folder for files until they are uploaded.
     """
-    table = confusion_of(test.labels, probabilities, test.classes)
-    rows = zip(table.classes, table.counts.tolist(), strict=True)
-    run.log_table("confusion.json", ["true class", *table.classes], [[name, *row] for name, row in rows])
-    worst = worst_mistakes(test.labels, probabilities, WORST)
-    if worst:
-        run.log_table("worst_mistakes.json", _MISTAKE_COLUMNS, [_row(mistake, test) for mistake in worst])
-        mistake_sheet(worst, test).save(folder / "worst_mistakes.png")
+    if errors.mistakes:
+        mistake_sheet(errors.mistakes, test).save(folder / "worst_mistakes.png")
         run.log_file(folder / "worst_mistakes.png")
 
 
-def _row(mistake: Mistake, test: ImageSplit) -> list[Any]:
-    names = test.classes[mistake.label], test.classes[mistake.predicted]
-    return [mistake.image, *names, round(mistake.probability, 6), round(mistake.label_probability, 6)]
+def _row(mistake: Mistake, classes: Sequence[str]) -> list[Any]:
+    names = classes[mistake.label], classes[mistake.predicted]
+    return [mistake.image, *names, round(mistake.probability, 6), round(mistake.label_probability, 6), mistake.wrong]
 
 
 def describe_datasets(dataset: ImageDataset, data: str) -> list[dict[str, str]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...objectives.metrics import METRICS
 from ...storage.tracking import StudyTracker, Tracker
-from ..analysis import Contender, Verdict
-from ..records import STRATEGY
+from ..analysis import Contender, Errors, Verdict, errors_of
+from ..records import STRATEGY, FinalRecord
 from ..study import Study
 from .keys import strategy_key, trial_key
 from .registered_models import CHAMPION, log_models
+from .training_runs import log_errors
 
 FINALIST = "finalist"
 _GAP = "&ensp;"
@@ -26,8 +29,15 @@ def start_strategy_run(tracker: Tracker, strategy: str) -> str:
     return key
 
 
-def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict) -> None:
-    """Log the verdict to the parent run, the strategies' runs and the finalists' trials, and register the models."""
+def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, finals: Sequence[FinalRecord]) -> None:
+    """Log the verdict to the parent run, the strategies' runs and the finalists' trials, and register the models.
+
+    Args:
+        study: Study.
+        tracker: Tracker of the study.
+        verdict: Verdict of the study.
+        finals: Finals of the verdict's contenders.
+    """
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     parent = tracker.parent_run
     parent.log_summary(
@@ -35,7 +45,8 @@ def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict) -> None:
         {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict)},
     )
     for contender in verdict.contenders:
-        _log_contender(tracker, contender, verdict)
+        own = [final for final in finals if final.strategy == contender.strategy]
+        _log_contender(tracker, contender, verdict, errors_of(own, study.facts.classes))
     _tag_finalists(study, tracker, verdict)
     log_models(study, tracker, verdict)
 
@@ -116,7 +127,7 @@ def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
     }
 
 
-def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict) -> None:
+def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict, errors: Errors) -> None:
     start_strategy_run(tracker, contender.strategy)
     run = tracker.known(strategy_key(contender.strategy))
     low, high = contender.interval or (0.0, 0.0)
@@ -128,6 +139,7 @@ def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict) -> 
         {**_summary(contender, verdict), **gap, **costs, **metrics},
         {"standing": standing or "beaten", "trial": str(contender.trial_number)},
     )
+    log_errors(run, errors)
     name = f"finals {contender.strategy} {contender.mean:.3f} ± {contender.spread:.3f} {standing}"
     run.finish("FINISHED", name.strip())
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frostline.dashboards.report.confusion import MAX_CLASSES, confuse, frequent_confusions
-from frostline.dashboards.report.error_analysis import analyze_finalists
-from frostline.dashboards.report.mistakes import SHOWN, worst_mistakes
+from frostline.dashboards.report.confusion import MAX_CLASSES, frequent_confusions
+from frostline.dashboards.report.error_analysis import ErrorAnalysis, analyze_finalists
+from frostline.dashboards.report.mistakes import show_mistakes
 from frostline.dashboards.report.thumbnails import SIDE, ThumbnailMaker
 from frostline.objectives.data.gallery import Gallery
+from frostline.search.analysis.confusion import WORST, errors_of
 from frostline.search.records import FinalRecord
 from frostline.search.study.results import StudyResults
 
@@ -37,7 +38,7 @@ def make_gallery(labels: Any, side: int = 128) -> Gallery:
 
 
 def test_counts_are_those_of_all_seeds(finals: list[FinalRecord], results: StudyResults) -> None:
-    confusion = confuse(finals, results.facts.classes)
+    confusion = errors_of(finals, results.facts.classes).confusion
     expected = np.zeros((3, 3), dtype=int)
     for final in finals:
         for label, row in zip(final.labels, final.probabilities, strict=True):
@@ -52,7 +53,7 @@ def test_counts_are_those_of_all_seeds(finals: list[FinalRecord], results: Study
 def test_confusions_come_by_share_of_their_class() -> None:
     counts = np.array([[90, 10, 0], [0, 4, 6], [1, 0, 9]])
     (final,) = (make_final(counts),)
-    rows = frequent_confusions(confuse([final], ("a", "b", "c"))).rows
+    rows = frequent_confusions(errors_of([final], ("a", "b", "c")).confusion).rows
     assert rows == (
         ("b", "c", "6 of 10", "60.0 %"),
         ("a", "b", "10 of 100", "10.0 %"),
@@ -69,40 +70,43 @@ def make_final(counts: Any) -> FinalRecord:
 
 
 def test_a_class_without_test_images_has_no_shares() -> None:
-    confusion = confuse([make_final(np.array([[2, 1, 0], [0, 0, 0], [0, 0, 3]]))], ("a", "b", "c"))
+    final = make_final(np.array([[2, 1, 0], [0, 0, 0], [0, 0, 3]]))
+    confusion = errors_of([final], ("a", "b", "c")).confusion
     assert confusion.shares[1].tolist() == [0, 0, 0]
     assert confusion.images == [3, 0, 3]
 
 
 def test_a_matrix_too_large_to_read_is_not_shown() -> None:
     classes = tuple(str(number) for number in range(MAX_CLASSES + 1))
-    confusion = confuse([make_final(np.eye(len(classes), dtype=int))], classes)
-    assert not confusion.fits
-    assert frequent_confusions(confusion).rows == ()
+    confusion = errors_of([make_final(np.eye(len(classes), dtype=int))], classes).confusion
+    analysis = ErrorAnalysis("full", confusion, frequent_confusions(confusion), (), True)
+    assert not analysis.matrix_fits
+    assert analysis.pairs.rows == ()
 
 
 def test_the_worst_mistakes_are_the_surest_wrong_ones(finals: list[FinalRecord], results: StudyResults) -> None:
-    found = worst_mistakes(finals, results.facts.classes, None, ThumbnailMaker())
+    found = errors_of(finals, results.facts.classes).mistakes
     mean = finals[0].probabilities / 3 + finals[1].probabilities / 3 + finals[2].probabilities / 3
     wrong = [
         (float(max(row)), image) for image, row in enumerate(mean) if int(np.argmax(row)) != finals[0].labels[image]
     ]
-    expected = sorted(wrong, reverse=True)[:SHOWN]
-    assert [mistake.position for mistake in found] == [image for _, image in expected]
-    assert [mistake.sure for mistake in found] == pytest.approx([sure for sure, _ in expected], abs=1e-6)
+    expected = sorted(wrong, reverse=True)[:WORST]
+    assert [mistake.image for mistake in found] == [image for _, image in expected]
+    assert [mistake.probability for mistake in found] == pytest.approx([sure for sure, _ in expected], abs=1e-6)
     for mistake in found:
-        label = finals[0].labels[mistake.position]
-        assert mistake.true == results.facts.classes[label]
-        assert mistake.wrong == sum(int(np.argmax(f.probabilities[mistake.position])) != label for f in finals)
+        label = finals[0].labels[mistake.image]
+        assert mistake.label == label
+        assert mistake.wrong == sum(int(np.argmax(f.probabilities[mistake.image])) != label for f in finals)
 
 
 def test_pictures_are_those_of_the_test_images(finals: list[FinalRecord], results: StudyResults) -> None:
     gallery = make_gallery(finals[0].labels)
-    for mistake in worst_mistakes(finals, results.facts.classes, gallery, ThumbnailMaker()):
-        row = 2 * mistake.position + 1
-        assert mistake.name == f"a/{row}.png"
-        assert mistake.thumbnail is not None
-        head, data = mistake.thumbnail.split(",")
+    for shown in show_mistakes(errors_of(finals, results.facts.classes), gallery, ThumbnailMaker()):
+        row = 2 * shown.mistake.image + 1
+        assert shown.true == results.facts.classes[finals[0].labels[shown.mistake.image]]
+        assert shown.name == f"a/{row}.png"
+        assert shown.thumbnail is not None
+        head, data = shown.thumbnail.split(",")
         assert head == "data:image/jpeg;base64"
         picture = Image.open(io.BytesIO(base64.b64decode(data)))
         assert picture.size == (SIDE, SIDE)
@@ -120,7 +124,7 @@ def test_pictures_end_where_the_budget_does(finals: list[FinalRecord]) -> None:
 def test_the_winner_comes_first_and_all_finalists_follow(results: StudyResults) -> None:
     verdict = results.verdict
     assert verdict is not None
-    order = [examination.confusion.strategy for examination in analyze_finalists(results, None)]
+    order = [examination.strategy for examination in analyze_finalists(results, None)]
     assert order[0] == verdict.winner.strategy
     assert sorted(order) == sorted(contender.strategy for contender in verdict.contenders)
 
@@ -142,6 +146,11 @@ def test_of_finals_without_probabilities_the_seeds_vote(finals: list[FinalRecord
         replace(final, classes_only=True, probabilities=np.eye(3, dtype=np.float32)[final.predictions])
         for final in finals
     ]
-    for mistake in worst_mistakes(voted, results.facts.classes, None, ThumbnailMaker()):
-        assert not mistake.known
-        assert mistake.sure == pytest.approx(mistake.wrong / 3)
+    results = replace(
+        results, finals=tuple(final for final in results.finals if final.strategy != "scratch") + tuple(voted)
+    )
+    (analysis,) = [each for each in analyze_finalists(results, None) if each.strategy == "scratch"]
+    assert not analysis.probabilities_known
+    assert analysis.mistakes
+    for shown in analysis.mistakes:
+        assert shown.mistake.probability == pytest.approx(shown.mistake.wrong / 3)
