@@ -20,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from PIL import Image
 
+from frostline.dashboards.report.error_analysis import analyze_finalists
 from frostline.search import Resources
 from frostline.search.execution.run import resume, run_search
 from frostline.search.records import FinalRecord
@@ -184,6 +185,29 @@ def test_a_finalist_is_tagged_and_its_finals_show_their_mistakes(finished: Finis
     assert not finished.workspace.outgoing("photos").exists()
 
 
+def test_the_run_of_a_strategy_shows_the_errors_that_the_report_shows(finished: Finished) -> None:
+    results = finished.study.results()
+    analyses = analyze_finalists(results, None)
+    assert len(analyses) > 1
+    for analysis in analyses:
+        (run,) = finished.runs(kind="strategy", strategy=analysis.strategy)
+        rows = finished.table(run, "confusion.json")["data"]
+        assert [row[1:] for row in rows] == analysis.confusion.counts.tolist()
+        singles = [
+            np.array([row[1:] for row in finished.table(each, "confusion.json")["data"]])
+            for each in finished.runs(kind="final", strategy=analysis.strategy)
+        ]
+        assert len(singles) == results.settings.finals_seeds
+        assert np.array_equal(sum(singles), [row[1:] for row in rows])
+        logged = finished.table(run, "worst_mistakes.json")["data"]
+        assert [(row[0], row[2], row[5]) for row in logged] == [
+            (shown.mistake.image, shown.taken, shown.mistake.wrong) for shown in analysis.mistakes
+        ]
+        assert [row[3] for row in logged] == pytest.approx(
+            [shown.mistake.probability for shown in analysis.mistakes], abs=1e-6
+        )
+
+
 def test_the_best_seed_of_each_strategy_is_registered_without_pickle(finished: Finished) -> None:
     verdict = finished.study.results().verdict
     assert verdict is not None
@@ -196,9 +220,9 @@ def test_the_best_seed_of_each_strategy_is_registered_without_pickle(finished: F
         run = finished.client.get_run(str(version.run_id))
         assert run.data.tags["frostline.key"] == f"final-{strategy}-{final.trial_number}-{final.seed}"
         files = [file for file in Path(str(version.source).removeprefix("file://")).rglob("*") if file.is_file()]
-        assert {file.suffix for file in files} <= {".py", ".json", ".safetensors", ".yaml", ".txt", ""}
+        assert {file.suffix for file in files} <= {".py", ".pyi", ".json", ".safetensors", ".yaml", ".txt", ""}
         requirements = next(file.read_text() for file in files if file.name == "requirements.txt")
-        assert all(re.fullmatch(r"[a-z]+==[\w.]+", line) for line in requirements.split())
+        assert all(re.fullmatch(r"[a-z-]+==[\w.]+", line) for line in requirements.split())
         assert "torch==" in requirements
         assert "frostline" not in requirements
     kept = finished.workspace.models("photos").iterdir()
