@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ...search.records import FinalRecord, StrategySummary, finished, summarize
+from ...search.records import FinalScores, StrategySummary, finished, summarize
 from ...search.study import StudySettings
 from ..formats import duration, percent, plural
 from ..palette import look
@@ -154,7 +154,7 @@ def _describe_final(final: FinalUnderWay) -> str:
     return f"{final.strategy}, seed {final.seed}" + (f", epoch {final.epoch}" if final.epoch else "")
 
 
-def _finals_table(finals: list[FinalRecord]) -> RenderableType:
+def _finals_table(finals: list[FinalScores]) -> RenderableType:
     counts = Counter(final.strategy for final in finals)
     grid = Table.grid(padding=(0, 2))
     for strategy in counts:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...objectives.epochs import EpochResult
-from ...search.records import FINISHED, FinalRecord, TrialRecord, best_trial, finished
+from ...search.records import FINISHED, FinalScores, TrialRecord, best_trial, finished
 from ...search.study import Observer, StudySettings
 from ..formats import duration, percent
 
@@ -71,7 +71,7 @@ class LiveState(Observer):
         self.settings: StudySettings | None = None
         self.trials: dict[int, TrialRecord] = {}
         self.running: dict[int, TrialUnderWay] = {}
-        self.finals: list[FinalRecord] = []
+        self.finals: list[FinalScores] = []
         self.finals_running: dict[tuple[str, int], FinalUnderWay] = {}
         self.finals_place = self.finals_total = 0
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
@@ -135,7 +135,7 @@ class LiveState(Observer):
             self.finals_place, self.finals_total = max(place, self.finals_place), total
         self.changed()
 
-    def final_finished(self, final: FinalRecord) -> None:
+    def final_finished(self, final: FinalScores) -> None:
         with self.lock:
             self.finals_running.pop((final.strategy, final.seed), None)
             self.finals.append(final)
@@ -200,6 +200,6 @@ def _trial_event(trial: TrialRecord) -> Event:
     return Event(text, failed=trial.state == "failed")
 
 
-def _final_event(final: FinalRecord) -> Event:
+def _final_event(final: FinalScores) -> Event:
     outcome = f"test {percent(final.test_score)} in {duration(final.seconds)}"
     return Event(f"final {final.strategy} seed {final.seed}: {outcome}")

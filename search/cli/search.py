@@ -217,7 +217,7 @@ def verdict(
 
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
     read = Study.load(study, place)
-    if read.results().complete:
+    if read.complete():
         # Nothing is left to train: a reader does without torch.
         end(ctx, read, as_json)
         return

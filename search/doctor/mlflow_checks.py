@@ -151,7 +151,7 @@ def doubled_steps(evidence: StudySnapshot) -> Iterator[Finding]:
 def orphaned_runs(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find runs whose status does not match: running without a worker, or ended although the training is not."""
     study = evidence.study
-    decided = study.results().decided
+    decided = study.decided()
     recorded = {final_key(*identity) for identity in study.final_identities()}
     waiting = {trial_key(trial.number) for trial in study.trials() if trial.state not in FINISHED}
     for key, run in _by_key(evidence).items():
@@ -234,7 +234,7 @@ def _tell_study(study: Study, tracker: Tracker) -> None:
     name = study.settings.name
     run = TrackedRun(tracker.journal, parent_key(name))
     run.start(name, {}, {**parent_tags(study), "frostline.study": name})
-    run.finish("FINISHED" if study.results().decided else "KILLED")
+    run.finish("FINISHED" if study.decided() else "KILLED")
 
 
 def _tell_strategy(strategy: str, tracker: Tracker) -> None:

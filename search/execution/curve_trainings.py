@@ -122,7 +122,7 @@ def run_curve(
     study = Study.load(name, place)
     chosen = _check(study, sizes, seeds)
     request_run(study)
-    if not study.results().decided:
+    if not study.decided():
         study = rerun_finals(name, place, watch, resources=used)
     trained = study.curve.trained()
     left = [each for each in plan_curve(study, chosen, seeds) if each.identity not in trained]

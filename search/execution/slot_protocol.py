@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from ...objectives.epochs import EpochResult
 from ...storage.tracking import FINISH, START
-from ..records import FinalRecord, TrialRecord
+from ..records import FinalScores, TrialRecord
 from ..slots import (
     EpochFinished,
     FinalCutOff,
@@ -123,7 +123,7 @@ class ForwardingObserver(Observer):
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
         self._line.send(FinalStarted(strategy, seed, place, total))
 
-    def final_finished(self, final: FinalRecord) -> None:
+    def final_finished(self, final: FinalScores) -> None:
         # Its probabilities are in the database.
         self._line.send(FinalFinished(final.strategy, final.trial_number, final.seed))
 

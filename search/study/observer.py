@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...objectives.epochs import EpochResult
-from ..records import FinalRecord, TrialRecord, finished
+from ..records import FinalScores, TrialRecord, finished
 from .settings import StudySettings
 
 
@@ -39,7 +39,7 @@ class Observer:
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
         """A final starts, number ``place`` (from 1) of ``total``."""
 
-    def final_finished(self, final: FinalRecord) -> None:
+    def final_finished(self, final: FinalScores) -> None:
         """A final was trained and tested."""
 
     def final_cut_off(self, strategy: str, seed: int) -> None:
@@ -81,7 +81,7 @@ class LineProgress(Observer):
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
         self._write(f"final {place}/{total} {strategy} seed {seed}")
 
-    def final_finished(self, final: FinalRecord) -> None:
+    def final_finished(self, final: FinalScores) -> None:
         self._write(f"final {final.strategy} seed {final.seed} test {final.test_score:.4f} in {final.seconds:.1f} s")
 
     def final_cut_off(self, strategy: str, seed: int) -> None:

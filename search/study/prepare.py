@@ -57,7 +57,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     dataset = decode(listing, settings, preprocessing, workspace, observer)
     facts = gather_facts(settings, dataset, backbones)
     if existing:
-        trains = not existing.results().complete
+        trains = not existing.complete()
         require_unchanged(existing.settings, existing.facts, dataset, backbones, trains=trains, option=workspace.option)
         with exclusive(workspace, settings.name):
             existing.ready()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..analysis import CurveRecord, DataCurve, Verdict, reach_verdict, trace_curve
-from ..records import FinalRecord, StrategySummary, TrialRecord, finished, summarize
+from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, summarize
 from .settings import StudySettings
 
 
@@ -84,17 +84,12 @@ class StudyResults:
         return trace_curve([*self.trainings, *full], self.settings.metric, self.settings.strategies)
 
     @property
-    def complete(self) -> bool:
-        """Return whether all trials and finals are done."""
-        return finished(self.trials) >= self.settings.trials and self.decided
-
-    @property
     def summaries(self) -> list[StrategySummary]:
         """Return one summary per strategy."""
         return summarize(self.trials, self.settings.strategies)
 
 
-def is_decided(settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalRecord]) -> bool:
+def is_decided(settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalScores]) -> bool:
     """Return whether every finalist was trained with every seed."""
     due = {summary.strategy for summary in summarize(trials, settings.strategies) if summary.best is not None}
     count = Counter(final.strategy for final in finals)

@@ -128,4 +128,4 @@ def _require_strategies(study: Study, *, trains: bool) -> None:
 
 def lacks(study: Study, trials: int | None = None) -> bool:
     """Return whether trials or finals are missing for the study's budget, or for a larger one."""
-    return (trials or 0) > study.settings.trials or not study.results().complete
+    return (trials or 0) > study.settings.trials or not study.complete()

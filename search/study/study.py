@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Container
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from filelock import FileLock
@@ -25,10 +25,10 @@ from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord
-from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, summarize
+from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finished, summarize
 from .finalists import finalist_name, read_finalist
 from .optuna_tables import require_known_schema
-from .results import StudyFacts, StudyResults
+from .results import StudyFacts, StudyResults, is_decided
 from .settings import StudySettings
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
@@ -42,6 +42,7 @@ _STATES = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
+_Final = TypeVar("_Final", bound=FinalScores)
 LIBRARIES = ("frostline", "torch", "torchvision", "optuna", "mlflow", "numpy")
 
 
@@ -261,6 +262,19 @@ class Study:
             for each in self.curve.all()
         ]
 
+    def decided(self) -> bool:
+        """Return whether all finals are done, without reading their predictions."""
+        return self._decided(self.trials())
+
+    def complete(self) -> bool:
+        """Return whether all trials and finals are done, without reading predictions."""
+        trials = self.trials()
+        return finished(trials) >= self.settings.trials and self._decided(trials)
+
+    def _decided(self, trials: list[TrialRecord]) -> bool:
+        finals = present_finals(self.final_scores(), trials)
+        return bool(finals) and is_decided(self.settings, trials, finals)
+
     def results(self) -> StudyResults:
         """Return the results of the study."""
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
@@ -309,7 +323,7 @@ def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
     return scores.with_predictions(final.labels, probabilities, classes_only=known is None)
 
 
-def present_finals(finals: list[FinalRecord], trials: list[TrialRecord]) -> list[FinalRecord]:
+def present_finals(finals: list[_Final], trials: list[TrialRecord]) -> list[_Final]:
     """Return the finals of the present finalists; more trials may have replaced earlier finalists."""
     strategies = {trial.strategy for trial in trials if trial.strategy is not None}
     best = {summary.strategy: summary.best.number for summary in summarize(trials, sorted(strategies)) if summary.best}

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ...objectives.epochs import EpochResult
 from ...storage.database import PAUSE, RUN, STOP, ActiveLease
-from ..records import FINISHED, FinalRecord, TrialRecord, finished
+from ..records import FINISHED, FinalScores, TrialRecord, finished
 from ..stopping import Stopper
 from .finalists import select_finalists
 from .observer import Observer
@@ -72,7 +72,7 @@ class Watcher:
         self._observer = observer
         self._settings: StudySettings | None = None
         self._trials: dict[int, TrialRecord] = {}
-        self._finals: list[FinalRecord] = []
+        self._finals: list[FinalScores] = []
         self._finals_done: int | None = None
         self._finals_told: set[tuple[str, int, int]] = set()
         self._finals_running: set[tuple[str, int]] = set()
@@ -145,7 +145,7 @@ class Watcher:
         study = self._study
         done = study.final_tickets.counts()[1]
         if done != self._finals_done:
-            self._finals_done, self._finals = done, study.final_records()
+            self._finals_done, self._finals = done, study.final_scores()
         present = present_finals(self._finals, trials)
         for final in present:
             known = (final.strategy, final.trial_number, final.seed)

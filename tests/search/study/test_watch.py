@@ -16,13 +16,14 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import event
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews
 from frostline.objectives.epochs import EpochResult
 from frostline.search.cli.main import app
 from frostline.search.execution.worker import Worker, open_worker
-from frostline.search.records import STRATEGY, FinalRecord, TrialRecord
+from frostline.search.records import STRATEGY, FinalScores, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study import watch as watch_module
 from frostline.search.study.observer import LineProgress, Observer
@@ -72,7 +73,7 @@ class Told(Observer):
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
         self.calls.append(("final", strategy, seed, place, total))
 
-    def final_finished(self, final: FinalRecord) -> None:
+    def final_finished(self, final: FinalScores) -> None:
         self.calls.append(("final finished", final.strategy, final.seed, final.test_score))
 
     def final_cut_off(self, strategy: str, seed: int) -> None:
@@ -197,6 +198,28 @@ def test_a_worker_between_two_trials_is_counted(study: Study, monkeypatch: pytes
     time.sleep(0.6)
     watcher.look()
     assert told.take() == [("workers", 0)]
+
+
+def test_following_a_study_reads_no_predictions(study: Study, worker: Worker) -> None:
+    for score in (0.5, 0.75):
+        complete(worker, begin(worker), score)
+    finish_final(study, "full", 0)
+    watcher, statements = Watcher(study, told := Told()), list[str]()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    event.listen(study.database.engine, "before_cursor_execute", note)
+    watcher.look()
+    assert told.take()[-1] == ("final finished", "full", 1000, 0.5)
+    assert not study.decided()
+    finish_final(study, "scratch", 1)
+    assert study.decided()
+    assert study.complete()
+    read = [each for each in statements if each.startswith("SELECT") and "frostline_finals" in each]
+    assert read
+    assert not any(column in each for each in read for column in ("labels", "predictions", "probabilities"))
+    assert study.results().decided
 
 
 def test_a_final_that_is_cut_off_is_told(study: Study, worker: Worker) -> None:
