@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-from ...storage.database import Database, Lease, LeaseKeeper, Tickets, release, show
+from ...storage.database import Database, Lease, LeaseKeeper, Tickets, credit_progress, finish, prove, release
 from ...storage.errors import LeaseLostError
 from ..study import STARTED, PendingRows, make_trial, read_trials, set_state, start_trials
 
@@ -202,14 +202,18 @@ class LeasedStorage(BaseStorage):
     def _write(self, session: Session, touched: Set[int], *, again: bool) -> set[int]:
         """Everything of the trials that are still ours; those that are not."""
         # In one order for all workers: two that lock the same tickets crosswise would wait for each other.
-        lost = {trial_id for trial_id in sorted(touched) if not self._show(session, trial_id)}
+        lost = {trial_id for trial_id in sorted(touched) if not self._prove(session, trial_id)}
         self._pending.write(session, but=lost, again=again)
         return lost
 
-    def _show(self, session: Session, trial_id: int) -> bool:
-        """Whether a trial is ours; renews its lease, or ends it with the trial."""
-        done, progress = self._pending.ends(trial_id), self._pending.reports(trial_id)
-        return show(session, self._leases[trial_id], self._keeper.seconds, done=done, progress=progress)
+    def _prove(self, session: Session, trial_id: int) -> bool:
+        """Return whether a trial is ours; renew its lease, or end it with the trial."""
+        lease, seconds = self._leases[trial_id], self._keeper.seconds
+        if self._pending.ends(trial_id):
+            return finish(session, lease)
+        if self._pending.reports(trial_id):
+            return credit_progress(session, lease, seconds)
+        return prove(session, lease, seconds)
 
     def require(self, lease: Lease) -> None:
         """See that a lease still holds; of a trial that is another worker's now, what this one knew is dropped.

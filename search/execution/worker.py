@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from ...objectives.strategies import STRATEGIES
-from ...storage.database import RUN, Lease, LeaseKeeper, show
+from ...storage.database import RUN, Lease, LeaseKeeper, credit_progress, finish
 from ...storage.errors import StorageError
 from ..records import TrialRecord
 from ..sampling import BudgetAllocation, StrategyPruner, StrategySampler, costs_by_strategy
@@ -82,7 +82,7 @@ class Worker:
 
     def reset_interruptions(self, lease: Lease) -> None:
         """A checkpoint was written: reset the ticket's interruption count."""
-        self.study.database.run_with_retry(partial(show, lease=lease, seconds=self._keeper.seconds, progress=True))
+        self.study.database.run_with_retry(partial(credit_progress, lease=lease, seconds=self._keeper.seconds))
 
     def reported(self, trial: Trial) -> set[int]:
         """Return the epochs that a trial has reported, in all workers."""
@@ -127,7 +127,7 @@ class Worker:
     def drop_final(self, lease: Lease) -> None:
         """End the ticket of a final that is no longer needed."""
         self._keeper.forget(lease)
-        self.study.database.run_with_retry(partial(show, lease=lease, seconds=0.0, done=True))
+        self.study.database.run_with_retry(partial(finish, lease=lease))
 
     def ended_final(self, lease: Lease) -> None:
         """Forget the lease of a recorded final, whose ticket is done."""

@@ -4,7 +4,7 @@ from .engine import Database, probe, share_sqlite
 from .finals import FinalsTable, StoredFinal
 from .leases import LeaseKeeper, describe_worker, expire_dead_workers, expire_process_without_penalty, has_ended
 from .ticket_repair import Ticket, read_tickets, reclaim_expired, set_done
-from .tickets import ActiveLease, Lease, Tickets, release, show
+from .tickets import ActiveLease, Lease, Tickets, credit_progress, finish, prove, release
 
 __all__ = [
     "PAUSE",
@@ -20,15 +20,17 @@ __all__ = [
     "StudyControl",
     "Ticket",
     "Tickets",
+    "credit_progress",
     "describe_worker",
     "expire_dead_workers",
     "expire_process_without_penalty",
+    "finish",
     "has_ended",
     "probe",
+    "prove",
     "read_tickets",
     "reclaim_expired",
     "release",
     "set_done",
     "share_sqlite",
-    "show",
 ]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from ..errors import LeaseLostError
 from .engine import Database, Table
-from .tickets import Lease, show
+from .tickets import Lease, finish
 
 
 class _FinalRow(Table):
@@ -125,7 +125,7 @@ class FinalsTable:
         )
 
         def work(session: Session) -> None:
-            if lease is not None and not show(session, lease, 0.0, done=True):
+            if lease is not None and not finish(session, lease):
                 raise LeaseLostError([lease.number])
             # It exists already if a connection broke after the commit.
             if lease is None or not self._has(session, finalist, seed):

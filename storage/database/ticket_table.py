@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import sqlalchemy
 from sqlalchemy import Index, String, UniqueConstraint, bindparam, case, update
@@ -48,13 +47,8 @@ LEASING = (
 )
 
 
-@cache
-def showing(*, done: bool, progress: bool) -> sqlalchemy.Update:
-    """Return the update of a ticket that still has the given token: renew its lease, or mark it done."""
-    values: dict[str, Any] = {"expires": now_seconds() + bindparam("seconds")}
-    if done:
-        values = {"owner": None, "expires": None, "done": True}
-    if progress:
-        values |= {"lapses": 0}
-    held = TICKETS.c.id == bindparam("ticket"), TICKETS.c.token == bindparam("shown")
-    return update(TICKETS).where(*held).values(values)
+# Updates of a ticket that still has the given token.
+_UPDATE_HELD = update(TICKETS).where(TICKETS.c.id == bindparam("ticket"), TICKETS.c.token == bindparam("held"))
+PROVING = _UPDATE_HELD.values(expires=now_seconds() + bindparam("seconds"))
+CREDITING = _UPDATE_HELD.values(expires=now_seconds() + bindparam("seconds"), lapses=0)
+FINISHING = _UPDATE_HELD.values(owner=None, expires=None, done=True, lapses=0)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
+from sqlalchemy import Update, and_, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ..errors import UnreachableError
 from .engine import Database, now_seconds
-from .ticket_table import LEASING, TICKETS, TicketRow, showing
+from .ticket_table import CREDITING, FINISHING, LEASING, PROVING, TICKETS, TicketRow
 
 # Attempts to issue tickets while other processes issue some too.
 ISSUERS = 20
@@ -73,8 +73,8 @@ class Tickets:
       not at all.
     - A ticket is not lost with its worker: after a kill the lease expires, and another worker can claim the ticket.
       Claims take the lowest open numbers first.
-    - A lease is valid until another worker claims the ticket, even after it expired. From then on :func:`show` returns
-      False for the old lease, and the caller writes nothing.
+    - A lease is valid until another worker claims the ticket, even after it expired. From then on :func:`prove`,
+      :func:`credit_progress` and :func:`finish` return False for the old lease, and the caller writes nothing.
     - A ticket that is done stays done; only :func:`set_done`, a repair, reopens it, and overrides leases.
     - Expiry follows the database's clock: clocks of machines need not agree.
     - Methods may be called from any thread and retry while a database server is down, except :meth:`claim`, which
@@ -212,8 +212,8 @@ class Tickets:
         return self._database.run_with_retry(work)
 
 
-def show(session: Session, lease: Lease, seconds: float, *, done: bool = False, progress: bool = False) -> bool:
-    """Prove within a transaction that a lease is still valid, and renew it or mark its ticket done.
+def prove(session: Session, lease: Lease, seconds: float) -> bool:
+    """Prove within a transaction that a lease is still valid, and renew it.
 
     Until the transaction ends, no other worker can claim the ticket.
 
@@ -221,14 +221,29 @@ def show(session: Session, lease: Lease, seconds: float, *, done: bool = False, 
         session: Transaction that the proof protects.
         lease: Lease to prove.
         seconds: Seconds until the renewed lease expires.
-        done: Whether to mark the ticket done, which ends the lease.
-        progress: Whether the worker made progress; this resets the count of crashes.
 
     Returns:
         True if the lease is valid. False if another worker has claimed the ticket: the caller must write nothing.
     """
-    own: dict[str, Any] = {"ticket": lease.ticket, "shown": lease.token} | ({} if done else {"seconds": seconds})
-    return row_count(session.execute(showing(done=done, progress=progress), own)) == 1
+    return _update_held(session, PROVING, lease, seconds=seconds)
+
+
+def credit_progress(session: Session, lease: Lease, seconds: float) -> bool:
+    """Prove and renew a lease as :func:`prove` does, and reset the ticket's count of crashes."""
+    return _update_held(session, CREDITING, lease, seconds=seconds)
+
+
+def finish(session: Session, lease: Lease) -> bool:
+    """Prove a lease as :func:`prove` does, and mark its ticket done, which ends the lease.
+
+    A repeated call returns True too: the answer to the first may have been lost.
+    """
+    return _update_held(session, FINISHING, lease)
+
+
+def _update_held(session: Session, statement: Update, lease: Lease, **values: float) -> bool:
+    """Update the ticket of a lease; return whether the lease was valid."""
+    return row_count(session.execute(statement, {"ticket": lease.ticket, "held": lease.token, **values})) == 1
 
 
 def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[int]:

@@ -47,8 +47,16 @@ def claim(database: Database, tickets: Tickets, owner: str, seconds: float = LON
     return database.run_with_retry(lambda session: tickets.claim(session, owner, seconds, limit))
 
 
-def show(database: Database, lease: Lease, **how: bool) -> bool:
-    return database.run_with_retry(lambda session: tickets_module.show(session, lease, LONG, **how))
+def prove(database: Database, lease: Lease) -> bool:
+    return database.run_with_retry(lambda session: tickets_module.prove(session, lease, LONG))
+
+
+def credit_progress(database: Database, lease: Lease) -> bool:
+    return database.run_with_retry(lambda session: tickets_module.credit_progress(session, lease, LONG))
+
+
+def finish(database: Database, lease: Lease) -> bool:
+    return database.run_with_retry(lambda session: tickets_module.finish(session, lease))
 
 
 def test_the_lowest_come_first_and_none_goes_to_two(database: Database, tickets: Tickets) -> None:
@@ -59,7 +67,7 @@ def test_the_lowest_come_first_and_none_goes_to_two(database: Database, tickets:
 
 def test_issuing_again_adds_what_lacks_and_changes_nothing(database: Database, tickets: Tickets) -> None:
     [first] = claim(database, tickets, "a")
-    assert show(database, first, done=True)
+    assert finish(database, first)
     tickets.issue(5, done=[4])
     assert tickets.counts() == (5, 2)
     assert [lease.number for lease in claim(database, tickets, "b", limit=9)] == [1, 2, 3]
@@ -82,26 +90,27 @@ def test_a_lapsed_lease_is_taken_over_and_its_first_owner_can_write_no_more(
     [taken] = claim(database, tickets, "quick")
     assert (taken.number, taken.lapses) == (slow.number, 1)
     assert taken.token > slow.token
-    assert not show(database, slow)
-    assert not show(database, slow, done=True)
+    assert not prove(database, slow)
+    assert not credit_progress(database, slow)
+    assert not finish(database, slow)
     assert not database.run_with_retry(lambda session: tickets_module.release(session, slow))
     assert database.run_with_retry(lambda session: tickets_module.renew(session, [slow, taken], LONG)) == {taken.ticket}
-    assert show(database, taken, done=True)
+    assert finish(database, taken)
     # Done twice is done once: the answer to the first may have been lost.
-    assert show(database, taken, done=True)
+    assert finish(database, taken)
     assert tickets.counts() == (3, 1)
 
 
 def test_a_lapsed_lease_holds_until_somebody_takes_it(database: Database, tickets: Tickets) -> None:
     [slow] = claim(database, tickets, "slow", seconds=-1)
-    assert show(database, slow)
+    assert prove(database, slow)
     assert [lease.number for lease in claim(database, tickets, "quick")] == [1]
 
 
 def test_lapses_count_until_something_is_achieved(database: Database, tickets: Tickets) -> None:
     leases = [claim(database, tickets, owner, seconds=-1)[0] for owner in "abc"]
     lapses, lease = [each.lapses for each in leases], leases[-1]
-    assert show(database, lease, progress=True)
+    assert credit_progress(database, lease)
     database.run_with_retry(lambda session: tickets_module.expire(session, "flowers", ["c"]))
     [lease] = claim(database, tickets, "d")
     assert [*lapses, lease.lapses] == [0, 1, 2, 1]
@@ -121,7 +130,7 @@ def test_many_claim_at_once_and_each_ticket_goes_to_one(database: Database) -> N
         got = []
         while leases := claim(database, tickets, owner):
             got += [lease.number for lease in leases]
-            assert show(database, leases[0], done=True)
+            assert finish(database, leases[0])
         return got
 
     with ThreadPoolExecutor(6) as pool:
@@ -278,11 +287,11 @@ def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) ->
     ]
     assert freed == [True, False]
     # Who had it is fenced off, and counted as one that went away; once.
-    assert not show(database, gone)
+    assert not prove(database, gone)
     [again] = claim(database, tickets, "c")
     assert (again.number, again.lapses) == (1, 1)
     database.run_with_retry(lambda session: ticket_repair.set_done(session, alive.ticket, done=True))
-    assert not show(database, alive)
+    assert not prove(database, alive)
     assert tickets.counts() == (3, 1)
 
 
