@@ -6,7 +6,7 @@ StorageError
 │   └── LostConnectionError     the connection broke; a retry may succeed
 ├── LeaseLostError      another worker has the trial now
 ├── RefusedError        a tracking server rejects what it was sent
-└── SchemaError         the tables are not those of a tested version of Optuna
+└── SchemaError         the tables are not those that this version knows, Optuna's or our own
 """
 
 from __future__ import annotations
@@ -55,4 +55,4 @@ class RefusedError(StorageError):
 
 
 class SchemaError(StorageError):
-    """The tables are not those of a tested version of Optuna; the message says what to install."""
+    """The tables, Optuna's or our own, are not those that this version knows; the message says what to install."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import String, delete, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from .engine import PATIENCE_SECONDS, Database, Table
+from .engine import PATIENCE_SECONDS, Database
+from .schema import Table
 
 RUN, PAUSE, STOP = "run", "pause", "stop"
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, select
+from sqlalchemy import JSON, String, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from .engine import Database, Table
+from .engine import Database
 from .finals import pack_classes, unpack_classes
+from .schema import LONG_BYTES, Table
 
 
 class _CurveRow(Table):
@@ -25,8 +26,8 @@ class _CurveRow(Table):
     images: Mapped[int]
     seed: Mapped[int]
     outcome: Mapped[dict[str, Any]] = mapped_column(JSON)
-    labels: Mapped[bytes] = mapped_column(LargeBinary)
-    probabilities: Mapped[bytes] = mapped_column(LargeBinary)
+    labels: Mapped[bytes] = mapped_column(LONG_BYTES)
+    probabilities: Mapped[bytes] = mapped_column(LONG_BYTES)
     test_opened: Mapped[datetime]
 
 

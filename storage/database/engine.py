@@ -1,4 +1,4 @@
-"""SQLAlchemy engines that processes share, and the base of Frostline's own tables beside Optuna's."""
+"""SQLAlchemy engines that processes share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Float, create_engine, event, inspect
+from sqlalchemy import Engine, Float, create_engine, event
 from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from ..errors import LostConnectionError, UnreachableError
 from ..urls import safe_url
+from .schema import migrate
 
 BUSY_TIMEOUT_MS = 60_000
 # Seconds to retry while a database server does not answer; the first and the longest wait between two attempts.
@@ -23,10 +24,6 @@ PATIENCE_SECONDS = 600.0
 MIN_WAIT_SECONDS, MAX_WAIT_SECONDS = 0.05, 2.0
 
 Result = TypeVar("Result")
-
-
-class Table(DeclarativeBase):
-    """Base class of Frostline's own tables."""
 
 
 class now_seconds(FunctionElement[float]):  # noqa: N801
@@ -73,20 +70,8 @@ def share_sqlite(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def _add_columns(engine: Engine) -> None:
-    """Add the columns that tables of an earlier version lack; such columns are nullable."""
-    with engine.begin() as connection:
-        inspector = inspect(connection)
-        for table in Table.metadata.sorted_tables:
-            present = {column["name"] for column in inspector.get_columns(table.name)}
-            for column in table.columns:
-                if column.name not in present:
-                    kind = column.type.compile(engine.dialect)
-                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
-
-
 class Database:
-    """Transactions on Frostline's own tables; missing tables are created.
+    """Transactions on Frostline's own tables; missing tables are created, those of older versions migrated.
 
     **Guarantees:**
 
@@ -107,6 +92,7 @@ class Database:
 
     Raises:
         UnreachableError: The database cannot be used.
+        SchemaError: A later version of Frostline changed the tables.
 
     Examples:
         >>> from frostline.storage.database import Database
@@ -125,8 +111,11 @@ class Database:
             kept = {} if url.startswith("sqlite") else {"pool_pre_ping": True, "pool_size": 1}
             self.engine = create_engine(url, **kept)
             share_sqlite(self.engine)
-            Table.metadata.create_all(self.engine)
-            _add_columns(self.engine)
+            try:
+                migrate(self.engine)
+            except BaseException:
+                self.engine.dispose()
+                raise
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

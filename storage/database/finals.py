@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import JSON, LargeBinary, String, UniqueConstraint, select
+from sqlalchemy import JSON, String, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from ..errors import LeaseLostError
-from .engine import Database, Table
+from .engine import Database
+from .schema import LONG_BYTES, Table
 from .tickets import Lease, finish
 
 
@@ -25,10 +26,10 @@ class _FinalRow(Table):
     finalist: Mapped[str] = mapped_column(String(64))
     seed: Mapped[int]
     outcome: Mapped[dict[str, Any]] = mapped_column(JSON)
-    labels: Mapped[bytes] = mapped_column(LargeBinary)
-    predictions: Mapped[bytes] = mapped_column(LargeBinary)
+    labels: Mapped[bytes] = mapped_column(LONG_BYTES)
+    predictions: Mapped[bytes] = mapped_column(LONG_BYTES)
     # Null in finals of versions that did not store them.
-    probabilities: Mapped[bytes | None] = mapped_column(LargeBinary)
+    probabilities: Mapped[bytes | None] = mapped_column(LONG_BYTES)
     test_opened: Mapped[datetime]
 
 

@@ -8,7 +8,8 @@ import sqlalchemy
 from sqlalchemy import Index, String, UniqueConstraint, bindparam, case, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from .engine import Table, now_seconds
+from .engine import now_seconds
+from .schema import Table
 
 
 class TicketRow(Table):

@@ -309,6 +309,7 @@ def test_finals_from_before_probabilities_were_kept_are_read_by_their_classes(st
     add_final(study, "scratch", 1)
     with sqlite3.connect(study.workspace.root / "studies.db") as connection:
         connection.execute("ALTER TABLE frostline_finals DROP COLUMN probabilities")
+        connection.execute("DROP TABLE frostline_migrations")
     connection.close()
     old = Study.load("flowers", study.workspace)
     record = old.final_records()[0]
