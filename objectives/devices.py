@@ -105,6 +105,7 @@ def within_memory(work: Callable[[int], Made], device: torch.device) -> Made:
     """
     try:
         return work(1)
+    # Each allocator has an error class of its own; what is not about memory is raised again.
     except Exception as error:
         if not is_out_of_memory(error):
             raise

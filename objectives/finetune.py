@@ -144,6 +144,7 @@ def finetune(
 
     try:
         return within_memory(attempt, task.device)
+    # Each allocator has an error class of its own; what is not about memory is raised again.
     except Exception as error:
         if not is_out_of_memory(error):
             raise

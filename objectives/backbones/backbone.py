@@ -182,6 +182,7 @@ def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
     traced = trace(model, image_size)
     try:
         cuts = find_cuts(traced, image_size)
+    # It runs the network, which may be the user's, on images of this size.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InvalidInputError(

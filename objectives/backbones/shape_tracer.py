@@ -119,6 +119,7 @@ class SizedTracer(fx.Tracer):
             return forward(*args, **kwargs)
         try:
             return super().call_module(m, forward, args, kwargs)
+        # The code of any network; raised again.
         except Exception:
             if self.failed is None and m in (self.submodule_paths or {}) and m not in self._whole:
                 self.failed = m
@@ -149,6 +150,7 @@ class SizedTracer(fx.Tracer):
         try:
             with torch.no_grad(), self._fake:
                 return self._value(node, 0), self._value(node, 1)
+        # Any operation of any network, on fake tensors: what cannot be computed is not a constant.
         except Exception:
             return None
         finally:

@@ -45,6 +45,7 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
     with _evaluating(model):
         try:
             graph = _trace(model, image_size)
+        # The code of any network. _trace_chain() raises this error if it cannot help.
         except Exception as error:
             graph = _trace_chain(model, image_size, error)
     (result,) = next(iter(reversed(graph.nodes))).args
@@ -67,6 +68,7 @@ def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None
         try:
             with _keeping_attributes(model):
                 graph = tracer.trace(model)
+        # The code of any network: the module that raised is kept whole, and an error outside of one is raised again.
         except Exception:
             if tracer.failed is None or tracer.failed in wrapped:
                 raise
@@ -128,6 +130,7 @@ def _is_chain(model: nn.Module, links: Sequence[nn.Module], image_size: int) -> 
         expected = _output(model, images)
         try:
             given = _apply(links, images.clone())
+        # Modules of any network, in an order that may not be theirs.
         except Exception:
             return False
         if not (isinstance(given, torch.Tensor) and torch.equal(given, expected)):
@@ -139,6 +142,7 @@ def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     size = images.shape[-1]
     try:
         output = model(images.clone())
+    # The code of any network.
     except Exception as error:
         raise InvalidInputError(
             f"{_name(model)} cannot take images of {size} px: {_first_line(error)}. Give another --image-size."

@@ -79,6 +79,7 @@ class FactoryModel:
         try:
             with current_folder_last():
                 model = self._factory(**asked)
+        # The user's code.
         except Exception as error:
             raise InvalidInputError(f"{self.name} fails: {type(error).__name__}: {error}") from error
         if not isinstance(model, nn.Module):
@@ -118,6 +119,7 @@ def _import(name: str, module: str) -> Any:
             f"Backbone {name!r}: there is no module {error.name!r} here. "
             "Run frostline in the folder that holds it, or add that folder to PYTHONPATH."
         ) from None
+    # The user's code.
     except Exception as error:
         raise InvalidInputError(
             f"Backbone {name!r}: importing {module} fails: {type(error).__name__}: {error}"

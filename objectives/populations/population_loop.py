@@ -73,6 +73,7 @@ class Member:
             require_finite(result.train_loss, result.val_loss, result.epoch)
             self.run.results.append(result)
             self.on_epoch(result)
+        # Whatever the caller's function raises ends this training alone, and is handed back to the caller.
         except Exception as error:
             self.failure = error
         return self.failure is None and not self.run.ended(self.config.patience)

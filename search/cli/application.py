@@ -64,6 +64,7 @@ class _Group(TyperGroup):
         except KeyboardInterrupt as interrupt:
             typer.echo(f"\n{interrupt}" if str(interrupt) else "\nStopped.", err=True)
             raise typer.Exit(INTERRUPTED) from None
+        # What is not meant for users is raised again.
         except Exception as error:
             code = _exit_code(error)
             if code is None:

@@ -73,6 +73,7 @@ def _torchvision() -> MachineCheck:
 def _imported(library: str, works: Callable[[], str]) -> MachineCheck:
     try:
         return MachineCheck(library, works())
+    # A broken installation of a library raises anything.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return MachineCheck(library, reason, "pip install --force-reinstall torch torchvision, both from one index")

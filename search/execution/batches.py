@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from optuna.trial import Trial
 
 from ...objectives.config import TrialConfig, create_config
+from ...objectives.errors import InvalidInputError
 from ...objectives.populations import can_train_together
-from ...storage.errors import StorageError
 from ..records import STRATEGY
 from .worker import Worker
 
@@ -25,7 +25,7 @@ class AskedTrial:
 
     trial: Trial
     strategy: str
-    config: TrialConfig | Exception
+    config: TrialConfig | InvalidInputError
 
 
 class TrialBatches:
@@ -73,9 +73,7 @@ class TrialBatches:
         strategy = trial.suggest_categorical(STRATEGY, list(settings.strategies))
         try:
             return AskedTrial(trial, strategy, settings.space.suggest(trial, strategy))
-        except StorageError:
-            raise
-        except Exception as error:
+        except InvalidInputError as error:
             return AskedTrial(trial, strategy, error)
 
     def _in_population(self, asked: AskedTrial) -> bool:

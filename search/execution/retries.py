@@ -14,6 +14,7 @@ from ...storage.errors import StorageError
 from ...storage.tracking import TrackedRun
 from ..study import Observer
 from ..tracking import log_traceback
+from .internal_errors import internal_reason
 
 Trained = TypeVar("Trained")
 
@@ -49,6 +50,7 @@ def run_with_retries(
     while True:
         try:
             return train()
+        # Networks and plugins of the user, data, drivers: a training may raise anything.
         except Exception as error:
             if retries <= 0 or not is_unexpected(error):
                 raise
@@ -80,5 +82,7 @@ def note_retry(observer: Observer, run: TrackedRun, what: str, error: Exception)
 
 def reason(error: Exception) -> str:
     """Return the reason of a failure in one line."""
+    if internal := internal_reason(error):
+        return internal
     lines = str(error).strip().splitlines()
     return lines[0] if isinstance(error, ObjectiveError) else f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -17,6 +17,7 @@ from ...storage.tracking import StudyTracker
 from ..slots import FinalFinished, JournalEntry, Message, RunningSlot, SlotSpec, TrialFinished, Waits, decode
 from ..stopping import GRACE_SECONDS, STOPPED, Stopped, Stopper
 from ..study import Observer, Study
+from .internal_errors import InternalErrors
 from .slot_protocol import SlotJob, tell
 
 # A slot that dies this often in a row, each time this soon, is not restarted.
@@ -47,6 +48,7 @@ class SlotSupervisor:
         self._observer = observer
         self._start = start
         self._done = False
+        self._internal = InternalErrors()
         # Number of external kills by ticket.
         self._excused: Counter[int] = Counter()
         # Entries are (slot, line), and (slot, None) after a slot's process has ended.
@@ -56,7 +58,7 @@ class SlotSupervisor:
         """Run the slots until no work is left.
 
         Raises:
-            TrainingFailedError: All slots keep failing and work is left.
+            TrainingFailedError: All slots keep failing and work is left, or trials keep failing by the same bug.
             Stopped: A stop was requested; the slots have ended.
         """
         logs = self._study.workspace.logs
@@ -73,6 +75,8 @@ class SlotSupervisor:
                     if slot.restart_due and not self._done:
                         slot.start(self._start, self._work, self._lines)
                 stopper.check()
+                # Not where trials are noted: slots that are stopped may still report some.
+                self._internal.check()
         finally:
             self._end(slots)
         if reasons := [slot.reason for slot in slots if slot.given_up]:
@@ -98,8 +102,10 @@ class SlotSupervisor:
             case FinalFinished(strategy, trial_number, seed):
                 self._observer.final_finished(self._study.final_record(strategy, trial_number, seed))
             case _:
-                slot.failures = 0 if isinstance(message, TrialFinished) else slot.failures
                 tell(self._observer, message)
+                if isinstance(message, TrialFinished):
+                    slot.failures = 0
+                    self._internal.note(message.trial)
 
     def _ended(self, slot: _Slot) -> None:
         status = slot.reap()

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from ...objectives.config import TrialConfig, flatten, without_effect
 from ...objectives.devices import free_memory, is_device_lost
 from ...objectives.epochs import EpochResult
-from ...objectives.errors import DeviceLostError, TrainingFailedError
+from ...objectives.errors import DeviceLostError, ObjectiveError, TrainingFailedError
 from ...objectives.finetune import FinetuneResult
 from ...objectives.populations import finetune_together
 from ...objectives.strategies import get_strategy, plan_phases, takes_parameter
@@ -27,6 +27,7 @@ from ..tracking import (
     trial_key,
 )
 from .batches import AskedTrial, TrialBatches
+from .internal_errors import InternalErrors
 from .logged_training import TrainingLog, logged_training
 from .retries import is_unexpected, reason, require_device
 from .session import WorkerSession
@@ -42,13 +43,17 @@ RETRIES = "frostline:retries"
 
 def run_trials(session: WorkerSession) -> None:
     """Run trials until the budget is spent: that many trials are complete, pruned or failed, on all machines."""
-    asking = TrialBatches(session.worker)
+    asking, internal = TrialBatches(session.worker), InternalErrors()
     for batch in session.claims(asking.next, session.study.tickets):
         every = [_RunningTrial(session, asked) for asked in batch]
         # Alone, an interrupted trial has checkpoints, and another interruption costs no other trial.
         together = len(every) > 1 and not any(running.lost_before for running in every)
         for running in _run_together(session, every) if together else every:
             _run_alone(session, running)
+        for running in every:
+            if running.record is not None:
+                internal.note(running.record)
+        internal.check()
         free_memory(session.task.device)
 
 
@@ -92,7 +97,7 @@ class _RunningTrial:
         self.retries = int(asked.trial.user_attrs.get(RETRIES, 0))
         self._micro_batch: int | None = None
         # The result, once it is recorded.
-        self._record: TrialRecord | None = None
+        self.record: TrialRecord | None = None
         self._outcome: dict[str, Any] = {}
 
     @property
@@ -199,16 +204,16 @@ class _RunningTrial:
             outcome["reason"] = reason(ended)
             self._log_traceback(ended)
         self.trial.set_user_attr(OUTCOME, outcome)
-        self._record, self._outcome = self._session.worker.tell(self.trial, score, state), outcome
+        self.record, self._outcome = self._session.worker.tell(self.trial, score, state), outcome
 
     def close(self) -> None:
         """Finish the MLflow run and call the observer, after the study has the result."""
-        assert self._record is not None
+        assert self.record is not None
         self.checkpoints.remove()
         if self._log is not None:
             backbone = self._session.study.settings.backbone
-            finish_trial_run(self._log.run, self._record, backbone, self._outcome, logged=self._log.seen)
-        self._session.observer.trial_finished(self._record)
+            finish_trial_run(self._log.run, self.record, backbone, self._outcome, logged=self._log.seen)
+        self._session.observer.trial_finished(self.record)
 
 
 def _run_alone(session: WorkerSession, running: _RunningTrial) -> None:
@@ -234,6 +239,7 @@ def _train_alone(session: WorkerSession, running: _RunningTrial) -> Outcome:
         return error
     except (StorageError, DeviceLostError):
         raise
+    # A training may raise anything, as in run_with_retries(); InternalErrors tells the bugs of ours.
     except Exception as error:
         running.seconds = time.perf_counter() - started
         return error
@@ -274,6 +280,7 @@ def _train_together(session: WorkerSession, every: list[_RunningTrial]) -> list[
         )
     except StorageError:
         raise
+    # Whatever prevents them from training together, each has another chance alone, where its own errors count.
     except Exception as error:
         if is_device_lost(error, session.task.device):
             # Any of them may be the cause: the next process trains them one at a time.
@@ -291,9 +298,7 @@ def _begin(running: _RunningTrial) -> Exception | None:
     """Start a trial; return the error if it cannot be trained."""
     try:
         running.begin()
-    except StorageError:
-        raise
-    except Exception as error:
+    except ObjectiveError as error:
         return error
     return None
 

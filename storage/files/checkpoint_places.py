@@ -180,6 +180,7 @@ def artifacts_fault(url: str) -> str | None:
         found = place.checkpoints(key, 2)
         same = found.load() == content
         found.remove()
+    # File systems raise many kinds of errors.
     except Exception as error:
         reason = _reason(error, url)
     else:
