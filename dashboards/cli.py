@@ -78,6 +78,8 @@ class TerminalViews:
         from .terminal import units_table
 
         self._console.print(units_table(backbone))
+        for note in backbone.notes.sentences:
+            self._console.print(note, soft_wrap=True, markup=False, highlight=False)
 
 
 def _report(study: Study, path: Path | None = None) -> Path:

@@ -14,6 +14,7 @@ from ..config import BackboneSpec
 from ..errors import InvalidInputError, unknown_name
 from .cuts import Cut, find_cuts, segment
 from .model_sources import model_source
+from .trace_notes import TraceNotes, notes_of
 from .tracing import trace
 from .units import Unit, group
 from .weights import SUFFIXES, WeightsReport, check_weights_file, fit_weights, load_weights, rename
@@ -62,6 +63,11 @@ class Backbone:
             bounds = self._bounds[start], self._bounds[-1 if stop is None else stop]
             self._segments[start, stop] = segment(self._traced, *bounds)
         return self._segments[start, stop]
+
+    @property
+    def notes(self) -> TraceNotes:
+        """What the trace could not see into; empty for a network that is cut in the quick and complete way."""
+        return notes_of(self._traced)
 
     def truncated(self, dropped: int) -> Backbone:
         """The same network without its last units; it shares everything with this one.

@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from .shape_tracer import BATCHES, run_without_numbers
+from .trace_notes import first_line, notes_of
 
 # Batch size of the recorded forward.
 _BATCH = BATCHES[0]
@@ -106,7 +107,8 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
 
     A tensor qualifies if it has one row per image and nothing after the cut writes to it (in-place activations do), so
     it can be stored and reused. Both are observed in one recorded forward on fake tensors, which computes shapes and
-    floating-point operations but no data; with real data only where control flow needs it. Parameters that are used
+    floating-point operations but no data; with real data only where control flow needs it, which the trace's notes
+    then say. Parameters that are used
     more than once stay on one side.
 
     Args:
@@ -210,9 +212,11 @@ def _record(traced: fx.GraphModule, image_size: int) -> _Recorder:
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             return _run(traced, image_size, fake=True)
-    except Exception:
+    except Exception as error:
         # Control flow that depends on the data cannot run on fake tensors. Any other error occurs again here.
-        return _run(traced, image_size, fake=False)
+        record = _run(traced, image_size, fake=False)
+        notes_of(traced).real_data = first_line(error)
+        return record
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
         traced.train(training)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.node import map_arg
 from torch.fx.proxy import Proxy, TraceError
+
+from .trace_notes import first_line
 
 # Two batch sizes, odd and above 1, so that the batch dimension is not mistaken for another of 1 or 2 rows.
 BATCHES = (3, 5)
@@ -81,15 +83,17 @@ class SizedTracer(fx.Tracer):
 
     Attributes:
         values: Values of each node for both batch sizes, where they can be computed without data.
+        unsized: Reasons why values could not be computed without data, by name of the first such nodes.
         failed: The innermost module in which tracing failed.
     """
 
-    def __init__(self, image_size: int, whole: Sequence[nn.Module], forward: Callable[..., Any] | None) -> None:
+    def __init__(self, image_size: int, whole: Collection[nn.Module], forward: Callable[..., Any] | None) -> None:
         super().__init__()
         self._image_size, self._whole, self._forward = image_size, {*whole}, forward
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._computing = False
         self.values: dict[fx.Node, tuple[Any, Any]] = {}
+        self.unsized: dict[str, str] = {}
         self.failed: nn.Module | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -151,7 +155,10 @@ class SizedTracer(fx.Tracer):
             with torch.no_grad(), self._fake:
                 return self._value(node, 0), self._value(node, 1)
         # Any operation of any network, on fake tensors: what cannot be computed is not a constant.
-        except Exception:
+        except Exception as error:
+            # Values that follow from an unknown one are unknown too.
+            if all(source.op == "get_attr" or source in self.values for source in node.all_input_nodes):
+                self.unsized[str(node.target)] = first_line(error)
             return None
         finally:
             self._computing = False

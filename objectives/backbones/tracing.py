@@ -18,13 +18,15 @@ from torch import fx, nn
 
 from ..errors import InvalidInputError
 from .shape_tracer import SizedTracer
+from .trace_notes import TraceNotes, first_line, keep_notes
 
 
 def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
     """Trace a model; the graph shares modules, parameters and buffers with the model.
 
     Each node records the modules that it was traced in (:func:`~frostline.objectives.backbones.cuts.module_path`);
-    nodes whose value is the batch size have the mark ``is_batch_size``.
+    nodes whose value is the batch size have the mark ``is_batch_size``. What could not be traced is in the trace's
+    notes (:func:`~frostline.objectives.backbones.trace_notes.notes_of`).
 
     Args:
         model: Network from images (N, 3, image_size, image_size) to one tensor.
@@ -44,24 +46,27 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
     _check_inputs(model)
     with _evaluating(model):
         try:
-            graph = _trace(model, image_size)
+            graph, notes = _trace(model, image_size)
         # The code of any network. _trace_chain() raises this error if it cannot help.
         except Exception as error:
-            graph = _trace_chain(model, image_size, error)
+            graph, notes = _trace_chain(model, image_size, error)
+            notes.chain = first_line(error)
     (result,) = next(iter(reversed(graph.nodes))).args
     if not isinstance(result, fx.Node):
         kind = type(result).__name__.removeprefix("immutable_")
         raise InvalidInputError(
             f"{_name(model)} returns a {kind}, not one tensor. Wrap it in a module that returns one."
         )
-    return fx.GraphModule(model, graph, type(model).__name__).train(model.training)
+    traced = fx.GraphModule(model, graph, type(model).__name__).train(model.training)
+    keep_notes(traced, notes)
+    return traced
 
 
-def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None = None) -> fx.Graph:
+def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None = None) -> tuple[fx.Graph, TraceNotes]:
     """Trace with one more module kept whole each time, until it succeeds; raises if the root or its only child
     fails.
     """
-    whole: list[nn.Module] = []
+    whole: dict[nn.Module, str] = {}
     wrapped, _ = _unwrap(model)
     while True:
         tracer = SizedTracer(image_size, whole, forward)
@@ -69,13 +74,14 @@ def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None
             with _keeping_attributes(model):
                 graph = tracer.trace(model)
         # The code of any network: the module that raised is kept whole, and an error outside of one is raised again.
-        except Exception:
+        except Exception as error:
             if tracer.failed is None or tracer.failed in wrapped:
                 raise
-            whole.append(tracer.failed)
+            whole[tracer.failed] = first_line(error)
         else:
             _drop_unused_sizes(graph)
-            return graph
+            kept = {name: whole[module] for name, module in model.named_modules() if module in whole}
+            return graph, TraceNotes(kept, {each: why for each, why in tracer.unsized.items() if each not in kept})
 
 
 @contextmanager
@@ -101,11 +107,11 @@ def _drop_unused_sizes(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _trace_chain(model: nn.Module, image_size: int, reason: Exception) -> fx.Graph:
+def _trace_chain(model: nn.Module, image_size: int, reason: Exception) -> tuple[fx.Graph, TraceNotes]:
     _, links = _unwrap(model)
     if len(links) < 2 or not _is_chain(model, links, image_size):
         raise InvalidInputError(
-            f"{_name(model)} cannot be cut: torch.fx cannot trace its forward ({_first_line(reason)}), and its "
+            f"{_name(model)} cannot be cut: torch.fx cannot trace its forward ({first_line(reason)}), and its "
             "top-level children in order do not give its output. Move code that depends on the data into its own "
             "module (modules that cannot be traced are kept whole), or make the children a chain."
         ) from reason
@@ -145,7 +151,7 @@ def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     # The code of any network.
     except Exception as error:
         raise InvalidInputError(
-            f"{_name(model)} cannot take images of {size} px: {_first_line(error)}. Give another --image-size."
+            f"{_name(model)} cannot take images of {size} px: {first_line(error)}. Give another --image-size."
         ) from error
     if not isinstance(output, torch.Tensor):
         raise InvalidInputError(
@@ -188,7 +194,3 @@ def _check_inputs(model: nn.Module) -> None:
 
 def _name(model: nn.Module) -> str:
     return type(model).__name__
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 from torch import nn
+from torchvision.models import DenseNet, SwinTransformer, VisionTransformer, get_model
 
 from frostline.objectives.backbones.backbone import Backbone, cut
+from frostline.objectives.backbones.trace_notes import TraceNotes
 from frostline.objectives.config import HeadConfig
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.networks.heads import create_head
@@ -73,6 +76,45 @@ def test_a_block_that_cannot_be_traced_still_decides_by_the_data() -> None:
     assert isinstance(inner, zoo.DataDependent)
     assert torch.equal(block(images), inner.one(images))
     assert torch.equal(block(-images), inner.other(-images))
+
+
+def test_the_reasons_of_a_slow_way_are_kept() -> None:
+    notes = cut("block", zoo.with_data_dependent_block().eval(), SIZE).notes
+    assert list(notes.kept_whole) == ["1"]
+    assert "control flow" in notes.kept_whole["1"]
+    assert notes.real_data
+    assert notes.chain == ""
+    assert [sentence.split(",")[0] for sentence in notes.sentences] == [
+        "1 is kept whole",
+        "It was measured with real data",
+    ]
+    chain = cut("chain", zoo.CheckedChain().eval(), SIZE).notes
+    assert "control flow" in chain.chain
+    assert chain.kept_whole == {}
+    (sentence,) = chain.sentences
+    assert sentence.startswith("The network runs as a chain of its children, because torch.fx cannot trace it: ")
+
+
+# One network of each mechanism: a release of torch that cannot trace one of them makes it slow without an error.
+COMPLETE: dict[str, tuple[int, Callable[[], nn.Module]]] = {
+    "residual": (16, zoo.CifarResNet20),
+    "sizes everywhere": (16, zoo.SizesEverywhere),
+    "shared weights": (16, zoo.SharedWeights),
+    "densenet": (32, lambda: DenseNet(8, (1, 1, 1, 1), 8)),
+    "swin": (32, lambda: SwinTransformer([4, 4], 16, [1, 2], [2, 2], [7, 7])),
+    "vit": (32, lambda: VisionTransformer(32, 16, 2, 2, 16, 32)),
+    "shufflenet": (32, lambda: get_model("shufflenet_v2_x0_5", weights=None)),
+    "mobilenet": (32, lambda: get_model("mobilenet_v3_small", weights=None)),
+    "squeezenet": (32, lambda: get_model("squeezenet1_1", weights=None)),
+    "timm resnet": (64, lambda: timm.create_model("resnet10t")),
+    "timm vit": (160, lambda: timm.create_model("test_vit")),
+}
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_networks_of_every_family_are_traced_completely(name: str) -> None:
+    size, make = COMPLETE[name]
+    assert cut(name, make().eval(), size).notes == TraceNotes()
 
 
 @pytest.mark.parametrize(

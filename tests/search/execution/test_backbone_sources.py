@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.backbones.model_sources import model_source
 
+from ...objectives import zoo
+
 STRATEGIES = ("feature_extraction", "full", "scratch")
 SPACE = "[shared]\nepochs = 2\nbatch_size = 16\n" + "".join(
     f"\n[{name}]\nlearning_rate = {{ low = 1e-3, high = 1e-2, log = true }}\n" for name in STRATEGIES
@@ -118,3 +120,11 @@ def test_units_are_shown(factory: str) -> None:
     shown = invoke("backbones", "timm:resnet10t")
     assert shown.exit_code == 0, shown.output
     assert "layer4.0" in shown.stdout
+    assert "kept whole" not in shown.stdout
+
+
+def test_what_could_not_be_traced_is_said_below_the_units(factory: str) -> None:
+    shown = invoke("backbones", f"{zoo.__name__}:with_data_dependent_block", "--image-size", "32")
+    assert shown.exit_code == 0, shown.output
+    assert "\n1 is kept whole, because torch.fx cannot trace it: " in shown.stdout
+    assert "It was measured with real data, which is slower: " in shown.stdout
