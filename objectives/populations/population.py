@@ -16,38 +16,35 @@ from ..augmentation import random_ops
 from ..config import TrialConfig
 from ..devices import PeakMemory
 from ..epochs import OnEpoch
-from ..errors import InvalidInputError, TrainingFailedError
+from ..errors import TrainingFailedError
 from ..finetune import FinetuneResult, Task, phase_data
 from ..metrics import all_scores
 from ..networks import Network, create_head
-from ..strategies import get_strategy, plan_phases
+from ..strategies import PlannedTrial, get_strategy, plan_phases
 from ..training import Certificate, PhaseData, PhaseRun, certify, certify_with_head, to_probabilities
 from .population_loop import Member, train_stack
 from .stacked_heads import fill
 
 
-def can_train_together(config: TrialConfig, units: int) -> bool:
-    """Whether a configuration can be in a population: a single phase that trains the head alone, on cached features.
+def can_train_together(planned: PlannedTrial, units: int) -> bool:
+    """Whether a trial can be in a population: a single phase that trains the head alone, on cached features.
 
     Args:
-        config: Configuration; False if it does not suit its strategy or the backbone.
+        planned: Configuration and phases of the trial.
         units: Units of the backbone before truncation.
 
     Example:
         >>> from frostline.objectives.config import TrialConfig
         >>> from frostline.objectives.populations import can_train_together
-        >>> head, full = TrialConfig(strategy="feature_extraction"), TrialConfig(strategy="full")
+        >>> from frostline.objectives.strategies import plan_trial
+        >>> head, full = (plan_trial(TrialConfig(strategy=name), 8) for name in ("feature_extraction", "full"))
         >>> can_train_together(head, units=8), can_train_together(full, units=8)
         (True, False)
     """
-    try:
-        phases = plan_phases(config, units)
-    except InvalidInputError:
-        return False
-    phase = phases[0]
+    config, phase = planned.config, planned.phases[0]
     return (
         get_strategy(config.strategy).pretrained
-        and len(phases) == 1
+        and len(planned.phases) == 1
         and phase.freeze_depth == units - config.truncate
         and phase.solve is None
         and phase.penalty is None

@@ -11,12 +11,13 @@ from .catalog import (
     register_strategy,
     takes_parameter,
 )
-from .plans import plan_phases
+from .plans import PlannedTrial, plan_phases, plan_trial
 
 __all__ = [
     "BUILT_IN",
     "STRATEGIES",
     "Plan",
+    "PlannedTrial",
     "Strategy",
     "StrategyRegistry",
     "finetuning_phase",
@@ -24,6 +25,7 @@ __all__ = [
     "get_strategy",
     "head_phase",
     "plan_phases",
+    "plan_trial",
     "register_strategy",
     "takes_parameter",
 ]

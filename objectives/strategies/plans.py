@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..config import TrialConfig
 from ..errors import InvalidInputError
 from ..phases import Phase
 from .catalog import Strategy, get_strategy, head_phase, takes_parameter
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A configuration with the phases of its training on a backbone.
+
+    Attributes:
+        config: Configuration of the trial.
+        phases: Its phases, in order.
+    """
+
+    config: TrialConfig
+    phases: tuple[Phase, ...]
+
+    @property
+    def epochs(self) -> int:
+        """Maximum number of epochs of all phases."""
+        return sum(phase.epochs for phase in self.phases)
+
+
+def plan_trial(config: TrialConfig, units: int) -> PlannedTrial:
+    """The plan of a configuration on a backbone; see :func:`plan_phases`."""
+    return PlannedTrial(config, plan_phases(config, units))
 
 
 def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:

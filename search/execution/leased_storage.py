@@ -45,7 +45,7 @@ class LeasedStorage(BaseStorage):
       and its ticket is marked done, or neither.
     - A kill loses the changes since the last write. The trial's lease expires, and another worker can claim the trial.
     - After another worker has claimed a trial, nothing more of this worker's changes to it is written; the write raises
-      :class:`LeaseLostError`, and changes to other trials are still committed.
+      :class:`LeaseLostError` if it was for that trial or for all, and changes to other trials are still committed.
     - Reads come from memory. A worker's own trials are up to date. Other workers' trials are as old as the last
       :meth:`claim` or :meth:`refresh`, and what a running one reports is read only when it has ended.
     - :meth:`claim` commits the lease and the state RUNNING together.
@@ -79,13 +79,10 @@ class LeasedStorage(BaseStorage):
         self.refresh()
 
     def claim(self, limit: int = 1) -> list[tuple[int, Lease]]:
-        """Take trials that nobody works on: cut off ones first, then new ones; none if there are none just now.
-
-        Args:
-            limit: How many at most.
+        """Claim at most so many trials that nobody works on: cut off ones first, then new ones.
 
         Returns:
-            Trials' ids, each with the lease; the trials are RUNNING now, with what is known of them.
+            Ids of the trials, each with its lease; the trials are RUNNING now. Empty if none is free.
         """
         asked = self._keeper.now()
         claimed, read = self._database.run_with_retry(lambda session: self._claim(session, limit))
@@ -132,9 +129,9 @@ class LeasedStorage(BaseStorage):
         self._take(self._database.run_with_retry(self._read))
 
     def _take(self, read: list[FrozenTrial]) -> None:
-        every = self._trials | {trial._trial_id: trial for trial in read}
+        every = [*(self._trials | {trial._trial_id: trial for trial in read}).values()]
         # Readers expect them by number.
-        self._trials = dict(sorted(every.items(), key=lambda item: item[1].number))
+        self._trials = {trial._trial_id: trial for trial in sorted(every, key=lambda trial: trial.number)}
 
     def _read(self, session: Session, taken: Set[int] = frozenset()) -> list[FrozenTrial]:
         """Trials as they are in the database: those that are new here, and others' that began or ended meanwhile.
@@ -199,6 +196,15 @@ class LeasedStorage(BaseStorage):
         if lost:
             raise LeaseLostError([self._trials[trial_id].number for trial_id in lost])
 
+    def _flush_for(self, trial_id: int) -> None:
+        """Flush because of one trial; a trial that was lost beside it raises at its own next change."""
+        try:
+            self.flush()
+        except LeaseLostError as error:
+            # Not its lease: that has ended with the trial, if this ended it.
+            if self._trials[trial_id].number in error.numbers:
+                raise
+
     def _write(self, session: Session, touched: Set[int], *, again: bool) -> set[int]:
         """Everything of the trials that are still ours; those that are not."""
         # In one order for all workers: two that lock the same tickets crosswise would wait for each other.
@@ -248,7 +254,7 @@ class LeasedStorage(BaseStorage):
             trial.values = list(values)
             for objective, value in enumerate(values):
                 self._pending.add_value(trial_id, objective, value)
-        self.flush()
+        self._flush_for(trial_id)
         return True
 
     def set_trial_param(
@@ -266,7 +272,7 @@ class LeasedStorage(BaseStorage):
         trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
         self._pending.add_step(trial_id, step, intermediate_value, known=known)
         if time.monotonic() - self._flushed > (SECONDS_BEHIND if trial_id in self._proven else UNPROVEN_SECONDS):
-            self.flush()
+            self._flush_for(trial_id)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         trial = self._changed(trial_id)
@@ -296,13 +302,18 @@ class LeasedStorage(BaseStorage):
     def _changed(self, trial_id: int) -> FrozenTrial:
         """A trial to be changed: who read it before keeps what was read."""
         self.check_trial_is_updatable(trial_id, self._trials[trial_id].state)
-        if trial_id not in self._leases:
-            raise LeaseLostError([self._trials[trial_id].number])
+        self.lease(trial_id)
         trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
         return trial
 
     def lease(self, trial_id: int) -> Lease:
-        """This worker's claim on one of its trials."""
+        """This worker's claim on one of its trials.
+
+        Raises:
+            LeaseLostError: The trial is another worker's now.
+        """
+        if trial_id not in self._leases:
+            raise LeaseLostError([self._trials[trial_id].number])
         return self._leases[trial_id]
 
     # What concerns studies is rare, and goes to the database.

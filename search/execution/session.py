@@ -107,7 +107,7 @@ class SessionCheckpoints:
         def reported() -> bytes:
             if self.lease is not None:
                 self.session.worker.require(self.lease)
-            self.session.worker.write()
+            self.session.worker.write(self.lease)
             return state()
 
         if self.kept.save(reported, now=self.session.stopper.asked) and self.lease is not None and self.lease.lapses:

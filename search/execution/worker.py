@@ -12,7 +12,7 @@ from optuna.trial import Trial, TrialState
 
 from ...objectives.strategies import STRATEGIES
 from ...storage.database import RUN, Lease, LeaseKeeper, credit_progress, finish
-from ...storage.errors import StorageError
+from ...storage.errors import LeaseLostError, StorageError
 from ..records import TrialRecord
 from ..sampling import BudgetAllocation, StrategyPruner, StrategySampler, costs_by_strategy
 from ..space import optuna_name
@@ -68,8 +68,19 @@ class Worker:
         return [Trial(self._optuna, trial_id) for trial_id in claimed]
 
     def lease(self, trial: Trial) -> Lease:
-        """Return the lease of a trial."""
+        """Return the lease of a trial.
+
+        Raises:
+            LeaseLostError: Another worker has the trial now.
+        """
         return self._storage.lease(trial._trial_id)
+
+    def lapses(self, trial: Trial) -> int:
+        """Return how many workers crashed while they had a trial; 0 if another worker has it now."""
+        try:
+            return self.lease(trial).lapses
+        except LeaseLostError:
+            return 0
 
     def require(self, lease: Lease) -> None:
         """Check that a lease is valid, before writing under it outside the database.
@@ -88,14 +99,23 @@ class Worker:
         """Return the epochs that a trial has reported, in all workers."""
         return set(self._storage.get_trial(trial._trial_id).intermediate_values)
 
-    def write(self) -> None:
+    def write(self, lease: Lease | None = None) -> None:
         """Write all pending changes of the trials to the database, before dependent data are written elsewhere.
 
+        Args:
+            lease: Lease whose loss matters here; by default that of any trial. A trial that was lost beside it raises
+                at its own next change.
+
         Raises:
-            LeaseLostError: Another worker has one of the trials now.
+            LeaseLostError: Another worker has the trial now.
             UnreachableError: The database cannot be used.
         """
-        self._storage.flush()
+        try:
+            self._storage.flush()
+        except LeaseLostError:
+            if lease is None:
+                raise
+            self.require(lease)
 
     @contextmanager
     def together(self) -> Iterator[None]:

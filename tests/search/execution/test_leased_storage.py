@@ -230,6 +230,35 @@ def test_with_several_trials_only_the_lost_one_is_not_written(url: str) -> None:
     assert shared(url).trials[1].value == 0.5
 
 
+def test_a_trial_that_is_lost_does_not_end_the_trial_beside_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leased_storage, "UNPROVEN_SECONDS", -1.0)
+    study = held(url, "slow")
+    lost, kept = begin(study), begin(study)
+    storage_of(study).flush()
+    Database(url).run_with_retry(lambda session: tickets.expire(session, "flowers", ["slow"]))
+    assert begin(held(url, "quick")).number == lost.number
+    lost.set_user_attr("seconds", 1)
+    # This report writes the other trial's attribute too, which shows that it is lost.
+    kept.report(0.5, 0)
+    assert shared(url).trials[1].intermediate_values == {0: 0.5}
+    for change in (lambda: lost.report(0.5, 0), lambda: storage_of(study).lease(lost._trial_id)):
+        with pytest.raises(LeaseLostError, match="Ticket 0"):
+            change()
+    study.tell(kept, 0.5)
+    assert shared(url).trials[1].value == 0.5
+
+
+def test_a_trial_ends_although_the_one_beside_it_is_lost_with_the_same_write(url: str) -> None:
+    study = held(url, "slow")
+    lost, kept = begin(study), begin(study)
+    storage_of(study).flush()
+    Database(url).run_with_retry(lambda session: tickets.expire(session, "flowers", ["slow"]))
+    assert begin(held(url, "quick")).number == lost.number
+    lost.set_user_attr("seconds", 1)
+    study.tell(kept, 0.5)
+    assert shared(url).trials[1].value == 0.5
+
+
 def test_what_was_told_too_late_is_not_remembered(url: str) -> None:
     """Neither its score, nor that it ended: the trial is its new owner's, and may come back."""
     slow, quick = held(url, "slow"), held(url, "quick")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import optuna
 
 from frostline.objectives.config import create_config
-from frostline.search.execution.trials import active_parameters
+from frostline.objectives.strategies.plans import plan_trial
+from frostline.search.execution.started_trial import active_parameters
 from frostline.search.space.parsing import create_space
 
 UNITS = 6
@@ -13,7 +14,7 @@ CONDITIONAL = {"head.width", "head.activation", "randaugment_ops", "randaugment_
 
 
 def recorded(**values: object) -> set[str]:
-    return set(active_parameters(create_config({"strategy": "full", **values}), UNITS))
+    return set(active_parameters(plan_trial(create_config({"strategy": "full", **values}), UNITS)))
 
 
 def test_only_parameters_with_an_effect_are_recorded() -> None:
@@ -27,15 +28,15 @@ def test_only_parameters_with_an_effect_are_recorded() -> None:
 
 def test_what_is_recorded_makes_the_same_configuration_in_effect() -> None:
     config = create_config({"strategy": "full", "randaugment_ops": 3, "mixing": "cutmix", "mixing_alpha": 1.0})
-    parameters = active_parameters(config, UNITS)
+    parameters = active_parameters(plan_trial(config, UNITS))
     del parameters["freeze_depth"]  # `full` has one, but takes none
     again = create_config(parameters)
-    assert active_parameters(again, UNITS) == active_parameters(config, UNITS)
+    assert active_parameters(plan_trial(again, UNITS)) == active_parameters(plan_trial(config, UNITS))
 
 
 def test_a_linear_probe_is_recorded_without_what_it_refuses() -> None:
     config = create_config({"strategy": "linear_probe_exact"})
-    assert set(active_parameters(config, UNITS)) == {"strategy", "freeze_depth", "truncate", "head.pooling"}
+    assert set(active_parameters(plan_trial(config, UNITS))) == {"strategy", "freeze_depth", "truncate", "head.pooling"}
 
 
 def test_spaces_ask_for_the_strength_of_a_policy_only_where_it_is_drawn() -> None:
