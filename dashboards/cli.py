@@ -170,4 +170,7 @@ def _optuna_page(study: Study | None) -> str:
 
 def main() -> None:
     """Run the command ``frostline``."""
+    from ..storage.tracking import configure_mlflow
+
+    configure_mlflow()
     app(obj=TerminalViews())

@@ -13,10 +13,14 @@ from hypothesis import settings
 
 from frostline.search.execution import session
 from frostline.storage.tracking.delivery import Delivery
+from frostline.storage.tracking.mlflow_settings import configure_mlflow
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
 from .servers import Server, start_mariadb, start_postgres
+
+# MLflow runs in the tests' own process.
+configure_mlflow()
 
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("no deadline", deadline=None)

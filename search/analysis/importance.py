@@ -14,6 +14,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
 
+from ..optuna_logging import quiet_optuna
 from ..records import TrialRecord
 from ..space import Domain
 
@@ -46,11 +47,11 @@ def explained_variance(trials: Sequence[TrialRecord], domains: Mapping[str, Doma
         for name, domain in domains.items()
         if domain.varies and all(_has(trial, name, domain) for trial in complete)
     }
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study()
-    study.add_trials([_as_optuna(trial, shared) for trial in complete])
     if not shared:
         return {}
+    with quiet_optuna():
+        study = optuna.create_study()
+    study.add_trials([_as_optuna(trial, shared) for trial in complete])
     evaluator = FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=0)
     shares = evaluator.evaluate(study, params=list(shared))
     foreseen = _foreseen(complete, shared)

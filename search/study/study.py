@@ -25,6 +25,7 @@ from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord
+from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finished, summarize
 from .finalists import finalist_name, read_finalist
 from .optuna_tables import require_known_schema
@@ -53,7 +54,6 @@ def open_storage(workspace: Workspace) -> RDBStorage:
         UnreachableError: The database does not answer.
         SchemaError: The tables belong to another version of Optuna.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = workspace.studies_url
     try:
         # Two processes must not create the schema at the same time.
@@ -115,9 +115,9 @@ class Study:
         cls, settings: StudySettings, facts: StudyFacts, workspace: Workspace, tracking_uri: str | None
     ) -> Study:
         """Create a study, with a ticket for every trial of its budget."""
-        inner = optuna.create_study(
-            study_name=settings.name, storage=open_storage(workspace.create()), direction="maximize"
-        )
+        storage = open_storage(workspace.create())
+        with quiet_optuna():
+            inner = optuna.create_study(study_name=settings.name, storage=storage, direction="maximize")
         inner.set_user_attr(_FACTS, json.dumps(asdict(facts)))
         inner.set_user_attr(_TRACKING, tracking_uri)
         inner.set_user_attr(_SETTINGS, settings.model_dump_json())

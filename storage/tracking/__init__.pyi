@@ -1,6 +1,7 @@
 from .journal import FILE, FINISH, START, Journal, parent_key, read_unsent
 from .mlflow_audit import KnownRun, TrackedStudy, probe
 from .mlflow_runs import find_runs, log_artifact
+from .mlflow_settings import configure_mlflow
 from .mlflow_views import keep_view
 from .tracker import ServedModel, StudyTracker, TrackedRun, Tracker, log_study_file, send_journal, uri_fault
 
@@ -15,6 +16,7 @@ __all__ = [
     "TrackedRun",
     "TrackedStudy",
     "Tracker",
+    "configure_mlflow",
     "find_runs",
     "keep_view",
     "log_artifact",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow.entities import Run
+
 from .mlflow_client import MlflowClient, reachable
 from .mlflow_runs import KEY, PARENT, search_experiment
-
-# isort: split
-from mlflow.entities import Run
 
 
 @dataclass(frozen=True)

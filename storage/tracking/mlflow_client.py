@@ -1,13 +1,8 @@
-"""The MLflow client: imported without output and telemetry, with a prepared store and errors without secrets.
-
-All modules of this layer import MLflow through this module, which configures it first.
-"""
+"""The MLflow client, with a prepared store and errors without secrets."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sqlite3
 import subprocess
 import sys
@@ -17,28 +12,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+from mlflow import MlflowClient
 
 from ..errors import RefusedError, StorageError, UnreachableError
 from ..urls import hide_secrets, safe_url
-
-# MLflow reads these when it is first imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("DO_NOT_TRACK", "true")
-# Standard output belongs to the command line: MLflow must not print links there.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# MLflow would retry for minutes; the sender has its own retries.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-# A model's requirements are its own, not those of the project in the current folder.
-os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
-
-from mlflow import MlflowClient
-
-for _library in ("mlflow", "alembic"):
-    logging.getLogger(_library).setLevel(logging.WARNING)
-# It logs a traceback when a database does not answer; our error says it in one line.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 # Error codes for which a retry does not help.
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
@@ -72,7 +49,9 @@ def prepare_store(uri: str, lock: Path) -> None:
 def _prepare_aside(uri: str, lock: Path) -> None:
     """Create the schema in a detached process: an interrupted creation would corrupt the file."""
     code = (
-        "import sys, json, pathlib; from frostline.storage.tracking.mlflow_client import prepare_store; "
+        "import sys, json, pathlib; "
+        "from frostline.storage.tracking.mlflow_settings import configure_mlflow; configure_mlflow(); "
+        "from frostline.storage.tracking.mlflow_client import prepare_store; "
         "uri, lock = json.load(sys.stdin); prepare_store(uri, pathlib.Path(lock))"
     )
     # If it fails, the caller creates the schema and reports the error. No arguments: every user can see them.

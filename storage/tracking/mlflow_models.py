@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import RefusedError
-from .mlflow_client import MlflowClient
-
-# isort: split
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
+
+from ..errors import RefusedError
+from .mlflow_client import MlflowClient
 
 _DIGEST = "frostline.digest"
 _SERVED = Path(__file__).with_name("served_model.py")

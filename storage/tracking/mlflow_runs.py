@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+
 from ..workspace import Workspace
 from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, JournalRecord, parent_key
 from .mlflow_client import MlflowClient, connect, reachable
 from .mlflow_models import log_model
 from .mlflow_views import view_tag
-
-# isort: split
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
 # Without this tag MLflow shows its pages for language models.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}

@@ -21,6 +21,7 @@ from ..errors import StorageError, UnreachableError
 from ..workspace import Workspace
 from .delivery import Delivery
 from .journal import JournalRecord
+from .mlflow_settings import configure_mlflow
 
 _END_SECONDS = 10.0
 _NICE = 10
@@ -120,6 +121,7 @@ class SenderProcess:
 
 def main() -> None:
     """Run the child: deliver records until the input ends."""
+    configure_mlflow()
     os.nice(_NICE)
     with _private_output() as answers:
         address = json.loads(sys.stdin.readline())

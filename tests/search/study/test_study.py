@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -280,6 +282,23 @@ def final_row(strategy: str, number: int) -> dict[str, Any]:
 def add_final(study: Study, strategy: str, number: int, seed: int = 1000) -> None:
     outcome = final_row(strategy, number)
     study.finals.add(f"{strategy}-{number}", seed, outcome, np.array([0, 1]), PROBABILITIES)
+
+
+def test_creating_a_study_is_quiet_and_leaves_optunas_verbosity_alone(workspace: Workspace) -> None:
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    logging.getLogger("optuna").addHandler(handler)
+    try:
+        Study.create(make_settings(name="quiet"), FACTS, workspace, None).close()
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+        assert said.getvalue() == ""
+        optuna.create_study()
+        assert "A new study created" in said.getvalue()
+    finally:
+        logging.getLogger("optuna").removeHandler(handler)
+        optuna.logging.set_verbosity(before)
 
 
 def test_there_is_a_verdict_once_every_finalist_is_done(study: Study, worker: Worker) -> None:
