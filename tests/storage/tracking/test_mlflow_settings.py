@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_UV_AUTO_DETECT": "false"}
-OURS = "MLFLOW_", "DO_NOT_TRACK"
+OURS = ("MLFLOW_", "DO_NOT_TRACK")
 
 
 def run(script: str, *args: str, given: str = "", **environment: str) -> Any:
     """What a script's last line says, in a process whose environment has no setting of MLflow's but these."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith((*OURS, "KMP_"))}
     done = subprocess.run(
         [sys.executable, "-c", script, *args],
         env=inherited | environment,
@@ -49,8 +49,8 @@ sender_process.main()
 def test_importing_frostline_changes_neither_the_environment_nor_optunas_verbosity() -> None:
     script = """
 import json, logging, os, sys
+import optuna, sklearn, torch  # scikit-learn sets variables of OpenMP.
 before = dict(os.environ)
-import optuna
 verbosity = optuna.logging.get_verbosity()
 import frostline.search
 from frostline.search import Request, Resources, load_study, resume, run_search
