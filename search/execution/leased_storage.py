@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Container, Iterator, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
@@ -17,9 +17,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-from ...storage.database import Database, Lease, LeaseKeeper, Tickets, credit_progress, finish, prove, release
+from ...storage.database import Database, Lease, LeaseKeeper, Tickets, release
 from ...storage.errors import LeaseLostError
-from ..study import STARTED, PendingRows, make_trial, read_trials, set_state, start_trials
+from ..study import STARTED, make_trial, read_trials, set_state, start_trials, write_changes
+from .held_trial import HeldTrial
 
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
@@ -68,14 +69,9 @@ class LeasedStorage(BaseStorage):
         self._keeper = keeper
         self._database = database
         self._trials: dict[int, FrozenTrial] = {}
-        self._leases: dict[int, Lease] = {}
-        self._pending = PendingRows()
+        self._held: dict[int, HeldTrial] = {}
         self._flushed = time.monotonic()
-        # This worker's trials of which a report was written.
-        self._proven: set[int] = set()
         self._gathers = False
-        # Whether something was written last without learning that it was.
-        self._unsure = False
         self.refresh()
 
     def claim(self, limit: int = 1) -> list[tuple[int, Lease]]:
@@ -88,8 +84,7 @@ class LeasedStorage(BaseStorage):
         claimed, read = self._database.run_with_retry(lambda session: self._claim(session, limit))
         leases = {trial._trial_id: lease for trial, lease in claimed}
         self._keeper.add(leases.values(), asked)
-        self._leases |= leases
-        self._proven -= leases.keys()
+        self._held |= {trial_id: HeldTrial(lease) for trial_id, lease in leases.items()}
         self._take(read)
         return list(leases.items())
 
@@ -112,14 +107,13 @@ class LeasedStorage(BaseStorage):
         Raises:
             UnreachableError: The database cannot be told; the leases lapse by themselves.
         """
-        leases, self._leases = self._leases, {}
-        self._pending.clear()
-        for lease in leases.values():
-            self._keeper.forget(lease)
+        released, self._held = self._held, {}
+        for held in released.values():
+            self._keeper.forget(held.lease)
 
         def work(session: Session) -> None:
-            for trial_id, lease in leases.items():
-                if release(session, lease):
+            for trial_id, held in released.items():
+                if release(session, held.lease):
                     set_state(session, trial_id, state=TrialState.WAITING)
 
         self._database.run_with_retry(work, patience=0.0)
@@ -141,7 +135,7 @@ class LeasedStorage(BaseStorage):
             taken: This worker's trials of which it does not know what others did.
         """
         # Memory is right about trials that have finished, and ahead of the database about this worker's own.
-        own = self._leases.keys() - taken
+        own = self._held.keys() - taken
         settled = {
             trial.number: trial._trial_id
             for trial in self._trials.values()
@@ -177,18 +171,25 @@ class LeasedStorage(BaseStorage):
         if self._gathers:
             return
         self._flushed = time.monotonic()
-        touched = self._pending.trials
+        # In one order for all workers: two that lock the same tickets crosswise would wait for each other.
+        touched = {trial_id: held for trial_id, held in sorted(self._held.items()) if held.pending}
         if not touched:
             return
-        attempts, self._unsure = count(int(self._unsure)), True
-        lost = self._database.run_with_retry(lambda session: self._write(session, touched, again=next(attempts) > 0))
-        self._unsure = False
-        ended = {trial_id for trial_id in touched if self._pending.ends(trial_id)}
-        self._proven |= {trial_id for trial_id in touched if self._pending.reports(trial_id)}
-        self._proven -= ended | lost
-        self._pending.clear()
-        for trial_id in ended | lost:
-            self._keeper.forget(self._leases.pop(trial_id))
+        # If no answer came to an attempt, its rows may be in the database.
+        again = {trial_id for trial_id, held in touched.items() if held.unsure}
+
+        def work(session: Session) -> set[int]:
+            before = frozenset(again)
+            again.update(touched)
+            return self._write(session, touched, before)
+
+        for held in touched.values():
+            held.unsure = True
+        lost = self._database.run_with_retry(work)
+        for trial_id, held in touched.items():
+            if trial_id in lost or held.pending.ends:
+                self._keeper.forget(self._held.pop(trial_id).lease)
+            held.written()
         for trial_id in lost:
             # However it ended here: it is read when it ends where it is now, or comes back.
             trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
@@ -205,21 +206,11 @@ class LeasedStorage(BaseStorage):
             if self._trials[trial_id].number in error.numbers:
                 raise
 
-    def _write(self, session: Session, touched: Set[int], *, again: bool) -> set[int]:
+    def _write(self, session: Session, touched: Mapping[int, HeldTrial], again: Set[int]) -> set[int]:
         """Everything of the trials that are still ours; those that are not."""
-        # In one order for all workers: two that lock the same tickets crosswise would wait for each other.
-        lost = {trial_id for trial_id in sorted(touched) if not self._prove(session, trial_id)}
-        self._pending.write(session, but=lost, again=again)
+        lost = {trial_id for trial_id, held in touched.items() if not held.prove(session, self._keeper.seconds)}
+        write_changes(session, {each: held.pending for each, held in touched.items() if each not in lost}, again)
         return lost
-
-    def _prove(self, session: Session, trial_id: int) -> bool:
-        """Return whether a trial is ours; renew its lease, or end it with the trial."""
-        lease, seconds = self._leases[trial_id], self._keeper.seconds
-        if self._pending.ends(trial_id):
-            return finish(session, lease)
-        if self._pending.reports(trial_id):
-            return credit_progress(session, lease, seconds)
-        return prove(session, lease, seconds)
 
     def require(self, lease: Lease) -> None:
         """See that a lease still holds; of a trial that is another worker's now, what this one knew is dropped.
@@ -231,9 +222,7 @@ class LeasedStorage(BaseStorage):
         try:
             self._keeper.require(lease)
         except LeaseLostError:
-            for trial_id in [trial_id for trial_id, own in self._leases.items() if own == lease]:
-                del self._leases[trial_id]
-                self._pending.forget(trial_id)
+            self._held = {trial_id: held for trial_id, held in self._held.items() if held.lease != lease}
             raise
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
@@ -249,11 +238,12 @@ class LeasedStorage(BaseStorage):
         if state.is_finished():
             times["datetime_complete"] = trial.datetime_complete = datetime.now()
         trial.state = state
-        self._pending.change(trial_id, state, times)
+        pending = self._held[trial_id].pending
+        pending.change(state, times)
         if values is not None:
             trial.values = list(values)
             for objective, value in enumerate(values):
-                self._pending.add_value(trial_id, objective, value)
+                pending.add_value(objective, value)
         self._flush_for(trial_id)
         return True
 
@@ -264,27 +254,28 @@ class LeasedStorage(BaseStorage):
         known = param_name in trial.params
         trial.params = {**trial.params, param_name: distribution.to_external_repr(param_value_internal)}
         trial.distributions = {**trial.distributions, param_name: distribution}
-        self._pending.add_param(trial_id, param_name, param_value_internal, distribution, known=known)
+        self._held[trial_id].pending.add_param(param_name, param_value_internal, distribution, known=known)
 
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
         trial = self._changed(trial_id)
         known = step in trial.intermediate_values
         trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
-        self._pending.add_step(trial_id, step, intermediate_value, known=known)
-        if time.monotonic() - self._flushed > (SECONDS_BEHIND if trial_id in self._proven else UNPROVEN_SECONDS):
+        held = self._held[trial_id]
+        held.pending.add_step(step, intermediate_value, known=known)
+        if time.monotonic() - self._flushed > (SECONDS_BEHIND if held.proven else UNPROVEN_SECONDS):
             self._flush_for(trial_id)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         trial = self._changed(trial_id)
         text, known = json.dumps(value), key in trial.user_attrs
         trial.user_attrs = {**trial.user_attrs, key: json.loads(text)}
-        self._pending.add("user_attrs", trial_id, key, {"key": key, "value_json": text}, known=known)
+        self._held[trial_id].pending.add("user_attrs", key, {"key": key, "value_json": text}, known=known)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         trial = self._changed(trial_id)
         text, known = json.dumps(value), key in trial.system_attrs
         trial.system_attrs = {**trial.system_attrs, key: json.loads(text)}
-        self._pending.add("system_attrs", trial_id, key, {"key": key, "value_json": text}, known=known)
+        self._held[trial_id].pending.add("system_attrs", key, {"key": key, "value_json": text}, known=known)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         # Optuna's trials note in theirs what they write here.
@@ -312,9 +303,9 @@ class LeasedStorage(BaseStorage):
         Raises:
             LeaseLostError: The trial is another worker's now.
         """
-        if trial_id not in self._leases:
+        if trial_id not in self._held:
             raise LeaseLostError([self._trials[trial_id].number])
-        return self._leases[trial_id]
+        return self._held[trial_id].lease
 
     # What concerns studies is rare, and goes to the database.
 

@@ -2,7 +2,16 @@ from .checks import train_images
 from .finalists import SEED_OFFSET, Finalist, read_finalist, restore_config, select_finalists
 from .fingerprints import sources_digest, training_package, training_sources
 from .observer import LineProgress, Observer
-from .optuna_tables import PendingRows, make_trial, read_states, read_trials, remove_trial, set_state, start_trials
+from .optuna_tables import (
+    PendingChanges,
+    make_trial,
+    read_states,
+    read_trials,
+    remove_trial,
+    set_state,
+    start_trials,
+    write_changes,
+)
 from .prepare import Prepared, prepare_search
 from .request import Request
 from .results import StudyFacts, StudyResults
@@ -19,7 +28,7 @@ __all__ = [
     "Finalist",
     "LineProgress",
     "Observer",
-    "PendingRows",
+    "PendingChanges",
     "Prepared",
     "Request",
     "Study",
@@ -48,4 +57,5 @@ __all__ = [
     "training_sources",
     "trial_record",
     "watch_study",
+    "write_changes",
 ]

@@ -94,98 +94,83 @@ _TABLES: dict[str, tuple[Any, str]] = {
 _AT_ONCE = 500
 
 
-class PendingRows:
-    """Rows and states of trials that are not written yet."""
+class PendingChanges:
+    """Changes of one trial that are not written yet: rows of its parts, and its state."""
 
     def __init__(self) -> None:
-        # Rows by table, trial and key, and the keys whose rows are in the database with older values.
-        self._rows: dict[str, dict[tuple[int, Any], dict[str, Any]]] = {name: {} for name in _TABLES}
-        self._known: dict[str, set[tuple[int, Any]]] = {name: set() for name in _TABLES}
-        # Changes of the trials' own rows.
-        self._states: dict[int, dict[str, Any]] = {}
+        # Rows by table and key, and the keys whose rows are in the database with older values.
+        self._rows: dict[str, dict[Any, dict[str, Any]]] = {name: {} for name in _TABLES}
+        self._known: dict[str, set[Any]] = {name: set() for name in _TABLES}
+        self._state: dict[str, Any] = {}
 
-    def add(self, table: str, trial_id: int, key: Any, row: dict[str, Any], *, known: bool) -> None:
-        """Add a row of a trial; it replaces a row of the same key.
+    def add(self, table: str, key: Any, row: dict[str, Any], *, known: bool) -> None:
+        """Add a row; it replaces a row of the same key.
 
         Args:
             table: Short name of the table.
-            trial_id: Id of the trial.
             key: Key of the row within the trial.
             row: Values by column.
             known: Whether the database has a row of this key."""
-        if known and (trial_id, key) not in self._rows[table]:
-            self._known[table].add((trial_id, key))
-        self._rows[table][trial_id, key] = row
+        if known and key not in self._rows[table]:
+            self._known[table].add(key)
+        self._rows[table][key] = row
 
-    def add_value(self, trial_id: int, objective: int, value: float) -> None:
+    def add_value(self, objective: int, value: float) -> None:
         """Add the score of a trial that ends."""
         stored, kind = models.TrialValueModel.value_to_stored_repr(value)
         row = {"objective": objective, "value": stored, "value_type": kind}
-        self.add("values", trial_id, objective, row, known=False)
+        self.add("values", objective, row, known=False)
 
-    def add_param(
-        self, trial_id: int, name: str, internal: float, distribution: BaseDistribution, *, known: bool
-    ) -> None:
+    def add_param(self, name: str, internal: float, distribution: BaseDistribution, *, known: bool) -> None:
         """Add a parameter in Optuna's internal representation."""
         text = distribution_to_json(distribution)
         row = {"param_name": name, "param_value": internal, "distribution_json": text}
-        self.add("params", trial_id, name, row, known=known)
+        self.add("params", name, row, known=known)
 
-    def add_step(self, trial_id: int, step: int, value: float, *, known: bool) -> None:
+    def add_step(self, step: int, value: float, *, known: bool) -> None:
         """Add the report of a trial after an epoch."""
         stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
         row = {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
-        self.add("steps", trial_id, step, row, known=known)
+        self.add("steps", step, row, known=known)
 
-    def change(self, trial_id: int, state: TrialState, times: dict[str, datetime]) -> None:
-        """Change the state of a trial, with its start or end time."""
-        self._states[trial_id] = {"state": state, **times}
+    def change(self, state: TrialState, times: dict[str, datetime]) -> None:
+        """Change the state of the trial, with its start or end time."""
+        self._state = {"state": state, **times}
+
+    def __bool__(self) -> bool:
+        return bool(self._state) or any(self._rows.values())
 
     @property
-    def trials(self) -> set[int]:
-        """Return the ids of the trials that have pending rows or states."""
-        return {*self._states, *(trial_id for rows in self._rows.values() for trial_id, _ in rows)}
+    def ends(self) -> bool:
+        """Return whether a pending state ends the trial."""
+        return bool(self._state) and self._state["state"].is_finished()
 
-    def ends(self, trial_id: int) -> bool:
-        """Return whether a pending state ends a trial."""
-        return trial_id in self._states and self._states[trial_id]["state"].is_finished()
+    @property
+    def reports(self) -> bool:
+        """Return whether a report of an epoch is pending."""
+        return bool(self._rows["steps"])
 
-    def reports(self, trial_id: int) -> bool:
-        """Return whether a trial has a pending report of an epoch."""
-        return any(owner == trial_id for owner, _ in self._rows["steps"])
 
-    def write(self, session: Session, but: Collection[int], *, again: bool) -> None:
-        """Write all pending rows and states in few statements; they stay pending until :meth:`clear`.
+def write_changes(session: Session, changes: Mapping[int, PendingChanges], again: Container[int]) -> None:
+    """Write the changes of trials in few statements.
 
-        Args:
-            session: Transaction.
-            but: Ids of trials to skip.
-            again: Whether an earlier attempt may have written the rows.
-        """
-        for name, (table, column) in _TABLES.items():
-            rows = {key: row for key, row in self._rows[name].items() if key[0] not in but}
-            there = rows.keys() if again else self._known[name] & rows.keys()
-            for trial_id in {trial_id for trial_id, _ in there}:
-                keys = [key for owner, key in there if owner == trial_id]
-                session.execute(delete(table).where(table.c.trial_id == trial_id, table.c[column].in_(keys)))
-            if rows:
-                session.execute(insert(table), [{"trial_id": owner, **row} for (owner, _), row in rows.items()])
-        for trial_id, changes in self._states.items():
-            if trial_id not in but:
-                set_state(session, trial_id, **changes)
-
-    def forget(self, trial_id: int) -> None:
-        """Drop the pending rows and state of one trial."""
-        self._states.pop(trial_id, None)
-        for rows in self._rows.values():
-            for key in [key for key in rows if key[0] == trial_id]:
-                del rows[key]
-
-    def clear(self) -> None:
-        self._states.clear()
-        for name in _TABLES:
-            self._rows[name].clear()
-            self._known[name].clear()
+    Args:
+        session: Transaction.
+        changes: Changes by id of the trial.
+        again: Ids of the trials whose rows an earlier attempt may have written.
+    """
+    for name, (table, column) in _TABLES.items():
+        for trial_id, change in changes.items():
+            rows = change._rows[name]
+            if there := [key for key in rows if trial_id in again or key in change._known[name]]:
+                session.execute(delete(table).where(table.c.trial_id == trial_id, table.c[column].in_(there)))
+        if every := [
+            {"trial_id": trial_id, **row} for trial_id, change in changes.items() for row in change._rows[name].values()
+        ]:
+            session.execute(insert(table), every)
+    for trial_id, change in changes.items():
+        if change._state:
+            set_state(session, trial_id, **change._state)
 
 
 def set_state(session: Session, trial_id: int, **changes: Any) -> None:
