@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from frostline.search.execution import session
+from frostline.search.execution import held_study
 from frostline.storage.tracking.delivery import Delivery
 from frostline.storage.tracking.mlflow_settings import configure_mlflow
 from frostline.storage.tracking.tracker import StudyTracker
@@ -83,11 +83,11 @@ def sender_in_process(request: pytest.FixtureRequest) -> Callable[[str, Workspac
 @pytest.fixture(scope="session", autouse=True)
 def _searches_send_in_process(sender_in_process: Callable[[str, Workspace, str], InProcessSender]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "StudyTracker", functools.partial(StudyTracker, sender=sender_in_process))
+        patch.setattr(held_study, "StudyTracker", functools.partial(StudyTracker, sender=sender_in_process))
         yield
 
 
 @pytest.fixture
 def sender_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches of this test send to MLflow from a process of their own, as users' searches do."""
-    monkeypatch.setattr(session, "StudyTracker", StudyTracker)
+    monkeypatch.setattr(held_study, "StudyTracker", StudyTracker)

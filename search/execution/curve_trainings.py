@@ -18,9 +18,11 @@ from ..slots import ProcessResources, Resources, check_resources
 from ..study import SEED_OFFSET, Finalist, Observer, Study, StudyFacts, prepare_resume, restore_config, select_finalists
 from ..tracking import curve_key, describe, numbers, strategy_key
 from .finals import evaluate_on_test
+from .frozen_libraries import libraries_frozen
+from .held_study import hold_study, parent_run
 from .logged_training import TrainingLog, logged_training
 from .run import SearchInterrupted, request_run, rerun_finals
-from .session import WorkerSession, hold_study, open_session, parent_run
+from .session import WorkerSession, open_session
 
 DEFAULT_SHARES = ("1/8", "1/4", "1/2")
 # Parameters that count epochs, and the maximum number of epochs of a training.
@@ -195,7 +197,8 @@ def _train(study: Study, left: Sequence[CurveTraining], resources: Resources, ob
     prepared = prepare_resume(study.settings.name, study.workspace, observer, curve=True)
     own = ProcessResources.all_of(resources)
     with hold_study(study, observer) as tracker, parent_run(tracker):
-        with open_session(study, prepared.dataset, prepared.backbones, own, tracker, observer) as session:
+        opened = open_session(study, prepared.dataset, prepared.backbones, own, tracker, observer)
+        with opened as session, libraries_frozen():
             ended = [_run(session, training, f"{place}/{len(left)}") for place, training in enumerate(left, 1)]
         curve = study.results().curve
         if curve is not None:

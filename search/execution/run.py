@@ -24,7 +24,9 @@ from ..study import (
 )
 from ..tracking import describe_datasets, log_models, log_verdict
 from .finals import run_finals
-from .session import WorkerSession, hold_study, open_session, parent_run
+from .frozen_libraries import libraries_frozen
+from .held_study import hold_study, parent_run
+from .session import WorkerSession, open_session
 from .slot_protocol import SlotJob
 from .supervisor import SlotSupervisor
 from .trials import run_trials
@@ -197,7 +199,8 @@ def _work(
     observer.workers_at_work(len(where))
     if engine.in_process and len(where) == 1:
         own = ProcessResources.all_of(resources)
-        with open_session(study, prepared.dataset, prepared.backbones, own, tracker, observer) as session:
+        opened = open_session(study, prepared.dataset, prepared.backbones, own, tracker, observer)
+        with opened as session, libraries_frozen():
             run_until_done(session, search=search)
         return
     work = SlotJob(

@@ -1,11 +1,10 @@
-"""The session of a process that works on a study: the locked study, its task on a device, its tracker."""
+"""The session of a process that works on a study: its worker, its task on a device, its tracker."""
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,15 +16,13 @@ from ...objectives.features import FeatureStore
 from ...objectives.finetune import Task
 from ...objectives.networks import BackbonePool
 from ...objectives.training import Stages
-from ...storage.database import Lease, Tickets, expire_dead_workers
+from ...storage.database import Lease, Tickets
 from ...storage.files import CheckpointPlace, Checkpoints, FeatureFiles
-from ...storage.locks import exclusive
-from ...storage.tracking import StudyTracker, Tracker
-from ..records import FINISHED
+from ...storage.tracking import Tracker
 from ..slots import ProcessResources
 from ..stopping import Stopper
 from ..study import Observer, Study
-from ..tracking import curve_key, final_key, finish_trial_run, parent_tags, sampled, trial_key
+from ..tracking import sampled
 from .worker import LOOK_SECONDS, Worker, open_worker
 
 Claimed = TypeVar("Claimed")
@@ -81,7 +78,7 @@ class WorkerSession:
     def own_checkpoints(self, key: str) -> SessionCheckpoints:
         """Return the checkpoints of a training without a lease: the lock of the study excludes other processes."""
         # A later process has a later time, which orders the checkpoints.
-        return SessionCheckpoints(self.place.checkpoints(key, int(time.time())), self, None)
+        return SessionCheckpoints(self.place.checkpoints(key, int(time.time())), self.worker, self.stopper, None)
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Return the checkpoints of a training under this worker's lease."""
@@ -89,7 +86,7 @@ class WorkerSession:
         if lease.lapses:
             # Save early, so that even a worker that is killed soon makes progress.
             kept.hasten()
-        return SessionCheckpoints(kept, self, lease)
+        return SessionCheckpoints(kept, self.worker, self.stopper, lease)
 
 
 @dataclass(frozen=True)
@@ -100,60 +97,26 @@ class SessionCheckpoints:
     """
 
     kept: Checkpoints
-    session: WorkerSession
+    worker: Worker
+    stopper: Stopper
     lease: Lease | None
 
     def save(self, state: Callable[[], bytes]) -> None:
         def reported() -> bytes:
             if self.lease is not None:
-                self.session.worker.require(self.lease)
-            self.session.worker.write(self.lease)
+                self.worker.require(self.lease)
+            self.worker.write(self.lease)
             return state()
 
-        if self.kept.save(reported, now=self.session.stopper.asked) and self.lease is not None and self.lease.lapses:
-            self.session.worker.reset_interruptions(self.lease)
-        self.session.stopper.check()
+        if self.kept.save(reported, now=self.stopper.asked) and self.lease is not None and self.lease.lapses:
+            self.worker.reset_interruptions(self.lease)
+        self.stopper.check()
 
     def load(self) -> bytes | None:
         return self.kept.load()
 
     def remove(self) -> None:
         self.kept.remove()
-
-
-@contextmanager
-def hold_study(study: Study, observer: Observer, tracking_uri: str | None = None) -> Iterator[StudyTracker]:
-    """Lock a study on this machine and open its tracker while the context is open.
-
-    Args:
-        study: Study to lock.
-        observer: Observer of the work.
-        tracking_uri: URI of MLflow on this machine, if it differs from the study's.
-
-    Raises:
-        StudyBusyError: Another process of this machine has locked the study.
-        StorageError: The files of the study in the workspace cannot be written.
-    """
-    with exclusive(study.workspace, study.settings.name), closing(_tracker(study, observer, tracking_uri)) as tracker:
-        expire_dead_workers(study.database, study.settings.name)
-        _close_finished_runs(study, tracker, observer)
-        try:
-            yield tracker
-        except BaseException:
-            for _, run in tracker.unfinished():
-                run.finish("KILLED")
-            raise
-
-
-@contextmanager
-def parent_run(tracker: StudyTracker) -> Iterator[None]:
-    """Finish the parent run with the status of the search."""
-    try:
-        yield
-    except BaseException as error:
-        tracker.parent_run.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    tracker.parent_run.finish("FINISHED")
 
 
 @contextmanager
@@ -174,41 +137,12 @@ def open_session(
     stopper = Stopper()
     with stopper.listening(), open_worker(study, stopper) as worker:
         study.record_run(describe_device(chosen))
-        # The garbage collection after each trial then skips the objects of all libraries.
-        gc.collect()
-        gc.freeze()
-        try:
-            with sampled(tracker, chosen):
-                place, retries = study.checkpoints(observer.note), resources.retries
-                yield WorkerSession(study, worker, dataset, task, tracker, observer, stopper, retries, place)
-        finally:
-            gc.unfreeze()
+        with sampled(tracker, chosen):
+            place, retries = study.checkpoints(observer.note), resources.retries
+            yield WorkerSession(study, worker, dataset, task, tracker, observer, stopper, retries, place)
 
 
 def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type.upper()}, {torch.get_num_threads()} threads"
-
-
-def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
-    return StudyTracker(
-        uri or study.tracking_uri, study.workspace, study.settings.name, parent_tags(study), note=observer.note
-    )
-
-
-def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer) -> None:
-    """Finish the runs whose training ended just before a kill, and remove their checkpoints."""
-    trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
-    finals = {final_key(*identity) for identity in study.final_identities()}
-    finals |= {curve_key(*identity) for identity in study.curve.trained()}
-    study.checkpoints(observer.note).sweep(trials.keys() | finals)
-    unfinished = dict(tracker.unfinished())
-    for key, run in (unfinished | dict(tracker.cut_off())).items():
-        if key in trials:
-            trial = trials[key]
-            finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
-        elif key in finals:
-            run.finish("FINISHED")
-        elif key in unfinished:
-            run.finish("KILLED")

@@ -20,6 +20,7 @@ from ...storage.workspace import Workspace
 from ..slots import ProcessResources
 from ..stopping import STOPPED
 from ..study import Observer, Study, reopen
+from .frozen_libraries import libraries_frozen
 from .run import run_until_done
 from .session import open_session
 from .slot_protocol import ForwardingObserver, MessagePipe, SlotJob
@@ -46,7 +47,8 @@ def _work(work: SlotJob, line: MessagePipe) -> None:
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
     prepared = reopen(study, Observer(), work.data)
     resources = ProcessResources(work.device, work.cache_bytes, work.retries)
-    with open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer) as session:
+    opened = open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer)
+    with opened as session, libraries_frozen():
         run_until_done(session, search=work.search)
 
 

@@ -13,9 +13,9 @@ import torch
 from frostline.objectives.errors import TrainingFailedError
 from frostline.objectives.training import loop
 from frostline.search import Request, resume, run_search
+from frostline.search.execution.held_study import hold_study
 from frostline.search.execution.internal_errors import InternalErrors, internal_reason
 from frostline.search.execution.retries import reason
-from frostline.search.execution.session import hold_study
 from frostline.search.execution.slot_protocol import SlotJob
 from frostline.search.execution.supervisor import SlotSupervisor
 from frostline.search.records import TrialRecord
