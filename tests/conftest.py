@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,6 +26,14 @@ configure_mlflow()
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _backbones_on_the_path() -> Iterator[None]:
+    """Processes that tests start import the backbones of tests, as this process does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).with_name("backbones")), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="session")

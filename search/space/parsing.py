@@ -91,10 +91,12 @@ def _plan_faults(space: Space, strategy: str, units: int) -> list[str]:
     chosen: list[dict[str, Scalar]] = [{}, *({name: value} for name in options for value in options[name])]
     for one, other in combinations(options, 2):
         chosen += [{one: left, other: right} for left, right in product(options[one], options[other])]
+    # Where a condition does not hold, a choice has no effect: such configurations are equal.
+    distinct = {tuple(values.items()): values for values in (space.default_with(strategy, each) for each in chosen)}
     faults: list[str] = []
-    for values in chosen:
+    for values in distinct.values():
         try:
-            plan_phases(create_config(space.default_with(strategy, values)), units)
+            plan_phases(create_config(values), units)
         except InvalidInputError as error:
             faults += [f"{strategy}: {fault}" for fault in error.faults]
     return list(dict.fromkeys(faults))

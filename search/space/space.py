@@ -175,4 +175,4 @@ def _from_end(value: float) -> bool:
 
 
 def _active(domain: Domain, values: Mapping[str, Any]) -> bool:
-    return all(values.get(name) in allowed for name, allowed in domain.when.items())
+    return not domain.when or all(values.get(name) in allowed for name, allowed in domain.when.items())

@@ -18,11 +18,9 @@ from frostline.objectives.finetune import Task
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.preprocessing import Preprocessing
 
-from .tiny_network import tiny_network
-
 CLASSES = ("red", "green", "blue")
 PREPROCESSING = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-SPEC = BackboneSpec(f"{tiny_network.__module__}:{tiny_network.__name__}", "none", 32)
+SPEC = BackboneSpec("tiny_network:create", "none", 32)
 
 
 @functools.cache

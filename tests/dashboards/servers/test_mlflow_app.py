@@ -68,7 +68,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     root = tmp_path_factory.mktemp("studies")
     (root / "space.toml").write_text(SPACE)
     command = [
-        *("search", "sklearn:digits[0-2]@60", "--backbone", "shufflenet_v2_x0_5", "--weights", "none"),
+        *("search", "sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none"),
         *("--image-size", "32", "--space", str(root / "space.toml"), "--trials", "3", "--seeds", "1", "--name", STUDY),
         *("--device", "cpu", "--workspace", str(root / "workspace")),
     ]

@@ -54,7 +54,7 @@ def invoke(*args: str | Path, views: TerminalViews | None = None) -> Any:
 
 def search_args(space: Path, root: Path, trials: int = TRIALS) -> list[str]:
     return [
-        *("search", DATA, "--backbone", "shufflenet_v2_x0_5", "--weights", "none", "--image-size", "32"),
+        *("search", DATA, "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32"),
         *("--space", str(space), "--trials", str(trials), "--seeds", str(SEEDS), "--name", STUDY),
         *("--device", "cpu", "--workspace", str(root)),
     ]

@@ -28,7 +28,7 @@ print(json.dumps([code, sorted({"torch", "torchvision", "mlflow"} & sys.modules.
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("light")
     values = {
-        "backbone": "shufflenet_v2_x0_5",
+        "backbone": "tiny_network:create",
         "weights": "none",
         "image_size": 32,
         "strategies": ("feature_extraction",),

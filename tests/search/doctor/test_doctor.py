@@ -52,7 +52,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("doctor")
     (root / "space.toml").write_text(SPACE.format(epochs=2))
     request = Request(
-        *("sklearn:digits[0-2]@60", "shufflenet_v2_x0_5", "none", 32),
+        *("sklearn:digits[0-2]@60", "tiny_network:create", "none", 32),
         trials=3,
         finals_seeds=1,
         name=STUDY,
@@ -444,7 +444,7 @@ def tickets_where(root: Path, condition: str) -> int:
 def test_a_killed_search_is_put_right_by_the_doctor_and_by_a_resume(tmp_path: Path) -> None:
     space, root = tmp_path / "space.toml", tmp_path / "ws"
     space.write_text(SPACE.format(epochs=12))
-    asked = ("sklearn:digits[0-2]@60", "--backbone", "shufflenet_v2_x0_5", "--weights", "none", "--image-size", "32")
+    asked = ("sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32")
     more = ("--space", str(space), "--trials", "6", "--seeds", "1", "--name", STUDY)
     cut_off(root, 1, "search", *asked, *more)
     left = [re.sub(r"\d+", "N", line).replace(str(root), "") for line in found(examine(root))]

@@ -39,7 +39,7 @@ batch_size = 16
 [partial]
 freeze_depth = {depth}
 """
-DATA = ["sklearn:digits[0-2]@60", "--backbone", "shufflenet_v2_x0_5", "--weights", "none", "--image-size", "32"]
+DATA = ["sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32"]
 
 
 class Watch(Observer):

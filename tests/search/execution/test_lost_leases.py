@@ -38,7 +38,7 @@ learning_rate = 3e-3
 def tiny(folder: Path) -> Request:
     (folder / "space.toml").write_text(SPACE)
     return Request(
-        *("sklearn:digits[0-2]@60", "shufflenet_v2_x0_5", "none", 32),
+        *("sklearn:digits[0-2]@60", "tiny_network:create", "none", 32),
         trials=1,
         finals_seeds=1,
         name="tiny",

@@ -132,7 +132,7 @@ def invoke(*args: str | Path, views: TerminalViews | None = None) -> Any:
 def search(root: Path, uri: str, views: TerminalViews | None = None) -> Any:
     (root / "space.toml").write_text(SPACE)
     return invoke(
-        *("search", "sklearn:digits[0-2]@60", "--backbone", "shufflenet_v2_x0_5", "--weights", "none"),
+        *("search", "sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none"),
         *("--image-size", "32", "--space", root / "space.toml", "--trials", "2", "--seeds", "2", "--name", STUDY),
         *("--device", "cpu", "--workspace", root, "--tracking-uri", uri),
         views=views,

@@ -288,7 +288,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 SEARCH = (
-    *("sklearn:digits[0-2]@60", "--backbone", "shufflenet_v2_x0_5", "--weights", "none", "--image-size", "32"),
+    *("sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32"),
     *("--plugin", EXAMPLE, "--space", "space.toml", "--trials", "2", "--seeds", "1", "--name", "tiny"),
 )
 PLACE = ("--device", "cpu", "--workspace", "ws")

@@ -47,7 +47,7 @@ def request_(tmp_path: Path) -> Request:
     data = write_pets(tmp_path / "pets")
     strategies = ("feature_extraction", "full")
     return Request(
-        str(data), "shufflenet_v2_x0_5", "none", 32, trials=4, name="pets", strategies=strategies, device="cpu"
+        str(data), "tiny_network:create", "none", 32, trials=4, name="pets", strategies=strategies, device="cpu"
     )
 
 

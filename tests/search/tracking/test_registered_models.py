@@ -98,7 +98,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
                 Image.fromarray(pixels).save(data / split / name / f"{number}.jpg")
     (root / "space.toml").write_text(SPACE)
     request = Request(
-        *(str(data), "shufflenet_v2_x0_5", "none", 32),
+        *(str(data), "tiny_network:create", "none", 32),
         trials=3,
         finals_seeds=2,
         name="photos",
@@ -115,7 +115,7 @@ def test_runs_are_named_after_what_they_are_and_how_they_ended(finished: Finishe
     for trial in finished.study.trials():
         (run,) = finished.runs(**{"frostline.key": f"trial-{trial.number}"})
         depth = depths[str(trial.strategy)]
-        expected = f"{trial.number:03d} {trial.strategy} d={depth} shufflenet_v2_x0_5 {trial.score:.3f}"
+        expected = f"{trial.number:03d} {trial.strategy} d={depth} tiny_network:create {trial.score:.3f}"
         assert run.info.run_name == expected
     for final in finished.study.final_records():
         name = f"seed {final.seed} {final.strategy} {final.test_score:.3f}"

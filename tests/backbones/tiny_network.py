@@ -49,6 +49,6 @@ class TinyNetwork(nn.Module):
         return self.fc(self.pool(self.blocks(self.stem(x))).flatten(1))
 
 
-def tiny_network(num_classes: int = 1000) -> TinyNetwork:
+def create(num_classes: int = 1000) -> TinyNetwork:
     """The factory."""
     return TinyNetwork(num_classes)
