@@ -85,7 +85,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def request(space: Path, **changes: Any) -> Request:
     values: dict[str, Any] = {
         "data": "sklearn:digits[0-2]@60",
-        "backbone": "tiny_network:create",
+        "backbone": "shufflenet_v2_x0_5",
         "weights": "none",
         "image_size": 32,
         "space": space,
