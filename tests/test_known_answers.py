@@ -61,9 +61,8 @@ def test_a_linear_layer_lifts_the_veil():
     assert abs(np.corrcoef(veiled_brightness, lifted[..., 0].ravel())[0, 1]) < 0.2  # it does not show by itself
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "relabeled" else pytest.mark.slow) for name in PAIRS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAIRS)
 def test_the_search_finds_the_known_winner(name: str, tmp_path: Path):
     outcome = run(PAIRS[name], seed=0, folder=tmp_path)
     assert outcome.source_accuracy > 0.9 or name == "unrelated"

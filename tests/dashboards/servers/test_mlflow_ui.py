@@ -108,6 +108,7 @@ def test_ui_serves_this_machine_alone_and_leaves_nothing(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ends its servers by signals")
+@pytest.mark.slow  # It starts MLflow's server.
 def test_without_the_module_that_we_amend_mlflow_is_served_as_it_comes(
     store: str, free_port: int, tmp_path: Path
 ) -> None:

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +12,8 @@ from frostline.objectives.backbones.backbone import Backbone, check_backbone, cr
 from frostline.objectives.backbones.torchvision_models import backbone_names, backbone_table
 from frostline.objectives.config import BackboneSpec
 from frostline.objectives.errors import InvalidInputError
+
+from .initialization import no_initialization
 
 DATA = Path(os.environ.get("FROSTLINE_TEST_DATA", Path(__file__).parents[3] / ".." / "shared"))
 
@@ -28,16 +27,6 @@ FAMILIES = {
 }
 
 SMALLEST = {info.name: info.min_image_size for info in backbone_table()}
-
-
-@contextmanager
-def no_initialization() -> Iterator[None]:
-    """Building a large network takes longer than running it; most of that is drawing random numbers."""
-    with ExitStack() as stack:
-        for name in dir(nn.init):
-            if name.endswith("_") and not name.startswith("_"):
-                stack.enter_context(mock.patch.object(nn.init, name, lambda tensor, *_, **__: tensor))
-        yield
 
 
 @torch.no_grad()

@@ -15,10 +15,13 @@ from frostline.objectives.backbones.tracing import trace
 from frostline.objectives.backbones.units import divide
 from frostline.objectives.config import BackboneSpec
 
+from .initialization import no_initialization
+
 
 @cache
 def backbone(name: str, image_size: int = 224) -> Backbone:
-    return create_backbone(BackboneSpec(name, "none", image_size))
+    with no_initialization():
+        return create_backbone(BackboneSpec(name, "none", image_size))
 
 
 def features(n: int, pattern: str = "features.{}", start: int = 0) -> list[str]:

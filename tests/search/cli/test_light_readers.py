@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +13,33 @@ import pytest
 from frostline.search import Request, run_search
 from frostline.storage.workspace import Workspace
 
-# Runs a command as `frostline` does, then tells which heavy libraries it has loaded.
+# Runs commands as `frostline` does, each after the one before, and tells after each which heavy libraries are loaded.
 RUN = """
 import json, sys
 from frostline.dashboards.cli import app, TerminalViews
-try:
-    app(sys.argv[1:], obj=TerminalViews())
-except SystemExit as ended:
-    code = ended.code or 0
-print(json.dumps([code, sorted({"torch", "torchvision", "mlflow"} & sys.modules.keys())]))
+told = []
+for command in json.loads(sys.argv[1]):
+    try:
+        app(command, obj=TerminalViews())
+    except SystemExit as ended:
+        loaded = {"torch", "torchvision", "mlflow"} & sys.modules.keys()
+        told.append([" ".join(command), ended.code or 0, sorted(loaded)])
+print(json.dumps(told))
 """
+NOTHING = (
+    ("--version",),
+    ("--help",),
+    ("space",),
+    ("status",),
+    ("status", "tiny"),
+    ("status", "tiny", "--json"),
+    ("sync", "tiny"),
+    ("ui", "nobody"),
+    ("pause", "tiny"),
+    ("stop", "tiny"),
+)
+# What talks to MLflow may import it: a report is logged with its study, and the doctor compares.
+ONLY_MLFLOW = (("verdict", "tiny", "--json"), ("verdict", "tiny"), ("report", "tiny"), ("doctor", "tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -38,38 +56,18 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-# What talks to MLflow may import it: a report is logged with its study, and the doctor compares.
-@pytest.mark.parametrize(
-    ("command", "allowed"),
-    [
-        (("status",), set()),
-        (("status", "tiny"), set()),
-        (("status", "tiny", "--json"), set()),
-        (("verdict", "tiny", "--json"), {"mlflow"}),
-        (("verdict", "tiny"), {"mlflow"}),
-        (("report", "tiny"), {"mlflow"}),
-        (("doctor", "tiny"), {"mlflow"}),
-        (("sync", "tiny"), set()),
-        (("ui", "nobody"), set()),
-        (("pause", "tiny"), set()),
-        (("stop", "tiny"), set()),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
-def test_a_reader_loads_no_torch(workspace: Path, command: tuple[str, ...], allowed: set[str]) -> None:
-    assert loaded(*command, "--workspace", str(workspace)) <= allowed
-
-
-def test_the_default_space_loads_no_torch() -> None:
-    assert loaded("space") == set()
-
-
-def test_help_and_version_load_nothing_heavy() -> None:
-    assert loaded("--help") == loaded("--version") == set()
-
-
-def loaded(*command: str) -> set[str]:
-    ended = subprocess.run([sys.executable, "-c", RUN, *command], capture_output=True, text=True, check=True)
-    code, modules = json.loads(ended.stdout.splitlines()[-1])
-    assert code == (2 if "nobody" in command else 0), ended.stderr
-    return set(modules)
+@pytest.mark.parametrize(("commands", "allowed"), [(NOTHING, []), (ONLY_MLFLOW, ["mlflow"])], ids=["nothing", "mlflow"])
+def test_readers_load_no_torch(workspace: Path, commands: tuple[tuple[str, ...], ...], allowed: list[str]) -> None:
+    argv = json.dumps([[*command, *(["--workspace", str(workspace)] * ("tiny" in command))] for command in commands])
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN, argv],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "FROSTLINE_WORKSPACE": str(workspace)},
+    )
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert len(told) == len(commands)
+    for command, code, loaded in told:
+        assert code == (2 if "nobody" in command else 0), (command, ended.stderr)
+        assert set(loaded) <= set(allowed), command

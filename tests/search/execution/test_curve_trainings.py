@@ -48,7 +48,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("finished")
     space = root / "space.toml"
     space.write_text(SPACE)
-    values: dict[str, Any] = {"backbone": "squeezenet1_1", "weights": "none", "image_size": 32, "space": space}
+    values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": "none", "image_size": 32, "space": space}
     values |= {"name": "tiny", "trials": 2, "finals_seeds": 2, "device": "cpu"}
     run_search(Request(data="sklearn:digits[0-2]@60", **values), Workspace(root))
     return root

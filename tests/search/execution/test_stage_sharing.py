@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 
 from frostline.objectives.epochs import EpochResult
@@ -73,6 +74,7 @@ def mlflow_steps(root: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
     return steps
 
 
+@pytest.mark.slow  # Two searches with enough trials that some are pruned.
 def test_a_study_is_the_same_with_and_without_shared_stages(tmp_path: Path) -> None:
     for name in ("alone", "shared"):
         (tmp_path / name).mkdir()

@@ -199,7 +199,7 @@ def test_a_study_file_runs_and_what_is_typed_comes_first(tmp_path: Path) -> None
         for index in range(6):
             pixels = rng.integers(0, 256, size=(20, 20, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "files" / "photos" / name / f"{index}.png")
-    options = 'data = "photos"\nbackbone = "shufflenet_v2_x0_5"\nweights = "none"\nimage_size = 32\n'
+    options = 'data = "photos"\nbackbone = "tiny_network:create"\nweights = "none"\nimage_size = 32\n'
     more = 'trials = 4\nseed = 5\nseeds = 3\nstrategies = ["linear_probe_exact"]\nmetric = "balanced_accuracy"\n'
     file = write(tmp_path / "files" / "probes.toml", f"[study]\n{options}{more}[linear_probe_exact]\n[full]\n")
     command = ["search", file, "--trials", "1", "--seed", "0", "--seeds", "1", "--workspace", tmp_path / "ws"]
@@ -207,7 +207,7 @@ def test_a_study_file_runs_and_what_is_typed_comes_first(tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     settings = Study.load("photos-probes", Workspace(tmp_path / "ws")).settings
     assert settings.data == str((tmp_path / "files" / "photos").resolve())
-    assert (settings.backbone, settings.weights, settings.image_size) == ("shufflenet_v2_x0_5", "none", 32)
+    assert (settings.backbone, settings.weights, settings.image_size) == ("tiny_network:create", "none", 32)
     assert (settings.trials, settings.seed, settings.finals_seeds) == (1, 0, 1)
     assert (settings.strategies, settings.metric) == (("linear_probe_exact",), "balanced_accuracy")
     # The same data by another name are the same question.

@@ -345,6 +345,7 @@ def test_a_user_without_a_name_is_no_obstacle(place: Place, monkeypatch: pytest.
     assert place.run("study-study").data.tags["mlflow.user"]
 
 
+@pytest.mark.slow  # Both start MLflow and make its schema.
 def test_two_processes_can_open_a_new_workspace_together(tmp_path: Path, sender_in_process: Any) -> None:
     script = (
         "import sys; from pathlib import Path; from frostline.storage.tracking.tracker import StudyTracker\n"
