@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, Table
 from frostline.objectives.errors import InvalidInputError
-from frostline.search.execution.worker import LOOK_SECONDS, Worker, open_worker
+from frostline.search.execution.worker import Worker, open_worker
 from frostline.search.records import STRATEGY
 from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
 from frostline.search.study import STARTED, Study, StudyFacts, StudySettings
@@ -138,7 +138,7 @@ def _trials(study: Study, worker: Worker, place: int, seconds: float) -> Iterato
         if not trials:
             if study.tickets.exhausted():
                 return
-            time.sleep(LOOK_SECONDS)
+            time.sleep(study.workspace.timing.look)
             continue
         [trial] = trials
         # What was drawn may not fit together; it is a trial nevertheless.

@@ -1,13 +1,14 @@
-"""The workspace: the folder that holds all files of its studies, and the paths in it."""
+"""The workspace: the folder that holds all files of its studies, the paths in it, and their timing."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import StorageError
+from .timing import Timing
 from .urls import absolute_place, safe_url
 
 DEFAULT_WORKSPACE = "frostline-workspace"
@@ -25,6 +26,7 @@ class Workspace:
         root: Absolute path of the folder.
         storage: URL of the studies' database; None if it is in the workspace.
         artifacts_url: URL where machines share checkpoints; None for the default of each study.
+        timing: Intervals of the processes that use the workspace; by default those of the environment.
 
     Examples:
         >>> from pathlib import Path
@@ -39,6 +41,7 @@ class Workspace:
     root: Path
     storage: str | None = None
     artifacts_url: str | None = None
+    timing: Timing = field(default_factory=Timing.from_environment)
 
     @classmethod
     def locate(cls, folder: Path | None = None, storage: str | None = None, artifacts: str | None = None) -> Workspace:

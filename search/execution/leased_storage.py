@@ -19,16 +19,12 @@ from sqlalchemy.orm import Session
 
 from ...storage.database import Database, Lease, LeaseKeeper, Tickets, release
 from ...storage.errors import LeaseLostError
+from ...storage.timing import Timing
 from ..study import STARTED, make_trial, read_trials, set_state, start_trials, write_changes
 from .held_trial import HeldTrial
 
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
-
-# How old what others see of a trial under way may be, looked at when it reports; and before its first report is
-# written, which proves that the trial does not kill its workers at once.
-SECONDS_BEHIND = 1.0
-UNPROVEN_SECONDS = 0.2
 
 
 class LeasedStorage(BaseStorage):
@@ -58,16 +54,24 @@ class LeasedStorage(BaseStorage):
         tickets: Tickets of the study's trials.
         keeper: LeaseKeeper of this worker's leases.
         database: The same database, for transactions of our own.
+        timing: How soon reports are written.
     """
 
     def __init__(
-        self, backend: RDBStorage, study_id: int, tickets: Tickets, keeper: LeaseKeeper, database: Database
+        self,
+        backend: RDBStorage,
+        study_id: int,
+        tickets: Tickets,
+        keeper: LeaseKeeper,
+        database: Database,
+        timing: Timing,
     ) -> None:
         self._backend = backend
         self._study_id = study_id
         self._tickets = tickets
         self._keeper = keeper
         self._database = database
+        self._timing = timing
         self._trials: dict[int, FrozenTrial] = {}
         self._held: dict[int, HeldTrial] = {}
         self._flushed = time.monotonic()
@@ -262,7 +266,7 @@ class LeasedStorage(BaseStorage):
         trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
         held = self._held[trial_id]
         held.pending.add_step(step, intermediate_value, known=known)
-        if time.monotonic() - self._flushed > (SECONDS_BEHIND if held.proven else UNPROVEN_SECONDS):
+        if time.monotonic() - self._flushed > (self._timing.report if held.proven else self._timing.first_report):
             self._flush_for(trial_id)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:

@@ -30,7 +30,6 @@ from .session import WorkerSession, open_session
 from .slot_protocol import SlotJob
 from .supervisor import SlotSupervisor
 from .trials import run_trials
-from .worker import LOOK_SECONDS
 
 # The module of a slot, by name, because it imports this module.
 SLOT = f"{__package__}.slot"
@@ -214,6 +213,7 @@ def _work(
         threads=0,
         retries=resources.retries,
         search=search,
+        timing=study.workspace.timing,
     )
     stopper = Stopper(grace=None)
     with stopper.listening():
@@ -243,7 +243,7 @@ def _pause(session: WorkerSession) -> None:
         Stopped: A stop was requested.
     """
     while (wish := session.study.wish.get()) == PAUSE and not session.stopper.signalled:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(session.study.workspace.timing.look)
     if wish == STOP or session.stopper.signalled:
         raise Stopped
     session.stopper.asked = False

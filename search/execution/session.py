@@ -17,13 +17,13 @@ from ...objectives.finetune import Task
 from ...objectives.networks import BackbonePool
 from ...objectives.training import Stages
 from ...storage.database import Lease, Tickets
-from ...storage.files import CheckpointPlace, Checkpoints, FeatureFiles
+from ...storage.files import CheckpointPlace, FeatureFiles, PacedCheckpoints
 from ...storage.tracking import Tracker
 from ..slots import ProcessResources
 from ..stopping import Stopper
 from ..study import Observer, Study
 from ..tracking import sampled
-from .worker import LOOK_SECONDS, Worker, open_worker
+from .worker import Worker, open_worker
 
 Claimed = TypeVar("Claimed")
 
@@ -73,20 +73,23 @@ class WorkerSession:
             if found:
                 yield found
             else:
-                time.sleep(LOOK_SECONDS)
+                time.sleep(self.study.workspace.timing.look)
 
     def own_checkpoints(self, key: str) -> SessionCheckpoints:
         """Return the checkpoints of a training without a lease: the lock of the study excludes other processes."""
         # A later process has a later time, which orders the checkpoints.
-        return SessionCheckpoints(self.place.checkpoints(key, int(time.time())), self.worker, self.stopper, None)
+        return SessionCheckpoints(self._paced(key, int(time.time())), self.worker, self.stopper, None)
 
     def checkpoints(self, key: str, lease: Lease) -> SessionCheckpoints:
         """Return the checkpoints of a training under this worker's lease."""
-        kept = self.place.checkpoints(key, lease.token)
+        kept = self._paced(key, lease.token)
         if lease.lapses:
             # Save early, so that even a worker that is killed soon makes progress.
             kept.hasten()
         return SessionCheckpoints(kept, self.worker, self.stopper, lease)
+
+    def _paced(self, key: str, token: int) -> PacedCheckpoints:
+        return PacedCheckpoints(self.place.checkpoints(key, token), self.study.workspace.timing)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class SessionCheckpoints:
     A worker that has lost its lease, because it was suspended or disconnected, writes none: :meth:`save` raises.
     """
 
-    kept: Checkpoints
+    kept: PacedCheckpoints
     worker: Worker
     stopper: Stopper
     lease: Lease | None
@@ -137,7 +140,7 @@ def open_session(
     stopper = Stopper()
     with stopper.listening(), open_worker(study, stopper) as worker:
         study.record_run(describe_device(chosen))
-        with sampled(tracker, chosen):
+        with sampled(tracker, chosen, study.workspace.timing.sample):
             place, retries = study.checkpoints(observer.note), resources.retries
             yield WorkerSession(study, worker, dataset, task, tracker, observer, stopper, retries, place)
 

@@ -43,7 +43,7 @@ def _work(work: SlotJob, line: MessagePipe) -> None:
     if work.threads:
         torch.set_num_threads(work.threads)
     observer = ForwardingObserver(line)
-    workspace = Workspace(Path(work.root), work.storage, work.artifacts_url)
+    workspace = Workspace(Path(work.root), work.storage, work.artifacts_url, work.timing)
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
     prepared = reopen(study, Observer(), work.data)
     resources = ProcessResources(work.device, work.cache_bytes, work.retries)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from ...objectives.epochs import EpochResult
+from ...storage.timing import Timing
 from ...storage.tracking import FINISH, START
 from ..records import FinalScores, TrialRecord
 from ..slots import (
@@ -42,6 +43,7 @@ class SlotJob:
         threads: Threads of torch; 0 leaves them unchanged.
         retries: Number of retries after an unexpected error ended a training.
         search: Whether trials are run, or finals only.
+        timing: Intervals of the study's processes.
     """
 
     study: str
@@ -54,6 +56,7 @@ class SlotJob:
     threads: int
     retries: int
     search: bool
+    timing: Timing
 
     def encode(self) -> str:
         """The work as one line of JSON, without its end."""
@@ -62,7 +65,8 @@ class SlotJob:
     @classmethod
     def decode(cls, line: str) -> SlotJob:
         """The work of a line."""
-        return cls(**json.loads(line))
+        fields = json.loads(line)
+        return cls(**fields | {"timing": Timing(**fields["timing"])})
 
 
 class MessagePipe:

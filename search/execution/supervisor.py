@@ -22,7 +22,6 @@ from .slot_protocol import SlotJob, tell
 
 # A slot that dies this often in a row, each time this soon, is not restarted.
 QUICK_FAILURES, QUICK_SECONDS = 3, 30.0
-_RESTART_SECONDS = 1.0
 # External kills that do not count against a trial.
 MAX_EXCUSES = 3
 
@@ -127,7 +126,7 @@ class SlotSupervisor:
             return
         self._observer.note(f"slot {slot.number} ended ({slot.reason}) and restarts")
         # No waiting here: a kill of this process would lose the messages that other slots send meanwhile.
-        slot.starts = time.monotonic() + _RESTART_SECONDS
+        slot.starts = time.monotonic() + self._study.workspace.timing.restart
 
     def _excuse(self, pid: int) -> None:
         """Do not count an external kill against the trial, up to MAX_EXCUSES times."""

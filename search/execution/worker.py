@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,11 +19,6 @@ from ..stopping import Stopper
 from ..study import Study, StudyFacts, StudySettings, open_storage, trial_record
 from .leased_storage import LeasedStorage
 
-# Time without a heartbeat after which a lease expires. Dead processes of the same machine are noticed at once.
-LEASE_SECONDS = float(os.environ.get("FROSTLINE_LEASE_SECONDS", "20"))
-# Time between two attempts of an idle worker to claim work.
-LOOK_SECONDS = 0.5
-
 
 class Worker:
     """A worker of a study, for use by one thread.
@@ -41,7 +35,12 @@ class Worker:
         settings = study.settings
         self.study = study
         self._storage = LeasedStorage(
-            open_storage(study.workspace), study.inner._study_id, study.tickets, keeper, study.database
+            open_storage(study.workspace),
+            study.inner._study_id,
+            study.tickets,
+            keeper,
+            study.database,
+            study.workspace.timing,
         )
         self._optuna = optuna.load_study(
             study_name=settings.name,
@@ -182,7 +181,7 @@ def open_worker(study: Study, stopper: Stopper | None = None) -> Iterator[Worker
         if stopper is not None and study.wish.get(patience=0.0) != RUN:
             stopper.ask()
 
-    keeper = LeaseKeeper(study.database, LEASE_SECONDS, look=look)
+    keeper = LeaseKeeper(study.database, study.workspace.timing.lease, look=look)
     try:
         worker = Worker(study, keeper)
         try:

@@ -18,11 +18,6 @@ from .results import is_decided
 from .settings import StudySettings
 from .study import Study, present_finals
 
-LOOK_SECONDS = 1.0
-# Without a worker for this long, the study counts as interrupted; loading data takes less time.
-IDLE_SECONDS = 60.0
-# A worker without a lease for a shorter time is between two trials.
-RECENT_SECONDS = 3.0
 # Time within which Ctrl-C and SIGTERM end the view.
 _GRACE_SECONDS = 0.05
 _CONTROLS = {RUN: "the study continues", PAUSE: "the study is paused", STOP: "the study is stopping"}
@@ -38,6 +33,7 @@ def watch_study(study: Study, observer: Observer) -> str:
         Stopped: The user pressed Ctrl-C, or the process got SIGTERM.
         StorageError: The database cannot be used.
     """
+    timing = study.workspace.timing
     watcher, name = Watcher(study, observer), f"{study.settings.name}{study.workspace.option}"
     try:
         with Stopper(_GRACE_SECONDS).listening():
@@ -45,10 +41,10 @@ def watch_study(study: Study, observer: Observer) -> str:
                 watcher.look()
                 if watcher.finished:
                     return ""
-                if watcher.idle_seconds > (0 if watcher.wish == STOP else IDLE_SECONDS):
+                if watcher.idle_seconds > (0 if watcher.wish == STOP else timing.watch_idle):
                     how = "was stopped" if watcher.wish == STOP else "is not finished, and no worker is running"
                     return f"Study {study.settings.name} {how}. Resume it: frostline resume {name}"
-                time.sleep(LOOK_SECONDS)
+                time.sleep(timing.watch)
     finally:
         observer.close()
 
@@ -112,9 +108,8 @@ class Watcher:
         self._tell_finals(trials, finals)
 
     def _tell_workers(self, owners: set[str]) -> None:
-        now = time.monotonic()
-        recent = {owner: at for owner, at in self._seen.items() if now - at < RECENT_SECONDS}
-        self._seen = recent | dict.fromkeys(owners, now)
+        now, recent = time.monotonic(), self._study.workspace.timing.watch_recent
+        self._seen = {owner: at for owner, at in self._seen.items() if now - at < recent} | dict.fromkeys(owners, now)
         if len(self._seen) != self._workers:
             self._workers = len(self._seen)
             self._observer.workers_at_work(self._workers)

@@ -21,12 +21,11 @@ from .nvml import open_nvml
 if TYPE_CHECKING:
     import torch
 
-INTERVAL_SECONDS = 10.0
 _MB = 1e6
 
 
 @contextmanager
-def sampled(tracker: Tracker, device: torch.device, interval: float = INTERVAL_SECONDS) -> Iterator[None]:
+def sampled(tracker: Tracker, device: torch.device, interval: float) -> Iterator[None]:
     """Sample in a background thread while the context is open.
 
     Args:

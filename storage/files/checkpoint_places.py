@@ -121,7 +121,6 @@ class _Forgiving(Checkpoints):
     """
 
     def __init__(self, inner: Checkpoints | None, place: FaultTolerantCheckpoints) -> None:
-        super().__init__()
         self._inner = inner
         self._place = place
 
@@ -176,7 +175,7 @@ def artifacts_fault(url: str) -> str | None:
     content, key = secrets.token_bytes(64), f"probe-{secrets.token_hex(8)}"
     try:
         place = open_place(url, "probes")
-        place.checkpoints(key, 1).save(lambda: content, now=True)
+        place.checkpoints(key, 1).save(content)
         found = place.checkpoints(key, 2)
         same = found.load() == content
         found.remove()

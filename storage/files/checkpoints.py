@@ -10,19 +10,14 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
 
-# Minimum seconds before the first checkpoint and between two checkpoints; and the largest share of the time that
-# checkpoints may take: after a slow one, the next waits longer.
-INTERVAL = float(os.environ.get("FROSTLINE_CHECKPOINT_SECONDS", "5"))
-SHARE = 0.1
 _DIGEST = hashlib.sha256().digest_size
 _OBJECT = re.compile(r"\d{10}-\d{10}")
 
@@ -38,39 +33,15 @@ class Checkpoints(ABC):
     - The two latest states are kept. A worker deletes states of earlier workers only after it has written two itself.
     - One worker writes at a time, from one thread. A worker that lost its lease may still write, but under its own,
       lower token.
-    - States may be missing: :meth:`save` skips a state if the last one is recent, and a training that ends before its
-      first checkpoint is due writes none.
     """
 
-    def __init__(self) -> None:
-        self._due = time.monotonic() + INTERVAL
-
-    def hasten(self) -> None:
-        """Save the next state, even if the last one is recent."""
-        self._due = 0.0
-
-    def save(self, state: Callable[[], bytes], *, now: bool = False) -> bool:
-        """Save a state if the last one is old enough, and keep the one before it.
-
-        Args:
-            state: Function that returns the state; not called if nothing is saved.
-            now: Whether to save even if the last state is recent, because the training is about to be interrupted.
-
-        Returns:
-            Whether the state was saved.
+    def save(self, state: bytes) -> bool:
+        """Save a state and keep the one before it; return whether it was saved.
 
         Raises:
             StorageError: The state cannot be written.
         """
-        began = time.monotonic()
-        if began < self._due and not now:
-            return False
-        content = state()
-        try:
-            return self.write(hashlib.sha256(content).digest(), content)
-        finally:
-            ended = time.monotonic()
-            self._due = ended + max(INTERVAL, (ended - began) / SHARE)
+        return self.write(hashlib.sha256(state).digest(), state)
 
     def load(self) -> bytes | None:
         """Return the latest complete state, written by any worker; None if there is none."""
@@ -107,13 +78,12 @@ class CheckpointFolder(Checkpoints):
         >>> from tempfile import TemporaryDirectory
         >>> from frostline.storage.files import CheckpointFolder
         >>> with TemporaryDirectory() as folder:
-        ...     saved = CheckpointFolder(Path(folder), token=1).save(lambda: b"epoch 3", now=True)
+        ...     saved = CheckpointFolder(Path(folder), token=1).save(b"epoch 3")
         ...     CheckpointFolder(Path(folder), token=2).load()
         b'epoch 3'
     """
 
     def __init__(self, folder: Path, token: int = 0) -> None:
-        super().__init__()
         self._training = folder
         self._folder = folder / str(token)
 
@@ -182,7 +152,6 @@ class CheckpointObjects(Checkpoints):
     """
 
     def __init__(self, files: Any, root: str, folder: str, token: int = 0) -> None:
-        super().__init__()
         self._files = files
         self._root = root
         self._folder = f"{root}/{folder}"

@@ -11,11 +11,8 @@ from ..errors import StorageError
 from ..workspace import Workspace
 from .journal import Journal, JournalRecord
 
-# Seconds between two reads of the journal, and between two attempts to reach a store that does not answer.
-INTERVAL_SECONDS = 1.0
-MIN_DELAY_SECONDS, MAX_DELAY_SECONDS = 1.0, 30.0
-# Seconds without progress after which the upload at the end of a session is given up.
-PATIENCE_SECONDS = 60.0
+# Longest wait between two attempts to reach a store that does not answer.
+MAX_DELAY_SECONDS = 30.0
 
 
 class Delivers(Protocol):
@@ -77,6 +74,7 @@ class Sender:
         self, delivery: Killable, workspace: Workspace, study: str, journal: Journal, note: Callable[[str], None]
     ) -> None:
         self._command = f"frostline sync {study}{workspace.option}"
+        self._timing = workspace.timing
         self._journal = journal
         self._note = note
         self._told = False
@@ -93,7 +91,7 @@ class Sender:
         self._closing.set()
         left, since = self._journal.pending, time.monotonic()
         try:
-            while self._thread.is_alive() and time.monotonic() - since < PATIENCE_SECONDS:
+            while self._thread.is_alive() and time.monotonic() - since < self._timing.send_patience:
                 self._thread.join(0.1)
                 if self._journal.pending != left:
                     left, since = self._journal.pending, time.monotonic()
@@ -112,12 +110,12 @@ class Sender:
             self._delivery.close()
 
     def _send_until_closed(self) -> None:
-        delay = MIN_DELAY_SECONDS
+        delay = self._timing.send
         while True:
             last = self._closing.is_set()
             try:
                 send_all(self._journal, self._delivery, self._note)
-                delay = wait = INTERVAL_SECONDS
+                delay = wait = self._timing.send
             except StorageError as error:
                 self._tell(error)
                 wait, delay = delay, min(2 * delay, MAX_DELAY_SECONDS)

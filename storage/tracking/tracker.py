@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..workspace import Workspace
 from .delivery import Delivery
 from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, Journal, parent_key
-from .sender import PATIENCE_SECONDS, Killable, Sender, send_all
+from .sender import Killable, Sender, send_all
 from .sender_process import SenderProcess
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -287,7 +287,7 @@ def send_journal(uri: str | None, workspace: Workspace, study: str, note: Callab
     url = uri or workspace.tracking_url
     with (
         closing(_open_journal(workspace, study, note)) as journal,
-        closing(Delivery(url, workspace, study, PATIENCE_SECONDS)) as delivery,
+        closing(Delivery(url, workspace, study, workspace.timing.send_patience)) as delivery,
     ):
         sent = send_all(journal, delivery, note)
         _tidy(journal, workspace.outgoing(study))

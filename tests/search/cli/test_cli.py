@@ -29,6 +29,7 @@ from frostline.objectives.epochs import EpochResult
 from frostline.objectives.metrics import METRICS, OBJECTIVES
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
+from frostline.storage.timing import Timing
 from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
@@ -369,17 +370,23 @@ def reported(database: Path, number: int) -> int:
         return 0
 
 
-def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space: Path) -> None:
-    script = "; ".join(
-        [
-            "from frostline.storage.files import checkpoints",
-            "checkpoints.INTERVAL, checkpoints.SHARE = 0.0, float('inf')",
-            "from frostline.dashboards.cli import main",
-            "main()",
-        ]
+def timed_command(timing: Timing, at_the_end: str = "pass") -> str:
+    """The command, in workspaces with a timing of the test's own."""
+    return (
+        "import dataclasses, sys\n"
+        "from frostline.dashboards.cli import main\n"
+        "from frostline.storage.timing import Timing\n"
+        "from frostline.storage.workspace import Workspace\n"
+        "locate = Workspace.locate\n"
+        f"Workspace.locate = lambda *given: dataclasses.replace(locate(*given), timing={timing})\n"
+        f"try: main()\nfinally: {at_the_end}"
     )
+
+
+def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space: Path) -> None:
+    each_epoch = Timing(checkpoint=0.0, checkpoint_share=1e9)
     with subprocess.Popen(
-        [sys.executable, "-c", script, *search_args(space, root)],
+        [sys.executable, "-c", timed_command(each_epoch), *search_args(space, root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -423,13 +430,9 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
 def test_ctrl_c_in_a_terminal_lets_mlflow_know_and_mlflow_is_not_imported_where_training_is(
     root: Path, space: Path
 ) -> None:
-    script = (
-        "import sys; from frostline.dashboards.cli import main; from frostline.search.execution import leased_storage\n"
-        "leased_storage.UNPROVEN_SECONDS = 0.0\n"
-        "try: main()\nfinally: print('mlflow' in sys.modules, 'optuna' in sys.modules)"
-    )
+    imported = "print('mlflow' in sys.modules, 'optuna' in sys.modules)"
     with subprocess.Popen(
-        [sys.executable, "-c", script, *search_args(space, root)],
+        [sys.executable, "-c", timed_command(Timing(first_report=0.0), imported), *search_args(space, root)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

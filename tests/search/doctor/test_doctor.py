@@ -347,7 +347,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_stays(root: Path) -> None:
     sql(root, "UPDATE trials SET state = 'WAITING' WHERE number = 1")
     place = CheckpointFolder(Workspace(root).checkpoints(STUDY) / "trial-1", 1)
     for state in (b"first", b"second"):
-        place.save(lambda state=state: state, now=True)
+        place.save(state)
     assert found(examine(root)) == []
     latest = Workspace(root).checkpoints(STUDY) / "trial-1" / "1" / "latest"
     latest.write_bytes(latest.read_bytes()[:-2])

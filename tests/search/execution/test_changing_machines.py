@@ -24,7 +24,7 @@ from frostline.search import Request, Resources, resume, run_search
 from frostline.search.execution.run import SearchInterrupted, join
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
-from frostline.storage.files import checkpoints
+from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
 from ...servers import Server
@@ -66,10 +66,8 @@ def write_space(folder: Path, epochs: int, depth: int) -> Path:
 
 
 @pytest.fixture
-def machines(tmp_path: Path, tracking_database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for workspaces, the database, MLflow's and what is shared; checkpoints are kept after each epoch."""
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
-    monkeypatch.setattr(checkpoints, "SHARE", math.inf)
+def machines(tmp_path: Path, tracking_database: Path) -> Path:
+    """A folder for workspaces, the database, MLflow's and what is shared."""
     shutil.copy(tracking_database, tmp_path)
     return tmp_path
 
@@ -81,7 +79,9 @@ def request(machines: Path, **more: Any) -> Request:
 
 
 def workspace(machines: Path, name: str, artifacts: str | None = None) -> Workspace:
-    return Workspace(machines / name, f"sqlite:///{machines / 'studies.db'}", artifacts)
+    """A machine's workspace, where checkpoints are kept after each epoch."""
+    each_epoch = Timing(checkpoint=0.0, checkpoint_share=math.inf)
+    return Workspace(machines / name, f"sqlite:///{machines / 'studies.db'}", artifacts, each_epoch)
 
 
 @pytest.mark.parametrize("kind", [pytest.param("memory", marks=pytest.mark.slow), "file"])

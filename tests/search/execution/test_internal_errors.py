@@ -24,6 +24,7 @@ from frostline.search.stopping import Stopper
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.study import Study
+from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
 SPACE = """
@@ -155,7 +156,7 @@ def test_the_same_bug_in_several_slots_stops_them_all(tmp_path: Path, tracking_d
     def start(place: SlotSpec, work: str, log: Path, say: Callable[[str | None], None]) -> RunningSlot:
         return ScriptedSlot(say, *next(scripts))
 
-    work = SlotJob("tiny", str(tmp_path), None, None, None, "cpu", None, 0, 0, search=True)
+    work = SlotJob("tiny", str(tmp_path), None, None, None, "cpu", None, 0, 0, search=True, timing=Timing())
     with hold_study(study, Observer()) as tracker:
         supervisor = SlotSupervisor(study, work, tracker, Ends(), start)
         with pytest.raises(TrainingFailedError, match="failed by the same internal error"):

@@ -11,7 +11,6 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from frostline.search.execution import leased_storage
 from frostline.search.execution.leased_storage import LeasedStorage
 from frostline.search.records import STRATEGY
 from frostline.search.sampling.budget import BudgetAllocation
@@ -23,8 +22,10 @@ from frostline.storage.database.engine import Database
 from frostline.storage.database.leases import LeaseKeeper
 from frostline.storage.database.tickets import Tickets
 from frostline.storage.errors import LeaseLostError
+from frostline.storage.timing import Timing
 
 TRIALS = 30
+TIMING = Timing()
 STRATEGIES = ["feature_extraction", "full"]
 
 
@@ -41,12 +42,13 @@ def shared(url: str) -> optuna.Study:
     return optuna.load_study(study_name="flowers", storage=url)
 
 
-def held(url: str, owner: str = "me", seconds: float = 60.0) -> optuna.Study:
+def held(url: str, owner: str = "me", seconds: float = 60.0, timing: Timing = TIMING) -> optuna.Study:
     backend, database = RDBStorage(url), Database(url)
     tickets = Tickets(database, "flowers", "trial")
     tickets.issue(TRIALS)
     keeper = LeaseKeeper(database, seconds, owner)
-    storage = LeasedStorage(backend, backend.get_study_id_from_name("flowers"), tickets, keeper, database)
+    study_id = backend.get_study_id_from_name("flowers")
+    storage = LeasedStorage(backend, study_id, tickets, keeper, database, timing)
     sampler = StrategySampler(BudgetAllocation(20), seed=0)
     return optuna.load_study(study_name="flowers", storage=storage, sampler=sampler, pruner=StrategyPruner())
 
@@ -176,14 +178,18 @@ def test_what_is_noted_waits_until_it_is_flushed(url: str) -> None:
 
 
 def test_a_trials_first_report_is_written_soon(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     study = held(url)
     first, second = begin(study), begin(study)
+    now += TIMING.first_report - 0.1
     first.report(0.1, 0)
     assert shared(url).trials[0].intermediate_values == {}
-    monkeypatch.setattr(leased_storage, "UNPROVEN_SECONDS", 0.0)
+    now += 0.2
     first.report(0.2, 1)
     assert shared(url).trials[0].intermediate_values == {0: 0.1, 1: 0.2}
     # Only the first, of each trial.
+    now += TIMING.first_report + 0.1
     first.report(0.3, 2)
     assert len(shared(url).trials[0].intermediate_values) == 2
     second.report(0.4, 0)
@@ -230,9 +236,8 @@ def test_with_several_trials_only_the_lost_one_is_not_written(url: str) -> None:
     assert shared(url).trials[1].value == 0.5
 
 
-def test_a_trial_that_is_lost_does_not_end_the_trial_beside_it(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leased_storage, "UNPROVEN_SECONDS", -1.0)
-    study = held(url, "slow")
+def test_a_trial_that_is_lost_does_not_end_the_trial_beside_it(url: str) -> None:
+    study = held(url, "slow", timing=Timing(first_report=-1.0))
     lost, kept = begin(study), begin(study)
     storage_of(study).flush()
     Database(url).run_with_retry(lambda session: tickets.expire(session, "flowers", ["slow"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +22,7 @@ from frostline.search.study.prepare import prepare_search
 from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.storage.database import leases
-from frostline.storage.files import checkpoints
+from frostline.storage.timing import Timing
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
@@ -85,9 +86,8 @@ class Thief(Observer):
 
 
 def test_a_worker_whose_lease_was_taken_writes_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
-    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
-    workspace, clock = Workspace(tmp_path / "ws"), leases._clock
+    each_epoch = Timing(checkpoint=0.0, checkpoint_share=math.inf)
+    workspace, clock = Workspace(tmp_path / "ws", timing=each_epoch), leases._clock
     thief = Thief(workspace)
     monkeypatch.setattr(leases, "_clock", lambda: clock() + thief.slept)
     study = run_search(tiny(tmp_path), workspace, thief)

@@ -37,6 +37,7 @@ from frostline.search.slots.messages import (
 )
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
+from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
 from ...servers import Server
@@ -185,7 +186,7 @@ def test_a_message_for_the_supervisor_is_no_call_of_an_observer() -> None:
 
 @pytest.mark.parametrize("cache_bytes", [None, 0, 10**9])
 def test_work_arrives_as_it_was_given(cache_bytes: int | None) -> None:
-    work = SlotJob("tiny", "/workspace", None, "s3://bucket", None, "cuda", cache_bytes, 2, 1, True)
+    work = SlotJob("tiny", "/workspace", None, "s3://bucket", None, "cuda", cache_bytes, 2, 1, True, Timing(lease=2.0))
     assert SlotJob.decode(work.encode()) == work
     assert "\n" not in work.encode()
 

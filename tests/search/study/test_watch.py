@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,17 @@ from frostline.search.cli.main import app
 from frostline.search.execution.worker import Worker, open_worker
 from frostline.search.records import STRATEGY, FinalScores, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
-from frostline.search.study import watch as watch_module
 from frostline.search.study.observer import LineProgress, Observer
 from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings
 from frostline.search.study.study import OUTCOME, STARTED, Study
 from frostline.search.study.watch import Watcher, watch_study
 from frostline.storage.database.control import PAUSE, RUN, STOP
+from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
+# Only workers that are at work count.
+PRESENT = Timing(watch_recent=0.0)
 FACTS = StudyFacts(("daisy", "rose"), {"train": 7, "val": 2, "test": 2}, "9f86", (), ("stem",), (0.0, 1.0))
 LABELS, PROBABILITIES = np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]], dtype=np.float32)
 
@@ -83,11 +86,6 @@ class Told(Observer):
         self.closed = True
 
 
-@pytest.fixture(autouse=True)
-def only_present_workers_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "RECENT_SECONDS", 0.0)
-
-
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     settings = StudySettings(
@@ -102,7 +100,7 @@ def study(tmp_path: Path) -> Study:
         finals_seeds=1,
         space=resolve_space(create_space({"full": {"learning_rate": 1e-3}, "scratch": {"epochs": 3}}), 1),
     )
-    return Study.create(settings, FACTS, Workspace(tmp_path / "workspace"), None)
+    return Study.create(settings, FACTS, Workspace(tmp_path / "workspace", timing=PRESENT), None)
 
 
 @pytest.fixture
@@ -186,16 +184,20 @@ def test_trials_and_finals_of_several_workers_are_told_from_the_database(study: 
     assert not watcher.finished
 
 
-def test_a_worker_between_two_trials_is_counted(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def seen(study: Study, timing: Timing) -> Study:
+    """The study as a process with another timing sees it."""
+    return Study.load(study.settings.name, replace(study.workspace, timing=timing))
+
+
+def test_a_worker_between_two_trials_is_counted(study: Study) -> None:
     told = Told()
-    watcher = Watcher(study, told)
-    monkeypatch.setattr(watch_module, "RECENT_SECONDS", 0.5)
+    watcher = Watcher(seen(study, Timing(watch_recent=0.3)), told)
     with open_worker(study) as worker:
         begin(worker)
         watcher.look()
     watcher.look()
     assert [call for call in told.take() if call[0] == "workers"] == [("workers", 1)]
-    time.sleep(0.6)
+    time.sleep(0.4)
     watcher.look()
     assert told.take() == [("workers", 0)]
 
@@ -253,9 +255,8 @@ def test_wishes_are_told_and_a_stop_ends_the_watch_once_nobody_works(study: Stud
     assert told.closed
 
 
-def test_a_study_that_nobody_works_on_is_watched_for_a_while(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch_module, "IDLE_SECONDS", 0.3)
-    monkeypatch.setattr(watch_module, "LOOK_SECONDS", 0.1)
+def test_a_study_that_nobody_works_on_is_watched_for_a_while(study: Study) -> None:
+    study = seen(study, Timing(watch=0.1, watch_idle=0.3))
     began = time.monotonic()
     assert "no worker is running. Resume it: frostline resume flowers" in watch_study(study, Told())
     assert time.monotonic() - began > 0.3

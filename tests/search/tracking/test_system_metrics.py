@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from frostline.search.tracking.system_metrics import Readings, sampled
+from frostline.storage.timing import Timing
 from frostline.storage.tracking.journal import STEP, Journal
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
@@ -46,18 +47,15 @@ def test_readings_are_those_of_the_kernel() -> None:
     assert 0 <= values["system/cpu_utilization_percentage"] <= 100
 
 
-def test_trainings_get_samples_and_short_ones_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sender_in_process: Any
-) -> None:
-    monkeypatch.setattr("frostline.storage.tracking.sender.PATIENCE_SECONDS", 0.1)
-    workspace, notes = Workspace(tmp_path), []
+def test_trainings_get_samples_and_short_ones_none(tmp_path: Path, sender_in_process: Any) -> None:
+    workspace, notes = Workspace(tmp_path, timing=Timing(send_patience=0.1)), []
     tracker = StudyTracker(NOWHERE, workspace, "study", {}, notes.append, sender_in_process)
-    with closing(tracker), sampled(tracker, CPU, interval=0.2):
+    with closing(tracker), sampled(tracker, CPU, interval=0.1):
         tracker.run("strategy-full", "finals full", {}, {})
         tracker.run("trial-0", "000", {}, {}).finish("FINISHED")
         tracker.run("trial-1", "001", {}, {})
         tracker.run("final-full-1-1000", "final", {}, {})
-        time.sleep(1.5)
+        time.sleep(0.75)
     steps = [each for each in Journal(workspace.journal("study")).unsent().records if each.kind == STEP]
     assert {each.key for each in steps} == {"trial-1", "final-full-1-1000"}
     assert 2 <= len(steps) <= 14

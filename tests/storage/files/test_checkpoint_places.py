@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 import time
@@ -19,6 +18,8 @@ from frostline.storage.files import checkpoints
 from frostline.storage.files.checkpoint_places import CheckpointPlace, artifacts_fault, open_place
 from frostline.storage.files.checkpoint_places import checkpoint_place as place_of
 from frostline.storage.files.checkpoints import CheckpointObjects
+from frostline.storage.files.paced_checkpoints import PacedCheckpoints
+from frostline.storage.timing import Timing
 from frostline.storage.urls import absolute_place, safe_url
 
 SECRET = "correct-horse"
@@ -62,9 +63,7 @@ fsspec.register_implementation("flaky", Flaky)
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
-    monkeypatch.setattr(checkpoints, "SHARE", math.inf)
+def healthy() -> Iterator[None]:
     yield
     Flaky.away, Flaky.slow, Flaky.torn = False, 0.0, False
 
@@ -85,7 +84,7 @@ def machine(url: str, notes: list[str] | None = None) -> CheckpointPlace:
 def save(place: CheckpointPlace, token: int, *states: bytes, key: str = "trial-1") -> None:
     kept = place.checkpoints(key, token)
     for state in states:
-        kept.save(lambda state=state: state)
+        kept.save(state)
 
 
 def files(url: str) -> list[str]:
@@ -130,15 +129,15 @@ def test_what_is_not_whole_is_not_loaded(url: str, damage: Callable[[bytes], byt
 
 def test_a_worker_that_comes_back_harms_nothing_of_its_successors(url: str) -> None:
     zombie, successor = machine(url).checkpoints("trial-1", 9), machine(url).checkpoints("trial-1", 10)
-    zombie.save(lambda: b"first")
+    zombie.save(b"first")
     assert successor.load() == b"first"
-    successor.save(lambda: b"second")
-    zombie.save(lambda: b"late")
+    successor.save(b"second")
+    zombie.save(b"late")
     assert machine(url).checkpoints("trial-1", 11).load() == b"second"
     # What the first worker wrote goes once it is not needed.
-    successor.save(lambda: b"third")
+    successor.save(b"third")
     assert len(files(url)) == 2
-    zombie.save(lambda: b"later")
+    zombie.save(b"later")
     assert machine(url).checkpoints("trial-1", 11).load() == b"third"
     successor.remove()
     assert files(url) == []
@@ -169,7 +168,7 @@ def test_without_a_url_they_are_in_the_workspace(tmp_path: Path) -> None:
 def test_folders_are_made_where_a_file_system_has_them(tmp_path: Path) -> None:
     kept = CheckpointObjects(fsspec.filesystem("file"), str(tmp_path), "checkpoints/birds/trial-1", 2)
     for state in (b"first", b"second", b"third"):
-        kept.save(lambda state=state: state)
+        kept.save(state)
     assert kept.load() == b"third"
     assert len(list((tmp_path / "checkpoints" / "birds" / "trial-1").iterdir())) == 2
     kept.remove()
@@ -180,7 +179,7 @@ def test_a_root_that_is_mistyped_is_not_made(tmp_path: Path) -> None:
     root = tmp_path / "mistyped"
     kept = CheckpointObjects(fsspec.filesystem("file"), str(root), "checkpoints/birds/trial-1")
     with pytest.raises(FileNotFoundError):
-        kept.save(lambda: b"state")
+        kept.save(b"state")
     assert not root.exists()
 
 
@@ -191,9 +190,9 @@ def test_where_nothing_can_be_kept_it_is_told_once_and_nothing_else_happens() ->
     url, notes = f"flaky://me:{SECRET}@host/bucket?token={SECRET}", []
     place = machine(url, notes)
     kept = place.checkpoints("trial-1", 2)
-    kept.save(lambda: b"first")
+    kept.save(b"first")
     Flaky.away = True
-    kept.save(lambda: b"second")
+    kept.save(b"second")
     assert kept.load() is None
     kept.remove()
     place.sweep({"trial-1"})
@@ -203,7 +202,7 @@ def test_where_nothing_can_be_kept_it_is_told_once_and_nothing_else_happens() ->
         "The search continues; interrupted trials will restart from epoch 0."
     ]
     Flaky.away = False
-    kept.save(lambda: b"third")
+    kept.save(b"third")
     assert kept.load() == b"third"
 
 
@@ -212,10 +211,10 @@ def test_a_shared_folder_that_goes_away_ends_nothing_either(tmp_path: Path) -> N
     shared.parent.mkdir()
     place = machine(str(shared), notes)
     kept = place.checkpoints("trial-1", 1)
-    kept.save(lambda: b"first")
+    kept.save(b"first")
     shared.parent.rename(tmp_path / "unmounted")
     shared.parent.write_text("")
-    kept.save(lambda: b"second")
+    kept.save(b"second")
     save(place, 1, b"state", key="trial-2")
     assert kept.load() is None
     assert len(notes) == 1
@@ -229,14 +228,13 @@ def test_that_the_trial_is_anothers_by_now_is_no_trouble_of_the_place(url: str) 
         raise LeaseLostError([1])
 
     with pytest.raises(LeaseLostError):
-        machine(url, notes).checkpoints("trial-1", 1).save(lost)
+        PacedCheckpoints(machine(url, notes).checkpoints("trial-1", 1), Timing(checkpoint=0.0)).save(lost)
     assert notes == []
 
 
-def test_a_slow_place_takes_a_tenth_of_the_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "SHARE", 0.1)
+def test_a_slow_place_takes_a_tenth_of_the_time_at_most() -> None:
     Flaky.slow = 0.02
-    kept, written = machine("flaky://slow").checkpoints("trial-1", 1), []
+    kept, written = PacedCheckpoints(machine("flaky://slow").checkpoints("trial-1", 1), Timing(checkpoint=0.0)), []
 
     def state() -> bytes:
         written.append(time.monotonic())

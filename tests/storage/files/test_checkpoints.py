@@ -1,10 +1,8 @@
-"""Checkpoints on disk: whole or not there, the one before kept, seldom enough to cost little."""
+"""Checkpoints on disk: whole or not there, and the one before kept."""
 
 from __future__ import annotations
 
 import errno
-import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,20 +13,13 @@ from frostline.storage.files import checkpoints
 from frostline.storage.files.checkpoints import CheckpointFolder
 
 
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0.0)
-    monkeypatch.setattr(checkpoints, "SHARE", math.inf)
-
-
 def kept(folder: Path, *states: bytes, token: int = 0) -> CheckpointFolder:
     place = CheckpointFolder(folder, token)
     for state in states:
-        place.save(lambda state=state: state)
+        place.save(state)
     return CheckpointFolder(folder)
 
 
-@pytest.mark.usefixtures("at_once")
 def test_the_latest_is_found_and_the_one_before_is_kept(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path / "trial-1").load() is None
     place = kept(tmp_path / "trial-1", b"first", b"second", b"third")
@@ -42,7 +33,6 @@ def test_the_latest_is_found_and_the_one_before_is_kept(tmp_path: Path) -> None:
     assert place.load() is None
 
 
-@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -65,17 +55,6 @@ def test_what_is_not_whole_is_not_loaded(tmp_path: Path, damage: Callable[[bytes
     assert kept(tmp_path, b"third").load() == b"third"
 
 
-def test_the_first_waits_unless_it_is_hastened(tmp_path: Path) -> None:
-    place = CheckpointFolder(tmp_path / "trial-1")
-    assert not place.save(lambda: b"first")
-    assert place.load() is None
-    place.hasten()
-    assert place.save(lambda: b"second")
-    assert not place.save(lambda: b"third")
-    assert place.load() == b"second"
-
-
-@pytest.mark.usefixtures("at_once")
 def test_a_kill_while_one_is_written_leaves_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept(tmp_path, b"first")
     with monkeypatch.context() as patch:
@@ -86,55 +65,21 @@ def test_a_kill_while_one_is_written_leaves_the_last(tmp_path: Path, monkeypatch
     assert kept(tmp_path, b"third").load() == b"third"
 
 
-@pytest.mark.usefixtures("at_once")
 def test_a_worker_that_comes_back_harms_nothing_of_its_successors(tmp_path: Path) -> None:
     zombie = CheckpointFolder(tmp_path, 1)
-    zombie.save(lambda: b"first")
+    zombie.save(b"first")
     successor = CheckpointFolder(tmp_path, 2)
     assert successor.load() == b"first"
-    successor.save(lambda: b"second")
-    zombie.save(lambda: b"late")
+    successor.save(b"second")
+    zombie.save(b"late")
     assert CheckpointFolder(tmp_path, 10).load() == b"second"
     # What the first worker wrote goes once it is not needed.
-    successor.save(lambda: b"third")
+    successor.save(b"third")
     assert [folder.name for folder in tmp_path.iterdir()] == ["2"]
     (tmp_path / "2" / "latest").write_bytes(b"")
     assert CheckpointFolder(tmp_path, 10).load() == b"second"
 
 
-def test_a_short_training_writes_none_and_a_long_one_not_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    written: list[float] = []
-
-    def slow(seconds: float) -> Callable[[], bytes]:
-        def state() -> bytes:
-            nonlocal now
-            written.append(now)
-            now += seconds
-            return b"state"
-
-        return state
-
-    place = CheckpointFolder(tmp_path / "trial-1")
-    for _ in range(4):
-        now += 1.0
-        place.save(slow(0.1))
-    assert not (tmp_path / "trial-1").exists()
-    for _ in range(10):
-        now += 1.0
-        place.save(slow(0.1))
-    assert [round(moment) for moment in written] == [105, 110]
-    now += 5.0
-    place.save(slow(2.0))
-    began = now
-    while len(written) == 3:
-        now += 1.0
-        place.save(slow(2.0))
-    assert written[-1] - began == pytest.approx(2.0 / checkpoints.SHARE)
-
-
-@pytest.mark.usefixtures("at_once")
 def test_a_full_disk_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

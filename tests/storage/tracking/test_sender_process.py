@@ -11,17 +11,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from frostline.storage.errors import StudyBusyError
-from frostline.storage.tracking import sender, sender_process
-from frostline.storage.tracking import tracker as tracker_module
+from frostline.storage.timing import Timing
+from frostline.storage.tracking import sender_process
 from frostline.storage.tracking.journal import Journal
 from frostline.storage.tracking.mlflow_runs import find_runs
-from frostline.storage.tracking.tracker import StudyTracker, send_journal
+from frostline.storage.tracking.tracker import StudyTracker, TrackedRun, send_journal
 from frostline.storage.urls import safe_url
 from frostline.storage.workspace import Workspace
 
@@ -127,7 +128,7 @@ def test_no_process_shows_the_secret_and_the_sender_lets_training_go_first(place
 
 
 def test_a_sender_that_is_killed_is_followed_by_another(place: Workspace) -> None:
-    notes: list[str] = []
+    place, notes = replace(place, timing=Timing(send=0.1)), list[str]()
     with closing(StudyTracker(None, place, "study", {}, notes.append)) as tracker:
         run = tracker.run("trial-0", "000 full", {}, {})
         for epoch in range(40):
@@ -152,9 +153,8 @@ def test_a_sender_that_cannot_be_started_costs_nothing(place: Workspace, monkeyp
     assert send_journal(None, place, "study", notes.append) == 1
 
 
-def test_a_store_that_hangs_is_given_up_with_its_sender(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender, "PATIENCE_SECONDS", 4.0)
-    notes: list[str] = []
+def test_a_store_that_hangs_is_given_up_with_its_sender(place: Workspace) -> None:
+    place, notes = replace(place, timing=Timing(send_patience=4.0)), list[str]()
     with socket.create_server(("127.0.0.1", 0)) as silent:
         tracker = StudyTracker(f"http://127.0.0.1:{silent.getsockname()[1]}", place, "study", {}, notes.append)
         began = time.monotonic()
@@ -166,8 +166,7 @@ def test_a_store_that_hangs_is_given_up_with_its_sender(place: Workspace, monkey
     assert send_journal(None, place, "study", notes.append) == 1
 
 
-def test_one_process_delivers_at_a_time(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracker_module, "PATIENCE_SECONDS", 0.1)
+def test_one_process_delivers_at_a_time(place: Workspace) -> None:
     script = (
         "import sys; from pathlib import Path; from frostline.storage.tracking.delivery import Delivery\n"
         "from frostline.storage.tracking.journal import Journal; from frostline.storage.workspace import Workspace\n"
@@ -176,14 +175,14 @@ def test_one_process_delivers_at_a_time(place: Workspace, monkeypatch: pytest.Mo
         "sys.stdin.read()"
     )
     with closing(Journal(place.journal("study"))) as journal:
-        tracker_module.TrackedRun(journal, "trial-0").start("000 full", {}, {})
+        TrackedRun(journal, "trial-0").start("000 full", {}, {})
     with subprocess.Popen(
         [sys.executable, "-c", script, str(place.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "sent\n"
         with pytest.raises(StudyBusyError, match="still sending"):
-            send_journal(None, place, "study", print)
+            send_journal(None, replace(place, timing=Timing(send_patience=0.1)), "study", print)
         other.communicate("")
     assert send_journal(None, place, "study", print) == 1
     found = find_runs(place.tracking_url, "study")
