@@ -7,9 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .effects import Effect, effects_of
 from .errors import InvalidInputError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+_WITH_HIDDEN_LAYERS = Effect(when=("head.hidden_layers", (1, 2)))
+_WITH_RANDAUGMENT = Effect(when=("augmentation", ("randaugment",)))
+# Strategies that train whole units of the backbone, and those that let the user choose the first of them.
+_FINETUNING = ("partial", "full", "lp_ft", "gradual_unfreezing", "discriminative", "surgical", "l2_sp")
+_TO_ANY_DEPTH = ("partial", "lp_ft", "gradual_unfreezing", "surgical", "l2_sp")
 
 
 class _Config(BaseModel):
@@ -50,10 +57,10 @@ class HeadConfig(_Config):
             predictions are uniform. ``probe`` starts from a logistic regression on the pretrained features.
     """
 
-    pooling: Literal["avg", "max", "avgmax", "gem", "flatten"] = "avg"
+    pooling: Annotated[Literal["avg", "max", "avgmax", "gem", "flatten"], Effect(on_features=True)] = "avg"
     hidden_layers: int = Field(default=0, ge=0, le=2)
-    width: int = Field(default=256, ge=1, le=8192)
-    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+    width: Annotated[int, _WITH_HIDDEN_LAYERS] = Field(default=256, ge=1, le=8192)
+    activation: Annotated[Literal["relu", "gelu", "silu", "tanh"], _WITH_HIDDEN_LAYERS] = "relu"
     normalization: Literal["none", "batch", "layer"] = "none"
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     output: Literal["linear", "cosine"] = "linear"
@@ -118,71 +125,55 @@ class TrialConfig(_Config):
     """
 
     strategy: str
-    freeze_depth: int | None = Field(default=None, ge=0)
-    truncate: int = Field(default=0, ge=0)
+    freeze_depth: Annotated[int | None, Effect(strategies=_TO_ANY_DEPTH)] = Field(default=None, ge=0)
+    truncate: Annotated[int, Effect(on_features=True)] = Field(default=0, ge=0)
     head: HeadConfig = HeadConfig()
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adamw"
-    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
-    nesterov: bool = True
+    momentum: Annotated[float, Effect(when=("optimizer", ("sgd", "rmsprop")))] = Field(default=0.9, ge=0.0, lt=1.0)
+    nesterov: Annotated[bool, Effect(when=("optimizer", ("sgd",)))] = True
     learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
-    backbone_lr_ratio: float = Field(default=0.1, gt=0.0, le=10.0)
+    backbone_lr_ratio: Annotated[float, Effect(strategies=(*_FINETUNING, "norm_bias", "lora"))] = Field(
+        default=0.1, gt=0.0, le=10.0
+    )
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
     schedule: Literal["cosine", "linear", "constant", "one_cycle", "step"] = "cosine"
-    warmup: Fraction = 0.0
+    warmup: Annotated[Fraction, Effect(when=("schedule", ("cosine", "linear", "constant", "step")))] = 0.0
     gradient_clip: float = Field(default=0.0, ge=0.0)
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     class_weights: Literal["none", "balanced"] = "none"
     sampling: Literal["shuffled", "balanced"] = "shuffled"
     augmentation: Literal["none", "crop", "flip_crop", "resized_crop", "trivial", "randaugment"] = "none"
-    randaugment_ops: int = Field(default=2, ge=1, le=8)
-    randaugment_magnitude: int = Field(default=9, ge=0, le=30)
+    randaugment_ops: Annotated[int, _WITH_RANDAUGMENT] = Field(default=2, ge=1, le=8)
+    randaugment_magnitude: Annotated[int, _WITH_RANDAUGMENT] = Field(default=9, ge=0, le=30)
     views: int = Field(default=0, ge=0, le=64)
     mixing: Literal["none", "mixup", "cutmix"] = "none"
-    mixing_alpha: float = Field(default=0.2, gt=0.0, le=100.0)
+    mixing_alpha: Annotated[float, Effect(when=("mixing", ("mixup", "cutmix")))] = Field(default=0.2, gt=0.0, le=100.0)
     batch_size: int = Field(default=32, ge=2, le=4096)
     epochs: int = Field(default=10, ge=1, le=1000)
-    probe_epochs: int | None = Field(default=None, ge=1)
-    probe_learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
-    batch_norm: Literal["train", "eval"] = "train"
+    probe_epochs: Annotated[int | None, Effect(strategies=("lp_ft",))] = Field(default=None, ge=1)
+    probe_learning_rate: Annotated[float | None, Effect(strategies=("lp_ft",))] = Field(default=None, gt=0.0, le=10.0)
+    batch_norm: Annotated[Literal["train", "eval"], Effect(strategies=_FINETUNING)] = "train"
     patience: int = Field(default=5, ge=1)
-    layer_decay: float = Field(default=1.0, gt=0.0, le=1.0)
-    trained_units: int = Field(default=1, ge=1)
-    unfreeze_every: int = Field(default=1, ge=1)
-    l2_sp_alpha: float = Field(default=0.01, ge=0.0)
-    l2_sp_beta: float = Field(default=0.01, ge=0.0)
-    lora_rank: int = Field(default=8, ge=1, le=1024)
-    lora_alpha: float = Field(default=8.0, gt=0.0)
+    layer_decay: Annotated[float, Effect(strategies=("gradual_unfreezing", "discriminative"))] = Field(
+        default=1.0, gt=0.0, le=1.0
+    )
+    trained_units: Annotated[int, Effect(strategies=("surgical",))] = Field(default=1, ge=1)
+    unfreeze_every: Annotated[int, Effect(strategies=("gradual_unfreezing",))] = Field(default=1, ge=1)
+    l2_sp_alpha: Annotated[float, Effect(strategies=("l2_sp",))] = Field(default=0.01, ge=0.0)
+    l2_sp_beta: Annotated[float, Effect(strategies=("l2_sp",))] = Field(default=0.01, ge=0.0)
+    lora_rank: Annotated[int, Effect(strategies=("lora",))] = Field(default=8, ge=1, le=1024)
+    lora_alpha: Annotated[float, Effect(strategies=("lora",))] = Field(default=8.0, gt=0.0)
 
 
+# Where each parameter that can be searched has an effect, by dotted name.
+EFFECTS = {name: effect for name, effect in effects_of(TrialConfig).items() if name != "strategy"}
 # Parameters that only some strategies take; every strategy takes the others unless it refuses them.
-OWN_PARAMETERS = frozenset(
-    {
-        "freeze_depth",
-        "backbone_lr_ratio",
-        "batch_norm",
-        "probe_epochs",
-        "probe_learning_rate",
-        "layer_decay",
-        "trained_units",
-        "unfreeze_every",
-        "l2_sp_alpha",
-        "l2_sp_beta",
-        "lora_rank",
-        "lora_alpha",
-    }
-)
+OWN_PARAMETERS = frozenset(name for name, effect in EFFECTS.items() if effect.strategies is not None)
+# Shared parameters of a training in steps; they have no effect on a head that is solved.
+STEP_PARAMETERS = frozenset(EFFECTS) - OWN_PARAMETERS - {name for name, effect in EFFECTS.items() if effect.on_features}
 # Parameters that take effect only for some values of another one: name -> (the other's name, those values).
-CONDITIONS: dict[str, tuple[str, tuple[Any, ...]]] = {
-    "head.width": ("head.hidden_layers", (1, 2)),
-    "head.activation": ("head.hidden_layers", (1, 2)),
-    "randaugment_ops": ("augmentation", ("randaugment",)),
-    "randaugment_magnitude": ("augmentation", ("randaugment",)),
-    "mixing_alpha": ("mixing", ("mixup", "cutmix")),
-    "momentum": ("optimizer", ("sgd", "rmsprop")),
-    "nesterov": ("optimizer", ("sgd",)),
-    "warmup": ("schedule", ("cosine", "linear", "constant", "step")),
-}
+CONDITIONS = {name: effect.when for name, effect in EFFECTS.items() if effect.when is not None}
 
 
 def nest(flat: dict[str, Any]) -> dict[str, Any]:
@@ -257,4 +248,14 @@ def create_config(flat: dict[str, Any]) -> TrialConfig:
 
 def parameter_names() -> list[str]:
     """Dotted names of all parameters that can be searched; ``strategy`` is not one of them."""
-    return [name for name in flatten(TrialConfig(strategy="")) if name != "strategy"]
+    return list(EFFECTS)
+
+
+def own_parameters(strategy: str) -> frozenset[str]:
+    """Dotted names of the parameters that a built-in strategy takes and that are not shared by all.
+
+    >>> from frostline.objectives.config import own_parameters
+    >>> sorted(own_parameters("lora"))
+    ['backbone_lr_ratio', 'lora_alpha', 'lora_rank']
+    """
+    return frozenset(name for name, effect in EFFECTS.items() if strategy in (effect.strategies or ()))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from ..config import TrialConfig
+from ..config import STEP_PARAMETERS, TrialConfig, own_parameters
 from ..errors import InvalidInputError
 from ..phases import Phase, norms_and_biases
-from .registry import Strategy
+from .registry import Plan, Strategy
 
 
 def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:
@@ -149,67 +150,35 @@ def _linear_probe_exact(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     return (replace(head_phase("solve", units, 1, 0.0), solve=solve_logistic_regression),)
 
 
-_FINETUNES = frozenset({"backbone_lr_ratio", "batch_norm"})
-_SOLVED = frozenset(
-    {
-        *("optimizer", "momentum", "nesterov", "learning_rate", "weight_decay", "schedule", "warmup", "batch_size"),
-        *("gradient_clip", "ema_decay", "label_smoothing", "class_weights", "sampling", "epochs", "patience"),
-        *("augmentation", "randaugment_ops", "randaugment_magnitude", "mixing", "mixing_alpha", "views"),
-        *("head.hidden_layers", "head.width", "head.activation", "head.normalization"),
-        *("head.dropout", "head.output", "head.init"),
-    }
-)
+def _strategy(name: str, summary: str, plan: Plan, **further: Any) -> Strategy:
+    """A built-in strategy; it takes the parameters whose fields name it."""
+    return Strategy(name, summary, plan, takes=own_parameters(name), **further)
+
 
 BUILT_IN_STRATEGIES = (
-    Strategy(
+    _strategy(
         "feature_extraction", "the pretrained network is frozen; a head learns on its features", _feature_extraction
     ),
-    Strategy(
-        "partial", "the first units stay frozen; the rest and the head train", _partial, _FINETUNES | {"freeze_depth"}
-    ),
-    Strategy("full", "every weight trains, the pretrained ones at a lower rate", _full, _FINETUNES),
-    Strategy(
-        "lp_ft",
-        "the head first, on frozen features; then everything (Kumar et al. 2022)",
-        _lp_ft,
-        _FINETUNES | {"freeze_depth", "probe_epochs", "probe_learning_rate"},
-    ),
-    Strategy("scratch", "the same architecture from random weights: the control", _scratch, pretrained=False),
-    Strategy(
+    _strategy("partial", "the first units stay frozen; the rest and the head train", _partial),
+    _strategy("full", "every weight trains, the pretrained ones at a lower rate", _full),
+    _strategy("lp_ft", "the head first, on frozen features; then everything (Kumar et al. 2022)", _lp_ft),
+    _strategy("scratch", "the same architecture from random weights: the control", _scratch, pretrained=False),
+    _strategy(
         "gradual_unfreezing",
         "the head first, then one more unit from the end at a time (Howard & Ruder 2018)",
         _gradual_unfreezing,
-        _FINETUNES | {"freeze_depth", "unfreeze_every", "layer_decay"},
     ),
-    Strategy(
-        "discriminative",
-        "every weight trains, each unit at a lower rate than the next (Howard & Ruder 2018)",
-        _full,
-        _FINETUNES | {"layer_decay"},
+    _strategy(
+        "discriminative", "every weight trains, each unit at a lower rate than the next (Howard & Ruder 2018)", _full
     ),
-    Strategy(
-        "surgical",
-        "one contiguous range of units and the head train (Lee et al. 2023)",
-        _surgical,
-        _FINETUNES | {"freeze_depth", "trained_units"},
-    ),
-    Strategy("norm_bias", "norms, biases and the head train", _norm_bias, frozenset({"backbone_lr_ratio"})),
-    Strategy(
-        "lora",
-        "low-rank updates of linear layers and 1x1 convolutions train (Hu et al. 2022)",
-        _lora,
-        frozenset({"backbone_lr_ratio", "lora_rank", "lora_alpha"}),
-    ),
-    Strategy(
-        "l2_sp",
-        "a penalty pulls the weights toward the pretrained ones (Li et al. 2018)",
-        _l2_sp,
-        _FINETUNES | {"freeze_depth", "l2_sp_alpha", "l2_sp_beta"},
-    ),
-    Strategy(
+    _strategy("surgical", "one contiguous range of units and the head train (Lee et al. 2023)", _surgical),
+    _strategy("norm_bias", "norms, biases and the head train", _norm_bias),
+    _strategy("lora", "low-rank updates of linear layers and 1x1 convolutions train (Hu et al. 2022)", _lora),
+    _strategy("l2_sp", "a penalty pulls the weights toward the pretrained ones (Li et al. 2018)", _l2_sp),
+    _strategy(
         "linear_probe_exact",
         "multinomial logistic regression on frozen features, solved instead of trained",
         _linear_probe_exact,
-        refuses=_SOLVED,
+        refuses=STEP_PARAMETERS,
     ),
 )

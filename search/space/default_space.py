@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...objectives.config import CONDITIONS, nest
 from ...objectives.strategies import STRATEGIES, takes_parameter
 
 # A trial sees about this many images, so small and large datasets cost the same (BiT-HyperRule fixes steps, not
@@ -20,7 +21,6 @@ COMPETING = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 # MobileNetV2 on three small sets of photos: 7 lower, 2 higher; weak evidence, so users can still ask for them).
 # Without mixing: it would compute the frozen prefix again at every step.
 _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "flip_crop"}
-_HIDDEN = {"head.hidden_layers": [1]}
 _BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
 
 
@@ -122,7 +122,7 @@ def _further(finetuning: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _shared() -> dict[str, Any]:
-    return {
+    domains = {
         "optimizer": {"choices": ["adamw", "sgd"], "default": "adamw"},
         "weight_decay": {"low": 1e-6, "high": 1e-1, "log": True, "default": 1e-3},
         "schedule": {"choices": ["cosine", "linear", "constant"], "default": "cosine"},
@@ -130,13 +130,29 @@ def _shared() -> dict[str, Any]:
         "label_smoothing": {"low": 0.0, "high": 0.2, "default": 0.0},
         "batch_size": _BATCH_SIZE,
         "patience": 5,
-        "head": {
-            "pooling": {"choices": ["avg", "max", "avgmax"], "default": "avg"},
-            "hidden_layers": {"low": 0, "high": 1, "default": 0},
-            "dropout": {"low": 0.0, "high": 0.5, "default": 0.1},
-            "normalization": {"choices": ["none", "batch", "layer"], "default": "none"},
-            "width": {"low": 64, "high": 1024, "log": True, "default": 256, "when": _HIDDEN},
-            "activation": {"choices": ["relu", "gelu"], "default": "relu", "when": _HIDDEN},
-            "init": "default",
-        },
+        "head.pooling": {"choices": ["avg", "max", "avgmax"], "default": "avg"},
+        "head.hidden_layers": {"low": 0, "high": 1, "default": 0},
+        "head.dropout": {"low": 0.0, "high": 0.5, "default": 0.1},
+        "head.normalization": {"choices": ["none", "batch", "layer"], "default": "none"},
+        "head.width": {"low": 64, "high": 1024, "log": True, "default": 256},
+        "head.activation": {"choices": ["relu", "gelu"], "default": "relu"},
+        "head.init": "default",
     }
+    return nest(_with_conditions(domains))
+
+
+def _with_conditions(domains: dict[str, Any]) -> dict[str, Any]:
+    """Limit each domain whose parameter has no effect for some values of another one to the other values."""
+    conditional = dict(domains)
+    for name, (other, effective) in CONDITIONS.items():
+        if name in domains and other in domains:
+            values = _values(domains[other])
+            allowed = [value for value in values if value in effective]
+            if allowed != values:
+                conditional[name] = {**domains[name], "when": {other: allowed}}
+    return conditional
+
+
+def _values(domain: dict[str, Any]) -> list[Any]:
+    """All values of categories or of a range of integers."""
+    return domain["choices"] if "choices" in domain else list(range(domain["low"], domain["high"] + 1))

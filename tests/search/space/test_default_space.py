@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.samplers import RandomSampler
+from optuna.study import create_study
 
-from frostline.objectives.config import create_config
+from frostline.objectives.config import create_config, without_effect
 from frostline.objectives.strategies.catalog import STRATEGIES
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.search.space.default_space import EPOCHS_RANGE, IMAGES_PER_TRIAL, default_tables
@@ -54,3 +56,22 @@ def test_epochs_give_each_trial_about_as_many_images(images: int) -> None:
 def test_more_images_never_mean_more_epochs() -> None:
     epochs = [default_tables(images)["full"]["epochs"] for images in (10, 100, 300, 1000, 3000, 10**6)]
     assert epochs == sorted(epochs, reverse=True)
+
+
+def test_parameters_that_exist_for_some_values_only() -> None:
+    """The hidden layers' own; the other conditions name values that the default space does not search."""
+    hidden = {"head.hidden_layers": (1,)}
+    for strategy, domains in create_space(default_tables()).strategies.items():
+        found = {name: domain.when for name, domain in domains.items() if domain.when}
+        trained = strategy != "linear_probe_exact"
+        assert found == ({"head.width": hidden, "head.activation": hidden} if trained else {})
+
+
+def test_nothing_without_effect_is_drawn() -> None:
+    space = default_space(1000, 6)
+    study = create_study(sampler=RandomSampler(seed=0))
+    for strategy in space.strategies:
+        for _ in range(20):
+            trial = study.ask()
+            idle = without_effect(space.suggest(trial, strategy))
+            assert not {name.removeprefix(f"{strategy}/") for name in trial.params} & idle
