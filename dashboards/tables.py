@@ -107,8 +107,9 @@ def curve_rows(curve: DataCurve) -> TextTable:
 def _curve_row(point: CurvePoint) -> tuple[str, ...]:
     low, high = point.interval
     ahead = NOTHING
-    if point.difference is not None and point.ahead_interval is not None:
-        ahead = f"{points(point.difference)} [{points(point.ahead_interval[0])}, {points(point.ahead_interval[1])}]"
+    if point.difference is not None and point.difference_interval is not None:
+        least, most = map(points, point.difference_interval)
+        ahead = f"{points(point.difference)} [{least}, {most}]"
     score = f"{points(point.mean)} [{points(low)}, {points(high)}] ({len(point.scores)})"
     return (point.strategy, f"{point.images:,}", score, ahead)
 

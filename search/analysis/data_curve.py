@@ -42,7 +42,7 @@ class CurvePoint:
         scores: Test score of each seed, in [0, 1].
         interval: Confidence interval of the mean score alone.
         difference: Mean test score minus feature extraction's at this number; None without a comparison.
-        ahead_interval: Simultaneous confidence interval of ``difference``.
+        difference_interval: Simultaneous confidence interval of ``difference``.
     """
 
     strategy: str
@@ -50,7 +50,7 @@ class CurvePoint:
     scores: tuple[float, ...]
     interval: tuple[float, float]
     difference: float | None = None
-    ahead_interval: tuple[float, float] | None = None
+    difference_interval: tuple[float, float] | None = None
 
     @property
     def mean(self) -> float:
@@ -75,13 +75,14 @@ class Crossover:
     @property
     def significant(self) -> bool:
         """Return whether the interval of the difference excludes 0 at the point."""
-        return self.point is not None and self.point.ahead_interval is not None and self.point.ahead_interval[0] > 0
+        interval = None if self.point is None else self.point.difference_interval
+        return interval is not None and interval[0] > 0
 
     def sentence(self) -> str:
         """Return the crossover as a sentence."""
-        if self.point is None or self.point.difference is None or self.point.ahead_interval is None:
+        if self.point is None or self.point.difference is None or self.point.difference_interval is None:
             return f"{self.strategy} is not ahead of {BASELINE} with all training images."
-        low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in self.point.ahead_interval)
+        low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in self.point.difference_interval)
         where = f"from {self.point.images:,} training images on"
         how = f"is ahead of {BASELINE} {where}, the fewest tried" if self.first else f"overtakes {BASELINE} {where}"
         chance = "" if self.significant else ", so it may be chance there"
@@ -172,9 +173,9 @@ def _points(
         if name == BASELINE or BASELINE not in groups:
             points.append(CurvePoint(name, images, scores[name], interval))
             continue
-        ahead = float(np.mean(scores[name]) - np.mean(scores[BASELINE]))
-        differences = simultaneous_interval(replicates[name] - replicates[BASELINE], comparisons)
-        points.append(CurvePoint(name, images, scores[name], interval, ahead, differences))
+        difference = float(np.mean(scores[name]) - np.mean(scores[BASELINE]))
+        of_difference = simultaneous_interval(replicates[name] - replicates[BASELINE], comparisons)
+        points.append(CurvePoint(name, images, scores[name], interval, difference, of_difference))
     return points
 
 

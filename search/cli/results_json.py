@@ -77,7 +77,7 @@ def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:
             "images": point.images,
             "test": {"mean": point.mean, "scores": point.scores, "interval": point.interval},
             "difference": point.difference,
-            "interval": point.ahead_interval,
+            "interval": point.difference_interval,
         }
         for point in curve.points
     ]

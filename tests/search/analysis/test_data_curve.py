@@ -81,7 +81,7 @@ def test_intervals_of_differences_are_those_of_paired_means_for_all_comparisons_
         variance = np.mean([difference[label == LABELS].var() for label in (0, 1)])
         reach = float(norm.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons)) * math.sqrt(float(variance) / IMAGES))
         assert point.difference == pytest.approx((other - base) / IMAGES)
-        assert point.ahead_interval == pytest.approx(
+        assert point.difference_interval == pytest.approx(
             (difference.mean() - reach, difference.mean() + reach), abs=0.25 * reach
         )
 
@@ -96,7 +96,7 @@ def test_with_all_images_alone_it_says_what_the_verdict_says() -> None:
     assert (leader.strategy, behind.strategy) == ("full", "feature_extraction")
     assert point.difference == pytest.approx(behind.gap_to_leader)
     assert behind.interval is not None
-    assert point.ahead_interval == pytest.approx(behind.interval, abs=0.01)
+    assert point.difference_interval == pytest.approx(behind.interval, abs=0.01)
     assert point.interval == pytest.approx(leader.score_interval, abs=0.01)
     assert point.scores == leader.scores
 
