@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
@@ -124,13 +125,20 @@ def observer_of(ctx: typer.Context, as_json: bool) -> Observer:
     return LineProgress(lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def end(ctx: typer.Context, study: Study, as_json: bool) -> None:
-    """Show a study that reached its verdict."""
+def end(ctx: typer.Context, study: Study, as_json: bool, *, show: Callable[[Study], None] | None = None) -> None:
+    """Show a study that reached its verdict; with ``--json`` print it, after the path of its report.
+
+    Args:
+        ctx: Context of the command.
+        study: Study to show.
+        as_json: Whether ``--json`` was given.
+        show: View without ``--json``; None for the verdict.
+    """
     if as_json:
         typer.echo(f"Report:  {ctx.obj.report(study)}", err=True)
         typer.echo(json.dumps(describe_results(study.results()), indent=2))
     else:
-        ctx.obj.ended(study)
+        (show or ctx.obj.ended)(study)
 
 
 def describe_results(results: StudyResults) -> dict[str, Any]:

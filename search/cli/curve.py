@@ -5,24 +5,22 @@ The commands import heavy modules when they run, so ``--help`` is fast.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from .application import describe_results, locate, observer_of
+from .application import end, observer_of
 from .options import (
     LOCAL_RESOURCES,
-    ArtifactsOption,
-    JsonOption,
+    CommonValues,
     ResourceValues,
-    StorageOption,
     StudyArgument,
-    WorkspaceOption,
+    common_options,
     resource_options,
 )
 
 
+@common_options
 @resource_options(*LOCAL_RESOURCES)
 def curve(
     ctx: typer.Context,
@@ -41,20 +39,13 @@ def curve(
     ] = None,
     *,
     resources: ResourceValues,
-    storage: StorageOption = None,
-    artifacts: ArtifactsOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
+    common: CommonValues,
 ) -> None:
     """Retrain each strategy's best on smaller training sets: where does it overtake feature extraction?"""
     from ..execution import run_curve
     from ..slots import Resources
 
-    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
+    place, observer = common.locate(), observer_of(ctx, common.as_json)
     wanted = [text.strip() for text in sizes.split(",") if text.strip()]
     ended = run_curve(study, place, observer, sizes=wanted, seeds=seeds, resources=Resources(**resources))
-    if as_json:
-        typer.echo(f"Report:  {ctx.obj.report(ended)}", err=True)
-        typer.echo(json.dumps(describe_results(ended.results()), indent=2))
-    else:
-        ctx.obj.curve(ended)
+    end(ctx, ended, common.as_json, show=ctx.obj.curve)

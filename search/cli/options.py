@@ -1,15 +1,23 @@
-"""Options of several commands, with their help; the resource options as one group."""
+"""Options of several commands, with their help; some as groups that a command receives in one parameter."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import typer
+
+from .application import locate
+
+if TYPE_CHECKING:
+    from ...storage.workspace import Workspace
+
+_Command = Callable[..., None]
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -95,34 +103,73 @@ RESOURCES = tuple(_RESOURCE_OPTIONS)
 LOCAL_RESOURCES = tuple(name for name in RESOURCES if name not in ("engine", "address"))
 
 
-def resource_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace a command's parameter ``resources`` by these options; the parameter receives their values.
+@dataclass(frozen=True)
+class CommonValues:
+    """The values of the options of all commands that bring a study to its results."""
 
-    Typer reads the options from the command's signature.
+    storage: str | None
+    artifacts: str | None
+    workspace: Path | None
+    as_json: bool
+
+    def locate(self) -> Workspace:
+        """Return the workspace that the options name."""
+        return locate(self.workspace, self.storage, self.artifacts)
+
+
+_COMMON_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "storage": (StorageOption, None),
+    "artifacts": (ArtifactsOption, None),
+    "workspace": (WorkspaceOption, None),
+    "as_json": (JsonOption, False),
+}
+
+
+def resource_options(*names: str) -> Callable[[_Command], _Command]:
+    """Replace a command's parameter ``resources`` by these options; the parameter receives their values.
 
     Args:
         names: Names of the resource options that the command has.
     """
+    return _group("resources", {name: _RESOURCE_OPTIONS[name] for name in names}, dict)
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+
+def common_options(command: _Command) -> _Command:
+    """Replace a command's parameter ``common`` by the options of :class:`CommonValues`, which it receives."""
+    return _group("common", _COMMON_OPTIONS, CommonValues)(command)
+
+
+def _group(
+    parameter: str, options: Mapping[str, tuple[Any, Any]], values: Callable[..., Any]
+) -> Callable[[_Command], _Command]:
+    """Replace a command's parameter by options, from whose values it is made.
+
+    Typer reads the options from the command's signature.
+
+    Args:
+        parameter: Name of the parameter.
+        options: Type and default of each option by name.
+        values: Makes the parameter from the options' values.
+    """
+
+    def decorate(command: _Command) -> _Command:
         @wraps(command)
         def run(**given: Any) -> None:
-            resources = {name: given.pop(name) for name in names}
-            command(**given, resources=resources)
+            group = values(**{name: given.pop(name) for name in options})
+            command(**given, **{parameter: group})
 
         signature = inspect.signature(command, eval_str=True)
-        run.__dict__["__signature__"] = signature.replace(parameters=_expanded(signature, names))
+        run.__dict__["__signature__"] = signature.replace(parameters=_expanded(signature, parameter, options))
         return run
 
     return decorate
 
 
-def _expanded(signature: inspect.Signature, names: tuple[str, ...]) -> list[Parameter]:
-    """Return the parameters of a command with ``resources`` replaced by one option per name."""
+def _expanded(signature: inspect.Signature, group: str, options: Mapping[str, tuple[Any, Any]]) -> list[Parameter]:
+    """Return the parameters of a command with one of them replaced by options."""
     parameters: list[Parameter] = []
     for parameter in signature.parameters.values():
-        if parameter.name == "resources":
-            options = {name: _RESOURCE_OPTIONS[name] for name in names}
+        if parameter.name == group:
             parameters += [
                 Parameter(name, Parameter.KEYWORD_ONLY, annotation=option, default=default)
                 for name, (option, default) in options.items()

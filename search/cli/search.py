@@ -5,6 +5,7 @@ The commands import heavy modules when they run, so ``--help`` is fast.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,14 +15,13 @@ from .application import end, locate, observer_of
 from .options import (
     LOCAL_RESOURCES,
     RESOURCES,
-    ArtifactsOption,
+    CommonValues,
     DeviceOption,
-    JsonOption,
     PluginOption,
     ResourceValues,
-    StorageOption,
     StudyArgument,
     WorkspaceOption,
+    common_options,
     resource_options,
 )
 
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from ..study import Request
 
 # Options that are no fields of the request.
-_NO_FIELDS = {"data", "workspace", "storage", "artifacts", "as_json"}
+_NO_FIELDS = {"data", *(field.name for field in fields(CommonValues))}
 
 
+@common_options
 @resource_options(*RESOURCES)
 def search(
     ctx: typer.Context,
@@ -98,10 +99,7 @@ def search(
     ] = None,
     *,
     resources: ResourceValues,
-    storage: StorageOption = None,
-    artifacts: ArtifactsOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
+    common: CommonValues,
 ) -> None:
     """Run a study to its verdict; the same command resumes it."""
     from ..execution import run_search
@@ -125,7 +123,7 @@ def search(
         **resources,
     )
     request = _with_study_file(ctx, data, request)
-    end(ctx, run_search(request, locate(workspace, storage, artifacts), observer_of(ctx, as_json)), as_json)
+    end(ctx, run_search(request, common.locate(), observer_of(ctx, common.as_json)), common.as_json)
 
 
 def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request:
@@ -158,6 +156,7 @@ def _typed_fields(ctx: typer.Context) -> list[str]:
     return ["data" if name == "other_data" else name for name in typed]
 
 
+@common_options
 @resource_options(*RESOURCES)
 def resume(
     ctx: typer.Context,
@@ -176,10 +175,7 @@ def resume(
     ] = None,
     *,
     resources: ResourceValues,
-    storage: StorageOption = None,
-    artifacts: ArtifactsOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
+    common: CommonValues,
 ) -> None:
     """Resume a study from its finished trials and checkpoints."""
     from ...storage.errors import StudyBusyError
@@ -188,44 +184,42 @@ def resume(
     from ..slots import Resources, check_resources
     from ..study import Study
 
-    place = locate(workspace, storage, artifacts)
+    place = common.locate()
     wanted = Resources(**resources)
     check_resources(wanted, place)
     try:
-        ended = go_on(study, place, observer_of(ctx, as_json), trials=trials, fork=fork, resources=wanted)
+        ended = go_on(study, place, observer_of(ctx, common.as_json), trials=trials, fork=fork, resources=wanted)
     except StudyBusyError:
         if fork is not None or not request_run(Study.load(study, place)):
             raise
         typer.echo(f"The workers of {study} continue. Watch them with: frostline status {study} --watch{place.option}")
     else:
-        end(ctx, ended, as_json)
+        end(ctx, ended, common.as_json)
 
 
+@common_options
 @resource_options(*LOCAL_RESOURCES)
 def verdict(
     ctx: typer.Context,
     study: StudyArgument,
     *,
     resources: ResourceValues,
-    storage: StorageOption = None,
-    artifacts: ArtifactsOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
+    common: CommonValues,
 ) -> None:
     """Run the missing finals and print the verdict."""
     from ..study import Study
 
-    place, observer = locate(workspace, storage, artifacts), observer_of(ctx, as_json)
+    place, observer = common.locate(), observer_of(ctx, common.as_json)
     read = Study.load(study, place)
     if read.complete():
         # Nothing is left to train: a reader does without torch.
-        end(ctx, read, as_json)
+        end(ctx, read, common.as_json)
         return
     from ..execution import rerun_finals
     from ..slots import Resources
 
     read.close()
-    end(ctx, rerun_finals(study, place, observer, resources=Resources(**resources)), as_json)
+    end(ctx, rerun_finals(study, place, observer, resources=Resources(**resources)), common.as_json)
 
 
 def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: WorkspaceOption = None) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import app
 from frostline.search.cli import options as options_module
+from frostline.search.cli.curve import curve
 from frostline.search.cli.search import resume, search, verdict
 from frostline.search.slots.resources import Resources
 from frostline.search.study.request import Request
+from frostline.storage.workspace import Workspace
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -58,6 +62,35 @@ def test_a_command_gets_its_resources_together() -> None:
 
     command(study="birds", device="cpu", workers=2, seed=1)
     assert got == [("birds", {"device": "cpu", "workers": 2}, 1)]
+
+
+def test_a_command_gets_its_common_options_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the groups in its signature, each with its default."""
+    monkeypatch.delenv("FROSTLINE_STORAGE", raising=False)
+    got = []
+
+    @options_module.common_options
+    @options_module.resource_options("device")
+    def command(
+        study: str, *, common: options_module.CommonValues, resources: options_module.ResourceValues, seed: int = 0
+    ) -> None:
+        got.append((study, common, resources, seed))
+
+    offered = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
+    options = {"storage": None, "artifacts": None, "workspace": None, "as_json": False, "device": "auto", "seed": 0}
+    assert list(offered.items()) == [("study", inspect.Parameter.empty), *options.items()]
+    command(study="birds", storage=None, artifacts=None, workspace=tmp_path, as_json=True, device="cpu", seed=1)
+    common = options_module.CommonValues(storage=None, artifacts=None, workspace=tmp_path, as_json=True)
+    assert got == [("birds", common, {"device": "cpu"}, 1)]
+    assert common.locate() == Workspace.locate(tmp_path)
+
+
+@pytest.mark.parametrize("command", [search, resume, verdict, curve])
+def test_commands_that_bring_results_have_the_common_options(command: Callable[..., None]) -> None:
+    parameters = inspect.signature(command).parameters
+    offered = {name: parameters[name].default for name in ("storage", "artifacts", "workspace", "as_json")}
+    assert offered == {"storage": None, "artifacts": None, "workspace": None, "as_json": False}
+    assert "common" not in parameters
 
 
 def test_a_request_needs_no_torch() -> None:
