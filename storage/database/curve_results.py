@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from sqlalchemy import JSON, String, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from .engine import Database
-from .finals import pack_classes, unpack_classes
+from .predictions import tested_columns, unpack_classes, unpack_probabilities
 from .schema import LONG_BYTES, Table
 
 
@@ -97,9 +97,7 @@ class CurveTable:
             images=images,
             seed=seed,
             outcome=outcome,
-            labels=pack_classes(labels),
-            probabilities=np.asarray(probabilities, dtype="<f4").tobytes(),
-            test_opened=datetime.now(UTC).replace(tzinfo=None),
+            **tested_columns(labels, probabilities),
         )
 
         def work(session: Session) -> None:
@@ -121,15 +119,17 @@ class CurveTable:
         """Return all trainings, in the order in which they were recorded."""
         query = select(_CurveRow).where(_CurveRow.study == self._study).order_by(_CurveRow.id)
         rows = self._database.run_with_retry(lambda session: session.scalars(query).all())
-        return [
-            StoredTraining(
-                finalist=row.finalist,
-                images=row.images,
-                seed=row.seed,
-                outcome=row.outcome,
-                labels=(labels := unpack_classes(row.labels)),
-                probabilities=np.frombuffer(row.probabilities, dtype="<f4").reshape(len(labels), -1),
-                test_opened=row.test_opened,
-            )
-            for row in rows
-        ]
+        return [_stored(row) for row in rows]
+
+
+def _stored(row: _CurveRow) -> StoredTraining:
+    labels = unpack_classes(row.labels)
+    return StoredTraining(
+        finalist=row.finalist,
+        images=row.images,
+        seed=row.seed,
+        outcome=row.outcome,
+        labels=labels,
+        probabilities=unpack_probabilities(row.probabilities, len(labels)),
+        test_opened=row.test_opened,
+    )

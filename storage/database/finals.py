@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from ..errors import LeaseLostError
 from .engine import Database
+from .predictions import pack_classes, tested_columns, unpack_classes, unpack_probabilities
 from .schema import LONG_BYTES, Table
 from .tickets import Lease, finish
 
@@ -119,10 +120,8 @@ class FinalsTable:
             finalist=finalist,
             seed=seed,
             outcome=outcome,
-            labels=pack_classes(labels),
             predictions=pack_classes(probabilities.argmax(axis=1)),
-            probabilities=np.asarray(probabilities, dtype="<f4").tobytes(),
-            test_opened=datetime.now(UTC).replace(tzinfo=None),
+            **tested_columns(labels, probabilities),
         )
 
         def work(session: Session) -> None:
@@ -199,35 +198,13 @@ class FinalsTable:
 
 
 def _stored(row: _FinalRow) -> StoredFinal:
+    labels = unpack_classes(row.labels)
     return StoredFinal(
         finalist=row.finalist,
         seed=row.seed,
         outcome=row.outcome,
-        labels=unpack_classes(row.labels),
+        labels=labels,
         predictions=unpack_classes(row.predictions),
-        probabilities=_unpack_probabilities(row),
+        probabilities=None if row.probabilities is None else unpack_probabilities(row.probabilities, len(labels)),
         test_opened=row.test_opened,
     )
-
-
-def pack_classes(classes: NDArray[np.int64]) -> bytes:
-    """Encode class indices, shape (N,), for a database column.
-
-    Examples:
-        >>> import numpy as np
-        >>> from frostline.storage.database.finals import pack_classes, unpack_classes
-        >>> unpack_classes(pack_classes(np.array([2, 0, 1]))).tolist()
-        [2, 0, 1]
-    """
-    return np.asarray(classes, dtype="<i4").tobytes()
-
-
-def unpack_classes(data: bytes) -> NDArray[np.int64]:
-    """Decode class indices, shape (N,), from a database column."""
-    return np.frombuffer(data, dtype="<i4").astype(np.int64)
-
-
-def _unpack_probabilities(row: _FinalRow) -> NDArray[np.float32] | None:
-    if row.probabilities is None:
-        return None
-    return np.frombuffer(row.probabilities, dtype="<f4").reshape(len(unpack_classes(row.labels)), -1)

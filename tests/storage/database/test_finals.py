@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from frostline.storage.database.engine import Database
-from frostline.storage.database.finals import FinalsTable, pack_classes, unpack_classes
+from frostline.storage.database.finals import FinalsTable
+from frostline.storage.database.predictions import pack_classes, unpack_classes
 from frostline.storage.errors import StorageError
 
 OUTCOME = {"strategy": "full", "test_score": 0.1 + 0.2, "seconds": 3, "run_id": None, "nested": {"a": [1, 2]}}
