@@ -1,4 +1,4 @@
-"""What a slot and its supervisor say to each other: the work goes in, messages come out."""
+"""The protocol between a supervisor and its slots: a job to the slot, messages to the supervisor."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from ..study import Observer
 
 @dataclass(frozen=True)
 class SlotJob:
-    """Work of a slot.
+    """The work of a slot, sent by its supervisor.
 
     Attributes:
         study: Name of the study.
         root: Folder of the workspace.
         storage: URL of the study's database, if it is not the workspace's own.
-        artifacts_url: URL of the place for checkpoints, if this machine reaches it by another than the study's.
-        data: Where the data are on this machine, if elsewhere than where the study started.
-        device: Device that trains.
-        cache_bytes: Size of this slot's feature cache, bytes; None for what its machine can spare.
-        threads: Threads of torch; 0 leaves them unchanged.
+        artifacts_url: URL of the checkpoints, if it differs from the study's on this machine.
+        data: Location of the dataset, if it differs from the study's on this machine.
+        device: Device to train on.
+        cache_bytes: Size of this slot's feature cache, bytes; None for a share of its device's free memory.
+        threads: Number of torch threads; 0 leaves it unchanged.
         retries: Number of retries after an unexpected error ended a training.
-        search: Whether trials are run, or finals only.
+        search: Whether the slot runs trials; finals only if False.
         timing: Intervals of the study's processes.
     """
 
@@ -59,18 +59,18 @@ class SlotJob:
     timing: Timing
 
     def encode(self) -> str:
-        """The work as one line of JSON, without its end."""
+        """Encode the job as one line of JSON, without the line break."""
         return json.dumps(asdict(self))
 
     @classmethod
     def decode(cls, line: str) -> SlotJob:
-        """The work of a line."""
+        """Decode the job of a line."""
         fields = json.loads(line)
         return cls(**fields | {"timing": Timing(**fields["timing"])})
 
 
 class MessagePipe:
-    """Sends messages to the supervisor, one line each, from any thread."""
+    """Sends messages to the supervisor, one per line; safe to use from several threads."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -81,7 +81,7 @@ class MessagePipe:
         """Send a message.
 
         Raises:
-            Stopped: The supervisor is gone: what is under way must not continue, and has not failed either.
+            Stopped: The supervisor is gone. Current work must stop, but has not failed.
         """
         try:
             with self._lock:
@@ -91,7 +91,7 @@ class MessagePipe:
             raise Stopped from None
 
     def append(self, kind: str, key: str, **content: Any) -> None:
-        """Send a record, as a journal keeps it."""
+        """Send a record for the supervisor's journal."""
         self.send(JournalEntry(kind, key, content))
         if kind == START:
             self._open[key] = None
@@ -99,12 +99,12 @@ class MessagePipe:
             self._open.pop(key, None)
 
     def open_keys(self) -> list[str]:
-        """Keys of the runs that were started and not finished, as a journal knows them."""
+        """Keys of the runs that were started but not finished."""
         return list(self._open)
 
 
 class ForwardingObserver(Observer):
-    """Tells the supervisor's observer."""
+    """Forwards the calls of an observer to the supervisor as messages."""
 
     def __init__(self, line: MessagePipe) -> None:
         self._line = line
@@ -128,7 +128,7 @@ class ForwardingObserver(Observer):
         self._line.send(FinalStarted(strategy, seed, place, total))
 
     def final_finished(self, final: FinalScores) -> None:
-        # Its probabilities are in the database.
+        # The probabilities stay in the database, so the message is short.
         self._line.send(FinalFinished(final.strategy, final.trial_number, final.seed))
 
     def final_cut_off(self, strategy: str, seed: int) -> None:
@@ -136,10 +136,10 @@ class ForwardingObserver(Observer):
 
 
 def tell(observer: Observer, message: Message) -> None:
-    """Make the call of an observer that a message stands for.
+    """Call the observer's method that corresponds to a message.
 
     Raises:
-        ValueError: It stands for none: the supervisor itself has to handle it.
+        ValueError: No method corresponds to it; the supervisor must handle it itself.
     """
     match message:
         case Note(text):

@@ -1,4 +1,4 @@
-"""Engines: where the slots of a study can run, and how they are started there."""
+"""Engines: where slots run and how they are started."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Engine(ABC):
         resources: Resources of the study.
 
     Attributes:
-        in_process: Whether a single slot may be the calling process itself.
+        in_process: Whether a single slot may run in the calling process.
     """
 
     in_process: ClassVar[bool] = False
@@ -34,24 +34,24 @@ class Engine(ABC):
 
     @abstractmethod
     def check(self, workspace: Workspace) -> None:
-        """Check whether a study of a workspace can have the resources.
+        """Check whether this engine can provide the resources to a study of a workspace.
 
         Raises:
-            InvalidInputError: It cannot; says why.
+            InvalidInputError: It cannot; the message says why.
         """
 
     @property
     @abstractmethod
     def device_type(self) -> str:
-        """Type of the devices that train: ``cuda``, ``cpu`` or ``mps``."""
+        """Type of the devices that slots train on: ``cuda``, ``cpu`` or ``mps``."""
 
     @abstractmethod
     def places(self) -> list[SlotSpec]:
-        """One place a slot."""
+        """The places of the slots, one per slot."""
 
     @abstractmethod
     def share(self, slots: int) -> int | None:
-        """Cache size of each slot, bytes; None for what its machine can spare.
+        """Feature cache size of each slot, bytes; None for a share of its device's free memory.
 
         Args:
             slots: Number of slots.
@@ -66,16 +66,16 @@ class Engine(ABC):
             program: Module of the slot.
             place: Place of the slot.
             work: Work of the slot, one line of JSON.
-            log: File for what it prints besides its messages.
-            hear: Called with each line the slot sends, and with None when it has ended; from a thread.
+            log: File for printed output that is not a message.
+            hear: Called from a thread with each line, and with None after the slot has ended.
         """
         return SlotProcess((*place.launcher, program), work, place.environment, log, hear)
 
 
 class LocalEngine(Engine):
-    """Runs slots as processes of this machine: one a GPU, or one on the CPU.
+    """Runs slots as processes of this machine: one per GPU, or one on the CPU.
 
-    Methods import torch: modules that import this one to check a request shall not wait for it.
+    The methods import torch when they are called, so that importing this module to check a request is fast.
     """
 
     in_process = True
@@ -102,7 +102,7 @@ class LocalEngine(Engine):
             return [SlotSpec("cuda", {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]}, 0) for slot in range(count)]
         count = wanted.workers or 1
         threads = max(1, (os.cpu_count() or 1) // count)
-        # Set before torch is imported too: libraries make their pools then.
+        # Also an environment variable: libraries create their thread pools when they are imported.
         return [SlotSpec(wanted.device, {"OMP_NUM_THREADS": str(threads)}, threads) for _ in range(count)]
 
     def share(self, slots: int) -> int | None:
@@ -143,10 +143,10 @@ ENGINES: dict[str, type[Engine]] = {"local": LocalEngine, "ray": RayEngine}
 
 
 def create_engine(resources: Resources) -> Engine:
-    """The engine that resources name.
+    """Create the engine named by the resources.
 
     Raises:
-        InvalidInputError: There is no such engine.
+        InvalidInputError: No engine has this name.
     """
     if resources.engine not in ENGINES:
         raise InvalidInputError(unknown_name("engine", resources.engine, ENGINES))
@@ -154,10 +154,10 @@ def create_engine(resources: Resources) -> Engine:
 
 
 def check_resources(resources: Resources, workspace: Workspace) -> None:
-    """Check whether a study of a workspace can have resources.
+    """Check whether a study of a workspace can use these resources.
 
     Raises:
-        InvalidInputError: It cannot; says why.
+        InvalidInputError: It cannot; the message says why.
     """
     counts = {"--workers": resources.workers, "--slots-per-gpu": resources.slots_per_gpu}
     if faults := [f"{name} must be at least 1, got {count}." for name, count in counts.items() if (count or 1) < 1]:
@@ -166,7 +166,7 @@ def check_resources(resources: Resources, workspace: Workspace) -> None:
 
 
 def _visible_gpus() -> list[str]:
-    """Names of the GPUs that this process sees, as ``CUDA_VISIBLE_DEVICES`` takes them."""
+    """Names of the GPUs visible to this process, in the notation of ``CUDA_VISIBLE_DEVICES``."""
     import torch
 
     if not torch.cuda.is_available():

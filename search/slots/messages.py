@@ -1,6 +1,6 @@
-"""Messages of a slot to its supervisor: a dataclass each, sent as a line of JSON.
+"""Messages from a slot to its supervisor: one dataclass per message, sent as a line of JSON.
 
-Both processes run the same version of Frostline, so that a message needs no version of its own.
+Both processes run the same version of Frostline, so messages have no version of their own.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic import ConfigDict, TypeAdapter, with_config
 from ...objectives.epochs import EpochResult
 from ..records import TrialRecord
 
-# Nothing of a message may be lost silently.
+# An unknown field is an error, so that nothing is lost silently.
 _exact = with_config(ConfigDict(extra="forbid"))
 
 
 @_exact
 @dataclass(frozen=True)
 class Waits:
-    """The slot waits for a place to run, or has one now."""
+    """The slot waits for a place to run, or no longer waits."""
 
     waits: bool
 
@@ -55,7 +55,7 @@ class Note:
 @_exact
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial starts, and trains for at most this number of epochs."""
+    """A trial starts, with its maximum number of epochs."""
 
     number: int
     strategy: str
@@ -74,7 +74,7 @@ class EpochFinished:
 @_exact
 @dataclass(frozen=True)
 class TrialFinished:
-    """A trial ended: complete, pruned or failed."""
+    """A trial ended as complete, pruned or failed."""
 
     trial: TrialRecord
 
@@ -82,7 +82,7 @@ class TrialFinished:
 @_exact
 @dataclass(frozen=True)
 class TrialCutOff:
-    """The slot no longer has a trial that it started."""
+    """Another worker took over a trial that the slot had started."""
 
     number: int
 
@@ -90,7 +90,7 @@ class TrialCutOff:
 @_exact
 @dataclass(frozen=True)
 class FinalStarted:
-    """A final starts, the place-th (from 1) of all."""
+    """A final starts; ``place`` is its position among all finals, from 1."""
 
     strategy: str
     seed: int
@@ -101,7 +101,7 @@ class FinalStarted:
 @_exact
 @dataclass(frozen=True)
 class FinalFinished:
-    """A finalist was trained and tested; its results are in the database."""
+    """A final was trained and tested; its results are in the database."""
 
     strategy: str
     trial_number: int
@@ -111,7 +111,7 @@ class FinalFinished:
 @_exact
 @dataclass(frozen=True)
 class FinalCutOff:
-    """The slot no longer has a final that it started."""
+    """Another worker took over a final that the slot had started."""
 
     strategy: str
     seed: int
@@ -133,7 +133,7 @@ _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Mes
 
 
 def encode(message: Message) -> str:
-    """A message as a line, with its end.
+    """Encode a message as a line, including the line break.
 
     Example:
         >>> from frostline.search.slots import TrialCutOff, decode, encode
@@ -146,10 +146,10 @@ def encode(message: Message) -> str:
 
 
 def decode(line: str) -> Message:
-    """The message of a line.
+    """Decode the message of a line.
 
     Raises:
-        ValueError: The line is no message, or none of this version.
+        ValueError: The line is not a message of this version.
     """
     name, values = json.loads(line)
     if name not in _KINDS:

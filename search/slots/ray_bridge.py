@@ -1,7 +1,8 @@
-"""Brings a slot to a node of a Ray cluster: a process here that speaks for it, an actor there that holds its process.
+"""Runs a slot on a node of a Ray cluster: a local process represents it, an actor on the node holds its process.
 
-To the supervisor this process is the slot: it gets the work, says what the slot says and ends as it ends. It is one for
-each slot, because Ray ends a process whose cluster is gone; the supervisor stays, and says how to go on.
+The supervisor treats this process as the slot: it receives the work, forwards the slot's messages and exits with the
+slot's status. Each slot has its own, because Ray ends a process whose cluster is lost; the supervisor survives and says
+how to continue.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from ..stopping import STOPPED
 from .messages import JournalEntry, Message, Note, Waits, decode, encode
 from .ray_actor import LISTEN_SECONDS, RaySlotActor
 
-# How long to wait for a head that does not answer: at the start, and before what runs is ended.
+# Maximum wait for a head that does not answer: at the start, and before a running slot is ended.
 _CONNECT_SECONDS, _HEADLESS_SECONDS = 15.0, 10.0
-# A slot that has no place after so long says so.
+# After this time without a place, a slot sends a note.
 _WAITING_SECONDS = 5.0
 
 
 class RayBridge:
-    """Between the supervisor and an actor.
+    """Connects the supervisor with the actor of a slot.
 
     Args:
-        ray: The module, connected.
-        host: The actor.
-        address: Of the cluster's head.
-        line: To the supervisor.
+        ray: Ray's module, connected to the cluster.
+        host: Handle of the :class:`RaySlotActor`.
+        address: Address of the cluster's head.
+        line: Stream to the supervisor.
     """
 
     def __init__(self, ray: Any, host: Any, address: str, line: TextIO) -> None:
@@ -47,11 +48,18 @@ class RayBridge:
         self._address = address
         self._line = line
         self._stopping = self._told = False
-        # When the head answered last.
+        # Time of the head's last answer.
         self._headed = time.monotonic()
 
     def run(self, needs: str) -> int:
-        """Until the slot has ended; its exit status."""
+        """Run until the slot has ended, and return its exit status.
+
+        Args:
+            needs: What the slot waits for, for the user.
+
+        Raises:
+            SystemExit: The cluster or the slot's node was lost, or the node cannot run the slot.
+        """
         signal.signal(signal.SIGTERM, self._stop)
         threading.Thread(target=_end_with_supervisor, daemon=True).start()
         node = self._settle(needs)
@@ -64,7 +72,7 @@ class RayBridge:
             raise SystemExit(f"Ray lost it on {node}: the node is gone, or its process was killed") from None
 
     def _settle(self, needs: str) -> str | None:
-        """Wait for a place; the name of its node, or None where it is not wanted any more."""
+        """Wait for a place, and return the name of its node; None if the slot was stopped before."""
         self._send(Waits(True))
         asked, began, told = self._host.where.remote(), time.monotonic(), False
         while not self._ray.wait([asked], timeout=LISTEN_SECONDS)[0]:
@@ -98,20 +106,20 @@ class RayBridge:
                     print(log, file=sys.stderr)
                 if self._headless():
                     raise SystemExit(_gone(self._address))
-                # Of a process that was killed, what a shell would say.
+                # A killed process has a negative status; a shell reports 128 plus the signal.
                 return status if status >= 0 else 128 - status
             if (self._stopping or self._headless()) and not self._told:
                 self._told = True
                 self._host.signal.remote(signal.SIGTERM)
 
     def _headless(self) -> bool:
-        """Whether the head is gone: nodes end some time after it, and take with them what was not heard."""
+        """Whether the head is lost: its nodes end some time later, and unread messages are lost with them."""
         if time.monotonic() - self._headed > _HEADLESS_SECONDS / 5 and _answers(self._address):
             self._headed = time.monotonic()
         return time.monotonic() - self._headed > _HEADLESS_SECONDS
 
     def _pass_on(self, line: str) -> None:
-        """Tell the supervisor; a file that MLflow shall have comes first, unless both machines see the same."""
+        """Forward a message; first copy a file that it names for MLflow, unless both machines share the file."""
         match decode(line):
             case JournalEntry(kind, _, content) if kind == FILE:
                 self._fetch(Path(content["path"]))
@@ -137,7 +145,7 @@ class RayBridge:
 
 
 def main() -> None:
-    """The process: bring a slot to the cluster, or tell what the cluster has."""
+    """Run a slot on the cluster, or print the cluster's resources."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--address", required=True)
     parser.add_argument("--cpus", type=float, default=1.0)
@@ -145,7 +153,7 @@ def main() -> None:
     parser.add_argument("--survey", action="store_true")
     parser.add_argument("program", nargs="?", default="", help="module of the slot")
     options = parser.parse_args()
-    # Standard output is the line to the supervisor; whatever prints goes to the log.
+    # Standard output is the stream to the supervisor; anything printed goes to the log.
     line = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     if options.survey:
@@ -155,14 +163,18 @@ def main() -> None:
     ray = _connect(options.address)
     _silence(options.address)
     needs = {"num_cpus": options.cpus, "num_gpus": options.gpus}
-    # One thread listens to the slot, and one can signal meanwhile.
+    # One thread waits for the slot's lines while another can send a signal.
     actor = ray.remote(RaySlotActor).options(**needs, max_concurrency=2, scheduling_strategy="SPREAD")
     bridge = RayBridge(ray, actor.remote(options.program, work, _environment(), os.getcwd()), options.address, line)
     sys.exit(bridge.run(f"{options.gpus:g} GPU" if options.gpus else f"{options.cpus:g} CPU"))
 
 
 def _connect(address: str) -> Any:
-    """Ray, connected to a cluster, and silent."""
+    """Connect to a cluster without output, and return Ray's module.
+
+    Raises:
+        SystemExit: The cluster does not answer, or refuses the connection.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = importlib.import_module("ray")
     deadline = time.monotonic() + _CONNECT_SECONDS
@@ -178,7 +190,7 @@ def _connect(address: str) -> Any:
 
 
 def _silence(address: str) -> None:
-    """Leave the log to what is said here: Ray fills it with its nodes' logs when one is lost."""
+    """Keep Ray's output out of the log: Ray writes the logs of its nodes there when one is lost."""
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
@@ -187,6 +199,7 @@ def _silence(address: str) -> None:
 
 
 def _survey(address: str) -> dict[str, Any]:
+    """The cluster's address and nodes, as plain values."""
     ray = _connect(address)
     nodes = [(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     found = [
@@ -199,7 +212,7 @@ def _survey(address: str) -> dict[str, Any]:
 
 
 def _answers(address: str) -> bool:
-    """Whether the head of a cluster takes connections."""
+    """Whether the head of a cluster accepts connections."""
     host, _, port = address.rpartition("://")[2].partition(":")
     try:
         with socket.create_connection((host, int(port or 6379)), timeout=2.0):
@@ -213,7 +226,7 @@ def _gone(address: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Settings that slots read; where they work is said with the work."""
+    """Environment variables that slots read, except for locations, which the work contains."""
     own = {name: value for name, value in os.environ.items() if name.startswith("FROSTLINE_")}
     own = {name: value for name, value in own.items() if name not in (STORAGE_VARIABLE, ENVIRONMENT_VARIABLE)}
     threads = os.environ.get("OMP_NUM_THREADS")
@@ -221,6 +234,7 @@ def _environment() -> dict[str, str]:
 
 
 def _end_with_supervisor() -> None:
+    """Stop this process when the supervisor closes its end of standard input."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
 

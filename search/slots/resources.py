@@ -36,7 +36,7 @@ class ProcessResources:
 
     Attributes:
         device: Device as torch names it, or ``auto``.
-        cache_bytes: Size of its feature cache, bytes; None for what its machine can spare.
+        cache_bytes: Size of its feature cache, bytes; None for a share of its device's free memory.
         retries: Number of retries after an unexpected error ended a training.
     """
 
