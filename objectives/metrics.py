@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from .errors import InvalidInputError, unknown_name
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.int64]
@@ -201,8 +204,8 @@ def _ordered_pairs(
     positives = positives[np.argsort(scores[positives], kind="stable")]
     below, upto = (np.searchsorted(scores[positives], scores[negatives], side) for side in ("left", "right"))
     # Row g sums the negatives that beat the g lowest positives; half of each beats its ties, half does not.
-    halves = (np.full(2 * len(negatives), 0.5), (np.concatenate([below, upto]), np.tile(negatives, 2)))
-    beating = csr_array(halves, shape=(len(positives) + 1, len(scores)))
+    rows, columns = np.concatenate([below, upto]), np.tile(negatives, 2)
+    beating = _sparse(np.full(2 * len(negatives), 0.5), rows, columns, (len(positives) + 1, len(scores)))
 
     def count(columns: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         cumulative = np.zeros((len(positives) + 1, columns.shape[1]))
@@ -239,7 +242,16 @@ def _correct(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64
 
 def _group_sums(groups: NDArray[np.int64], values: NDArray[np.float64], count: int) -> csr_array:
     """A sparse matrix (count, N) whose product with weights (N, B) is each group's weighted sum of the values."""
-    return csr_array((values, (groups, np.arange(len(values)))), shape=(count, len(values)))
+    return _sparse(values, groups, np.arange(len(values)), (count, len(values)))
+
+
+def _sparse(
+    values: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]
+) -> csr_array:
+    # Imported here: accuracy does without it, and its import takes longer than most commands that read.
+    from scipy.sparse import csr_array
+
+    return csr_array((values, (rows, columns)), shape=shape)
 
 
 def _mean_ratio(parts: NDArray[np.float64], wholes: NDArray[np.float64], undefined: float = 0.0) -> NDArray[np.float64]:

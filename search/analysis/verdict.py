@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,9 @@ class Contender:
         seconds: Mean wall time of a training.
         trainable_parameters: Number of parameters that train in the last phase.
         gap_to_leader: Mean test score of the leader minus this strategy's; 0 for the leader.
-        interval: Simultaneous confidence interval of ``behind``; None for the leader.
+        interval: Simultaneous confidence interval of ``gap_to_leader``; None for the leader.
         score_interval: Confidence interval of the mean test score alone.
-        metrics: Mean over seeds of every metric on the test split, by name; see :attr:`FinalRecord.metrics`.
+        finals: Its finals, one per seed.
     """
 
     strategy: str
@@ -50,7 +51,14 @@ class Contender:
     gap_to_leader: float
     interval: tuple[float, float] | None
     score_interval: tuple[float, float]
-    metrics: Mapping[str, float]
+    finals: tuple[FinalRecord, ...] = field(repr=False, compare=False)
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Return the mean over seeds of every metric on the test split; see :attr:`FinalRecord.metrics`."""
+        seeds = [final.metrics for final in self.finals]
+        names = [name for name in seeds[0] if all(name in metrics for metrics in seeds)]
+        return {name: float(np.mean([metrics[name] for metrics in seeds])) for name in names}
 
     @property
     def mean(self) -> float:
@@ -208,14 +216,8 @@ def _contender(
         gap_to_leader=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
         interval=None if differences is None else simultaneous_interval(differences, comparisons),
         score_interval=simultaneous_interval(replicates, 1),
-        metrics=_mean_metrics([final.metrics for final in group]),
+        finals=tuple(group),
     )
-
-
-def _mean_metrics(seeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return the means over seeds of the metrics that all seeds have."""
-    names = [name for name in seeds[0] if all(name in metrics for metrics in seeds)]
-    return {name: float(np.mean([metrics[name] for metrics in seeds])) for name in names}
 
 
 def best_shares(replicates: Sequence[NDArray[np.float64]]) -> list[float]:

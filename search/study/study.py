@@ -72,15 +72,29 @@ def open_storage(workspace: Workspace) -> RDBStorage:
     return storage
 
 
+def _has_studies(workspace: Workspace) -> bool:
+    """Return whether there is a database; opening one that is missing would create it."""
+    return workspace.storage is not None or (workspace.root / "studies.db").exists()
+
+
 def study_names(workspace: Workspace) -> list[str]:
     """Return the names of the studies in a workspace, the latest last; create no database."""
-    if workspace.storage is None and not (workspace.root / "studies.db").exists():
+    if not _has_studies(workspace):
         return []
     storage = open_storage(workspace)
     try:
         return optuna.get_all_study_names(storage)
     finally:
         storage.engine.dispose()
+
+
+def _no_study(name: str, workspace: Workspace, names: list[str]) -> InvalidInputError:
+    if names:
+        return InvalidInputError(unknown_name("study", name, names))
+    return InvalidInputError(
+        f"There is no study {name!r} in {workspace.root}, nor any other. "
+        "Start one with: frostline search DATA; or choose another folder with --workspace."
+    )
 
 
 class Study:
@@ -130,15 +144,15 @@ class Study:
         Raises:
             InvalidInputError: There is no study of this name, or its creation was interrupted.
         """
-        names = study_names(workspace)
-        if name not in names:
-            if not names:
-                raise InvalidInputError(
-                    f"There is no study {name!r} in {workspace.root}, nor any other. "
-                    "Start one with: frostline search DATA; or choose another folder with --workspace."
-                )
-            raise InvalidInputError(unknown_name("study", name, names))
-        inner = optuna.load_study(study_name=name, storage=open_storage(workspace))
+        if not _has_studies(workspace):
+            raise _no_study(name, workspace, [])
+        storage = open_storage(workspace)
+        try:
+            inner = optuna.load_study(study_name=name, storage=storage)
+        except KeyError:
+            names = optuna.get_all_study_names(storage)
+            storage.engine.dispose()
+            raise _no_study(name, workspace, names) from None
         if _SETTINGS not in inner.user_attrs:
             raise InvalidInputError(
                 f"Study {name!r} is incomplete: its creation was interrupted. "
