@@ -128,6 +128,11 @@ class Workspace:
         """Folder of cached head-only first phases, shared by all studies."""
         return self.root / "stages"
 
+    @property
+    def comparisons(self) -> Path:
+        """Folder of comparisons of finals that were made before, shared by all studies."""
+        return self.root / "comparisons"
+
     def report(self, study: str) -> Path:
         """Path of a study's HTML report."""
         return self.root / "reports" / f"{study}.html"

@@ -2,18 +2,21 @@ from .budget_history import Step, budget_steps
 from .confusion import Confusion, Errors, Mistake, confusion_of, errors_of, worst_mistakes
 from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curve
 from .importance import MIN_TRIALS, explained_variance
+from .kept_comparisons import KeptComparisons
 from .pareto import pareto_front
-from .verdict import Contender, Verdict, reach_verdict
+from .verdict import Comparing, Contender, Verdict, reach_verdict
 
 __all__ = [
     "BASELINE",
     "MIN_TRIALS",
+    "Comparing",
     "Confusion",
     "Contender",
     "CurvePoint",
     "CurveRecord",
     "DataCurve",
     "Errors",
+    "KeptComparisons",
     "Mistake",
     "Step",
     "Verdict",

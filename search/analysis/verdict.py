@@ -8,7 +8,7 @@ times each image was drawn, give the resampled metric. Intervals are simultaneou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -25,6 +25,28 @@ SAME_COST = 1.5
 # Classes with fewer test images are resampled together: alone, a class of one image would show no variance.
 MIN_STRATUM = 5
 _CHUNK = 500
+
+Interval = tuple[float, float]
+# Finals by strategy and seed, highest mean test score first.
+Ranked = Sequence[Sequence[FinalRecord]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What resampling says of several strategies, the leader first.
+
+    Attributes:
+        score_intervals: Confidence interval of each strategy's mean test score.
+        intervals: Simultaneous confidence intervals of the leader's score minus that of each other strategy.
+        best_shares: Share of resamplings in which each strategy scores highest.
+    """
+
+    score_intervals: tuple[Interval, ...]
+    intervals: tuple[Interval, ...]
+    best_shares: tuple[float, ...]
+
+
+Comparing = Callable[[Ranked, str, int], Comparison]
 
 
 @dataclass(frozen=True)
@@ -49,8 +71,8 @@ class Contender:
     seconds: float
     trainable_parameters: int
     gap_to_leader: float
-    interval: tuple[float, float] | None
-    score_interval: tuple[float, float]
+    interval: Interval | None
+    score_interval: Interval
     finals: tuple[FinalRecord, ...] = field(repr=False, compare=False)
 
     @cached_property
@@ -135,13 +157,16 @@ def _list(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) -> Verdict:
+def reach_verdict(
+    finals: Sequence[FinalRecord], metric: str, *, seed: int = 0, comparing: Comparing | None = None
+) -> Verdict:
     """Compare the finals of the strategies.
 
     Args:
         finals: Finals with one or more seeds per strategy, on the same test images in the same order.
         metric: Name of a metric that a study can maximize.
         seed: Seed of the resampling.
+        comparing: Gives the comparison; by default :func:`compare`.
 
     Raises:
         ValueError: There are no finals, or they were tested on different images.
@@ -171,20 +196,33 @@ def reach_verdict(finals: Sequence[FinalRecord], metric: str, *, seed: int = 0) 
     for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
         by_strategy.setdefault(final.strategy, []).append(final)
     ranked = sorted(by_strategy.values(), key=_rank)
-    scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
-    replicates = bootstrap_scores(scores, labels, seed=seed)
+    comparison = (comparing or compare)(ranked, metric, seed)
     contenders = tuple(
-        _contender(
-            group,
-            ranked[0],
-            replicates[place],
-            None if place == 0 else replicates[0] - replicates[place],
-            len(ranked) - 1,
+        _contender(group, ranked[0], interval, score_interval)
+        for group, interval, score_interval in zip(
+            ranked, (None, *comparison.intervals), comparison.score_intervals, strict=True
         )
-        for place, group in enumerate(ranked)
     )
-    shares = dict(zip([group[0].strategy for group in ranked], best_shares(replicates), strict=True))
+    shares = dict(zip([group[0].strategy for group in ranked], comparison.best_shares, strict=True))
     return Verdict(metric, contenders, _winner(contenders), len(labels), best_shares=shares)
+
+
+def compare(ranked: Ranked, metric: str, seed: int) -> Comparison:
+    """Resample the finals of the strategies, the leader's first, and compare the others with it.
+
+    Args:
+        ranked: Finals by strategy and seed, highest mean test score first.
+        metric: Name of the metric.
+        seed: Seed of the resampling.
+    """
+    labels = ranked[0][0].labels
+    scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
+    leader, *others = replicates = bootstrap_scores(scores, labels, seed=seed)
+    return Comparison(
+        score_intervals=tuple(simultaneous_interval(each, 1) for each in replicates),
+        intervals=tuple(simultaneous_interval(leader - each, len(others)) for each in others),
+        best_shares=tuple(best_shares(replicates)),
+    )
 
 
 def _rank(group: Sequence[FinalRecord]) -> tuple[float, float]:
@@ -202,9 +240,8 @@ def _winner(contenders: Sequence[Contender]) -> Contender:
 def _contender(
     group: Sequence[FinalRecord],
     leaders: Sequence[FinalRecord],
-    replicates: NDArray[np.float64],
-    differences: NDArray[np.float64] | None,
-    comparisons: int,
+    interval: Interval | None,
+    score_interval: Interval,
 ) -> Contender:
     scores = tuple(final.test_score for final in group)
     return Contender(
@@ -214,8 +251,8 @@ def _contender(
         seconds=float(np.mean([final.seconds for final in group])),
         trainable_parameters=group[0].trainable_parameters,
         gap_to_leader=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
-        interval=None if differences is None else simultaneous_interval(differences, comparisons),
-        score_interval=simultaneous_interval(replicates, 1),
+        interval=interval,
+        score_interval=score_interval,
         finals=tuple(group),
     )
 

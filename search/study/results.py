@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..analysis import CurveRecord, DataCurve, Verdict, reach_verdict, trace_curve
+from ..analysis import Comparing, CurveRecord, DataCurve, Verdict, reach_verdict, trace_curve
 from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, summarize
 from .settings import StudySettings
 
@@ -55,6 +55,7 @@ class StudyResults:
         device: Where it last ran, in words.
         versions: Of the libraries it last ran with.
         trainings: Those of the present finalists on part of the training images.
+        comparing: Compares the finals; by default by resampling each time.
     """
 
     settings: StudySettings
@@ -64,11 +65,14 @@ class StudyResults:
     device: str
     versions: dict[str, str]
     trainings: tuple[CurveRecord, ...] = ()
+    comparing: Comparing | None = None
 
     @cached_property
     def verdict(self) -> Verdict | None:
         """Return the verdict; None until every finalist was trained with every seed."""
-        return reach_verdict(self.finals, self.settings.metric) if self.decided else None
+        if not self.decided:
+            return None
+        return reach_verdict(self.finals, self.settings.metric, comparing=self.comparing)
 
     @property
     def decided(self) -> bool:

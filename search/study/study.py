@@ -24,7 +24,7 @@ from ...storage.errors import SchemaError, UnreachableError
 from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
-from ..analysis import CurveRecord
+from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finished, summarize
 from .finalists import finalist_name, read_finalist
@@ -302,6 +302,7 @@ class Study:
             trainings=tuple(record for record in trainings if id(record.final) in present),
             device=ran["device"],
             versions=ran["versions"],
+            comparing=KeptComparisons(self.workspace.comparisons),
         )
 
 
