@@ -6,18 +6,17 @@ A cache folder belongs to one content and one geometry and never changes after i
     <cache_dir>/<key>/manifest.json      classes, labels, names, pixels, skipped files, fingerprint
     <cache_dir>/<key>/splits-<seed>.json positions of train, val and test; kept, so that they stay fixed
     <cache_dir>/hashes/<source>.json     SHA-256 of each file, valid while its size and times do not change
+
+The key needs the SHA-256 of all files. A dataset that was never seen is hashed and decoded from one read of each file,
+into ``<cache_dir>/<source>.partial``, which then becomes the cache under its key.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,21 +27,19 @@ from PIL import Image
 
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
+from .canvas_file import write_canvases
 from .decoding import UndecodableImageError, decode_image, quiet_decoding, to_canvas
+from .digests import UNREADABLE, DigestIndex, Stamp, content_digest, file_digest, fingerprint, settled_stamp, sha256
+from .json_files import read_json, write_json
 from .listing import Item, Listing
 from .splits import SPLITS, resolve_splits, split_faults
+from .threads import in_threads
 
 # Part of every cache key: increase it when the same files give other canvases than before.
 _FORMAT = 1
 _MAX_SKIPPED_SHARE = 0.1
 _FIRST_SKIPPED = 5
 _MAX_FILE_BYTES = 512 * 2**20
-# Images in flight: enough to keep every thread busy, few enough to bound memory.
-_BATCH = 256
-# A file that changed less than this ago may change again within the clock's resolution: its hash is not cached.
-_SETTLED_SECONDS = 2
-# Takes the place of a hash.
-_UNREADABLE = "unreadable"
 
 Progress = Callable[[int, int], None]
 
@@ -86,12 +83,13 @@ def decode_once(
     """
     with _write_errors_explained(cache_dir):
         cache_dir.mkdir(parents=True, exist_ok=True)
-        digests = _digests(listing, cache_dir)
-        folder = cache_dir / _key(_fingerprint(listing, digests), preprocessing)
+        index = DigestIndex(listing, cache_dir / "hashes")
+        digests = _decode_unseen(listing, index, preprocessing, cache_dir, on_progress) or index.digests()
+        folder = _folder(cache_dir, listing, digests, preprocessing)
         with FileLock(f"{folder}.lock"):
             if not _is_complete(folder):
                 _build(folder, listing, digests, preprocessing, on_progress)
-            manifest = _read_json(folder / "manifest.json")
+            manifest = read_json(folder / "manifest.json")
             positions = _stored_splits(folder, manifest, seed)
     return Decoded(
         canvas=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
@@ -114,99 +112,100 @@ def _write_errors_explained(cache_dir: Path) -> Iterator[None]:
         ) from error
 
 
-def _digests(listing: Listing, cache_dir: Path) -> list[str]:
-    """SHA-256 of each image, in the order of the items; unchanged files are not read again."""
-    index_file = cache_dir / "hashes" / f"{_sha256(_location(listing))[:24]}.json"
-    known = _read_json(index_file) or {}
-    index: dict[str, list[Any]] = {}
+def _folder(cache_dir: Path, listing: Listing, digests: Sequence[str], preprocessing: Preprocessing) -> Path:
+    """The cache folder of a content and a geometry."""
+    geometry = [preprocessing.image_size, preprocessing.resize_size, preprocessing.interpolation]
+    return cache_dir / sha256(json.dumps([_FORMAT, fingerprint(listing, digests), geometry]))[:32]
 
-    def digest(item: Item) -> str:
-        stamp = _stamp(item)
-        stored = known.get(item.name)
-        value = stored[1] if stored and stored[0] == stamp else _digest(item)
-        if stamp and value != _UNREADABLE and time.time_ns() - max(stamp[1:]) > _SETTLED_SECONDS * 10**9:
-            index[item.name] = [stamp, value]
-        return value
 
-    digests = list(_in_threads(digest, listing.items))
-    if index != known:
-        _write_json(index_file, index)
+def _decode_unseen(
+    listing: Listing, index: DigestIndex, preprocessing: Preprocessing, cache_dir: Path, on_progress: Progress
+) -> list[str] | None:
+    """Hash and decode a dataset that was never seen, from one read of each file.
+
+    Returns:
+        The digests; None for a dataset that was hashed before, is no folder of files, or may be a copy of a cached one.
+    """
+    files = all(isinstance(item.content, Path) for item in listing.items)
+    if not files or index.file.exists() or _names_are_cached(listing, cache_dir):
+        return None
+    index.file.parent.mkdir(exist_ok=True)
+    with FileLock(f"{index.file}.lock"):
+        # Another process was first.
+        if index.file.exists():
+            return None
+        with _partial_folder(cache_dir / f"{index.source}.partial") as partial:
+            stamped: list[tuple[Stamp | None, str]] = []
+            pixels: dict[str, tuple[int, int]] = {}
+            canvases = _read_once(listing, preprocessing, on_progress, stamped, pixels)
+            skipped = write_canvases(partial / "images.npy", listing.items, canvases, preprocessing.resize_size)
+            index.store(stamped)
+            digests = [digest for _, digest in stamped]
+            _write_manifest(partial, listing, digests, pixels, skipped)
+            folder = _folder(cache_dir, listing, digests, preprocessing)
+            with FileLock(f"{folder}.lock"):
+                if not _is_complete(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    partial.replace(folder)
     return digests
 
 
-def _location(listing: Listing) -> str:
-    first = listing.items[0]
-    if not isinstance(first.content, Path):
-        return listing.name
-    return str(first.content.absolute()).removesuffix(first.name)
+def _names_are_cached(listing: Listing, cache_dir: Path) -> bool:
+    """Whether a cache has images of the same names: hashing may find that they are the same images."""
+    names = {item.name for item in listing.items}
+    manifests = filter(None, map(read_json, cache_dir.glob("*/manifest.json")))
+    return any(names == {*manifest["names"], *manifest["skipped"]} for manifest in manifests)
 
 
-def _stamp(item: Item) -> list[int] | None:
-    """Size, modification time and change time of a file, times in nanoseconds; ``None`` without a file."""
-    if not isinstance(item.content, Path):
-        return None
+@contextlib.contextmanager
+def _partial_folder(partial: Path) -> Iterator[Path]:
+    """An empty folder beside the caches, removed at the end unless it was moved into place."""
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        stat = item.content.stat()
-    except OSError:
-        return None
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-
-
-def _digest(item: Item) -> str:
-    if isinstance(item.content, Path):
-        try:
-            with item.content.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            return _UNREADABLE
-    return _sha256_of_read(item.read())
-
-
-def _sha256_of_read(content: bytes | Image.Image) -> str:
-    if isinstance(content, bytes):
-        return hashlib.sha256(content).hexdigest()
-    return hashlib.sha256(f"{content.mode} {content.size} ".encode() + content.tobytes()).hexdigest()
-
-
-def _fingerprint(listing: Listing, digests: Sequence[str]) -> str:
-    rows = [[item.name, item.label, item.split, digest] for item, digest in zip(listing.items, digests, strict=True)]
-    return _sha256(json.dumps([listing.classes, rows]))
-
-
-def _key(fingerprint: str, preprocessing: Preprocessing) -> str:
-    geometry = [preprocessing.image_size, preprocessing.resize_size, preprocessing.interpolation]
-    return _sha256(json.dumps([_FORMAT, fingerprint, geometry]))[:32]
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(os.fsencode(text)).hexdigest()
+        partial.mkdir()
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _build(
     folder: Path, listing: Listing, digests: Sequence[str], preprocessing: Preprocessing, on_progress: Progress
 ) -> None:
     """Decode everything beside ``folder``, then move it into place in one step."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    for leftover in (folder, partial):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
-        partial.mkdir()
+    shutil.rmtree(folder, ignore_errors=True)
+    with _partial_folder(folder.with_name(f"{folder.name}.partial")) as partial:
         pixels: dict[str, tuple[int, int]] = {}
-        canvases = _canvases(listing, digests, preprocessing, on_progress, pixels)
-        skipped = _write_images(partial / "images.npy", listing.items, canvases, preprocessing.resize_size)
-        kept = [item for item in listing.items if item.name not in skipped]
-        _refuse_unusable(listing, kept, skipped)
-        manifest = _manifest(listing, kept, skipped) | {
-            "fingerprint": _fingerprint(listing, digests),
-            "pixels": [pixels[item.name] for item in kept],
-        }
-        _write_json(partial / "manifest.json", manifest)
+        canvases = _read_again(listing, digests, preprocessing, on_progress, pixels)
+        skipped = write_canvases(partial / "images.npy", listing.items, canvases, preprocessing.resize_size)
+        _write_manifest(partial, listing, digests, pixels, skipped)
         partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _canvases(
+def _read_once(
+    listing: Listing,
+    preprocessing: Preprocessing,
+    on_progress: Progress,
+    stamped: list[tuple[Stamp | None, str]],
+    pixels: dict[str, tuple[int, int]],
+) -> Iterator[np.ndarray | str]:
+    """For each item its canvas, or the reason why there is none; appends its stamp and digest to ``stamped``."""
+
+    def read(item: Item) -> tuple[Stamp | None, str, np.ndarray | str]:
+        stamp = settled_stamp(item)
+        try:
+            content = _read(item)
+        except OSError as error:
+            return stamp, UNREADABLE, error.strerror or str(error)
+        except UndecodableImageError as error:
+            return stamp, file_digest(item), str(error)
+        return stamp, content_digest(content), _canvas(item.name, content, preprocessing, pixels)
+
+    for stamp, digest, canvas in _reported(read, listing.items, on_progress):
+        stamped.append((stamp, digest))
+        yield canvas
+
+
+def _read_again(
     listing: Listing,
     digests: Sequence[str],
     preprocessing: Preprocessing,
@@ -215,64 +214,62 @@ def _canvases(
 ) -> Iterator[np.ndarray | str]:
     """For each item its canvas, or the reason why there is none; records the image sizes in ``pixels``."""
 
-    def canvas(pair: tuple[Item, str]) -> np.ndarray | str:
+    def read(pair: tuple[Item, str]) -> np.ndarray | str:
         try:
-            image = decode_image(_read_unchanged(*pair))
-            pixels[pair[0].name] = image.size
-            return to_canvas(image, preprocessing)
+            content = _read_unchanged(*pair)
         except UndecodableImageError as error:
             return str(error)
+        return _canvas(pair[0].name, content, preprocessing, pixels)
 
-    pairs = list(zip(listing.items, digests, strict=True))
+    yield from _reported(read, list(zip(listing.items, digests, strict=True)), on_progress)
+
+
+def _reported(function: Callable[[Any], Any], values: Sequence[Any], on_progress: Progress) -> Iterator[Any]:
+    """Map in threads, without Pillow's warnings, and report each result."""
     with quiet_decoding():
-        for done, result in enumerate(_in_threads(canvas, pairs), start=1):
-            on_progress(done, len(pairs))
+        for done, result in enumerate(in_threads(function, values), start=1):
+            on_progress(done, len(values))
             yield result
+
+
+def _canvas(
+    name: str, content: bytes | Image.Image, preprocessing: Preprocessing, pixels: dict[str, tuple[int, int]]
+) -> np.ndarray | str:
+    try:
+        image = decode_image(content)
+        pixels[name] = image.size
+        return to_canvas(image, preprocessing)
+    except UndecodableImageError as error:
+        return str(error)
+
+
+def _read(item: Item) -> bytes | Image.Image:
+    """Read an image, unless it is too large to be held in memory.
+
+    Raises:
+        OSError: It cannot be read.
+        UndecodableImageError: It is too large.
+    """
+    if isinstance(item.content, Path) and item.content.stat().st_size > _MAX_FILE_BYTES:
+        raise UndecodableImageError(f"larger than {_MAX_FILE_BYTES // 2**20} MiB")
+    return item.read()
 
 
 def _read_unchanged(item: Item, digest: str) -> bytes | Image.Image:
     """Read an image and check its digest, so that a cache never holds other images than its key says."""
     try:
-        if isinstance(item.content, Path) and item.content.stat().st_size > _MAX_FILE_BYTES:
-            raise UndecodableImageError(f"larger than {_MAX_FILE_BYTES // 2**20} MiB")
-        content = item.read()
+        content = _read(item)
     except OSError as error:
-        if digest == _UNREADABLE:
+        if digest == UNREADABLE:
             raise UndecodableImageError(error.strerror or str(error)) from error
         raise InvalidInputError(
             f"{item.name} can no longer be read: {error.strerror}. Run the command again."
         ) from error
-    if _sha256_of_read(content) != digest:
+    if content_digest(content) != digest:
         raise InvalidInputError(
             f"{item.name} changed while it was being read. Run the command again when nothing writes to the dataset."
         )
     return content
-
-
-def _write_images(file: Path, items: Sequence[Item], canvases: Iterable[np.ndarray | str], side: int) -> dict[str, str]:
-    """Append the canvases to an array file and return the skipped items with their reasons."""
-    skipped: dict[str, str] = {}
-    with file.open("wb") as stream:
-        _write_header(stream, len(items), side)
-        start = stream.tell()
-        for item, canvas in zip(items, canvases, strict=True):
-            if isinstance(canvas, str):
-                skipped[item.name] = canvas
-            else:
-                stream.write(np.ascontiguousarray(canvas).data)
-        stream.seek(0)
-        _write_header(stream, len(items) - len(skipped), side)
-        if stream.tell() != start:
-            raise RuntimeError("NumPy's header changed its length with the number of rows")
-        stream.flush()
-        os.fsync(stream.fileno())
-    return skipped
-
-
-def _write_header(stream: Any, rows: int, side: int) -> None:
-    """Write the header in place: NumPy pads it for any number of rows."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, side, side, 3)}
-    np.lib.format.write_array_header_1_0(stream, header)
 
 
 def _refuse_unusable(listing: Listing, kept: Sequence[Item], skipped: dict[str, str]) -> None:
@@ -288,19 +285,30 @@ def _refuse_unusable(listing: Listing, kept: Sequence[Item], skipped: dict[str, 
         raise InvalidInputError([*faults, f"Left out because they do not decode: {len(skipped)} of {total}.{first}"])
 
 
-def _manifest(listing: Listing, kept: Sequence[Item], skipped: dict[str, str]) -> dict[str, Any]:
-    return {
+def _write_manifest(
+    partial: Path,
+    listing: Listing,
+    digests: Sequence[str],
+    pixels: dict[str, tuple[int, int]],
+    skipped: dict[str, str],
+) -> None:
+    kept = [item for item in listing.items if item.name not in skipped]
+    _refuse_unusable(listing, kept, skipped)
+    manifest = {
         "classes": list(listing.classes),
         "names": [item.name for item in kept],
         "labels": [item.label for item in kept],
         "given_splits": [item.split for item in kept],
         "skipped": skipped,
+        "fingerprint": fingerprint(listing, digests),
+        "pixels": [pixels[item.name] for item in kept],
     }
+    write_json(partial / "manifest.json", manifest)
 
 
 def _is_complete(folder: Path) -> bool:
     """Whether a cache folder is complete: nothing missing, nothing truncated."""
-    manifest = _read_json(folder / "manifest.json")
+    manifest = read_json(folder / "manifest.json")
     try:
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -311,35 +319,9 @@ def _is_complete(folder: Path) -> bool:
 def _stored_splits(folder: Path, manifest: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
     """The splits of a seed, as they were first made."""
     file = folder / f"splits-{seed}.json"
-    stored = _read_json(file)
+    stored = read_json(file)
     if stored is None:
         made = resolve_splits(manifest["given_splits"], manifest["labels"], seed)
         stored = {name: rows.tolist() for name, rows in made.items()}
-        _write_json(file, stored)
+        write_json(file, stored)
     return {name: np.array(stored[name], dtype=np.int64) for name in SPLITS}
-
-
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _write_json(file: Path, value: Any) -> None:
-    """Write a file in one step: readers never see half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    with unfinished.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.replace(file)
-
-
-def _in_threads(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
-    """Map in order, one batch at a time. Threads are enough: decoding and hashing release the interpreter lock."""
-    threads = min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(values), _BATCH):
-            yield from pool.map(function, values[start : start + _BATCH])

@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from frostline.objectives.data import canvas_file
+from frostline.objectives.data import digests as digests_module
 from frostline.objectives.data import image_cache as module
 from frostline.objectives.data.dataset import ImageDataset, prepare_dataset
+from frostline.objectives.data.dataset_sources import list_source
 from frostline.objectives.data.decoding import decode_image, to_canvas
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.preprocessing import Preprocessing
@@ -151,11 +155,11 @@ def test_any_change_of_the_files_is_another_dataset(prepare: Callable[..., Image
 def test_files_that_did_not_change_are_not_hashed_again(
     prepare: Callable[..., ImageDataset], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SETTLED_SECONDS", 0)
+    monkeypatch.setattr(digests_module, "_SETTLED_SECONDS", 0)
     fingerprint = prepare().fingerprint
     hashed: list[str] = []
-    original = module._digest
-    monkeypatch.setattr(module, "_digest", lambda item: hashed.append(item.name) or original(item))
+    original = digests_module.file_digest
+    monkeypatch.setattr(digests_module, "file_digest", lambda item: hashed.append(item.name) or original(item))
     assert prepare().fingerprint == fingerprint
     assert hashed == []
     (folder / "cat/03.png").touch()
@@ -166,13 +170,49 @@ def test_files_that_did_not_change_are_not_hashed_again(
 def test_fresh_files_are_hashed_again_since_they_may_change_within_one_tick(
     prepare: Callable[..., ImageDataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SETTLED_SECONDS", 3600)
+    monkeypatch.setattr(digests_module, "_SETTLED_SECONDS", 3600)
     prepare()
     hashed: list[str] = []
-    original = module._digest
-    monkeypatch.setattr(module, "_digest", lambda item: hashed.append(item.name) or original(item))
+    original = digests_module.file_digest
+    monkeypatch.setattr(digests_module, "file_digest", lambda item: hashed.append(item.name) or original(item))
     prepare()
     assert len(hashed) == 24
+
+
+def test_each_file_of_a_dataset_never_seen_is_read_once(
+    prepare: Callable[..., ImageDataset], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    opened = Path.open
+
+    def counting(file: Path, *options: Any, **named: Any) -> Any:
+        if file.suffix == ".png":
+            read.append(file)
+        return opened(file, *options, **named)
+
+    monkeypatch.setattr(Path, "open", counting)
+    prepare()
+    assert sorted(read) == sorted(folder.rglob("*.png"))
+    # The control: here each is read to hash it, and again to decode it.
+    prepare(replace(SMALL, image_size=17))
+    assert sorted(read) == sorted([*folder.rglob("*.png")] * 3)
+
+
+def test_one_read_gives_what_two_give(
+    prepare: Callable[..., ImageDataset], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_FILE_BYTES", 100_000)
+    (folder / "cat/broken.png").write_bytes(b"broken")
+    with (folder / "dog/03.png").open("ab") as file:
+        file.write(bytes(200_000))
+    one = prepare()
+    assert sorted(one.skipped) == ["cat/broken.png", "dog/03.png"]
+    listing = list_source(str(folder), download_dir=tmp_path)
+    digests_module.DigestIndex(listing, tmp_path / "hashed/hashes").digests()
+    assert prepare_dataset(str(folder), SMALL, cache_dir=tmp_path / "hashed", seed=0) == one
+    (cache,) = caches(tmp_path)
+    for file in cache.iterdir():
+        assert file.read_bytes() == (tmp_path / "hashed" / cache.name / file.name).read_bytes()
 
 
 def test_splits_stay_as_they_were_first_made(
@@ -260,7 +300,9 @@ def test_class_minimums_hold_after_leaving_out(prepare: Callable[..., ImageDatas
 def test_a_file_that_changes_while_it_is_read_is_refused(
     prepare: Callable[..., ImageDataset], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_digest", lambda item: "of something else")
+    """Where a hashed file is read again to decode it; a dataset that was never seen is read once."""
+    prepare()
+    monkeypatch.setattr(digests_module, "file_digest", lambda item: "of something else")
     with pytest.raises(InvalidInputError, match=r"cat/0\d.png changed while it was being read"):
         prepare()
 
@@ -293,7 +335,7 @@ def test_a_cache_that_cannot_be_written_says_so(folder: Path, tmp_path: Path, mo
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "_write_header", full)
+    monkeypatch.setattr(canvas_file, "_write_header", full)
     with pytest.raises(InvalidInputError, match=r"No space left on device\. Free space there"):
         prepare_dataset(str(folder), SMALL, cache_dir=tmp_path / "cache", seed=0)
     assert not list((tmp_path / "cache").glob("*.partial"))

@@ -1,0 +1,27 @@
+"""JSON files that readers see complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def read_json(file: Path) -> Any:
+    """The value of a file; None if there is no such file or it is damaged."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write a file in one step: readers never see half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    with unfinished.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    unfinished.replace(file)
