@@ -13,12 +13,14 @@ import pytest
 from hypothesis import settings
 
 from frostline.search.execution import held_study
+from frostline.search.slots.engines import ENGINES
 from frostline.storage.tracking.delivery import Delivery
 from frostline.storage.tracking.mlflow_settings import configure_mlflow
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
 from .servers import Server, start_mariadb, start_postgres
+from .slot_threads import ThreadEngine
 
 # MLflow runs in the tests' own process.
 configure_mlflow()
@@ -94,6 +96,13 @@ def _searches_send_in_process(sender_in_process: Callable[[str, Workspace, str],
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(held_study, "StudyTracker", functools.partial(StudyTracker, sender=sender_in_process))
         yield
+
+
+@pytest.fixture
+def thread_engine(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of an engine whose slots are threads of the test's process."""
+    monkeypatch.setitem(ENGINES, "threads", ThreadEngine)
+    return "threads"
 
 
 @pytest.fixture

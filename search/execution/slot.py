@@ -34,12 +34,21 @@ def main() -> None:
     work = SlotJob.decode(sys.stdin.readline())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
-        _work(work, line)
+        run_slot(work, line)
     except KeyboardInterrupt:
         sys.exit(STOPPED)
 
 
-def _work(work: SlotJob, line: MessagePipe) -> None:
+def run_slot(work: SlotJob, line: MessagePipe) -> None:
+    """Work on a study, in whatever process this is, until no work is left.
+
+    Args:
+        work: Work of the slot.
+        line: Pipe to the supervisor.
+
+    Raises:
+        Stopped: A stop was requested.
+    """
     if work.threads:
         torch.set_num_threads(work.threads)
     observer = ForwardingObserver(line)

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import io
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
-from frostline.objectives.epochs import EpochResult
-from frostline.objectives.errors import InvalidInputError
+from frostline.dashboards.cli import TerminalViews
+from frostline.objectives import devices
+from frostline.objectives.errors import InvalidInputError, TrainingFailedError
+from frostline.objectives.networks.network import Network
 from frostline.search import Request, Resources, resume, run_search
-from frostline.search.execution.slot_protocol import ForwardingObserver, MessagePipe, SlotJob, tell
+from frostline.search.cli.main import app
+from frostline.search.execution import slot
+from frostline.search.execution.slot_protocol import MessagePipe, SlotJob
 from frostline.search.records import TrialRecord
-from frostline.search.slots.engines import create_engine
-from frostline.search.slots.messages import (
-    EpochFinished,
-    FinalCutOff,
-    FinalFinished,
-    FinalStarted,
-    JournalEntry,
-    Note,
-    TrialCutOff,
-    TrialFinished,
-    TrialStarted,
-    decode,
-)
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
+from frostline.storage.database.tickets import ActiveLease
 from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
@@ -70,197 +63,160 @@ class Notes(Observer):
         self.finals += 1
 
 
-@pytest.fixture
-def space(tmp_path: Path) -> Path:
-    file = tmp_path / "space.toml"
-    file.write_text(SPACE.format(epochs=2))
-    return file
-
-
 def request(space: Path, **more: Any) -> Request:
     values = {"data": "sklearn:digits", "backbone": "squeezenet1_1", "weights": "none", "image_size": 32}
     values |= {"name": "tiny", "trials": 4, "finals_seeds": 1, "device": "cpu", "space": space, "workers": 2}
     return Request(**{**values, **more})
 
 
-# What slots and supervisor say to each other
+# Slots as threads: the supervisor, its messages and the slot's program, without what a process costs
 
 
-def test_calls_and_records_arrive_as_they_were_made() -> None:
-    written = io.StringIO()
-    line = MessagePipe(written)
-    observer = ForwardingObserver(line)
-    epoch = EpochResult(3, "head", 0.5, float("inf"), 0.25, {"head": 1e-3}, 0.125)
-    trial = TrialRecord(7, "complete", "full", {"epochs": 3}, 0.5, {0: 0.25, 1: 0.5}, 1.5, 9, 0, None, datetime.now())
-    observer.note("a note\nof two lines")
-    observer.trial_started(7, "full", 3)
-    observer.epoch_finished(7, epoch)
-    observer.trial_finished(trial)
-    observer.trial_finished(replace(trial, finished=None))
-    observer.final_started("full", 1000, 1, 2)
-    observer.trial_cut_off(8)
-    observer.final_cut_off("full", 1000)
-    line.append("start", "trial-7", name="x", params={})
-    line.append("start", "trial-8", name="y", params={})
-    line.append("finish", "trial-7", status="FINISHED")
-    messages = [decode(each) for each in written.getvalue().splitlines()]
-    calls = [message for message in messages if not isinstance(message, JournalEntry)]
-    assert calls == [
-        Note("a note\nof two lines"),
-        TrialStarted(7, "full", 3),
-        EpochFinished(7, epoch),
-        TrialFinished(trial),
-        TrialFinished(replace(trial, finished=None)),
-        FinalStarted("full", 1000, 1, 2),
-        TrialCutOff(8),
-        FinalCutOff("full", 1000),
-    ]
-    assert messages[-1] == JournalEntry("finish", "trial-7", {"status": "FINISHED"})
-    assert line.open_keys() == ["trial-8"]
+@pytest.fixture
+def threads(tmp_path: Path, tracking_database: Path, thread_engine: str) -> Request:
+    """A request of four short trials in a workspace with an empty MLflow database."""
+    shutil.copy(tracking_database, tmp_path)
+    space = tmp_path / "space.toml"
+    space.write_text(SPACE.format(epochs=2))
+    quick = {"data": "sklearn:digits[0-2]@60", "backbone": "tiny_network:create", "engine": thread_engine}
+    return request(space, **quick)
 
 
-def test_an_observer_hears_what_was_forwarded() -> None:
-    class Heard(Observer):
-        def __init__(self) -> None:
-            self.calls: list[tuple[Any, ...]] = []
-
-        def note(self, message: str) -> None:
-            self.calls.append(("note", message))
-
-        def trial_started(self, number: int, strategy: str, epochs: int) -> None:
-            self.calls.append(("trial_started", number, strategy, epochs))
-
-        def epoch_finished(self, number: int, result: EpochResult) -> None:
-            self.calls.append(("epoch_finished", number, result))
-
-        def trial_finished(self, trial: TrialRecord) -> None:
-            self.calls.append(("trial_finished", trial))
-
-        def trial_cut_off(self, number: int) -> None:
-            self.calls.append(("trial_cut_off", number))
-
-        def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-            self.calls.append(("final_started", strategy, seed, place, total))
-
-        def final_cut_off(self, strategy: str, seed: int) -> None:
-            self.calls.append(("final_cut_off", strategy, seed))
-
-    calls = [
-        ("note", "a note"),
-        ("trial_started", 7, "full", 3),
-        ("epoch_finished", 7, EpochResult(3, "head", 0.5, float("inf"), 0.25, {"head": 1e-3}, 0.125)),
-        ("trial_finished", TrialRecord(7, "pruned", "full")),
-        ("trial_cut_off", 8),
-        ("final_started", "full", 1000, 1, 2),
-        ("final_cut_off", "full", 1001),
-    ]
-    written, heard = io.StringIO(), Heard()
-    forwarding = ForwardingObserver(MessagePipe(written))
-    for name, *arguments in calls:
-        getattr(forwarding, name)(*arguments)
-    for line in written.getvalue().splitlines():
-        tell(heard, decode(line))
-    assert heard.calls == calls
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        '["close", {}]',
-        '["TrialCutOff", {}]',
-        '["TrialCutOff", {"number": 7, "why": "x"}]',
-        '["TrialCutOff", {"number": "seven"}]',
-        '["TrialFinished", {"trial": {"number": 7, "state": "complete", "color": "red"}}]',
-        "a line that a library printed",
-    ],
-)
-def test_what_is_no_message_is_refused(line: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown message|validation error|Expecting value"):
-        decode(line)
-
-
-def test_a_message_for_the_supervisor_is_no_call_of_an_observer() -> None:
-    with pytest.raises(ValueError, match="FinalFinished"):
-        tell(Observer(), FinalFinished("full", 7, 1000))
-
-
-@pytest.mark.parametrize("cache_bytes", [None, 0, 10**9])
-def test_work_arrives_as_it_was_given(cache_bytes: int | None) -> None:
-    work = SlotJob("tiny", "/workspace", None, "s3://bucket", None, "cuda", cache_bytes, 2, 1, True, Timing(lease=2.0))
-    assert SlotJob.decode(work.encode()) == work
-    assert "\n" not in work.encode()
-
-
-# Where they run
-
-
-def test_without_a_gpu_there_is_one_place_or_as_many_as_wished(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert [place.threads for place in create_engine(Resources()).places()] == [8]
-    places = create_engine(Resources(workers=3)).places()
-    assert [(place.device, place.threads) for place in places] == [("auto", 2)] * 3
-    assert places[0].environment == {"OMP_NUM_THREADS": "2"}
-    assert [place.threads for place in create_engine(Resources(workers=20)).places()] == [1] * 20
-
-
-@pytest.mark.parametrize(
-    ("visible", "resources", "expected"),
-    [
-        (None, Resources(), ["0", "1"]),
-        ("3,5", Resources(), ["3", "5"]),
-        ("3,5", Resources(slots_per_gpu=2), ["3", "5", "3", "5"]),
-        ("3,5", Resources(workers=3), ["3", "5", "3"]),
-        ("3,5", Resources("cuda:1"), None),
-        ("3,5", Resources("cpu"), None),
-    ],
-)
-def test_gpus_are_shared_out(
-    monkeypatch: pytest.MonkeyPatch, visible: str | None, resources: Resources, expected: list[str] | None
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if visible:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    places = create_engine(resources).places()
-    if expected is None:
-        assert [place.device for place in places] == [resources.device]
-    else:
-        assert [place.environment["CUDA_VISIBLE_DEVICES"] for place in places] == expected
-        assert {place.device for place in places} == {"cuda"}
-
-
-def test_slots_share_the_cache_budget() -> None:
-    def share(resources: Resources, slots: int) -> int:
-        found = create_engine(resources).share(slots)
-        assert found is not None
-        return found
-
-    assert share(Resources("cpu", "200MB", 4), 4) == 200 * 10**6 // 4
-    assert share(Resources("cpu", "auto", 4), 4) * 4 == pytest.approx(share(Resources("cpu"), 1), rel=0.2)
-    assert share(Resources("cpu", "0"), 2) == 0
-
-
-# Real processes
-
-
-@pytest.mark.slow
-def test_two_slots_run_a_study_to_its_verdict(tmp_path: Path, space: Path) -> None:
-    observer = Notes()
-    study = run_search(request(space), Workspace(tmp_path / "workspace"), observer)
-    assert sorted(trial.number for trial in observer.ended) == [0, 1, 2, 3]
-    assert observer.finals == 2
-    assert study.results().verdict is not None
-    assert [trial.state for trial in study.trials()] == ["complete"] * 4
-    client = MlflowClient(tracking_uri=study.workspace.tracking_url)
+def assert_one_run_each(workspace: Workspace, trials: int) -> None:
+    """In MLflow each trial has one run, and all runs are finished."""
+    client = MlflowClient(tracking_uri=workspace.tracking_url)
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     keys = [run.data.tags["frostline.key"] for run in runs]
     assert len(keys) == len(set(keys))
-    assert {f"trial-{number}" for number in range(4)} <= set(keys)
+    assert {f"trial-{number}" for number in range(trials)} <= set(keys)
+
+
+def test_two_slots_run_a_study_to_its_verdict(tmp_path: Path, threads: Request) -> None:
+    observer = Notes()
+    study = run_search(threads, Workspace(tmp_path), observer)
+    assert sorted(trial.number for trial in observer.ended) == [0, 1, 2, 3]
+    assert observer.finals == 2
+    assert study.results().verdict is not None
+    assert [trial.state for trial in study.trials()] == ["complete"] * 4
+    assert_one_run_each(study.workspace, 4)
+
+
+def test_a_slot_that_dies_restarts_and_no_trial_is_lost_or_doubled(
+    tmp_path: Path, threads: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer, classify, lost = Notes(), Network.classify, iter([True])
+
+    def failing(network: Network, features: torch.Tensor) -> torch.Tensor:
+        if observer.ended and next(lost, False):
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        return classify(network, features)
+
+    monkeypatch.setattr(Network, "classify", failing)
+    # What CUDA does after a failed assertion: it refuses all further work of the process.
+    monkeypatch.setattr(devices, "_works", lambda device: False)
+    study = run_search(replace(threads, workers=1), Workspace(tmp_path, timing=Timing(restart=0.0)), observer)
+    [ended] = [note for note in observer.notes if note.startswith("slot ")]
+    assert re.fullmatch(r"slot 0 ended \(.*DeviceLostError: .*device-side assert triggered.*\) and restarts", ended)
+    assert sorted(trial.number for trial in observer.ended) == [0, 1, 2, 3]
+    assert [trial.state for trial in study.trials()] == ["complete"] * 4
+    assert study.results().verdict is not None
+
+
+def test_slots_that_keep_failing_are_given_up_and_the_search_says_why(
+    tmp_path: Path, threads: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[SlotJob] = []
+
+    def failing(work: SlotJob, line: MessagePipe) -> None:
+        starts.append(work)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(slot, "run_slot", failing)
+    observer, workspace = Notes(), Workspace(tmp_path, timing=Timing(restart=0.0))
+    with pytest.raises(TrainingFailedError) as failed:
+        run_search(threads, workspace, observer)
+    assert str(failed.value).splitlines() == [
+        "No slot of study 'tiny' stays alive. Fix the cause, then resume: "
+        f"frostline resume tiny --workspace {tmp_path}",
+        "OSError: the disk is gone",
+    ]
+    assert len(starts) == 2 * 3
+    assert {work.timing for work in starts} == {workspace.timing}
+    assert sorted(note for note in observer.notes if "ended" in note) == [
+        f"slot {number} ended (OSError: the disk is gone) and restarts" for number in (0, 0, 1, 1)
+    ]
+    assert sorted(note for note in observer.notes if "not restarted" in note) == [
+        f"slot {number} keeps failing and is not restarted: OSError: the disk is gone; "
+        f"its log: {workspace.logs / f'tiny-slot-{number}.log'}"
+        for number in (0, 1)
+    ]
+
+
+def invoke(*arguments: str | Path, views: TerminalViews | None = None) -> int:
+    return CliRunner().invoke(app, [str(each) for each in arguments], obj=views or TerminalViews()).exit_code
+
+
+class Commanding(Observer):
+    """Types commands while a study is searched: pause after two trials, resume once it is paused, then stop."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._trials = 0
+        self.codes: dict[str, int] = {}
+        self.held: list[ActiveLease] | None = None
+        # Trials that were done when the study was paused, some time later, and when a trial ended after that.
+        self.done: list[int] = []
+
+    def trial_finished(self, trial: TrialRecord) -> None:
+        self._trials += 1
+        if self._trials == 2:
+            self._type("pause")
+        elif "resume" in self.codes and "stop" not in self.codes:
+            self.done.append(finished(self._workspace))
+            self._type("stop")
+
+    def note(self, message: str) -> None:
+        if message.startswith("paused; resume with: frostline resume tiny"):
+            study = Study.load("tiny", self._workspace)
+            self.held = study.tickets.held()
+            study.close()
+            self.done.append(finished(self._workspace))
+            time.sleep(0.5)
+            self.done.append(finished(self._workspace))
+            self._type("resume")
+
+    def _type(self, command: str) -> None:
+        self.codes[command] = invoke(command, "tiny", "--workspace", self._workspace.root)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("engine", ["threads", "local"])
+def test_pause_resume_and_stop_by_other_commands(tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROSTLINE_LEASE_SECONDS", "0.4")
+    commanding = Commanding(Workspace(tmp_path))
+
+    class Views(TerminalViews):
+        def observer(self) -> Observer:
+            return commanding
+
+    search = ["search", "sklearn:digits[0-2]@60", *search_arguments(tmp_path / "space.toml", 30)[2:]]
+    search[search.index("squeezenet1_1")] = "tiny_network:create"
+    assert invoke(*search, "--engine", engine, "--workspace", tmp_path, views=Views()) == 130
+    assert commanding.codes == {"pause": 0, "resume": 0, "stop": 0}
+    assert commanding.held == []
+    paused, later, continued = commanding.done
+    assert later == paused >= 2
+    assert continued > paused
+    study = Study.load("tiny", Workspace(tmp_path))
+    assert {trial.state for trial in study.trials()} <= {"complete", "pruned", "waiting"}
+    assert finished(Workspace(tmp_path)) < 30
+    study.close()
+
+
+# Real processes
 
 
 def start(workspace: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -317,31 +273,7 @@ def test_when_the_supervisor_is_killed_its_slots_end_and_a_resume_finishes_the_b
     assert [trial.number for trial in study.trials()] == list(range(8))
     assert {trial.state for trial in study.trials()} <= {"complete", "pruned"}
     assert study.results().verdict is not None
-
-
-@pytest.mark.slow
-def test_pause_resume_and_stop_from_another_process(tmp_path: Path) -> None:
-    space = tmp_path / "space.toml"
-    space.write_text(SPACE.format(epochs=6))
-    workspace = Workspace(tmp_path / "workspace")
-    with start(workspace.root, *search_arguments(space, 30)) as process:
-        wait_for(lambda: finished(workspace) >= 2)
-        assert command(workspace, "pause", "tiny") == 0
-        wait_for(lambda: not Study.load("tiny", workspace).tickets.held())
-        done = finished(workspace)
-        time.sleep(2)
-        assert finished(workspace) == done
-        assert process.poll() is None
-        assert command(workspace, "resume", "tiny") == 0
-        wait_for(lambda: finished(workspace) > done)
-        assert command(workspace, "stop", "tiny") == 0
-        assert process.wait(60) == 130
-    assert {trial.state for trial in Study.load("tiny", workspace).trials()} <= {"complete", "pruned", "waiting"}
-
-
-def command(workspace: Workspace, *arguments: str) -> int:
-    with start(workspace.root, *arguments) as process:
-        return process.wait(60)
+    assert_one_run_each(workspace, 8)
 
 
 @pytest.fixture
