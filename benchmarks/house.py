@@ -50,7 +50,7 @@ def processor_seconds(command: Sequence[str | Path]) -> float:
 
 
 def quick_tests(checkout: Path) -> tuple[float, float, str]:
-    """Run the quick tests as the checkout's Makefile does: wall time, user and system time in seconds, and the tally."""
+    """Run the quick tests as the checkout's Makefile does: wall time, user and system time (s), and the tally."""
     options = re.search(r"-m pytest (.*)", (checkout / "Makefile").read_text(encoding="utf-8"))
     assert options
     command = [".venv/bin/python", "-m", "pytest", *options[1].split(), "-m", "not slow"]
