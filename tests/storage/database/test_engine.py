@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from frostline.storage.database.engine import BUSY_TIMEOUT_MS, Database, share_s
 from frostline.storage.database.finals import FinalsTable
 from frostline.storage.errors import StorageError, UnreachableError
 from frostline.storage.urls import safe_url
+
+from .threads import errors_in_threads
 
 WRITES = 20
 
@@ -50,19 +51,7 @@ def counter(url: str) -> Database:
 
 def test_threads_that_read_and_then_write_lose_nothing(url: str) -> None:
     database = counter(url)
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            count_up(Database(url), WRITES)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = errors_in_threads(4, lambda: count_up(Database(url), WRITES))
     assert errors == []
     with database.engine.begin() as connection:
         assert connection.execute(text("SELECT n FROM counter")).scalar() == 4 * WRITES

@@ -21,6 +21,8 @@ from frostline.storage.database.engine import Database, share_sqlite
 from frostline.storage.database.schema import MIGRATIONS, Migration, Table, add_column, migrate
 from frostline.storage.errors import SchemaError
 
+from .threads import errors_in_threads
+
 COUNT = "SELECT number, name, frostline FROM frostline_migrations ORDER BY number"
 LABELS, SURE = np.array([0, 1]), np.eye(2, dtype=np.float32)
 
@@ -120,20 +122,13 @@ def test_several_that_start_at_once_change_the_tables_once(
         connection.execute(sql("UPDATE frostline_finals SET seed = seed + 1"))
 
     monkeypatch.setattr(migrate, "__defaults__", ((*MIGRATIONS, Migration("seeds count from 1", change)),))
-    errors, ready = list[BaseException](), threading.Barrier(6)
+    ready = threading.Barrier(6)
 
     def work() -> None:
         ready.wait()
-        try:
-            Database(database_url).engine.dispose()
-        except BaseException as error:
-            errors.append(error)
+        Database(database_url).engine.dispose()
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = errors_in_threads(6, work)
     assert errors == []
     assert runs == ["changed"]
     assert [number for number, _, _ in recorded(engine)] == list(range(1, len(MIGRATIONS) + 2))
