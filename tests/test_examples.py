@@ -22,7 +22,7 @@ from frostline.objectives.config import BackboneSpec, create_config
 from frostline.objectives.networks.heads import create_head
 from frostline.objectives.networks.network import Network
 from frostline.objectives.phases import Phase
-from frostline.objectives.strategies.catalog import get_strategy
+from frostline.objectives.strategies import get_strategy
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.search.space.parsing import resolve_space
 from frostline.search.space.space import Space

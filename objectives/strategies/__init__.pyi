@@ -1,17 +1,7 @@
-from .catalog import (
-    BUILT_IN,
-    STRATEGIES,
-    Plan,
-    Strategy,
-    StrategyRegistry,
-    finetuning_phase,
-    freeze_depth,
-    get_strategy,
-    head_phase,
-    register_strategy,
-    takes_parameter,
-)
+from .built_in import finetuning_phase, freeze_depth, head_phase
+from .catalog import BUILT_IN, STRATEGIES, get_strategy, register_strategy
 from .plans import PlannedTrial, plan_phases, plan_trial
+from .registry import Plan, Strategy, StrategyRegistry, takes_parameter
 
 __all__ = [
     "BUILT_IN",

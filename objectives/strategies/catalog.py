@@ -2,22 +2,8 @@
 
 from __future__ import annotations
 
-from .built_in import BUILT_IN_STRATEGIES, finetuning_phase, freeze_depth, head_phase
-from .registry import Plan, Strategy, StrategyRegistry, takes_parameter
-
-__all__ = [
-    "BUILT_IN",
-    "STRATEGIES",
-    "Plan",
-    "Strategy",
-    "StrategyRegistry",
-    "finetuning_phase",
-    "freeze_depth",
-    "get_strategy",
-    "head_phase",
-    "register_strategy",
-    "takes_parameter",
-]
+from .built_in import BUILT_IN_STRATEGIES
+from .registry import Strategy, StrategyRegistry
 
 STRATEGIES = StrategyRegistry(BUILT_IN_STRATEGIES)
 # Names of the built-in strategies; all others come from plugins.

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from ..config import TrialConfig
 from ..errors import InvalidInputError
 from ..phases import Phase
-from .catalog import Strategy, get_strategy, head_phase, takes_parameter
+from .built_in import head_phase
+from .catalog import get_strategy
+from .registry import Strategy, takes_parameter
 
 
 @dataclass(frozen=True)

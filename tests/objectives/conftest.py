@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from frostline.objectives.strategies.catalog import STRATEGIES
+from frostline.objectives.strategies import STRATEGIES
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from frostline.objectives.config import CONDITIONS, EFFECTS, OWN_PARAMETERS, parameter_names
-from frostline.objectives.strategies.catalog import BUILT_IN, STRATEGIES, takes_parameter
+from frostline.objectives.strategies import BUILT_IN, STRATEGIES, takes_parameter
 
 README = Path(__file__).parents[2] / "README.md"
 FINETUNING = {"backbone_lr_ratio", "batch_norm"}

@@ -16,7 +16,7 @@ for name in sys.argv[1:]:
     __import__(f"frostline.objectives.{name}")
 from frostline.objectives.config import create_config
 from frostline.objectives.strategies.plans import plan_phases
-from frostline.objectives.strategies.catalog import STRATEGIES
+from frostline.objectives.strategies import STRATEGIES
 for name in STRATEGIES.keys() - {"lora", "l2_sp", "linear_probe_exact"}:
     depth = {"freeze_depth": 1} if "freeze_depth" in STRATEGIES[name].takes else {}
     plan_phases(create_config({"strategy": name} | depth), 3)

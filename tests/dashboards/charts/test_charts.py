@@ -8,7 +8,7 @@ import pytest
 
 from frostline.dashboards.charts.charts import create_charts
 from frostline.dashboards.palette import look
-from frostline.objectives.strategies.catalog import STRATEGIES
+from frostline.objectives.strategies import STRATEGIES
 from frostline.search.study.results import StudyResults
 
 

@@ -10,7 +10,7 @@ from frostline.objectives.config import BackboneSpec, create_config
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import finetune
 from frostline.objectives.networks.heads import ToMap
-from frostline.objectives.strategies.catalog import STRATEGIES
+from frostline.objectives.strategies import STRATEGIES
 from frostline.objectives.strategies.plans import plan_phases
 
 from ..strategies.test_strategies import UNITS, config

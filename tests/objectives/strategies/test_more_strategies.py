@@ -14,7 +14,7 @@ from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import FinetuneResult, finetune
 from frostline.objectives.networks.lora import LowRank, add_lora, remove_adapters
-from frostline.objectives.strategies.catalog import STRATEGIES, Strategy, finetuning_phase, register_strategy
+from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase, register_strategy
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.objectives.training.logistic_regression import fit_logistic_regression, pooled_features
 

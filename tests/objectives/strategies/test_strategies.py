@@ -10,7 +10,7 @@ from frostline.objectives.config import TrialConfig, create_config
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import FinetuneResult, finetune
-from frostline.objectives.strategies.catalog import STRATEGIES, get_strategy
+from frostline.objectives.strategies import STRATEGIES, get_strategy
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.objectives.training import optimizers
 

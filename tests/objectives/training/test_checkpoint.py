@@ -16,7 +16,7 @@ from frostline.objectives.finetune import FinetuneResult, Task, finetune
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.networks.lora import add_lora
 from frostline.objectives.phases import Phase
-from frostline.objectives.strategies.catalog import (
+from frostline.objectives.strategies import (
     STRATEGIES,
     Strategy,
     finetuning_phase,

@@ -16,7 +16,7 @@ from torch import Tensor
 from frostline.objectives.config import TrialConfig, flatten
 from frostline.objectives.finetune import Task, finetune
 from frostline.objectives.networks.backbone_pool import BackbonePool
-from frostline.objectives.strategies.catalog import STRATEGIES, Strategy, register_strategy, takes_parameter
+from frostline.objectives.strategies import STRATEGIES, Strategy, register_strategy, takes_parameter
 from frostline.objectives.training.checkpoint import pack, unpack
 from frostline.objectives.training.stages import Stages
 from frostline.storage.files.feature_files import FeatureFiles

@@ -22,7 +22,7 @@ from frostline.objectives.config import TrialConfig, create_config
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.finetune import FinetuneResult, Task, finetune
 from frostline.objectives.phases import Phase
-from frostline.objectives.strategies.catalog import (
+from frostline.objectives.strategies import (
     Strategy,
     finetuning_phase,
     head_phase,

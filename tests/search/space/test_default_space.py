@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.study import create_study
 
 from frostline.objectives.config import create_config, without_effect
-from frostline.objectives.strategies.catalog import STRATEGIES
+from frostline.objectives.strategies import STRATEGIES
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.search.space.default_space import EPOCHS_RANGE, IMAGES_PER_TRIAL, default_tables
 from frostline.search.space.parsing import create_space, resolve_space

@@ -22,7 +22,7 @@ from frostline.objectives.config import create_config
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.phases import Phase
-from frostline.objectives.strategies.catalog import BUILT_IN, STRATEGIES, Strategy, register_strategy
+from frostline.objectives.strategies import BUILT_IN, STRATEGIES, Strategy, register_strategy
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.search.space import plugins
 from frostline.search.space.default_space import default_tables
@@ -35,7 +35,7 @@ from frostline.storage.workspace import Workspace
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "plugins"
 EXAMPLE = "fastai_fine_tune"
-IMPORTS = "from frostline.objectives.strategies.catalog import *\nfrom frostline.objectives.phases import Phase\n"
+IMPORTS = "from frostline.objectives.strategies import *\nfrom frostline.objectives.phases import Phase\n"
 
 
 @pytest.fixture(autouse=True)

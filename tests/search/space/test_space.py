@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from frostline.objectives.config import TrialConfig, create_config, flatten
 from frostline.objectives.errors import InvalidInputError
-from frostline.objectives.strategies.catalog import STRATEGIES
+from frostline.objectives.strategies import STRATEGIES
 from frostline.objectives.strategies.plans import plan_phases
 from frostline.search.space.default_space import default_tables
 from frostline.search.space.parsing import create_space, resolve_space

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from frostline.objectives.errors import InvalidInputError
-from frostline.objectives.strategies.catalog import STRATEGIES
+from frostline.objectives.strategies import STRATEGIES
 from frostline.search.space.default_space import default_tables
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.space.space_file import read_space, tables_of, write_space
