@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,19 @@ def read_json(file: Path) -> Any:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write a file in one step: readers never see half of it."""
+    """Write a file in one step: readers never see half of it.
+
+    Raises:
+        OSError: The file cannot be written; nothing is left of it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    with unfinished.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.replace(file)
+    unfinished = file.with_name(f"{file.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    try:
+        with unfinished.open("w", encoding="utf-8") as stream:
+            json.dump(value, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise

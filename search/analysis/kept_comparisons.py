@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ...objectives import metrics
+from ...objectives.data import read_json, write_json
 from . import verdict
 from .verdict import Comparison, Ranked, compare
 
@@ -33,25 +32,16 @@ class KeptComparisons:
         """Return :func:`~frostline.search.analysis.verdict.compare` of the same arguments."""
         file = self.folder / f"{_digest(ranked, metric, seed)}.json"
         try:
-            return _comparison(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError):
+            return _comparison(read_json(file))
+        except (ValueError, KeyError, TypeError):
             comparison = compare(ranked, metric, seed)
-            self._keep(file, comparison)
-            return comparison
-
-    def _keep(self, file: Path, comparison: Comparison) -> None:
-        part = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
             # JSON keeps every digit of a float.
-            part.write_text(json.dumps(asdict(comparison)), encoding="utf-8")
-            part.replace(file)
-        except OSError:
-            with suppress(OSError):
-                part.unlink()
+            write_json(file, asdict(comparison))
+        return comparison
 
 
-def _comparison(kept: dict[str, Any]) -> Comparison:
+def _comparison(kept: Any) -> Comparison:
     return Comparison(
         score_intervals=tuple((float(low), float(high)) for low, high in kept["score_intervals"]),
         intervals=tuple((float(low), float(high)) for low, high in kept["intervals"]),
