@@ -4,7 +4,7 @@ from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curv
 from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
 from .pareto import pareto_front
-from .verdict import Comparing, Contender, Verdict, reach_verdict
+from .verdict import Comparing, Contender, Verdict, compare, reach_verdict
 
 __all__ = [
     "BASELINE",
@@ -21,6 +21,7 @@ __all__ = [
     "Step",
     "Verdict",
     "budget_steps",
+    "compare",
     "confusion_of",
     "errors_of",
     "explained_variance",

@@ -157,8 +157,26 @@ def _list(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def compare(ranked: Ranked, metric: str, seed: int) -> Comparison:
+    """Resample the finals of the strategies, the leader's first, and compare the others with it.
+
+    Args:
+        ranked: Finals by strategy and seed, highest mean test score first.
+        metric: Name of the metric.
+        seed: Seed of the resampling.
+    """
+    labels = ranked[0][0].labels
+    scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
+    leader, *others = replicates = bootstrap_scores(scores, labels, seed=seed)
+    return Comparison(
+        score_intervals=tuple(simultaneous_interval(each, 1) for each in replicates),
+        intervals=tuple(simultaneous_interval(leader - each, len(others)) for each in others),
+        best_shares=tuple(best_shares(replicates)),
+    )
+
+
 def reach_verdict(
-    finals: Sequence[FinalRecord], metric: str, *, seed: int = 0, comparing: Comparing | None = None
+    finals: Sequence[FinalRecord], metric: str, *, seed: int = 0, comparing: Comparing = compare
 ) -> Verdict:
     """Compare the finals of the strategies.
 
@@ -166,7 +184,7 @@ def reach_verdict(
         finals: Finals with one or more seeds per strategy, on the same test images in the same order.
         metric: Name of a metric that a study can maximize.
         seed: Seed of the resampling.
-        comparing: Gives the comparison; by default :func:`compare`.
+        comparing: Gives the comparison, as :func:`compare` does.
 
     Raises:
         ValueError: There are no finals, or they were tested on different images.
@@ -196,7 +214,7 @@ def reach_verdict(
     for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
         by_strategy.setdefault(final.strategy, []).append(final)
     ranked = sorted(by_strategy.values(), key=_rank)
-    comparison = (comparing or compare)(ranked, metric, seed)
+    comparison = comparing(ranked, metric, seed)
     contenders = tuple(
         _contender(group, ranked[0], interval, score_interval)
         for group, interval, score_interval in zip(
@@ -205,24 +223,6 @@ def reach_verdict(
     )
     shares = dict(zip([group[0].strategy for group in ranked], comparison.best_shares, strict=True))
     return Verdict(metric, contenders, _winner(contenders), len(labels), best_shares=shares)
-
-
-def compare(ranked: Ranked, metric: str, seed: int) -> Comparison:
-    """Resample the finals of the strategies, the leader's first, and compare the others with it.
-
-    Args:
-        ranked: Finals by strategy and seed, highest mean test score first.
-        metric: Name of the metric.
-        seed: Seed of the resampling.
-    """
-    labels = ranked[0][0].labels
-    scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
-    leader, *others = replicates = bootstrap_scores(scores, labels, seed=seed)
-    return Comparison(
-        score_intervals=tuple(simultaneous_interval(each, 1) for each in replicates),
-        intervals=tuple(simultaneous_interval(leader - each, len(others)) for each in others),
-        best_shares=tuple(best_shares(replicates)),
-    )
 
 
 def _rank(group: Sequence[FinalRecord]) -> tuple[float, float]:

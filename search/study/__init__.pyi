@@ -2,6 +2,7 @@ from .checks import train_images
 from .finalists import SEED_OFFSET, Finalist, read_finalist, restore_config, select_finalists
 from .fingerprints import sources_digest, training_package, training_sources
 from .observer import LineProgress, Observer
+from .optuna_storage import open_storage, study_names
 from .optuna_tables import (
     PendingChanges,
     make_trial,
@@ -17,7 +18,7 @@ from .request import Request
 from .results import StudyFacts, StudyResults
 from .resume import prepare_fork, prepare_resume, reopen
 from .settings import StudySettings
-from .study import OUTCOME, STARTED, Study, open_storage, study_names, trial_record
+from .study import OUTCOME, STARTED, Study, trial_record
 from .study_file import is_study_file
 from .watch import watch_study
 

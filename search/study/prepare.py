@@ -21,10 +21,11 @@ from ..space import Space, create_space, default_tables, resolve_space
 from .checks import check_request, chosen_strategies, train_counts
 from .fingerprints import code_fingerprints, require_unchanged
 from .observer import Observer
+from .optuna_storage import study_names
 from .request import Request
 from .results import StudyFacts
 from .settings import StudySettings, default_population
-from .study import Study, study_names
+from .study import Study
 
 
 @dataclass(frozen=True)

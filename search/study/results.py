@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..analysis import Comparing, CurveRecord, DataCurve, Verdict, reach_verdict, trace_curve
+from ..analysis import Comparing, CurveRecord, DataCurve, Verdict, compare, reach_verdict, trace_curve
 from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, summarize
 from .settings import StudySettings
 
@@ -65,7 +65,7 @@ class StudyResults:
     device: str
     versions: dict[str, str]
     trainings: tuple[CurveRecord, ...] = ()
-    comparing: Comparing | None = None
+    comparing: Comparing = compare
 
     @cached_property
     def verdict(self) -> Verdict | None:

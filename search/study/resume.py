@@ -14,8 +14,9 @@ from ..space import load_plugins
 from .checks import budget_faults, list_data, name_fault
 from .fingerprints import require_unchanged
 from .observer import Observer
+from .optuna_storage import study_names
 from .prepare import Prepared, decode, gather_facts
-from .study import Study, study_names
+from .study import Study
 
 
 def reopen(study: Study, observer: Observer, data: str | None = None, *, trains: bool | None = None) -> Prepared:

@@ -11,24 +11,18 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import optuna
-from filelock import FileLock
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.metrics import one_hot
-from ...storage.database import CurveTable, Database, FinalsTable, StoredFinal, StudyControl, Tickets, share_sqlite
-from ...storage.errors import SchemaError, UnreachableError
+from ...storage.database import CurveTable, Database, FinalsTable, StoredFinal, StudyControl, Tickets
 from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
-from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finished, summarize
 from .finalists import finalist_name, read_finalist
-from .optuna_tables import require_known_schema
+from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, is_decided
 from .settings import StudySettings
 
@@ -45,47 +39,6 @@ _STATES = {
 }
 _Final = TypeVar("_Final", bound=FinalScores)
 LIBRARIES = ("frostline", "torch", "torchvision", "optuna", "mlflow", "numpy")
-
-
-def open_storage(workspace: Workspace) -> RDBStorage:
-    """Open Optuna's storage on the workspace's database, which several processes can use.
-
-    Raises:
-        UnreachableError: The database does not answer.
-        SchemaError: The tables belong to another version of Optuna.
-    """
-    url = workspace.studies_url
-    try:
-        # Two processes must not create the schema at the same time.
-        with FileLock(workspace.lock("studies-schema")):
-            # Workers use it rarely: their idle connections would exhaust the server's limit.
-            storage = RDBStorage(url, engine_kwargs={} if url.startswith("sqlite") else {"poolclass": NullPool})
-            require_known_schema(storage)
-    except SQLAlchemyError as error:
-        raise UnreachableError(f"The database {safe_url(url)} cannot be used: {type(error).__name__}") from error
-    except RuntimeError as error:
-        # The tables are older or newer than those of the installed Optuna, whose message says what to run.
-        raise SchemaError(f"The database {safe_url(url)} cannot be used: {error}") from None
-    share_sqlite(storage.engine)
-    # The connection that created the schema does not have these settings yet.
-    storage.engine.dispose()
-    return storage
-
-
-def _has_studies(workspace: Workspace) -> bool:
-    """Return whether there is a database; opening one that is missing would create it."""
-    return workspace.storage is not None or (workspace.root / "studies.db").exists()
-
-
-def study_names(workspace: Workspace) -> list[str]:
-    """Return the names of the studies in a workspace, the latest last; create no database."""
-    if not _has_studies(workspace):
-        return []
-    storage = open_storage(workspace)
-    try:
-        return optuna.get_all_study_names(storage)
-    finally:
-        storage.engine.dispose()
 
 
 def _no_study(name: str, workspace: Workspace, names: list[str]) -> InvalidInputError:
@@ -144,7 +97,7 @@ class Study:
         Raises:
             InvalidInputError: There is no study of this name, or its creation was interrupted.
         """
-        if not _has_studies(workspace):
+        if not has_studies(workspace):
             raise _no_study(name, workspace, [])
         storage = open_storage(workspace)
         try:

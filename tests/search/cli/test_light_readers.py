@@ -58,9 +58,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("commands", "allowed"), [(NOTHING, []), (ONLY_MLFLOW, ["mlflow"])], ids=["nothing", "mlflow"])
 def test_readers_load_no_torch(workspace: Path, commands: tuple[tuple[str, ...], ...], allowed: list[str]) -> None:
-    argv = json.dumps([[*command, *(["--workspace", str(workspace)] * ("tiny" in command))] for command in commands])
     ended = subprocess.run(
-        [sys.executable, "-c", RUN, argv],
+        [sys.executable, "-c", RUN, json.dumps(commands)],
         capture_output=True,
         text=True,
         check=True,

@@ -11,8 +11,8 @@ import pytest
 from optuna.storages._rdb import models
 from sqlalchemy import Column, Integer, MetaData, Table, text
 
+from frostline.search.study.optuna_storage import open_storage, study_names
 from frostline.search.study.optuna_tables import COLUMNS, REVISION, SCHEMA_VERSION, TESTED_OPTUNA, known_tables
-from frostline.search.study.study import open_storage, study_names
 from frostline.storage.errors import SchemaError
 from frostline.storage.workspace import Workspace
 

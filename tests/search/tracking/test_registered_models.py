@@ -345,7 +345,7 @@ def store(finished: Finished, tracking_database: Path, tmp_path: Path) -> Store:
     shutil.copy(tracking_database, tmp_path)
     workspace = Workspace(tmp_path)
     folders = sorted(finished.workspace.models("photos").iterdir())
-    (package,) = [path.name for path in (folders[0] / "code").iterdir() if path.is_dir()]
+    (package,) = [path.name for path in (folders[0] / "code").iterdir() if path.name != "tiny_network.py"]
     return Store(workspace, ServedModel(str(folders[0]), package, list(CLASSES), ["torch"], "one", "", ["champion"]))
 
 
