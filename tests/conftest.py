@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,10 @@ from .slot_threads import ThreadEngine
 
 # MLflow runs in the tests' own process.
 configure_mlflow()
+
+# A shell starts its background jobs with SIGINT ignored, and the processes that tests start would ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says more about the machine's load than about the code.
 settings.register_profile("no deadline", deadline=None)
