@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from hypothesis import settings
 from frostline.search.execution import held_study
 from frostline.search.slots.engines import ENGINES
 from frostline.storage.tracking.delivery import Delivery
+from frostline.storage.tracking.journal import JournalRecord
 from frostline.storage.tracking.mlflow_settings import configure_mlflow
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
@@ -107,11 +108,29 @@ def sender_in_process(request: pytest.FixtureRequest) -> Callable[[str, Workspac
     return send
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _searches_send_in_process(sender_in_process: Callable[[str, Workspace, str], InProcessSender]) -> Iterator[None]:
+class NoSender(InProcessSender):
+    """Delivers nothing: records count as sent."""
+
+    def deliver(self, records: Sequence[JournalRecord]) -> list[str]:
+        return []
+
+
+def _sending(sender: Callable[[str, Workspace, str], InProcessSender]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_study, "StudyTracker", functools.partial(StudyTracker, sender=sender_in_process))
+        patch.setattr(held_study, "StudyTracker", functools.partial(StudyTracker, sender=sender))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _searches_send_nothing() -> Iterator[None]:
+    """MLflow takes a third of the time of a small search; tests that look at its records ask for `mlflow_records`."""
+    yield from _sending(NoSender)
+
+
+@pytest.fixture(scope="module")
+def mlflow_records(sender_in_process: Callable[[str, Workspace, str], InProcessSender]) -> Iterator[None]:
+    """Searches of this file's tests log to MLflow, from the test's process."""
+    yield from _sending(sender_in_process)
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ from frostline.storage.timing import Timing
 from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("mlflow_records")
+
 STUDY, DATA = "tiny", "sklearn:digits[0-2]@60"
 EPOCHS, TRIALS, SEEDS, STRATEGIES = 6, 3, 2, 2
 SPACE = f"""

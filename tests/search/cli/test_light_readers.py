@@ -13,6 +13,8 @@ import pytest
 from frostline.search import Request, run_search
 from frostline.storage.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("mlflow_records")
+
 # Runs commands as `frostline` does, each after the one before, and tells after each which heavy libraries are loaded.
 RUN = """
 import json, sys

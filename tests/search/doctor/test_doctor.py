@@ -31,6 +31,8 @@ from frostline.storage.tracking.journal import Journal
 from frostline.storage.tracking.tracker import TrackedRun
 from frostline.storage.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("mlflow_records")
+
 STUDY = "tiny"
 SPACE = """
 [shared]

@@ -28,6 +28,8 @@ from frostline.search.tracking.training_runs import SCORE_CURVE
 from frostline.storage.database.control import STOP
 from frostline.storage.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("mlflow_records")
+
 SPACE = """
 [shared]
 epochs = 2

@@ -85,6 +85,7 @@ class Thief(Observer):
         return {str(file): file.read_bytes() for file in files if file.is_file()}
 
 
+@pytest.mark.usefixtures("mlflow_records")
 def test_a_worker_whose_lease_was_taken_writes_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     each_epoch = Timing(checkpoint=0.0, checkpoint_share=math.inf)
     workspace, clock = Workspace(tmp_path / "ws", timing=each_epoch), leases._clock
@@ -142,6 +143,7 @@ def test_a_trial_that_twice_took_its_worker_with_it_has_failed(tmp_path: Path) -
     study.close()
 
 
+@pytest.mark.usefixtures("mlflow_records")
 def test_what_was_lost_of_a_trials_end_with_a_supervisor_is_told_by_the_next(
     tmp_path: Path, sender_in_process: Any
 ) -> None:

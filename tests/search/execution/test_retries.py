@@ -100,10 +100,9 @@ def root(tmp_path: Path, tracking_database: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory, tracking_database: Path) -> Iterator[Told]:
+def told(tmp_path_factory: pytest.TempPathFactory, mlflow_records: None) -> Iterator[Told]:
     """Trial 1 fails once, 2 always, 3 has memory for half a batch, 4 for none; and a final fails once."""
     folder, watch, classify = tmp_path_factory.mktemp("flaky"), Watch(), Network.classify
-    shutil.copy(tracking_database, folder)
 
     def guarded(network: Network, features: Tensor) -> Tensor:
         if network.head.training:

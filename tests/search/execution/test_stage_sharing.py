@@ -15,6 +15,8 @@ from frostline.search.study.study import Study
 from frostline.storage.tracking.mlflow_runs import find_runs
 from frostline.storage.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("mlflow_records")
+
 # The first phase is one of two: the slow one comes first, is finished, and is pruned when it comes again.
 SPACE = """
 [shared]

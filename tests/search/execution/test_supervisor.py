@@ -35,6 +35,8 @@ from frostline.storage.workspace import Workspace
 
 from ...servers import Server
 
+pytestmark = pytest.mark.usefixtures("mlflow_records")
+
 COMMAND = "import sys; from frostline.dashboards.cli import main; sys.argv[0] = 'frostline'; main()"
 SPACE = """
 [shared]

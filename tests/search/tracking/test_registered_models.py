@@ -33,6 +33,8 @@ from frostline.storage.tracking.mlflow_runs import StudyRuns
 from frostline.storage.tracking.tracker import ServedModel, TrackedRun
 from frostline.storage.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("mlflow_records")
+
 CLASSES = ("blue", "green", "red")
 SPACE = """
 [feature_extraction]
