@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	$(BIN)/frostline demo
 
 test: check
-	$(TEST) -m "not slow" --ignore tests/test_packaging.py
+	$(TEST) -m "not slow"
 
 test-slow: $(INSTALLED)
 	$(TEST) -m slow
@@ -23,7 +23,6 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/test_packaging.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

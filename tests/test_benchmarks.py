@@ -41,7 +41,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Setting:
     rng = np.random.default_rng(0)
     for split, count in (("train", 24), ("val", 12), ("test", 12)):
         write_images(shaped(count, rng), folder / split)
-    return Setting(str(folder), "shufflenet_v2_x0_5", "none", 32, pairs=1, quick=True)
+    return Setting(str(folder), "tiny_network:create", "none", 32, pairs=1, quick=True)
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +121,7 @@ def test_the_rival_freezes_what_it_shall(tiny: Setting, tmp_path: Path) -> None:
     assert not changed & frozen
 
 
+@pytest.mark.slow  # Three searches.
 def test_bare_optuna(tiny: Setting) -> None:
     report = speed_bare_optuna.measure(tiny, epochs=2, trials=2, sample=1)
     assert len(headings(report)) == 2
@@ -176,7 +177,7 @@ def test_nested_calls_are_counted_as_their_own_part_only() -> None:
 
 @pytest.mark.slow
 def test_a_tight_cache_budget_evicts_and_changes_nothing(tiny: Setting) -> None:
-    report = cache_budget.measure(tiny, "200KB", trials=3)
+    report = cache_budget.measure(tiny, "30KB", trials=3)
     assert [row[-1] for row in report.tables["Targets"].rows] == ["yes", "yes", "yes"], report.markdown()
 
 

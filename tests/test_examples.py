@@ -92,6 +92,7 @@ def test_vgg16_on_a_frozen_base_trains_two_dense_layers() -> None:
     assert get_strategy(example.strategy).pretrained
 
 
+@pytest.mark.slow  # VGG16; the other example of it is quick.
 def test_vgg16_from_block5_trains_its_last_three_convolutions() -> None:
     example = Example("vgg16_from_block5")
     (phase,) = example.phases()

@@ -246,7 +246,7 @@ def test_the_same_command_again_repeats_nothing(finished: Path, space: Path) -> 
     assert_exact(finished)
 
 
-@pytest.mark.parametrize("budget", ["50KB", "0"])
+@pytest.mark.parametrize("budget", ["50KB", pytest.param("0", marks=pytest.mark.slow)])
 def test_a_study_with_a_small_cache_or_none_ends_with_the_same_scores(
     root: Path, finished: Path, space: Path, budget: str
 ) -> None:
@@ -339,6 +339,7 @@ def test_ctrl_c_leaves_the_trial_waiting_and_resume_goes_on(root: Path, finished
     assert str(TRIALS + 1) in fewer.stderr
 
 
+@pytest.mark.slow  # As Ctrl-C in a trial, which is quick.
 def test_ctrl_c_in_the_finals_leaves_no_verdict_on_half_of_them(root: Path, space: Path) -> None:
     class Views(TerminalViews):
         def observer(self) -> Observer:
@@ -429,6 +430,7 @@ def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space
     assert_undisturbed(root, finished)
 
 
+@pytest.mark.slow  # Processes; Ctrl-C without a terminal is quick.
 def test_ctrl_c_in_a_terminal_lets_mlflow_know_and_mlflow_is_not_imported_where_training_is(
     root: Path, space: Path
 ) -> None:
@@ -580,6 +582,7 @@ def test_backbones_and_space_can_be_listed() -> None:
 FURTHER = ("linear_probe_exact", "gradual_unfreezing", "discriminative", "surgical", "norm_bias", "lora", "l2_sp")
 
 
+@pytest.mark.slow  # Each of them is trained by a quick test of its own.
 def test_the_further_strategies_run_to_a_verdict(tmp_path: Path) -> None:
     named = [word for name in FURTHER for word in ("--strategy", name)]
     tables = invoke("space", DATA, *named, "--workspace", tmp_path / "ws").stdout

@@ -97,6 +97,7 @@ def forget() -> None:
     model_source.cache_clear()
 
 
+@pytest.mark.slow  # Cuts of timm's models and the search with a factory are quick.
 def test_a_model_of_timm_runs_to_a_verdict(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "weights.pt")
     assert_searches("timm:test_resnet", tmp_path / "weights.pt", tmp_path)

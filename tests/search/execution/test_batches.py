@@ -167,6 +167,7 @@ def test_ctrl_c_in_a_population_loses_and_doubles_nothing(
     assert sum(len(batch) for batch in order.batches) == TRIALS - states.count("complete") - states.count("pruned")
 
 
+@pytest.mark.slow  # A killed process is quick in test_cli.py.
 def test_a_population_that_was_killed_is_run_again(
     workspace: Workspace, space: Path, undisturbed: tuple[Study, Order]
 ) -> None:

@@ -84,7 +84,7 @@ def workspace(machines: Path, name: str, artifacts: str | None = None) -> Worksp
     return Workspace(machines / name, f"sqlite:///{machines / 'studies.db'}", artifacts, each_epoch)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("memory", marks=pytest.mark.slow), "file"])
+@pytest.mark.parametrize("kind", ["memory", pytest.param("file", marks=pytest.mark.slow)])
 def test_what_one_machine_began_another_ends(machines: Path, kind: str) -> None:
     url = f"memory://{secrets.token_hex(8)}" if kind == "memory" else f"file://{machines / 'shared'}"
     with pytest.raises(SearchInterrupted):

@@ -169,6 +169,7 @@ def test_what_was_lost_of_a_trials_end_with_a_supervisor_is_told_by_the_next(
     study.close()
 
 
+@pytest.mark.usefixtures("mlflow_records")
 @pytest.mark.slow
 def test_finals_trained_elsewhere_become_models(tmp_path: Path) -> None:
     storage, tracking = f"sqlite:///{tmp_path / 'shared.db'}", f"sqlite:///{tmp_path / 'mlflow.db'}"

@@ -195,7 +195,7 @@ class Commanding(Observer):
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("engine", ["threads", "local"])
+@pytest.mark.parametrize("engine", ["threads", pytest.param("local", marks=pytest.mark.slow)])
 def test_pause_resume_and_stop_by_other_commands(tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FROSTLINE_LEASE_SECONDS", "0.4")
     commanding = Commanding(Workspace(tmp_path))

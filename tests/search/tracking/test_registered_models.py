@@ -254,6 +254,7 @@ def encoded(files: list[Path]) -> list[str]:
     return [base64.b64encode(file.read_bytes()).decode() for file in files]
 
 
+@pytest.mark.slow  # Processes; a network loads without Frostline in test_backbone_sources.py.
 def test_the_champion_gives_the_finalists_probabilities_where_frostline_is_not(finished: Finished) -> None:
     verdict = finished.study.results().verdict
     assert verdict is not None
