@@ -8,13 +8,16 @@ import os
 import platform
 import shlex
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -27,6 +30,7 @@ from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import Task
 from frostline.objectives.networks import BackbonePool
 from frostline.search import Request
+from frostline.search.study.fingerprints import sources_digest
 
 RESULTS = Path(__file__).with_name("results")
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", "../shared"))
@@ -254,6 +258,22 @@ def machine_lines(setting: Setting) -> list[str]:
         f"{device}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {load}, torch {torch.__version__}, "
         f"torchvision {torchvision.__version__}; {data}",
     ]
+
+
+def machine_facts() -> dict[str, Any]:
+    """Where, when, with what and by which code, as plain values."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
+
+    return {
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in ("frostline", "torch", "torchvision", "numpy", "optuna")},
+        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain") else ""),
+        "training_sources": sources_digest(),
+    }
 
 
 def finish(report: Report, arguments: argparse.Namespace) -> None:
