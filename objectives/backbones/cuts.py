@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from .shape_tracer import BATCHES, run_without_numbers
+from .shape_mode import ShapeMode
+from .shape_tracer import BATCHES
 from .trace_notes import first_line, notes_of
 
 # Batch size of the recorded forward.
@@ -181,20 +181,13 @@ class _Recorder(fx.Interpreter):
     Args:
         traced: Graph to run.
         counter: Counter of the operations.
-        fake: Whether tensors are fake, without data.
     """
 
-    def __init__(self, traced: fx.GraphModule, counter: FlopCounterMode, *, fake: bool) -> None:
+    def __init__(self, traced: fx.GraphModule, counter: FlopCounterMode) -> None:
         super().__init__(traced)
         self.counter = counter
-        self._fake = fake
         self.tensors: dict[fx.Node, tuple[torch.Tensor, int]] = {}
         self.flops: list[int] = []
-
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._fake:
-            return run_without_numbers(self.fetch_attr(target), *args, **kwargs)
-        return super().call_module(target, args, kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -210,11 +203,11 @@ def _record(traced: fx.GraphModule, image_size: int) -> _Recorder:
     # The FLOP counter cannot see into torch's fused attention.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            return _run(traced, image_size, fake=True)
+        with ShapeMode():
+            return _run(traced, image_size)
     except Exception as error:
         # Control flow that depends on the data cannot run on fake tensors. Any other error occurs again here.
-        record = _run(traced, image_size, fake=False)
+        record = _run(traced, image_size)
         notes_of(traced).real_data = first_line(error)
         return record
     finally:
@@ -223,9 +216,9 @@ def _record(traced: fx.GraphModule, image_size: int) -> _Recorder:
 
 
 @torch.no_grad()
-def _run(traced: fx.GraphModule, image_size: int, *, fake: bool) -> _Recorder:
+def _run(traced: fx.GraphModule, image_size: int) -> _Recorder:
     counter = FlopCounterMode(display=False)
-    recorder = _Recorder(traced, counter, fake=fake)
+    recorder = _Recorder(traced, counter)
     with counter:
         recorder.run(torch.zeros(_BATCH, 3, image_size, image_size))
     return recorder

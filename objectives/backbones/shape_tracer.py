@@ -1,7 +1,8 @@
 """A torch.fx tracer with known shapes.
 
-Every value carries its result for two batch sizes, as fake tensors without data. A size that is equal for both is a
-plain number, so control flow and arithmetic on it run as usual; a size that differs stays symbolic.
+Every value carries its result for two batch sizes, as fake tensors without data; for the second, only where somebody
+asks for a size. A size that is equal for both is a plain number, so control flow and arithmetic on it run as usual; a
+size that differs stays symbolic.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.node import map_arg
 from torch.fx.proxy import Proxy, TraceError
 
+from .shape_mode import ShapeMode
 from .trace_notes import first_line
 
 # Two batch sizes, odd and above 1, so that the batch dimension is not mistaken for another of 1 or 2 rows.
@@ -46,8 +47,8 @@ class _SizedProxy(Proxy):
 
     @property
     def ndim(self) -> Any:
-        values = self.tracer.tensors(self.node)
-        return self.__getattr__("ndim") if values is None else values[0].ndim
+        value = self.tracer.values.get(self.node)
+        return value.ndim if isinstance(value, torch.Tensor) else self.__getattr__("ndim")
 
     def dim(self) -> Any:
         return self.ndim
@@ -64,7 +65,7 @@ class _SizedProxy(Proxy):
 
     def _length(self) -> int | None:
         """Length of a sequence or of a first dimension; None if it depends on the batch size or is unknown."""
-        one, other = self.tracer.values.get(self.node, (None, None))
+        one, other = self.tracer.pair(self.node) or (None, None)
         if isinstance(one, torch.Tensor | tuple | list) and len(one) == len(other):  # pyright: ignore[reportArgumentType]
             return len(one)
         return None
@@ -82,7 +83,7 @@ class SizedTracer(fx.Tracer):
         forward: Function to trace instead of the root's forward.
 
     Attributes:
-        values: Values of each node for both batch sizes, where they can be computed without data.
+        values: Values of the nodes for the first batch size, where they can be computed without data.
         unsized: Reasons why values could not be computed without data, by name of the first such nodes.
         failed: The innermost module in which tracing failed.
     """
@@ -90,9 +91,12 @@ class SizedTracer(fx.Tracer):
     def __init__(self, image_size: int, whole: Collection[nn.Module], forward: Callable[..., Any] | None) -> None:
         super().__init__()
         self._image_size, self._whole, self._forward = image_size, {*whole}, forward
-        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self._fake = ShapeMode()
         self._computing = False
-        self.values: dict[fx.Node, tuple[Any, Any]] = {}
+        self.values: dict[fx.Node, Any] = {}
+        self._others: dict[fx.Node, Any] = {}
+        # Nodes whose value for the second batch size nobody has asked for.
+        self._waiting: list[fx.Node] = []
         self.unsized: dict[str, str] = {}
         self.failed: nn.Module | None = None
 
@@ -110,12 +114,15 @@ class SizedTracer(fx.Tracer):
 
     def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> Any:
         proxy = super().create_proxy(kind, target, *args, **kwargs)
-        values = self._compute(proxy.node)
-        if values is not None and target is operator.getitem and _is_sizes(values[0]) and values[0] == values[1]:
-            return values[0]  # Sizes that a module returns beside its tensor.
-        if values is not None:
-            self.values[proxy.node] = values
-            proxy.node.meta["is_batch_size"] = type(values[0]) is int and values == BATCHES
+        node = proxy.node
+        self._compute(node, 0, self.values)
+        if node not in self.values:
+            return proxy
+        self._waiting.append(node)
+        value = self.values[node]
+        if target is operator.getitem and _is_sizes(value) and self._is_equal(node):
+            return value  # Sizes that a module returns beside its tensor.
+        node.meta["is_batch_size"] = type(value) is int and self.pair(node) == BATCHES
         return proxy
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -134,58 +141,66 @@ class SizedTracer(fx.Tracer):
 
     def to_bool(self, obj: Proxy) -> bool:
         if self._is_fixed(obj.node):
-            return bool(self.values[obj.node][0])
+            return bool(self.values[obj.node])
         return super().to_bool(obj)
+
+    def pair(self, node: fx.Node) -> tuple[Any, Any] | None:
+        """The values of a node for both batch sizes; None if one is unknown."""
+        # In order: operations may write to what earlier ones gave.
+        for each in self._waiting:
+            self._compute(each, 1, self._others)
+        self._waiting.clear()
+        known = node in self.values and node in self._others
+        return (self.values[node], self._others[node]) if known else None
 
     def tensors(self, node: fx.Node) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The two fake tensors of a node; None if its value is not a tensor or unknown."""
-        values = self.values.get(node, (None, None))
-        return values if all(isinstance(value, torch.Tensor) for value in values) else None
+        if not isinstance(self.values.get(node), torch.Tensor):
+            return None
+        pair = self.pair(node)
+        return pair if pair is not None and isinstance(pair[1], torch.Tensor) else None
+
+    def _is_equal(self, node: fx.Node) -> bool:
+        pair = self.pair(node)
+        return pair is not None and pair[0] == pair[1]
 
     def _is_fixed(self, node: fx.Node) -> bool:
         """Whether a value follows from sizes, types and devices that do not depend on the batch size."""
-        one, other = self.values.get(node, (None, None))
-        if not isinstance(one, bool | int | float | str | torch.dtype | torch.device) or one != other:
+        value = self.values.get(node)
+        if not isinstance(value, bool | int | float | str | torch.dtype | torch.device) or not self._is_equal(node):
             return False
         return all(self.tensors(source) or self._is_fixed(source) for source in node.all_input_nodes)
 
-    def _compute(self, node: fx.Node) -> tuple[Any, Any] | None:
+    def _compute(self, node: fx.Node, which: int, values: dict[fx.Node, Any]) -> None:
+        """Add the value of a node for one of the batch sizes, if it can be computed without data."""
         self._computing = True
         try:
             with torch.no_grad(), self._fake:
-                return self._value(node, 0), self._value(node, 1)
+                values[node] = self._value(node, which, values)
         # Any operation of any network, on fake tensors: what cannot be computed is not a constant.
         except Exception as error:
             # Values that follow from an unknown one are unknown too.
-            if all(source.op == "get_attr" or source in self.values for source in node.all_input_nodes):
+            if all(source.op == "get_attr" or source in values for source in node.all_input_nodes):
                 self.unsized[str(node.target)] = first_line(error)
-            return None
         finally:
             self._computing = False
 
-    def _value(self, node: fx.Node, which: int) -> Any:
+    def _value(self, node: fx.Node, which: int, values: dict[fx.Node, Any]) -> Any:
         if node.op == "placeholder":
             return torch.empty(BATCHES[which], 3, self._image_size, self._image_size)
         target: Any = node.target
         if node.op == "get_attr":
             return operator.attrgetter(target)(self.root)
-        args, kwargs = map_arg((node.args, node.kwargs), lambda source: self._known(source, which))
+        args, kwargs = map_arg((node.args, node.kwargs), lambda source: self._known(source, which, values))
         if node.op == "call_method":
             return getattr(args[0], target)(*args[1:], **kwargs)
         if node.op == "call_module":
-            return run_without_numbers(self.root.get_submodule(target), *args, **kwargs)
+            return self.root.get_submodule(target)(*args, **kwargs)
         return target(*args, **kwargs)
 
-    def _known(self, source: fx.Node, which: int) -> Any:
+    def _known(self, source: fx.Node, which: int, values: dict[fx.Node, Any]) -> Any:
         # fx creates the nodes of constants itself.
-        return self._value(source, which) if source.op == "get_attr" else self.values[source][which]
-
-
-def run_without_numbers(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """Run a module on fake tensors; a batch norm, which torch decomposes for them, returns the right shape only."""
-    if type(module) is nn.BatchNorm2d and not module.training:
-        return torch.empty_like(args[0])
-    return module(*args, **kwargs)
+        return self._value(source, which, values) if source.op == "get_attr" else values[source]
 
 
 def _is_sizes(value: Any) -> bool:
