@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from .shape_mode import ShapeMode
+from .measures import Measurer, countable_attention, measure_of
 from .shape_tracer import BATCHES
-from .trace_notes import first_line, notes_of
+from .trace_notes import notes_of
 
-# Batch size of the recorded forward.
+# Batch size of the measured forward.
 _BATCH = BATCHES[0]
 
 
@@ -106,14 +105,13 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
     """All cuts in the order of execution; the first is the input of the model, the last its output.
 
     A tensor qualifies if it has one row per image and nothing after the cut writes to it (in-place activations do), so
-    it can be stored and reused. Both are observed in one recorded forward on fake tensors, which computes shapes and
-    floating-point operations but no data; with real data only where control flow needs it, which the trace's notes
-    then say. Parameters that are used
-    more than once stay on one side.
+    it can be stored and reused. Both are observed while the network is traced, on fake tensors, which have shapes and
+    count floating-point operations but hold no data; in a forward with real data only where control flow needs it,
+    which the trace's notes then say. Parameters that are used more than once stay on one side.
 
     Args:
         traced: Trace of the model, from :func:`~frostline.objectives.backbones.tracing.trace`.
-        image_size: Side of the images, pixels.
+        image_size: Side of the images that it was traced for, pixels.
 
     Raises:
         RuntimeError: The model cannot take images of this size.
@@ -126,16 +124,27 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
         >>> [(cut.value, cut.shape) for cut in find_cuts(trace(model, 8), 8)]
         [('input_1', (3, 8, 8)), ('_0', (4, 6, 6)), ('_1', (144,)), ('_2', (2,))]
     """
-    record, shared = _record(traced, image_size), _shared_spans(traced)
+    if notes_of(traced).real_data:
+        _measure(traced, image_size)
+    shared = _shared_spans(traced)
     cuts: dict[fx.Node, Cut] = {}
-    for position, live in enumerate(live_values(traced.graph, free_values(traced))):
+    flops = 0
+    for position, (node, live) in enumerate(
+        zip(traced.graph.nodes, live_values(traced.graph, free_values(traced)), strict=True)
+    ):
+        measure = measure_of(node)
+        flops = flops if measure is None else measure.flops
         if len(live) != 1 or any(first <= position < last for first, last in shared):
             continue
         (value,) = live
-        tensor, version = record.tensors.get(value, (None, 0))
-        if value not in cuts and tensor is not None and tensor.shape[:1] == (_BATCH,) and tensor._version == version:
-            shape = tuple(tensor.shape[1:])
-            cuts[value] = Cut(position, value.name, shape, record.flops[position] // _BATCH)
+        measure = measure_of(value)
+        if (
+            value not in cuts
+            and measure is not None
+            and not measure.is_written
+            and (measure.shape or ())[:1] == (_BATCH,)
+        ):
+            cuts[value] = Cut(position, value.name, measure.shape[1:], flops // _BATCH)
     return list(cuts.values())
 
 
@@ -175,50 +184,24 @@ def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
     return part
 
 
-class _Recorder(fx.Interpreter):
-    """Runs a graph and records every tensor with its version when it was computed, and the operations so far.
-
-    Args:
-        traced: Graph to run.
-        counter: Counter of the operations.
-    """
-
-    def __init__(self, traced: fx.GraphModule, counter: FlopCounterMode) -> None:
+class _Interpreter(fx.Interpreter):
+    def __init__(self, traced: fx.GraphModule) -> None:
         super().__init__(traced)
-        self.counter = counter
-        self.tensors: dict[fx.Node, tuple[torch.Tensor, int]] = {}
-        self.flops: list[int] = []
+        self.measurer = Measurer()
 
     def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if isinstance(result, torch.Tensor):
-            self.tensors[n] = (result, result._version)
-        self.flops.append(self.counter.get_total_flops())
-        return result
-
-
-def _record(traced: fx.GraphModule, image_size: int) -> _Recorder:
-    training, fastpath = traced.training, torch.backends.mha.get_fastpath_enabled()
-    traced.eval()
-    # The FLOP counter cannot see into torch's fused attention.
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with ShapeMode():
-            return _run(traced, image_size)
-    except Exception as error:
-        # Control flow that depends on the data cannot run on fake tensors. Any other error occurs again here.
-        record = _run(traced, image_size)
-        notes_of(traced).real_data = first_line(error)
-        return record
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fastpath)
-        traced.train(training)
+        return self.measurer.run(n, lambda: super(_Interpreter, self).run_node(n))
 
 
 @torch.no_grad()
-def _run(traced: fx.GraphModule, image_size: int) -> _Recorder:
-    counter = FlopCounterMode(display=False)
-    recorder = _Recorder(traced, counter)
-    with counter:
-        recorder.run(torch.zeros(_BATCH, 3, image_size, image_size))
-    return recorder
+def _measure(traced: fx.GraphModule, image_size: int) -> None:
+    """Measure with real data what cannot run on fake tensors, such as control flow that depends on the data."""
+    training = traced.training
+    traced.eval()
+    try:
+        with countable_attention():
+            interpreter = _Interpreter(traced)
+            interpreter.run(torch.zeros(_BATCH, 3, image_size, image_size))
+    finally:
+        traced.train(training)
+    interpreter.measurer.keep()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ class ShapeMode:
 
 class _FakeParameters(FakeTensorMode):
     def __torch_dispatch__(
-        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, object] = {}
     ) -> Any:
         args = [self.from_tensor(each) if isinstance(each, nn.Parameter) else each for each in args]
         return super().__torch_dispatch__(func, types, args, kwargs)

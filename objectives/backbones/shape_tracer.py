@@ -17,6 +17,7 @@ from torch import fx, nn
 from torch.fx.node import map_arg
 from torch.fx.proxy import Proxy, TraceError
 
+from .measures import Measurer
 from .shape_mode import ShapeMode
 from .trace_notes import first_line
 
@@ -84,7 +85,9 @@ class SizedTracer(fx.Tracer):
 
     Attributes:
         values: Values of the nodes for the first batch size, where they can be computed without data.
+        measurer: Measures of the first batch size.
         unsized: Reasons why values could not be computed without data, by name of the first such nodes.
+        unmeasured: The first such reason for the first batch size; empty if all was measured.
         failed: The innermost module in which tracing failed.
     """
 
@@ -97,7 +100,9 @@ class SizedTracer(fx.Tracer):
         self._others: dict[fx.Node, Any] = {}
         # Nodes whose value for the second batch size nobody has asked for.
         self._waiting: list[fx.Node] = []
+        self.measurer = Measurer()
         self.unsized: dict[str, str] = {}
+        self.unmeasured = ""
         self.failed: nn.Module | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
@@ -176,12 +181,17 @@ class SizedTracer(fx.Tracer):
         self._computing = True
         try:
             with torch.no_grad(), self._fake:
-                values[node] = self._value(node, which, values)
+                if which == 0:
+                    values[node] = self.measurer.run(node, lambda: self._value(node, which, values))
+                else:
+                    values[node] = self._value(node, which, values)
         # Any operation of any network, on fake tensors: what cannot be computed is not a constant.
         except Exception as error:
             # Values that follow from an unknown one are unknown too.
             if all(source.op == "get_attr" or source in values for source in node.all_input_nodes):
                 self.unsized[str(node.target)] = first_line(error)
+            if which == 0:
+                self.unmeasured = self.unmeasured or first_line(error)
         finally:
             self._computing = False
 

@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 
 from ..errors import InvalidInputError
+from .measures import countable_attention
 from .shape_tracer import SizedTracer
 from .trace_notes import TraceNotes, first_line, keep_notes
 
@@ -25,8 +26,9 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
     """Trace a model; the graph shares modules, parameters and buffers with the model.
 
     Each node records the modules that it was traced in (:func:`~frostline.objectives.backbones.cuts.module_path`);
-    nodes whose value is the batch size have the mark ``is_batch_size``. What could not be traced is in the trace's
-    notes (:func:`~frostline.objectives.backbones.trace_notes.notes_of`).
+    nodes whose value is the batch size have the mark ``is_batch_size``, and all have measures
+    (:mod:`~frostline.objectives.backbones.measures`) where these need no data. What could not be traced is in the
+    trace's notes (:func:`~frostline.objectives.backbones.trace_notes.notes_of`).
 
     Args:
         model: Network from images (N, 3, image_size, image_size) to one tensor.
@@ -44,7 +46,7 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
         ['input_1', '_0', '_1', 'output']
     """
     _check_inputs(model)
-    with _evaluating(model):
+    with _evaluating(model), countable_attention():
         try:
             graph, notes = _trace(model, image_size)
         # The code of any network. _trace_chain() raises this error if it cannot help.
@@ -81,7 +83,9 @@ def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None
         else:
             _drop_unused_sizes(graph)
             kept = {name: whole[module] for name, module in model.named_modules() if module in whole}
-            return graph, TraceNotes(kept, {each: why for each, why in tracer.unsized.items() if each not in kept})
+            unsized = {each: why for each, why in tracer.unsized.items() if each not in kept}
+            tracer.measurer.keep()
+            return graph, TraceNotes(kept, unsized, real_data=tracer.unmeasured)
 
 
 @contextmanager

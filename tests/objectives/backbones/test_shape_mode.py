@@ -20,7 +20,7 @@ class Network(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.group(self.batch(self.conv(x)))
         x = F.batch_norm(x, torch.zeros(4), torch.ones(4), training=False)
-        x = F.instance_norm(x) + F.layer_norm(x, x.shape[1:])
+        x = F.instance_norm(x) + F.layer_norm(x, list(x.shape[1:]))
         return self.linear(self.layer(x.permute(0, 2, 3, 1))).flatten(1, 2)
 
 
@@ -39,7 +39,7 @@ def test_shapes_are_those_of_data_however_often_it_is_entered() -> None:
 
 @pytest.mark.parametrize(
     ("norm", "shape"),
-    [(nn.BatchNorm2d(4), (2, 5, 3, 3)), (nn.LayerNorm((4, 3, 3)), (2, 4, 5, 5)), (nn.LayerNorm(4), (2, 5))],
+    [(nn.BatchNorm2d(4), (2, 5, 3, 3)), (nn.LayerNorm([4, 3, 3]), (2, 4, 5, 5)), (nn.LayerNorm(4), (2, 5))],
 )
 @torch.no_grad()
 def test_a_norm_refuses_what_it_refuses_with_data(norm: nn.Module, shape: tuple[int, ...]) -> None:
