@@ -137,14 +137,9 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
         if len(live) != 1 or any(first <= position < last for first, last in shared):
             continue
         (value,) = live
-        measure = measure_of(value)
-        if (
-            value not in cuts
-            and measure is not None
-            and not measure.is_written
-            and (measure.shape or ())[:1] == (_BATCH,)
-        ):
-            cuts[value] = Cut(position, value.name, measure.shape[1:], flops // _BATCH)
+        found = measure_of(value)
+        if value not in cuts and found and found.shape and found.shape[0] == _BATCH and not found.is_written:
+            cuts[value] = Cut(position, value.name, found.shape[1:], flops // _BATCH)
     return list(cuts.values())
 
 

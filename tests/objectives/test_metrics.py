@@ -104,49 +104,52 @@ def test_every_metric_has_a_reference() -> None:
     assert REFERENCES.keys() == METRICS.keys()
 
 
-@pytest.mark.parametrize("metric", METRICS)
+# Of each problem every metric: to draw one takes longer than to score it.
+
+
 @given(problem=problems())
-def test_scores_are_those_of_scikit_learn(metric: str, problem: tuple[Any, Any]) -> None:
+def test_scores_are_those_of_scikit_learn(problem: tuple[Any, Any]) -> None:
     probabilities, labels = problem
-    reference = REFERENCES[metric](probabilities, labels, np.ones(len(labels)))
-    assert score(metric, probabilities, labels) == pytest.approx(reference, abs=TOLERANCE)
+    for metric in METRICS:
+        reference = REFERENCES[metric](probabilities, labels, np.ones(len(labels)))
+        assert score(metric, probabilities, labels) == pytest.approx(reference, abs=TOLERANCE), metric
 
 
-@pytest.mark.parametrize("metric", METRICS)
 @given(problem=problems(), data=st.data())
-def test_weights_are_those_of_scikit_learn(metric: str, problem: tuple[Any, Any], data: st.DataObject) -> None:
+def test_weights_are_those_of_scikit_learn(problem: tuple[Any, Any], data: st.DataObject) -> None:
     probabilities, labels = problem
     positive = st.floats(0.01, 100) | st.just(0.0)
     weights = data.draw(arrays.arrays(np.float64, (3, len(labels)), elements=positive))
     weights[weights.sum(axis=1) == 0, 0] = 1.0
-    values = weighted(metric, probabilities, labels)(weights)
-    assert values.shape == (3,)
-    references = [REFERENCES[metric](probabilities, labels, row) for row in weights]
-    assert values == pytest.approx(references, abs=TOLERANCE)
+    for metric in METRICS:
+        values = weighted(metric, probabilities, labels)(weights)
+        assert values.shape == (3,)
+        references = [REFERENCES[metric](probabilities, labels, row) for row in weights]
+        assert values == pytest.approx(references, abs=TOLERANCE), metric
 
 
-@pytest.mark.parametrize("metric", METRICS)
 @given(problem=problems(), data=st.data())
-def test_a_weight_of_k_is_an_image_k_times(metric: str, problem: tuple[Any, Any], data: st.DataObject) -> None:
+def test_a_weight_of_k_is_an_image_k_times(problem: tuple[Any, Any], data: st.DataObject) -> None:
     probabilities, labels = problem
     counts = data.draw(arrays.arrays(np.int64, len(labels), elements=st.integers(0, 3)))
     counts[0] = max(counts[0], 1)
     images = np.repeat(np.arange(len(labels)), counts)
-    (value,) = weighted(metric, probabilities, labels)(counts[None].astype(float))
-    assert value == pytest.approx(score(metric, probabilities[images], labels[images]), abs=1e-12)
+    for metric in METRICS:
+        (value,) = weighted(metric, probabilities, labels)(counts[None].astype(float))
+        assert value == pytest.approx(score(metric, probabilities[images], labels[images]), abs=1e-12), metric
 
 
-@pytest.mark.parametrize("metric", METRICS)
 @given(problem=problems(), factor=st.floats(0.1, 10), random=st.randoms(use_true_random=False))
-def test_order_and_scale_of_weights_do_not_matter(metric: str, problem: Any, factor: float, random: Any) -> None:
+def test_order_and_scale_of_weights_do_not_matter(problem: Any, factor: float, random: Any) -> None:
     probabilities, labels = problem
     order = np.array(random.sample(range(len(labels)), len(labels)))
-    whole = score(metric, probabilities, labels)
-    scaled = weighted(metric, probabilities[order], labels[order])(np.full((1, len(labels)), factor))
-    assert scaled == pytest.approx([whole], abs=1e-9)
-    assert whole >= 0
-    if METRICS[metric].share:
-        assert whole <= 1 + 1e-12
+    for metric in METRICS:
+        whole = score(metric, probabilities, labels)
+        scaled = weighted(metric, probabilities[order], labels[order])(np.full((1, len(labels)), factor))
+        assert scaled == pytest.approx([whole], abs=1e-9), metric
+        assert whole >= 0, metric
+        if METRICS[metric].share:
+            assert whole <= 1 + 1e-12, metric
 
 
 @pytest.mark.parametrize("metric", METRICS)

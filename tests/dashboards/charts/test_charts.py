@@ -1,20 +1,27 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from frostline.dashboards.charts.charts import create_charts
+from frostline.dashboards.charts.drawing import Chart
 from frostline.dashboards.palette import look
 from frostline.objectives.strategies import STRATEGIES
 from frostline.search.study.results import StudyResults
 
 
-def figure_of(results: StudyResults, name: str) -> Any:
+@pytest.fixture(scope="module")
+def charts(results: StudyResults) -> Sequence[Chart]:
+    """Those of ``results``, to read: Plotly takes half a second to make them."""
+    return create_charts(results)
+
+
+def figure_of(charts: Sequence[Chart], name: str) -> Any:
     """The figure of that name, untyped: Plotly declares its attributes at run time."""
-    return next(chart.figure for chart in create_charts(results) if chart.name == name)
+    return next(chart.figure for chart in charts if chart.name == name)
 
 
 def marks(figure: Any) -> Iterator[Any]:
@@ -25,10 +32,10 @@ def scored(results: StudyResults) -> dict[int, Any]:
     return {trial.number: trial for trial in results.trials if trial.score is not None}
 
 
-def test_cost_shows_every_scored_trial_at_its_seconds_and_score(results: StudyResults) -> None:
+def test_cost_shows_every_scored_trial_at_its_seconds_and_score(results: StudyResults, charts: Sequence[Chart]) -> None:
     drawn = {
         number: (x, y)
-        for trace in marks(figure_of(results, "cost"))
+        for trace in marks(figure_of(charts, "cost"))
         for number, x, y in zip(trace.customdata, trace.x, trace.y, strict=True)
     }
     assert drawn == {
@@ -37,8 +44,8 @@ def test_cost_shows_every_scored_trial_at_its_seconds_and_score(results: StudyRe
     }
 
 
-def test_depth_shows_every_scored_trial_beside_its_depth(results: StudyResults) -> None:
-    traces = list(marks(figure_of(results, "depth")))
+def test_depth_shows_every_scored_trial_beside_its_depth(results: StudyResults, charts: Sequence[Chart]) -> None:
+    traces = list(marks(figure_of(charts, "depth")))
     drawn = {
         number: (depth, y) for trace in traces for (number, depth), y in zip(trace.customdata, trace.y, strict=True)
     }
@@ -50,17 +57,17 @@ def test_depth_shows_every_scored_trial_beside_its_depth(results: StudyResults) 
     assert max(map(abs, shifts)) < 0.5
 
 
-def test_depth_axis_ends_at_all_units_frozen(results: StudyResults) -> None:
-    axis: Any = figure_of(results, "depth").layout.xaxis
+def test_depth_axis_ends_at_all_units_frozen(results: StudyResults, charts: Sequence[Chart]) -> None:
+    axis: Any = figure_of(charts, "depth").layout.xaxis
     assert axis.tickvals[0] == 0
     assert axis.tickvals[-1] == len(results.facts.units)
     assert results.facts.units[-1] in axis.ticktext[-1]
 
 
-def test_curves_hold_every_epoch_of_every_trial(results: StudyResults) -> None:
+def test_curves_hold_every_epoch_of_every_trial(results: StudyResults, charts: Sequence[Chart]) -> None:
     drawn = {
         (number, epoch): score
-        for trace in figure_of(results, "curves").data
+        for trace in figure_of(charts, "curves").data
         for number, epoch, score in zip(trace.customdata, trace.x, trace.y, strict=True)
         if number is not None
     }
@@ -71,15 +78,15 @@ def test_curves_hold_every_epoch_of_every_trial(results: StudyResults) -> None:
     }
 
 
-def test_curves_emphasise_the_best_trial_of_each_strategy(results: StudyResults) -> None:
-    bold = {trace.customdata[0] for trace in figure_of(results, "curves").data if trace.line.width == 3}
+def test_curves_emphasise_the_best_trial_of_each_strategy(results: StudyResults, charts: Sequence[Chart]) -> None:
+    bold = {trace.customdata[0] for trace in figure_of(charts, "curves").data if trace.line.width == 3}
     assert bold == {summary.best.number for summary in results.summaries if summary.best}
 
 
-def test_comparison_shows_means_seeds_and_cost(results: StudyResults) -> None:
+def test_comparison_shows_means_seeds_and_cost(results: StudyResults, charts: Sequence[Chart]) -> None:
     verdict = results.verdict
     assert verdict is not None
-    figure = figure_of(results, "strategies")
+    figure = figure_of(charts, "strategies")
     for contender in verdict.contenders:
         mean, seeds, cost = (trace for trace in figure.data if trace.name == contender.strategy)
         assert mean.x[0] == pytest.approx(100 * contender.mean)
@@ -90,18 +97,18 @@ def test_comparison_shows_means_seeds_and_cost(results: StudyResults) -> None:
         assert cost.x[0] == contender.seconds
 
 
-def test_score_axes_hold_all_points_and_never_magnify_noise(results: StudyResults) -> None:
+def test_score_axes_hold_all_points_and_never_magnify_noise(charts: Sequence[Chart]) -> None:
     for name in ("cost", "depth"):
-        figure = figure_of(results, name)
+        figure = figure_of(charts, name)
         low, high = figure.layout.yaxis.range
         scores = [y for trace in marks(figure) for y in trace.y]
         assert low < min(scores) <= max(scores) < high
         assert high - low >= 10
 
 
-def test_a_strategy_has_one_color_everywhere(results: StudyResults) -> None:
+def test_a_strategy_has_one_color_everywhere(charts: Sequence[Chart]) -> None:
     for name in ("cost", "depth"):
-        for trace in marks(figure_of(results, name)):
+        for trace in marks(figure_of(charts, name)):
             assert trace.marker.color == look(trace.name.split()[0]).color
 
 
@@ -109,8 +116,8 @@ def test_looks_are_distinct() -> None:
     assert len({look(name) for name in [*STRATEGIES, "another"]}) == len(STRATEGIES) + 1
 
 
-def test_captions_say_how_many(results: StudyResults) -> None:
-    captions = {chart.name: chart.caption for chart in create_charts(results)}
+def test_captions_say_how_many(charts: Sequence[Chart]) -> None:
+    captions = {chart.name: chart.caption for chart in charts}
     assert "n = 3 seeds" in captions["strategies"]
     assert "n = 23 trials, 3 of them pruned; 2 failed trials not shown" in captions["cost"]
 
@@ -126,10 +133,10 @@ def test_no_comparison_before_the_finals(undecided: StudyResults) -> None:
     ]
 
 
-def test_wide_range_of_costs_is_logarithmic(results: StudyResults) -> None:
+def test_wide_range_of_costs_is_logarithmic(results: StudyResults, charts: Sequence[Chart]) -> None:
     first, *others = results.trials
     wide = replace(results, trials=(replace(first, seconds=2000.0), *others))
-    linear, logarithmic = (figure_of(study, "cost").layout.xaxis for study in (results, wide))
+    linear, logarithmic = (figure_of(each, "cost").layout.xaxis for each in (charts, create_charts(wide)))
     assert linear.type != "log"
     assert logarithmic.type == "log"
     assert "logarithmic" in logarithmic.title.text
@@ -149,14 +156,14 @@ def undominated(points: set[tuple[float, float]]) -> list[tuple[float, float]]:
     )
 
 
-def test_the_dotted_line_is_the_pareto_front_of_complete_trials(results: StudyResults) -> None:
+def test_the_dotted_line_is_the_pareto_front_of_complete_trials(results: StudyResults, charts: Sequence[Chart]) -> None:
     complete = [trial for trial in results.trials if trial.state == "complete"]
     costs = {
         "cost": {(trial.seconds or 0, round(100 * (trial.score or 0), 2)) for trial in complete},
         "weights": {(trial.trainable_parameters or 0, round(100 * (trial.score or 0), 2)) for trial in complete},
     }
     for name, points in costs.items():
-        assert front_of(figure_of(results, name)) == undominated(points)
+        assert front_of(figure_of(charts, name)) == undominated(points)
 
 
 def test_weights_show_every_trial_of_which_they_are_known(results: StudyResults) -> None:
@@ -164,7 +171,7 @@ def test_weights_show_every_trial_of_which_they_are_known(results: StudyResults)
     some = replace(results, trials=(replace(first, trainable_parameters=None), *others))
     drawn = {
         number: (x, y)
-        for trace in marks(figure_of(some, "weights"))
+        for trace in marks(figure_of(create_charts(some), "weights"))
         for number, x, y in zip(trace.customdata, trace.x, trace.y, strict=True)
     }
     expected = {
@@ -179,7 +186,7 @@ def test_budget_ends_at_the_device_time_of_each_strategy(
     results: StudyResults, factor: float, unit: str, length: float
 ) -> None:
     trials = tuple(replace(trial, seconds=factor * (trial.seconds or 0)) for trial in results.trials)
-    figure = figure_of(replace(results, trials=trials), "budget")
+    figure = figure_of(create_charts(replace(results, trials=trials)), "budget")
     assert figure.layout.yaxis.title.text == f"device time, {unit}"
     for trace in figure.data:
         own = [trial for trial in trials if trial.strategy == trace.name.split()[0]]
@@ -189,8 +196,8 @@ def test_budget_ends_at_the_device_time_of_each_strategy(
         assert list(trace.y) == sorted(trace.y)
 
 
-def test_best_so_far_is_the_running_maximum_of_complete_trials(results: StudyResults) -> None:
-    figure = figure_of(results, "progress")
+def test_best_so_far_is_the_running_maximum_of_complete_trials(results: StudyResults, charts: Sequence[Chart]) -> None:
+    figure = figure_of(charts, "progress")
     for strategy in results.settings.strategies:
         by_trials, by_time = (trace for trace in figure.data if trace.name == strategy)
         own = [trial for trial in results.trials if trial.strategy == strategy]

@@ -13,6 +13,7 @@ from frostline.objectives.networks.heads import ToMap
 from frostline.objectives.strategies import STRATEGIES
 from frostline.objectives.strategies.plans import plan_phases
 
+from ..backbones.initialization import no_initialization
 from ..strategies.test_strategies import UNITS, config
 from ..tiny import pool, task
 
@@ -59,7 +60,8 @@ def test_truncation_past_the_first_unit_is_refused(dropped: int):
 
 @pytest.mark.parametrize(("name", "dropped"), [("vit_b_32", 5), ("swin_t", 3)])
 def test_what_transformers_give_in_between_can_carry_a_head(name: str, dropped: int):
-    backbone = create_backbone(BackboneSpec(name, "none", 32)).truncated(dropped)
+    with no_initialization():
+        backbone = create_backbone(BackboneSpec(name, "none", 32)).truncated(dropped)
     arrange = ToMap(backbone.units[-1].output_shape)
     with torch.no_grad():
         features = backbone.segment(0, len(backbone.units))(torch.randn(2, 3, 32, 32))
