@@ -1,10 +1,11 @@
 from .budget_history import Step, budget_steps
+from .comparison import Comparing, compare
 from .confusion import Confusion, Errors, Mistake, confusion_of, errors_of, worst_mistakes
 from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curve
 from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
 from .pareto import pareto_front
-from .verdict import Comparing, Contender, Verdict, compare, reach_verdict
+from .verdict import Contender, Verdict, reach_verdict
 
 __all__ = [
     "BASELINE",

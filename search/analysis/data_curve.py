@@ -1,7 +1,7 @@
 """The data-size curve: test score by number of training images, and where strategies overtake feature extraction.
 
-The statistics are those of the verdict: a paired bootstrap over test images and seeds, with simultaneous intervals for
-all comparisons with feature extraction.
+The statistics are those of the verdict: draws of the true mean scores, with simultaneous intervals (Bonferroni) for all
+comparisons with feature extraction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ...objectives.metrics import weighted
 from ..records import FinalRecord
-from .verdict import CONFIDENCE, bootstrap_scores, simultaneous_interval
+from .comparison import CONFIDENCE, central_interval
+from .score_draws import draw_scores
 
 BASELINE = "feature_extraction"
 
@@ -128,7 +129,7 @@ def trace_curve(records: Sequence[CurveRecord], metric: str, strategies: Sequenc
         records: Trainings tested on the same images in the same order, including the finals on all training images.
         metric: Name of a metric that a study can maximize.
         strategies: Names of the strategies in the order of the result.
-        seed: Seed of the resampling.
+        seed: Seed of the draws.
 
     Raises:
         ValueError: There are no trainings, or they were tested on different images.
@@ -165,16 +166,16 @@ def _points(
     for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
         groups.setdefault(final.strategy, []).append(final)
     weighers = [[weighted(metric, final.probabilities, labels) for final in group] for group in groups.values()]
-    replicates = dict(zip(groups, bootstrap_scores(weighers, labels, seed=seed), strict=True))
+    draws = dict(zip(groups, draw_scores(weighers, labels, seed=seed).scores.T, strict=True))
     scores = {name: tuple(final.test_score for final in group) for name, group in groups.items()}
     points = []
     for name in groups:
-        interval = simultaneous_interval(replicates[name], 1)
+        interval = central_interval(draws[name], 1)
         if name == BASELINE or BASELINE not in groups:
             points.append(CurvePoint(name, images, scores[name], interval))
             continue
         difference = float(np.mean(scores[name]) - np.mean(scores[BASELINE]))
-        of_difference = simultaneous_interval(replicates[name] - replicates[BASELINE], comparisons)
+        of_difference = central_interval(draws[name] - draws[BASELINE], comparisons)
         points.append(CurvePoint(name, images, scores[name], interval, difference, of_difference))
     return points
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from ...objectives import metrics
 from ...objectives.data import read_json, write_json
-from . import verdict
-from .verdict import Comparison, Ranked, compare
+from . import comparison as comparing
+from . import score_draws, seed_spread
+from .comparison import Comparison, Gap, Ranked, compare
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class KeptComparisons:
     folder: Path
 
     def __call__(self, ranked: Ranked, metric: str, seed: int) -> Comparison:
-        """Return :func:`~frostline.search.analysis.verdict.compare` of the same arguments."""
+        """Return :func:`~frostline.search.analysis.comparison.compare` of the same arguments."""
         file = self.folder / f"{_digest(ranked, metric, seed)}.json"
         try:
             return _comparison(read_json(file))
@@ -44,14 +45,22 @@ class KeptComparisons:
 def _comparison(kept: Any) -> Comparison:
     return Comparison(
         score_intervals=tuple((float(low), float(high)) for low, high in kept["score_intervals"]),
-        intervals=tuple((float(low), float(high)) for low, high in kept["intervals"]),
+        gaps=tuple(
+            Gap(
+                (float(gap["interval"][0]), float(gap["interval"][1])),
+                float(gap["image_error"]),
+                float(gap["seed_error"]),
+                tuple(map(float, gap["quantiles"])),
+            )
+            for gap in kept["gaps"]
+        ),
         best_shares=tuple(float(share) for share in kept["best_shares"]),
     )
 
 
 def _digest(ranked: Ranked, metric: str, seed: int) -> str:
     digest = hashlib.sha256(f"{metric} {seed} {[len(group) for group in ranked]}".encode())
-    for module in (verdict, metrics):
+    for module in (comparing, score_draws, seed_spread, metrics):
         digest.update(Path(str(module.__file__)).read_bytes())
     for array in (ranked[0][0].labels, *(final.probabilities for group in ranked for final in group)):
         digest.update(f"{array.dtype} {array.shape}".encode())

@@ -1,52 +1,32 @@
-"""The verdict: the winning strategy, with differences, intervals and costs; a tie goes to the cheaper strategy.
+"""The verdict: the strategy to use, with differences, intervals and costs.
 
-Strategies are compared on the same test images by a paired bootstrap (Efron & Tibshirani 1993) that resamples the
-images, stratified by class (small classes together), and the seeds of each strategy. Image weights, the number of
-times each image was drawn, give the resampled metric. Intervals are simultaneous over all comparisons with the leader
-(Bonferroni), so more strategies do not make a winner by chance more likely.
+The strategy with the highest mean test score leads. A cheaper one is recommended in its place only if the leader is
+unlikely to be better by more than what does not matter (:data:`INDIFFERENCE`): a tie alone is no reason to give up
+points. Otherwise the leader is recommended, and if others may be the best as well, the verdict is undecided and says
+what would decide it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...objectives.metrics import METRICS, Weighted, weighted
+from ...objectives.metrics import METRICS
 from ..records import FinalRecord
+from .comparison import CONFIDENCE, Comparing, Gap, Interval, compare
 
-REPLICATES = 10_000
-CONFIDENCE = 0.95
-# Wall times within this factor of the cheapest count as equal: on a busy machine they vary by that much.
+# Differences of score that do not matter.
+INDIFFERENCE = 0.01
+# Largest probability of something unlikely.
+UNLIKELY = 0.1
+# Wall times within this factor count as equal: on a busy machine they vary by that much.
 SAME_COST = 1.5
-# Classes with fewer test images are resampled together: alone, a class of one image would show no variance.
-MIN_STRATUM = 5
-_CHUNK = 500
-
-Interval = tuple[float, float]
-# Finals by strategy and seed, highest mean test score first.
-Ranked = Sequence[Sequence[FinalRecord]]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What resampling says of several strategies, the leader first.
-
-    Attributes:
-        score_intervals: Confidence interval of each strategy's mean test score.
-        intervals: Simultaneous confidence intervals of the leader's score minus that of each other strategy.
-        best_shares: Share of resamplings in which each strategy scores highest.
-    """
-
-    score_intervals: tuple[Interval, ...]
-    intervals: tuple[Interval, ...]
-    best_shares: tuple[float, ...]
-
-
-Comparing = Callable[[Ranked, str, int], Comparison]
+# Seeds or test images beyond this factor are no advice.
+_MAX_FACTOR = 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +40,7 @@ class Contender:
         seconds: Mean wall time of a training.
         trainable_parameters: Number of parameters that train in the last phase.
         gap_to_leader: Mean test score of the leader minus this strategy's; 0 for the leader.
-        interval: Simultaneous confidence interval of ``gap_to_leader``; None for the leader.
+        gap: What the finals say of ``gap_to_leader``; None for the leader.
         score_interval: Confidence interval of the mean test score alone.
         finals: Its finals, one per seed.
     """
@@ -71,7 +51,7 @@ class Contender:
     seconds: float
     trainable_parameters: int
     gap_to_leader: float
-    interval: Interval | None
+    gap: Gap | None
     score_interval: Interval
     finals: tuple[FinalRecord, ...] = field(repr=False, compare=False)
 
@@ -93,9 +73,19 @@ class Contender:
         return float(np.std(self.scores, ddof=1)) if len(self.scores) > 1 else 0.0
 
     @property
+    def interval(self) -> Interval | None:
+        """Return the simultaneous confidence interval of ``gap_to_leader``; None for the leader."""
+        return None if self.gap is None else self.gap.interval
+
+    @property
     def tied(self) -> bool:
-        """Return whether the strategy leads, or its interval includes 0."""
-        return self.interval is None or self.interval[0] <= 0.0 <= self.interval[1]
+        """Return whether the strategy leads, or may be as good as the leader."""
+        return self.gap is None or not self.gap.behind
+
+    @property
+    def as_good(self) -> bool:
+        """Return whether the leader is unlikely to be better by more than :data:`INDIFFERENCE`."""
+        return self.gap is None or self.gap.quantiles[round(100 * (1 - UNLIKELY)) - 1] <= INDIFFERENCE
 
 
 @dataclass(frozen=True)
@@ -105,10 +95,10 @@ class Verdict:
     Attributes:
         metric: Name of the metric.
         contenders: All strategies, by falling mean test score.
-        winner: Cheapest strategy of the leader and its ties; of similar costs (:data:`SAME_COST`), the best.
+        winner: The recommended strategy: the leader, or a cheaper one that is as good.
         test_images: Size of the test split.
         confidence: Joint confidence of all intervals.
-        best_shares: Share of resamplings in which a strategy scores highest, by strategy; equals share.
+        best_shares: Probability that a strategy is the best, by strategy; equals share.
     """
 
     metric: str
@@ -123,26 +113,65 @@ class Verdict:
         """Return the strategy with the highest mean test score."""
         return self.contenders[0]
 
+    @property
+    def undecided(self) -> bool:
+        """Return whether another strategy may be better than the recommended one by more than what does not matter."""
+        return self.winner is self.leader and any(each.tied for each in self.contenders[1:])
+
     def sentence(self) -> str:
         """Return the verdict in one or two sentences."""
-        won, metric = self.winner, METRICS[self.metric].title
+        won, leader = self.winner, self.leader
         low, high = won.score_interval
-        text = (
-            f"{won.strategy} wins: {_percent(won.mean)} test {metric} (mean of {_count(len(won.scores), 'seed')}, "
+        score = (
+            f"{_percent(won.mean)} test {METRICS[self.metric].title} (mean of {_count(len(won.scores), 'seed')}, "
             f"{100 * self.confidence:.0f} % interval {100 * low:.1f} to {100 * high:.1f})"
         )
-        tied = [contender.strategy for contender in self.contenders if contender.tied and contender is not won]
-        if won is self.leader:
-            if tied:
-                are = "is" if len(tied) == 1 else "are"
-                return f"{text}; {_list(tied)} {are} statistically tied with it, at a similar or higher cost."
-            if len(self.contenders) == 1:
-                return f"{text}, with no other to compare."
-            return f"{text}, ahead of all others beyond chance ({100 * self.confidence:.0f} % confidence)."
-        return (
-            f"{text}. {self.leader.strategy} scored {_percent(self.leader.mean)}, but that difference may be chance, "
-            f"and it takes {self.leader.seconds / max(won.seconds, 1e-9):.1f}x the training time."
-        )
+        if won is not leader:
+            return (
+                f"{won.strategy} wins: {score}. {leader.strategy} scored {_percent(leader.mean)} and takes "
+                f"{leader.seconds / max(won.seconds, 1e-9):.1f}x the training time; it is unlikely to be better "
+                f"by more than {_points(INDIFFERENCE)}."
+            )
+        if self.undecided:
+            return f"Undecided: {won.strategy} leads with {score}. {self._doubt()}"
+        if len(self.contenders) == 1:
+            return f"{won.strategy} wins: {score}, with no other to compare."
+        sure = f"{100 * self.confidence:.0f} % confidence"
+        return f"{won.strategy} wins: {score}, ahead of all others beyond chance ({sure})."
+
+    def _doubt(self) -> str:
+        """Say which strategies may be the best, and what would decide between them."""
+        tied = [each.strategy for each in self.contenders if each.tied]
+        chances = ", ".join(f"{name} {100 * self.best_shares[name]:.0f} %" for name in tied)
+        return f"The best may be: {chances}. {self._remedy()}"
+
+    def _remedy(self) -> str:
+        """Say how many seeds or test images would show that the leader is ahead of the next, if its lead is real."""
+        gaps = [(each.gap_to_leader, each.gap) for each in self.contenders if each.gap is not None and each.tied]
+        seeds = max((_factor(gap, of.seed_error, of.image_error, of) for gap, of in gaps), default=math.inf)
+        images = max((_factor(gap, of.image_error, of.seed_error, of) for gap, of in gaps), default=math.inf)
+        ways = [
+            f"{math.ceil(factor * number):,} {what}"
+            for factor, number, what in (
+                (seeds, len(self.leader.scores), "seeds"),
+                (images, self.test_images, "test images"),
+            )
+            if factor <= _MAX_FACTOR
+        ]
+        if ways:
+            return f"About {' or '.join(ways)} would decide it, if the lead is real."
+        return "More seeds or more test images alone would not decide it."
+
+
+def _factor(gap: float, varied: float, fixed: float, of: Gap) -> float:
+    """Return how many times as much of what makes the error ``varied`` would put 0 outside the gap's interval."""
+    total = math.hypot(varied, fixed)
+    if gap <= 0 or total == 0:
+        return math.inf
+    # Interval's half width, in standard errors.
+    width = (of.interval[1] - of.interval[0]) / 2 / total
+    left = (gap / width) ** 2 - fixed**2
+    return varied**2 / left if left > 0 else math.inf
 
 
 def _percent(value: float) -> str:
@@ -153,26 +182,8 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
-def _list(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def compare(ranked: Ranked, metric: str, seed: int) -> Comparison:
-    """Resample the finals of the strategies, the leader's first, and compare the others with it.
-
-    Args:
-        ranked: Finals by strategy and seed, highest mean test score first.
-        metric: Name of the metric.
-        seed: Seed of the resampling.
-    """
-    labels = ranked[0][0].labels
-    scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
-    leader, *others = replicates = bootstrap_scores(scores, labels, seed=seed)
-    return Comparison(
-        score_intervals=tuple(simultaneous_interval(each, 1) for each in replicates),
-        intervals=tuple(simultaneous_interval(leader - each, len(others)) for each in others),
-        best_shares=tuple(best_shares(replicates)),
-    )
+def _points(share: float) -> str:
+    return _count(round(100 * share), "point")
 
 
 def reach_verdict(
@@ -183,7 +194,7 @@ def reach_verdict(
     Args:
         finals: Finals with one or more seeds per strategy, on the same test images in the same order.
         metric: Name of a metric that a study can maximize.
-        seed: Seed of the resampling.
+        seed: Seed of the draws.
         comparing: Gives the comparison, as :func:`compare` does.
 
     Raises:
@@ -216,10 +227,8 @@ def reach_verdict(
     ranked = sorted(by_strategy.values(), key=_rank)
     comparison = comparing(ranked, metric, seed)
     contenders = tuple(
-        _contender(group, ranked[0], interval, score_interval)
-        for group, interval, score_interval in zip(
-            ranked, (None, *comparison.intervals), comparison.score_intervals, strict=True
-        )
+        _contender(group, ranked[0], gap, score_interval)
+        for group, gap, score_interval in zip(ranked, (None, *comparison.gaps), comparison.score_intervals, strict=True)
     )
     shares = dict(zip([group[0].strategy for group in ranked], comparison.best_shares, strict=True))
     return Verdict(metric, contenders, _winner(contenders), len(labels), best_shares=shares)
@@ -231,16 +240,16 @@ def _rank(group: Sequence[FinalRecord]) -> tuple[float, float]:
 
 
 def _winner(contenders: Sequence[Contender]) -> Contender:
-    """Return the best of the cheapest among the leader and its ties; ``contenders`` are sorted, best first."""
-    tied = [contender for contender in contenders if contender.tied]
-    cheapest = min(contender.seconds for contender in tied)
-    return next(contender for contender in tied if contender.seconds <= SAME_COST * cheapest)
+    """Return the best of the cheapest among those that are as good as the leader; the leader comes first."""
+    good = [contender for contender in contenders if contender.as_good]
+    cheapest = min(contender.seconds for contender in good)
+    return next(contender for contender in good if contender.seconds <= SAME_COST * cheapest)
 
 
 def _contender(
     group: Sequence[FinalRecord],
     leaders: Sequence[FinalRecord],
-    interval: Interval | None,
+    gap: Gap | None,
     score_interval: Interval,
 ) -> Contender:
     scores = tuple(final.test_score for final in group)
@@ -251,84 +260,7 @@ def _contender(
         seconds=float(np.mean([final.seconds for final in group])),
         trainable_parameters=group[0].trainable_parameters,
         gap_to_leader=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
-        interval=interval,
+        gap=gap,
         score_interval=score_interval,
         finals=tuple(group),
     )
-
-
-def best_shares(replicates: Sequence[NDArray[np.float64]]) -> list[float]:
-    """Return how often each of several resampled scores (B,) is the highest, as shares of 1; equals share.
-
-    Examples:
-        >>> import numpy as np
-        >>> from frostline.search.analysis.verdict import best_shares
-        >>> best_shares([np.array([0.9, 0.8, 0.7, 0.6]), np.array([0.8, 0.8, 0.6, 0.5])])
-        [0.875, 0.125]"""
-    scores = np.stack(replicates)
-    highest = scores == scores.max(axis=0)
-    return (highest / highest.sum(axis=0)).mean(axis=1).tolist()
-
-
-def simultaneous_interval(replicates: NDArray[np.float64], comparisons: int) -> tuple[float, float]:
-    """Return the percentile interval that holds for all comparisons at once (Bonferroni).
-
-    Args:
-        replicates: Resampled values (B,).
-        comparisons: Number of comparisons."""
-    tail = (1 - CONFIDENCE) / (2 * max(1, comparisons))
-    low, high = np.quantile(replicates, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def bootstrap_scores(
-    strategies: Sequence[Sequence[Weighted]],
-    labels: NDArray[np.int64],
-    *,
-    seed: int,
-    replicates: int = REPLICATES,
-) -> list[NDArray[np.float64]]:
-    """Resample the mean score of each strategy; all strategies get the same resampled images (paired).
-
-    Args:
-        strategies: By strategy and seed, the score as a function of the image weights.
-        labels: Classes of the images (N,); resampling keeps the size of each class, except small classes.
-        seed: Seed of the resampling.
-        replicates: Number of resamplings, B.
-
-    Returns:
-        Scores (B,) of each strategy.
-    """
-    rng = np.random.default_rng(seed)
-    chunks = [min(_CHUNK, replicates - start) for start in range(0, replicates, _CHUNK)]
-    drawn: list[list[NDArray[np.float64]]] = [[] for _ in strategies]
-    for size in chunks:
-        counts = _resample(labels, size, rng)
-        for scores, seeds in zip(drawn, strategies, strict=True):
-            scores.append(_over_seeds(np.stack([score(counts) for score in seeds], axis=1), rng))
-    return [np.concatenate(scores) for scores in drawn]
-
-
-def _resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return how often each image is drawn (B, N), with replacement within its stratum."""
-    # The draws of an image are contiguous in memory, which the metrics need.
-    counts = np.zeros((len(labels), size)).T
-    for members in _strata(labels):
-        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=size)
-    return counts
-
-
-def _strata(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return the positions of each class; small classes are merged with larger ones until they are large enough."""
-    classes = sorted((np.flatnonzero(labels == label) for label in np.unique(labels)), key=len)
-    together = classes.pop(0)
-    while classes and (len(classes[0]) < MIN_STRATUM or len(together) < MIN_STRATUM):
-        together = np.concatenate([together, classes.pop(0)])
-    return [together, *classes]
-
-
-def _over_seeds(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the mean (B,) over seeds drawn with replacement from scores (B, S)."""
-    seeds = scores.shape[1]
-    picks = rng.integers(seeds, size=scores.shape)
-    return np.take_along_axis(scores, picks, axis=1).mean(axis=1)

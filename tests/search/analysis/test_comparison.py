@@ -1,0 +1,77 @@
+"""The confidence set against Tukey's test, closed forms, and simulation with known truth."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from benchmarks.verdict_calibration import QUICK, Cell, run
+from frostline.search.analysis.comparison import best_shares, central_interval, confidence_set
+
+
+@pytest.mark.parametrize("strategies", [2, 3, 6])
+def test_of_independent_equal_errors_the_set_is_that_of_tukeys_test(strategies: int) -> None:
+    errors = np.random.default_rng(0).normal(0, 0.02, size=(100_000, strategies))
+    means = np.full(strategies, 0.8)
+    critical = scipy.stats.studentized_range.ppf(0.95, strategies, np.inf) * 0.02
+    for low, high in confidence_set(means, errors):
+        assert (low, high) == pytest.approx((-critical, critical), rel=0.02)
+
+
+def test_who_is_far_behind_does_not_widen_the_comparison_of_the_others() -> None:
+    errors = np.random.default_rng(0).normal(0, 0.02, size=(100_000, 4))
+    intervals = confidence_set(np.array([0.8, 0.795, 0.3, 0.2]), errors)
+    critical = scipy.stats.norm.ppf(0.975) * 0.02 * np.sqrt(2)
+    assert intervals[0] == pytest.approx((0.005 - critical, 0.005 + critical), abs=0.001)
+    assert all(low > 0 for low, _ in intervals[1:])
+
+
+def test_errors_that_are_shared_do_not_count() -> None:
+    rng = np.random.default_rng(1)
+    shared, own = rng.normal(0, 0.1, size=(50_000, 1)), rng.normal(0, 0.002, size=(50_000, 2))
+    ((low, high),) = confidence_set(np.array([0.81, 0.80]), shared + own)
+    assert low > 0
+    assert high - low == pytest.approx(2 * 1.96 * 0.002 * np.sqrt(2), rel=0.03)
+
+
+def test_equal_errors_leave_no_doubt() -> None:
+    errors = np.zeros((100, 3)) + np.linspace(-0.1, 0.1, 100)[:, None]
+    assert confidence_set(np.array([0.8, 0.8, 0.7]), errors) == [(0.0, 0.0), pytest.approx((0.1, 0.1))]
+
+
+def test_shares_of_the_best_are_normal_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal([0.80, 0.79], 0.01, size=(100_000, 2))
+    expected = float(scipy.stats.norm.cdf(0.01 / (0.01 * np.sqrt(2))))
+    assert best_shares(scores) == pytest.approx([expected, 1 - expected], abs=0.005)
+
+
+def test_central_intervals_widen_with_the_number_of_comparisons() -> None:
+    replicates = np.random.default_rng(0).normal(0.1, 0.05, size=50_000)
+    intervals = [central_interval(replicates, comparisons) for comparisons in (1, 2, 4, 8)]
+    for (low, high), (lower, higher) in itertools.pairwise(intervals):
+        assert lower < low < high < higher
+    for comparisons, (low, high) in zip((1, 2, 4, 8), intervals, strict=True):
+        tail = 0.05 / (2 * comparisons)
+        assert (low, high) == pytest.approx(scipy.stats.norm(0.1, 0.05).ppf([tail, 1 - tail]), abs=0.005)
+
+
+def test_few_equal_strategies_are_rarely_told_apart() -> None:
+    outcomes, _ = run(Cell(3, 2, 40, (4.0,)), 300)
+    # Of 300 draws with a chance of 5 %, more than 25 happen in one of 250.
+    assert outcomes["now"].false_claims <= 25 / 300
+    assert outcomes["now"].coverage > 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", QUICK, ids=lambda cell: f"{cell.strategies}-{cell.seeds}-{cell.images}")
+def test_claims_hold_at_their_stated_rate(cell: Cell) -> None:
+    outcomes, known = run(cell, 300)
+    now, before = outcomes["now"], outcomes["before"]
+    assert now.false_claims <= 25 / 300
+    assert now.false_claims <= before.false_claims
+    assert 0.91 <= now.coverage <= 0.99
+    assert now.power >= 0.6 * known

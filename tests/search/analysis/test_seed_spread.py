@@ -1,0 +1,54 @@
+"""The posterior of seeds' spread against numerical integration and limits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+
+from frostline.search.analysis.seed_spread import draw_spreads
+
+
+def integrated_mean(variance: float, freedom: int) -> float:
+    """Mean of the logarithm of one strategy's spread, by quadrature of the model as it is documented."""
+
+    def joint(log_spread: float, log_common: float) -> float:
+        # A prior that is proportional to the common value itself, per unit of its logarithm.
+        within = np.diff(scipy.stats.norm.cdf(np.log([0.001, 0.15]), log_common, 0.5))[0]
+        prior = np.exp(log_common) * scipy.stats.norm.pdf(log_spread, log_common, 0.5) / within
+        spread = np.exp(2 * log_spread)
+        return float(prior * scipy.stats.chi2.pdf(freedom * variance / spread, freedom) / spread)
+
+    ends = (np.log(0.003), np.log(0.1), np.log(0.001), np.log(0.15))
+    total, _ = scipy.integrate.dblquad(joint, *ends)
+    weighted, _ = scipy.integrate.dblquad(lambda one, other: one * joint(one, other), *ends)
+    return weighted / total
+
+
+@pytest.mark.parametrize("scores", [[0.80, 0.84, 0.86], [0.7, 0.71], [0.5, 0.52, 0.51, 0.5, 0.55]])
+def test_one_strategys_posterior_is_that_of_quadrature(scores: list[float]) -> None:
+    drawn = draw_spreads([np.array(scores)], np.zeros(1), 20_000, np.random.default_rng(0))
+    expected = integrated_mean(float(np.var(scores, ddof=1)), len(scores) - 1)
+    assert np.log(drawn).mean() == pytest.approx(expected, abs=0.06)
+
+
+def test_many_seeds_leave_their_standard_deviation_less_what_images_explain() -> None:
+    scores = np.random.default_rng(0).normal(0.8, 0.05, size=400)
+    for residual in (0.0, 0.03**2):
+        drawn = draw_spreads([scores], np.array([residual]), 2000, np.random.default_rng(1))
+        assert np.median(drawn) == pytest.approx(np.sqrt(scores.var(ddof=1) - residual), rel=0.1)
+
+
+def test_strategies_inform_each_other_and_one_seed_says_nothing() -> None:
+    rng = np.random.default_rng(2)
+    two = np.array([0.8, 0.8001])
+    steady = [0.8 + 0.005 * rng.normal(size=5) for _ in range(6)]
+    alone, among = (
+        draw_spreads([two, *others], np.zeros(1 + len(others)), 4000, np.random.default_rng(3))[:, 0]
+        for others in ([], steady)
+    )
+    assert np.quantile(among, 0.95) < 0.5 * np.quantile(alone, 0.95)
+    unseen = draw_spreads([np.array([0.8])], np.zeros(1), 4000, np.random.default_rng(3))
+    assert np.quantile(unseen, 0.05) < 0.02
+    assert np.quantile(unseen, 0.95) > 0.1
