@@ -58,7 +58,7 @@ def verdict_rows(verdict: Verdict) -> TextTable:
 
 
 def _contender_row(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
-    mark = "winner" if contender is verdict.winner else "tie" if contender.tied else ""
+    mark = verdict.standing(contender)
     return (
         contender.strategy,
         mark,

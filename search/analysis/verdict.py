@@ -118,6 +118,12 @@ class Verdict:
         """Return whether another strategy may be better than the recommended one by more than what does not matter."""
         return self.winner is self.leader and any(each.tied for each in self.contenders[1:])
 
+    def standing(self, contender: Contender) -> str:
+        """Return one word: winner or, if undecided, leads; tie; or nothing for a strategy that is behind."""
+        if contender is self.winner:
+            return "leads" if self.undecided else "winner"
+        return "tie" if contender.tied else ""
+
     def sentence(self) -> str:
         """Return the verdict in one or two sentences."""
         won, leader = self.winner, self.leader

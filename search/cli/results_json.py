@@ -53,6 +53,7 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
             "gap_to_leader": contender.gap_to_leader,
             "interval": contender.interval,
             "tied": contender.tied,
+            "probability_best": verdict.best_shares[contender.strategy],
             "seconds": contender.seconds,
             "trainable_parameters": contender.trainable_parameters,
         }
@@ -60,6 +61,7 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
     ]
     return {
         "winner": verdict.winner.strategy,
+        "undecided": verdict.undecided,
         "metric": verdict.metric,
         "test_images": verdict.test_images,
         "confidence": verdict.confidence,

@@ -94,7 +94,7 @@ def _note_row(contender: Contender, verdict: Verdict) -> str:
         behind = f"{100 * contender.gap_to_leader:.1f} [{low:.1f}, {high:.1f}]"
     return _row(
         f"`{contender.strategy}`",
-        _standing(contender, verdict),
+        verdict.standing(contender),
         f"{100 * contender.mean:.1f} ± {100 * contender.spread:.1f} % ({len(contender.scores)})",
         behind,
         f"{verdict.best_shares[contender.strategy]:.0%}",
@@ -107,12 +107,6 @@ def _note_row(contender: Contender, verdict: Verdict) -> str:
 def _row(*cells: str) -> str:
     """Return a row of a table; MLflow's pages need added space between columns."""
     return f"| {' | '.join(f'{cell}{_GAP}' for cell in cells)} |"
-
-
-def _standing(contender: Contender, verdict: Verdict) -> str:
-    if contender is verdict.winner:
-        return "winner"
-    return "tie" if contender.tied else ""
 
 
 def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
@@ -134,7 +128,7 @@ def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict, err
     costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
     gap = {"gap_to_leader": contender.gap_to_leader, "gap_low": low, "gap_high": high}
     metrics = {f"test/{name}": value for name, value in contender.metrics.items()}
-    standing = _standing(contender, verdict)
+    standing = verdict.standing(contender)
     run.log_summary(
         {**_summary(contender, verdict), **gap, **costs, **metrics},
         {"standing": standing or "beaten", "trial": str(contender.trial_number)},

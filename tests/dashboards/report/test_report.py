@@ -92,7 +92,7 @@ def test_verdict_comes_in_words_and_as_a_table(page: Page, results: StudyResults
     for contender in verdict.contenders:
         row = next(row for row in page.rows if row[0] == contender.strategy)
         assert f"{100 * contender.mean:.1f}" in row[2]
-        assert (row[1] == "winner") == (contender is verdict.winner)
+        assert row[1] == verdict.standing(contender)
 
 
 def test_every_metric_of_every_finalist_is_a_row_of_the_second_table(page: Page, results: StudyResults) -> None:

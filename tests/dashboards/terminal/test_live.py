@@ -143,7 +143,7 @@ def test_verdict_fits_and_names_winner_and_ties(results: StudyResults) -> None:
     assert " ".join(text.split()).startswith(verdict.sentence())
     for contender in verdict.contenders:
         row = next(line for line in text.splitlines() if line.startswith(f"{contender.strategy} ") and "±" in line)
-        assert ("winner" in row) == (contender is verdict.winner)
+        assert verdict.standing(contender) in row
         assert (" tie " in row) == (contender.tied and contender is not verdict.winner)
         assert f"{100 * contender.mean:.1f} ± {100 * contender.spread:.1f} ({len(contender.scores)})" in row
 

@@ -293,7 +293,7 @@ def test_watching_a_finished_study_ends_with_its_verdict(study: Study, worker: W
     assert result.exit_code == 0, result.output
     assert study.results().verdict is not None
     assert "final full seed 1000 test 0.5000" in result.stdout
-    assert "wins: 50.0 % test accuracy" in result.stdout
+    assert "leads with 50.0 % test accuracy" in result.stdout
 
 
 def test_what_cannot_be_watched_is_refused_with_what_to_type(study: Study) -> None:
