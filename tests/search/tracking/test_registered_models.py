@@ -124,7 +124,7 @@ def test_runs_are_named_after_what_they_are_and_how_they_ended(finished: Finishe
         assert [run.info.run_name for run in finished.runs(kind="final") if run.info.run_name == name] == [name]
     above = [run.info.run_name or "" for run in finished.runs(kind="strategy")]
     assert len(above) == 2
-    assert all(re.fullmatch(r"finals \w+ 0\.\d{3} ± 0\.\d{3}( winner| tie)?", name) for name in above)
+    assert all(re.fullmatch(r"finals \w+ 0\.\d{3} ± 0\.\d{3}( winner| leads| tie)?", name) for name in above)
     assert {run.info.status for run in finished.runs()} == {"FINISHED"}
 
 
