@@ -21,9 +21,9 @@ def integrated_mean(variance: float, freedom: int) -> float:
         return float(prior * scipy.stats.chi2.pdf(freedom * variance / spread, freedom) / spread)
 
     ends = (np.log(0.003), np.log(0.1), np.log(0.001), np.log(0.15))
-    total, _ = scipy.integrate.dblquad(joint, *ends)
-    weighted, _ = scipy.integrate.dblquad(lambda one, other: one * joint(one, other), *ends)
-    return weighted / total
+    total = scipy.integrate.dblquad(joint, *ends)[0]
+    weighted = scipy.integrate.dblquad(lambda one, other: one * joint(one, other), *ends)[0]
+    return float(weighted / total)
 
 
 @pytest.mark.parametrize("scores", [[0.80, 0.84, 0.86], [0.7, 0.71], [0.5, 0.52, 0.51, 0.5, 0.55]])
