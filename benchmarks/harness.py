@@ -8,7 +8,6 @@ import os
 import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from frostline.objectives.finetune import Task
 from frostline.objectives.networks import BackbonePool
 from frostline.search import Request
 from frostline.search.study.fingerprints import sources_digest
+from frostline.search.tracking.provenance import git_tags
 
 RESULTS = Path(__file__).with_name("results")
 SHARED = Path(os.environ.get("FROSTLINE_TEST_DATA", "../shared"))
@@ -262,16 +262,14 @@ def machine_lines(setting: Setting) -> list[str]:
 
 def machine_facts() -> dict[str, Any]:
     """Where, when, with what and by which code, as plain values."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True).stdout.strip()
-
+    tags = git_tags(Path(__file__).parent)
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
         "versions": {name: version(name) for name in ("frostline", "torch", "torchvision", "numpy", "optuna")},
-        "commit": git("rev-parse", "HEAD") + (" with changes" if git("status", "--porcelain") else ""),
+        "commit": tags.get("mlflow.source.git.commit", "")
+        + (" with changes" if "frostline.uncommitted_changes" in tags else ""),
         "training_sources": sources_digest(),
     }
 

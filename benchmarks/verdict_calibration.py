@@ -1,6 +1,6 @@
 """How often the verdict claims what is not so, and how often it finds what is: finals with known truth, simulated.
 
-    python benchmarks/verdict_calibration.py --keep                  # about half an hour on one core
+    python benchmarks/verdict_calibration.py --keep                  # about two hours on one core
     python benchmarks/verdict_calibration.py --simulations 200
 
 A final is right or wrong on each test image. How hard an image is for all strategies and for one of them, and how well
@@ -59,10 +59,10 @@ class Cell:
     images: int
     spreads: tuple[float, ...]
     metric: str = "accuracy"
-    classes: tuple[float, ...] = (0.25, 0.25, 0.25, 0.25)
+    classes: tuple[float, ...] = (0.25,) * 4
 
 
-EVEN, UNEVEN = (0.25,) * 4, (0.7, 0.2, 0.1)
+UNEVEN = (0.7, 0.2, 0.1)
 GRID = (
     *(Cell(5, 3, 200, (spread,)) for spread in (1.4, 2.7, 5.0)),
     *(Cell(5, 5, 200, (spread,)) for spread in (1.5, 2.9, 5.2)),
@@ -129,6 +129,11 @@ class Finals:
         return probabilities
 
 
+def observed_means(scores: list[list[Weighted]], images: int) -> list[float]:
+    ones = np.ones((1, images))
+    return [float(np.mean([score(ones) for score in seeds])) for seeds in scores]
+
+
 # From the score functions and labels to: which strategies are behind, and the interval of each score.
 Rule = Callable[[list[list[Weighted]], NDArray[np.int64], int], tuple[list[bool], list[tuple[float, float]]]]
 
@@ -154,8 +159,7 @@ def former_rule(
     for each in bootstrap_scores(scores, labels, rng, DRAWS):
         picks = rng.integers(each.shape[1], size=each.shape)
         means.append(np.take_along_axis(each, picks, axis=1).mean(axis=1))
-    observed = [np.mean([score(np.ones((1, len(labels)))) for score in seeds]) for seeds in scores]
-    leader = int(np.argmax(observed))
+    leader = int(np.argmax(observed_means(scores, len(labels))))
     comparisons = len(means) - 1
     behind = [
         place != leader and central_interval(means[leader] - each, comparisons)[0] > 0
@@ -187,10 +191,9 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
     claims = {name: np.zeros(simulations, bool) for name in RULES}
     intervals: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in RULES}
     observed = np.zeros((simulations, cell.strategies))
-    ones = np.ones((1, cell.images))
     for number in range(simulations):
         scores = equal.draw()
-        observed[number] = [np.mean([score(ones) for score in seeds]) for seeds in scores]
+        observed[number] = observed_means(scores, cell.images)
         for name, rule in RULES.items():
             behind, of_scores = rule(scores, equal.labels, number)
             claims[name][number] = any(behind)
@@ -199,14 +202,13 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
     true = observed.mean(axis=0)
     differences = observed[:, :-1] - observed[:, -1:]
     error = float(differences.std(axis=0).mean())
-    gap = GAP * error
-    worse = Finals(cell, min(gap, SKILL - 0.3), rng)
+    worse = Finals(cell, min(GAP * error, SKILL - 0.3), rng)
     found = dict.fromkeys(RULES, 0)
     known = 0
     critical = scipy.stats.studentized_range.ppf(CONFIDENCE, cell.strategies, np.inf) / np.sqrt(2)
     for number in range(simulations):
         scores = worse.draw()
-        means = [np.mean([score(ones) for score in seeds]) for seeds in scores]
+        means = observed_means(scores, cell.images)
         known += (max(means) - means[-1]) / error > critical
         for name, rule in RULES.items():
             found[name] += rule(scores, worse.labels, number)[0][-1]

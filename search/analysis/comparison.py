@@ -18,6 +18,8 @@ from .score_draws import draw_scores
 from .seed_spread import Floats
 
 CONFIDENCE = 0.95
+# Largest probability of something unlikely.
+UNLIKELY = 0.1
 
 Interval = tuple[float, float]
 # Finals by strategy and seed, highest mean test score first.
@@ -32,13 +34,13 @@ class Gap:
         interval: Confidence interval; all of them hold at once. Above 0, the strategy is behind.
         image_error: Standard error of the gap that is due to the number of test images.
         seed_error: Standard error of the gap that is due to the number of seeds.
-        quantiles: Quantiles of the true gap at 1, 2, ..., 99 %.
+        likely_at_most: What the true gap exceeds with a probability of :data:`UNLIKELY`.
     """
 
     interval: Interval
     image_error: float
     seed_error: float
-    quantiles: tuple[float, ...]
+    likely_at_most: float
 
     @property
     def behind(self) -> bool:
@@ -77,13 +79,12 @@ def compare(ranked: Ranked, metric: str, seed: int) -> Comparison:
     drawn = draw_scores(scores, labels, seed=seed)
     intervals = confidence_set(drawn.means, drawn.errors)
     of_images, of_seeds = ((each[:, :1] - each[:, 1:]).std(axis=0) for each in (drawn.images, drawn.seeds))
-    percents = np.arange(1, 100) / 100
-    true = np.quantile(drawn.scores[:, :1] - drawn.scores[:, 1:], percents, axis=0).T
+    at_most = np.quantile(drawn.scores[:, :1] - drawn.scores[:, 1:], 1 - UNLIKELY, axis=0)
     return Comparison(
         score_intervals=tuple(central_interval(each, 1) for each in drawn.scores.T),
         gaps=tuple(
-            Gap(interval, float(image_error), float(seed_error), tuple(map(float, quantiles)))
-            for interval, image_error, seed_error, quantiles in zip(intervals, of_images, of_seeds, true, strict=True)
+            Gap(interval, *map(float, errors))
+            for interval, *errors in zip(intervals, of_images, of_seeds, at_most, strict=True)
         ),
         best_shares=tuple(best_shares(drawn.scores)),
     )

@@ -12,7 +12,7 @@ from ...objectives import metrics
 from ...objectives.data import read_json, write_json
 from . import comparison as comparing
 from . import score_draws, seed_spread
-from .comparison import Comparison, Gap, Ranked, compare
+from .comparison import Comparison, Gap, Interval, Ranked, compare
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,21 @@ class KeptComparisons:
 
 def _comparison(kept: Any) -> Comparison:
     return Comparison(
-        score_intervals=tuple((float(low), float(high)) for low, high in kept["score_intervals"]),
+        score_intervals=tuple(map(_interval, kept["score_intervals"])),
         gaps=tuple(
             Gap(
-                (float(gap["interval"][0]), float(gap["interval"][1])),
-                float(gap["image_error"]),
-                float(gap["seed_error"]),
-                tuple(map(float, gap["quantiles"])),
+                _interval(gap["interval"]),
+                *(float(gap[name]) for name in ("image_error", "seed_error", "likely_at_most")),
             )
             for gap in kept["gaps"]
         ),
         best_shares=tuple(float(share) for share in kept["best_shares"]),
     )
+
+
+def _interval(kept: Any) -> Interval:
+    low, high = kept
+    return float(low), float(high)
 
 
 def _digest(ranked: Ranked, metric: str, seed: int) -> str:

@@ -21,8 +21,6 @@ from .comparison import CONFIDENCE, Comparing, Gap, Interval, compare
 
 # Differences of score that do not matter.
 INDIFFERENCE = 0.01
-# Largest probability of something unlikely.
-UNLIKELY = 0.1
 # Wall times within this factor count as equal: on a busy machine they vary by that much.
 SAME_COST = 1.5
 # Seeds or test images beyond this factor are no advice.
@@ -85,7 +83,7 @@ class Contender:
     @property
     def as_good(self) -> bool:
         """Return whether the leader is unlikely to be better by more than :data:`INDIFFERENCE`."""
-        return self.gap is None or self.gap.quantiles[round(100 * (1 - UNLIKELY)) - 1] <= INDIFFERENCE
+        return self.gap is None or self.gap.likely_at_most <= INDIFFERENCE
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class Verdict:
 
     @property
     def undecided(self) -> bool:
-        """Return whether another strategy may be better than the recommended one by more than what does not matter."""
+        """Return whether the leader is recommended though others may be as good."""
         return self.winner is self.leader and any(each.tied for each in self.contenders[1:])
 
     def standing(self, contender: Contender) -> str:
@@ -152,10 +150,10 @@ class Verdict:
         return f"The best may be: {chances}. {self._remedy()}"
 
     def _remedy(self) -> str:
-        """Say how many seeds or test images would show that the leader is ahead of the next, if its lead is real."""
-        gaps = [(each.gap_to_leader, each.gap) for each in self.contenders if each.gap is not None and each.tied]
-        seeds = max((_factor(gap, of.seed_error, of.image_error, of) for gap, of in gaps), default=math.inf)
-        images = max((_factor(gap, of.image_error, of.seed_error, of) for gap, of in gaps), default=math.inf)
+        """Say how many seeds or test images would show that the leader is ahead of all others, if its lead is real."""
+        gaps = [each.gap for each in self.contenders if each.gap is not None and each.tied]
+        seeds = max(_factor(gap, gap.seed_error, gap.image_error) for gap in gaps)
+        images = max(_factor(gap, gap.image_error, gap.seed_error) for gap in gaps)
         ways = [
             f"{math.ceil(factor * number):,} {what}"
             for factor, number, what in (
@@ -169,14 +167,15 @@ class Verdict:
         return "More seeds or more test images alone would not decide it."
 
 
-def _factor(gap: float, varied: float, fixed: float, of: Gap) -> float:
+def _factor(gap: Gap, varied: float, fixed: float) -> float:
     """Return how many times as much of what makes the error ``varied`` would put 0 outside the gap's interval."""
-    total = math.hypot(varied, fixed)
-    if gap <= 0 or total == 0:
+    low, high = gap.interval
+    observed, total = (low + high) / 2, math.hypot(varied, fixed)
+    if observed <= 0 or total == 0:
         return math.inf
-    # Interval's half width, in standard errors.
-    width = (of.interval[1] - of.interval[0]) / 2 / total
-    left = (gap / width) ** 2 - fixed**2
+    # Half of the interval's width, in standard errors.
+    width = (high - low) / 2 / total
+    left = (observed / width) ** 2 - fixed**2
     return varied**2 / left if left > 0 else math.inf
 
 
