@@ -9,8 +9,8 @@ A cell is a dataset, a backbone and a strategy. Its number 0 is the strategy's d
 drawn at random from the default search space. The first configurations of the competing strategies are trained with
 further seeds. Trainings are those of a search (`finetune`), never pruned; the test images are predicted after each
 epoch, outside of the timed seconds. Number 0 of all cells comes first, then number 1, and so on, so that a recording
-that was interrupted is balanced; after that come the further seeds, and at last the higher numbers of the strategies
-that do not compete, whose trials take longest.
+that was interrupted is balanced. The first numbers come first, then their further seeds, then the higher numbers; those
+of the strategies that do not compete, whose trials take longest, come last.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Settings:
         backbones: Backbones.
         strategies: Names of strategies.
         numbers: Configurations of a cell.
-        early_numbers: Those of a strategy that does not compete which are recorded before the further seeds.
+        early_numbers: Those that are recorded before the further seeds.
         seeds: Seeds of those that have several.
         seeded_numbers: First configurations of each competing strategy that have several seeds.
     """
@@ -167,8 +167,8 @@ class Bench:
         early, late = range(plan.early_numbers), range(plan.early_numbers, plan.numbers)
         return [
             *_trials(cells, early, [0]),
-            *_trials(competing, late, [0]),
             *_trials(competing, range(plan.seeded_numbers), range(1, plan.seeds)),
+            *_trials(competing, late, [0]),
             *_trials(others, late, [0]),
         ]
 
