@@ -11,7 +11,8 @@ a seed did, are normal variables; so the true scores are known. Three questions 
 - power: with one strategy worse by three standard errors of a difference, how often it is declared behind. Beside it
   stands what a test would reach that knows all variances (Tukey's, for as many strategies): more cannot be had.
 
-The columns "before" show the rule up to 2026-11: percentiles of resampled images and seeds, Bonferroni's correction.
+Each is asked of three rules: the verdict on all seeds; the race, which trains further seeds only where they are needed;
+and, as "before", the rule up to 2026-11: percentiles of resampled images and seeds, Bonferroni's correction.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -29,9 +31,11 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks is no installed package
 
 from benchmarks import harness
-from frostline.objectives.metrics import Weighted, weighted
-from frostline.search.analysis.comparison import CONFIDENCE, central_interval, confidence_set
-from frostline.search.analysis.score_draws import bootstrap_scores, draw_scores
+from frostline.objectives.metrics import score, weighted
+from frostline.search.analysis import RaceRules, run_race
+from frostline.search.analysis.comparison import CONFIDENCE, Comparison, Look, Ranked, central_interval, compare
+from frostline.search.analysis.score_draws import bootstrap_scores
+from frostline.search.records import FinalRecord
 
 Floats = NDArray[np.float64]
 SKILL = 0.8
@@ -61,12 +65,19 @@ class Cell:
     metric: str = "accuracy"
     classes: tuple[float, ...] = (0.25,) * 4
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the strategies."""
+        return [f"strategy {number:02}" for number in range(self.strategies)]
+
 
 UNEVEN = (0.7, 0.2, 0.1)
 GRID = (
     *(Cell(5, 3, 200, (spread,)) for spread in (1.4, 2.7, 5.0)),
     *(Cell(5, 5, 200, (spread,)) for spread in (1.5, 2.9, 5.2)),
     *(Cell(2, seeds, 200, (5.0,)) for seeds in (2, 3, 5, 10)),
+    *(Cell(5, 8, 200, (spread,)) for spread in (1.0, 2.0, 5.0)),
+    Cell(5, 8, 1000, (2.0,)),
     *(Cell(strategies, 3, 30, (2.0,)) for strategies in (2, 5, 12)),
     *(Cell(strategies, 2, 1000, (2.0,)) for strategies in (2, 5, 12)),
     *(Cell(strategies, 10, 1000, (2.0,)) for strategies in (2, 5, 12)),
@@ -82,7 +93,7 @@ GRID = (
     ),
     *(Cell(strategies, 3, images, (2.0,), "auroc", (0.7, 0.3)) for strategies, images in ((2, 100), (5, 400))),
 )
-QUICK = (GRID[2], GRID[8], GRID[16])
+QUICK = (Cell(5, 3, 200, (5.0,)), Cell(2, 5, 200, (5.0,)), Cell(5, 8, 200, (2.0,)))
 
 
 class Finals:
@@ -106,18 +117,20 @@ class Finals:
             np.resize(cell.spreads, cell.strategies) / 100 * total / scipy.stats.norm.pdf(self._level / total)
         )
 
-    def draw(self) -> list[list[Weighted]]:
-        """Return the score of each strategy and seed as a function of the image weights."""
+    def draw(self) -> list[FinalRecord]:
+        """Return the finals of all strategies and seeds."""
         cell, normal = self._cell, self._rng.normal
         hard = normal(size=cell.images) * SHARED
         found = []
-        for level, spread in zip(self._level, self._spread, strict=True):
+        for name, level, spread in zip(cell.names, self._level, self._spread, strict=True):
             shared = level + hard + normal(size=cell.images) * OWN
-            seeds = [shared + normal() * spread + normal(size=cell.images) for _ in range(cell.seeds)]
-            found.append([weighted(cell.metric, self._probabilities(margin), self.labels) for margin in seeds])
+            for seed in range(cell.seeds):
+                probabilities = self._probabilities(shared + normal() * spread + normal(size=cell.images))
+                reached = score(cell.metric, probabilities, self.labels)
+                found.append(FinalRecord(name, 0, seed, reached, reached, 1.0, 1, self.labels, probabilities))
         return found
 
-    def _probabilities(self, margin: Floats) -> Floats:
+    def _probabilities(self, margin: Floats) -> NDArray[np.float32]:
         """Probabilities (N, C): the true class is the most probable where the margin is above 0."""
         classes = len(self._cell.classes)
         wrong = (self.labels + 1 + self._rng.integers(classes - 1, size=len(margin))) % classes
@@ -126,58 +139,99 @@ class Finals:
         rows = np.arange(len(margin))
         probabilities[rows, self.labels] = right
         probabilities[rows, wrong] += 1 - right
-        return probabilities
+        return probabilities.astype(np.float32)
 
 
-def observed_means(scores: list[list[Weighted]], images: int) -> list[float]:
-    ones = np.ones((1, images))
-    return [float(np.mean([score(ones) for score in seeds])) for seeds in scores]
+class Decision(NamedTuple):
+    """What a rule makes of finals.
+
+    Attributes:
+        behind: Names of the strategies that are declared behind.
+        intervals: Interval of each strategy's mean score, by name.
+        trainings: Number of finals that were used.
+    """
+
+    behind: set[str]
+    intervals: dict[str, tuple[float, float]]
+    trainings: int
 
 
-# From the score functions and labels to: which strategies are behind, and the interval of each score.
-Rule = Callable[[list[list[Weighted]], NDArray[np.int64], int], tuple[list[bool], list[tuple[float, float]]]]
+# From all finals that there could be, the cell and the seed of the draws.
+Rule = Callable[[list[FinalRecord], Cell, int], Decision]
 
 
-def present_rule(
-    scores: list[list[Weighted]], labels: NDArray[np.int64], seed: int
-) -> tuple[list[bool], list[tuple[float, float]]]:
-    """Decide as :func:`~frostline.search.analysis.comparison.compare` does."""
-    drawn = draw_scores(scores, labels, seed=seed, draws=DRAWS)
-    order = np.argsort(-drawn.means)
-    behind = [False] * len(order)
-    for place, (low, _) in zip(order[1:], confidence_set(drawn.means[order], drawn.errors[:, order]), strict=True):
-        behind[place] = low > 0
-    return behind, [central_interval(each, 1) for each in drawn.scores.T]
+def all_seeds(finals: list[FinalRecord], cell: Cell, seed: int) -> Decision:
+    """Decide by the verdict on all seeds."""
+    return _race(finals, cell, RaceRules(cell.seeds, racing=False), seed)
 
 
-def former_rule(
-    scores: list[list[Weighted]], labels: NDArray[np.int64], seed: int
-) -> tuple[list[bool], list[tuple[float, float]]]:
+def racing(finals: list[FinalRecord], cell: Cell, seed: int) -> Decision:
+    """Decide by the race, in which seeds are trained as they are needed."""
+    return _race(finals, cell, RaceRules(cell.seeds), seed)
+
+
+def _race(finals: list[FinalRecord], cell: Cell, rules: RaceRules, seed: int) -> Decision:
+    made: dict[Look, Comparison] = {}
+
+    def comparing(ranked: Ranked, metric: str, seed: int, look: Look) -> Comparison:
+        if look not in made:
+            made[look] = compare(ranked, metric, seed, look, draws=DRAWS)
+        return made[look]
+
+    trained: dict[str, int] = dict.fromkeys(cell.names, 0)
+    while True:
+        known = [final for final in finals if final.seed < trained[final.strategy]]
+        race = run_race(known, cell.names, cell.metric, rules, seed=seed, comparing=comparing)
+        if race.verdict is not None:
+            break
+        trained |= race.needed
+    contenders = race.verdict.contenders
+    return Decision(
+        {contender.strategy for contender in contenders if not contender.tied},
+        {contender.strategy: contender.score_interval for contender in contenders},
+        len(known),
+    )
+
+
+def former_rule(finals: list[FinalRecord], cell: Cell, seed: int) -> Decision:
     """Decide by percentiles of resampled images and seeds."""
     rng = np.random.default_rng(seed)
-    means = []
-    for each in bootstrap_scores(scores, labels, rng, DRAWS):
+    labels = finals[0].labels
+    of = {name: [final for final in finals if final.strategy == name] for name in cell.names}
+    scores = [[weighted(cell.metric, final.probabilities, labels) for final in of[name]] for name in cell.names]
+    means = {}
+    for name, each in zip(cell.names, bootstrap_scores(scores, labels, rng, DRAWS), strict=True):
         picks = rng.integers(each.shape[1], size=each.shape)
-        means.append(np.take_along_axis(each, picks, axis=1).mean(axis=1))
-    leader = int(np.argmax(observed_means(scores, len(labels))))
+        means[name] = np.take_along_axis(each, picks, axis=1).mean(axis=1)
+    observed = observed_means(finals, cell)
+    leader = max(cell.names, key=lambda name: observed[name])
     comparisons = len(means) - 1
-    behind = [
-        place != leader and central_interval(means[leader] - each, comparisons)[0] > 0
-        for place, each in enumerate(means)
-    ]
-    return behind, [central_interval(each, 1) for each in means]
+    behind = {
+        name
+        for name in cell.names
+        if name != leader and central_interval(means[leader] - means[name], comparisons)[0] > 0
+    }
+    return Decision(behind, {name: central_interval(each, 1) for name, each in means.items()}, len(finals))
 
 
-RULES: dict[str, Rule] = {"now": present_rule, "before": former_rule}
+def observed_means(finals: list[FinalRecord], cell: Cell) -> dict[str, float]:
+    """Return the mean score of each strategy."""
+    return {
+        name: float(np.mean([final.test_score for final in finals if final.strategy == name])) for name in cell.names
+    }
+
+
+RULES: dict[str, Rule] = {"all seeds": all_seeds, "race": racing, "before": former_rule}
 
 
 @dataclass
 class Outcome:
-    """Shares of simulations, of one rule in one cell."""
+    """Shares of simulations, of one rule in one cell; ``trainings`` is a share of all that there could be."""
 
     false_claims: float
     coverage: float
     power: float
+    trainings: float
 
 
 def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome], float]:
@@ -188,35 +242,39 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
     """
     rng = np.random.default_rng(seed)
     equal = Finals(cell, 0.0, rng)
-    claims = {name: np.zeros(simulations, bool) for name in RULES}
-    intervals: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in RULES}
-    observed = np.zeros((simulations, cell.strategies))
+    found: dict[str, list[Decision]] = {name: [] for name in RULES}
+    observed = []
     for number in range(simulations):
-        scores = equal.draw()
-        observed[number] = observed_means(scores, cell.images)
+        finals = equal.draw()
+        observed.append(list(observed_means(finals, cell).values()))
         for name, rule in RULES.items():
-            behind, of_scores = rule(scores, equal.labels, number)
-            claims[name][number] = any(behind)
-            intervals[name].append(of_scores)
+            found[name].append(rule(finals, cell, number))
+    means = np.array(observed)
     # The mean over all simulations is the true score, which metrics other than accuracy have no formula for.
-    true = observed.mean(axis=0)
-    differences = observed[:, :-1] - observed[:, -1:]
-    error = float(differences.std(axis=0).mean())
+    true = means.mean(axis=0)
+    error = float((means[:, :-1] - means[:, -1:]).std(axis=0).mean())
     worse = Finals(cell, min(GAP * error, SKILL - 0.3), rng)
-    found = dict.fromkeys(RULES, 0)
+    last = cell.names[-1]
+    claimed: dict[str, list[Decision]] = {name: [] for name in RULES}
     known = 0
     critical = scipy.stats.studentized_range.ppf(CONFIDENCE, cell.strategies, np.inf) / np.sqrt(2)
     for number in range(simulations):
-        scores = worse.draw()
-        means = observed_means(scores, cell.images)
-        known += (max(means) - means[-1]) / error > critical
+        finals = worse.draw()
+        reached = observed_means(finals, cell)
+        known += (max(reached.values()) - reached[last]) / error > critical
         for name, rule in RULES.items():
-            found[name] += rule(scores, worse.labels, number)[0][-1]
+            claimed[name].append(rule(finals, cell, number))
     outcomes = {}
     for name in RULES:
-        low, high = np.array(intervals[name]).transpose(2, 0, 1)
-        inside = (low <= true) & (true <= high)
-        outcomes[name] = Outcome(float(claims[name].mean()), float(inside.mean()), found[name] / simulations)
+        intervals = np.array([[decision.intervals[each] for each in cell.names] for decision in found[name]])
+        low, high = intervals.transpose(2, 0, 1)
+        outcomes[name] = Outcome(
+            float(np.mean([bool(decision.behind) for decision in found[name]])),
+            float(((low <= true) & (true <= high)).mean()),
+            float(np.mean([last in decision.behind for decision in claimed[name]])),
+            float(np.mean([decision.trainings for decision in (*found[name], *claimed[name])]))
+            / (cell.strategies * cell.seeds),
+        )
     return outcomes, known / simulations
 
 
@@ -229,17 +287,19 @@ def main() -> None:
     report = harness.Report("verdict_calibration", "What the verdict claims when the truth is known.", chosen)
     table = report.table(
         f"{arguments.simulations} simulations a cell, %",
-        *("metric", "strategies", "seeds", "images", "sd of seeds, points", "false claims now", "before"),
-        *("coverage now", "before", "power now", "before", "variances known"),
+        *("metric", "strategies", "seeds", "images", "sd of seeds, points"),
+        *(f"{what}: {rule}" for what in ("false claims", "coverage", "power") for rule in RULES),
+        *("variances known", "trainings of the race"),
     )
     for cell in GRID:
         outcomes, known = run(cell, arguments.simulations)
-        now, before = outcomes["now"], outcomes["before"]
-        pairs = [(now.false_claims, before.false_claims), (now.coverage, before.coverage), (now.power, before.power)]
+        each = [outcomes[name] for name in RULES]
         table.add(
             *(cell.metric, cell.strategies, cell.seeds, cell.images, ", ".join(map(str, dict.fromkeys(cell.spreads)))),
-            *(f"{100 * share:.1f}" for pair in pairs for share in pair),
-            f"{100 * known:.0f}",
+            *(f"{100 * outcome.false_claims:.1f}" for outcome in each),
+            *(f"{100 * outcome.coverage:.1f}" for outcome in each),
+            *(f"{100 * outcome.power:.1f}" for outcome in each),
+            *(f"{100 * known:.0f}", f"{100 * outcomes['race'].trainings:.0f}"),
         )
         print(table.rows[-1], flush=True)
     harness.finish(report, arguments)

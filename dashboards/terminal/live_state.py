@@ -180,16 +180,25 @@ class LiveState(Observer):
             unknown: Seconds for strategies without a complete trial; None if they will have no finals.
         """
         left: list[float] = []
+        best = {
+            strategy: best_trial([trial for trial in self.trials.values() if trial.strategy == strategy])
+            for strategy in settings.strategies
+        }
+        seeds = {strategy: self._finals_begun(strategy, best[strategy]) for strategy in settings.strategies}
         for strategy in settings.strategies:
-            best = best_trial([trial for trial in self.trials.values() if trial.strategy == strategy])
-            seconds = unknown if best is None else best.seconds or 0.0
+            trial = best[strategy]
+            seconds = unknown if trial is None else trial.seconds or 0.0
             if seconds is None:
                 continue
-            ended = sum(best is not None and final.trial_number == best.number for final in self.finals)
             running = [final for final in self.finals_running.values() if final.strategy == strategy]
             left += [max(0.0, seconds - (time.monotonic() - final.began)) for final in running]
-            left += [seconds] * max(0, settings.finals_seeds - ended - len(running))
+            left += [seconds] * (settings.race_rules.foreseen(seeds[strategy], max(seeds.values())) - seeds[strategy])
         return left
+
+    def _finals_begun(self, strategy: str, best: TrialRecord | None) -> int:
+        """Return how many finals of a strategy's best trial have ended or are running."""
+        ended = sum(best is not None and final.trial_number == best.number for final in self.finals)
+        return ended + sum(final.strategy == strategy for final in self.finals_running.values())
 
 
 def _trial_event(trial: TrialRecord) -> Event:

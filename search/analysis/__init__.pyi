@@ -5,10 +5,12 @@ from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curv
 from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
 from .pareto import pareto_front
-from .verdict import Contender, Verdict, reach_verdict
+from .race import Race, RaceRules, run_race
+from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
 
 __all__ = [
     "BASELINE",
+    "INDIFFERENCE",
     "MIN_TRIALS",
     "Comparing",
     "Confusion",
@@ -19,6 +21,8 @@ __all__ = [
     "Errors",
     "KeptComparisons",
     "Mistake",
+    "Race",
+    "RaceRules",
     "Step",
     "Verdict",
     "budget_steps",
@@ -28,6 +32,7 @@ __all__ = [
     "explained_variance",
     "pareto_front",
     "reach_verdict",
+    "run_race",
     "trace_curve",
     "worst_mistakes",
 ]

@@ -3,23 +3,31 @@
 All strategies are in the set at first. While the largest standardized gap between two of them is larger than chance
 makes it for as many equal strategies, the one that is furthest behind the leader leaves the set. So a strategy that is
 as good as the best is declared behind in at most 5 % of studies, however many there are.
+
+Strategies may be compared several times, while seeds are added. Each comparison may then use up a part of the 5 %
+(group sequential testing; Lan & DeMets 1983): by the critical value, that part of the draws leaves the set now or has
+left it before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from ...objectives.metrics import weighted
 from ..records import FinalRecord
-from .score_draws import draw_scores
+from .score_draws import DRAWS, ScoreDraws, draw_scores
 from .seed_spread import Floats
 
 CONFIDENCE = 0.95
 # Largest probability of something unlikely.
 UNLIKELY = 0.1
+
+# Of normal errors, the middle 68 % are within one standard error.
+_MIDDLE = (NormalDist().cdf(-1), NormalDist().cdf(1))
 
 Interval = tuple[float, float]
 # Finals by strategy and seed, highest mean test score first.
@@ -27,25 +35,56 @@ Ranked = Sequence[Sequence[FinalRecord]]
 
 
 @dataclass(frozen=True)
+class Look:
+    """When strategies are compared: once, or while their finals go on.
+
+    Attributes:
+        confidence: Confidence of this comparison and the earlier ones together.
+        earlier: Number of seeds and critical value of each earlier comparison.
+        racing: Number of strategies, the first ones, that no earlier comparison found behind; None for all.
+        max_seeds: Number of seeds that these may have in the end; None if they get no more.
+    """
+
+    confidence: float = CONFIDENCE
+    earlier: tuple[tuple[int, float], ...] = ()
+    racing: int | None = None
+    max_seeds: int | None = None
+
+
+ONLY_LOOK = Look()
+
+
+@dataclass(frozen=True)
 class Gap:
     """By how much the leader is better than another strategy.
 
     Attributes:
-        interval: Confidence interval; all of them hold at once. Above 0, the strategy is behind.
+        interval: Confidence interval; all of them hold at once.
         image_error: Standard error of the gap that is due to the number of test images.
         seed_error: Standard error of the gap that is due to the number of seeds.
         likely_at_most: What the true gap exceeds with a probability of :data:`UNLIKELY`.
+        behind: Whether the strategy is behind the leader beyond chance.
     """
 
     interval: Interval
     image_error: float
     seed_error: float
     likely_at_most: float
+    behind: bool
 
-    @property
-    def behind(self) -> bool:
-        """Return whether the strategy is behind the leader beyond chance."""
-        return self.interval[0] > 0
+
+@dataclass(frozen=True)
+class Outlook:
+    """What more seeds promise, up to the largest number.
+
+    Attributes:
+        decides: Probability that the leader is then ahead of all others beyond chance.
+        gain: By how much the true score of the strategy that leads then is higher on average than that of the one that
+            leads now (the expected value of sample information; Raiffa & Schlaifer 1961).
+    """
+
+    decides: float = 0.0
+    gain: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -56,84 +95,158 @@ class Comparison:
         score_intervals: Confidence interval of each strategy's mean test score.
         gaps: By how much the leader is better than each other strategy.
         best_shares: Probability that a strategy is the best one; equals share.
+        critical: Largest standardized difference that chance makes between those in the confidence set.
+        outlook: What more seeds promise.
     """
 
     score_intervals: tuple[Interval, ...]
     gaps: tuple[Gap, ...]
     best_shares: tuple[float, ...]
+    critical: float = 0.0
+    outlook: Outlook = Outlook()
 
 
-Comparing = Callable[[Ranked, str, int], Comparison]
+Comparing = Callable[[Ranked, str, int, Look], Comparison]
 
 
-def compare(ranked: Ranked, metric: str, seed: int) -> Comparison:
+def compare(ranked: Ranked, metric: str, seed: int, look: Look = ONLY_LOOK, *, draws: int = DRAWS) -> Comparison:
     """Compare the finals of strategies with those of the leader, which come first.
 
     Args:
-        ranked: Finals by strategy and seed, highest mean test score first.
+        ranked: Finals by strategy and seed: those in the race by falling mean test score, then the others.
         metric: Name of the metric.
         seed: Seed of the draws.
+        look: Earlier comparisons of the same strategies.
+        draws: Number of draws.
     """
     labels = ranked[0][0].labels
     scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
-    drawn = draw_scores(scores, labels, seed=seed)
-    intervals = confidence_set(drawn.means, drawn.errors)
+    drawn = draw_scores(scores, labels, seed=seed, draws=draws, earlier=[seeds for seeds, _ in look.earlier])
+    return compare_draws(drawn, look, len(ranked[0]))
+
+
+def compare_draws(drawn: ScoreDraws, look: Look, seeds: int) -> Comparison:
+    """Compare strategies by the draws of their true scores; ``seeds`` is the number of seeds of those in the race."""
+    earlier = [(drawn.earlier_errors(number), critical) for number, critical in look.earlier]
+    found = confidence_set(drawn.means, drawn.errors, look.confidence, earlier=earlier, racing=look.racing)
     of_images, of_seeds = ((each[:, :1] - each[:, 1:]).std(axis=0) for each in (drawn.images, drawn.seeds))
     at_most = np.quantile(drawn.scores[:, :1] - drawn.scores[:, 1:], 1 - UNLIKELY, axis=0)
+    parts = zip(found.intervals, of_images, of_seeds, at_most, found.behind, strict=True)
     return Comparison(
         score_intervals=tuple(central_interval(each, 1) for each in drawn.scores.T),
-        gaps=tuple(
-            Gap(interval, *map(float, errors))
-            for interval, *errors in zip(intervals, of_images, of_seeds, at_most, strict=True)
-        ),
+        gaps=tuple(Gap(interval, float(i), float(s), float(most), behind) for interval, i, s, most, behind in parts),
         best_shares=tuple(best_shares(drawn.scores)),
+        critical=found.critical,
+        outlook=_outlook(drawn, found, seeds, look.max_seeds or seeds),
     )
 
 
-def confidence_set(means: Floats, errors: Floats, confidence: float = CONFIDENCE) -> list[Interval]:
-    """Return the simultaneous confidence intervals of the first mean minus each other one.
+@dataclass(frozen=True)
+class ConfidenceSet:
+    """The strategies that may be the best, and by how much the first is better than each other one.
+
+    Attributes:
+        intervals: Simultaneous confidence intervals (K - 1) of the first mean minus each other one.
+        behind: Whether each other strategy (K - 1) is not in the set.
+        critical: Largest standardized difference that chance makes between those in the set.
+    """
+
+    intervals: tuple[Interval, ...]
+    behind: tuple[bool, ...]
+    critical: float
+
+
+def confidence_set(
+    means: Floats,
+    errors: Floats,
+    confidence: float = CONFIDENCE,
+    *,
+    earlier: Sequence[tuple[Floats, float]] = (),
+    racing: int | None = None,
+) -> ConfidenceSet:
+    """Find the strategies that may be the best.
 
     Args:
-        means: Observed means (K,), the highest first.
+        means: Observed means (K,), the highest of those in the race first.
         errors: Draws (B, K) of what the true means differ from them.
-        confidence: Of all intervals together.
-
-    Returns:
-        K - 1 intervals: those above 0 belong to strategies that are not in the confidence set.
+        confidence: Of all intervals together, and of the earlier comparisons.
+        earlier: Errors and critical value of each earlier comparison.
+        racing: Number of strategies, the first ones, that no earlier comparison found behind; None for all.
 
     Examples:
         >>> import numpy as np
         >>> from frostline.search.analysis.comparison import confidence_set
         >>> errors = np.random.default_rng(0).normal(0, 0.01, size=(10_000, 3))
-        >>> intervals = confidence_set(np.array([0.9, 0.89, 0.6]), errors)
-        >>> [bool(low > 0) for low, high in intervals]
-        [False, True]
+        >>> confidence_set(np.array([0.9, 0.89, 0.6]), errors).behind
+        (False, True)
     """
-    gaps = means[0] - means[1:]
-    scale = (errors[:, :, None] - errors[:, None, :]).std(axis=0)
-    intervals: list[Interval] = [(0.0, 0.0)] * len(gaps)
-    inside = list(range(len(means)))
+    gaps, scale = means[0] - means[1:], _scale(errors)
+    inside = list(range(len(means) if racing is None else racing))
+    critical = _critical(errors, inside, confidence, earlier)
+    half = critical * scale[0, 1:]
     while len(inside) > 1:
-        critical = _critical(errors[:, inside], scale[np.ix_(inside, inside)], confidence)
-        others = [strategy for strategy in inside if strategy]
-        for strategy in others:
-            half = critical * float(scale[0, strategy])
-            intervals[strategy - 1] = (float(gaps[strategy - 1] - half), float(gaps[strategy - 1] + half))
+        critical = _critical(errors, inside, confidence, earlier)
+        others = inside[1:]
+        half[np.array(others) - 1] = critical * scale[0, others]
         furthest = max(others, key=lambda each: _standardized(float(gaps[each - 1]), float(scale[0, each])))
-        if intervals[furthest - 1][0] <= 0:
+        if gaps[furthest - 1] <= half[furthest - 1]:
             break
         inside.remove(furthest)
-    return intervals
+    return ConfidenceSet(
+        intervals=tuple((float(gap - each), float(gap + each)) for gap, each in zip(gaps, half, strict=True)),
+        behind=tuple(place not in inside for place in range(1, len(means))),
+        critical=critical,
+    )
 
 
-def _critical(errors: Floats, scale: Floats, confidence: float) -> float:
-    """Return the largest standardized difference of two strategies that equal ones have with this confidence."""
+def _scale(errors: Floats) -> Floats:
+    """Return the standard errors (K, K) of the differences."""
+    return (errors[:, :, None] - errors[:, None, :]).std(axis=0)
+
+
+def _critical(
+    errors: Floats, inside: Sequence[int], confidence: float, earlier: Sequence[tuple[Floats, float]] = ()
+) -> float:
+    """Return the standardized difference that two of several equal strategies exceed now, or exceeded, so rarely."""
+    exceeded = np.zeros(len(errors), bool)
+    for before, critical in earlier:
+        exceeded |= _largest(before[:, inside]) > critical
+    largest = _largest(errors[:, inside])[~exceeded]
+    left = (1 - confidence) * len(errors) - exceeded.sum()
+    return float(np.quantile(largest, np.clip(1 - left / max(1, len(largest)), 0, 1)))
+
+
+def _largest(errors: Floats) -> Floats:
+    """Return the largest standardized difference of two strategies (B,)."""
+    scale = _scale(errors)
     largest = np.zeros(len(errors))
     for one in range(errors.shape[1]):
         for other in range(one):
             if scale[one, other] > 0:
                 np.maximum(largest, np.abs(errors[:, one] - errors[:, other]) / scale[one, other], out=largest)
-    return float(np.quantile(largest, confidence))
+    return largest
+
+
+def _outlook(drawn: ScoreDraws, found: ConfidenceSet, seeds: int, most: int) -> Outlook:
+    """Foresee the means with the largest number of seeds, by draws of what the seeds to come may change.
+
+    How much seeds vary will be known better by then: the standard errors are those of the middle of the draws, and the
+    critical value is that of normal errors (Bonferroni).
+    """
+    tied = [0, *(place for place, behind in enumerate(found.behind, 1) if not behind)]
+    if most <= seeds or len(tied) == 1:
+        return Outlook()
+    left = seeds / most
+    means = drawn.means[tied] + drawn.seeds[:, tied] * np.sqrt(1 - left)
+    gain = float(means.max(axis=1).mean() - drawn.means[tied].max())
+    errors = drawn.images[:, tied] + drawn.seeds[:, tied] * np.sqrt(left)
+    low, high = np.quantile(errors[:, :, None] - errors[:, None, :], _MIDDLE, axis=0)
+    critical = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (len(tied) * (len(tied) - 1)))
+    order = np.argsort(-means, axis=1)
+    leader, others = order[:, :1], order[:, 1:]
+    ahead = np.take_along_axis(means, leader, axis=1) - np.take_along_axis(means, others, axis=1)
+    decided = (ahead > critical * ((high - low) / 2)[leader, others]).all(axis=1)
+    return Outlook(float(decided.mean()), gain)
 
 
 def _standardized(gap: float, scale: float) -> float:

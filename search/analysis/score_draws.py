@@ -9,8 +9,9 @@ are, would be wrong by a factor: S seeds resampled have (S - 1) / S of the varia
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,16 +33,22 @@ class ScoreDraws:
         means: Observed mean scores (K,).
         images: Deviations (B, K) that new test images would make.
         seeds: Deviations (B, K) that new seeds would make.
+        earlier_seeds: The same when only the first seeds had been trained, by the number of seeds.
     """
 
     means: Floats
     images: Floats
     seeds: Floats
+    earlier_seeds: Mapping[int, Floats] = field(default_factory=dict)
 
     @property
     def errors(self) -> Floats:
         """Return the deviations (B, K) of the true means from the observed ones."""
         return self.images + self.seeds
+
+    def earlier_errors(self, seeds: int) -> Floats:
+        """Return the deviations (B, K) when only the first seeds had been trained."""
+        return self.images + self.earlier_seeds[seeds]
 
     @property
     def scores(self) -> Floats:
@@ -50,7 +57,12 @@ class ScoreDraws:
 
 
 def draw_scores(
-    strategies: Sequence[Sequence[Weighted]], labels: NDArray[np.int64], *, seed: int, draws: int = DRAWS
+    strategies: Sequence[Sequence[Weighted]],
+    labels: NDArray[np.int64],
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    earlier: Sequence[int] = (),
 ) -> ScoreDraws:
     """Draw the true mean scores of strategies.
 
@@ -59,6 +71,7 @@ def draw_scores(
         labels: Classes of the images (N,); resampling keeps the size of each class, except small classes.
         seed: Seed of the draws.
         draws: Number of draws, B.
+        earlier: Ascending numbers of seeds for which :attr:`ScoreDraws.earlier_seeds` is drawn too.
     """
     rng = np.random.default_rng(seed)
     observed = [np.concatenate([score(np.ones((1, len(labels)))) for score in seeds]) for seeds in strategies]
@@ -72,7 +85,17 @@ def draw_scores(
     residuals = enlarged * np.array([_residual(each) for each in replicates])
     counts = np.array([len(scores) for scores in observed])
     spreads = draw_spreads(observed, residuals, draws, rng)
-    return ScoreDraws(means, images, spreads * rng.normal(size=spreads.shape) / np.sqrt(counts))
+    *before, now = _mean_deviations(spreads, [np.minimum(counts, number) for number in earlier] + [counts], rng)
+    return ScoreDraws(means, images, now, dict(zip(earlier, before, strict=True)))
+
+
+def _mean_deviations(spreads: Floats, counts: Sequence[NDArray[np.int64]], rng: np.random.Generator) -> list[Floats]:
+    """Draw the deviations (B, K) of the mean over the first seeds, for ascending numbers of seeds (K,)."""
+    total, found = np.zeros_like(spreads), []
+    for before, count in pairwise([np.zeros_like(counts[0]), *counts]):
+        total = total + np.sqrt(count - before) * spreads * rng.normal(size=spreads.shape)
+        found.append(total / count)
+    return found
 
 
 def bootstrap_scores(

@@ -1,25 +1,25 @@
 """The verdict: the strategy to use, with differences, intervals and costs.
 
 The strategy with the highest mean test score leads. A cheaper one is recommended in its place only if the leader is
-unlikely to be better by more than what does not matter (:data:`INDIFFERENCE`): a tie alone is no reason to give up
-points. Otherwise the leader is recommended, and if others may be the best as well, the verdict is undecided and says
-what would decide it.
+unlikely to be better by more than what does not matter (:data:`INDIFFERENCE` by default): a tie alone is no reason to
+give up points. Otherwise the leader is recommended, and if others may be the best as well, the verdict is undecided and
+says what would decide it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from ...objectives.metrics import METRICS
 from ..records import FinalRecord
-from .comparison import CONFIDENCE, Comparing, Gap, Interval, compare
+from .comparison import CONFIDENCE, ONLY_LOOK, Comparing, Comparison, Gap, Interval, Look, compare
 
-# Differences of score that do not matter.
+# Differences of score that do not matter, unless a study says otherwise.
 INDIFFERENCE = 0.01
 # Wall times within this factor count as equal: on a busy machine they vary by that much.
 SAME_COST = 1.5
@@ -39,6 +39,7 @@ class Contender:
         trainable_parameters: Number of parameters that train in the last phase.
         gap_to_leader: Mean test score of the leader minus this strategy's; 0 for the leader.
         gap: What the finals say of ``gap_to_leader``; None for the leader.
+        as_good: Whether the leader is unlikely to be better by more than what does not matter.
         score_interval: Confidence interval of the mean test score alone.
         finals: Its finals, one per seed.
     """
@@ -50,6 +51,7 @@ class Contender:
     trainable_parameters: int
     gap_to_leader: float
     gap: Gap | None
+    as_good: bool
     score_interval: Interval
     finals: tuple[FinalRecord, ...] = field(repr=False, compare=False)
 
@@ -80,11 +82,6 @@ class Contender:
         """Return whether the strategy leads, or may be as good as the leader."""
         return self.gap is None or not self.gap.behind
 
-    @property
-    def as_good(self) -> bool:
-        """Return whether the leader is unlikely to be better by more than :data:`INDIFFERENCE`."""
-        return self.gap is None or self.gap.likely_at_most <= INDIFFERENCE
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -92,19 +89,27 @@ class Verdict:
 
     Attributes:
         metric: Name of the metric.
-        contenders: All strategies, by falling mean test score.
+        contenders: All strategies by falling mean test score; those that left a race early come last.
         winner: The recommended strategy: the leader, or a cheaper one that is as good.
         test_images: Size of the test split.
+        comparison: What the finals say of all strategies.
+        indifference: Difference of score that does not matter.
         confidence: Joint confidence of all intervals.
-        best_shares: Probability that a strategy is the best, by strategy; equals share.
     """
 
     metric: str
     contenders: tuple[Contender, ...]
     winner: Contender
     test_images: int
+    comparison: Comparison = field(repr=False)
+    indifference: float = INDIFFERENCE
     confidence: float = CONFIDENCE
-    best_shares: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def best_shares(self) -> dict[str, float]:
+        """Return the probability that a strategy is the best, by strategy; equals share."""
+        names = [contender.strategy for contender in self.contenders]
+        return dict(zip(names, self.comparison.best_shares, strict=True))
 
     @property
     def leader(self) -> Contender:
@@ -134,7 +139,7 @@ class Verdict:
             return (
                 f"{won.strategy} wins: {score}. {leader.strategy} scored {_percent(leader.mean)} and takes "
                 f"{leader.seconds / max(won.seconds, 1e-9):.1f}x the training time; it is unlikely to be better "
-                f"by more than {_points(INDIFFERENCE)}."
+                f"by more than {_points(self.indifference)}."
             )
         if self.undecided:
             return f"Undecided: {won.strategy} leads with {score}. {self._doubt()}"
@@ -188,17 +193,28 @@ def _count(number: int, thing: str) -> str:
 
 
 def _points(share: float) -> str:
-    return _count(round(100 * share), "point")
+    number = f"{100 * share:g}"
+    return f"{number} point" if number == "1" else f"{number} points"
 
 
 def reach_verdict(
-    finals: Sequence[FinalRecord], metric: str, *, seed: int = 0, comparing: Comparing = compare
+    finals: Sequence[FinalRecord],
+    metric: str,
+    *,
+    indifference: float = INDIFFERENCE,
+    look: Look = ONLY_LOOK,
+    left: Collection[str] = (),
+    seed: int = 0,
+    comparing: Comparing = compare,
 ) -> Verdict:
     """Compare the finals of the strategies.
 
     Args:
         finals: Finals with one or more seeds per strategy, on the same test images in the same order.
         metric: Name of a metric that a study can maximize.
+        indifference: Difference of score that does not matter.
+        look: Earlier comparisons of these strategies, if their finals race.
+        left: Strategies that earlier comparisons found behind.
         seed: Seed of the draws.
         comparing: Gives the comparison, as :func:`compare` does.
 
@@ -229,14 +245,14 @@ def reach_verdict(
     # Sorted, so the result does not depend on the order in which the finals ended.
     for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
         by_strategy.setdefault(final.strategy, []).append(final)
-    ranked = sorted(by_strategy.values(), key=_rank)
-    comparison = comparing(ranked, metric, seed)
+    ranked = sorted(by_strategy.values(), key=lambda group: (group[0].strategy in left, *_rank(group)))
+    racing = sum(group[0].strategy not in left for group in ranked)
+    comparison = comparing(ranked, metric, seed, replace(look, racing=racing))
     contenders = tuple(
-        _contender(group, ranked[0], gap, score_interval)
+        _contender(group, ranked[0], gap, score_interval, indifference)
         for group, gap, score_interval in zip(ranked, (None, *comparison.gaps), comparison.score_intervals, strict=True)
     )
-    shares = dict(zip([group[0].strategy for group in ranked], comparison.best_shares, strict=True))
-    return Verdict(metric, contenders, _winner(contenders), len(labels), best_shares=shares)
+    return Verdict(metric, contenders, _winner(contenders), len(labels), comparison, indifference)
 
 
 def _rank(group: Sequence[FinalRecord]) -> tuple[float, float]:
@@ -256,6 +272,7 @@ def _contender(
     leaders: Sequence[FinalRecord],
     gap: Gap | None,
     score_interval: Interval,
+    indifference: float,
 ) -> Contender:
     scores = tuple(final.test_score for final in group)
     return Contender(
@@ -266,6 +283,7 @@ def _contender(
         trainable_parameters=group[0].trainable_parameters,
         gap_to_leader=float(np.mean([final.test_score for final in leaders]) - np.mean(scores)),
         gap=gap,
+        as_good=gap is None or gap.likely_at_most <= indifference,
         score_interval=score_interval,
         finals=tuple(group),
     )

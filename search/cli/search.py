@@ -82,7 +82,14 @@ def search(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the splits, heads, data order and sampling.")] = 0,
-    finals_seeds: Annotated[int, typer.Option("--seeds", help="Trainings (seeds) of each finalist.")] = 3,
+    finals_seeds: Annotated[int, typer.Option("--seeds", help="Most trainings (seeds) of each finalist.")] = 8,
+    racing: Annotated[
+        bool,
+        typer.Option("--race/--no-race", help="Seeds go where the decision needs them; or every finalist gets all."),
+    ] = True,
+    indifference: Annotated[
+        float, typer.Option("--indifference", help="Difference of the score that does not matter, in points.")
+    ] = 1.0,
     population: Annotated[
         int,
         typer.Option(
@@ -117,6 +124,8 @@ def search(
         metric=metric,
         seed=seed,
         finals_seeds=finals_seeds,
+        racing=racing,
+        indifference=indifference,
         population=population,
         tracking_uri=tracking_uri,
         plugins=tuple(plugins or ()),

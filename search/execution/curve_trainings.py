@@ -15,7 +15,7 @@ from ...objectives.finetune import NO_STAGES
 from ...storage.workspace import Workspace
 from ..records import STRATEGY
 from ..slots import ProcessResources, Resources, check_resources
-from ..study import SEED_OFFSET, Finalist, Observer, Study, StudyFacts, prepare_resume, restore_config, select_finalists
+from ..study import Finalist, Observer, Study, StudyFacts, prepare_resume, restore_config, select_finalists
 from ..tracking import curve_key, describe, numbers, strategy_key
 from .finals import evaluate_on_test
 from .frozen_libraries import libraries_frozen
@@ -112,7 +112,7 @@ def run_curve(
         workspace: Where it is kept.
         observer: Told what happens.
         sizes: See :func:`choose_sizes`.
-        seeds: Trainings of each finalist at each size; as many as the study's finals have if None.
+        seeds: Trainings of each finalist at each size; as many as it has finals if None.
         resources: What to train on; the curve itself is trained by one process.
 
     Raises:
@@ -153,17 +153,13 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
 
 def plan_curve(study: Study, sizes: Sequence[int], seeds: int | None = None) -> list[CurveTraining]:
     """Every training of a curve, the finals aside: the quick ones first."""
-    count = study.settings.finals_seeds if seeds is None else seeds
-    trials = {
-        finalist.identity: finalist.trial for finalist in select_finalists(study.settings, study.trials())
-    }.values()
-    first = study.settings.seed + SEED_OFFSET
-    return [
-        CurveTraining(Finalist(trial, seed), images)
-        for images in sorted(sizes)
-        for trial in trials
-        for seed in range(first, first + count)
-    ]
+    settings, trials = study.settings, study.trials()
+    if seeds is None:
+        recorded = set(study.finals.identities())
+        finalists = [each for each in select_finalists(settings, trials) if (each.identity, each.seed) in recorded]
+    else:
+        finalists = select_finalists(settings.model_copy(update={"finals_seeds": seeds}), trials)
+    return [CurveTraining(finalist, images) for images in sorted(sizes) for finalist in finalists]
 
 
 def with_equal_steps(parameters: Mapping[str, Any], images: int, every: int) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""The finals: each strategy's best configuration, retrained with several seeds and tested once per seed."""
+"""The finals: each strategy's best configuration, retrained with several seeds and tested once per seed.
+
+The seeds come in rounds: after each, the race of the strategies tells which of them need more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...objectives.data import ImageSplit
@@ -35,16 +39,30 @@ def run_finals(session: WorkerSession) -> None:
     """Train and test the missing finals; a recorded final is never trained or tested again."""
     study = session.study
     every = {finalist.subject: finalist for finalist in select_finalists(study.settings, study.trials())}
-    places = list(every)
-    study.final_tickets.issue_for(places)
+    while needed := study.results().race.needed:
+        study.final_tickets.issue_for(
+            [name for name, finalist in every.items() if finalist.place < needed.get(finalist.strategy, 0)]
+        )
+        _run_issued(session, every)
+    study.end_race({finalist.identity for finalist in every.values()})
+
+
+def _run_issued(session: WorkerSession, every: Mapping[str, Finalist]) -> None:
+    """Train and test all finals that have tickets, until no worker has one left.
+
+    Args:
+        session: Session of this worker.
+        every: All finalists by the subjects of their tickets. Another worker may have gone on to the next round.
+    """
+    study = session.study
     for lease in session.claims(session.worker.claim_final, study.final_tickets):
         finalist = every.get(str(lease.subject))
         if finalist is None or study.finals.has(finalist.identity, finalist.seed):
             # A better trial replaced this finalist, or an older version recorded the final without a ticket.
             session.worker.drop_final(lease)
             continue
-        place = places.index(finalist.subject) + 1
-        session.observer.final_started(finalist.strategy, finalist.seed, place, len(every))
+        issued, _ = study.final_tickets.counts()
+        session.observer.final_started(finalist.strategy, finalist.seed, lease.number + 1, issued)
         try:
             session.observer.final_finished(_run_final(session, finalist, lease))
         except LeaseLostError as error:

@@ -126,6 +126,8 @@ def _check_numbers(request: Request) -> None:
         ("--retries", request.retries, 0),
     ]
     faults = [f"{option} must be at least {least}, got {value}." for option, value, least in limits if value < least]
+    if not 0 <= request.indifference <= 100:
+        faults.append(f"--indifference is in points, from 0 to 100, got {request.indifference:g}.")
     if request.name is not None:
         faults += name_fault("--name", request.name)
     if faults:

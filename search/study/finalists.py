@@ -20,10 +20,12 @@ class Finalist:
     Attributes:
         trial: Record of the trial.
         seed: Seed of the final training.
+        place: Number of the seed among those of the finals, from 0.
     """
 
     trial: TrialRecord
     seed: int
+    place: int
 
     @property
     def strategy(self) -> str:
@@ -72,11 +74,11 @@ def restore_config(parameters: dict[str, object]) -> TrialConfig:
 
 
 def select_finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finalist]:
-    """Return the finalists: the best trial of every strategy that completed a trial, with every final seed.
+    """Return the finalists: the best trial of every strategy that completed a trial, with every seed it may have.
 
     Args:
         settings: Settings of the study.
         trials: Trials of the study."""
     best = [summary.best for summary in summarize(trials, settings.strategies)]
-    seeds = [settings.seed + SEED_OFFSET + place for place in range(settings.finals_seeds)]
-    return [Finalist(trial, seed) for trial in best if trial is not None for seed in seeds]
+    first, places = settings.seed + SEED_OFFSET, range(settings.finals_seeds)
+    return [Finalist(trial, first + place, place) for trial in best if trial is not None for place in places]

@@ -37,7 +37,7 @@ class Observer:
         """A trial was interrupted: it waits for a worker, or another worker took it over."""
 
     def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-        """A final starts, number ``place`` (from 1) of ``total``."""
+        """A final starts, number ``place`` (from 1) of the ``total`` that are due so far."""
 
     def final_finished(self, final: FinalScores) -> None:
         """A final was trained and tested."""

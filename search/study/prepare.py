@@ -120,6 +120,8 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
+        racing=request.racing,
+        indifference=request.indifference,
         population=request.population or default_population(request.trials, sum(counts), device),
         space=resolve_space(space.only(chosen_strategies(request, written)), units),
         plugins=request.plugins,

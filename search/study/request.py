@@ -28,7 +28,9 @@ class Request:
         space: Path of a space file.
         metric: Name of the metric.
         seed: Seed of splits, heads, data order and sampling.
-        finals_seeds: Number of trainings of each finalist.
+        finals_seeds: Largest number of trainings of each finalist.
+        racing: Whether the finals race; otherwise every finalist is trained with all seeds.
+        indifference: Difference of score that does not matter, in points.
         population: Maximum number of head-only trials that train together; 0 for the default.
         device: Device on which to train.
         cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
@@ -52,7 +54,9 @@ class Request:
     space: Path | None = None
     metric: str | None = None
     seed: int = 0
-    finals_seeds: int = 3
+    finals_seeds: int = 8
+    racing: bool = True
+    indifference: float = 1.0
     population: int = 0
     device: str = "auto"
     cache_budget: str = "auto"

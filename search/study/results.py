@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..analysis import Comparing, CurveRecord, DataCurve, Verdict, compare, reach_verdict, trace_curve
+from ..analysis import Comparing, CurveRecord, DataCurve, Race, Verdict, compare, run_race, trace_curve
 from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, summarize
+from .finalists import finalist_name
 from .settings import StudySettings
 
 
@@ -55,6 +56,7 @@ class StudyResults:
         device: Where it last ran, in words.
         versions: Of the libraries it last ran with.
         trainings: Those of the present finalists on part of the training images.
+        race_ended: Names of the finalists of the last race that ended.
         comparing: Compares the finals; by default by resampling each time.
     """
 
@@ -65,19 +67,25 @@ class StudyResults:
     device: str
     versions: dict[str, str]
     trainings: tuple[CurveRecord, ...] = ()
+    race_ended: tuple[str, ...] = ()
     comparing: Comparing = compare
 
     @cached_property
+    def race(self) -> Race:
+        """Return the race of the finals as it stands."""
+        finalists = [summary.strategy for summary in self.summaries if summary.best is not None]
+        settings = self.settings
+        return run_race(self.finals, finalists, settings.metric, settings.race_rules, comparing=self.comparing)
+
+    @cached_property
     def verdict(self) -> Verdict | None:
-        """Return the verdict; None until every finalist was trained with every seed."""
-        if not self.decided:
-            return None
-        return reach_verdict(self.finals, self.settings.metric, comparing=self.comparing)
+        """Return the verdict; None until the race of the finals has ended."""
+        return self.race.verdict if self.decided else None
 
     @property
     def decided(self) -> bool:
         """Return whether all finals are done; unlike the verdict, this needs no resampling."""
-        return bool(self.finals) and is_decided(self.settings, self.trials, self.finals)
+        return bool(self.finals) and is_decided(self.settings, self.trials, self.finals, self.race_ended)
 
     @cached_property
     def curve(self) -> DataCurve | None:
@@ -93,8 +101,19 @@ class StudyResults:
         return summarize(self.trials, self.settings.strategies)
 
 
-def is_decided(settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalScores]) -> bool:
-    """Return whether every finalist was trained with every seed."""
-    due = {summary.strategy for summary in summarize(trials, settings.strategies) if summary.best is not None}
+def is_decided(
+    settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalScores], race_ended: Sequence[str]
+) -> bool:
+    """Return whether the race of these finalists has ended, or every one was trained with every seed.
+
+    Args:
+        settings: Settings of the study.
+        trials: Trials of the study.
+        finals: Finals of the present finalists.
+        race_ended: Names of the finalists of the last race that ended.
+    """
+    best = [summary.best for summary in summarize(trials, settings.strategies) if summary.best is not None]
+    if {finalist_name(str(trial.strategy), trial.number) for trial in best} == set(race_ended):
+        return True
     count = Counter(final.strategy for final in finals)
-    return all(count[strategy] >= settings.finals_seeds for strategy in due)
+    return all(count[str(trial.strategy)] >= settings.finals_seeds for trial in best)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...objectives.config import BackboneSpec
+from ..analysis import INDIFFERENCE, RaceRules
 from ..space import Space
 
 # Default population of head-only trials, and the largest training split with one.
@@ -26,7 +27,9 @@ class StudySettings(BaseModel):
         trials: Budget: number of trials that end complete, pruned or failed.
         metric: Name of the validation metric, which trials maximize.
         seed: Seed of splits, data order, heads and sampling.
-        finals_seeds: Number of trainings of each finalist.
+        finals_seeds: Largest number of trainings of each finalist.
+        racing: Whether the finals race; if not, as in older studies, every finalist is trained with all seeds.
+        indifference: Difference of score that does not matter, in points (hundredths of the score).
         population: Maximum number of head-only trials that are sampled and trained together.
         space: Search space.
         plugins: Names of modules that register strategies of the space; training processes import them.
@@ -43,6 +46,8 @@ class StudySettings(BaseModel):
     metric: str
     seed: int = Field(ge=0)
     finals_seeds: int = Field(ge=1)
+    racing: bool = False
+    indifference: float = Field(default=100 * INDIFFERENCE, ge=0, le=100)
     population: int = Field(default=1, ge=1)
     space: Space
     plugins: tuple[str, ...] = ()
@@ -56,6 +61,11 @@ class StudySettings(BaseModel):
     def strategies(self) -> tuple[str, ...]:
         """Return the names of the competing strategies."""
         return tuple(self.space.strategies)
+
+    @property
+    def race_rules(self) -> RaceRules:
+        """Return how many seeds the finals have."""
+        return RaceRules(self.finals_seeds, self.racing, self.indifference / 100)
 
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ, by dotted name down to single parameters: own value, other value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import secrets
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from .results import StudyFacts, StudyResults, is_decided
 from .settings import StudySettings
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
+_RACE_ENDED = "frostline:race_ended"
 _TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
 # User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
@@ -178,6 +179,15 @@ class Study:
         versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
         self.inner.set_user_attr(_RAN, {"device": device, "versions": versions})
 
+    def end_race(self, finalists: Collection[str]) -> None:
+        """Record that the race of these finalists has ended; a later race has other finalists."""
+        self.inner.set_user_attr(_RACE_ENDED, sorted(finalists))
+
+    @property
+    def race_ended(self) -> tuple[str, ...]:
+        """Return the names of the finalists of the last race that ended; readers need not run it again."""
+        return tuple(self.inner.user_attrs.get(_RACE_ENDED, ()))
+
     def trials(self) -> list[TrialRecord]:
         """Return all trials by number."""
         alive = {held.number for held in self.tickets.held() if held.seconds_left > 0}
@@ -240,7 +250,7 @@ class Study:
 
     def _decided(self, trials: list[TrialRecord]) -> bool:
         finals = present_finals(self.final_scores(), trials)
-        return bool(finals) and is_decided(self.settings, trials, finals)
+        return bool(finals) and is_decided(self.settings, trials, finals, self.race_ended)
 
     def results(self) -> StudyResults:
         """Return the results of the study."""
@@ -253,6 +263,7 @@ class Study:
             trials=tuple(trials),
             finals=tuple(present_finals(self.final_records(), trials)),
             trainings=tuple(record for record in trainings if id(record.final) in present),
+            race_ended=self.race_ended,
             device=ran["device"],
             versions=ran["versions"],
             comparing=KeptComparisons(self.workspace.comparisons),

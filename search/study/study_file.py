@@ -30,10 +30,16 @@ class _Options(BaseModel):
     metric: str = ""
     seed: int = 0
     seeds: int = 0
+    race: bool = True
+    indifference: float = 0.0
     population: int = 0
     device: str = ""
     cache_budget: str = ""
     plugins: list[str] = []
+
+
+# Fields of a request that have another name than the option.
+_FIELDS = {"seeds": "finals_seeds", "race": "racing"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def _check(written: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _as_request(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    fields = {"finals_seeds" if key == "seeds" else key: value for key, value in options.items()}
+    fields = {_FIELDS.get(key, key): value for key, value in options.items()}
     fields |= {key: tuple(fields[key]) for key in ("strategies", "plugins") if key in fields}
     if "data" in fields and not re.match(r"[A-Za-z]\w+:", fields["data"]):
         fields["data"] = _from(folder, fields["data"])

@@ -69,6 +69,7 @@ class Watcher:
         self._settings: StudySettings | None = None
         self._trials: dict[int, TrialRecord] = {}
         self._finals: list[FinalScores] = []
+        self._finals_issued = 0
         self._finals_done: int | None = None
         self._finals_told: set[tuple[str, int, int]] = set()
         self._finals_running: set[tuple[str, int]] = set()
@@ -138,7 +139,7 @@ class Watcher:
 
     def _tell_finals(self, trials: list[TrialRecord], held: list[ActiveLease]) -> None:
         study = self._study
-        done = study.final_tickets.counts()[1]
+        self._finals_issued, done = study.final_tickets.counts()
         if done != self._finals_done:
             self._finals_done, self._finals = done, study.final_scores()
         present = present_finals(self._finals, trials)
@@ -148,20 +149,22 @@ class Watcher:
                 self._finals_told.add(known)
                 self._finals_running.discard((final.strategy, final.seed))
                 self._observer.final_finished(final)
-        self._tell_running_finals(trials, held, len(present))
-        self.finished = finished(trials) >= study.settings.trials and is_decided(study.settings, trials, present)
+        self._tell_running_finals(trials, held)
+        self.finished = finished(trials) >= study.settings.trials and is_decided(
+            study.settings, trials, present, study.race_ended
+        )
 
-    def _tell_running_finals(self, trials: list[TrialRecord], held: list[ActiveLease], ended: int) -> None:
+    def _tell_running_finals(self, trials: list[TrialRecord], held: list[ActiveLease]) -> None:
         every = (
             {finalist.subject: finalist for finalist in select_finalists(self._study.settings, trials)} if held else {}
         )
-        found = [every[str(each.subject)] for each in held if each.subject in every]
-        running = {(finalist.strategy, finalist.seed): None for finalist in found}
+        found = [(every[str(each.subject)], each.number + 1) for each in held if each.subject in every]
+        running = {(finalist.strategy, finalist.seed): place for finalist, place in found}
         for strategy, seed in self._finals_running - running.keys():
             self._observer.final_cut_off(strategy, seed)
-        for place, (strategy, seed) in enumerate(running, ended + 1):
+        for (strategy, seed), place in running.items():
             if (strategy, seed) not in self._finals_running:
-                self._observer.final_started(strategy, seed, place, len(every))
+                self._observer.final_started(strategy, seed, place, self._finals_issued)
         self._finals_running = set(running)
 
 

@@ -74,7 +74,7 @@ def verdict_note(study: Study, verdict: Verdict) -> str:
             *[_note_row(contender, verdict) for contender in verdict.contenders],
             "",
             f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
-            f"was trained with {settings.finals_seeds} fresh seeds; the test split was opened once for each.",
+            "was trained with fresh seeds (their number in parentheses); the test split was opened once for each.",
             "",
             f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
             "(`MLFLOW_TRACKING_URI` names this store):",

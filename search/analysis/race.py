@@ -1,0 +1,136 @@
+"""The race of the finals: which strategies get further seeds, and when the verdict is reached.
+
+Every strategy is trained with two seeds. Those that are behind beyond chance leave the race; the others get twice as
+many seeds in each further round, up to the limit, as long as the verdict is undecided and more seeds promise something:
+that they decide, or that a better strategy comes to lead. Each round may use up an equal part of the 5 % of false
+claims (group sequential testing; Lan & DeMets 1983), so looking several times claims no more than looking once.
+
+A race follows from its finals alone: every process that reads the same finals comes to the same round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..records import FinalRecord
+from .comparison import CONFIDENCE, UNLIKELY, Comparing, Look, compare
+from .verdict import INDIFFERENCE, Verdict, reach_verdict
+
+# Further seeds are worth their time if they gain more than this share of what does not matter.
+_WORTH = 0.5
+
+
+@dataclass(frozen=True)
+class RaceRules:
+    """How many seeds the finals have.
+
+    Attributes:
+        seeds: Largest number of seeds of a strategy.
+        racing: Whether strategies race; otherwise each is trained with all seeds.
+        indifference: Difference of score that does not matter.
+    """
+
+    seeds: int
+    racing: bool = True
+    indifference: float = INDIFFERENCE
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Return the number of seeds after each round.
+
+        >>> RaceRules(8).rounds, RaceRules(3).rounds, RaceRules(8, racing=False).rounds
+        ((2, 4, 8), (2, 3), (8,))
+        """
+        if not self.racing:
+            return (self.seeds,)
+        sizes = [min(2, self.seeds)]
+        # The last round is not much smaller than the one before.
+        while 3 * sizes[-1] <= self.seeds:
+            sizes.append(2 * sizes[-1])
+        return (*sizes, self.seeds) if sizes[-1] < self.seeds else tuple(sizes)
+
+    def foreseen(self, own: int, most: int) -> int:
+        """Return how many seeds a strategy will have after the present round, as far as can be told before its end.
+
+        Args:
+            own: Number of its seeds so far.
+            most: Largest number of seeds of any strategy so far.
+
+        >>> [RaceRules(8).foreseen(own, most=3) for own in (2, 3)]
+        [2, 4]
+        """
+        before = max((size for size in self.rounds if size < most), default=0)
+        present = min((size for size in self.rounds if size >= most), default=own)
+        # A strategy without a seed in a further round may have left the race.
+        return max(own, present) if own > before or not before else own
+
+
+@dataclass(frozen=True)
+class Race:
+    """A race as it stands.
+
+    Attributes:
+        verdict: The verdict; None while finals are missing.
+        needed: How many seeds each strategy needs in the present round, of those that lack some.
+    """
+
+    verdict: Verdict | None
+    needed: Mapping[str, int] = field(default_factory=dict)
+
+
+def run_race(
+    finals: Sequence[FinalRecord],
+    strategies: Sequence[str],
+    metric: str,
+    rules: RaceRules,
+    *,
+    seed: int = 0,
+    comparing: Comparing = compare,
+) -> Race:
+    """Follow a race as far as its finals reach.
+
+    Args:
+        finals: Finals on the same test images in the same order.
+        strategies: Names of all strategies that have a finalist.
+        metric: Name of a metric that a study can maximize.
+        rules: How many seeds the finals have.
+        seed: Seed of the draws.
+        comparing: Gives a comparison, as :func:`~frostline.search.analysis.comparison.compare` does.
+
+    Examples:
+        >>> from frostline.search.analysis import RaceRules, run_race
+        >>> run_race([], ["full", "scratch"], "accuracy", RaceRules(8)).needed
+        {'full': 2, 'scratch': 2}
+    """
+    known = {strategy: _of(strategy, finals) for strategy in strategies}
+    if not known:
+        return Race(None)
+    left: set[str] = set()
+    earlier: tuple[tuple[int, float], ...] = ()
+    rounds = rules.rounds
+    verdict: Verdict | None = None
+    for place, size in enumerate(rounds, 1):
+        racing = [strategy for strategy in known if strategy not in left]
+        if needed := {strategy: size for strategy in racing if len(known[strategy]) < size}:
+            return Race(None, needed)
+        counted = [final for strategy in known for final in known[strategy][: None if strategy in left else size]]
+        look = Look(1 - (1 - CONFIDENCE) * place / len(rounds), earlier, max_seeds=rules.seeds)
+        verdict = reach_verdict(
+            counted, metric, indifference=rules.indifference, look=look, left=left, seed=seed, comparing=comparing
+        )
+        if not (verdict.undecided and _promises(verdict)):
+            break
+        left |= {contender.strategy for contender in verdict.contenders if not contender.tied}
+        earlier = (*earlier, (size, verdict.comparison.critical))
+    return Race(verdict)
+
+
+def _of(strategy: str, finals: Sequence[FinalRecord]) -> list[FinalRecord]:
+    return sorted((final for final in finals if final.strategy == strategy), key=lambda final: final.seed)
+
+
+def _promises(verdict: Verdict) -> bool:
+    """Return whether further seeds may decide, or gain something."""
+    outlook = verdict.comparison.outlook
+    return outlook.decides > UNLIKELY or outlook.gain > _WORTH * verdict.indifference

@@ -1,0 +1,184 @@
+"""The race against what its rules say: who gets further seeds, when it ends, what it claims."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import scipy.stats
+from numpy.typing import NDArray
+
+from frostline.search.analysis.comparison import ONLY_LOOK, Look, Outlook, compare_draws, confidence_set
+from frostline.search.analysis.race import Race, RaceRules, run_race
+from frostline.search.analysis.score_draws import ScoreDraws, draw_scores
+from frostline.search.analysis.verdict import reach_verdict
+from frostline.search.records import FinalRecord
+
+LABELS = np.arange(400) % 2
+
+
+def final(strategy: str, seed: int, right: float, *, seconds: float = 1.0) -> FinalRecord:
+    """A final that is right on a share of the images: on the same ones as another that is as good."""
+    correct = np.arange(len(LABELS)) < round(right * len(LABELS))
+    return predicted(strategy, seed, correct, seconds)
+
+
+def predicted(strategy: str, seed: int, correct: NDArray[np.bool_], seconds: float = 1.0) -> FinalRecord:
+    probabilities = np.eye(2, dtype=np.float32)[np.where(correct, LABELS, 1 - LABELS)]
+    return FinalRecord(strategy, 0, seed, 0.5, float(correct.mean()), seconds, 1, LABELS, probabilities)
+
+
+def raced(scores: dict[str, list[float]], rules: RaceRules, **seconds: float) -> tuple[Race, dict[str, int]]:
+    """Run a race that trains what it needs; return it with the number of seeds that each strategy got."""
+    trained = dict.fromkeys(scores, 0)
+    while True:
+        finals = [
+            final(strategy, 1000 + seed, scores[strategy][seed], seconds=seconds.get(strategy, 1.0))
+            for strategy, count in trained.items()
+            for seed in range(count)
+        ]
+        race = run_race(finals, list(scores), "accuracy", rules)
+        if not race.needed:
+            return race, trained
+        assert race.verdict is None
+        assert all(trained[strategy] < count for strategy, count in race.needed.items())
+        trained |= race.needed
+
+
+def spread(mean: float, deviation: float, seeds: int = 8) -> list[float]:
+    """Scores with this mean and deviation of each pair of seeds."""
+    return [mean + (deviation if seed % 2 else -deviation) for seed in range(seeds)]
+
+
+def test_what_is_far_behind_gets_two_seeds_and_a_tie_goes_on() -> None:
+    scores = {"full": spread(0.85, 0.03), "partial": spread(0.845, 0.03), "scratch": spread(0.3, 0.03)}
+    race, trained = raced(scores, RaceRules(8))
+    assert trained["scratch"] == 2
+    assert trained["full"] == trained["partial"] > 2
+    assert race.verdict is not None
+    assert [contender.strategy for contender in race.verdict.contenders if not contender.tied] == ["scratch"]
+    assert race.verdict.undecided
+
+
+def test_it_ends_after_two_seeds_when_the_leader_is_ahead_of_all() -> None:
+    race, trained = raced({"full": spread(0.9, 0.01), "scratch": spread(0.4, 0.01)}, RaceRules(8))
+    assert set(trained.values()) == {2}
+    assert race.verdict is not None
+    assert race.verdict.winner.strategy == "full"
+    assert not race.verdict.undecided
+
+
+def test_seeds_that_promise_nothing_are_not_trained() -> None:
+    # The predictions of two strategies differ on many images: new test images would change the gap, new seeds not.
+    images = np.arange(len(LABELS))
+    correct = {"full": images % 10 < 7, "partial": (images + 5) % 10 < 7}
+    correct["full"] = correct["full"] | (images < 4)
+    finals = [predicted(strategy, 1000 + seed, each) for strategy, each in correct.items() for seed in range(2)]
+    race = run_race(finals, list(correct), "accuracy", RaceRules(8))
+    assert not race.needed
+    assert race.verdict is not None
+    assert race.verdict.undecided
+    # What is thought worthless beforehand is trained if every point matters.
+    strict = run_race(finals, list(correct), "accuracy", RaceRules(8, indifference=0.0))
+    assert strict.needed == {"full": 4, "partial": 4}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "rounds"), [(1, (1,)), (2, (2,)), (3, (2, 3)), (5, (2, 5)), (6, (2, 4, 6)), (8, (2, 4, 8))]
+)
+def test_rounds_double_up_to_the_limit(seeds: int, rounds: tuple[int, ...]) -> None:
+    assert RaceRules(seeds).rounds == rounds
+    assert RaceRules(seeds, racing=False).rounds == (seeds,)
+
+
+def test_without_a_race_every_strategy_gets_all_seeds_and_the_verdict_is_that_of_one_look() -> None:
+    scores = {"full": spread(0.9, 0.02, 3), "scratch": spread(0.4, 0.02, 3)}
+    race, trained = raced(scores, RaceRules(3, racing=False))
+    assert set(trained.values()) == {3}
+    finals = [final(strategy, 1000 + seed, each[seed]) for strategy, each in scores.items() for seed in range(3)]
+    assert race.verdict == reach_verdict(finals, "accuracy", look=replace(ONLY_LOOK, max_seeds=3))
+
+
+def test_the_order_in_which_finals_were_recorded_does_not_matter() -> None:
+    draw = np.random.default_rng(0)
+    finals = [
+        final(strategy, 1000 + seed, 0.8 + 0.02 * draw.normal()) for strategy in ("full", "lp_ft") for seed in range(2)
+    ]
+    races = [run_race(order, ["full", "lp_ft"], "accuracy", RaceRules(8)) for order in (finals, finals[::-1])]
+    assert races[0] == races[1]
+
+
+def test_a_strategy_that_left_stays_behind_and_ranks_last_even_if_the_leaders_fall_below_it() -> None:
+    # After two seeds the third is far behind; with further seeds the others come to score less.
+    scores = {
+        "full": [0.90, 0.91, *[0.55] * 6],
+        "partial": [0.90, 0.90, *[0.56] * 6],
+        "scratch": [0.66, 0.66, *[0.66] * 6],
+    }
+    race, trained = raced(scores, RaceRules(8, indifference=0.0))
+    assert trained == {"full": 8, "partial": 8, "scratch": 2}
+    assert race.verdict is not None
+    last = race.verdict.contenders[-1]
+    assert last.strategy == "scratch"
+    assert last.mean > race.verdict.leader.mean
+    assert not last.tied
+
+
+def test_missing_finals_of_any_strategy_are_needed() -> None:
+    finals = [final("full", 1000, 0.9), final("full", 1001, 0.9), final("lp_ft", 1001, 0.9)]
+    assert run_race(finals, ["full", "lp_ft", "scratch"], "accuracy", RaceRules(8)).needed == {"lp_ft": 2, "scratch": 2}
+    assert run_race([], [], "accuracy", RaceRules(8)) == Race(None)
+
+
+def test_looking_twice_claims_as_often_as_looking_once() -> None:
+    # Equal strategies with known normal errors, seen after 2 and after 8 seeds: the draws are the truth.
+    draw = np.random.default_rng(0)
+    images, steps = draw.normal(0, 0.01, (200_000, 3)), draw.normal(0, 0.02, (200_000, 8, 3))
+    early, late = (images + steps[:, :seeds].mean(axis=1) for seeds in (2, 8))
+    half = 20_000
+    means = np.zeros(3)
+    first = confidence_set(means, early[:half], 0.975).critical
+    second = confidence_set(means, late[:half], 0.95, earlier=[(early[:half], first)]).critical
+    claimed = np.zeros(len(early) - half, bool)
+    for errors, critical in ((early[half:], first), (late[half:], second)):
+        scale = errors.std() * np.sqrt(2)
+        claimed |= (errors.max(axis=1) - errors.min(axis=1)) / scale > critical
+    # Three standard errors of a share of 5 % in 180,000, and what 20,000 draws leave open.
+    assert claimed.mean() == pytest.approx(0.05, abs=0.005)
+    # One look at the end has the smaller critical value.
+    assert confidence_set(means, late[:half], 0.95).critical < second < first
+
+
+def test_the_draws_of_earlier_rounds_have_the_variance_of_their_seeds() -> None:
+    draw = np.random.default_rng(0)
+    right = draw.random((2, 8, 300)) < 0.8
+    rows = [[partial(_share, each) for each in seeds] for seeds in right]
+    drawn = draw_scores(rows, np.zeros(300, dtype=np.int64), seed=0, draws=20_000, earlier=[2, 4])
+    now = drawn.seeds.var(axis=0)
+    for seeds in (2, 4):
+        earlier = drawn.earlier_seeds[seeds]
+        assert earlier.var(axis=0) == pytest.approx(now * 8 / seeds, rel=0.1)
+        # The mean of the first seeds is part of the mean of all: its covariance with it is the variance of all.
+        assert (earlier * drawn.seeds).mean(axis=0) == pytest.approx(now, rel=0.15)
+
+
+def _share(right: NDArray[np.bool_], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    return counts @ right / len(right)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.01, 0.03])
+def test_the_outlook_is_that_of_normal_errors(gap: float) -> None:
+    draw, norm = np.random.default_rng(0), scipy.stats.norm
+    images, seeds = draw.normal(0, 0.005, (200_000, 2)), draw.normal(0, 0.02 / np.sqrt(2), (200_000, 2))
+    drawn = ScoreDraws(np.array([0.8 + gap, 0.8]), images, seeds)
+    outlook = compare_draws(drawn, Look(max_seeds=8), seeds=2).outlook
+    # The gap after 8 seeds is normal; it is known with an error of images and of a quarter of the seeds' variance.
+    change = 0.02 * np.sqrt(1 - 1 / 4)
+    assert outlook.gain == pytest.approx(change * norm.pdf(gap / change) - gap * norm.cdf(-gap / change), abs=2e-4)
+    least = norm.ppf(0.975) * np.sqrt(2 * 0.005**2 + 0.02**2 / 4)
+    assert outlook.decides == pytest.approx(
+        norm.sf((least - gap) / change) + norm.cdf((-least - gap) / change), abs=5e-3
+    )
+    assert compare_draws(drawn, Look(max_seeds=2), seeds=2).outlook == Outlook(0.0, 0.0)
