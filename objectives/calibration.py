@@ -1,8 +1,8 @@
-"""Temperature scaling: class probabilities with one number fitted, so that they are as sure as they are often right.
+"""Temperature scaling: one number for a network, with which its probabilities say how often it is right.
 
-The logits of a network are divided by its temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks").
-Above 1 it makes the network less sure, below 1 surer; the order of the classes stays, and so does the predicted class.
-Everything here takes probabilities: their logarithms are the logits up to a constant for each image.
+The logits are divided by the temperature (Guo et al. 2017, "On Calibration of Modern Neural Networks"). A temperature
+above 1 makes the network less sure, one below 1 surer. The order of the classes stays, and so does the predicted class.
+The functions take probabilities, whose logarithms are the logits up to a constant for each image.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _LEAST = float(np.finfo(np.float32).smallest_subnormal)
 def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
     """Temperature with the least mean cross-entropy on images that the network was not trained on.
 
-    The cross-entropy is convex in the inverse temperature, so there is one minimum; but where (almost) all images are
-    right, it falls as the temperature goes to 0, which says that they are few, not that the network is always right.
-    So a temperature below 1 raises the mean probability of the predicted classes to (n + 1) / (n + 2) at most, the
-    accuracy that n images can show if all are right (Laplace's rule of succession).
+    The cross-entropy is convex in the inverse temperature. Where all of n images are right, it falls all the way as the
+    temperature goes to 0, but so few images do not show that the network is always right. So a temperature below 1
+    raises the mean probability of the predicted classes to (n + 1) / (n + 2) at most: the accuracy to expect if all n
+    are right (Laplace's rule of succession).
 
     Args:
         probabilities: Class probabilities (N, K) of the images, not calibrated.

@@ -107,7 +107,7 @@ def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weigh
 
 
 def check_probabilities(probabilities: Probabilities, labels: Labels) -> None:
-    """Refuse what are not class probabilities (N, K) and true classes (N,), with N >= 1 and K >= 2.
+    """Refuse anything but class probabilities (N, K) and true classes (N,), with N >= 1 and K >= 2.
 
     Raises:
         ValueError: The probabilities are NaN, negative or do not sum to 1 (logits), or the labels do not fit them.

@@ -75,7 +75,7 @@ def _served(
             f"Test {settings.metric}: {final.test_score:.4f}. {_calibration(study, final)}"
         ),
         aliases=list(aliases),
-        temperature=1.0 if final.temperature is None else final.temperature,
+        temperature=final.temperature or 1.0,
     )
 
 

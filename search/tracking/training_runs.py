@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...objectives.epochs import EpochResult
 from ...storage.tracking import TrackedRun, Tracker
-from ..analysis import Contender, Errors, Mistake
+from ..analysis import Errors, Mistake
 from ..records import STRATEGY, FinalRecord, TrialRecord
 from .keys import final_key, strategy_key, trial_key
 from .mistake_sheet import mistake_sheet
@@ -18,6 +18,7 @@ from .mistake_sheet import mistake_sheet
 if TYPE_CHECKING:
     from ...objectives.data import ImageDataset, ImageSplit
     from ...objectives.finetune import FinetuneResult
+    from ..analysis import Contender
 
 _MISTAKE_COLUMNS = ["test image", "true class", "taken for", "probability", "probability of true class"]
 _MISTAKE_COLUMNS += ["trainings that are wrong"]
