@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..objectives.calibration import CALIBRATED_METRICS
 from ..objectives.metrics import METRICS, Metric
 from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Verdict
 from ..search.records import StrategySummary, TrialRecord
@@ -80,14 +81,34 @@ def gap_to_leader(contender: Contender) -> str:
 def metric_rows(verdict: Verdict) -> TextTable:
     """Return the table of all test metrics of the finalists, as means over seeds; unknown ones are blank."""
     metrics = METRICS.values()
-    titles = (f"{metric.title} %" if metric.share else metric.title for metric in metrics)
-    rows = tuple((c.strategy, *(_metric(c, metric) for metric in metrics)) for c in verdict.contenders)
-    columns = (Column("strategy", numeric=False), *(Column(title) for title in titles))
+    rows = tuple((c.strategy, *(_metric(c.metrics, metric) for metric in metrics)) for c in verdict.contenders)
+    columns = (Column("strategy", numeric=False), *(Column(_title(metric)) for metric in metrics))
     return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
 
 
-def _metric(contender: Contender, metric: Metric) -> str:
-    mean = contender.metrics.get(metric.name)
+def calibration_rows(verdict: Verdict) -> TextTable | None:
+    """Return the table of what calibration changes, as means over seeds; None if older versions recorded all finals."""
+    if all(contender.temperature is None for contender in verdict.contenders):
+        return None
+    metrics = [METRICS[name] for name in CALIBRATED_METRICS]
+    titles = [f"{_title(metric)}{after}" for metric in metrics for after in ("", ", calibrated")]
+    columns = (Column("strategy", numeric=False), Column("temperature"), *map(Column, titles))
+    rows = tuple(_calibration_row(contender, metrics) for contender in verdict.contenders)
+    return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
+
+
+def _calibration_row(contender: Contender, metrics: Sequence[Metric]) -> tuple[str, ...]:
+    temperature = NOTHING if contender.temperature is None else f"{contender.temperature:.2f}"
+    sides = contender.metrics, contender.calibrated_metrics
+    return (contender.strategy, temperature, *(_metric(side, metric) for metric in metrics for side in sides))
+
+
+def _title(metric: Metric) -> str:
+    return f"{metric.title} %" if metric.share else metric.title
+
+
+def _metric(values: Mapping[str, float], metric: Metric) -> str:
+    mean = values.get(metric.name)
     if mean is None:
         return NOTHING
     return points(mean) if metric.share else f"{mean:.3f}"

@@ -76,7 +76,8 @@ class FinetuneResult:
     Attributes:
         score: Best validation score of the last phase, in [0, 1].
         best_epoch: Number of the epoch with that score.
-        val_metrics: Every metric of the returned network on the validation images, by name.
+        val_probabilities: Class probabilities of the validation images by the returned network, float32 (N, classes).
+        val_metrics: Every metric of these, by name.
         epochs: Results of all epochs of all phases.
         certificates: Certificates of all phases, all passed.
         seconds: Wall time of the trial, seconds.
@@ -88,6 +89,7 @@ class FinetuneResult:
 
     score: float
     best_epoch: int
+    val_probabilities: NDArray[np.float32]
     val_metrics: dict[str, float]
     epochs: tuple[EpochResult, ...]
     certificates: tuple[Certificate, ...]
@@ -184,6 +186,7 @@ def _finetune(
     return FinetuneResult(
         score=best.score,
         best_epoch=best.epoch,
+        val_probabilities=probabilities,
         val_metrics=all_scores(probabilities, task.val.labels),
         epochs=tuple(state.epochs),
         certificates=tuple(state.certificates),

@@ -93,7 +93,7 @@ def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weigh
         A function from weights (B, N) to values (B,).
 
     Raises:
-        ValueError: The probabilities are NaN, negative or do not sum to 1 (logits), or the labels do not fit them.
+        ValueError: See :func:`check_probabilities`.
 
     Example:
         >>> import numpy as np
@@ -101,6 +101,16 @@ def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weigh
         >>> accuracy = weighted("accuracy", np.array([[0.9, 0.1], [0.8, 0.2]]), np.array([0, 1]))
         >>> accuracy(np.array([[1.0, 1.0], [3.0, 1.0]])).tolist()
         [0.5, 0.75]
+    """
+    check_probabilities(probabilities, labels)
+    return METRICS[metric].prepare(probabilities, labels)
+
+
+def check_probabilities(probabilities: Probabilities, labels: Labels) -> None:
+    """Refuse anything but class probabilities (N, K) and true classes (N,), with N >= 1 and K >= 2.
+
+    Raises:
+        ValueError: The probabilities are NaN, negative or do not sum to 1 (logits), or the labels do not fit them.
     """
     if (
         probabilities.ndim != 2
@@ -115,7 +125,6 @@ def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weigh
     # Written so that NaN is refused too.
     if not (probabilities.min() >= 0 and np.abs(sums - 1).max() <= _ROUNDING):
         raise ValueError("probabilities must not be negative or NaN, and sum to 1 for each image")
-    return METRICS[metric].prepare(probabilities, labels)
 
 
 def score(metric: str, probabilities: Probabilities, labels: Labels) -> float:
@@ -228,7 +237,8 @@ def _log_loss(probabilities: Probabilities, labels: Labels) -> Weighted:
 def _calibration_error(probabilities: Probabilities, labels: Labels) -> Weighted:
     """Expected calibration error of the predicted class over 15 bins of equal width (Guo et al. 2017, eq. 3).
 
-    The upper edge belongs to a bin, the lower edge does not.
+    These are the bins of published results, so values compare with them. The upper edge belongs to a bin, the lower
+    edge does not.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     bins = np.searchsorted(np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1], confidence)

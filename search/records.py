@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..objectives.calibration import CALIBRATED_METRICS, calibrate
 from ..objectives.metrics import METRICS, score
 from ..storage.errors import StorageError
 
@@ -20,6 +21,8 @@ FINISHED = ("complete", "pruned", "failed")
 STATES = ("waiting", "running", *FINISHED)
 # What the database keeps of a final's scores and costs, by these names.
 _ROW = ("strategy", "trial_number", "val_score", "test_score", "seconds", "trainable_parameters")
+# What it keeps besides; older versions do not.
+_LATER = ("temperature",)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class FinalScores:
         test_score: Score on the test split by the study's metric, in [0, 1].
         seconds: Wall time of the training.
         trainable_parameters: Number of parameters that train in the last phase.
+        temperature: Temperature fitted on the validation images, see :mod:`~frostline.objectives.calibration`; None
+            if an older version recorded the final.
     """
 
     strategy: str
@@ -76,6 +81,7 @@ class FinalScores:
     test_score: float
     seconds: float
     trainable_parameters: int
+    temperature: float | None = field(default=None, kw_only=True)
 
     @property
     def identity(self) -> tuple[str, int, int]:
@@ -84,7 +90,7 @@ class FinalScores:
 
     def to_row(self) -> dict[str, Any]:
         """Return the plain values to keep in the database; the seed has a column of its own."""
-        return {name: getattr(self, name) for name in _ROW}
+        return {name: getattr(self, name) for name in _ROW + _LATER}
 
     @staticmethod
     def from_row(row: Mapping[str, Any], seed: int) -> FinalScores:
@@ -110,6 +116,7 @@ class FinalScores:
             test_score=row["test_score"],
             seconds=row["seconds"],
             trainable_parameters=row["trainable_parameters"],
+            temperature=row.get("temperature"),
         )
 
     def with_predictions(
@@ -124,6 +131,7 @@ class FinalScores:
             test_score=self.test_score,
             seconds=self.seconds,
             trainable_parameters=self.trainable_parameters,
+            temperature=self.temperature,
             labels=labels,
             probabilities=probabilities,
             classes_only=classes_only,
@@ -136,7 +144,7 @@ class FinalRecord(FinalScores):
 
     Attributes:
         labels: True classes of the test images (N,).
-        probabilities: Class probabilities of the test images (N, K).
+        probabilities: Class probabilities of the test images (N, K), not calibrated: the score is theirs.
         classes_only: Whether only predicted classes are known, as in older studies; the probabilities are then
             one-hot.
     """
@@ -155,6 +163,14 @@ class FinalRecord(FinalScores):
         """Return every metric on the test split, by name; with ``classes_only``, those that need no probabilities."""
         known = [name for name, metric in METRICS.items() if metric.of_classes or not self.classes_only]
         return {name: score(name, self.probabilities, self.labels) for name in known}
+
+    @cached_property
+    def calibrated_metrics(self) -> dict[str, float]:
+        """Return what calibration changes of the metrics on the test split, by name; empty without a temperature."""
+        if self.temperature is None or self.classes_only:
+            return {}
+        calibrated = calibrate(self.probabilities, self.temperature)
+        return {name: score(name, calibrated, self.labels) for name in CALIBRATED_METRICS}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,15 @@ from ...search.space import COMPETING, tables_of, write_space
 from ...search.study import SEED_OFFSET, StudyResults, StudySettings
 from ..charts import Chart, create_charts
 from ..formats import count, duration, points
-from ..tables import common_settings, configuration_rows, failed_rows, metric_rows, status_rows, verdict_rows
+from ..tables import (
+    calibration_rows,
+    common_settings,
+    configuration_rows,
+    failed_rows,
+    metric_rows,
+    status_rows,
+    verdict_rows,
+)
 from .data_audit import audit
 from .effect_panels import MIN_FOR_MEDIAN, create_panels
 from .effects import MIN_SHOWN, StrategyEffects, find_effects
@@ -130,6 +138,7 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
         "final_seeds": [results.settings.seed + SEED_OFFSET + place for place in range(results.settings.finals_seeds)],
         "verdict_table": verdict_rows(verdict) if verdict else None,
         "metric_table": metric_rows(verdict) if verdict else None,
+        "calibration_table": calibration_rows(verdict) if verdict else None,
         "metric": METRICS[results.settings.metric].title,
         "status_table": status_rows(results),
         "failed_table": failed_rows(results),

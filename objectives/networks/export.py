@@ -2,7 +2,7 @@
 
 A folder holds one network::
 
-    model.json             architecture, preprocessing and class names
+    model.json             architecture, preprocessing, class names and temperature
     weights.safetensors    tensors under ``backbone.`` and ``head.`` and their names there
 
 Loading needs torch, torchvision, safetensors, pydantic and pillow, and timm or the user's own module where the backbone
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -56,6 +56,8 @@ class ModelCard(BaseModel):
         head: Architecture of the head.
         classes: Class names, in the order of the probabilities.
         preprocessing: Preprocessing of the images.
+        temperature: Number by which logits are divided; see :mod:`~frostline.objectives.calibration`. Cards of older
+            versions have none, and probabilities are then not calibrated.
         origin: Origin of the network, for people: study, strategy, trial, seed.
     """
 
@@ -69,6 +71,7 @@ class ModelCard(BaseModel):
     head: HeadConfig
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    temperature: float = Field(default=1.0, gt=0)
     origin: dict[str, str | int | float] = {}
 
 
@@ -88,7 +91,7 @@ class TrainedModel:
 
     @torch.no_grad()
     def predict(self, images: Sequence[EncodedImage]) -> NDArray[np.float32]:
-        """Class probabilities of images, which are prepared like validation and test images.
+        """Calibrated class probabilities of images, which are prepared like validation and test images.
 
         Args:
             images: Paths, bytes of files, or arrays; see :func:`~frostline.objectives.data.decoding.decode_image`.
@@ -106,7 +109,7 @@ class TrainedModel:
             pixels = torch.from_numpy(canvases).permute(0, 3, 1, 2).to(self.device)
             with autocast(self.device):
                 logits = self.network(views.apply(pixels, torch.arange(len(pixels)), 0))
-            rows.append(logits.float().softmax(dim=1).cpu().numpy())
+            rows.append((logits.float() / self.card.temperature).softmax(dim=1).cpu().numpy())
         return np.concatenate(rows)
 
     def _canvas(self, image: EncodedImage, place: int) -> NDArray[np.uint8]:

@@ -137,10 +137,12 @@ class _Population:
         certificate.require()
         fill(network.pooled_head, member.run.best_state)
         backbone = self._whole.truncated(member.config.truncate)
+        probabilities = to_probabilities(member.logits)
         return FinetuneResult(
             score=best.score,
             best_epoch=best.epoch,
-            val_metrics=all_scores(to_probabilities(member.logits), self._task.val.labels),
+            val_probabilities=probabilities,
+            val_metrics=all_scores(probabilities, self._task.val.labels),
             epochs=tuple(member.run.results),
             certificates=(certificate,),
             seconds=0.0,

@@ -58,9 +58,18 @@ class Contender:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """Return the mean over seeds of every metric on the test split; see :attr:`FinalRecord.metrics`."""
-        seeds = [final.metrics for final in self.finals]
-        names = [name for name in seeds[0] if all(name in metrics for metrics in seeds)]
-        return {name: float(np.mean([metrics[name] for metrics in seeds])) for name in names}
+        return _means([final.metrics for final in self.finals])
+
+    @cached_property
+    def calibrated_metrics(self) -> dict[str, float]:
+        """Return the mean over seeds of what calibration changes; see :attr:`FinalRecord.calibrated_metrics`."""
+        return _means([final.calibrated_metrics for final in self.finals])
+
+    @property
+    def temperature(self) -> float | None:
+        """Return the mean temperature of the seeds; None if one of them has none."""
+        known = [final.temperature for final in self.finals if final.temperature is not None]
+        return float(np.mean(known)) if len(known) == len(self.finals) else None
 
     @property
     def mean(self) -> float:
@@ -253,6 +262,12 @@ def reach_verdict(
         for group, gap, score_interval in zip(ranked, (None, *comparison.gaps), comparison.score_intervals, strict=True)
     )
     return Verdict(metric, contenders, _winner(contenders), len(labels), comparison, indifference)
+
+
+def _means(seeds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each number that all seeds have."""
+    names = [name for name in seeds[0] if all(name in numbers for numbers in seeds)]
+    return {name: float(np.mean([numbers[name] for numbers in seeds])) for name in names}
 
 
 def _rank(group: Sequence[FinalRecord]) -> tuple[float, float]:

@@ -50,6 +50,8 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
                 "interval": contender.score_interval,
             },
             "metrics": dict(contender.metrics),
+            "temperature": contender.temperature,
+            "calibrated_metrics": dict(contender.calibrated_metrics),
             "gap_to_leader": contender.gap_to_leader,
             "interval": contender.interval,
             "tied": contender.tied,

@@ -16,7 +16,7 @@ from ...storage.workspace import Workspace
 from ..records import STRATEGY
 from ..slots import ProcessResources, Resources, check_resources
 from ..study import Finalist, Observer, Study, StudyFacts, prepare_resume, restore_config, select_finalists
-from ..tracking import curve_key, describe, numbers, strategy_key
+from ..tracking import curve_key, describe, numbers, strategy_key, test_numbers
 from .finals import evaluate_on_test
 from .frozen_libraries import libraries_frozen
 from .held_study import hold_study, parent_run
@@ -252,7 +252,6 @@ def _train_and_test(session: WorkerSession, training: CurveTraining) -> float:
     checkpoints.remove()
     log.finished(result)
     scores = {"score": result.score, "test_score": final.test_score, "train_images": images}
-    scores |= {f"test/{metric}": value for metric, value in final.metrics.items()}
-    run.log_summary({**numbers(describe(result)), **scores}, {})
+    run.log_summary({**numbers(describe(result)), **scores, **test_numbers(final)}, {})
     run.finish("FINISHED", f"{name} {final.test_score:.3f}")
     return final.test_score

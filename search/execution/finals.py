@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ...objectives.calibration import fit_temperature
 from ...objectives.data import ImageSplit
 from ...objectives.devices import free_memory
 from ...objectives.epochs import EpochResult
@@ -85,7 +86,7 @@ class Tested:
 
 
 def evaluate_on_test(session: WorkerSession, finalist: Finalist, result: FinetuneResult) -> Tested:
-    """Test a finalist's training: the only place that opens the test split."""
+    """Test a finalist's training: the only place that opens the test split. The temperature sees none of it."""
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
     final = FinalRecord(
@@ -96,6 +97,7 @@ def evaluate_on_test(session: WorkerSession, finalist: Finalist, result: Finetun
         test_score=score(session.task.metric, probabilities, test.labels),
         seconds=result.seconds,
         trainable_parameters=result.trainable_parameters,
+        temperature=fit_temperature(result.val_probabilities, session.task.val.labels),
         labels=test.labels,
         probabilities=probabilities,
     )

@@ -20,6 +20,7 @@ from .training_runs import (
     numbers,
     start_final_run,
     start_trial_run,
+    test_numbers,
 )
 from .verdict_run import log_verdict, start_strategy_run
 
@@ -54,6 +55,7 @@ __all__ = [
     "start_trial_run",
     "strategy_key",
     "sync_studies",
+    "test_numbers",
     "ticket_key",
     "trial_key",
 ]

@@ -72,9 +72,19 @@ def _served(
         description=(
             f"`{final.strategy}` on `{settings.backbone}`: the configuration of trial {final.trial_number}, trained "
             f"with seed {final.seed}, which had the best validation score of {len(contender.scores)}. "
-            f"Test {settings.metric}: {final.test_score:.4f}."
+            f"Test {settings.metric}: {final.test_score:.4f}. {_calibration(study, final)}"
         ),
         aliases=list(aliases),
+        temperature=final.temperature or 1.0,
+    )
+
+
+def _calibration(study: Study, final: FinalScores) -> str:
+    if final.temperature is None:
+        return "Its probabilities are not calibrated."
+    images = study.facts.counts["val"]
+    return (
+        f"Its probabilities are calibrated: temperature {final.temperature:.3f}, fitted on {images} validation images."
     )
 
 

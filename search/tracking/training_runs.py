@@ -18,6 +18,7 @@ from .mistake_sheet import mistake_sheet
 if TYPE_CHECKING:
     from ...objectives.data import ImageDataset, ImageSplit
     from ...objectives.finetune import FinetuneResult
+    from ..analysis import Contender
 
 _MISTAKE_COLUMNS = ["test image", "true class", "taken for", "probability", "probability of true class"]
 _MISTAKE_COLUMNS += ["trainings that are wrong"]
@@ -229,10 +230,18 @@ def start_final_run(
     )
 
 
+def test_numbers(tested: FinalRecord | Contender) -> dict[str, float]:
+    """Return all metrics on the test split of a final, or of a strategy over its finals, as MLflow shows them."""
+    temperature = {} if tested.temperature is None else {"temperature": tested.temperature}
+    before = {f"test/{name}": value for name, value in tested.metrics.items()}
+    after = {f"test_calibrated/{name}": value for name, value in tested.calibrated_metrics.items()}
+    return {**temperature, **before, **after}
+
+
 def finish_final_run(run: TrackedRun, final: FinalRecord, costs: Mapping[str, float]) -> None:
     """Log the end of a final and finish its run, with the test score in its name."""
     # As for a trial, `score` is the best of the epochs' `val_score`.
     scores = {"score": final.val_score, "test_score": final.test_score}
-    scores |= {f"test/{name}": value for name, value in final.metrics.items()}
+    scores |= test_numbers(final)
     run.log_summary({**costs, **scores}, {"trial.state": "complete"})
     run.finish("FINISHED", f"seed {final.seed} {final.strategy} {final.test_score:.3f}")

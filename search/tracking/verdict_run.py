@@ -11,7 +11,7 @@ from ..records import STRATEGY, FinalRecord
 from ..study import Study
 from .keys import strategy_key, trial_key
 from .registered_models import CHAMPION, log_models
-from .training_runs import log_errors
+from .training_runs import log_errors, test_numbers
 
 FINALIST = "finalist"
 _GAP = "&ensp;"
@@ -127,10 +127,9 @@ def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict, err
     low, high = contender.interval or (0.0, 0.0)
     costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
     gap = {"gap_to_leader": contender.gap_to_leader, "gap_low": low, "gap_high": high}
-    metrics = {f"test/{name}": value for name, value in contender.metrics.items()}
     standing = verdict.standing(contender)
     run.log_summary(
-        {**_summary(contender, verdict), **gap, **costs, **metrics},
+        {**_summary(contender, verdict), **gap, **costs, **test_numbers(contender)},
         {"standing": standing or "beaten", "trial": str(contender.trial_number)},
     )
     log_errors(run, errors)

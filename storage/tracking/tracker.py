@@ -83,6 +83,7 @@ class ServedModel:
         description: Description of the registered version, in Markdown.
         aliases: Aliases of the registered version.
         loader: Module of the package; records of earlier versions do not name it.
+        temperature: Number by which the network divides its logits; in records of earlier versions always 1.
     """
 
     folder: str
@@ -93,6 +94,7 @@ class ServedModel:
     description: str
     aliases: list[str]
     loader: str = "exported"
+    temperature: float = 1.0
 
 
 class TrackedRun:

@@ -151,6 +151,7 @@ def make_final(strategy: str, seed: int, labels: Any, rng: np.random.Generator) 
         trainable_parameters=1_000_000,
         labels=labels,
         probabilities=probabilities,
+        temperature=1.5 + seed / 10,
     )
 
 

@@ -77,6 +77,7 @@ def test_it_learns_and_returns_the_weights_of_its_best_epoch():
     probabilities = predict(result.network, work.val, work)
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(len(work.val)), abs=1e-5)
     assert np.mean(probabilities.argmax(axis=1) == work.val.labels) == result.score
+    assert np.array_equal(result.val_probabilities, probabilities)
     assert result.val_metrics == all_scores(probabilities, work.val.labels)
     assert result.val_metrics["accuracy"] == result.score
     assert result.val_metrics["log_loss"] == pytest.approx(result.epochs[result.best_epoch].val_loss, abs=1e-6)

@@ -8,7 +8,7 @@ from torch import nn
 
 from frostline.objectives.phases import norms_and_biases
 
-LIGHT = ("config", "epochs", "errors", "metrics", "phases", "sizes", "strategies", "strategies.plans")
+LIGHT = ("calibration", "config", "epochs", "errors", "metrics", "phases", "sizes", "strategies", "strategies.plans")
 # Every strategy's domains, parameters and phases, but for those that put a part of torch into a phase.
 READ = """
 import sys

@@ -106,6 +106,35 @@ def test_every_metric_of_every_finalist_is_a_row_of_the_second_table(page: Page,
         assert row[5] == f"{np.mean(losses):.3f}"
 
 
+def test_what_calibration_changes_is_the_third_table(page: Page, results: StudyResults) -> None:
+    titles = [
+        "temperature",
+        "log loss",
+        "log loss, calibrated",
+        "calibration error %",
+        "calibration error %, calibrated",
+    ]
+    place = page.rows.index(["strategy", *titles])
+    for row in page.rows[place + 1 : place + 6]:
+        finals = [final for final in results.finals if final.strategy == row[0]]
+        temperatures = [final.temperature for final in finals if final.temperature is not None]
+        assert row[1] == f"{np.mean(temperatures):.2f}"
+        assert row[2] == f"{np.mean([log_loss(final.labels, final.probabilities) for final in finals]):.3f}"
+        powers = [final.probabilities.astype(float) ** (1 / t) for final, t in zip(finals, temperatures, strict=True)]
+        after = [log_loss(f.labels, p / p.sum(axis=1, keepdims=True)) for f, p in zip(finals, powers, strict=True)]
+        assert row[3] == f"{np.mean(after):.3f}" != row[2]
+
+
+def test_finals_of_older_versions_have_no_table_of_calibration(results: StudyResults) -> None:
+    before = replace(results, finals=tuple(replace(final, temperature=None) for final in results.finals))
+    assert "calibrated" not in Page(render_report(before)).words
+    # A study whose finals were made by two versions.
+    mixed = replace(results, finals=(replace(results.finals[0], temperature=None), *results.finals[1:]))
+    rows = Page(render_report(mixed)).rows
+    (row,) = [row for row in rows if row[0] == results.finals[0].strategy and len(row) == 6 and row[1] == "–"]
+    assert (row[3], row[5]) == ("–", "–")
+
+
 def test_metrics_that_predicted_classes_do_not_give_are_left_blank(results: StudyResults) -> None:
     before = replace(results, finals=tuple(replace(final, classes_only=True) for final in results.finals))
     rows = Page(render_report(before)).rows

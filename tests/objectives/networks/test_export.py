@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.special import softmax
 
 from frostline.objectives.config import create_config
 from frostline.objectives.data.dataset import prepare_dataset
@@ -83,6 +84,20 @@ def test_image_files_give_the_probabilities_of_the_training(
     assert model.predict([]).shape == (0, 3)
 
 
+def test_a_temperature_divides_the_logits(task: tuple[Task, list[Path]], tmp_path: Path) -> None:
+    probabilities = trained(task[0], tmp_path, CONFIGS[0])
+    card = json.loads((tmp_path / CARD).read_text())
+    assert card["temperature"] == 1.0
+    (tmp_path / CARD).write_text(json.dumps({**card, "temperature": 2.5}))
+    divided = softmax(np.log(probabilities) / 2.5, axis=1)
+    assert np.abs(divided - probabilities).max() > 0.01
+    assert np.abs(load_network(tmp_path, "cpu").predict(task[1]) - divided).max() < 1e-6
+    # A card of an older version.
+    del card["temperature"]
+    (tmp_path / CARD).write_text(json.dumps(card))
+    assert np.abs(load_network(tmp_path, "cpu").predict(task[1]) - probabilities).max() < 1e-6
+
+
 def test_what_cannot_be_loaded_says_why(task: tuple[Task, list[Path]], tmp_path: Path) -> None:
     trained(task[0], tmp_path, CONFIGS[0])
     good = json.loads((tmp_path / CARD).read_text())
@@ -90,6 +105,7 @@ def test_what_cannot_be_loaded_says_why(task: tuple[Task, list[Path]], tmp_path:
         ({**good, "format": 99}, "another version"),
         ({**good, "truncate": 1, "freeze_depth": good["freeze_depth"] - 1}, "does not fit"),
         ({**good, "head": 3}, "no network"),
+        ({**good, "temperature": 0}, "no network"),
     ):
         (tmp_path / CARD).write_text(json.dumps(faulty))
         with pytest.raises(InvalidInputError, match=word):

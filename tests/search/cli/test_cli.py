@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.core
 import typer.main
@@ -25,6 +26,7 @@ from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
+from frostline.objectives.calibration import CALIBRATED_METRICS
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.metrics import METRICS, OBJECTIVES
 from frostline.search.study.observer import Observer
@@ -206,9 +208,17 @@ def test_the_tracking_database_holds_every_trial_and_final_once(finished: Path) 
         assert {"test_score", "score", "curves/val_score"} <= run.data.metrics.keys()
         assert {f"{split}/{name}" for split in ("val", "test") for name in METRICS} <= run.data.metrics.keys()
         assert run.data.metrics["test/accuracy"] == run.data.metrics["test_score"]
+        assert {"temperature", *(f"test_calibrated/{name}" for name in CALIBRATED_METRICS)} <= run.data.metrics.keys()
     for contender in json.loads((finished / "search.json").read_text())["verdict"]["contenders"]:
         assert parent(finished).data.metrics[f"final/{contender['strategy']}"] == contender["test"]["mean"]
         assert contender["metrics"]["accuracy"] == pytest.approx(contender["test"]["mean"])
+        finals = nested(finished, "final")
+        seeds = [run.data.metrics for run in finals if run.data.tags["strategy"] == contender["strategy"]]
+        assert len(seeds) == SEEDS
+        assert contender["temperature"] == pytest.approx(np.mean([seed["temperature"] for seed in seeds]))
+        assert contender["calibrated_metrics"].keys() == set(CALIBRATED_METRICS)
+        for name, mean in contender["calibrated_metrics"].items():
+            assert mean == pytest.approx(np.mean([seed[f"test_calibrated/{name}"] for seed in seeds]))
 
 
 def test_both_strategies_begin_with_their_default_configuration(finished: Path) -> None:

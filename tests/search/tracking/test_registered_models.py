@@ -16,17 +16,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.models import Model
+from numpy.typing import NDArray
 from PIL import Image
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from frostline.dashboards.report.error_analysis import analyze_finalists
+from frostline.objectives.networks.export import load_network
 from frostline.search import Resources
 from frostline.search.execution.run import resume, run_search
 from frostline.search.records import FinalRecord
 from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.search.tracking.provenance import command_line
+from frostline.search.tracking.registered_models import network_folder
 from frostline.storage.errors import RefusedError, UnreachableError
 from frostline.storage.tracking.journal import Journal, JournalRecord
 from frostline.storage.tracking.mlflow_runs import StudyRuns
@@ -81,9 +88,8 @@ class Finished:
         finals = [final for final in self.study.results().finals if final.strategy == strategy]
         return sorted(finals, key=lambda final: (-final.val_score, final.seed))[0]
 
-    @property
-    def test_files(self) -> list[Path]:
-        return [file for name in CLASSES for file in sorted((self.data / "test" / name).iterdir())]
+    def files(self, split: str) -> list[Path]:
+        return [file for name in CLASSES for file in sorted((self.data / split / name).iterdir())]
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +239,40 @@ def test_the_best_seed_of_each_strategy_is_registered_without_pickle(finished: F
     assert len(list(kept)) == 2
 
 
+@pytest.mark.parametrize("strategy", ["feature_extraction", "partial"])
+def test_a_kept_network_divides_its_logits_by_the_temperature_of_the_validation_images(
+    finished: Finished, strategy: str
+) -> None:
+    final = finished.best_final(strategy)
+    model = load_network(network_folder(finished.study, final) / "network", "cpu")
+    assert final.temperature == model.card.temperature != 1.0
+    seen: list[torch.Tensor] = []
+    model.network.register_forward_hook(lambda network, inputs, output: seen.append(output.double()))
+    found = model.predict(finished.files("test"))
+    model.predict(finished.files("val"))
+    test, val = (logits.numpy() for logits in seen)
+    assert np.abs(found - softmax(test / final.temperature, axis=1)).max() < 1e-6
+    # The record has what the network gives without a temperature.
+    assert np.abs(final.probabilities - softmax(test, axis=1)).max() < 1e-5
+    assert np.array_equal(found.argmax(axis=1), final.predictions)
+
+    def val_loss(inverse: float) -> float:
+        return -float(log_softmax(inverse * val, axis=1)[np.arange(12), np.repeat(np.arange(3), 4)].mean())
+
+    least: Any = minimize_scalar(val_loss, bounds=(1 / 20, 20), options={"xatol": 1e-9})
+    assert final.temperature == pytest.approx(1 / least.x, rel=1e-3)
+
+
+def test_a_model_states_its_temperature(finished: Finished) -> None:
+    for strategy in ("feature_extraction", "partial"):
+        temperature = finished.best_final(strategy).temperature
+        version = finished.client.get_model_version_by_alias("photos", f"strategy-{strategy}")
+        assert f"temperature {temperature:.3f}, fitted on 12 validation images" in str(version.description)
+        metadata = Model.load(str(version.source).removeprefix("file://")).metadata
+        assert metadata is not None
+        assert metadata["temperature"] == temperature
+
+
 # Loads in a process where neither Frostline nor what only a search needs can be imported.
 PREDICT = """
 import base64, json, sys
@@ -252,17 +292,23 @@ def environment(finished: Finished) -> dict[str, str]:
     return {**own, "MLFLOW_TRACKING_URI": finished.workspace.tracking_url, "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
+def calibrated(final: FinalRecord) -> NDArray[np.float64]:
+    """Test probabilities of logits that are divided by the final's temperature."""
+    assert final.temperature is not None
+    return softmax(np.log(final.probabilities.astype(float)) / final.temperature, axis=1)
+
+
 def encoded(files: list[Path]) -> list[str]:
     return [base64.b64encode(file.read_bytes()).decode() for file in files]
 
 
 @pytest.mark.slow  # Processes; a network loads without Frostline in test_backbone_sources.py.
-def test_the_champion_gives_the_finalists_probabilities_where_frostline_is_not(finished: Finished) -> None:
+def test_the_champion_gives_the_finalists_calibrated_probabilities_where_frostline_is_not(finished: Finished) -> None:
     verdict = finished.study.results().verdict
     assert verdict is not None
     said = subprocess.run(
         [sys.executable, "-P", "-c", PREDICT, "models:/photos@champion"],
-        input=json.dumps(encoded(finished.test_files)),
+        input=json.dumps(encoded(finished.files("test"))),
         env=environment(finished),
         capture_output=True,
         text=True,
@@ -273,13 +319,13 @@ def test_the_champion_gives_the_finalists_probabilities_where_frostline_is_not(f
     assert answer["columns"] == ["label", *(f"probability_{name}" for name in CLASSES)]
     expected = finished.best_final(verdict.winner.strategy)
     found = np.array([row[1:] for row in answer["data"]])
-    assert np.abs(found - expected.probabilities).max() < 1e-5
+    assert np.abs(found - calibrated(expected)).max() < 1e-5
     assert [row[0] for row in answer["data"]] == [CLASSES[place] for place in expected.predictions]
 
 
 @pytest.mark.slow
 def test_mlflow_models_predict_takes_an_image_and_gives_the_same(finished: Finished, tmp_path: Path) -> None:
-    request = {"dataframe_split": {"columns": ["image"], "data": [[each] for each in encoded(finished.test_files)]}}
+    request = {"dataframe_split": {"columns": ["image"], "data": [[each] for each in encoded(finished.files("test"))]}}
     (tmp_path / "photos.json").write_text(json.dumps(request))
     command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", "models:/photos@strategy-partial"]
     command += ["-i", str(tmp_path / "photos.json"), "-t", "json", "--env-manager", "local"]
@@ -287,7 +333,7 @@ def test_mlflow_models_predict_takes_an_image_and_gives_the_same(finished: Finis
     subprocess.run(command, env=environment(finished), check=True, capture_output=True)
     rows = json.loads((tmp_path / "answer.json").read_text())["predictions"]
     found = np.array([[row[f"probability_{name}"] for name in CLASSES] for row in rows])
-    assert np.abs(found - finished.best_final("partial").probabilities).max() < 1e-5
+    assert np.abs(found - calibrated(finished.best_final("partial"))).max() < 1e-5
 
 
 def test_a_larger_budget_registers_only_what_is_new(finished: Finished) -> None:

@@ -1,0 +1,63 @@
+"""What a temperature changes of a final's record, and what it does not, against SciPy and scikit-learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.metrics import log_loss
+
+from frostline.objectives.metrics import METRICS, score
+from frostline.search.records import FinalRecord, FinalScores
+
+TEMPERATURE = 1.7
+
+
+def make_final(temperature: float | None = TEMPERATURE) -> tuple[FinalRecord, np.ndarray]:
+    """A final with some wrong predictions, and its logits."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(4, size=300)
+    logits = 3 * rng.normal(size=(300, 4)) + 3 * np.eye(4)[labels]
+    probabilities = softmax(logits, axis=1).astype(np.float32)
+    value = score("auroc", probabilities, labels)
+    final = FinalRecord("full", 3, 1000, 0.5, value, 1.0, 5, labels, probabilities, temperature=temperature)
+    return final, logits
+
+
+def test_calibrated_metrics_are_those_of_logits_divided_by_the_temperature() -> None:
+    final, logits = make_final()
+    divided = softmax(logits / TEMPERATURE, axis=1)
+    assert final.calibrated_metrics.keys() == {"log_loss", "calibration_error"}
+    assert final.calibrated_metrics["log_loss"] == pytest.approx(log_loss(final.labels, divided), abs=1e-5)
+    assert final.calibrated_metrics["calibration_error"] == pytest.approx(
+        score("calibration_error", divided, final.labels), abs=1e-5
+    )
+    assert final.calibrated_metrics["log_loss"] < final.metrics["log_loss"]
+
+
+def test_a_temperature_changes_neither_predictions_nor_scores_nor_other_metrics() -> None:
+    final, _ = make_final()
+    without = replace(final, temperature=None)
+    assert np.array_equal(final.predictions, without.predictions)
+    assert final.metrics == without.metrics
+    assert final.metrics.keys() == METRICS.keys()
+    assert final.metrics["auroc"] == final.test_score
+
+
+def test_finals_without_temperature_or_probabilities_have_no_calibrated_metrics() -> None:
+    final, _ = make_final(None)
+    assert final.calibrated_metrics == {}
+    assert replace(final, temperature=2.0, classes_only=True).calibrated_metrics == {}
+
+
+def test_a_temperature_is_kept_in_the_row_and_older_rows_have_none() -> None:
+    final, _ = make_final()
+    row = final.to_row()
+    assert row["temperature"] == TEMPERATURE
+    scores = FinalScores.from_row(row, seed=1000)
+    assert scores.temperature == TEMPERATURE
+    assert scores.with_predictions(final.labels, final.probabilities).temperature == TEMPERATURE
+    del row["temperature"]
+    assert FinalScores.from_row(row, seed=1000).temperature is None
