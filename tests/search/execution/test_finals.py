@@ -1,0 +1,140 @@
+"""The finals: trained as the race asks, once each, whoever trains them and whenever they are interrupted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from frostline.search.analysis import run_race
+from frostline.search.execution.run import SearchInterrupted, rerun_finals, run_search
+from frostline.search.records import FinalScores
+from frostline.search.slots.resources import Resources
+from frostline.search.study.observer import Observer
+from frostline.search.study.request import Request
+from frostline.search.study.study import Study
+from frostline.storage.workspace import Workspace
+
+# Only feature extraction cannot learn the digits with random weights; the others are alike.
+SPACE = """
+[shared]
+epochs = 3
+batch_size = 16
+augmentation = "none"
+
+[feature_extraction]
+learning_rate = 1e-4
+
+[full]
+learning_rate = 3e-3
+
+[scratch]
+learning_rate = 2e-3
+"""
+CPU = Resources("cpu")
+
+
+def request(root: Path, **more: Any) -> Request:
+    """A search of default configurations only, whose race goes on while the verdict is undecided."""
+    space = root / "space.toml"
+    space.write_text(SPACE)
+    values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": "none", "image_size": 32, "space": space}
+    values |= {"name": "tiny", "trials": 3, "finals_seeds": 4, "indifference": 0.0, "device": "cpu"}
+    return Request(data="sklearn:digits[0-2]@120", **{**values, **more})
+
+
+def trained(study: Study) -> dict[tuple[str, int], list[list[float]]]:
+    """Probabilities of every final, to the last bit."""
+    return {(final.strategy, final.seed): final.probabilities.tolist() for final in study.final_records()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    root = tmp_path_factory.mktemp("finished")
+    return run_search(request(root), Workspace(root))
+
+
+def test_the_race_decides_which_seeds_are_trained(finished: Study) -> None:
+    results = finished.results()
+    seeds = Counter(final.strategy for final in results.finals)
+    assert seeds == {"feature_extraction": 2, "full": 4, "scratch": 4}
+    assert finished.final_tickets.counts() == (10, 10)
+    assert finished.complete()
+    assert results.verdict is not None
+    assert results.verdict.undecided
+    assert [each.strategy for each in results.verdict.contenders if not each.tied] == ["feature_extraction"]
+    rules = finished.settings.race_rules
+    assert results.verdict == run_race(results.finals, list(seeds), "accuracy", rules).verdict
+
+
+def test_without_a_race_all_get_all_seeds_and_the_shared_ones_are_the_same(finished: Study, tmp_path: Path) -> None:
+    study = run_search(request(tmp_path, racing=False), Workspace(tmp_path))
+    every, raced = trained(study), trained(finished)
+    assert len(every) == 12
+    assert every.items() >= raced.items()
+
+
+def test_two_workers_train_what_one_trains(finished: Study, tmp_path: Path, thread_engine: str) -> None:
+    study = run_search(request(tmp_path, workers=2, engine=thread_engine), Workspace(tmp_path))
+    assert trained(study).keys() == trained(finished).keys()
+    for key, probabilities in trained(finished).items():
+        np.testing.assert_allclose(trained(study)[key], probabilities, atol=1e-5)
+    assert study.final_tickets.counts() == (10, 10)
+
+
+class Interrupting(Observer):
+    """Ctrl-C after a number of finals."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def final_finished(self, final: FinalScores) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+# At the end of the first round, and after the last final.
+@pytest.mark.parametrize("after", [6, 10])
+def test_an_interrupted_race_goes_on_as_if_it_had_not_been(finished: Study, tmp_path: Path, after: int) -> None:
+    with pytest.raises(SearchInterrupted):
+        run_search(request(tmp_path), Workspace(tmp_path), Interrupting(after))
+    study = Study.load("tiny", Workspace(tmp_path))
+    assert not study.decided()
+    assert study.results().verdict is None
+    study = rerun_finals("tiny", Workspace(tmp_path), resources=CPU)
+    assert trained(study) == trained(finished)
+    assert study.decided()
+    assert told(study) == told(finished)
+
+
+def told(study: Study) -> list[Any]:
+    """The verdict without wall times."""
+    verdict = study.results().verdict
+    assert verdict is not None
+    return [(each.strategy, each.scores, each.gap) for each in verdict.contenders]
+
+
+def test_the_end_of_a_race_counts_for_its_finalists_only(finished: Study) -> None:
+    study = Study.load("tiny", finished.workspace)
+    names = study.race_ended
+    assert study.decided()
+    try:
+        # More trials have found a better configuration, say.
+        study.end_race([name.replace("full-", "full-9") for name in names])
+        assert not study.decided()
+        assert study.results().verdict is None
+    finally:
+        study.end_race(names)
+    assert study.decided()
+
+
+def test_a_study_of_before_the_race_trains_all_seeds(finished: Study) -> None:
+    settings = finished.settings.model_dump(exclude={"racing", "indifference"})
+    older = type(finished.settings).model_validate(settings)
+    assert not older.racing
+    assert older.race_rules == replace(finished.settings.race_rules, racing=False, indifference=0.01)
