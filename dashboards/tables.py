@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..objectives.calibration import CALIBRATED_METRICS
 from ..objectives.metrics import METRICS, Metric
-from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Verdict
+from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Selection, Verdict
 from ..search.records import StrategySummary, TrialRecord
 from ..search.study import StudyResults
 from .formats import NOTHING, count, duration, percent, points, value
@@ -84,6 +84,23 @@ def metric_rows(verdict: Verdict) -> TextTable:
     rows = tuple((c.strategy, *(_metric(c.metrics, metric) for metric in metrics)) for c in verdict.contenders)
     columns = (Column("strategy", numeric=False), *(Column(_title(metric)) for metric in metrics))
     return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
+
+
+def selection_rows(selection: Sequence[Selection]) -> TextTable:
+    """Return the table of what choosing added to the scores of the finalists."""
+    columns = (
+        Column("strategy", numeric=False),
+        Column("trials"),
+        Column("validation %, best of the search"),
+        Column("validation %, fresh seeds"),
+        Column("test %, fresh seeds"),
+        Column("test %, luckiest seed"),
+    )
+    scores = ("search_score", "val_mean", "test_mean", "highest_test")
+    rows = tuple(
+        (each.strategy, count(each.tried), *(points(getattr(each, name)) for name in scores)) for each in selection
+    )
+    return TextTable(columns, rows)
 
 
 def calibration_rows(verdict: Verdict) -> TextTable | None:

@@ -29,6 +29,7 @@ from ..tables import (
     configuration_rows,
     failed_rows,
     metric_rows,
+    selection_rows,
     status_rows,
     verdict_rows,
 )
@@ -137,6 +138,8 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
         "space_file": write_space(tables_of(results.settings.space)),
         "final_seeds": [results.settings.seed + SEED_OFFSET + place for place in range(results.settings.finals_seeds)],
         "verdict_table": verdict_rows(verdict) if verdict else None,
+        "selection_table": selection_rows(results.selection) if verdict else None,
+        "luckiest": max(results.selection, key=lambda each: each.highest_test, default=None),
         "metric_table": metric_rows(verdict) if verdict else None,
         "calibration_table": calibration_rows(verdict) if verdict else None,
         "metric": METRICS[results.settings.metric].title,

@@ -6,6 +6,7 @@ from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
 from .pareto import pareto_front
 from .race import Race, RaceRules, run_race
+from .selection import Selection, examine_selection
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
 
 __all__ = [
@@ -23,12 +24,14 @@ __all__ = [
     "Mistake",
     "Race",
     "RaceRules",
+    "Selection",
     "Step",
     "Verdict",
     "budget_steps",
     "compare",
     "confusion_of",
     "errors_of",
+    "examine_selection",
     "explained_variance",
     "pareto_front",
     "reach_verdict",

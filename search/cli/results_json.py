@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING, Any
 from ..records import StrategySummary, finished
 
 if TYPE_CHECKING:
-    from ..analysis import DataCurve, Verdict
+    from collections.abc import Sequence
+
+    from ..analysis import DataCurve, Selection, Verdict
     from ..study import StudyResults
+
+
+# Of the values that :func:`describe` gives; docs/json.md describes them. A value that changes its meaning or place, or
+# goes, raises it; one that is added does not.
+SCHEMA = 2
 
 
 def describe(results: StudyResults) -> dict[str, Any]:
     """Return a study as plain values for scripts."""
     return {
+        "schema": SCHEMA,
         "study": results.settings.name,
         "settings": results.settings.model_dump(mode="json", exclude={"space"}),
         "budget": results.settings.trials,
         "finished": finished(results.trials),
         "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
-        "verdict": _describe_verdict(results.verdict),
+        "verdict": _describe_verdict(results.verdict, results.selection),
         "curve": _describe_curve(results.curve),
     }
 
@@ -36,7 +44,7 @@ def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
     }
 
 
-def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+def _describe_verdict(verdict: Verdict | None, selection: Sequence[Selection]) -> dict[str, Any] | None:
     if verdict is None:
         return None
     contenders = [
@@ -55,15 +63,19 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
             "gap_to_leader": contender.gap_to_leader,
             "interval": contender.interval,
             "tied": contender.tied,
+            "as_good": contender.as_good,
+            "validation": {"search": chosen.search_score, "trials": chosen.tried, "mean": chosen.val_mean},
             "probability_best": verdict.best_shares[contender.strategy],
             "seconds": contender.seconds,
             "trainable_parameters": contender.trainable_parameters,
         }
-        for contender in verdict.contenders
+        for contender, chosen in zip(verdict.contenders, selection, strict=True)
     ]
     return {
         "winner": verdict.winner.strategy,
+        "leader": verdict.leader.strategy,
         "undecided": verdict.undecided,
+        "indifference": verdict.indifference,
         "metric": verdict.metric,
         "test_images": verdict.test_images,
         "confidence": verdict.confidence,

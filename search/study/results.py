@@ -7,7 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..analysis import Comparing, CurveRecord, DataCurve, Race, Verdict, compare, run_race, trace_curve
+from ..analysis import (
+    Comparing,
+    CurveRecord,
+    DataCurve,
+    Race,
+    Selection,
+    Verdict,
+    compare,
+    examine_selection,
+    run_race,
+    trace_curve,
+)
 from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, summarize
 from .finalists import finalist_name
 from .settings import StudySettings
@@ -81,6 +92,11 @@ class StudyResults:
     def verdict(self) -> Verdict | None:
         """Return the verdict; None until the race of the finals has ended."""
         return self.race.verdict if self.decided else None
+
+    @property
+    def selection(self) -> tuple[Selection, ...]:
+        """Return what choosing added to the finalists' scores; nothing before the verdict."""
+        return () if self.verdict is None else examine_selection(self.verdict, self.trials)
 
     @property
     def decided(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,29 @@ def test_it_is_not_trained_by_other_code_than_the_finals(place: Workspace, monke
     monkeypatch.setattr(fingerprints, "version", lambda name: "1.0")
     with pytest.raises(InvalidInputError, match=r"torch: \S+ then, 1\.0 now"):
         run_curve("tiny", place, sizes=["12"], seeds=1, resources=CPU)
+
+
+def assert_documented(described: dict[str, Any]) -> None:
+    """docs/json.md names every value of ``--json``, and none that is not there."""
+    page = (Path(__file__).parents[3] / "docs" / "json.md").read_text()
+    told = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", page))))
+    values = set(names_in(described))
+    assert values <= told
+    assert {name for name in told if name.islower() and name.isidentifier()} - values <= {
+        *("json", "search", "resume", "status", "low", "high", "null", "frostline")
+    }
+
+
+def names_in(described: Any) -> Iterator[str]:
+    """Names of the values in a description, without those that users or metrics gave."""
+    for each in described if isinstance(described, list) else []:
+        yield from names_in(each)
+    for name, value in described.items() if isinstance(described, dict) else ():
+        yield name
+        if name in ("strategies", "crossovers"):
+            yield from names_in(list(value.values()))
+        elif name not in ("settings", "config", "metrics", "calibrated_metrics"):
+            yield from names_in(value)
 
 
 def runs(place: Workspace) -> list[Run]:
@@ -165,6 +190,7 @@ def test_the_command_prints_the_curve_and_the_report_shows_it(place: Workspace) 
     assert " of feature_extraction" in result.stdout
     assert 'id="data-curve-title"' in report.read_text()
     described = json.loads(invoke(place, "curve", "tiny", "--sizes", "12", "--json").stdout)
+    assert_documented(described)
     assert [point["images"] for point in described["curve"]["points"]] == [12, int(images)] * 2
     assert set(described["curve"]["crossovers"]) == {"full"}
 

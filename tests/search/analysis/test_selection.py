@@ -1,0 +1,51 @@
+"""What choosing adds to scores: the records that it is read from, and what it is on average."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frostline.search.analysis.selection import examine_selection
+from frostline.search.analysis.verdict import reach_verdict
+from frostline.search.records import FinalRecord, TrialRecord
+
+LABELS = np.arange(100) % 2
+
+
+def final(strategy: str, trial: int, seed: int, val_score: float, right: int) -> FinalRecord:
+    probabilities = np.eye(2, dtype=np.float32)[np.where(np.arange(100) < right, LABELS, 1 - LABELS)]
+    return FinalRecord(strategy, trial, seed, val_score, right / 100, 1.0, 1, LABELS, probabilities)
+
+
+def test_it_is_read_from_the_trials_and_finals_of_each_strategy() -> None:
+    trials = [
+        TrialRecord(0, "complete", "full", score=0.7),
+        TrialRecord(1, "complete", "full", score=0.9),
+        TrialRecord(2, "pruned", "full", score=0.95),
+        TrialRecord(3, "failed", "full"),
+        TrialRecord(4, "complete", "scratch", score=0.6),
+        TrialRecord(5, "waiting"),
+    ]
+    finals = [
+        *(final("full", 1, 1000 + seed, 0.8 + seed / 100, 70 + seed) for seed in range(3)),
+        *(final("scratch", 4, 1000 + seed, 0.5, 40 + seed) for seed in range(2)),
+    ]
+    found = examine_selection(reach_verdict(finals, "accuracy"), trials)
+    assert [(each.strategy, each.tried, each.search_score) for each in found] == [("full", 2, 0.9), ("scratch", 1, 0.6)]
+    means = [[each.val_mean, each.test_mean, each.highest_test] for each in found]
+    assert means == [pytest.approx([0.81, 0.71, 0.72]), pytest.approx([0.5, 0.405, 0.41])]
+
+
+def test_the_best_of_many_equal_trials_loses_what_the_best_of_so_many_draws_has_in_excess() -> None:
+    # 20 configurations are equally good; their validation scores differ by chance, with a deviation of 4 points.
+    draw = np.random.default_rng(0)
+    lost = []
+    for _ in range(200):
+        scores = draw.normal(0.8, 0.04, 20)
+        trials = [TrialRecord(number, "complete", "full", score=float(each)) for number, each in enumerate(scores)]
+        best = int(scores.argmax())
+        finals = [final("full", best, seed, float(draw.normal(0.8, 0.04)), 80) for seed in range(5)]
+        (found,) = examine_selection(reach_verdict(finals, "accuracy"), trials)
+        lost.append(found.search_score - found.val_mean)
+    # The expected maximum of 20 normal variables is 1.867 standard deviations (Harter 1961).
+    assert np.mean(lost) == pytest.approx(1.867 * 0.04, abs=3 * 0.04 / np.sqrt(200))
