@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from ...objectives.data import Gallery
 from ...objectives.metrics import METRICS
-from ...search.analysis import MIN_TRIALS, Verdict
+from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict
 from ...search.records import finished
 from ...search.space import COMPETING, tables_of, write_space
 from ...search.study import SEED_OFFSET, StudyResults, StudySettings
@@ -91,7 +91,10 @@ def search_command(settings: StudySettings) -> str:
     if set(settings.strategies) != set(COMPETING):
         options += [("--strategy", name) for name in settings.strategies]
     options += [("--plugin", name) for name in settings.plugins]
+    if settings.indifference != 100 * INDIFFERENCE:
+        options.append(("--indifference", f"{settings.indifference:g}"))
     lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options)]
+    lines += [] if settings.racing else [["--no-race"]]
     return " \\\n  ".join(map(shlex.join, lines))
 
 

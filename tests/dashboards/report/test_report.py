@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 import tomllib
+from collections import defaultdict
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -35,12 +36,18 @@ class Page(HTMLParser):
         self.rows: list[list[str]] = []
         self.addresses: list[str] = []
         self.scripts: dict[str, str] = {}
+        self.names: set[str] = set()
+        self.aria: dict[str, set[str]] = defaultdict(set)
         self._script: str | None = None
         self._cell = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         named = dict(attrs)
+        self.names.add(named.get("id") or "")
+        for name, value in attrs:
+            if name.startswith("aria-"):
+                self.aria[name] |= {value or ""}
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "data", "action", "srcset")]
         if tag == "script":
             self._script = named.get("id") or f"script{len(self.scripts)}"
@@ -149,6 +156,13 @@ def test_every_chart_is_there_with_its_numbers(page: Page) -> None:
     assert "Plotly" in page.inflate("plotly")
 
 
+def test_assistive_technology_finds_what_describes_a_chart(page: Page) -> None:
+    # Attributes of WAI-ARIA 1.2, as spelled there; a browser ignores any other.
+    assert set(page.aria) <= {"aria-label", "aria-labelledby", "aria-describedby", "aria-hidden", "aria-live"}
+    assert {"aria-labelledby", "aria-describedby"} <= set(page.aria)
+    assert page.aria["aria-labelledby"] | page.aria["aria-describedby"] <= page.names
+
+
 def test_nothing_is_loaded_from_anywhere(html: str, page: Page) -> None:
     assert all(address.startswith("#") for address in page.addresses)
     targets = {address.removeprefix("#") for address in page.addresses}
@@ -202,7 +216,17 @@ def test_command_can_be_pasted(results: StudyResults) -> None:
 
 def test_command_names_strategies_where_only_some_compete(results: StudyResults) -> None:
     few = results.settings.model_copy(update={"space": results.settings.space.only(["full", "scratch"])})
-    assert search_command(few).endswith("--strategy full \\\n  --strategy scratch")
+    assert "--strategy full \\\n  --strategy scratch" in search_command(few)
+
+
+def test_command_names_how_the_finals_run_where_that_is_not_the_default(results: StudyResults) -> None:
+    def command(**more: object) -> str:
+        return search_command(results.settings.model_copy(update={"racing": True, **more}))
+
+    assert "race" not in command()
+    assert "--indifference" not in command()
+    assert "--no-race" in command(racing=False)
+    assert "--indifference 0.5" in command(indifference=0.5)
 
 
 def test_many_classes_are_folded_away(results: StudyResults) -> None:
