@@ -39,7 +39,7 @@ class TerminalViews:
 
         self._console.print(status_table(results))
         if results.verdict is not None:
-            print_verdict(self._console, results.verdict)
+            print_verdict(self._console, results.verdict, results.warnings)
 
     def studies(self, every: list[StudyResults]) -> None:
         from .terminal import studies_table
@@ -51,7 +51,7 @@ class TerminalViews:
 
         results = study.results()
         if results.verdict is not None:
-            print_verdict(self._console, results.verdict)
+            print_verdict(self._console, results.verdict, results.warnings)
         self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
         self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)

@@ -130,6 +130,7 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
         "done": finished(results.trials),
         "verdict": verdict,
         "evidence": describe_evidence(verdict) if verdict else None,
+        "warnings": results.warnings,
         "examinations": analyze_finalists(results, gallery),
         "pictures": gallery is not None,
         "panels": create_panels(effects),

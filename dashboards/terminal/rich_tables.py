@@ -22,11 +22,14 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     return _rich_table(verdict_rows(verdict))
 
 
-def print_verdict(console: Console, verdict: Verdict) -> None:
-    """Print the verdict as a sentence and a table."""
+def print_verdict(console: Console, verdict: Verdict, warnings: Sequence[str] = ()) -> None:
+    """Print the verdict as a sentence and a table, then the warnings."""
     console.print(Text(verdict.sentence(), style="bold"))
     console.print()
     console.print(verdict_table(verdict))
+    for warning in warnings:
+        console.print()
+        console.print(Text(f"Note: {warning}"))
 
 
 def print_curve(console: Console, curve: DataCurve) -> None:

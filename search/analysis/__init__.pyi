@@ -8,6 +8,7 @@ from .pareto import pareto_front
 from .race import Race, RaceRules, run_race
 from .selection import Selection, examine_selection
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
+from .warnings import find_warnings
 
 __all__ = [
     "BASELINE",
@@ -33,6 +34,7 @@ __all__ = [
     "errors_of",
     "examine_selection",
     "explained_variance",
+    "find_warnings",
     "pareto_front",
     "reach_verdict",
     "run_race",

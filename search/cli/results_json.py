@@ -28,6 +28,7 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "finished": finished(results.trials),
         "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
         "verdict": _describe_verdict(results.verdict, results.selection),
+        "warnings": results.warnings,
         "curve": _describe_curve(results.curve),
     }
 

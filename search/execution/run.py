@@ -125,7 +125,7 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             _require_finalists(study)
             results = study.results()
             if results.verdict is not None:
-                log_verdict(study, tracker, results.verdict, results.finals)
+                log_verdict(study, tracker, results.verdict, results.finals, results.warnings)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             "Stopped. The running trial does not count. "

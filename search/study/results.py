@@ -16,6 +16,7 @@ from ..analysis import (
     Verdict,
     compare,
     examine_selection,
+    find_warnings,
     run_race,
     trace_curve,
 )
@@ -97,6 +98,11 @@ class StudyResults:
     def selection(self) -> tuple[Selection, ...]:
         """Return what choosing added to the finalists' scores; nothing before the verdict."""
         return () if self.verdict is None else examine_selection(self.verdict, self.trials)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a reader of the verdict must know besides it; nothing before the verdict."""
+        return () if self.verdict is None else find_warnings(self.verdict, self.trials, self.settings.strategies)
 
     @property
     def decided(self) -> bool:

@@ -29,7 +29,13 @@ def start_strategy_run(tracker: Tracker, strategy: str) -> str:
     return key
 
 
-def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, finals: Sequence[FinalRecord]) -> None:
+def log_verdict(
+    study: Study,
+    tracker: StudyTracker,
+    verdict: Verdict,
+    finals: Sequence[FinalRecord],
+    warnings: Sequence[str] = (),
+) -> None:
     """Log the verdict to the parent run, the strategies' runs and the finalists' trials, and register the models.
 
     Args:
@@ -37,12 +43,13 @@ def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, finals: S
         tracker: Tracker of the study.
         verdict: Verdict of the study.
         finals: Finals of the verdict's contenders.
+        warnings: What a reader of the verdict must know besides it.
     """
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     parent = tracker.parent_run
     parent.log_summary(
         {**scores, **_summary(verdict.winner, verdict)},
-        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict)},
+        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict, warnings)},
     )
     for contender in verdict.contenders:
         own = [final for final in finals if final.strategy == contender.strategy]
@@ -51,8 +58,8 @@ def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, finals: S
     log_models(study, tracker, verdict)
 
 
-def verdict_note(study: Study, verdict: Verdict) -> str:
-    """Return the verdict in Markdown: a sentence, a table of the strategies, and how to use the champion."""
+def verdict_note(study: Study, verdict: Verdict, warnings: Sequence[str] = ()) -> str:
+    """Return the verdict in Markdown: a sentence, warnings, a table of the strategies, and how to use the champion."""
     settings, facts = study.settings, study.facts
     title, name = METRICS[verdict.metric].title, settings.name
     counts = ", ".join(f"{count} {split}" for split, count in facts.counts.items())
@@ -60,6 +67,7 @@ def verdict_note(study: Study, verdict: Verdict) -> str:
         [
             f"**{verdict.sentence()}**",
             "",
+            *(f"{warning}\n" for warning in warnings),
             _row(
                 "strategy",
                 "",

@@ -1,0 +1,55 @@
+"""What a reader of a verdict must know besides it: what it does not judge, and test splits that decide little."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ..records import TrialRecord
+from .verdict import Verdict
+
+# With fewer test images, an interval of an accuracy of 80 % is wider than 28 points.
+MIN_TEST_IMAGES = 30
+
+
+def find_warnings(verdict: Verdict, trials: Sequence[TrialRecord], strategies: Sequence[str]) -> tuple[str, ...]:
+    """Return the warnings, each a sentence or two.
+
+    Args:
+        verdict: Verdict of the study.
+        trials: Trials of the study.
+        strategies: Names of the strategies that compete.
+
+    Examples:
+        >>> from frostline.search.analysis.warnings import describe_missing
+        >>> from frostline.search.records import TrialRecord
+        >>> describe_missing("full", [TrialRecord(0, "failed", "full", reason="the loss is not finite")])
+        'full is not judged: its only trial failed (the loss is not finite).'
+    """
+    found = []
+    if verdict.test_images < MIN_TEST_IMAGES:
+        found.append(
+            f"Only {verdict.test_images} test images: they decide little. "
+            f"Give at least {MIN_TEST_IMAGES}, better some hundreds."
+        )
+    judged = {contender.strategy for contender in verdict.contenders}
+    found += [describe_missing(strategy, trials) for strategy in strategies if strategy not in judged]
+    return tuple(found)
+
+
+def describe_missing(strategy: str, trials: Sequence[TrialRecord]) -> str:
+    """Return why a strategy has no finalist."""
+    own = [trial for trial in trials if trial.strategy == strategy]
+    if not own:
+        return f"{strategy} is not judged: it had no trial. More trials change that: frostline resume STUDY --trials N"
+    reasons = Counter(trial.reason for trial in own if trial.reason)
+    told = f" ({'; '.join(reasons)})" if reasons else ""
+    if len(own) == 1:
+        return f"{strategy} is not judged: its only trial {_ended(own[0].state)}{told}."
+    states = {trial.state for trial in own}
+    how = _ended(states.pop()) if len(states) == 1 else "failed or were pruned"
+    return f"{strategy} is not judged: all of its {len(own)} trials {how}{told}."
+
+
+def _ended(state: str) -> str:
+    return {"failed": "failed", "pruned": "was pruned"}.get(state, "did not end")
