@@ -96,7 +96,7 @@ def pooled_features(network: Network, source: FeatureSource) -> Tensor:
 def regularization_path(features: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Solutions for all of :data:`INVERSE_STRENGTHS`, from strong to weak regularization.
 
-    Each starts where the line through the two solutions before it leads.
+    Each starts from the linear extrapolation of the two solutions before it.
 
     Args:
         features: Standardized features, float64 (N, D).
@@ -106,11 +106,11 @@ def regularization_path(features: Tensor, labels: Tensor, classes: int) -> Itera
     Yields:
         Weight (K, D) and bias (K,).
     """
-    present = previous = features.new_zeros(classes, features.shape[1]), features.new_zeros(classes)
+    current = previous = features.new_zeros(classes, features.shape[1]), features.new_zeros(classes)
     for strength in INVERSE_STRENGTHS:
-        start = previous[0].lerp(present[0], 2.0), previous[1].lerp(present[1], 2.0)
-        previous, present = present, fit_logistic_regression(features, labels, strength, start)
-        yield present
+        start = previous[0].lerp(current[0], 2.0), previous[1].lerp(current[1], 2.0)
+        previous, current = current, fit_logistic_regression(features, labels, strength, start)
+        yield current
 
 
 def fit_logistic_regression(
