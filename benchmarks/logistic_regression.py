@@ -160,7 +160,11 @@ def measure(setting: Setting, problems: Sequence[Problem], older: Fit) -> Report
         problems: Three classes or more each.
         older: Solves one strength, as before.
     """
-    report = Report("logistic_regression", "19 strengths in a tenth of the time, to 0.001 of scikit-learn.", setting)
+    report = Report(
+        "logistic_regression",
+        "19 regularization strengths are solved in a tenth of the time before, to 0.001 of scikit-learn's objective.",
+        setting,
+    )
     for problem in problems:
         _compare(report, problem, older)
     report.notes.append(
