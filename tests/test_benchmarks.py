@@ -18,6 +18,7 @@ from benchmarks import (
     cache_budget,
     gpu,
     harness,
+    logistic_regression,
     speed_bare_optuna,
     speed_compile,
     speed_overhead,
@@ -32,6 +33,7 @@ from benchmarks.procedural import shaped
 from frostline.objectives.augmentation.views import AugmentedViews
 from frostline.objectives.config import TrialConfig
 from frostline.objectives.networks.backbone_pool import BackbonePool
+from frostline.objectives.training.logistic_regression import fit_logistic_regression
 from frostline.search.space.default_space import default_tables
 
 
@@ -140,6 +142,23 @@ def test_time_to_score(tiny: Setting) -> None:
 def test_suffix(tiny: Setting) -> None:
     report = speed_suffix.measure(tiny, epochs=1, shares=(0.5,))
     assert [row[0] for row in report.tables["Epochs"].rows] == ["partial", "full"]
+
+
+def test_solving_heads(tiny: Setting) -> None:
+    """The solver of today stands for an older one too: the table says how near each comes to scikit-learn's minimum."""
+    problems = [logistic_regression.photos(tiny, 16), logistic_regression.synthetic(30, 20, 4)]
+    report = logistic_regression.measure(tiny, problems, fit_logistic_regression)
+    assert headings(report) == {str(problem) for problem in problems}
+    assert [len(problem.train) for problem in problems] == [16, 30]
+    for table in report.tables.values():
+        assert table.columns[6] == "difference"
+        assert {row[0]: float(row[6]) < 1e-3 for row in table.rows} == {row[0]: True for row in table.rows}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_an_older_solver_is_read_from_its_commit() -> None:
+    with pytest.raises(SystemExit, match="--older"):
+        logistic_regression.solver_of("no-such-commit")
 
 
 @pytest.mark.slow

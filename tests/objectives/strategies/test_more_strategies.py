@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
 from torch import nn
 
 from frostline.objectives.config import create_config
@@ -16,7 +13,6 @@ from frostline.objectives.finetune import FinetuneResult, finetune
 from frostline.objectives.networks.lora import LowRank, add_lora, remove_adapters
 from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase, register_strategy
 from frostline.objectives.strategies.plans import plan_phases
-from frostline.objectives.training.logistic_regression import fit_logistic_regression, pooled_features
 
 from ..tiny import own_task, pool, task
 from .test_strategies import UNITS, config, is_statistic, moved, train
@@ -242,55 +238,6 @@ def test_lora_needs_a_layer_to_adapt():
     alexnet = replace(task(), backbones=BackbonePool(BackboneSpec("alexnet", "none", 64)))
     with pytest.raises(InvalidInputError, match="no linear layer and no 1x1 convolution"):
         finetune(config("lora"), alexnet, seed=0)
-
-
-# The exact probe ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("strength", [1e-4, 1e-2, 1.0, 100.0])
-def test_logistic_regression_is_scikit_learns(strength: float):
-    rng = np.random.default_rng(0)
-    features, labels = rng.normal(size=(80, 7)), rng.integers(0, 3, size=80)
-    features[labels == 1, 0] += 1.5
-    reference = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000).fit(features, labels)
-    tensor = torch.tensor(features)
-    start = (torch.zeros(3, 7, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
-    weight, bias = fit_logistic_regression(tensor, torch.tensor(labels), strength, start)
-    own = (tensor @ weight.T + bias).softmax(dim=1).numpy()
-    assert log_loss(labels, own) == pytest.approx(log_loss(labels, reference.predict_proba(features)), abs=1e-3)
-    np.testing.assert_allclose(own, reference.predict_proba(features), atol=1e-3)
-
-
-def test_the_exact_probe_folds_its_solution_into_a_linear_layer():
-    work = task(train=60)
-    result = finetune(create_config({"strategy": "linear_probe_exact"}), work, seed=0)
-    assert len(result.epochs) == 1
-    assert not any(
-        moved(
-            {name: value.clone() for name, value in pool().fresh(pretrained=True, seed=0).model.state_dict().items()},
-            result.network.backbone_state() | _top(pool().pretrained.model.state_dict()),
-        ).values()
-    )
-    features, val = (pooled_features(result.network, source) for source in _sources(result.network, work))
-    mean, deviation = features.mean(0), features.std(0, correction=0).clamp(min=1e-8)
-    best = max(
-        float(
-            (
-                LogisticRegression(C=10.0 ** (power / 2), tol=1e-8, max_iter=10_000)
-                .fit(((features - mean) / deviation).numpy(), work.train.labels)
-                .predict(((val - mean) / deviation).numpy())
-                == work.val.labels
-            ).mean()
-        )
-        for power in range(-14, 5)
-    )
-    assert result.score == pytest.approx(best, abs=1.01 / len(work.val))
-
-
-def _sources(network, work):
-    from frostline.objectives.finetune import _evaluation_source
-
-    return _evaluation_source(work.train, network, work), _evaluation_source(work.val, network, work)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
