@@ -4,6 +4,7 @@ from .confusion import Confusion, Errors, Mistake, confusion_of, errors_of, wors
 from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curve
 from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
+from .leaks import Leaks, measure_leaks
 from .pareto import pareto_front
 from .verdict import Contender, Verdict, reach_verdict
 
@@ -18,6 +19,7 @@ __all__ = [
     "DataCurve",
     "Errors",
     "KeptComparisons",
+    "Leaks",
     "Mistake",
     "Step",
     "Verdict",
@@ -26,6 +28,7 @@ __all__ = [
     "confusion_of",
     "errors_of",
     "explained_variance",
+    "measure_leaks",
     "pareto_front",
     "reach_verdict",
     "trace_curve",

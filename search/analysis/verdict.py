@@ -18,6 +18,7 @@ import numpy as np
 from ...objectives.metrics import METRICS
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, Comparing, Gap, Interval, compare
+from .leaks import Leaks
 
 # Differences of score that do not matter.
 INDIFFERENCE = 0.01
@@ -97,6 +98,7 @@ class Verdict:
         test_images: Size of the test split.
         confidence: Joint confidence of all intervals.
         best_shares: Probability that a strategy is the best, by strategy; equals share.
+        leaks: Test images that training or validation images show too; None without any.
     """
 
     metric: str
@@ -105,6 +107,7 @@ class Verdict:
     test_images: int
     confidence: float = CONFIDENCE
     best_shares: Mapping[str, float] = field(default_factory=dict)
+    leaks: Leaks | None = None
 
     @property
     def leader(self) -> Contender:
@@ -123,7 +126,12 @@ class Verdict:
         return "tie" if contender.tied else ""
 
     def sentence(self) -> str:
-        """Return the verdict in one or two sentences."""
+        """Return the verdict in one or two sentences, and a leak of test images."""
+        leak = self.leaks.sentence(self.winner.strategy) if self.leaks else ""
+        return f"{self._decision()} {leak}".strip()
+
+    def _decision(self) -> str:
+        """Return which strategy wins, or that it is undecided."""
         won, leader = self.winner, self.leader
         low, high = won.score_interval
         score = (

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from ..records import StrategySummary, finished
 
 if TYPE_CHECKING:
-    from ..analysis import DataCurve, Verdict
+    from collections.abc import Sequence
+
+    from ...objectives.data import Copies, DataFaults, FoundImage
+    from ..analysis import DataCurve, Leaks
     from ..study import StudyResults
 
 
@@ -19,7 +22,8 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "budget": results.settings.trials,
         "finished": finished(results.trials),
         "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
-        "verdict": _describe_verdict(results.verdict),
+        "verdict": _describe_verdict(results),
+        "data_faults": None if results.data_faults is None else _describe_faults(results.data_faults, results),
         "curve": _describe_curve(results.curve),
     }
 
@@ -36,7 +40,8 @@ def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
     }
 
 
-def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
+    verdict = results.verdict
     if verdict is None:
         return None
     contenders = [
@@ -66,8 +71,48 @@ def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
         "test_images": verdict.test_images,
         "confidence": verdict.confidence,
         "sentence": verdict.sentence(),
+        "classes_never_right": results.never_right,
+        "leaks": None if verdict.leaks is None else _describe_leaks(verdict.leaks),
         "contenders": contenders,
     }
+
+
+def _describe_leaks(leaks: Leaks) -> dict[str, Any]:
+    return {"test_images": leaks.images, "share": leaks.share, "scores_without": dict(leaks.scores)}
+
+
+def _describe_faults(faults: DataFaults, results: StudyResults) -> dict[str, Any]:
+    """Return the number of each fault, and the images by name."""
+    classes = results.facts.classes
+    kinds = {
+        "leaked_test_images": faults.leaks,
+        "leaked_validation_images": faults.validation_leaks,
+        "pictures_under_several_labels": faults.two_labels,
+        "copies_within_a_split": faults.other_copies,
+    }
+    return {
+        "counts": faults.counts,
+        "images": {kind: [_describe_copies(group, classes) for group in groups] for kind, groups in kinds.items()},
+        "label_errors": [
+            {
+                **_describe_image(error.image, classes),
+                "suggested": classes[error.suggested],
+                "probability": error.probability,
+                "label_probability": error.label_probability,
+            }
+            for error in faults.label_errors
+        ],
+        "classes_never_right_by_a_probe": [classes[label] for label in faults.never_right],
+        "not_sought": dict(faults.not_sought),
+    }
+
+
+def _describe_copies(group: Copies, classes: Sequence[str]) -> dict[str, Any]:
+    return {"exact": group.exact, "images": [_describe_image(image, classes) for image in group.images]}
+
+
+def _describe_image(image: FoundImage, classes: Sequence[str]) -> dict[str, Any]:
+    return {"name": image.name, "split": image.split, "label": classes[image.label]}
 
 
 def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:

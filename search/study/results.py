@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ..analysis import Comparing, CurveRecord, DataCurve, Verdict, compare, reach_verdict, trace_curve
+from ...objectives.data import DataFaults
+from ..analysis import (
+    Comparing,
+    CurveRecord,
+    DataCurve,
+    Verdict,
+    compare,
+    errors_of,
+    measure_leaks,
+    reach_verdict,
+    trace_curve,
+)
 from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, summarize
 from .settings import StudySettings
 
@@ -56,6 +67,7 @@ class StudyResults:
         versions: Of the libraries it last ran with.
         trainings: Those of the present finalists on part of the training images.
         comparing: Compares the finals; by default by resampling each time.
+        data_faults: Faults of the data; None if they were not looked for.
     """
 
     settings: StudySettings
@@ -66,13 +78,23 @@ class StudyResults:
     versions: dict[str, str]
     trainings: tuple[CurveRecord, ...] = ()
     comparing: Comparing = compare
+    data_faults: DataFaults | None = None
 
     @cached_property
     def verdict(self) -> Verdict | None:
         """Return the verdict; None until every finalist was trained with every seed."""
         if not self.decided:
             return None
-        return reach_verdict(self.finals, self.settings.metric, comparing=self.comparing)
+        reached = reach_verdict(self.finals, self.settings.metric, comparing=self.comparing)
+        leaked = self.data_faults.leaked_test if self.data_faults else ()
+        return replace(reached, leaks=measure_leaks(self.finals, self.settings.metric, leaked))
+
+    @cached_property
+    def never_right(self) -> list[str]:
+        """Return the classes of which the recommended strategy gets no test image right, with any seed."""
+        if self.verdict is None:
+            return []
+        return errors_of(self.verdict.winner.finals, self.facts.classes).confusion.never_right
 
     @property
     def decided(self) -> bool:

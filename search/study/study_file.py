@@ -34,6 +34,7 @@ class _Options(BaseModel):
     device: str = ""
     cache_budget: str = ""
     plugins: list[str] = []
+    audit: bool = True
 
 
 @dataclass(frozen=True)

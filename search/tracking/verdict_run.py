@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...objectives.data import DataFaults, describe_faults
 from ...objectives.metrics import METRICS
 from ...storage.tracking import StudyTracker, Tracker
 from ..analysis import Contender, Errors, Verdict, errors_of
@@ -29,7 +30,13 @@ def start_strategy_run(tracker: Tracker, strategy: str) -> str:
     return key
 
 
-def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, finals: Sequence[FinalRecord]) -> None:
+def log_verdict(
+    study: Study,
+    tracker: StudyTracker,
+    verdict: Verdict,
+    finals: Sequence[FinalRecord],
+    faults: DataFaults | None = None,
+) -> None:
     """Log the verdict to the parent run, the strategies' runs and the finalists' trials, and register the models.
 
     Args:
@@ -37,12 +44,13 @@ def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, finals: S
         tracker: Tracker of the study.
         verdict: Verdict of the study.
         finals: Finals of the verdict's contenders.
+        faults: Faults of the data; None if they were not looked for.
     """
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     parent = tracker.parent_run
     parent.log_summary(
-        {**scores, **_summary(verdict.winner, verdict)},
-        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict)},
+        {**scores, **_summary(verdict.winner, verdict), **_fault_counts(faults)},
+        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict, faults)},
     )
     for contender in verdict.contenders:
         own = [final for final in finals if final.strategy == contender.strategy]
@@ -51,11 +59,16 @@ def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, finals: S
     log_models(study, tracker, verdict)
 
 
-def verdict_note(study: Study, verdict: Verdict) -> str:
+def _fault_counts(faults: DataFaults | None) -> dict[str, float]:
+    return {} if faults is None else {f"data/{name}": float(number) for name, number in faults.counts.items()}
+
+
+def verdict_note(study: Study, verdict: Verdict, faults: DataFaults | None = None) -> str:
     """Return the verdict in Markdown: a sentence, a table of the strategies, and how to use the champion."""
     settings, facts = study.settings, study.facts
     title, name = METRICS[verdict.metric].title, settings.name
     counts = ", ".join(f"{count} {split}" for split, count in facts.counts.items())
+    said = describe_faults(faults, facts.classes) if faults else ""
     return "\n".join(
         [
             f"**{verdict.sentence()}**",
@@ -76,6 +89,7 @@ def verdict_note(study: Study, verdict: Verdict) -> str:
             f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
             f"was trained with {settings.finals_seeds} fresh seeds; the test split was opened once for each.",
             "",
+            *([f"Faults in the data, which the report lists: {said}", ""] if said else []),
             f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
             "(`MLFLOW_TRACKING_URI` names this store):",
             "",
@@ -111,6 +125,7 @@ def _row(*cells: str) -> str:
 
 def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
     low, high = contender.score_interval
+    clean = verdict.leaks.scores if verdict.leaks else {}
     return {
         "test_score": contender.mean,
         "test_score_low": low,
@@ -118,6 +133,7 @@ def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
         "test_score_sd": contender.spread,
         "test_images": verdict.test_images,
         "probability_best": verdict.best_shares[contender.strategy],
+        **({"test_score_without_leaks": clean[contender.strategy]} if contender.strategy in clean else {}),
     }
 
 
