@@ -177,7 +177,7 @@ def describe_faults(faults: DataFaults, classes: Sequence[str]) -> str:
             f"{leaked:,} of {faults.test_images:,} test images ({share:.1f} %) {_are(leaked)} also in the {_OTHERS}.",
         ),
         (validation, f"{_count(validation, 'validation image')} {_are(validation)} also in the training images."),
-        (labels, f"{_count(labels, 'picture')} {_are(labels)} there under several labels."),
+        (labels, f"{_count(labels, 'picture')} {_are(labels)} in the data under several labels."),
         (errors, f"{_count(errors, 'label')} {_are(errors)} probably wrong."),
         (len(faults.never_right), f"A linear probe is never right on {unlearned}."),
     )

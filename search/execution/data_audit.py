@@ -37,6 +37,6 @@ def audit_data(prepared: Prepared, resources: Resources, observer: Observer, *, 
     faults = find_faults(dataset, prepared.backbones, device)
     study.data_faults.set(faults.to_row())
     if said := describe_faults(faults, dataset.classes):
-        observer.note(f"{said} The report lists them.")
+        observer.note(f"{said} To see them: frostline report {study.settings.name}{study.workspace.option}")
     for what, reason in faults.not_sought.items():
         observer.note(f"not looked for: {what}; {reason}")
