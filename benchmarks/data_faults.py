@@ -3,11 +3,12 @@
     python benchmarks/data_faults.py --keep          # five minutes of one core
     python benchmarks/data_faults.py --quick
 
-Beside the images of each dataset stand copies of up to 200 of its test images, of one kind at a time: the same bytes, encoded again,
-resized, brighter, mirrored, cropped to 95, 90 or 80 % of the side. Wrong labels are drawn for 0, 5 and 10 % of the
-training and validation images. A pair of different images that is called a copy counts against precision, unless the
-dataset has it before anything is planted; those are counted apart: looked at, those of the photos do show one thing.
-Of label errors, every doubted label that was not planted counts against precision, though some are really wrong.
+Beside the images of each dataset stand copies of up to 200 of its test images, of one kind at a time: the same bytes,
+encoded again, resized, brighter, mirrored, cropped to 95, 90 or 80 % of the side. Wrong labels are drawn for 0, 5 and
+10 % of the training and validation images. A pair of different images that is called a copy counts against precision,
+unless the dataset has it before anything is planted. Those pairs are counted apart: looked at, those of the photos do
+show one thing. Of label errors, every doubted label that was not planted counts against precision, though some are
+really wrong.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def measure_labels(images: Images, table: harness.Table) -> None:
         doubted = [doubt.position for doubt in doubtful_labels(probabilities, given)]
         hits = int(wrong[doubted].sum())
         precision = f"{hits / len(doubted):.2f}" if doubted and share else "-"
-        recall = f"{hits / wrong.sum():.2f}" if share else "-"
+        recall = f"{hits / wrong.sum():.2f}" if wrong.any() else "-"
         table.add(
             *(images.dataset.name, len(labels), f"{100 * right:.1f}", f"{100 * share:.0f}", int(wrong.sum())),
             *(len(doubted), precision, recall),
