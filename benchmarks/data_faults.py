@@ -1,14 +1,13 @@
 """Whether planted faults of the data are found: precision and recall of copies and of label errors.
 
-    python benchmarks/data_faults.py --keep          # five minutes of one core
+    python benchmarks/data_faults.py --keep          # ten minutes of one core
     python benchmarks/data_faults.py --quick
 
 Beside the images of each dataset stand copies of up to 200 of its test images, of one kind at a time: the same bytes,
 encoded again, resized, brighter, mirrored, cropped to 95, 90 or 80 % of the side. Wrong labels are drawn for 0, 5 and
 10 % of the training and validation images. A pair of different images that is called a copy counts against precision,
-unless the dataset has it before anything is planted. Those pairs are counted apart: looked at, those of the photos do
-show one thing. Of label errors, every doubted label that was not planted counts against precision, though some are
-really wrong.
+unless the dataset has it before anything is planted; those pairs are counted apart.
+Of label errors, every doubted label that was not planted counts against precision, though some are really wrong.
 """
 
 from __future__ import annotations
@@ -176,7 +175,8 @@ def measure(setting: harness.Setting, datasets: tuple[str, ...], limit: int) -> 
             measure_copies(images, copies, limit)
             measure_labels(images, labels)
     report.notes.append(
-        "pairs before: near copies that the dataset has; of eurosat and blood_cells, overlapping tiles."
+        "pairs before: near copies that the dataset has. Looked at: in clothing one photo under two labels, in "
+        "blood_cells overlapping patches, in eurosat three almost uniform green tiles, which may be different ones."
     )
     report.notes.append("label errors: what is doubted with 0 % planted is hard, or wrong in the dataset itself.")
     return report
