@@ -35,11 +35,12 @@ class TerminalViews:
         return LineProgress(lambda line: print(line, flush=True))
 
     def results(self, results: StudyResults) -> None:
-        from .terminal import print_verdict, status_table
+        from .terminal import print_faults, print_verdict, status_table
 
         self._console.print(status_table(results))
         if results.verdict is not None:
             print_verdict(self._console, results.verdict, results.warnings)
+        print_faults(self._console, results)
 
     def studies(self, every: list[StudyResults]) -> None:
         from .terminal import studies_table
@@ -47,11 +48,12 @@ class TerminalViews:
         self._console.print(studies_table(every))
 
     def ended(self, study: Study) -> None:
-        from .terminal import print_verdict
+        from .terminal import print_faults, print_verdict
 
         results = study.results()
         if results.verdict is not None:
             print_verdict(self._console, results.verdict, results.warnings)
+        print_faults(self._console, results)
         self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
         self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..objectives.calibration import CALIBRATED_METRICS
 from ..objectives.metrics import METRICS, Metric
-from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Selection, Verdict
+from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Leaks, Selection, Verdict
 from ..search.records import StrategySummary, TrialRecord
 from ..search.study import StudyResults
 from .formats import NOTHING, count, duration, percent, points, value
@@ -76,6 +76,21 @@ def gap_to_leader(contender: Contender) -> str:
         return "leader"
     low, high = contender.interval
     return f"{points(contender.gap_to_leader)} [{points(low)}, {points(high)}]"
+
+
+def leak_rows(verdict: Verdict, leaks: Leaks) -> TextTable:
+    """Return the table of the finalists' scores with and without the leaked test images."""
+    columns = (
+        Column("strategy", numeric=False),
+        Column(f"test {METRICS[verdict.metric].title} %, all {leaks.test_images:,} images"),
+        Column(f"without the {leaks.images:,} leaked"),
+    )
+    rows = tuple((c.strategy, points(c.mean), _without(leaks, c.strategy)) for c in verdict.contenders)
+    return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
+
+
+def _without(leaks: Leaks, strategy: str) -> str:
+    return points(leaks.scores[strategy]) if strategy in leaks.scores else NOTHING
 
 
 def metric_rows(verdict: Verdict) -> TextTable:

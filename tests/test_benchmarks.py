@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import (
     bare,
     cache_budget,
+    data_faults,
     gpu,
     harness,
     logistic_regression,
@@ -232,3 +233,13 @@ def test_missing_data_are_named_with_what_to_type(tiny: Setting, restored_thread
     with pytest.raises(SystemExit, match=r"nowhere.*--data"):
         harness.setting(arguments)
     assert harness.setting(harness.parser("").parse_args(["--data", tiny.data, "--weights", "none", "--threads", "1"]))
+
+
+def test_data_faults_measures_what_it_planted(tiny: Setting) -> None:
+    report = data_faults.measure(tiny, (tiny.data,), limit=5)
+    copies, labels = report.tables.values()
+    assert [row[3] for row in copies.rows] == list(data_faults.COPIES)
+    assert {row[4] for row in copies.rows} == {"5"}
+    recalls = {row[3]: float(row[6]) for row in copies.rows}
+    assert recalls["same bytes"] == recalls["twice the size"] == 1
+    assert [row[3] for row in labels.rows] == ["0", "5", "10"]

@@ -28,6 +28,7 @@ from ..tables import (
     common_settings,
     configuration_rows,
     failed_rows,
+    leak_rows,
     metric_rows,
     selection_rows,
     status_rows,
@@ -37,6 +38,7 @@ from .data_audit import audit
 from .effect_panels import MIN_FOR_MEDIAN, create_panels
 from .effects import MIN_SHOWN, StrategyEffects, find_effects
 from .error_analysis import analyze_finalists
+from .fault_lists import list_faults
 
 _TEMPLATES = Path(__file__).with_name("templates")
 # Number of skipped files that the report lists; it counts the others.
@@ -139,6 +141,8 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
         "least_median": MIN_FOR_MEDIAN,
         "least_explained": MIN_TRIALS,
         "audit": audit(results.facts, gallery),
+        "faults": list_faults(results, gallery),
+        "leak_table": leak_rows(verdict, verdict.leaks) if verdict and verdict.leaks else None,
         "space_file": write_space(tables_of(results.settings.space)),
         "final_seeds": [results.settings.seed + SEED_OFFSET + place for place in range(results.settings.finals_seeds)],
         "verdict_table": verdict_rows(verdict) if verdict else None,

@@ -1,4 +1,4 @@
-"""Thumbnails of test images as data URIs, within a size budget."""
+"""Thumbnails of images as data URIs, within a size budget."""
 
 from __future__ import annotations
 
@@ -32,7 +32,16 @@ class ThumbnailMaker:
             gallery: Images of the study.
             image: Index of the image in the test split.
         """
-        picture = Image.fromarray(gallery.canvas[gallery.test[image]])
+        return self.make_row(gallery, int(gallery.test[image]))
+
+    def make_row(self, gallery: Gallery, row: int) -> str | None:
+        """Return any image as a JPEG in a data URI; None if the budget is spent.
+
+        Args:
+            gallery: Images of the study.
+            row: Row of the image among all images of the study.
+        """
+        picture = Image.fromarray(gallery.canvas[row])
         picture.thumbnail((SIDE, SIDE))
         data = io.BytesIO()
         picture.save(data, "JPEG", quality=_QUALITY, optimize=True)

@@ -10,9 +10,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ...objectives.data import describe_faults
 from ...search.analysis import DataCurve, Verdict
 from ...search.study import StudyResults
-from ..tables import TextTable, curve_rows, status_rows, verdict_rows
+from ..tables import TextTable, curve_rows, leak_rows, status_rows, verdict_rows
 
 _NARROW = 80
 
@@ -30,6 +31,20 @@ def print_verdict(console: Console, verdict: Verdict, warnings: Sequence[str] = 
     for warning in warnings:
         console.print()
         console.print(Text(f"Note: {warning}"))
+
+
+def print_faults(console: Console, results: StudyResults) -> None:
+    """Print the faults of the data, and the scores without leaked test images; nothing where there are none."""
+    faults, verdict = results.data_faults, results.verdict
+    said = describe_faults(faults, results.facts.classes) if faults else ""
+    if results.never_right:
+        said += f" No test image is predicted right of: {', '.join(results.never_right)}."
+    if said:
+        console.print()
+        console.print(Text(f"Faults in the data: {said.strip()}"))
+    if verdict is not None and verdict.leaks is not None:
+        console.print()
+        console.print(_rich_table(leak_rows(verdict, verdict.leaks)))
 
 
 def print_curve(console: Console, curve: DataCurve) -> None:

@@ -1,23 +1,38 @@
-from .dataset import ImageDataset, ImageSplit, decode_dataset, prepare_dataset
+from .dataset import AuditedImages, ImageDataset, ImageSplit, decode_dataset, prepare_dataset
 from .dataset_sources import Listing, list_source
 from .decoding import EncodedImage, UndecodableImageError, decode_image, to_canvas
+from .duplicates import exact_groups, joined, near_pairs
+from .faults import Copies, DataFaults, FoundImage, LabelError, describe_faults
 from .gallery import Gallery, find_gallery
 from .json_files import read_json, write_json
+from .label_errors import doubtful_labels, never_right, out_of_fold
 from .splits import resolve_splits
 from .subsets import ImageSubset, take_subset
 
 __all__ = [
+    "AuditedImages",
+    "Copies",
+    "DataFaults",
     "EncodedImage",
+    "FoundImage",
     "Gallery",
     "ImageDataset",
     "ImageSplit",
     "ImageSubset",
+    "LabelError",
     "Listing",
     "UndecodableImageError",
     "decode_dataset",
     "decode_image",
+    "describe_faults",
+    "doubtful_labels",
+    "exact_groups",
     "find_gallery",
+    "joined",
     "list_source",
+    "near_pairs",
+    "never_right",
+    "out_of_fold",
     "prepare_dataset",
     "read_json",
     "resolve_splits",

@@ -1,4 +1,8 @@
-"""The images of a study with fixed splits: training and validation images for the search, and sealed test images."""
+"""The images of a study with fixed splits: training and validation images for the search, and sealed test images.
+
+The search for faults of the data compares all images, those of the test split too (:meth:`ImageDataset.audited`). That
+breaks no seal: it ends in a list for people, and neither a configuration nor a network is chosen by it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ import torch
 
 from ..preprocessing import Preprocessing
 from .dataset_sources import list_source
+from .faults import FoundImage
 from .image_cache import Decoded, Progress, decode_once
 from .listing import Listing
 from .splits import SPLITS
@@ -56,6 +61,21 @@ class ImageSplit:
 
 
 @dataclass(frozen=True)
+class AuditedImages:
+    """All images of a dataset, to be searched for faults.
+
+    Attributes:
+        whole: All images.
+        found: Name, split, label and place of each image, by row.
+        digests: SHA-256 of each image's file, by row.
+    """
+
+    whole: ImageSplit
+    found: tuple[FoundImage, ...]
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ImageDataset:
     """A decoded dataset with fixed splits. The test images are sealed: see :meth:`open_test`.
 
@@ -79,6 +99,8 @@ class ImageDataset:
     _canvas: np.ndarray = field(repr=False, compare=False)
     _labels: np.ndarray = field(repr=False, compare=False)
     _positions: dict[str, np.ndarray] = field(repr=False, compare=False)
+    _names: tuple[str, ...] = field(repr=False, compare=False)
+    _digests: tuple[str, ...] = field(repr=False, compare=False)
 
     def search_splits(self) -> tuple[ImageSplit, ImageSplit]:
         """Training and validation images: all that the objective of a search may see."""
@@ -88,8 +110,23 @@ class ImageDataset:
         """The test images. Only the verdict opens them, and records that it did."""
         return self._split("test")
 
+    def audited(self) -> AuditedImages:
+        """All images, those of the test split too, for the search for faults of the data alone.
+
+        What it finds is shown to people; no trial and no choice of the search sees it.
+        """
+        found = {
+            row: FoundImage(self._names[row], split, int(self._labels[row]), row, position)
+            for split, rows in self._positions.items()
+            for position, row in enumerate(rows.tolist())
+        }
+        every = np.arange(len(self._labels))
+        return AuditedImages(self._images("all", every), tuple(found[row] for row in every.tolist()), self._digests)
+
     def _split(self, name: str) -> ImageSplit:
-        rows = self._positions[name]
+        return self._images(name, self._positions[name])
+
+    def _images(self, name: str, rows: np.ndarray) -> ImageSplit:
         identity = f"{self.split_fingerprint}/{name}"
         return ImageSplit(self._canvas, rows, self._labels[rows], self.classes, self.preprocessing, identity)
 
@@ -131,6 +168,8 @@ def decode_dataset(
         _canvas=decoded.canvas,
         _labels=decoded.labels,
         _positions=decoded.positions,
+        _names=decoded.names,
+        _digests=decoded.digests,
     )
 
 

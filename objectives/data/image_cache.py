@@ -54,6 +54,8 @@ class Decoded:
         positions: Rows of ``canvas`` in each split, ascending int64.
         fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files.
         skipped: Reasons, by name, of the files that do not decode.
+        names: Names of the images, by row.
+        digests: SHA-256 of the images' files, by row.
     """
 
     canvas: np.ndarray
@@ -61,6 +63,8 @@ class Decoded:
     positions: dict[str, np.ndarray]
     fingerprint: str
     skipped: dict[str, str]
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
 
 
 def decode_once(
@@ -91,12 +95,15 @@ def decode_once(
                 _build(folder, listing, digests, preprocessing, on_progress)
             manifest = read_json(folder / "manifest.json")
             positions = _stored_splits(folder, manifest, seed)
+    digest_of = {item.name: digest for item, digest in zip(listing.items, digests, strict=True)}
     return Decoded(
         canvas=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
         labels=np.array(manifest["labels"], dtype=np.int64),
         positions=positions,
         fingerprint=manifest["fingerprint"],
         skipped=manifest["skipped"],
+        names=tuple(manifest["names"]),
+        digests=tuple(digest_of[name] for name in manifest["names"]),
     )
 
 

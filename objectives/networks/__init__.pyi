@@ -1,7 +1,7 @@
 from .backbone_pool import BackbonePool
 from .export import ModelCard, save_network
 from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
-from .heads import CosineLinear, Dropout, create_head, drop
+from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop
 from .lora import add_lora
 from .network import Network
 
@@ -10,6 +10,7 @@ __all__ = [
     "BackbonePool",
     "CosineLinear",
     "Dropout",
+    "FixedPooling",
     "FrozenPrefix",
     "ModelCard",
     "Network",

@@ -223,6 +223,11 @@ class FixedPooling:
     pick: nn.Module = field(default_factory=nn.Identity)
 
     @classmethod
+    def average(cls, feature_shape: tuple[int, ...]) -> FixedPooling:
+        """The global average of features, whose shape is that of one image; nothing where they are vectors."""
+        return cls.of(nn.Sequential(*_pooling("avg", feature_shape)[0]))
+
+    @classmethod
     def of(cls, head: nn.Sequential) -> FixedPooling:
         modules = tuple(takewhile(lambda layer: isinstance(layer, ToMap | GlobalPool | nn.Flatten), head))
         last = modules[-1] if modules else None

@@ -4,6 +4,7 @@ from .confusion import Confusion, Errors, Mistake, confusion_of, errors_of, wors
 from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curve
 from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
+from .leaks import Leaks, measure_leaks
 from .pareto import pareto_front
 from .race import Race, RaceRules, run_race
 from .selection import Selection, examine_selection
@@ -22,6 +23,7 @@ __all__ = [
     "DataCurve",
     "Errors",
     "KeptComparisons",
+    "Leaks",
     "Mistake",
     "Race",
     "RaceRules",
@@ -35,6 +37,7 @@ __all__ = [
     "examine_selection",
     "explained_variance",
     "find_warnings",
+    "measure_leaks",
     "pareto_front",
     "reach_verdict",
     "run_race",

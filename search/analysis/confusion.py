@@ -46,6 +46,12 @@ class Confusion:
         return (self.counts.sum(axis=1) // self.trainings).tolist()
 
     @property
+    def never_right(self) -> list[str]:
+        """Return the classes that have images, none of which is predicted right."""
+        right, images = self.counts.diagonal(), self.counts.sum(axis=1)
+        return [name for name, hits, number in zip(self.classes, right, images, strict=True) if number and not hits]
+
+    @property
     def pairs(self) -> list[tuple[int, int]]:
         """Return the true and predicted class of every confusion, by falling share of the true class."""
         shares, n = self.shares, len(self.classes)

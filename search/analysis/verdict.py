@@ -18,6 +18,7 @@ import numpy as np
 from ...objectives.metrics import METRICS
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, ONLY_LOOK, Comparing, Comparison, Gap, Interval, Look, compare
+from .leaks import Leaks
 
 # Differences of score that do not matter, unless a study says otherwise.
 INDIFFERENCE = 0.01
@@ -104,6 +105,7 @@ class Verdict:
         comparison: What the finals say of all strategies.
         indifference: Difference of score that does not matter.
         confidence: Joint confidence of all intervals.
+        leaks: Test images that training or validation images show too; None without any.
     """
 
     metric: str
@@ -113,6 +115,7 @@ class Verdict:
     comparison: Comparison = field(repr=False)
     indifference: float = INDIFFERENCE
     confidence: float = CONFIDENCE
+    leaks: Leaks | None = None
 
     @property
     def best_shares(self) -> dict[str, float]:
@@ -137,7 +140,12 @@ class Verdict:
         return "tie" if contender.tied else ""
 
     def sentence(self) -> str:
-        """Return the verdict in one or two sentences."""
+        """Return the verdict in one or two sentences, and a leak of test images."""
+        leak = self.leaks.sentence(self.winner.strategy) if self.leaks else ""
+        return f"{self._decision()} {leak}".strip()
+
+    def _decision(self) -> str:
+        """Return which strategy wins, or that it is undecided."""
         won, leader = self.winner, self.leader
         low, high = won.score_interval
         score = (

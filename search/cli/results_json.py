@@ -9,7 +9,8 @@ from ..records import StrategySummary, finished
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..analysis import DataCurve, Selection, Verdict
+    from ...objectives.data import Copies, DataFaults, FoundImage
+    from ..analysis import DataCurve, Leaks
     from ..study import StudyResults
 
 
@@ -27,8 +28,9 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "budget": results.settings.trials,
         "finished": finished(results.trials),
         "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
-        "verdict": _describe_verdict(results.verdict, results.selection),
+        "verdict": _describe_verdict(results),
         "warnings": results.warnings,
+        "data_faults": None if results.data_faults is None else _describe_faults(results.data_faults, results),
         "curve": _describe_curve(results.curve),
     }
 
@@ -45,7 +47,8 @@ def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
     }
 
 
-def _describe_verdict(verdict: Verdict | None, selection: Sequence[Selection]) -> dict[str, Any] | None:
+def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
+    verdict = results.verdict
     if verdict is None:
         return None
     contenders = [
@@ -70,7 +73,7 @@ def _describe_verdict(verdict: Verdict | None, selection: Sequence[Selection]) -
             "seconds": contender.seconds,
             "trainable_parameters": contender.trainable_parameters,
         }
-        for contender, chosen in zip(verdict.contenders, selection, strict=True)
+        for contender, chosen in zip(verdict.contenders, results.selection, strict=True)
     ]
     return {
         "winner": verdict.winner.strategy,
@@ -81,8 +84,48 @@ def _describe_verdict(verdict: Verdict | None, selection: Sequence[Selection]) -
         "test_images": verdict.test_images,
         "confidence": verdict.confidence,
         "sentence": verdict.sentence(),
+        "classes_never_right": results.never_right,
+        "leaks": None if verdict.leaks is None else _describe_leaks(verdict.leaks),
         "contenders": contenders,
     }
+
+
+def _describe_leaks(leaks: Leaks) -> dict[str, Any]:
+    return {"test_images": leaks.images, "share": leaks.share, "scores_without": dict(leaks.scores)}
+
+
+def _describe_faults(faults: DataFaults, results: StudyResults) -> dict[str, Any]:
+    """Return the number of each fault, and the images by name."""
+    classes = results.facts.classes
+    kinds = {
+        "leaked_test_images": faults.leaks,
+        "leaked_validation_images": faults.validation_leaks,
+        "pictures_under_several_labels": faults.two_labels,
+        "copies_within_a_split": faults.other_copies,
+    }
+    return {
+        "counts": faults.counts,
+        "images": {kind: [_describe_copies(group, classes) for group in groups] for kind, groups in kinds.items()},
+        "label_errors": [
+            {
+                **_describe_image(error.image, classes),
+                "suggested": classes[error.suggested],
+                "probability": error.probability,
+                "label_probability": error.label_probability,
+            }
+            for error in faults.label_errors
+        ],
+        "classes_never_right_by_a_probe": [classes[label] for label in faults.never_right],
+        "not_sought": dict(faults.not_sought),
+    }
+
+
+def _describe_copies(group: Copies, classes: Sequence[str]) -> dict[str, Any]:
+    return {"exact": group.exact, "images": [_describe_image(image, classes) for image in group.images]}
+
+
+def _describe_image(image: FoundImage, classes: Sequence[str]) -> dict[str, Any]:
+    return {"name": image.name, "split": image.split, "label": classes[image.label]}
 
 
 def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:

@@ -98,6 +98,10 @@ def search(
             show_default="up to 8 on a GPU, 1 on a CPU",
         ),
     ] = 0,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit/--no-audit", help="Look for copies and label errors in the data before the first trial."),
+    ] = True,
     tracking_uri: Annotated[
         str | None,
         typer.Option(
@@ -129,6 +133,7 @@ def search(
         population=population,
         tracking_uri=tracking_uri,
         plugins=tuple(plugins or ()),
+        audit=audit,
         **resources,
     )
     request = _with_study_file(ctx, data, request)

@@ -23,6 +23,7 @@ from ..study import (
     select_finalists,
 )
 from ..tracking import describe_datasets, log_models, log_verdict
+from .data_audit import audit_data
 from .finals import run_finals
 from .frozen_libraries import libraries_frozen
 from .held_study import hold_study, parent_run
@@ -48,7 +49,7 @@ def run_search(request: Request, workspace: Workspace | None = None, observer: O
         StorageError: Another process works on the study, or a database does not answer.
     """
     place, watch = workspace or Workspace.locate(), observer or Observer()
-    return _lead(prepare_search(request, place, watch), request.resources, watch, search=True)
+    return _lead(prepare_search(request, place, watch), request.resources, watch, search=True, audit=request.audit)
 
 
 def resume(
@@ -113,7 +114,7 @@ class SearchInterrupted(KeyboardInterrupt):
     """The user interrupted the search; the message says how to resume."""
 
 
-def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, search: bool) -> Study:
+def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, search: bool, audit: bool = True) -> Study:
     """Work on a study to its verdict."""
     study = prepared.study
     try:
@@ -121,11 +122,12 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             tracker.parent_run.log_datasets(describe_datasets(prepared.dataset, study.settings.data))
             if search:
                 observer.study_started(study.settings, study.trials())
+                audit_data(prepared, resources, observer, wanted=audit)
             _work(prepared, resources, tracker, observer, search=search)
             _require_finalists(study)
             results = study.results()
             if results.verdict is not None:
-                log_verdict(study, tracker, results.verdict, results.finals, results.warnings)
+                log_verdict(study, tracker, results.verdict, results)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             "Stopped. The running trial does not count. "

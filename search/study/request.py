@@ -41,6 +41,7 @@ class Request:
         address: Address of the Ray cluster.
         retries: Number of retries of a training after an unexpected error.
         plugins: Names of modules that register strategies; these compete too.
+        audit: Whether to look for copies and label errors in the data before the first trial.
         file: Study file of the request, whose space is searched unless ``space`` is given.
     """
 
@@ -67,6 +68,7 @@ class Request:
     address: str | None = None
     retries: int = 1
     plugins: tuple[str, ...] = ()
+    audit: bool = True
     file: StudyFile | None = None
 
     @classmethod

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from ...objectives.data import DataFaults
 from ..analysis import (
     Comparing,
     CurveRecord,
@@ -15,8 +16,10 @@ from ..analysis import (
     Selection,
     Verdict,
     compare,
+    errors_of,
     examine_selection,
     find_warnings,
+    measure_leaks,
     run_race,
     trace_curve,
 )
@@ -70,6 +73,7 @@ class StudyResults:
         trainings: Those of the present finalists on part of the training images.
         race_ended: Names of the finalists of the last race that ended.
         comparing: Compares the finals; by default by resampling each time.
+        data_faults: Faults of the data; None if they were not looked for.
     """
 
     settings: StudySettings
@@ -81,6 +85,7 @@ class StudyResults:
     trainings: tuple[CurveRecord, ...] = ()
     race_ended: tuple[str, ...] = ()
     comparing: Comparing = compare
+    data_faults: DataFaults | None = None
 
     @cached_property
     def race(self) -> Race:
@@ -92,7 +97,18 @@ class StudyResults:
     @cached_property
     def verdict(self) -> Verdict | None:
         """Return the verdict; None until the race of the finals has ended."""
-        return self.race.verdict if self.decided else None
+        reached = self.race.verdict if self.decided else None
+        if reached is None:
+            return None
+        leaked = self.data_faults.leaked_test if self.data_faults else ()
+        return replace(reached, leaks=measure_leaks(self.finals, self.settings.metric, leaked))
+
+    @cached_property
+    def never_right(self) -> list[str]:
+        """Return the classes of which the recommended strategy gets no test image right, with any seed."""
+        if self.verdict is None:
+            return []
+        return errors_of(self.verdict.winner.finals, self.facts.classes).confusion.never_right
 
     @property
     def selection(self) -> tuple[Selection, ...]:

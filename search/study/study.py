@@ -13,9 +13,18 @@ from typing import Any, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from ...objectives.data import DataFaults
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.metrics import one_hot
-from ...storage.database import CurveTable, Database, FinalsTable, StoredFinal, StudyControl, Tickets
+from ...storage.database import (
+    CurveTable,
+    Database,
+    DataFaultsTable,
+    FinalsTable,
+    StoredFinal,
+    StudyControl,
+    Tickets,
+)
 from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
@@ -63,6 +72,7 @@ class Study:
         final_tickets: Tickets of the finals, one per finalist and seed.
         finals: Recorded finals.
         curve: Recorded trainings on part of the images.
+        data_faults: Faults of the data, found before the first trial.
         wish: Desired state of the workers: run, pause or stop.
     """
 
@@ -76,6 +86,7 @@ class Study:
         self.final_tickets = Tickets(self.database, self.settings.name, "final")
         self.finals = FinalsTable(self.database, self.settings.name)
         self.curve = CurveTable(self.database, self.settings.name)
+        self.data_faults = DataFaultsTable(self.database, self.settings.name)
         self.wish = StudyControl(self.database, self.settings.name)
 
     @classmethod
@@ -256,6 +267,7 @@ class Study:
         """Return the results of the study."""
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
         trials, trainings = self.trials(), self.curve_records()
+        faults = self.data_faults.get()
         present = {id(final) for final in present_finals([record.final for record in trainings], trials)}
         return StudyResults(
             settings=self.settings,
@@ -267,6 +279,7 @@ class Study:
             device=ran["device"],
             versions=ran["versions"],
             comparing=KeptComparisons(self.workspace.comparisons),
+            data_faults=None if faults is None else DataFaults.from_row(faults),
         )
 
 

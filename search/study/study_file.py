@@ -36,6 +36,7 @@ class _Options(BaseModel):
     device: str = ""
     cache_budget: str = ""
     plugins: list[str] = []
+    audit: bool = True
 
 
 # Fields of a request that have another name than the option.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from ...objectives.data import DataFaults, describe_faults
 from ...objectives.metrics import METRICS
 from ...storage.tracking import StudyTracker, Tracker
 from ..analysis import Contender, Errors, Verdict, errors_of
-from ..records import STRATEGY, FinalRecord
-from ..study import Study
+from ..records import STRATEGY
+from ..study import Study, StudyResults
 from .keys import strategy_key, trial_key
 from .registered_models import CHAMPION, log_models
 from .training_runs import log_errors, test_numbers
@@ -29,45 +28,43 @@ def start_strategy_run(tracker: Tracker, strategy: str) -> str:
     return key
 
 
-def log_verdict(
-    study: Study,
-    tracker: StudyTracker,
-    verdict: Verdict,
-    finals: Sequence[FinalRecord],
-    warnings: Sequence[str] = (),
-) -> None:
+def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, results: StudyResults) -> None:
     """Log the verdict to the parent run, the strategies' runs and the finalists' trials, and register the models.
 
     Args:
         study: Study.
         tracker: Tracker of the study.
         verdict: Verdict of the study.
-        finals: Finals of the verdict's contenders.
-        warnings: What a reader of the verdict must know besides it.
+        results: Results of the study.
     """
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     parent = tracker.parent_run
     parent.log_summary(
-        {**scores, **_summary(verdict.winner, verdict)},
-        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict, warnings)},
+        {**scores, **_summary(verdict.winner, verdict), **_fault_counts(results.data_faults)},
+        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict, results)},
     )
     for contender in verdict.contenders:
-        own = [final for final in finals if final.strategy == contender.strategy]
+        own = [final for final in results.finals if final.strategy == contender.strategy]
         _log_contender(tracker, contender, verdict, errors_of(own, study.facts.classes))
     _tag_finalists(study, tracker, verdict)
     log_models(study, tracker, verdict)
 
 
-def verdict_note(study: Study, verdict: Verdict, warnings: Sequence[str] = ()) -> str:
+def _fault_counts(faults: DataFaults | None) -> dict[str, float]:
+    return {} if faults is None else {f"data/{name}": float(number) for name, number in faults.counts.items()}
+
+
+def verdict_note(study: Study, verdict: Verdict, results: StudyResults) -> str:
     """Return the verdict in Markdown: a sentence, warnings, a table of the strategies, and how to use the champion."""
     settings, facts = study.settings, study.facts
     title, name = METRICS[verdict.metric].title, settings.name
     counts = ", ".join(f"{count} {split}" for split, count in facts.counts.items())
+    said = describe_faults(results.data_faults, facts.classes) if results.data_faults else ""
     return "\n".join(
         [
             f"**{verdict.sentence()}**",
             "",
-            *(f"{warning}\n" for warning in warnings),
+            *(f"{warning}\n" for warning in results.warnings),
             _row(
                 "strategy",
                 "",
@@ -84,6 +81,7 @@ def verdict_note(study: Study, verdict: Verdict, warnings: Sequence[str] = ()) -
             f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
             "was trained with fresh seeds (their number in parentheses); the test split was opened once for each.",
             "",
+            *([f"Faults in the data, which the report lists: {said}", ""] if said else []),
             f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
             "(`MLFLOW_TRACKING_URI` names this store):",
             "",
@@ -119,6 +117,7 @@ def _row(*cells: str) -> str:
 
 def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
     low, high = contender.score_interval
+    clean = verdict.leaks.scores if verdict.leaks else {}
     return {
         "test_score": contender.mean,
         "test_score_low": low,
@@ -126,6 +125,7 @@ def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
         "test_score_sd": contender.spread,
         "test_images": verdict.test_images,
         "probability_best": verdict.best_shares[contender.strategy],
+        **({"test_score_without_leaks": clean[contender.strategy]} if contender.strategy in clean else {}),
     }
 
 

@@ -1,5 +1,6 @@
 from .control import PAUSE, RUN, STOP, StudyControl
 from .curve_results import CurveTable
+from .data_faults import DataFaultsTable
 from .engine import Database, probe, share_sqlite
 from .finals import FinalsTable, StoredFinal
 from .leases import LeaseKeeper, describe_worker, expire_dead_workers, expire_process_without_penalty, has_ended
@@ -12,6 +13,7 @@ __all__ = [
     "STOP",
     "ActiveLease",
     "CurveTable",
+    "DataFaultsTable",
     "Database",
     "FinalsTable",
     "Lease",

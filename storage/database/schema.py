@@ -87,6 +87,7 @@ def _modify(connection: Connection, table: str, columns: Mapping[str, str]) -> N
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("finals keep probabilities", _keep_probabilities),
     Migration("predictions may exceed 64 KB on MariaDB", _lengthen_predictions),
+    Migration("studies keep the faults of their data", lambda connection: None),
 )
 
 

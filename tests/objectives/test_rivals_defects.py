@@ -193,13 +193,17 @@ def test_7_optunas_example_tunes_on_the_test_split():
     packages = (frostline.search, frostline.objectives, frostline.storage, frostline.dashboards)
     sources = [file for package in packages for file in Path(package.__path__[0]).rglob("*.py")]
     assert len(sources) > 60
-    openers = {
-        "/".join(file.parts[-2:])
-        for file in sources
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr == "open_test"
-    }
-    assert openers == {"execution/finals.py"}
+    users: dict[str, set[str]] = {"open_test": set(), "audited": set(), "data_faults": set()}
+    for file in sources:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in users:
+                users[node.attr].add("/".join(file.parts[-2:]))
+    assert users["open_test"] == {"execution/finals.py"}
+    # The search for faults of the data sees all images; what it finds is written once, and only readers read it.
+    assert users["audited"] == {"objectives/fault_finder.py"}
+    writers, trackers = {"execution/data_audit.py", "study/study.py"}, {"execution/run.py"}
+    readers = {"study/results.py", "cli/results_json.py", "terminal/rich_tables.py", "report/fault_lists.py"}
+    assert users["data_faults"] == writers | trackers | readers
 
 
 @pytest.mark.parametrize("strategy", ["lp_ft", "full", "partial", "l2_sp", "surgical", "norm_bias", "lora"])

@@ -1,0 +1,152 @@
+"""How much two images look alike: correlations of small versions of them, whole, mirrored, or of windows of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image
+
+Floats = NDArray[np.float32]
+
+# Side of the small versions of whole images, pixels.
+WHOLE_SIDE = 24
+# Sides of the windows, as shares of the image: a copy may be cropped to four fifths.
+_SHARES = (1.0, 0.95, 0.9, 0.85, 0.8)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """A resolution at which windows are compared.
+
+    Attributes:
+        side: Side of a window, pixels; windows lie at all whole pixels.
+        step: Every so many pixels is compared; the images hold no finer detail.
+        pairs: Number of pairs to compare at once, which limits the memory to about 20 MB.
+    """
+
+    side: int
+    step: int
+    pairs: int
+
+    @property
+    def sides(self) -> list[int]:
+        """Sides of the images within which a window of :attr:`side` is one of the shares."""
+        return sorted({round(self.side / share) for share in _SHARES})
+
+
+# The fine grid tells images of one scene apart; the coarse one is forty times as fast.
+_COARSE, _FINE = _Grid(20, 2, 200), _Grid(48, 2, 16)
+# Least correlation on the coarse grid with which a pair is compared on the fine one: 99 of 100 crops reach it.
+_PROMISING = 0.93
+
+
+def standardized(values: NDArray[np.floating]) -> Floats:
+    """Rows (..., D) with mean 0 and length 1, so that their products are correlations; constant rows become 0.
+
+    Example:
+        >>> import numpy as np
+        >>> from frostline.objectives.data.overlap import standardized
+        >>> first, second = standardized(np.array([[1.0, 2.0, 3.0], [10.0, 30.0, 50.0]]))
+        >>> round(float(first @ second), 6)
+        1.0
+    """
+    centered = values - values.mean(axis=-1, keepdims=True)
+    lengths = np.linalg.norm(centered, axis=-1, keepdims=True)
+    return (centered / np.maximum(lengths, 1e-6)).astype(np.float32)
+
+
+def small_versions(canvases: NDArray[np.uint8], side: int, detail: int | None = None) -> Floats:
+    """Images as area means, float32 (N, side, side, 3).
+
+    Args:
+        canvases: Images, uint8 (N, R, R, 3).
+        side: Side of the small versions, pixels.
+        detail: Side to which the images are reduced before, which removes finer detail; None for ``side``.
+    """
+    small = np.empty((len(canvases), side, side, 3), dtype=np.float32)
+    for place, canvas in enumerate(canvases):
+        reduced = _resized(Image.fromarray(np.asarray(canvas)), detail or side)
+        small[place] = np.asarray(reduced.resize((side, side), Image.Resampling.BICUBIC))
+    return small
+
+
+def _resized(image: Image.Image, side: int) -> Image.Image:
+    shrinks = image.width >= side
+    return image.resize((side, side), Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
+
+
+def mirrored(small: Floats) -> Floats:
+    """Small versions of the mirrored images."""
+    return small[:, :, ::-1]
+
+
+def window_correlations(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
+    """Highest correlation of each image with a window of its partner, or the other way round.
+
+    Windows have 80 to 100 % of the side, at any place. Pairs that do not look promising on a coarse grid keep their
+    correlation there, which is below that of a copy.
+
+    Args:
+        first: Images, uint8 (N, R, R, 3).
+        second: Partners, uint8 (N, R, R, 3).
+
+    Returns:
+        float32 (N,), at most 1.
+    """
+    found = _compare(first, second, _COARSE)
+    promising = np.flatnonzero(found >= _PROMISING)
+    found[promising] = _compare(first[promising], second[promising], _FINE)
+    return found
+
+
+def _compare(first: NDArray[np.uint8], second: NDArray[np.uint8], grid: _Grid) -> Floats:
+    found = np.empty(len(first), dtype=np.float32)
+    for start in range(0, len(first), grid.pairs):
+        part = slice(start, start + grid.pairs)
+        one, other = (_versions(images[part], grid) for images in (first, second))
+        found[part] = np.maximum(_best_window(one, other, grid), _best_window(other, one, grid))
+    return found
+
+
+def _versions(images: NDArray[np.uint8], grid: _Grid) -> dict[int, Floats]:
+    """The images in all sizes in which windows are compared."""
+    return {side: small_versions(images, side, round(side / grid.step)) for side in grid.sides}
+
+
+def _best_window(whole: dict[int, Floats], windowed: dict[int, Floats], grid: _Grid) -> Floats:
+    """Highest correlation of each whole image with a window of its partner."""
+    chosen = slice(grid.step // 2, None, grid.step)
+    template = standardized(whole[grid.side][:, chosen, chosen].reshape(len(whole[grid.side]), -1))
+    best = np.full(len(template), -1.0, dtype=np.float32)
+    for images in windowed.values():
+        windows = sliding_window_view(images, (grid.side, grid.side), axis=(1, 2))[..., chosen, chosen]
+        rows = np.moveaxis(windows, 3, -1).reshape(len(template), -1, template.shape[1])
+        # The template has mean 0, so the mean of a window matters for its length only.
+        squares = np.einsum("nwd,nwd->nw", rows, rows) - rows.shape[2] * rows.mean(axis=2) ** 2
+        products = np.einsum("nwd,nd->nw", rows, template)
+        best = np.maximum(best, (products / np.sqrt(np.maximum(squares, 1e-6))).max(axis=1))
+    return best
+
+
+def in_parts(
+    compare: Callable[[NDArray[np.uint8], NDArray[np.uint8]], Floats],
+    canvases: NDArray[np.uint8],
+    pairs: Sequence[tuple[int, int]] | NDArray[np.int64],
+    size: int = 1024,
+) -> Floats:
+    """Compare pairs of images, a part of them in memory at a time.
+
+    Args:
+        compare: Gives one number for each image and its partner.
+        canvases: All images, uint8 (N, R, R, 3), perhaps a memory map.
+        pairs: Rows of the images, int (P, 2).
+        size: Number of pairs in memory.
+    """
+    rows = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    found = [compare(canvases[part[:, 0]], canvases[part[:, 1]]) for part in parts]
+    return np.concatenate(found) if found else np.empty(0, dtype=np.float32)

@@ -1,0 +1,130 @@
+"""The search for faults of a dataset before training: copies, leaks between splits, likely label errors.
+
+It compares test images with the others, and ends in a list: no network and no configuration is chosen by it. Its cost
+is one pass of the pretrained network over all images, the products of :func:`near_pairs` and five fits of a probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .augmentation import AugmentedViews
+from .data import (
+    AuditedImages,
+    Copies,
+    DataFaults,
+    ImageDataset,
+    ImageSplit,
+    LabelError,
+    doubtful_labels,
+    exact_groups,
+    joined,
+    near_pairs,
+    never_right,
+    out_of_fold,
+)
+from .devices import autocast, free_memory
+from .networks import BackbonePool, FixedPooling, FrozenPrefix
+
+# Number of images above which only exact copies are looked for: all pairs take a minute or two at that size.
+MAX_IMAGES = 50_000
+# Largest product of images, features and classes for which the probe is fitted: a minute or two of one core.
+MAX_PROBE = 5_000_000_000
+_BATCH = 256
+
+
+def find_faults(dataset: ImageDataset, backbones: BackbonePool, device: torch.device) -> DataFaults:
+    """Find the faults of a dataset.
+
+    Args:
+        dataset: Dataset.
+        backbones: Pool of the backbone whose features are compared.
+        device: Device on which to compute the features.
+    """
+    images = dataset.audited()
+    not_sought: dict[str, str] = {}
+    exact = exact_groups(images.digests)
+    copies, features = exact, None
+    if len(images.found) > MAX_IMAGES:
+        not_sought["near copies, label errors"] = f"{len(images.found):,} images are more than {MAX_IMAGES:,}"
+    else:
+        features = _trusted_features(images.whole, backbones, device, not_sought)
+        copies = _with_near_copies(images.whole, exact, features)
+    identical = {tuple(group) for group in exact}
+    searched = np.array([image.row for image in images.found if image.split != "test"])
+    labels = images.whole.labels[searched]
+    predictions = None if features is None else _predictions(features[searched], labels, dataset.classes, not_sought)
+    return DataFaults(
+        copies=tuple(Copies(tuple(images.found[row] for row in group), tuple(group) in identical) for group in copies),
+        label_errors=() if predictions is None else _label_errors(predictions, labels, images, searched),
+        never_right=() if predictions is None else tuple(never_right(predictions, labels)),
+        test_images=sum(image.split == "test" for image in images.found),
+        not_sought=not_sought,
+    )
+
+
+def pooled_features(images: ImageSplit, backbones: BackbonePool, device: torch.device) -> NDArray[np.float32]:
+    """Global averages of the pretrained network's last features, float32 (N, D)."""
+    backbone = backbones.fresh(pretrained=True, seed=0).to(device)
+    depth = len(backbone.units)
+    pooling = FixedPooling.average(backbone.units[-1].output_shape)
+    prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling)
+    views = AugmentedViews("none", 1, images.preprocessing, len(images), seed=0)
+    features = []
+    for positions in torch.arange(len(images)).split(_BATCH):
+        inputs = views.apply(images.images(positions).to(device), positions, view=0)
+        with autocast(device):
+            features.append(prefix(inputs).float().cpu())
+    backbone.to("cpu")
+    free_memory(device)
+    return torch.cat(features).numpy()
+
+
+def _trusted_features(
+    images: ImageSplit, backbones: BackbonePool, device: torch.device, not_sought: dict[str, str]
+) -> NDArray[np.float32] | None:
+    """Features of all images; None, with the reason, where they would mean nothing."""
+    missing = "label errors, cropped or mirrored copies"
+    if backbones.spec.weights == "none":
+        not_sought[missing] = "the network has no pretrained weights"
+        return None
+    features = pooled_features(images, backbones, device)
+    if not np.isfinite(features).all():
+        not_sought[missing] = "the pretrained network's features are not finite"
+        return None
+    return features
+
+
+def _with_near_copies(
+    images: ImageSplit, exact: Sequence[Sequence[int]], features: NDArray[np.float32] | None
+) -> list[list[int]]:
+    """Groups of rows that show the same picture; of exact copies, one is compared with the other images."""
+    repeated = {row for group in exact for row in group[1:]}
+    rows = np.array([row for row in range(len(images)) if row not in repeated])
+    canvases = images.canvas if not repeated else images.canvas[rows]
+    pairs = near_pairs(canvases, None if features is None else features[rows])
+    return joined(len(images), rows[pairs], exact)
+
+
+def _predictions(
+    features: NDArray[np.float32], labels: NDArray[np.int64], classes: Sequence[str], not_sought: dict[str, str]
+) -> NDArray[np.float64] | None:
+    """Out-of-fold predictions of training and validation images; None, with the reason, for too many."""
+    if features.size * len(classes) > MAX_PROBE:
+        size = f"{len(features):,} images of {len(classes):,} classes"
+        not_sought["label errors"] = f"{size} are too many for a probe on {features.shape[1]:,} features"
+        return None
+    return out_of_fold(features, labels)
+
+
+def _label_errors(
+    predictions: NDArray[np.float64], labels: NDArray[np.int64], images: AuditedImages, rows: NDArray[np.int64]
+) -> tuple[LabelError, ...]:
+    return tuple(
+        LabelError(images.found[rows[doubt.position]], doubt.suggested, doubt.probability, doubt.label_probability)
+        for doubt in doubtful_labels(predictions, labels)
+    )

@@ -1,0 +1,98 @@
+"""Test images that training or validation images show too, and what the finals score without them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...objectives.metrics import METRICS, score
+from ..records import FinalRecord
+
+# Share of leaked test images above which the verdict says so.
+SAID_ABOVE = 0.01
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """The leaked images of a test split.
+
+    Attributes:
+        metric: Name of the metric.
+        images: Number of leaked test images.
+        test_images: Size of the test split.
+        scores: Mean test score of each strategy without them, by strategy; empty if too little is left.
+    """
+
+    metric: str
+    images: int
+    test_images: int
+    scores: Mapping[str, float]
+
+    @property
+    def share(self) -> float:
+        """Return the share of the test images that leaked."""
+        return self.images / self.test_images
+
+    def sentence(self, winner: str) -> str:
+        """Return the leak in one or two sentences; empty up to :data:`SAID_ABOVE`.
+
+        Args:
+            winner: The recommended strategy.
+        """
+        if self.share <= SAID_ABOVE:
+            return ""
+        verb = "is" if self.images == 1 else "are"
+        leak = (
+            f"{self.images:,} of {self.test_images:,} test images ({100 * self.share:.1f} %) {verb} also in the "
+            "training or validation images"
+        )
+        remove = "Remove the copies, which the report lists, and search again."
+        if not self.scores:
+            return f"But {leak}, and too few are left to score. {remove}"
+        return f"But {leak}; without them, {self._clean(winner)}. {remove}"
+
+    def _clean(self, winner: str) -> str:
+        title, own = METRICS[self.metric].title, self.scores[winner]
+        said = f"{winner} has {100 * own:.1f} % test {title}"
+        best = max(self.scores, key=lambda strategy: self.scores[strategy])
+        return said if self.scores[best] <= own else f"{said} and {best} {100 * self.scores[best]:.1f} %"
+
+
+def measure_leaks(finals: Sequence[FinalRecord], metric: str, leaked: Sequence[int]) -> Leaks | None:
+    """Score finals without the leaked test images; return None without a leak.
+
+    Args:
+        finals: Finals on the same test images.
+        metric: Name of the metric.
+        leaked: Positions of the leaked images in the test split.
+
+    Examples:
+        >>> import numpy as np
+        >>> from frostline.search.analysis import measure_leaks
+        >>> from frostline.search.records import FinalRecord
+        >>> labels, says = np.array([0, 1, 0, 1]), np.eye(2, dtype=np.float32)[[0, 1, 1, 1]]
+        >>> final = FinalRecord("full", 3, 1000, 0.75, 0.75, 9.0, 500, labels, says)
+        >>> measure_leaks([final], "accuracy", [1, 3]).scores
+        {'full': 0.5}
+    """
+    if not leaked:
+        return None
+    labels = finals[0].labels
+    clean = np.setdiff1d(np.arange(len(labels)), np.asarray(leaked))
+    return Leaks(metric, len(labels) - len(clean), len(labels), _scores(finals, metric, clean))
+
+
+def _scores(finals: Sequence[FinalRecord], metric: str, clean: NDArray[np.int64]) -> dict[str, float]:
+    if not len(clean):
+        return {}
+    seeds: dict[str, list[float]] = {}
+    for final in finals:
+        own = score(metric, final.probabilities[clean], final.labels[clean])
+        seeds.setdefault(final.strategy, []).append(own)
+    means = {strategy: float(np.mean(scores)) for strategy, scores in seeds.items()}
+    # Some metrics have no value where only one class is left.
+    return means if all(map(math.isfinite, means.values())) else {}

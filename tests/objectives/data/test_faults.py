@@ -1,0 +1,51 @@
+"""What follows from lists of copies, and what is kept of them."""
+
+from __future__ import annotations
+
+import json
+
+from frostline.objectives.data import Copies, DataFaults, FoundImage, LabelError, describe_faults
+
+
+def image(row: int, split: str, label: int = 0, position: int = 0) -> FoundImage:
+    return FoundImage(f"{split}/{row}.jpg", split, label, row, position)
+
+
+FAULTS = DataFaults(
+    copies=(
+        Copies((image(0, "train"), image(1, "test", position=7), image(2, "test", position=3)), exact=True),
+        Copies((image(3, "val"), image(4, "test", label=1, position=5)), exact=False),
+        Copies((image(5, "train"), image(6, "val")), exact=True),
+        Copies((image(7, "train"), image(8, "train", label=1)), exact=True),
+        Copies((image(9, "test", position=8), image(10, "test", position=9)), exact=True),
+    ),
+    label_errors=(LabelError(image(11, "train"), 1, 0.9, 0.01),),
+    never_right=(1,),
+    test_images=40,
+    not_sought={"near copies": "too many"},
+)
+
+
+def test_a_test_image_leaked_if_training_or_validation_shows_it_too() -> None:
+    assert FAULTS.leaked_test == (3, 5, 7)
+    assert FAULTS.counts == {
+        "leaked_test_images": 3,
+        "leaked_validation_images": 1,
+        "pictures_under_several_labels": 2,
+        "copies_within_a_split": 1,
+        "likely_label_errors": 1,
+        "classes_never_right": 1,
+    }
+
+
+def test_faults_are_kept_as_json_and_read_again() -> None:
+    assert DataFaults.from_row(json.loads(json.dumps(FAULTS.to_row()))) == FAULTS
+
+
+def test_sentences_count_and_nothing_is_said_of_clean_data() -> None:
+    assert describe_faults(FAULTS, ("cat", "dog")) == (
+        "3 of 40 test images (7.5 %) are also in the training or validation images. "
+        "1 validation image is also in the training images. 2 pictures are in the data under several labels. "
+        "1 label is probably wrong. A linear probe is never right on dog."
+    )
+    assert describe_faults(DataFaults(test_images=40), ("cat", "dog")) == ""
