@@ -4,6 +4,7 @@
     python benchmarks/record_trials.py --records DIR --share 1/2    # one of two processes
     python benchmarks/record_trials.py --records DIR --list         # how much is there, how long the rest takes
     python benchmarks/record_trials.py --records DIR --pack         # into benchmarks/recordings/trials.parquet
+    python benchmarks/record_trials.py --records DIR --unpack       # from there, to go on on another machine
 
 A cell is a dataset, a backbone and a strategy. Its number 0 is the strategy's default configuration; the others are
 drawn at random from the default search space. The first configurations of the competing strategies are trained with
@@ -17,13 +18,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import secrets
-import statistics
 import sys
 import time
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -36,12 +34,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.harness import SHARED, Table, machine_facts
+from benchmarks.harness import SHARED, machine_facts
+from benchmarks.record_files import Planned, open_records, overview, pack, recorded, unpack
 from benchmarks.recorder import TimedFeatures, record
-from benchmarks.recordings import RECORDING, Cell, RecordedTrial, Recording, trial_of, write_recording
+from benchmarks.recordings import RECORDING, Cell, RecordedTrial, trial_of
 from frostline.objectives.backbones import preprocessing_for
 from frostline.objectives.config import BackboneSpec, TrialConfig, create_config
-from frostline.objectives.data import ImageSplit, prepare_dataset, read_json, take_subset, write_json
+from frostline.objectives.data import ImageSplit, prepare_dataset, take_subset, write_json
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import Task, check_trainable
@@ -96,23 +95,6 @@ class Settings:
             "strategies": list(self.strategies),
             **{name: getattr(self, name) for name in ("numbers", "seeds", "seeded_numbers")},
         }
-
-
-class Planned(NamedTuple):
-    """A trial to record: its cell, the number of its configuration, the seed of its training."""
-
-    dataset: str
-    backbone: str
-    strategy: str
-    number: int
-    seed: int
-
-    @property
-    def cell(self) -> Cell:
-        return self[:3]
-
-    def file(self, folder: Path) -> Path:
-        return folder / "trials" / f"{'-'.join(self.cell)}-{self.number:02}-{self.seed}.json"
 
 
 def default_settings() -> Settings:
@@ -240,18 +222,6 @@ def _described(splits: Sequence[ImageSplit]) -> dict[str, Any]:
     }
 
 
-def open_records(settings: Settings, folder: Path) -> None:
-    """Note what is recorded into a folder.
-
-    Raises:
-        SystemExit: The folder holds records of other settings.
-    """
-    facts, file = settings.facts(), folder / "settings.json"
-    if (found := read_json(file)) not in (None, facts):
-        raise SystemExit(f"{folder} holds records of other settings: {found}. Name another folder with --records.")
-    write_json(file, facts)
-
-
 def record_missing(bench: Bench, planned: Sequence[Planned]) -> None:
     """Record the trials that the folder does not hold yet; each is written as a whole when it ends."""
     session = secrets.token_hex(4)
@@ -269,46 +239,6 @@ def record_missing(bench: Bench, planned: Sequence[Planned]) -> None:
         print(f"{place:5}/{len(planned)}  {name}: {told}, {trial.wall_seconds:.1f} s", flush=True)
 
 
-def recorded(folder: Path, planned: Sequence[Planned]) -> list[RecordedTrial]:
-    """The trials that a folder holds, in the order of the plan."""
-    return [trial_of(row) for each in planned if (row := read_json(each.file(folder))) is not None]
-
-
-def overview(planned: Sequence[Planned], trials: Sequence[RecordedTrial]) -> list[str]:
-    """How many trials of each strategy are there, their seconds, and the expected seconds of the others."""
-    seconds: dict[Any, list[float]] = defaultdict(list)
-    for trial in trials:
-        for group in (trial.cell, trial.strategy, "all"):
-            seconds[group].append(trial.wall_seconds)
-    done = {trial.key for trial in trials}
-
-    def expected(each: Planned) -> float:
-        """Mean of the cell; of the strategy or of all while the cell has no trial."""
-        if each in done:
-            return 0.0
-        return statistics.mean(
-            next((seconds[group] for group in (each.cell, each.strategy, "all") if seconds[group]), [0])
-        )
-
-    table = Table(("strategy", "recorded", "planned", "seconds a trial", "seconds left"))
-    for name in dict.fromkeys(each.strategy for each in planned):
-        own = [each for each in planned if each.strategy == name]
-        mean = f"{statistics.mean(seconds[name]):.1f}" if seconds[name] else "-"
-        table.add(name, len(seconds[name]), len(own), mean, f"{sum(map(expected, own)):.0f}")
-    left = sum(map(expected, planned))
-    return [*table.lines(), "", f"{len(trials)} of {len(planned)} trials; {left:.0f} s left ({left / 3600:.1f} h)"]
-
-
-def pack(settings: Settings, folder: Path, trials: Sequence[RecordedTrial], file: Path) -> None:
-    """Write all records as one file."""
-
-    def read(name: str) -> dict[str, Any]:
-        return {path.stem: read_json(path) for path in sorted((folder / name).glob("*.json"))}
-
-    write_recording(Recording(tuple(trials), read("datasets"), read("sessions"), settings.facts()), file)
-    print(f"{len(trials)} trials, {file.stat().st_size / 1e6:.2f} MB in {os.path.relpath(file)}")
-
-
 def _share(text: str) -> tuple[int, int]:
     number, _, of = text.partition("/")
     if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
@@ -324,15 +254,18 @@ def main() -> None:
     action = options.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="what is there and what is left")
     action.add_argument("--pack", nargs="?", type=Path, const=RECORDING, metavar="FILE", help="write one file")
+    action.add_argument("--unpack", nargs="?", type=Path, const=RECORDING, metavar="FILE", help="go on from one file")
     arguments = options.parse_args()
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings, folder = default_settings(), arguments.records.resolve()
-    open_records(settings, folder)
+    open_records(settings.facts(), folder)
     bench = Bench(settings, folder)
     planned = bench.planned()
     if arguments.pack:
-        pack(settings, folder, recorded(folder, planned), arguments.pack)
+        pack(settings.facts(), folder, recorded(folder, planned), arguments.pack)
+    elif arguments.unpack:
+        unpack(planned, folder, arguments.unpack)
     elif arguments.list:
         print("\n".join(overview(planned, recorded(folder, planned))))
     else:

@@ -14,7 +14,8 @@ from sklearn.metrics import accuracy_score, log_loss
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import record_trials
-from benchmarks.record_trials import Bench, Planned, Settings, Source, open_records, overview, pack, recorded
+from benchmarks.record_files import Planned, open_records, overview, pack, recorded, unpack
+from benchmarks.record_trials import Bench, Settings, Source
 from benchmarks.recorder import given_values
 from benchmarks.recordings import RecordedTrial, read_recording
 from frostline.objectives.config import BackboneSpec, create_config
@@ -57,7 +58,7 @@ def _short_trials():
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A bench whose trials are all recorded."""
     bench = Bench(SETTINGS, tmp_path_factory.mktemp("records"))
-    open_records(SETTINGS, bench.folder)
+    open_records(SETTINGS.facts(), bench.folder)
     record_trials.record_missing(bench, bench.planned())
     return bench
 
@@ -72,8 +73,8 @@ def test_the_plan_is_breadth_first(bench: Bench) -> None:
     competing = ["feature_extraction", "partial", "lp_ft"]
     assert [(each.strategy, each.number, each.seed) for each in bench.planned()] == [
         *((name, 0, 0) for name in (*competing, "linear_probe_exact")),
-        *((name, 1, 0) for name in competing),
         *((name, 0, 1) for name in competing),
+        *((name, 1, 0) for name in competing),
         ("linear_probe_exact", 1, 0),
     ]
 
@@ -139,13 +140,28 @@ def test_an_interrupted_recording_goes_on_where_it_was(bench: Bench, trials: dic
 
 def test_records_of_other_settings_are_refused(bench: Bench) -> None:
     with pytest.raises(SystemExit, match="other settings"):
-        open_records(replace(SETTINGS, numbers=3), bench.folder)
+        open_records(replace(SETTINGS, numbers=3).facts(), bench.folder)
+
+
+def test_a_recording_goes_on_from_what_was_packed(bench: Bench, tmp_path: Path) -> None:
+    planned = bench.planned()
+    pack(SETTINGS.facts(), bench.folder, recorded(bench.folder, planned)[:7], tmp_path / "trials.parquet")
+    unpack(planned, tmp_path, tmp_path / "trials.parquet")
+    assert [trial.key for trial in recorded(tmp_path, planned)] == planned[:7]
+    again = [Planned(*trial.key) for trial in recorded(tmp_path, planned)]
+    for name in ("datasets", "sessions"):
+        files = {file.name: file.read_text() for file in (bench.folder / name).glob("*.json")}
+        assert {file.name: file.read_text() for file in (tmp_path / name).glob("*.json")} == files
+    pack(SETTINGS.facts(), tmp_path, recorded(tmp_path, again), tmp_path / "again.parquet")
+    first, second = (read_recording(tmp_path / name) for name in ("trials.parquet", "again.parquet"))
+    for one, other in zip(first.trials, second.trials, strict=True):
+        np.testing.assert_equal(one.row(), other.row())
 
 
 def test_a_packed_recording_gives_back_the_trials(
     bench: Bench, trials: dict[Planned, RecordedTrial], tmp_path: Path
 ) -> None:
-    pack(SETTINGS, bench.folder, list(trials.values()), tmp_path / "packed" / "trials.parquet")
+    pack(SETTINGS.facts(), bench.folder, list(trials.values()), tmp_path / "packed" / "trials.parquet")
     recording = read_recording(tmp_path / "packed" / "trials.parquet")
     assert [trial.key for trial in recording.trials] == [trial.key for trial in trials.values()]
     for packed, trial in zip(recording.trials, trials.values(), strict=True):
@@ -161,7 +177,7 @@ def test_a_packed_recording_gives_back_the_trials(
 def test_the_first_trial_of_a_view_pays_for_it(
     bench: Bench, trials: dict[Planned, RecordedTrial], tmp_path: Path
 ) -> None:
-    pack(SETTINGS, bench.folder, list(trials.values()), tmp_path / "trials.parquet")
+    pack(SETTINGS.facts(), bench.folder, list(trials.values()), tmp_path / "trials.parquet")
     recording = read_recording(tmp_path / "trials.parquet")
     # The probe of the default lp_ft and the default feature extraction see the same unaugmented validation images.
     first, later = (recording.cell("digits", BACKBONE.name, name)[0] for name in ("feature_extraction", "lp_ft"))

@@ -2,9 +2,10 @@
 
 Two to ten seeds say little of a standard deviation, so the strategies inform each other: a hierarchical model, in which
 the logarithms of their standard deviations are normal around a common value. Its posterior is computed on a grid
-(Gelman et al., Bayesian Data Analysis, 3rd edition, chapter 5). Standard deviations between 0.3 and 10 points are
-thought possible beforehand, larger ones rather than smaller ones; `benchmarks/verdict_calibration.py` shows what rules
-this makes of it.
+(Gelman et al., Bayesian Data Analysis, 3rd edition, chapter 5). What is thought likely beforehand follows recorded
+trainings (`benchmarks/seed_spread.py`): there the common value has a median of 1.4 points, and the standard deviations
+of two strategies of a study differ by a factor of 4 in the median. The prior lies higher, since other data may be
+unlike these; `benchmarks/verdict_calibration.py` shows what rules this makes of it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # Standard deviations of a strategy and the values that they have in common, as shares of 1.
-_SPREADS = np.geomspace(0.001, 0.15, 36)
-_COMMON = np.geomspace(0.003, 0.1, 24)
-# Standard deviation of a strategy's logarithm around the common one: two strategies differ by a factor of 2 often.
-_UNLIKENESS = 0.5
-# Prior of the common value, by its logarithm: proportional to this power of it.
-_POWER = 1.0
+SPREADS = np.geomspace(0.001, 0.3, 48)
+COMMON = np.geomspace(0.003, 0.1, 24)
+# Standard deviation of a strategy's logarithm around the common one.
+UNLIKENESS = 0.85
+# Prior of the common value: the median, and the standard deviation of the logarithm.
+MEDIAN, WIDTH = 0.025, 0.8
 
 
 def draw_spreads(scores: Sequence[Floats], residuals: Floats, draws: int, rng: np.random.Generator) -> Floats:
@@ -45,26 +46,41 @@ def draw_spreads(scores: Sequence[Floats], residuals: Floats, draws: int, rng: n
         >>> spreads.shape, [round(float(each), 2) for each in np.median(spreads, axis=0)]
         ((1000, 2), [0.04, 0.01])
     """
-    likelihood = np.stack([_likelihood(each, residual) for each, residual in zip(scores, residuals, strict=True)])
-    prior = np.exp(-0.5 * (np.log(_SPREADS / _COMMON[:, None]) / _UNLIKENESS) ** 2)
-    prior /= prior.sum(axis=1, keepdims=True)
-    common = _COMMON**_POWER * np.exp(np.log(prior @ likelihood.T).sum(axis=1))
-    chosen = rng.choice(len(_COMMON), size=draws, p=common / common.sum())
+    likelihood = np.stack([spread_likelihood(each, residual) for each, residual in zip(scores, residuals, strict=True)])
+    prior = log_normal(SPREADS, COMMON[:, None], UNLIKENESS)
+    common = log_normal(COMMON, MEDIAN, WIDTH) * np.exp(np.log(prior @ likelihood.T).sum(axis=1))
+    chosen = rng.choice(len(COMMON), size=draws, p=common / common.sum())
     spreads = np.empty((draws, len(scores)))
     for strategy, of_strategy in enumerate(likelihood):
         cumulated = (prior * of_strategy).cumsum(axis=1)
         cumulated /= cumulated[:, -1:]
         place = (rng.random((draws, 1)) > cumulated[chosen]).sum(axis=1)
-        spreads[:, strategy] = _SPREADS[np.minimum(place, len(_SPREADS) - 1)]
+        spreads[:, strategy] = SPREADS[np.minimum(place, len(SPREADS) - 1)]
     return spreads
 
 
-def _likelihood(scores: Floats, residual: float) -> Floats:
-    """Likelihood of the scores' variance under each of :data:`_SPREADS`, at most 1: that of a chi-squared variable."""
+def log_normal(values: Floats, median: Floats | float, width: float) -> Floats:
+    """Return the probabilities (..., M) of values (M,), whose logarithms are normal, on a grid that is even in them.
+
+    >>> from frostline.search.analysis.seed_spread import log_normal
+    >>> log_normal(np.array([0.01, 0.02, 0.04]), 0.02, 0.5).round(2).tolist()
+    [0.22, 0.57, 0.22]
+    """
+    weights = np.exp(-0.5 * (np.log(values / median) / width) ** 2)
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def spread_likelihood(scores: Floats, residual: float) -> Floats:
+    """Return the likelihood of the scores' variance under each of :data:`SPREADS`, at most 1: a chi-squared variable's.
+
+    Args:
+        scores: Scores of the seeds of a strategy (S,), on the same test images.
+        residual: Variance of the scores that is left if seeds do not differ on new test images.
+    """
     freedom = len(scores) - 1
     if freedom == 0:
-        return np.ones(len(_SPREADS))
-    variances = residual + _SPREADS**2
+        return np.ones(len(SPREADS))
+    variances = residual + SPREADS**2
     logarithm = -0.5 * freedom * (np.log(variances) + scores.var(ddof=1) / variances)
     # No spread is impossible: products of several strategies stay above 0.
     return np.maximum(np.exp(logarithm - logarithm.max()), 1e-30)

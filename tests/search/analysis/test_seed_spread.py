@@ -14,13 +14,13 @@ def integrated_mean(variance: float, freedom: int) -> float:
     """Mean of the logarithm of one strategy's spread, by quadrature of the model as it is documented."""
 
     def joint(log_spread: float, log_common: float) -> float:
-        # A prior that is proportional to the common value itself, per unit of its logarithm.
-        within = np.diff(scipy.stats.norm.cdf(np.log([0.001, 0.15]), log_common, 0.5))[0]
-        prior = np.exp(log_common) * scipy.stats.norm.pdf(log_spread, log_common, 0.5) / within
+        within = np.diff(scipy.stats.norm.cdf(np.log([0.001, 0.3]), log_common, 0.85))[0]
+        prior = scipy.stats.norm.pdf(log_spread, log_common, 0.85) / within
+        prior *= scipy.stats.norm.pdf(log_common, np.log(0.025), 0.8)
         spread = np.exp(2 * log_spread)
         return float(prior * scipy.stats.chi2.pdf(freedom * variance / spread, freedom) / spread)
 
-    ends = (np.log(0.003), np.log(0.1), np.log(0.001), np.log(0.15))
+    ends = (np.log(0.003), np.log(0.1), np.log(0.001), np.log(0.3))
     total = scipy.integrate.dblquad(joint, *ends)[0]
     weighted = scipy.integrate.dblquad(lambda one, other: one * joint(one, other), *ends)[0]
     return float(weighted / total)
