@@ -12,9 +12,9 @@ Seconds are those that the trials took when they were recorded; views of a froze
 - seconds: when does the answer's finalist come within half a point of the best known test score?
 - stopping: the same for rules that stop trials.
 
-Finals cost a replay nothing, and are the same for all policies. What is best is known from the same test images as the
-finals, so shares are too high by the same for all. Intervals of shares (95 %) are over replays within a dataset and
-backbone, whose recorded configurations are given; pooled ones resample datasets and backbones.
+Finals cost a replay nothing, and all policies have them, TPE too. What is best is known from the same test images as
+the finals, so all shares are too high. Intervals of shares (95 %) are over replays within a dataset and backbone, whose
+recorded configurations are given; pooled ones resample datasets and backbones.
 """
 
 from __future__ import annotations

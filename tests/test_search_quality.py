@@ -213,7 +213,8 @@ def test_half_the_epochs_cost_half_and_their_finals_are_those_of_whole_trainings
     assert {ours.worth, theirs.worth} <= {each.worth for each in searched.configurations["full"]}
 
 
-# A strategy that is hard to tune is the best; the next best one is easy to tune.
+# A strategy that is hard to tune is the best; the next best one is easy to tune. Of six landscapes that were tried,
+# this is the one on which TPE fared worst: it shows what can happen, not how often it does.
 TOY = [
     SimulatedArm(name, peak, spread, epoch_seconds=0.1, epochs=10)
     for name, peak, spread in (
@@ -226,7 +227,7 @@ TOY = [
 ]
 
 
-def test_sixty_trials_name_the_best_of_two_half_a_point_apart() -> None:
+def test_sixty_trials_mostly_name_the_best_of_two_half_a_point_apart() -> None:
     # A score on 2,500 images has a standard error of 0.006; the finals are as precise as with eight seeds on as many.
     toys = [
         simulated_arms(TOY, configurations=40, seeds=1, val_images=2500, test_images=20_000, seed=seed)
@@ -243,10 +244,13 @@ def test_sixty_trials_name_the_best_of_two_half_a_point_apart() -> None:
             leads.append(answer.leader == "partial")
         return float(np.mean(named)), float(np.mean(leads))
 
-    assert answers(TopTwo, Unstopped())[0] >= 0.8
-    assert answers(lambda seed: SuccessiveRejects(), Unstopped())[0] >= 0.8
-    # Optuna's user takes the best trial.
-    assert answers(CategoryTPE, MedianRule())[1] <= 0.5
+    # Over 400 other toys: 81 %, 82 % and, with the same finals, 67 %; so 60 toys cannot tell 81 % from 80 %.
+    named = [answers(TopTwo, Unstopped())[0], answers(lambda seed: SuccessiveRejects(), Unstopped())[0]]
+    theirs, theirs_without_finals = answers(CategoryTPE, MedianRule())
+    assert min(named) >= 0.7
+    assert min(named) > theirs > theirs_without_finals
+    # Optuna's user takes the best trial: 49 % of the 400.
+    assert theirs_without_finals <= 0.6
 
 
 def test_a_larger_budget_is_better_and_seconds_count() -> None:
