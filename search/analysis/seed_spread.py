@@ -3,8 +3,8 @@
 Two to ten seeds say little of a standard deviation, so the strategies inform each other: a hierarchical model, in which
 the logarithms of their standard deviations are normal around a common value. Its posterior is computed on a grid
 (Gelman et al., Bayesian Data Analysis, 3rd edition, chapter 5). What is thought likely beforehand follows recorded
-trainings (`benchmarks/seed_spread.py`): there the common value has a median of 1.4 points, and the standard deviations
-of two strategies of a study differ by a factor of 4 in the median. The prior lies higher, since other data may be
+trainings (`benchmarks/seed_spread.py`): there the root mean square of the standard deviation is 3 to 6 points, by
+strategy, and many configurations vary less than the images can tell. The prior lies higher, since other data may be
 unlike these; `benchmarks/verdict_calibration.py` shows what rules this makes of it.
 """
 
