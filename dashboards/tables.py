@@ -59,11 +59,12 @@ def verdict_rows(verdict: Verdict) -> TextTable:
 
 
 def _contender_row(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
-    mark = verdict.standing(contender)
+    mark, seeds = verdict.standing(contender), len(contender.scores)
+    spread = f" ± {points(contender.spread)}" if seeds > 1 else ""
     return (
         contender.strategy,
         mark,
-        f"{points(contender.mean)} ± {points(contender.spread)} ({len(contender.scores)})",
+        f"{points(contender.mean)}{spread} ({seeds})",
         gap_to_leader(contender),
         duration(contender.seconds),
         count(contender.trainable_parameters),

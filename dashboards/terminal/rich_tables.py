@@ -37,8 +37,10 @@ def print_faults(console: Console, results: StudyResults) -> None:
     """Print the faults of the data, and the scores without leaked test images; nothing where there are none."""
     faults, verdict = results.data_faults, results.verdict
     said = describe_faults(faults, results.facts.classes) if faults else ""
-    if results.never_right:
-        said += f" No test image is predicted right of: {', '.join(results.never_right)}."
+    if verdict is not None and results.never_right:
+        said += (
+            f" {verdict.winner.strategy} gets no test image of these classes right: {', '.join(results.never_right)}."
+        )
     if said:
         console.print()
         console.print(Text(f"Faults in the data: {said.strip()}"))

@@ -130,8 +130,7 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
                 log_verdict(study, tracker, results.verdict, results)
     except KeyboardInterrupt:
         raise SearchInterrupted(
-            "Stopped. The running trial does not count. "
-            f"Resume with: frostline resume {study.settings.name}{study.workspace.option}"
+            f"Stopped. Resume with: frostline resume {study.settings.name}{study.workspace.option}"
         ) from None
     finally:
         observer.close()

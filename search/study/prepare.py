@@ -26,6 +26,7 @@ from .request import Request
 from .results import StudyFacts
 from .settings import StudySettings, default_population
 from .study import Study
+from .study_file import option_of
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
         raise InvalidInputError(
             [
                 f"Study {settings.name!r} exists with other settings:",
-                *[f"  {name}: {old} there, {new} here" for name, (old, new) in differences.items()],
+                *[f"  {option_of(name)}: {old} there, {new} here" for name, (old, new) in differences.items()],
                 f"Resume it: frostline resume {settings.name}{more}{workspace.option}. "
                 "Or start another: add --name ANOTHER",
             ]

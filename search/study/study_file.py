@@ -39,8 +39,19 @@ class _Options(BaseModel):
     audit: bool = True
 
 
-# Fields of a request that have another name than the option.
+# Fields of requests and settings that have another name than the option, by option.
 _FIELDS = {"seeds": "finals_seeds", "race": "racing"}
+
+
+def option_of(field: str) -> str:
+    """Return the name that a user types for a field of requests and settings.
+
+    Example:
+        >>> from frostline.search.study.study_file import option_of
+        >>> option_of("finals_seeds"), option_of("trials")
+        ('seeds', 'trials')
+    """
+    return next((option for option, named in _FIELDS.items() if named == field), field)
 
 
 @dataclass(frozen=True)

@@ -90,3 +90,14 @@ def test_the_terminal_prints_counts_and_scores(leaky: StudyResults, results: Stu
         assert re.search(rf"{strategy} [\d.]+ {100 * score:.1f}", printed)
     print_faults(console, results)
     assert console.export_text().strip() == ""
+
+
+def test_the_terminal_says_who_gets_no_image_of_a_class_right(
+    results: StudyResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StudyResults, "never_right", ["rose", "tulip"])
+    console = Console(record=True, width=200, file=io.StringIO())
+    print_faults(console, replace(results))
+    assert results.verdict is not None
+    winner = results.verdict.winner.strategy
+    assert f"{winner} gets no test image of these classes right: rose, tulip." in console.export_text()

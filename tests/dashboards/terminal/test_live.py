@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from frostline.dashboards.terminal.device_use import describe_gpus, describe_mac
 from frostline.dashboards.terminal.live import LiveProgress, draw, print_verdict, status_table, verdict_table
 from frostline.dashboards.terminal.live_state import LiveState
 from frostline.objectives.epochs import EpochResult
+from frostline.search.analysis import reach_verdict
 from frostline.search.records import TrialRecord
 from frostline.search.study.results import StudyResults
 from frostline.search.tracking.nvml import GpuUse
@@ -153,6 +155,15 @@ def test_status_counts_trials(undecided: StudyResults) -> None:
     paper.print(status_table(undecided))
     row = next(line for line in output(paper).splitlines() if line.startswith("full"))
     assert row.split()[:5] == ["full", "3", "1", "1", "0"]
+
+
+def test_one_seed_has_no_standard_deviation(results: StudyResults) -> None:
+    assert results.verdict is not None
+    first = [final for contender in results.verdict.contenders for final in contender.finals[:1]]
+    paper = Console(file=io.StringIO(), width=WIDTH)
+    paper.print(verdict_table(reach_verdict(first, results.settings.metric)))
+    assert "(1)" in output(paper)
+    assert re.search(r"±\s*\d", output(paper)) is None
 
 
 def test_wider_terminals_show_the_same_table(results: StudyResults) -> None:

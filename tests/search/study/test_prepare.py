@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -239,6 +240,16 @@ def test_the_same_request_opens_the_same_study(tmp_path: Path) -> None:
     assert again.settings == made.settings
     assert again.facts == made.facts
     assert again.trials() == []
+
+
+def test_other_settings_are_named_as_they_are_typed(tmp_path: Path) -> None:
+    request = Request(data=DIGITS, backbone="shufflenet_v2_x0_5", weights="none", image_size=32, name="same")
+    workspace = Workspace(tmp_path)
+    prepare_search(request, workspace, Observer())
+    with pytest.raises(InvalidInputError) as refusal:
+        prepare_search(replace(request, finals_seeds=3, racing=False), workspace, Observer())
+    assert "  seeds: 8 there, 3 here" in refusal.value.faults
+    assert "  race: True there, False here" in refusal.value.faults
 
 
 def test_a_study_does_not_go_on_with_other_weights(tmp_path: Path) -> None:
