@@ -2,8 +2,8 @@
 
 Every strategy is trained with two seeds. Those that are behind beyond chance leave the race; the others get twice as
 many seeds in each further round, up to the limit, as long as the verdict is undecided and more seeds promise something:
-that they decide, or that a better strategy comes to lead. Each round may use up an equal part of the 5 % of false
-claims (group sequential testing; Lan & DeMets 1983), so looking several times claims no more than looking once.
+that they decide, or that a better strategy comes to lead. Each round may use up a part of the 5 % of false claims
+(group sequential testing; Lan & DeMets 1983), so looking several times claims no more than looking once.
 
 A race follows from its finals alone: every process that reads the same finals comes to the same round.
 """
@@ -12,11 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, UNLIKELY, Comparing, Look, compare
 from .verdict import INDIFFERENCE, Verdict, reach_verdict
 
+# Of the chance of a false claim, the first r of R rounds may use up (r / R) to this power (Kim & DeMets 1987):
+# few seeds say little of how much seeds vary, so the first round gets less than its share.
+_SPENDING = 2
 # Further seeds are worth their time if they gain more than this share of what does not matter.
 _WORTH = 0.5
 
@@ -109,21 +113,22 @@ def run_race(
     left: set[str] = set()
     earlier: tuple[tuple[int, float], ...] = ()
     rounds = rules.rounds
-    verdict: Verdict | None = None
     for place, size in enumerate(rounds, 1):
         racing = [strategy for strategy in known if strategy not in left]
         if needed := {strategy: size for strategy in racing if len(known[strategy]) < size}:
             return Race(None, needed)
         counted = [final for strategy in known for final in known[strategy][: None if strategy in left else size]]
-        look = Look(1 - (1 - CONFIDENCE) * place / len(rounds), earlier, max_seeds=rules.seeds)
-        verdict = reach_verdict(
-            counted, metric, indifference=rules.indifference, look=look, left=left, seed=seed, comparing=comparing
+        decide = partial(
+            reach_verdict, counted, metric, indifference=rules.indifference, left=left, seed=seed, comparing=comparing
         )
+        spent = (1 - CONFIDENCE) * (place / len(rounds)) ** _SPENDING
+        verdict = decide(look=Look(1 - spent, earlier, max_seeds=rules.seeds))
         if not (verdict.undecided and _promises(verdict)):
-            break
+            # No look follows: this one may use up what is left.
+            return Race(decide(look=Look(CONFIDENCE, earlier, max_seeds=rules.seeds)))
         left |= {contender.strategy for contender in verdict.contenders if not contender.tied}
         earlier = (*earlier, (size, verdict.comparison.critical))
-    return Race(verdict)
+    raise AssertionError("the last round promises nothing")
 
 
 def _of(strategy: str, finals: Sequence[FinalRecord]) -> list[FinalRecord]:

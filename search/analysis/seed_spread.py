@@ -44,7 +44,7 @@ def draw_spreads(scores: Sequence[Floats], residuals: Floats, draws: int, rng: n
         >>> seeds = [np.array([0.80, 0.86, 0.74, 0.83]), np.array([0.700, 0.701, 0.699, 0.700])]
         >>> spreads = draw_spreads(seeds, np.zeros(2), 1000, np.random.default_rng(0))
         >>> spreads.shape, [round(float(each), 2) for each in np.median(spreads, axis=0)]
-        ((1000, 2), [0.04, 0.01])
+        ((1000, 2), [0.04, 0.0])
     """
     likelihood = np.stack([spread_likelihood(each, residual) for each, residual in zip(scores, residuals, strict=True)])
     prior = log_normal(SPREADS, COMMON[:, None], UNLIKENESS)
@@ -62,6 +62,7 @@ def draw_spreads(scores: Sequence[Floats], residuals: Floats, draws: int, rng: n
 def log_normal(values: Floats, median: Floats | float, width: float) -> Floats:
     """Return the probabilities (..., M) of values (M,), whose logarithms are normal, on a grid that is even in them.
 
+    >>> import numpy as np
     >>> from frostline.search.analysis.seed_spread import log_normal
     >>> log_normal(np.array([0.01, 0.02, 0.04]), 0.02, 0.5).round(2).tolist()
     [0.22, 0.57, 0.22]

@@ -201,7 +201,7 @@ def test_7_optunas_example_tunes_on_the_test_split():
     assert users["open_test"] == {"execution/finals.py"}
     # The search for faults of the data sees all images; what it finds is written once, and only readers read it.
     assert users["audited"] == {"objectives/fault_finder.py"}
-    writers, trackers = {"execution/data_audit.py", "study/study.py"}, {"execution/run.py"}
+    writers, trackers = {"execution/data_audit.py", "study/study.py"}, {"tracking/verdict_run.py"}
     readers = {"study/results.py", "cli/results_json.py", "terminal/rich_tables.py", "report/fault_lists.py"}
     assert users["data_faults"] == writers | trackers | readers
 

@@ -22,18 +22,18 @@ from frostline.storage.workspace import Workspace
 # Only feature extraction cannot learn the digits with random weights; the others are alike.
 SPACE = """
 [shared]
-epochs = 3
+epochs = 8
 batch_size = 16
 augmentation = "none"
 
 [feature_extraction]
-learning_rate = 1e-4
+learning_rate = 1e-5
 
 [full]
 learning_rate = 3e-3
 
 [scratch]
-learning_rate = 2e-3
+learning_rate = 1e-3
 """
 CPU = Resources("cpu")
 
