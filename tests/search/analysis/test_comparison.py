@@ -68,13 +68,26 @@ def test_few_equal_strategies_are_rarely_told_apart() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["all seeds", "race"])
 @pytest.mark.parametrize("cell", QUICK, ids=lambda cell: f"{cell.strategies}-{cell.seeds}-{cell.images}")
-def test_claims_hold_at_their_stated_rate(cell: Cell, rule: str) -> None:
+def test_claims_hold_at_their_stated_rate(cell: Cell) -> None:
     outcomes, known = simulated(cell)
-    assert outcomes[rule].false_claims <= 25 / 300
-    assert 0.91 <= outcomes[rule].coverage <= 0.99
-    assert outcomes[rule].power >= 0.5 * known
+    now = outcomes["all seeds"]
+    assert now.false_claims <= 25 / 300
+    assert 0.91 <= now.coverage <= 0.99
+    assert now.power >= 0.5 * known
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", QUICK, ids=lambda cell: f"{cell.strategies}-{cell.seeds}-{cell.images}")
+def test_a_race_claims_no_more_and_trains_less(cell: Cell) -> None:
+    outcomes, known = simulated(cell)
+    race = outcomes["race"]
+    assert race.false_claims <= 25 / 300
+    # A strategy may leave or lead since its first seeds were unlucky or lucky: intervals are a little too short.
+    assert 0.88 <= race.coverage <= 0.99
+    # The gap is three standard errors with all seeds, of which the race trains a part.
+    assert race.power >= 0.5 * known * race.trainings
+    assert race.trainings < 0.97
 
 
 @cache
