@@ -184,14 +184,14 @@ def confidence_set(
     inside = list(range(len(means) if racing is None else racing))
     critical = _critical(errors, inside, confidence, earlier)
     half = critical * scale[0, 1:]
-    while len(inside) > 1:
-        critical = _critical(errors, inside, confidence, earlier)
-        others = inside[1:]
+    while others := inside[1:]:
         half[np.array(others) - 1] = critical * scale[0, others]
         furthest = max(others, key=lambda each: _standardized(float(gaps[each - 1]), float(scale[0, each])))
         if gaps[furthest - 1] <= half[furthest - 1]:
             break
         inside.remove(furthest)
+        if len(inside) > 1:
+            critical = _critical(errors, inside, confidence, earlier)
     return ConfidenceSet(
         intervals=tuple((float(gap - each), float(gap + each)) for gap, each in zip(gaps, half, strict=True)),
         behind=tuple(place not in inside for place in range(1, len(means))),

@@ -123,12 +123,14 @@ def run_race(
         )
         spent = (1 - CONFIDENCE) * (place / len(rounds)) ** _SPENDING
         verdict = decide(look=Look(1 - spent, earlier, max_seeds=rules.seeds))
+        if place == len(rounds):
+            return Race(verdict)
         if not (verdict.undecided and _promises(verdict)):
             # No look follows: this one may use up what is left.
             return Race(decide(look=Look(CONFIDENCE, earlier, max_seeds=rules.seeds)))
         left |= {contender.strategy for contender in verdict.contenders if not contender.tied}
         earlier = (*earlier, (size, verdict.comparison.critical))
-    raise AssertionError("the last round promises nothing")
+    raise AssertionError("the last round gives the verdict")
 
 
 def _of(strategy: str, finals: Sequence[FinalRecord]) -> list[FinalRecord]:
