@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# One thread a test process: two processes fill two cores without fighting over them.
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+# One thread a test process: two processes fill two cores without fighting over them. -rs: says what was skipped, and why.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
 .PHONY: demo test test-slow check format install clean
 

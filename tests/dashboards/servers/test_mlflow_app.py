@@ -63,7 +63,7 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def study(tmp_path_factory: pytest.TempPathFactory, mlflow_records: None) -> Study:
     """Finished, with its report logged to MLflow as after every search."""
     root = tmp_path_factory.mktemp("studies")
     (root / "space.toml").write_text(SPACE)
