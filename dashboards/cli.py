@@ -56,7 +56,11 @@ class TerminalViews:
         print_faults(self._console, results)
         self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
-        self._console.print(f"Trials:  frostline ui {study.settings.name}{study.workspace.option}", soft_wrap=True)
+        name = f"{study.settings.name}{study.workspace.option}"
+        self._console.print(f"Trials:  frostline ui {name}", soft_wrap=True)
+        seeds = results.verdict and results.verdict.remedy.seeds
+        if seeds and seeds > study.settings.finals_seeds:
+            self._console.print(f"Decide:  frostline resume {name} --seeds {seeds}", soft_wrap=True)
 
     def curve(self, study: Study) -> None:
         from .terminal import print_curve

@@ -94,6 +94,32 @@ class Contender:
 
 
 @dataclass(frozen=True)
+class Remedy:
+    """What would show that the leader is ahead of all others, if its lead is real.
+
+    Attributes:
+        seeds: Number of seeds of each strategy in the race; None if seeds alone would not.
+        test_images: Number of test images; None if images alone would not.
+    """
+
+    seeds: int | None = None
+    test_images: int | None = None
+
+    def sentence(self) -> str:
+        """Say it.
+
+        >>> Remedy(12, None).sentence()
+        'About 12 seeds would decide it, if the lead is real.'
+        >>> Remedy().sentence()
+        'Neither more seeds nor more test images alone would decide it.'
+        """
+        ways = [f"{n:,} {what}" for n, what in ((self.seeds, "seeds"), (self.test_images, "test images")) if n]
+        if ways:
+            return f"About {' or '.join(ways)} would decide it, if the lead is real."
+        return "Neither more seeds nor more test images alone would decide it."
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The answer of a study.
 
@@ -169,24 +195,21 @@ class Verdict:
         """Say which strategies may be the best, and what would decide between them."""
         tied = [each.strategy for each in self.contenders if each.tied]
         chances = ", ".join(f"{name} {100 * self.best_shares[name]:.0f} %" for name in tied)
-        return f"The best may be: {chances}. {self._remedy()}"
+        return f"The best may be: {chances}. {self.remedy.sentence()}"
 
-    def _remedy(self) -> str:
-        """Say how many seeds or test images would show that the leader is ahead of all others, if its lead is real."""
+    @cached_property
+    def remedy(self) -> Remedy:
+        """Return what would show that the leader is ahead of all others, if its lead is real."""
         gaps = [each.gap for each in self.contenders if each.gap is not None and each.tied]
+        if not (self.undecided and gaps):
+            return Remedy()
         seeds = max(_factor(gap, gap.seed_error, gap.image_error) for gap in gaps)
         images = max(_factor(gap, gap.image_error, gap.seed_error) for gap in gaps)
-        ways = [
-            f"{math.ceil(factor * number):,} {what}"
-            for factor, number, what in (
-                (seeds, len(self.leader.scores), "seeds"),
-                (images, self.test_images, "test images"),
-            )
-            if factor <= _MAX_FACTOR
-        ]
-        if ways:
-            return f"About {' or '.join(ways)} would decide it, if the lead is real."
-        return "More seeds or more test images alone would not decide it."
+        return Remedy(_times(seeds, len(self.leader.scores)), _times(images, self.test_images))
+
+
+def _times(factor: float, number: int) -> int | None:
+    return math.ceil(factor * number) if factor <= _MAX_FACTOR else None
 
 
 def _factor(gap: Gap, varied: float, fixed: float) -> float:

@@ -79,6 +79,7 @@ def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
         "winner": verdict.winner.strategy,
         "leader": verdict.leader.strategy,
         "undecided": verdict.undecided,
+        "would_decide": {"seeds": verdict.remedy.seeds, "test_images": verdict.remedy.test_images},
         "indifference": verdict.indifference,
         "metric": verdict.metric,
         "test_images": verdict.test_images,

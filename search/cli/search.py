@@ -179,6 +179,10 @@ def resume(
         int | None,
         typer.Option("--trials", "-n", help="Raise the budget to this number of trials.", show_default=False),
     ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", help="Raise the most trainings (seeds) of each finalist.", show_default=False),
+    ] = None,
     fork: Annotated[
         str | None,
         typer.Option(
@@ -202,7 +206,8 @@ def resume(
     wanted = Resources(**resources)
     check_resources(wanted, place)
     try:
-        ended = go_on(study, place, observer_of(ctx, common.as_json), trials=trials, fork=fork, resources=wanted)
+        observer = observer_of(ctx, common.as_json)
+        ended = go_on(study, place, observer, trials=trials, seeds=seeds, fork=fork, resources=wanted)
     except StudyBusyError:
         if fork is not None or not request_run(Study.load(study, place)):
             raise

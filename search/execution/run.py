@@ -58,6 +58,7 @@ def resume(
     observer: Observer | None = None,
     *,
     trials: int | None = None,
+    seeds: int | None = None,
     fork: str | None = None,
     resources: Resources | None = None,
 ) -> Study:
@@ -68,6 +69,7 @@ def resume(
         workspace: Workspace of the study.
         observer: Observer of the work.
         trials: Larger budget; None keeps the budget.
+        seeds: Larger number of seeds that a finalist may have; None keeps it. The race of the finals goes on.
         fork: Name of a new study with the same settings, to start instead because data or code changed.
         resources: Resources to train on.
 
@@ -78,8 +80,8 @@ def resume(
     resources = resources or Resources()
     check_resources(resources, place)
     if fork is not None:
-        return _lead(prepare_fork(name, fork, place, watch, trials), resources, watch, search=True)
-    prepared = prepare_resume(name, place, watch, trials)
+        return _lead(prepare_fork(name, fork, place, watch, trials, seeds), resources, watch, search=True)
+    prepared = prepare_resume(name, place, watch, trials, seeds)
     request_run(prepared.study)
     return _lead(prepared, resources, watch, search=True)
 

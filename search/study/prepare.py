@@ -167,7 +167,12 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
     study = Study.load(settings.name, workspace)
     differences = study.settings.differences(settings)
     if differences:
-        more = f" --trials {settings.trials}" if settings.trials > study.settings.trials else ""
+        present = study.settings
+        raised = (
+            ("--trials", settings.trials, present.trials),
+            ("--seeds", settings.finals_seeds, present.finals_seeds),
+        )
+        more = "".join(f" {option} {new}" for option, new, old in raised if new > old)
         raise InvalidInputError(
             [
                 f"Study {settings.name!r} exists with other settings:",

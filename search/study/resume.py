@@ -44,7 +44,13 @@ def reopen(study: Study, observer: Observer, data: str | None = None, *, trains:
 
 
 def prepare_resume(
-    name: str, workspace: Workspace, observer: Observer, trials: int | None = None, *, curve: bool = False
+    name: str,
+    workspace: Workspace,
+    observer: Observer,
+    trials: int | None = None,
+    seeds: int | None = None,
+    *,
+    curve: bool = False,
 ) -> Prepared:
     """Open a study to resume it.
 
@@ -53,6 +59,7 @@ def prepare_resume(
         workspace: Workspace of the study.
         observer: Observer of the decoding.
         trials: Larger budget; None keeps the budget.
+        seeds: Larger number of seeds that a finalist may have; None keeps it.
         curve: Whether the data-size curve is trained too.
 
     Raises:
@@ -60,20 +67,33 @@ def prepare_resume(
         StudyBusyError: Another process works on the study.
     """
     study = Study.load(name, workspace)
-    if trials is not None and trials < study.settings.trials:
-        raise InvalidInputError(
-            f"--trials {trials} is below the study's {study.settings.trials}; a budget can only grow."
-        )
+    present = study.settings
+    trials = present.trials if trials is None else trials
+    seeds = present.finals_seeds if seeds is None else seeds
+    limits = (("--trials", trials, present.trials), ("--seeds", seeds, present.finals_seeds))
+    faults = [
+        f"{option} {new} is below the study's {old}; it can only grow." for option, new, old in limits if new < old
+    ]
+    if faults:
+        raise InvalidInputError(faults)
     study.require_artifacts()
-    prepared = reopen(study, observer, trains=curve or lacks(study, trials))
+    more = (trials, seeds) != (present.trials, present.finals_seeds)
+    prepared = reopen(study, observer, trains=curve or more or lacks(study))
     with exclusive(workspace, name):
-        if trials is not None:
-            study.set_budget(trials)
+        if more:
+            study.set_budget(trials, seeds)
         study.ready()
     return prepared
 
 
-def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer, trials: int | None = None) -> Prepared:
+def prepare_fork(
+    name: str,
+    fork: str,
+    workspace: Workspace,
+    observer: Observer,
+    trials: int | None = None,
+    seeds: int | None = None,
+) -> Prepared:
     """Create a study with the settings of another one and the present data, weights and code.
 
     It takes over no trials, because the earlier data or code produced them.
@@ -84,6 +104,7 @@ def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer,
         workspace: Workspace of both.
         observer: Observer of the decoding.
         trials: Budget of the new study; None for the same budget.
+        seeds: Largest number of seeds of a finalist of the new study; None for the same number.
 
     Raises:
         InvalidInputError: There is no such study, or the new name is taken or invalid.
@@ -96,10 +117,13 @@ def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer,
         )
     budget = old.settings.trials if trials is None else trials
     faults += budget_faults(budget, len(old.settings.strategies))
+    seeds = old.settings.finals_seeds if seeds is None else seeds
+    if seeds < 1:
+        faults.append(f"--seeds must be at least 1, got {seeds}.")
     if faults:
         raise InvalidInputError(faults)
     old.require_artifacts()
-    settings = old.settings.model_copy(update={"name": fork, "trials": budget})
+    settings = old.settings.model_copy(update={"name": fork, "trials": budget, "finals_seeds": seeds})
     load_plugins(settings.plugins)
     check_backbone(settings.spec)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
@@ -127,6 +151,6 @@ def _require_strategies(study: Study, *, trains: bool) -> None:
         )
 
 
-def lacks(study: Study, trials: int | None = None) -> bool:
-    """Return whether trials or finals are missing for the study's budget, or for a larger one."""
-    return (trials or 0) > study.settings.trials or not study.complete()
+def lacks(study: Study) -> bool:
+    """Return whether trials or finals are missing."""
+    return not study.complete()

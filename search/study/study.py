@@ -176,9 +176,12 @@ class Study:
         local, folder = self.workspace.checkpoints(name), self._shared.get("folder", name)
         return checkpoint_place(local, self.artifacts_url, folder, note)
 
-    def set_budget(self, trials: int) -> None:
-        """Set the budget to a number of trials."""
-        self.settings = self.settings.model_copy(update={"trials": trials})
+    def set_budget(self, trials: int, seeds: int | None = None) -> None:
+        """Set the number of trials, and the largest number of seeds of a finalist; other seeds reopen the race."""
+        seeds = self.settings.finals_seeds if seeds is None else seeds
+        if seeds != self.settings.finals_seeds:
+            self.end_race(())
+        self.settings = self.settings.model_copy(update={"trials": trials, "finals_seeds": seeds})
         self.inner.set_user_attr(_SETTINGS, self.settings.model_dump_json())
 
     def read_budget(self) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from frostline.objectives.errors import InvalidInputError
 from frostline.search.analysis import run_race
-from frostline.search.execution.run import SearchInterrupted, rerun_finals, run_search
+from frostline.search.execution.run import SearchInterrupted, rerun_finals, resume, run_search
 from frostline.search.records import FinalScores
 from frostline.search.slots.resources import Resources
 from frostline.search.study.observer import Observer
@@ -110,6 +111,34 @@ def test_an_interrupted_race_goes_on_as_if_it_had_not_been(finished: Study, tmp_
     assert trained(study) == trained(finished)
     assert study.decided()
     assert told(study) == told(finished)
+
+
+def test_more_seeds_reopen_an_ended_race_which_keeps_its_finals(finished: Study, tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    short = run_search(request(tmp_path, finals_seeds=2), place)
+    before = trained(short)
+    assert len(before) == 6
+    assert short.decided()
+    with pytest.raises(InvalidInputError, match="--seeds 1 is below the study's 2"):
+        resume("tiny", place, seeds=1, resources=CPU)
+    trainings = Counting()
+    study = resume("tiny", place, trainings, seeds=4, resources=CPU)
+    assert study.settings.finals_seeds == Study.load("tiny", place).settings.finals_seeds == 4
+    assert study.decided()
+    # As if it had had four from the first.
+    assert trained(study) == trained(finished)
+    assert told(study) == told(finished)
+    assert trainings.finals == len(trained(finished)) - len(before)
+
+
+class Counting(Observer):
+    """Counts finals."""
+
+    def __init__(self) -> None:
+        self.finals = 0
+
+    def final_finished(self, final: FinalScores) -> None:
+        self.finals += 1
 
 
 def told(study: Study) -> list[Any]:
