@@ -2,6 +2,7 @@
 
     python benchmarks/verdict_calibration.py --keep                  # about two hours on one core
     python benchmarks/verdict_calibration.py --simulations 200
+    python benchmarks/verdict_calibration.py --simulations 400 --extended   # only of races whose seeds are raised
 
 A final is right or wrong on each test image. How hard an image is for all strategies and for one of them, and how well
 a seed did, are normal variables; so the true scores are known. Three questions are asked in each cell of the grid:
@@ -92,6 +93,11 @@ GRID = (
         for strategies, images in ((2, 100), (5, 400))
     ),
     *(Cell(strategies, 3, images, (2.0,), "auroc", (0.7, 0.3)) for strategies, images in ((2, 100), (5, 400))),
+)
+# Races that end with half of their seeds, and go on to all of them.
+EXTENDED = (
+    *(Cell(5, 16, 200, (spread,)) for spread in (2.0, 5.0)),
+    *(Cell(2, 2 * seeds, 200, (5.0,)) for seeds in (4, 8)),
 )
 QUICK = (Cell(5, 3, 200, (5.0,)), Cell(2, 5, 200, (5.0,)), Cell(5, 8, 200, (2.0,)))
 
@@ -278,13 +284,52 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
     return outcomes, known / simulations
 
 
+def extend(cell: Cell, simulations: int) -> tuple[float, float, float]:
+    """Simulate races of equal strategies that end with half of the seeds, and go on with all if they are undecided.
+
+    Returns:
+        Share of false claims of the first end; of either end; share of the undecided.
+    """
+    equal = Finals(cell, 0.0, np.random.default_rng(0))
+    first_claims = claims = undecided = 0
+    for number in range(simulations):
+        finals = equal.draw()
+        first = _race(finals, cell, RaceRules(cell.seeds // 2), number)
+        goes_on = len(first.behind) < cell.strategies - 1
+        last = _race(finals, cell, RaceRules(cell.seeds), number) if goes_on else first
+        first_claims += bool(first.behind)
+        claims += bool(first.behind | last.behind)
+        undecided += goes_on
+    return first_claims / simulations, claims / simulations, undecided / simulations
+
+
+def report_extended(report: harness.Report, simulations: int) -> None:
+    """Add the table of extended races."""
+    table = report.table(
+        f"Undecided races, extended once to twice the seeds: {simulations} simulations a cell of equal strategies, %",
+        *("strategies", "seeds", "extended to", "sd of seeds, points"),
+        *("false claims before", "false claims before or after", "undecided"),
+    )
+    for cell in EXTENDED:
+        shares = extend(cell, simulations)
+        table.add(
+            cell.strategies, cell.seeds // 2, cell.seeds, cell.spreads[0], *(f"{100 * each:.1f}" for each in shares)
+        )
+        print(table.rows[-1], flush=True)
+
+
 def main() -> None:
     options = harness.parser(__doc__)
     options.add_argument("--simulations", type=int, default=2000, help="of each cell")
+    options.add_argument("--extended", action="store_true", help="only the races whose seeds are raised")
     options.set_defaults(data="simulated", backbone="none", weights="none", image_size=1)
     arguments: argparse.Namespace = options.parse_args()
     chosen = harness.Setting(**{name: getattr(arguments, name) for name in harness.Setting.__dataclass_fields__})
     report = harness.Report("verdict_calibration", "What the verdict claims when the truth is known.", chosen)
+    if arguments.extended:
+        report_extended(report, arguments.simulations)
+        harness.finish(report, arguments)
+        return
     table = report.table(
         f"{arguments.simulations} simulations a cell, %",
         *("metric", "strategies", "seeds", "images", "sd of seeds, points"),

@@ -29,7 +29,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the progress of one study, or of all in the workspace."""
-    from ..study import Study, study_names
+    from ..study import Study, progress_sentence, study_names
 
     place = locate(workspace, storage)
     if watched:
@@ -42,6 +42,8 @@ def status(
         typer.echo(json.dumps(described[0] if study else described, indent=2))
     elif study:
         ctx.obj.results(every[0])
+        if said := progress_sentence(every[0], place.option):
+            typer.echo(f"\n{said}")
     elif every:
         ctx.obj.studies(every)
     else:
@@ -59,10 +61,7 @@ def _watch(ctx: typer.Context, name: str | None, place: Workspace, as_json: bool
     if name is None or faults:
         raise InvalidInputError(faults)
     study = Study.load(name, place)
-    try:
-        said = watch_study(study, ctx.obj.observer())
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Stopped watching {name}; its workers continue.") from None
+    said = watch_study(study, ctx.obj.observer())
     ctx.obj.results(study.results())
     if said:
         typer.echo(said)

@@ -27,6 +27,13 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "settings": results.settings.model_dump(mode="json", exclude={"space"}),
         "budget": results.settings.trials,
         "finished": finished(results.trials),
+        "state": results.state,
+        "workers": results.workers,
+        "finals": {
+            "trained": len(results.finals),
+            "running": results.running_finals,
+            "missing": results.missing_finals,
+        },
         "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
         "verdict": _describe_verdict(results),
         "warnings": results.warnings,

@@ -41,6 +41,8 @@ def run_finals(session: WorkerSession) -> None:
     study = session.study
     every = {finalist.subject: finalist for finalist in select_finalists(study.settings, study.trials())}
     while needed := study.results().race.needed:
+        if any(size > study.settings.race_rules.rounds[0] for size in needed.values()):
+            session.observer.note(f"undecided: {', '.join(needed)} race on, with {max(needed.values())} seeds each")
         study.final_tickets.issue_for(
             [name for name, finalist in every.items() if finalist.place < needed.get(finalist.strategy, 0)]
         )

@@ -14,6 +14,7 @@ from .optuna_tables import (
     write_changes,
 )
 from .prepare import Prepared, prepare_search
+from .progress import progress_sentence
 from .request import Request
 from .results import StudyFacts, StudyResults
 from .resume import prepare_fork, prepare_resume, reopen
@@ -42,6 +43,7 @@ __all__ = [
     "prepare_fork",
     "prepare_resume",
     "prepare_search",
+    "progress_sentence",
     "read_finalist",
     "read_states",
     "read_trials",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ...objectives.data import DataFaults
+from ...storage.database import RUN
 from ..analysis import (
     Comparing,
     CurveRecord,
@@ -23,7 +24,7 @@ from ..analysis import (
     run_race,
     trace_curve,
 )
-from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, summarize
+from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, finished, summarize
 from .finalists import finalist_name
 from .settings import StudySettings
 
@@ -74,6 +75,9 @@ class StudyResults:
         race_ended: Names of the finalists of the last race that ended.
         comparing: Compares the finals; by default by resampling each time.
         data_faults: Faults of the data; None if they were not looked for.
+        workers: Number of workers that hold a trial or final.
+        running_finals: Number of finals that they train.
+        wish: Desired state of the workers: run, pause or stop.
     """
 
     settings: StudySettings
@@ -86,6 +90,24 @@ class StudyResults:
     race_ended: tuple[str, ...] = ()
     comparing: Comparing = compare
     data_faults: DataFaults | None = None
+    workers: int = 0
+    running_finals: int = 0
+    wish: str = RUN
+
+    @property
+    def state(self) -> str:
+        """Return what is missing: trials, finals, or nothing (finished)."""
+        if finished(self.trials) < self.settings.trials:
+            return "trials"
+        return "finished" if self.decided else "finals"
+
+    @property
+    def missing_finals(self) -> int | None:
+        """Return how many finals the present round of the race lacks; None while trials are missing."""
+        if self.state != "finals":
+            return None if self.state == "trials" else 0
+        count = Counter(final.strategy for final in self.finals)
+        return sum(needed - count[strategy] for strategy, needed in self.race.needed.items())
 
     @cached_property
     def race(self) -> Race:

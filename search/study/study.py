@@ -17,6 +17,7 @@ from ...objectives.data import DataFaults
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.metrics import one_hot
 from ...storage.database import (
+    ActiveLease,
     CurveTable,
     Database,
     DataFaultsTable,
@@ -204,7 +205,7 @@ class Study:
 
     def trials(self) -> list[TrialRecord]:
         """Return all trials by number."""
-        alive = {held.number for held in self.tickets.held() if held.seconds_left > 0}
+        alive = {held.number for held in _alive(self.tickets)}
         return [trial_record(trial, alive) for trial in self.inner.get_trials(deepcopy=False)]
 
     def trial(self, number: int) -> TrialRecord:
@@ -271,6 +272,7 @@ class Study:
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
         trials, trainings = self.trials(), self.curve_records()
         faults = self.data_faults.get()
+        held, held_finals = _alive(self.tickets), _alive(self.final_tickets)
         present = {id(final) for final in present_finals([record.final for record in trainings], trials)}
         return StudyResults(
             settings=self.settings,
@@ -283,7 +285,15 @@ class Study:
             versions=ran["versions"],
             comparing=KeptComparisons(self.workspace.comparisons),
             data_faults=None if faults is None else DataFaults.from_row(faults),
+            workers=len({each.owner for each in (*held, *held_finals)}),
+            running_finals=len(held_finals),
+            wish=self.wish.get(),
         )
+
+
+def _alive(tickets: Tickets) -> list[ActiveLease]:
+    """Return the tickets that running workers hold."""
+    return [held for held in tickets.held() if held.seconds_left > 0]
 
 
 def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:

@@ -30,7 +30,7 @@ def watch_study(study: Study, observer: Observer) -> str:
         Message about an unfinished study; empty if the study reached its verdict.
 
     Raises:
-        Stopped: The user pressed Ctrl-C, or the process got SIGTERM.
+        KeyboardInterrupt: The user pressed Ctrl-C, or the process got SIGTERM; the message says who goes on.
         StorageError: The database cannot be used.
     """
     timing = study.workspace.timing
@@ -45,6 +45,9 @@ def watch_study(study: Study, observer: Observer) -> str:
                     how = "was stopped" if watcher.wish == STOP else "is not finished, and no worker is running"
                     return f"Study {study.settings.name} {how}. Resume it: frostline resume {name}"
                 time.sleep(timing.watch)
+    except KeyboardInterrupt:
+        workers = "no worker is running" if watcher.idle_seconds else "its workers continue"
+        raise KeyboardInterrupt(f"Stopped watching {study.settings.name}; {workers}.") from None
     finally:
         observer.close()
 

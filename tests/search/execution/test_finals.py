@@ -16,6 +16,7 @@ from frostline.search.execution.run import SearchInterrupted, rerun_finals, resu
 from frostline.search.records import FinalScores
 from frostline.search.slots.resources import Resources
 from frostline.search.study.observer import Observer
+from frostline.search.study.progress import progress_sentence
 from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
@@ -106,10 +107,18 @@ def test_an_interrupted_race_goes_on_as_if_it_had_not_been(finished: Study, tmp_
         run_search(request(tmp_path), Workspace(tmp_path), Interrupting(after))
     study = Study.load("tiny", Workspace(tmp_path))
     assert not study.decided()
-    assert study.results().verdict is None
+    left = study.results()
+    assert left.verdict is None
+    assert (left.state, left.workers, left.running_finals) == ("finals", 0, 0)
+    # After the first round, the two that go on need two more each.
+    assert left.missing_finals == 10 - after
+    said = f"finals: {after} trained, 0 running, {10 - after} more in this round. No worker is running. "
+    assert progress_sentence(left, " -w x") == f"All trials have ended; {said}Resume it: frostline resume tiny -w x"
     study = rerun_finals("tiny", Workspace(tmp_path), resources=CPU)
     assert trained(study) == trained(finished)
     assert study.decided()
+    assert study.results().state == "finished"
+    assert progress_sentence(study.results()) == ""
     assert told(study) == told(finished)
 
 

@@ -22,10 +22,12 @@ from frostline.search.execution.worker import Worker, open_worker
 from frostline.search.records import STRATEGY, FinalRecord, FinalScores, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study.optuna_storage import study_names
+from frostline.search.study.progress import progress_sentence
 from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings
 from frostline.search.study.study import OUTCOME, STARTED, Study, present_finals
 from frostline.storage.database import tickets
+from frostline.storage.database.control import PAUSE, RUN, STOP
 from frostline.storage.errors import LeaseLostError, StorageError
 from frostline.storage.workspace import Workspace
 
@@ -238,6 +240,24 @@ def test_a_budget_is_kept(study: Study, workspace: Workspace) -> None:
 
 
 # Read
+
+
+def test_an_unfinished_study_says_who_works_on_it_and_how_to_go_on(study: Study, worker: Worker) -> None:
+    complete(worker, 0.5)
+    begin(worker)
+    assert progress_sentence(study.results()) == "1 of 6 trials have ended. Workers: 1."
+    study.wish.set(PAUSE)
+    paused = study.results()
+    assert (paused.state, paused.workers, paused.missing_finals) == ("trials", 1, None)
+    resume = "frostline resume flowers --workspace w"
+    said = progress_sentence(paused, " --workspace w")
+    assert said == f"1 of 6 trials have ended. The study is paused. Continue: {resume}"
+    worker.release()
+    study.wish.set(RUN)
+    said = progress_sentence(study.results(), " --workspace w")
+    assert said == f"1 of 6 trials have ended. No worker is running. Resume it: {resume}"
+    study.wish.set(STOP)
+    assert "The study was stopped. Resume it: " in progress_sentence(study.results())
 
 
 def test_trials_are_read_as_records(study: Study, worker: Worker) -> None:
