@@ -296,7 +296,7 @@ def extend(cell: Cell, simulations: int) -> tuple[float, float, float]:
         finals = equal.draw()
         first = _race(finals, cell, RaceRules(cell.seeds // 2), number)
         goes_on = len(first.behind) < cell.strategies - 1
-        last = _race(finals, cell, RaceRules(cell.seeds), number) if goes_on else first
+        last = _race(finals, cell, RaceRules(cell.seeds, earlier=(cell.seeds // 2,)), number) if goes_on else first
         first_claims += bool(first.behind)
         claims += bool(first.behind | last.behind)
         undecided += goes_on

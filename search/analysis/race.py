@@ -3,7 +3,8 @@
 Every strategy is trained with two seeds. Those that are behind beyond chance leave the race; the others get twice as
 many seeds in each further round, up to the limit, as long as the verdict is undecided and more seeds promise something:
 that they decide, or that a better strategy comes to lead. Each round may use up a part of the 5 % of false claims
-(group sequential testing; Lan & DeMets 1983), so looking several times claims no more than looking once.
+(group sequential testing; Lan & DeMets 1983), so looking several times claims no more than looking once. A part is kept
+for those who let an undecided race go on with more seeds: it then ends with the claims of one race, not of two.
 
 A race follows from its finals alone: every process that reads the same finals comes to the same round.
 """
@@ -21,6 +22,8 @@ from .verdict import INDIFFERENCE, Verdict, reach_verdict
 # Of the chance of a false claim, the first r of R rounds may use up (r / R) to this power (Kim & DeMets 1987):
 # few seeds say little of how much seeds vary, so the first round gets less than its share.
 _SPENDING = 2
+# A race that ends leaves this share of its chance of a false claim to one that goes on from it.
+_KEPT = 0.2
 # Further seeds are worth their time if they gain more than this share of what does not matter.
 _WORTH = 0.5
 
@@ -33,11 +36,18 @@ class RaceRules:
         seeds: Largest number of seeds of a strategy.
         racing: Whether strategies race; otherwise each is trained with all seeds.
         indifference: Difference of score that does not matter.
+        earlier: Largest numbers of seeds with which the race ended before, ascending.
     """
 
     seeds: int
     racing: bool = True
     indifference: float = INDIFFERENCE
+    earlier: tuple[int, ...] = ()
+
+    @property
+    def limits(self) -> tuple[int, ...]:
+        """Return all largest numbers of seeds there have been."""
+        return (*self.earlier, self.seeds)
 
     @property
     def rounds(self) -> tuple[int, ...]:
@@ -45,14 +55,18 @@ class RaceRules:
 
         >>> RaceRules(8).rounds, RaceRules(3).rounds, RaceRules(8, racing=False).rounds
         ((2, 4, 8), (2, 3), (8,))
+        >>> RaceRules(20, earlier=(3,)).rounds
+        (2, 3, 6, 20)
         """
         if not self.racing:
-            return (self.seeds,)
-        sizes = [min(2, self.seeds)]
-        # The last round is not much smaller than the one before.
-        while 3 * sizes[-1] <= self.seeds:
-            sizes.append(2 * sizes[-1])
-        return (*sizes, self.seeds) if sizes[-1] < self.seeds else tuple(sizes)
+            return self.limits
+        sizes = [min(2, self.limits[0])]
+        for limit in self.limits:
+            # The last round is not much smaller than the one before.
+            while 3 * sizes[-1] <= limit:
+                sizes.append(2 * sizes[-1])
+            sizes += [limit] if sizes[-1] < limit else []
+        return tuple(sizes)
 
     def foreseen(self, own: int, most: int) -> int:
         """Return how many seeds a strategy will have after the present round, as far as can be told before its end.
@@ -110,27 +124,40 @@ def run_race(
     known = {strategy: _of(strategy, finals) for strategy in strategies}
     if not known:
         return Race(None)
-    left: set[str] = set()
+    left: frozenset[str] = frozenset()
     earlier: tuple[tuple[int, float], ...] = ()
-    rounds = rules.rounds
-    for place, size in enumerate(rounds, 1):
-        racing = [strategy for strategy in known if strategy not in left]
-        if needed := {strategy: size for strategy in racing if len(known[strategy]) < size}:
-            return Race(None, needed)
-        counted = [final for strategy in known for final in known[strategy][: None if strategy in left else size]]
-        decide = partial(
-            reach_verdict, counted, metric, indifference=rules.indifference, left=left, seed=seed, comparing=comparing
-        )
-        spent = (1 - CONFIDENCE) * (place / len(rounds)) ** _SPENDING
-        verdict = decide(look=Look(1 - spent, earlier, max_seeds=rules.seeds))
-        if place == len(rounds):
-            return Race(verdict)
-        if not (verdict.undecided and _promises(verdict)):
-            # No look follows: this one may use up what is left.
-            return Race(decide(look=Look(CONFIDENCE, earlier, max_seeds=rules.seeds)))
-        left |= {contender.strategy for contender in verdict.contenders if not contender.tied}
-        earlier = (*earlier, (size, verdict.comparison.critical))
-    raise AssertionError("the last round gives the verdict")
+    size = 0
+    verdict: Verdict | None = None
+    for times, limit in enumerate(rules.limits):
+        before, after = ((1 - CONFIDENCE) * (1 - _KEPT**ended) for ended in (times, times + 1))
+        rounds = [each for each in rules.rounds if size < each <= limit]
+        for place, size in enumerate(rounds, 1):
+            racing = [strategy for strategy in known if strategy not in left]
+            if needed := {strategy: size for strategy in racing if len(known[strategy]) < size}:
+                return Race(None, needed)
+            counted = [final for strategy in known for final in known[strategy][: None if strategy in left else size]]
+            decide = partial(
+                reach_verdict,
+                counted,
+                metric,
+                indifference=rules.indifference,
+                left=left,
+                seed=seed,
+                comparing=comparing,
+            )
+            spent = before + (after - before) * (place / len(rounds)) ** _SPENDING
+            verdict = decide(look=Look(1 - spent, earlier, max_seeds=limit))
+            goes_on = place < len(rounds) and verdict.undecided and _promises(verdict)
+            if place < len(rounds) and not goes_on:
+                # No look follows: this one may use up what is left.
+                verdict = decide(look=Look(1 - after, earlier, max_seeds=limit))
+            left |= {contender.strategy for contender in verdict.contenders if not contender.tied}
+            earlier = (*earlier, (size, verdict.comparison.critical))
+            if not goes_on:
+                break
+        if verdict is not None and not verdict.undecided:
+            break
+    return Race(verdict)
 
 
 def _of(strategy: str, finals: Sequence[FinalRecord]) -> list[FinalRecord]:

@@ -28,6 +28,7 @@ class StudySettings(BaseModel):
         metric: Name of the validation metric, which trials maximize.
         seed: Seed of splits, data order, heads and sampling.
         finals_seeds: Largest number of trainings of each finalist.
+        earlier_seeds: Earlier values of ``finals_seeds``, ascending, with which the race of the finals ended undecided.
         racing: Whether the finals race; if not, as in older studies, every finalist is trained with all seeds.
         indifference: Difference of score that does not matter, in points (hundredths of the score).
         population: Maximum number of head-only trials that are sampled and trained together.
@@ -46,6 +47,7 @@ class StudySettings(BaseModel):
     metric: str
     seed: int = Field(ge=0)
     finals_seeds: int = Field(ge=1)
+    earlier_seeds: tuple[int, ...] = ()
     racing: bool = False
     indifference: float = Field(default=100 * INDIFFERENCE, ge=0, le=100)
     population: int = Field(default=1, ge=1)
@@ -65,14 +67,14 @@ class StudySettings(BaseModel):
     @property
     def race_rules(self) -> RaceRules:
         """Return how many seeds the finals have."""
-        return RaceRules(self.finals_seeds, self.racing, self.indifference / 100)
+        return RaceRules(self.finals_seeds, self.racing, self.indifference / 100, self.earlier_seeds)
 
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ, by dotted name down to single parameters: own value, other value.
 
-        The population is not compared: it depends on the machine.
+        The population is not compared, since it depends on the machine, nor are earlier numbers of seeds.
         """
-        own, others = (_leaves(each.model_dump(exclude={"population"})) for each in (self, other))
+        own, others = (_leaves(each.model_dump(exclude={"population", "earlier_seeds"})) for each in (self, other))
         names = dict.fromkeys([*own, *others])
         return {name: (own.get(name), others.get(name)) for name in names if own.get(name) != others.get(name)}
 

@@ -178,11 +178,16 @@ class Study:
         return checkpoint_place(local, self.artifacts_url, folder, note)
 
     def set_budget(self, trials: int, seeds: int | None = None) -> None:
-        """Set the number of trials, and the largest number of seeds of a finalist; other seeds reopen the race."""
-        seeds = self.settings.finals_seeds if seeds is None else seeds
-        if seeds != self.settings.finals_seeds:
-            self.end_race(())
-        self.settings = self.settings.model_copy(update={"trials": trials, "finals_seeds": seeds})
+        """Set the number of trials, and the largest number of seeds of a finalist; more seeds reopen an ended race."""
+        present = self.settings
+        changed: dict[str, Any] = {"trials": trials}
+        if seeds is not None and seeds != present.finals_seeds:
+            changed["finals_seeds"] = seeds
+            # A race that has not ended follows the new number as if it had had it from the first.
+            if self.decided():
+                changed["earlier_seeds"] = (*present.earlier_seeds, present.finals_seeds)
+                self.end_race(())
+        self.settings = present.model_copy(update=changed)
         self.inner.set_user_attr(_SETTINGS, self.settings.model_dump_json())
 
     def read_budget(self) -> None:

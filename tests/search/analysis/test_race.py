@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,10 +9,10 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
-from frostline.search.analysis.comparison import ONLY_LOOK, Look, Outlook, compare_draws, confidence_set
+from frostline.search.analysis.comparison import Look, Outlook, compare_draws, confidence_set
 from frostline.search.analysis.race import Race, RaceRules, run_race
 from frostline.search.analysis.score_draws import ScoreDraws, draw_scores
-from frostline.search.analysis.verdict import reach_verdict
+from frostline.search.analysis.verdict import Verdict, reach_verdict
 from frostline.search.records import FinalRecord
 
 LABELS = np.arange(400) % 2
@@ -98,7 +97,8 @@ def test_without_a_race_every_strategy_gets_all_seeds_and_the_verdict_is_that_of
     race, trained = raced(scores, RaceRules(3, racing=False))
     assert set(trained.values()) == {3}
     finals = [final(strategy, 1000 + seed, each[seed]) for strategy, each in scores.items() for seed in range(3)]
-    assert race.verdict == reach_verdict(finals, "accuracy", look=replace(ONLY_LOOK, max_seeds=3))
+    # A fifth of the 5 % is left to a race that goes on from here.
+    assert race.verdict == reach_verdict(finals, "accuracy", look=Look(0.96, max_seeds=3))
 
 
 def test_the_order_in_which_finals_were_recorded_does_not_matter() -> None:
@@ -124,6 +124,47 @@ def test_a_strategy_that_left_stays_behind_and_ranks_last_even_if_the_leaders_fa
     assert last.strategy == "scratch"
     assert last.mean > race.verdict.leader.mean
     assert not last.tied
+
+
+UNDECIDED = {"full": spread(0.85, 0.03, 20), "partial": spread(0.845, 0.03, 20), "scratch": spread(0.3, 0.03, 20)}
+
+
+def test_a_race_whose_seeds_are_raised_goes_on_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Look] = []
+
+    def reached(*args: object, look: Look, **options: object) -> Verdict:
+        looks.append(look)
+        return reach_verdict(*args, look=look, **options)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr("frostline.search.analysis.race.reach_verdict", reached)
+    ended, trained = raced(UNDECIDED, RaceRules(4, indifference=0.0))
+    assert trained == {"full": 4, "partial": 4, "scratch": 2}
+    assert ended.verdict is not None
+    assert ended.verdict.undecided
+    # Of the 5 %: a quarter of four fifths after the first of two rounds, all of them after the second.
+    assert [look.confidence for look in looks[-2:]] == pytest.approx([0.99, 0.96])
+    before, looks[:] = looks[-2:], []
+    longer, trained = raced(UNDECIDED, RaceRules(16, indifference=0.0, earlier=(4,)))
+    assert trained == {"full": 16, "partial": 16, "scratch": 2}
+    # The first looks are as they were; the further ones may use up four fifths of what these left.
+    assert looks[-4:-2] == before
+    assert [look.confidence for look in looks[-2:]] == pytest.approx([0.958, 0.952])
+    assert [seeds for seeds, _ in looks[-1].earlier] == [2, 4, 8]
+    assert longer.verdict is not None
+    assert (
+        longer.verdict.comparison.critical
+        > reach_verdict(
+            [final(name, seed, each[seed]) for name, each in UNDECIDED.items() for seed in range(16)], "accuracy"
+        ).comparison.critical
+    )
+
+
+def test_a_decided_race_does_not_go_on() -> None:
+    scores = {"full": spread(0.9, 0.01, 16), "scratch": spread(0.4, 0.01, 16)}
+    short, _ = raced(scores, RaceRules(4))
+    longer, trained = raced(scores, RaceRules(16, earlier=(4,)))
+    assert set(trained.values()) == {2}
+    assert longer == short
 
 
 def test_missing_finals_of_any_strategy_are_needed() -> None:
