@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..objectives.calibration import CALIBRATED_METRICS
 from ..objectives.metrics import METRICS, Metric
-from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Leaks, Selection, Verdict
+from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Gain, Leaks, Selection, Verdict
 from ..search.records import StrategySummary, TrialRecord
 from ..search.study import StudyResults
 from .formats import NOTHING, count, duration, percent, points, value
@@ -111,12 +111,23 @@ def selection_rows(selection: Sequence[Selection]) -> TextTable:
         Column("validation %, fresh seeds"),
         Column("test %, fresh seeds"),
         Column("test %, luckiest seed"),
+        Column("test %, default configuration"),
+        Column("gained over the default, points [95 % interval]"),
     )
     scores = ("search_score", "val_mean", "test_mean", "highest_test")
     rows = tuple(
-        (each.strategy, count(each.tried), *(points(getattr(each, name)) for name in scores)) for each in selection
+        (each.strategy, count(each.tried), *(points(getattr(each, name)) for name in scores), *_gain_cells(each.gain))
+        for each in selection
     )
     return TextTable(columns, rows)
+
+
+def _gain_cells(gain: Gain | None) -> tuple[str, str]:
+    if gain is None:
+        return NOTHING, NOTHING
+    if gain.interval is None:
+        return points(gain.default_test), "it is the default"
+    return points(gain.default_test), f"{points(gain.points)} [{points(gain.interval[0])}, {points(gain.interval[1])}]"
 
 
 def calibration_rows(verdict: Verdict) -> TextTable | None:

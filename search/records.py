@@ -58,6 +58,25 @@ class TrialRecord:
     epochs: int | None = None
 
 
+def finalist_name(strategy: str, trial_number: int) -> str:
+    """Return the name of a configuration that is retrained.
+
+    >>> finalist_name("lp_ft", 7)
+    'lp_ft-7'
+    """
+    return f"{strategy}-{trial_number}"
+
+
+def read_finalist(name: str) -> tuple[str, int]:
+    """Return strategy and trial number from the name of a configuration that is retrained.
+
+    >>> read_finalist("lp_ft-7")
+    ('lp_ft', 7)
+    """
+    strategy, _, number = name.rpartition("-")
+    return strategy, int(number)
+
+
 @dataclass(frozen=True)
 class FinalScores:
     """Scores and costs of a final: a finalist trained with one seed and tested; without predictions.
@@ -82,6 +101,11 @@ class FinalScores:
     seconds: float
     trainable_parameters: int
     temperature: float | None = field(default=None, kw_only=True)
+
+    @property
+    def finalist(self) -> str:
+        """Return the name of the configuration, which all its seeds share."""
+        return finalist_name(self.strategy, self.trial_number)
 
     @property
     def identity(self) -> tuple[str, int, int]:
@@ -204,10 +228,13 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
         >>> scores = {0: 0.7, 1: 0.9, 2: 0.8}
         >>> best_trial([TrialRecord(number, "complete", score=score) for number, score in scores.items()]).number
         1"""
+    return next(iter(best_trials(trials)), None)
+
+
+def best_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the complete trials in the order of :func:`best_trial`, the best first."""
     complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
-    return max(
-        complete, key=lambda trial: (trial.score, -(trial.trainable_parameters or 0), -trial.number), default=None
-    )
+    return sorted(complete, key=lambda trial: (-(trial.score or 0.0), trial.trainable_parameters or 0, trial.number))
 
 
 def summarize(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:

@@ -151,7 +151,7 @@ def _finals_line(state: LiveState) -> RenderableType:
 
 
 def _describe_final(final: FinalUnderWay) -> str:
-    return f"{final.strategy}, seed {final.seed}" + (f", epoch {final.epoch}" if final.epoch else "")
+    return f"{final.finalist}, seed {final.seed}" + (f", epoch {final.epoch}" if final.epoch else "")
 
 
 def _finals_table(finals: list[FinalScores]) -> RenderableType:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ...objectives.epochs import EpochResult
-from ...search.records import FINISHED, FinalScores, TrialRecord, best_trial, finished
-from ...search.study import Observer, StudySettings
+from ...search.records import FINISHED, FinalScores, TrialRecord, finished, read_finalist
+from ...search.study import Finalist, Observer, StudySettings, choose_finalists, list_candidates
 from ..formats import duration, percent
 
 EVENTS_KEPT = 4
@@ -34,9 +34,9 @@ class TrialUnderWay:
 
 @dataclass
 class FinalUnderWay:
-    """A running final."""
+    """A running final; ``finalist`` is the name of its configuration, such as ``lp_ft-7``."""
 
-    strategy: str
+    finalist: str
     seed: int
     epoch: int = 0
     began: float = field(default_factory=time.monotonic)
@@ -59,7 +59,7 @@ class LiveState(Observer):
         trials: Trials that have ended or are waiting, by number.
         running: Running trials, by number.
         finals: Finals that have ended.
-        finals_running: Running finals, by strategy and seed.
+        finals_running: Running finals, by configuration and seed.
         finals_place: Number of finals that have started.
         finals_total: Number of finals in total; 0 before the first.
         events: Latest events.
@@ -129,23 +129,23 @@ class LiveState(Observer):
                 self.events.append(Event(f"trial {number} {cut_off.strategy} was interrupted"))
         self.changed()
 
-    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
+    def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
         with self.lock:
-            self.finals_running[strategy, seed] = FinalUnderWay(strategy, seed)
+            self.finals_running[finalist, seed] = FinalUnderWay(finalist, seed)
             self.finals_place, self.finals_total = max(place, self.finals_place), total
         self.changed()
 
     def final_finished(self, final: FinalScores) -> None:
         with self.lock:
-            self.finals_running.pop((final.strategy, final.seed), None)
+            self.finals_running.pop((final.finalist, final.seed), None)
             self.finals.append(final)
             self.events.append(_final_event(final))
         self.changed()
 
-    def final_cut_off(self, strategy: str, seed: int) -> None:
+    def final_cut_off(self, finalist: str, seed: int) -> None:
         with self.lock:
-            self.finals_running.pop((strategy, seed), None)
-            self.events.append(Event(f"final {strategy} seed {seed} was interrupted"))
+            self.finals_running.pop((finalist, seed), None)
+            self.events.append(Event(f"final {finalist} seed {seed} was interrupted"))
         self.changed()
 
     @property
@@ -179,26 +179,39 @@ class LiveState(Observer):
             settings: Settings of the study.
             unknown: Seconds for strategies without a complete trial; None if they will have no finals.
         """
+        begun = self._finals_begun()
+        chosen = choose_finalists(settings, list(self.trials.values()), self.finals)
+        most = max((begun[trial.number] for trial in chosen.values()), default=0)
         left: list[float] = []
-        best = {
-            strategy: best_trial([trial for trial in self.trials.values() if trial.strategy == strategy])
-            for strategy in settings.strategies
-        }
-        seeds = {strategy: self._finals_begun(strategy, best[strategy]) for strategy in settings.strategies}
         for strategy in settings.strategies:
-            trial = best[strategy]
-            seconds = unknown if trial is None else trial.seconds or 0.0
-            if seconds is None:
-                continue
-            running = [final for final in self.finals_running.values() if final.strategy == strategy]
-            left += [max(0.0, seconds - (time.monotonic() - final.began)) for final in running]
-            left += [seconds] * (settings.race_rules.foreseen(seeds[strategy], max(seeds.values())) - seeds[strategy])
+            finalist = chosen.get(strategy)
+            candidates = {each.trial.number: each.trial for each in self._candidates(settings, strategy)}
+            if finalist is None and not candidates:
+                left += [] if unknown is None else [unknown] * settings.race_rules.foreseen(0, most)
+            # The first seed of each candidate; then those of the race.
+            left += [trial.seconds or 0.0 for number, trial in candidates.items() if not begun[number]]
+            racing = finalist or next(iter(candidates.values()), None)
+            if racing is not None:
+                own = max(1, begun[racing.number])
+                left += [racing.seconds or 0.0] * (settings.race_rules.foreseen(own, max(1, most)) - own)
+        return left + self._running_finals_left()
+
+    def _candidates(self, settings: StudySettings, strategy: str) -> list[Finalist]:
+        every = list_candidates(settings, list(self.trials.values()))
+        return [each for each in every if each.strategy == strategy and each.place == 0]
+
+    def _running_finals_left(self) -> list[float]:
+        left: list[float] = []
+        for final in self.finals_running.values():
+            trial = self.trials.get(read_finalist(final.finalist)[1])
+            usual = trial.seconds if trial and trial.seconds else 0.0
+            left.append(max(0.0, usual - (time.monotonic() - final.began)))
         return left
 
-    def _finals_begun(self, strategy: str, best: TrialRecord | None) -> int:
-        """Return how many finals of a strategy's best trial have ended or are running."""
-        ended = sum(best is not None and final.trial_number == best.number for final in self.finals)
-        return ended + sum(final.strategy == strategy for final in self.finals_running.values())
+    def _finals_begun(self) -> Counter[int]:
+        """Return how many finals of each trial have ended or are running, by its number."""
+        running = (read_finalist(final.finalist)[1] for final in self.finals_running.values())
+        return Counter([*(final.trial_number for final in self.finals), *running])
 
 
 def _trial_event(trial: TrialRecord) -> Event:
@@ -211,4 +224,4 @@ def _trial_event(trial: TrialRecord) -> Event:
 
 def _final_event(final: FinalScores) -> Event:
     outcome = f"test {percent(final.test_score)} in {duration(final.seconds)}"
-    return Event(f"final {final.strategy} seed {final.seed}: {outcome}")
+    return Event(f"final {final.finalist} seed {final.seed}: {outcome}")

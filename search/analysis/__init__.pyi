@@ -7,7 +7,7 @@ from .kept_comparisons import KeptComparisons
 from .leaks import Leaks, measure_leaks
 from .pareto import pareto_front
 from .race import Race, RaceRules, run_race
-from .selection import Selection, examine_selection
+from .selection import Gain, Selection, examine_selection
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
 from .warnings import find_warnings
 
@@ -22,6 +22,7 @@ __all__ = [
     "CurveRecord",
     "DataCurve",
     "Errors",
+    "Gain",
     "KeptComparisons",
     "Leaks",
     "Mistake",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...objectives.data import Copies, DataFaults, FoundImage
-    from ..analysis import DataCurve, Leaks
+    from ..analysis import DataCurve, Gain, Leaks
     from ..study import StudyResults
 
 
@@ -76,6 +76,7 @@ def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
             "tied": contender.tied,
             "as_good": contender.as_good,
             "validation": {"search": chosen.search_score, "trials": chosen.tried, "mean": chosen.val_mean},
+            "default": _describe_gain(chosen.gain),
             "probability_best": verdict.best_shares[contender.strategy],
             "seconds": contender.seconds,
             "trainable_parameters": contender.trainable_parameters,
@@ -96,6 +97,12 @@ def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
         "leaks": None if verdict.leaks is None else _describe_leaks(verdict.leaks),
         "contenders": contenders,
     }
+
+
+def _describe_gain(gain: Gain | None) -> dict[str, Any] | None:
+    if gain is None:
+        return None
+    return {"test": gain.default_test, "gain": gain.points, "interval": gain.interval}
 
 
 def _describe_leaks(leaks: Leaks) -> dict[str, Any]:

@@ -83,6 +83,13 @@ def search(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the splits, heads, data order and sampling.")] = 0,
     finals_seeds: Annotated[int, typer.Option("--seeds", help="Most trainings (seeds) of each finalist.")] = 8,
+    candidates: Annotated[
+        int,
+        typer.Option(
+            "--candidates",
+            help="Configurations that each finalist is chosen from: the best ones, the default last.",
+        ),
+    ] = 3,
     racing: Annotated[
         bool,
         typer.Option("--race/--no-race", help="Seeds go where the decision needs them; or every finalist gets all."),
@@ -128,6 +135,7 @@ def search(
         metric=metric,
         seed=seed,
         finals_seeds=finals_seeds,
+        candidates=candidates,
         racing=racing,
         indifference=indifference,
         population=population,

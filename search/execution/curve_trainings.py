@@ -15,7 +15,16 @@ from ...objectives.finetune import NO_STAGES
 from ...storage.workspace import Workspace
 from ..records import STRATEGY
 from ..slots import ProcessResources, Resources, check_resources
-from ..study import Finalist, Observer, Study, StudyFacts, prepare_resume, restore_config, select_finalists
+from ..study import (
+    Finalist,
+    Observer,
+    Study,
+    StudyFacts,
+    choose_finalists,
+    list_candidates,
+    prepare_resume,
+    restore_config,
+)
 from ..tracking import curve_key, describe, numbers, strategy_key, test_numbers
 from .finals import evaluate_on_test
 from .frozen_libraries import libraries_frozen
@@ -136,7 +145,7 @@ def run_curve(
 
 def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
     faults: list[str] = []
-    if not select_finalists(study.settings, study.trials()):
+    if not list_candidates(study.settings, study.trials()):
         name = f"{study.settings.name}{study.workspace.option}"
         faults.append(f"No trial of study {study.settings.name!r} is complete. Resume it: frostline resume {name}")
     if seeds is not None and seeds < 1:
@@ -154,11 +163,13 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
 def plan_curve(study: Study, sizes: Sequence[int], seeds: int | None = None) -> list[CurveTraining]:
     """Every training of a curve, the finals aside: the quick ones first."""
     settings, trials = study.settings, study.trials()
+    numbers_chosen = {trial.number for trial in choose_finalists(settings, trials, study.final_scores()).values()}
     if seeds is None:
         recorded = set(study.finals.identities())
-        finalists = [each for each in select_finalists(settings, trials) if (each.identity, each.seed) in recorded]
+        every = [each for each in list_candidates(settings, trials) if (each.identity, each.seed) in recorded]
     else:
-        finalists = select_finalists(settings.model_copy(update={"finals_seeds": seeds}), trials)
+        every = list_candidates(settings.model_copy(update={"finals_seeds": seeds}), trials)
+    finalists = [each for each in every if each.trial.number in numbers_chosen]
     return [CurveTraining(finalist, images) for images in sorted(sizes) for finalist in finalists]
 
 

@@ -18,7 +18,7 @@ from ...storage.database import Lease
 from ...storage.errors import LeaseLostError
 from ..analysis import errors_of
 from ..records import FinalRecord
-from ..study import Finalist, select_finalists
+from ..study import Finalist, list_candidates
 from ..tracking import (
     describe,
     drop_networks,
@@ -39,13 +39,14 @@ from .session import WorkerSession
 def run_finals(session: WorkerSession) -> None:
     """Train and test the missing finals; a recorded final is never trained or tested again."""
     study = session.study
-    every = {finalist.subject: finalist for finalist in select_finalists(study.settings, study.trials())}
-    while needed := study.results().race.needed:
-        if any(size > study.settings.race_rules.rounds[0] for size in needed.values()):
-            session.observer.note(f"undecided: {', '.join(needed)} race on, with {max(needed.values())} seeds each")
-        study.final_tickets.issue_for(
-            [name for name, finalist in every.items() if finalist.place < needed.get(finalist.strategy, 0)]
-        )
+    every = {finalist.subject: finalist for finalist in list_candidates(study.settings, study.trials())}
+    first = study.settings.race_rules.rounds[0]
+    while due := study.results().due:
+        most = 1 + max(finalist.place for finalist in due)
+        if most > first:
+            racing = ", ".join(dict.fromkeys(finalist.strategy for finalist in due))
+            session.observer.note(f"undecided: {racing} race on, up to {most} seeds each")
+        study.final_tickets.issue_for([finalist.subject for finalist in due])
         _run_issued(session, every)
     study.end_race({finalist.identity for finalist in every.values()})
 
@@ -55,22 +56,23 @@ def _run_issued(session: WorkerSession, every: Mapping[str, Finalist]) -> None:
 
     Args:
         session: Session of this worker.
-        every: All finalists by the subjects of their tickets. Another worker may have gone on to the next round.
+        every: All candidates with all seeds, by the subjects of their tickets: another worker may have gone on to
+            the next round.
     """
     study = session.study
     for lease in session.claims(session.worker.claim_final, study.final_tickets):
         finalist = every.get(str(lease.subject))
         if finalist is None or study.finals.has(finalist.identity, finalist.seed):
-            # A better trial replaced this finalist, or an older version recorded the final without a ticket.
+            # A better trial replaced this candidate, or an older version recorded the final without a ticket.
             session.worker.drop_final(lease)
             continue
         issued, _ = study.final_tickets.counts()
-        session.observer.final_started(finalist.strategy, finalist.seed, lease.number + 1, issued)
+        session.observer.final_started(finalist.identity, finalist.seed, lease.number + 1, issued)
         try:
             session.observer.final_finished(_run_final(session, finalist, lease))
         except LeaseLostError as error:
             session.observer.note(str(error))
-            session.observer.final_cut_off(finalist.strategy, finalist.seed)
+            session.observer.final_cut_off(finalist.identity, finalist.seed)
         free_memory(session.task.device)
 
 

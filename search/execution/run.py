@@ -16,11 +16,11 @@ from ..study import (
     Prepared,
     Request,
     Study,
+    list_candidates,
     prepare_fork,
     prepare_resume,
     prepare_search,
     reopen,
-    select_finalists,
 )
 from ..tracking import describe_datasets, log_models, log_verdict
 from .data_audit import audit_data
@@ -254,7 +254,7 @@ def _pause(session: WorkerSession) -> None:
 
 
 def _require_finalists(study: Study) -> None:
-    if not select_finalists(study.settings, study.trials()):
+    if not list_candidates(study.settings, study.trials()):
         reasons = {trial.reason for trial in study.trials() if trial.reason}
         raise TrainingFailedError(
             "\n".join([f"No trial of study {study.settings.name!r} was completed: no verdict.", *sorted(reasons)])

@@ -124,15 +124,15 @@ class ForwardingObserver(Observer):
     def trial_cut_off(self, number: int) -> None:
         self._line.send(TrialCutOff(number))
 
-    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-        self._line.send(FinalStarted(strategy, seed, place, total))
+    def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
+        self._line.send(FinalStarted(finalist, seed, place, total))
 
     def final_finished(self, final: FinalScores) -> None:
         # The probabilities stay in the database, so the message is short.
         self._line.send(FinalFinished(final.strategy, final.trial_number, final.seed))
 
-    def final_cut_off(self, strategy: str, seed: int) -> None:
-        self._line.send(FinalCutOff(strategy, seed))
+    def final_cut_off(self, finalist: str, seed: int) -> None:
+        self._line.send(FinalCutOff(finalist, seed))
 
 
 def tell(observer: Observer, message: Message) -> None:
@@ -152,9 +152,9 @@ def tell(observer: Observer, message: Message) -> None:
             observer.trial_finished(trial)
         case TrialCutOff(number):
             observer.trial_cut_off(number)
-        case FinalStarted(strategy, seed, place, total):
-            observer.final_started(strategy, seed, place, total)
-        case FinalCutOff(strategy, seed):
-            observer.final_cut_off(strategy, seed)
+        case FinalStarted(finalist, seed, place, total):
+            observer.final_started(finalist, seed, place, total)
+        case FinalCutOff(finalist, seed):
+            observer.final_cut_off(finalist, seed)
         case _:
             raise ValueError(f"{type(message).__name__} is no call of an observer")

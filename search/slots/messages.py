@@ -92,7 +92,7 @@ class TrialCutOff:
 class FinalStarted:
     """A final starts; ``place`` is its position among all finals, from 1."""
 
-    strategy: str
+    finalist: str
     seed: int
     place: int
     total: int
@@ -113,7 +113,7 @@ class FinalFinished:
 class FinalCutOff:
     """Another worker took over a final that the slot had started."""
 
-    strategy: str
+    finalist: str
     seed: int
 
 

@@ -1,5 +1,12 @@
 from .checks import train_images
-from .finalists import SEED_OFFSET, Finalist, read_finalist, restore_config, select_finalists
+from .finalists import (
+    SEED_OFFSET,
+    Finalist,
+    choose_finalists,
+    find_default,
+    list_candidates,
+    restore_config,
+)
 from .fingerprints import sources_digest, training_package, training_sources
 from .observer import LineProgress, Observer
 from .optuna_storage import open_storage, study_names
@@ -37,20 +44,21 @@ __all__ = [
     "StudyFacts",
     "StudyResults",
     "StudySettings",
+    "choose_finalists",
+    "find_default",
     "is_study_file",
+    "list_candidates",
     "make_trial",
     "open_storage",
     "prepare_fork",
     "prepare_resume",
     "prepare_search",
     "progress_sentence",
-    "read_finalist",
     "read_states",
     "read_trials",
     "remove_trial",
     "reopen",
     "restore_config",
-    "select_finalists",
     "set_state",
     "sources_digest",
     "start_trials",

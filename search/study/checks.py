@@ -119,6 +119,7 @@ def _check_numbers(request: Request) -> None:
     limits = [
         ("--trials", request.trials, 1),
         ("--seeds", request.finals_seeds, 1),
+        ("--candidates", request.candidates, 1),
         ("--seed", request.seed, 0),
         ("--workers", request.workers or 1, 1),
         ("--slots-per-gpu", request.slots_per_gpu, 1),

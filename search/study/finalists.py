@@ -1,12 +1,19 @@
-"""Finalists: the best trial of each strategy, with the seeds that its finals are trained with."""
+"""Finalists: the configuration of each strategy that the verdict is about, and how it is chosen.
+
+The best score of a search was partly luck. So several configurations of a strategy are candidates: its best trials, and
+its default, which no score was needed to find. Each is trained once more with a fresh seed; the candidate with the
+highest mean validation score of both trainings is the finalist, which the further seeds go to. Test scores choose
+nothing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...objectives.config import TrialConfig, create_config
 from ...objectives.strategies import get_strategy, takes_parameter
-from ..records import STRATEGY, TrialRecord, summarize
+from ..records import STRATEGY, FinalScores, TrialRecord, best_trials, finalist_name
 from .settings import StudySettings
 
 # Finals use other seeds than the search: the best score of the search was selected for being high.
@@ -15,7 +22,7 @@ SEED_OFFSET = 1000
 
 @dataclass(frozen=True)
 class Finalist:
-    """The best trial of a strategy, to be retrained with one seed.
+    """A candidate of a strategy, to be retrained with one seed.
 
     Attributes:
         trial: Record of the trial.
@@ -48,37 +55,65 @@ class Finalist:
         return restore_config(self.trial.config)
 
 
-def finalist_name(strategy: str, trial_number: int) -> str:
-    """Return the name of a finalist, which all its seeds share.
-
-    >>> finalist_name("lp_ft", 7)
-    'lp_ft-7'
-    """
-    return f"{strategy}-{trial_number}"
-
-
-def read_finalist(name: str) -> tuple[str, int]:
-    """Return strategy and trial number of a finalist, from its name.
-
-    >>> read_finalist("lp_ft-7")
-    ('lp_ft', 7)
-    """
-    strategy, _, number = name.rpartition("-")
-    return strategy, int(number)
-
-
 def restore_config(parameters: dict[str, object]) -> TrialConfig:
     """Return the configuration that has the active parameters of a trial."""
     strategy = get_strategy(str(parameters[STRATEGY]))
     return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
 
 
-def select_finalists(settings: StudySettings, trials: list[TrialRecord]) -> list[Finalist]:
-    """Return the finalists: the best trial of every strategy that completed a trial, with every seed it may have.
+def list_candidates(settings: StudySettings, trials: Sequence[TrialRecord]) -> list[Finalist]:
+    """Return the candidates of every strategy that completed a trial, with every seed that each may have.
 
     Args:
         settings: Settings of the study.
-        trials: Trials of the study."""
-    best = [summary.best for summary in summarize(trials, settings.strategies)]
+        trials: Trials of the study.
+    """
     first, places = settings.seed + SEED_OFFSET, range(settings.finals_seeds)
-    return [Finalist(trial, first + place, place) for trial in best if trial is not None for place in places]
+    every = [trial for strategy in settings.strategies for trial in _candidates(settings, trials, strategy)]
+    return [Finalist(trial, first + place, place) for trial in every for place in places]
+
+
+def choose_finalists(
+    settings: StudySettings, trials: Sequence[TrialRecord], finals: Iterable[FinalScores]
+) -> dict[str, TrialRecord]:
+    """Return the finalist of each strategy whose candidates were all trained with the first seed.
+
+    Args:
+        settings: Settings of the study.
+        trials: Trials of the study.
+        finals: Its finals, of former candidates too.
+    """
+    first = settings.seed + SEED_OFFSET
+    fresh = {(final.strategy, final.trial_number): final.val_score for final in finals if final.seed == first}
+    chosen: dict[str, TrialRecord] = {}
+    for strategy in settings.strategies:
+        candidates = _candidates(settings, trials, strategy)
+        if len(candidates) == 1:
+            chosen[strategy] = candidates[0]
+        elif candidates and all((strategy, trial.number) in fresh for trial in candidates):
+            # The first of equals: the best of the search.
+            chosen[strategy] = max(candidates, key=lambda each: (each.score or 0.0) + fresh[strategy, each.number])
+    return chosen
+
+
+def is_finalist(final: FinalScores, chosen: Mapping[str, TrialRecord]) -> bool:
+    """Return whether a final is one of the chosen finalists'."""
+    trial = chosen.get(final.strategy)
+    return trial is not None and trial.number == final.trial_number
+
+
+def _candidates(settings: StudySettings, trials: Sequence[TrialRecord], strategy: str) -> list[TrialRecord]:
+    """Return a strategy's candidates: its best trials, and its default configuration as the last, if it is complete."""
+    ranked = best_trials([trial for trial in trials if trial.strategy == strategy])
+    default = find_default(settings, ranked, strategy)
+    if settings.candidates == 1 or default is None:
+        return ranked[: settings.candidates]
+    best = ranked[: settings.candidates - 1]
+    return best if default in best else [*best, default]
+
+
+def find_default(settings: StudySettings, trials: Iterable[TrialRecord], strategy: str) -> TrialRecord | None:
+    """Return the first of the trials that has a strategy's default configuration; None without one."""
+    default = settings.space.default(strategy)
+    # A trial has further parameters: those that the space leaves at their constant values.
+    return next((trial for trial in trials if default.items() <= trial.config.items()), None)

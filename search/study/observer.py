@@ -36,13 +36,20 @@ class Observer:
     def trial_cut_off(self, number: int) -> None:
         """A trial was interrupted: it waits for a worker, or another worker took it over."""
 
-    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-        """A final starts, number ``place`` (from 1) of the ``total`` that are due so far."""
+    def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
+        """A final starts, number ``place`` (from 1) of the ``total`` that are due so far.
+
+        Args:
+            finalist: Strategy and trial number, such as ``lp_ft-7``.
+            seed: Seed of the training.
+            place: Number of the final.
+            total: Number of finals.
+        """
 
     def final_finished(self, final: FinalScores) -> None:
         """A final was trained and tested."""
 
-    def final_cut_off(self, strategy: str, seed: int) -> None:
+    def final_cut_off(self, finalist: str, seed: int) -> None:
         """A final was interrupted: it waits for a worker, or another worker took it over."""
 
     def close(self) -> None:
@@ -78,11 +85,11 @@ class LineProgress(Observer):
     def trial_cut_off(self, number: int) -> None:
         self._write(f"trial {number + 1}/{self._budget} was interrupted")
 
-    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-        self._write(f"final {place}/{total} {strategy} seed {seed}")
+    def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
+        self._write(f"final {place}/{total} {finalist} seed {seed}")
 
     def final_finished(self, final: FinalScores) -> None:
-        self._write(f"final {final.strategy} seed {final.seed} test {final.test_score:.4f} in {final.seconds:.1f} s")
+        self._write(f"final {final.finalist} seed {final.seed} test {final.test_score:.4f} in {final.seconds:.1f} s")
 
-    def final_cut_off(self, strategy: str, seed: int) -> None:
-        self._write(f"final {strategy} seed {seed} was interrupted")
+    def final_cut_off(self, finalist: str, seed: int) -> None:
+        self._write(f"final {finalist} seed {seed} was interrupted")

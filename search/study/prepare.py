@@ -121,6 +121,7 @@ def _settings(
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds,
+        candidates=request.candidates,
         racing=request.racing,
         indifference=request.indifference,
         population=request.population or default_population(request.trials, sum(counts), device),

@@ -29,6 +29,7 @@ class Request:
         metric: Name of the metric.
         seed: Seed of splits, heads, data order and sampling.
         finals_seeds: Largest number of trainings of each finalist.
+        candidates: Number of configurations of each strategy that its finalist is chosen from.
         racing: Whether the finals race; otherwise every finalist is trained with all seeds.
         indifference: Difference of score that does not matter, in points.
         population: Maximum number of head-only trials that train together; 0 for the default.
@@ -56,6 +57,7 @@ class Request:
     metric: str | None = None
     seed: int = 0
     finals_seeds: int = 8
+    candidates: int = 3
     racing: bool = True
     indifference: float = 1.0
     population: int = 0

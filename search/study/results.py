@@ -24,8 +24,8 @@ from ..analysis import (
     run_race,
     trace_curve,
 )
-from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, finished, summarize
-from .finalists import finalist_name
+from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, finished, read_finalist, summarize
+from .finalists import Finalist, choose_finalists, find_default, is_finalist, list_candidates
 from .settings import StudySettings
 
 
@@ -71,8 +71,9 @@ class StudyResults:
         finals: Those of the present finalists.
         device: Where it last ran, in words.
         versions: Of the libraries it last ran with.
+        candidate_finals: Those of candidates that are not, or not yet, the finalist of their strategy.
         trainings: Those of the present finalists on part of the training images.
-        race_ended: Names of the finalists of the last race that ended.
+        race_ended: Names of the candidates of the last race that ended.
         comparing: Compares the finals; by default by resampling each time.
         data_faults: Faults of the data; None if they were not looked for.
         workers: Number of workers that hold a trial or final.
@@ -87,6 +88,7 @@ class StudyResults:
     device: str
     versions: dict[str, str]
     trainings: tuple[CurveRecord, ...] = ()
+    candidate_finals: tuple[FinalRecord, ...] = ()
     race_ended: tuple[str, ...] = ()
     comparing: Comparing = compare
     data_faults: DataFaults | None = None
@@ -106,15 +108,38 @@ class StudyResults:
         """Return how many finals the present round of the race lacks; None while trials are missing."""
         if self.state != "finals":
             return None if self.state == "trials" else 0
-        count = Counter(final.strategy for final in self.finals)
-        return sum(needed - count[strategy] for strategy, needed in self.race.needed.items())
+        return len(self.due)
+
+    @cached_property
+    def due(self) -> tuple[Finalist, ...]:
+        """Return the finals that are missing now: first those that choose the finalists, then those of the race."""
+        recorded = {
+            (final.strategy, final.trial_number, final.seed) for final in (*self.finals, *self.candidate_finals)
+        }
+        left = [
+            each
+            for each in list_candidates(self.settings, self.trials)
+            if (each.strategy, each.trial.number, each.seed) not in recorded
+        ]
+        if choosing := tuple(each for each in left if each.place == 0):
+            return choosing
+        chosen, needed = self.finalists, self.race.needed
+        return tuple(
+            each for each in left if each.trial is chosen[each.strategy] and each.place < needed.get(each.strategy, 0)
+        )
+
+    @cached_property
+    def finalists(self) -> dict[str, TrialRecord]:
+        """Return the finalist of each strategy that has one."""
+        return choose_finalists(self.settings, self.trials, (*self.finals, *self.candidate_finals))
 
     @cached_property
     def race(self) -> Race:
         """Return the race of the finals as it stands."""
-        finalists = [summary.strategy for summary in self.summaries if summary.best is not None]
         settings = self.settings
-        return run_race(self.finals, finalists, settings.metric, settings.race_rules, comparing=self.comparing)
+        return run_race(
+            self.finals, list(self.finalists), settings.metric, settings.race_rules, comparing=self.comparing
+        )
 
     @cached_property
     def verdict(self) -> Verdict | None:
@@ -132,10 +157,26 @@ class StudyResults:
             return []
         return errors_of(self.verdict.winner.finals, self.facts.classes).confusion.never_right
 
-    @property
+    @cached_property
     def selection(self) -> tuple[Selection, ...]:
         """Return what choosing added to the finalists' scores; nothing before the verdict."""
-        return () if self.verdict is None else examine_selection(self.verdict, self.trials)
+        if self.verdict is None:
+            return ()
+        return examine_selection(self.verdict, self.trials, self._default_finals(), self.comparing)
+
+    def _default_finals(self) -> dict[str, list[FinalRecord]]:
+        """Return the finals of each strategy's default configuration."""
+        found: dict[str, list[FinalRecord]] = {}
+        for strategy in self.settings.strategies:
+            own = [trial for trial in self.trials if trial.strategy == strategy and trial.state == "complete"]
+            default = find_default(self.settings, own, strategy)
+            finals = (*self.finals, *self.candidate_finals)
+            found[strategy] = [
+                final
+                for final in finals
+                if default and final.strategy == strategy and final.trial_number == default.number
+            ]
+        return found
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -145,7 +186,7 @@ class StudyResults:
     @property
     def decided(self) -> bool:
         """Return whether all finals are done; unlike the verdict, this needs no resampling."""
-        return bool(self.finals) and is_decided(self.settings, self.trials, self.finals, self.race_ended)
+        return is_decided(self.settings, self.trials, (*self.finals, *self.candidate_finals), self.race_ended)
 
     @cached_property
     def curve(self) -> DataCurve | None:
@@ -164,16 +205,20 @@ class StudyResults:
 def is_decided(
     settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalScores], race_ended: Sequence[str]
 ) -> bool:
-    """Return whether the race of these finalists has ended, or every one was trained with every seed.
+    """Return whether the race of these candidates has ended, or every finalist was trained with every seed.
 
     Args:
         settings: Settings of the study.
         trials: Trials of the study.
-        finals: Finals of the present finalists.
-        race_ended: Names of the finalists of the last race that ended.
+        finals: All finals of the study.
+        race_ended: Names of the candidates of the last race that ended.
     """
-    best = [summary.best for summary in summarize(trials, settings.strategies) if summary.best is not None]
-    if {finalist_name(str(trial.strategy), trial.number) for trial in best} == set(race_ended):
+    candidates = {each.identity for each in list_candidates(settings, trials)}
+    if not candidates or not finals:
+        return False
+    if candidates == set(race_ended):
         return True
-    count = Counter(final.strategy for final in finals)
-    return all(count[str(trial.strategy)] >= settings.finals_seeds for trial in best)
+    chosen = choose_finalists(settings, trials, finals)
+    count = Counter(final.strategy for final in finals if is_finalist(final, chosen))
+    strategies = {read_finalist(name)[0] for name in candidates}
+    return all(count[strategy] >= settings.finals_seeds for strategy in strategies)

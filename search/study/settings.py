@@ -29,6 +29,7 @@ class StudySettings(BaseModel):
         seed: Seed of splits, data order, heads and sampling.
         finals_seeds: Largest number of trainings of each finalist.
         earlier_seeds: Earlier values of ``finals_seeds``, ascending, with which the race of the finals ended undecided.
+        candidates: Number of configurations of each strategy that its finalist is chosen from, see :mod:`.finalists`.
         racing: Whether the finals race; if not, as in older studies, every finalist is trained with all seeds.
         indifference: Difference of score that does not matter, in points (hundredths of the score).
         population: Maximum number of head-only trials that are sampled and trained together.
@@ -48,6 +49,7 @@ class StudySettings(BaseModel):
     seed: int = Field(ge=0)
     finals_seeds: int = Field(ge=1)
     earlier_seeds: tuple[int, ...] = ()
+    candidates: int = Field(default=1, ge=1)
     racing: bool = False
     indifference: float = Field(default=100 * INDIFFERENCE, ge=0, le=100)
     population: int = Field(default=1, ge=1)

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Collection, Container
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -30,8 +30,8 @@ from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
-from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finished, summarize
-from .finalists import finalist_name, read_finalist
+from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, finished, read_finalist
+from .finalists import choose_finalists, is_finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, is_decided
 from .settings import StudySettings
@@ -48,7 +48,6 @@ _STATES = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-_Final = TypeVar("_Final", bound=FinalScores)
 LIBRARIES = ("frostline", "torch", "torchvision", "optuna", "mlflow", "numpy")
 
 
@@ -269,22 +268,25 @@ class Study:
         return finished(trials) >= self.settings.trials and self._decided(trials)
 
     def _decided(self, trials: list[TrialRecord]) -> bool:
-        finals = present_finals(self.final_scores(), trials)
-        return bool(finals) and is_decided(self.settings, trials, finals, self.race_ended)
+        return is_decided(self.settings, trials, self.final_scores(), self.race_ended)
 
     def results(self) -> StudyResults:
         """Return the results of the study."""
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
-        trials, trainings = self.trials(), self.curve_records()
+        trials, trainings, finals = self.trials(), self.curve_records(), self.final_records()
+        candidates = {each.identity for each in list_candidates(self.settings, trials)}
+        chosen = choose_finalists(self.settings, trials, finals)
         faults = self.data_faults.get()
         held, held_finals = _alive(self.tickets), _alive(self.final_tickets)
-        present = {id(final) for final in present_finals([record.final for record in trainings], trials)}
         return StudyResults(
             settings=self.settings,
             facts=self.facts,
             trials=tuple(trials),
-            finals=tuple(present_finals(self.final_records(), trials)),
-            trainings=tuple(record for record in trainings if id(record.final) in present),
+            finals=tuple(final for final in finals if is_finalist(final, chosen)),
+            candidate_finals=tuple(
+                final for final in finals if final.finalist in candidates and not is_finalist(final, chosen)
+            ),
+            trainings=tuple(record for record in trainings if is_finalist(record.final, chosen)),
             race_ended=self.race_ended,
             device=ran["device"],
             versions=ran["versions"],
@@ -331,13 +333,6 @@ def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
     probabilities = one_hot(final.predictions, classes) if known is None else known
     scores = FinalScores.from_row(final.outcome, final.seed)
     return scores.with_predictions(final.labels, probabilities, classes_only=known is None)
-
-
-def present_finals(finals: list[_Final], trials: list[TrialRecord]) -> list[_Final]:
-    """Return the finals of the present finalists; more trials may have replaced earlier finalists."""
-    strategies = {trial.strategy for trial in trials if trial.strategy is not None}
-    best = {summary.strategy: summary.best.number for summary in summarize(trials, sorted(strategies)) if summary.best}
-    return [final for final in finals if best.get(final.strategy) == final.trial_number]
 
 
 def _read_facts(text: str) -> StudyFacts:

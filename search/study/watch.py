@@ -12,11 +12,11 @@ from ...objectives.epochs import EpochResult
 from ...storage.database import PAUSE, RUN, STOP, ActiveLease
 from ..records import FINISHED, FinalScores, TrialRecord, finished
 from ..stopping import Stopper
-from .finalists import select_finalists
+from .finalists import list_candidates
 from .observer import Observer
 from .results import is_decided
 from .settings import StudySettings
-from .study import Study, present_finals
+from .study import Study
 
 # Time within which Ctrl-C and SIGTERM end the view.
 _GRACE_SECONDS = 0.05
@@ -145,29 +145,28 @@ class Watcher:
         self._finals_issued, done = study.final_tickets.counts()
         if done != self._finals_done:
             self._finals_done, self._finals = done, study.final_scores()
-        present = present_finals(self._finals, trials)
-        for final in present:
-            known = (final.strategy, final.trial_number, final.seed)
-            if known not in self._finals_told:
-                self._finals_told.add(known)
-                self._finals_running.discard((final.strategy, final.seed))
+        candidates = {finalist.identity for finalist in list_candidates(study.settings, trials)}
+        for final in self._finals:
+            if final.finalist in candidates and final.identity not in self._finals_told:
+                self._finals_told.add(final.identity)
+                self._finals_running.discard((final.finalist, final.seed))
                 self._observer.final_finished(final)
         self._tell_running_finals(trials, held)
         self.finished = finished(trials) >= study.settings.trials and is_decided(
-            study.settings, trials, present, study.race_ended
+            study.settings, trials, self._finals, study.race_ended
         )
 
     def _tell_running_finals(self, trials: list[TrialRecord], held: list[ActiveLease]) -> None:
         every = (
-            {finalist.subject: finalist for finalist in select_finalists(self._study.settings, trials)} if held else {}
+            {finalist.subject: finalist for finalist in list_candidates(self._study.settings, trials)} if held else {}
         )
         found = [(every[str(each.subject)], each.number + 1) for each in held if each.subject in every]
-        running = {(finalist.strategy, finalist.seed): place for finalist, place in found}
-        for strategy, seed in self._finals_running - running.keys():
-            self._observer.final_cut_off(strategy, seed)
-        for (strategy, seed), place in running.items():
-            if (strategy, seed) not in self._finals_running:
-                self._observer.final_started(strategy, seed, place, self._finals_issued)
+        running = {(finalist.identity, finalist.seed): place for finalist, place in found}
+        for finalist, seed in self._finals_running - running.keys():
+            self._observer.final_cut_off(finalist, seed)
+        for (finalist, seed), place in running.items():
+            if (finalist, seed) not in self._finals_running:
+                self._observer.final_started(finalist, seed, place, self._finals_issued)
         self._finals_running = set(running)
 
 

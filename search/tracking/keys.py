@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..study import read_finalist
+from ..records import read_finalist
 
 
 def trial_key(number: int) -> str:

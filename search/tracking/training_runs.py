@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...objectives.epochs import EpochResult
 from ...storage.tracking import TrackedRun, Tracker
 from ..analysis import Errors, Mistake
-from ..records import STRATEGY, FinalRecord, TrialRecord
+from ..records import STRATEGY, FinalRecord, TrialRecord, finalist_name
 from .keys import final_key, strategy_key, trial_key
 from .mistake_sheet import mistake_sheet
 
@@ -223,7 +223,7 @@ def start_final_run(
     """
     return tracker.run(
         final_key(strategy, trial_number, seed),
-        f"seed {seed} {strategy}",
+        f"seed {seed} {finalist_name(strategy, trial_number)}",
         {**config, "seed": seed, "trial": trial_number},
         {STRATEGY: strategy, "kind": "final"},
         parent=strategy_key(strategy),
@@ -244,4 +244,4 @@ def finish_final_run(run: TrackedRun, final: FinalRecord, costs: Mapping[str, fl
     scores = {"score": final.val_score, "test_score": final.test_score}
     scores |= test_numbers(final)
     run.log_summary({**costs, **scores}, {"trial.state": "complete"})
-    run.finish("FINISHED", f"seed {final.seed} {final.strategy} {final.test_score:.3f}")
+    run.finish("FINISHED", f"seed {final.seed} {final.finalist} {final.test_score:.3f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from frostline.objectives.data.gallery import Gallery
 from frostline.search.analysis.data_curve import CurveRecord
-from frostline.search.records import FinalRecord, TrialRecord
+from frostline.search.records import FinalRecord, TrialRecord, best_trial
 from frostline.search.space.default_space import default_tables
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.space.space import Domain, Space, is_integer
@@ -178,13 +178,20 @@ def make_probabilities(predictions: Any, rng: np.random.Generator) -> Any:
     return (sure * confidence + (1 - sure) * (1 - confidence) / 2).astype(np.float32)
 
 
+def of_best(final: FinalRecord, trials: Sequence[TrialRecord]) -> FinalRecord:
+    """The same final as one of its strategy's best trial."""
+    best = best_trial([trial for trial in trials if trial.strategy == final.strategy])
+    return final if best is None else replace(final, trial_number=best.number)
+
+
 def make_results(finals: bool = True, trials: int = 25) -> StudyResults:
     rng = np.random.default_rng(0)
+    known = tuple(make_trial(number, rng) for number in range(trials))
     return StudyResults(
         settings=make_settings(trials=trials),
         facts=make_facts(),
-        trials=tuple(make_trial(number, rng) for number in range(trials)),
-        finals=make_finals(rng) if finals else (),
+        trials=known,
+        finals=tuple(of_best(final, known) for final in make_finals(rng)) if finals else (),
         device="NVIDIA H200",
         versions={"frostline": "0.1.0", "torch": "2.15.0", "optuna": "5.0.0"},
     )
@@ -192,7 +199,9 @@ def make_results(finals: bool = True, trials: int = 25) -> StudyResults:
 
 @pytest.fixture(scope="session")
 def results() -> StudyResults:
-    return replace(make_results(), trainings=make_trainings())
+    made = make_results()
+    trainings = (replace(each, final=of_best(each.final, made.trials)) for each in make_trainings())
+    return replace(made, trainings=tuple(trainings))
 
 
 @pytest.fixture(scope="session")

@@ -76,12 +76,12 @@ def test_search_is_drawn_in_80_columns(console: Console, results: StudyResults) 
 def test_finals_are_drawn(console: Console, results: StudyResults) -> None:
     with LiveProgress(console) as live:
         live.study_started(results.settings, list(results.trials))
-        live.final_started("feature_extraction", 0, 5, 15)
+        live.final_started(results.finals[0].finalist, 0, 5, 15)
         live.final_finished(results.finals[0])
-        live.final_started("partial", 2, 6, 15)
+        live.final_started("partial-1", 2, 6, 15)
         live.epoch_finished(3, epoch(7))
         picture = drawn(live)
-    assert "final 6/15: partial, seed 2, epoch 8" in picture
+    assert "final 6/15: partial-1, seed 2, epoch 8" in picture
     assert "\ntrial 3" not in picture, "a final is no trial"
     assert f"test {100 * results.finals[0].test_score:.1f} %" in picture
 
@@ -102,7 +102,7 @@ def test_any_order_of_events_is_drawn(results: StudyResults) -> None:
         lambda live: live.trial_started(3, "not a strategy", 0),
         lambda live: live.trial_finished(results.trials[9]),
         lambda live: live.final_finished(results.finals[0]),
-        lambda live: live.final_started("full", 0, 1, 0),
+        lambda live: live.final_started("full-0", 0, 1, 0),
         lambda live: live.close(),
     ]
     for order in itertools.islice(itertools.permutations(events), 0, None, 97):
@@ -232,10 +232,10 @@ def test_what_was_cut_off_is_drawn_no_more(results: StudyResults) -> None:
         assert "trial 3 full: epoch" not in text
         assert "trial 3 full was interrupted" in text
         assert "no worker is running" in text
-        live.final_started("full", 1000, 1, 15)
-        live.final_started("full", 1001, 2, 15)
-        live.final_cut_off("full", 1000)
-        assert "final 2/15: full, seed 1001\n" in "".join(f"{line.rstrip()}\n" for line in drawn(live).splitlines())
+        live.final_started("full-0", 1000, 1, 15)
+        live.final_started("full-0", 1001, 2, 15)
+        live.final_cut_off("full-0", 1000)
+        assert "final 2/15: full-0, seed 1001\n" in "".join(f"{line.rstrip()}\n" for line in drawn(live).splitlines())
 
 
 def test_use_of_gpus_is_summed_and_that_of_a_machine_without_is_of_processors_and_memory() -> None:

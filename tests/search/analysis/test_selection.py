@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frostline.search.analysis.selection import examine_selection
+from frostline.search.analysis.selection import Gain, examine_selection
 from frostline.search.analysis.verdict import reach_verdict
 from frostline.search.records import FinalRecord, TrialRecord
 
@@ -30,7 +30,7 @@ def test_it_is_read_from_the_trials_and_finals_of_each_strategy() -> None:
         *(final("full", 1, 1000 + seed, 0.8 + seed / 100, 70 + seed) for seed in range(3)),
         *(final("scratch", 4, 1000 + seed, 0.5, 40 + seed) for seed in range(2)),
     ]
-    found = examine_selection(reach_verdict(finals, "accuracy"), trials)
+    found = examine_selection(reach_verdict(finals, "accuracy"), trials, {})
     assert [(each.strategy, each.tried, each.search_score) for each in found] == [("full", 2, 0.9), ("scratch", 1, 0.6)]
     means = [[each.val_mean, each.test_mean, each.highest_test] for each in found]
     assert means == [pytest.approx([0.81, 0.71, 0.72]), pytest.approx([0.5, 0.405, 0.41])]
@@ -45,7 +45,36 @@ def test_the_best_of_many_equal_trials_loses_what_the_best_of_so_many_draws_has_
         trials = [TrialRecord(number, "complete", "full", score=float(each)) for number, each in enumerate(scores)]
         best = int(scores.argmax())
         finals = [final("full", best, seed, float(draw.normal(0.8, 0.04)), 80) for seed in range(5)]
-        (found,) = examine_selection(reach_verdict(finals, "accuracy"), trials)
+        (found,) = examine_selection(reach_verdict(finals, "accuracy"), trials, {})
         lost.append(found.search_score - found.val_mean)
     # The expected maximum of 20 normal variables is 1.867 standard deviations (Harter 1961).
     assert np.mean(lost) == pytest.approx(1.867 * 0.04, abs=3 * 0.04 / np.sqrt(200))
+
+
+def gained(right: int, default: int, *, trial: int = 0, seeds: int = 4) -> Gain | None:
+    """What a finalist, trial 1, gains over a default that was trained once; of so many right answers each."""
+    trials = [TrialRecord(number, "complete", "full", score=0.5) for number in range(2)]
+    finals = [final("full", 1, 1000 + seed, 0.5, right) for seed in range(seeds)]
+    tested = [final("full", trial, 1000, 0.5, default)]
+    (found,) = examine_selection(reach_verdict(finals, "accuracy"), trials, {"full": tested})
+    return found.gain
+
+
+def test_the_gain_over_the_default_is_that_of_the_test_means_and_has_an_interval() -> None:
+    far, near, worse = gained(95, 40), gained(80, 79), gained(60, 90)
+    assert far is not None and near is not None and worse is not None  # noqa: PT018
+    assert (far.points, far.default_test) == pytest.approx((0.55, 0.4))
+    assert far.beyond_chance
+    assert near.interval is not None and worse.interval is not None  # noqa: PT018
+    assert near.points == pytest.approx(0.01)
+    assert near.interval[0] < 0 < near.interval[1]
+    assert not near.beyond_chance
+    assert worse.points == pytest.approx(-0.3)
+    assert worse.interval[0] < -0.3 < worse.interval[1] < 0
+
+
+def test_a_default_that_is_the_finalist_gains_nothing_and_one_that_was_not_tested_says_nothing() -> None:
+    assert gained(80, 80, trial=1) == Gain(0.0, None, 0.8)
+    trials = [TrialRecord(1, "complete", "full", score=0.5)]
+    verdict = reach_verdict([final("full", 1, 1000, 0.5, 80)], "accuracy")
+    assert examine_selection(verdict, trials, {})[0].gain is None

@@ -354,7 +354,7 @@ def test_ctrl_c_in_the_finals_leaves_no_verdict_on_half_of_them(root: Path, spac
     class Views(TerminalViews):
         def observer(self) -> Observer:
             class Interrupting(Observer):
-                def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
+                def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
                     if place == total:
                         raise KeyboardInterrupt
 

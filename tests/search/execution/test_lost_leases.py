@@ -60,7 +60,7 @@ class Thief(Observer):
         self.noticed: dict[str, dict[str, bytes]] = {}
         self.epochs: dict[str, list[int]] = {"trial": [], "final": []}
 
-    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
+    def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
         self._kind = "final"
 
     def epoch_finished(self, number: int, result: EpochResult) -> None:

@@ -23,6 +23,7 @@ from frostline.objectives.networks.network import Network
 from frostline.search import Request, run_search
 from frostline.search.execution import trials
 from frostline.search.execution.retries import run_with_retries
+from frostline.search.records import read_finalist
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.study import Study
@@ -65,8 +66,8 @@ class Watch(Observer):
     def trial_started(self, number: int, strategy: str, epochs: int) -> None:
         self.training = number
 
-    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-        self.training = f"final {strategy}"
+    def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
+        self.training = f"final {read_finalist(finalist)[0]}"
 
 
 def flaky(watch: Watch, images: int) -> None:

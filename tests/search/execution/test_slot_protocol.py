@@ -39,9 +39,9 @@ def test_calls_and_records_arrive_as_they_were_made() -> None:
     observer.epoch_finished(7, epoch)
     observer.trial_finished(trial)
     observer.trial_finished(replace(trial, finished=None))
-    observer.final_started("full", 1000, 1, 2)
+    observer.final_started("full-0", 1000, 1, 2)
     observer.trial_cut_off(8)
-    observer.final_cut_off("full", 1000)
+    observer.final_cut_off("full-0", 1000)
     line.append("start", "trial-7", name="x", params={})
     line.append("start", "trial-8", name="y", params={})
     line.append("finish", "trial-7", status="FINISHED")
@@ -53,9 +53,9 @@ def test_calls_and_records_arrive_as_they_were_made() -> None:
         EpochFinished(7, epoch),
         TrialFinished(trial),
         TrialFinished(replace(trial, finished=None)),
-        FinalStarted("full", 1000, 1, 2),
+        FinalStarted("full-0", 1000, 1, 2),
         TrialCutOff(8),
-        FinalCutOff("full", 1000),
+        FinalCutOff("full-0", 1000),
     ]
     assert messages[-1] == JournalEntry("finish", "trial-7", {"status": "FINISHED"})
     assert line.open_keys() == ["trial-8"]
@@ -81,11 +81,11 @@ def test_an_observer_hears_what_was_forwarded() -> None:
         def trial_cut_off(self, number: int) -> None:
             self.calls.append(("trial_cut_off", number))
 
-        def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-            self.calls.append(("final_started", strategy, seed, place, total))
+        def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
+            self.calls.append(("final_started", finalist, seed, place, total))
 
-        def final_cut_off(self, strategy: str, seed: int) -> None:
-            self.calls.append(("final_cut_off", strategy, seed))
+        def final_cut_off(self, finalist: str, seed: int) -> None:
+            self.calls.append(("final_cut_off", finalist, seed))
 
     calls = [
         ("note", "a note"),
@@ -93,8 +93,8 @@ def test_an_observer_hears_what_was_forwarded() -> None:
         ("epoch_finished", 7, EpochResult(3, "head", 0.5, float("inf"), 0.25, {"head": 1e-3}, 0.125)),
         ("trial_finished", TrialRecord(7, "pruned", "full")),
         ("trial_cut_off", 8),
-        ("final_started", "full", 1000, 1, 2),
-        ("final_cut_off", "full", 1001),
+        ("final_started", "full-0", 1000, 1, 2),
+        ("final_cut_off", "full-0", 1001),
     ]
     written, heard = io.StringIO(), Heard()
     forwarding = ForwardingObserver(MessagePipe(written))

@@ -25,7 +25,7 @@ from frostline.search.study.optuna_storage import study_names
 from frostline.search.study.progress import progress_sentence
 from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings
-from frostline.search.study.study import OUTCOME, STARTED, Study, present_finals
+from frostline.search.study.study import OUTCOME, STARTED, Study
 from frostline.storage.database import tickets
 from frostline.storage.database.control import PAUSE, RUN, STOP
 from frostline.storage.errors import LeaseLostError, StorageError
@@ -402,19 +402,12 @@ def final(strategy: str, number: int) -> FinalRecord:
     return FinalRecord(strategy, number, 1000, 0.5, 0.5, 1.0, 5, np.array([0, 1]), PROBABILITIES)
 
 
-def test_finals_of_trials_that_were_overtaken_are_left_out() -> None:
-    trials = [
-        trial(0, "full", 0.5),
-        trial(1, "scratch", 0.4),
-        trial(2, "full", 0.7),
-        trial(3, "scratch", 0.9, "pruned"),
-        trial(4, "full", None, "failed"),
-        TrialRecord(5, "waiting"),
-    ]
+def test_finals_of_trials_that_were_overtaken_are_left_out(study: Study, worker: Worker) -> None:
+    for strategy, score in (("full", 0.5), ("scratch", 0.4), ("full", 0.7)):
+        complete(worker, score, strategy)
     finals = [final("full", 0), final("scratch", 1), final("full", 2)]
-    assert [(kept.strategy, kept.trial_number) for kept in present_finals(finals, trials)] == [
-        ("scratch", 1),
-        ("full", 2),
-    ]
-    assert present_finals(finals, []) == []
-    assert present_finals([], trials) == []
+    for each in finals:
+        study.finals.add(each.finalist, each.seed, each.to_row(), each.labels, each.probabilities)
+    results = study.results()
+    assert [(kept.strategy, kept.trial_number) for kept in results.finals] == [("scratch", 1), ("full", 2)]
+    assert results.candidate_finals == ()

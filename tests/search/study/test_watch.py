@@ -73,14 +73,14 @@ class Told(Observer):
     def trial_cut_off(self, number: int) -> None:
         self.calls.append(("cut off", number))
 
-    def final_started(self, strategy: str, seed: int, place: int, total: int) -> None:
-        self.calls.append(("final", strategy, seed, place, total))
+    def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
+        self.calls.append(("final", finalist, seed, place, total))
 
     def final_finished(self, final: FinalScores) -> None:
         self.calls.append(("final finished", final.strategy, final.seed, final.test_score))
 
-    def final_cut_off(self, strategy: str, seed: int) -> None:
-        self.calls.append(("final cut off", strategy, seed))
+    def final_cut_off(self, finalist: str, seed: int) -> None:
+        self.calls.append(("final cut off", finalist, seed))
 
     def close(self) -> None:
         self.closed = True
@@ -165,12 +165,12 @@ def test_trials_and_finals_of_several_workers_are_told_from_the_database(study: 
     full = worker.claim_final()
     assert full is not None
     watcher.look()
-    assert told.take() == [("workers", 1), ("final", "full", 1000, 1, 2)]
+    assert told.take() == [("workers", 1), ("final", "full-0", 1000, 1, 2)]
     finish_final(study, "full", 0, full)
     worker.ended_final(full)
     scratch = worker.claim_final()
     watcher.look()
-    assert told.take() == [("final finished", "full", 1000, 0.5), ("final", "scratch", 1000, 2, 2)]
+    assert told.take() == [("final finished", "full", 1000, 0.5), ("final", "scratch-1", 1000, 2, 2)]
     assert not watcher.finished
     assert scratch is not None
     finish_final(study, "scratch", 1, scratch)
@@ -233,9 +233,9 @@ def test_a_final_that_is_cut_off_is_told(study: Study, worker: Worker) -> None:
         other.claim_final()
         watcher = Watcher(study, told)
         watcher.look()
-        assert told.take()[-1] == ("final", "full", 1000, 1, 2)
+        assert told.take()[-1] == ("final", "full-0", 1000, 1, 2)
     watcher.look()
-    assert told.take() == [("workers", 0), ("final cut off", "full", 1000)]
+    assert told.take() == [("workers", 0), ("final cut off", "full-0", 1000)]
 
 
 def test_wishes_are_told_and_a_stop_ends_the_watch_once_nobody_works(study: Study, worker: Worker) -> None:
@@ -292,7 +292,7 @@ def test_watching_a_finished_study_ends_with_its_verdict(study: Study, worker: W
     result = invoke("status", "flowers", "--watch", "--workspace", str(study.workspace.root))
     assert result.exit_code == 0, result.output
     assert study.results().verdict is not None
-    assert "final full seed 1000 test 0.5000" in result.stdout
+    assert "final full-0 seed 1000 test 0.5000" in result.stdout
     assert "leads with 50.0 % test accuracy" in result.stdout
 
 

@@ -1,0 +1,81 @@
+"""Finalists: chosen among the best trials and the default by a fresh training, never by a test score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from frostline.search.records import FinalScores, TrialRecord
+from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.study.finalists import choose_finalists, find_default, list_candidates
+from frostline.search.study.settings import StudySettings
+
+SPACE = {
+    "full": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True, "default": 1e-3}},
+    "scratch": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True, "default": 1e-2}},
+}
+
+
+def make_settings(candidates: int) -> StudySettings:
+    return StudySettings(
+        name="flowers",
+        data="photos",
+        backbone="resnet18",
+        weights="none",
+        image_size=64,
+        trials=6,
+        metric="accuracy",
+        seed=7,
+        finals_seeds=4,
+        candidates=candidates,
+        space=resolve_space(create_space(SPACE), 3),
+    )
+
+
+def trial(number: int, score: float | None, rate: float, strategy: str = "full", **known: Any) -> TrialRecord:
+    config = {"strategy": strategy, "learning_rate": rate, "epochs": 9}
+    return TrialRecord(number, known.pop("state", "complete"), strategy, config, score, **known)
+
+
+# The default is the third best of four.
+TRIALS = [trial(0, 0.70, 1e-3), trial(1, 0.60, 2e-3), trial(2, 0.80, 3e-3), trial(3, 0.90, 4e-3)]
+
+
+def fresh(number: int, val_score: float, seed: int = 1007, test_score: float = 0.5) -> FinalScores:
+    return FinalScores("full", number, seed, val_score, test_score, 1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "numbers"), [(1, [3]), (2, [3, 0]), (3, [3, 2, 0]), (4, [3, 2, 0]), (9, [3, 2, 0, 1])]
+)
+def test_candidates_are_the_best_trials_and_the_default(candidates: int, numbers: list[int]) -> None:
+    listed = list_candidates(make_settings(candidates), TRIALS)
+    assert list(dict.fromkeys(each.trial.number for each in listed)) == numbers
+    assert [each.seed for each in listed if each.trial.number == 3] == [1007, 1008, 1009, 1010]
+
+
+def test_a_default_that_is_not_complete_is_no_candidate() -> None:
+    pruned = [trial(0, 0.7, 1e-3, state="pruned"), *TRIALS[1:]]
+    assert [each.trial.number for each in list_candidates(make_settings(3), pruned) if each.place == 0] == [3, 2, 1]
+    assert find_default(make_settings(3), TRIALS, "full") is TRIALS[0]
+    assert find_default(make_settings(3), [trial(4, 0.5, 1e-3, "scratch")], "scratch") is None
+
+
+def test_the_finalist_has_the_best_mean_of_both_validation_scores() -> None:
+    settings = make_settings(3)
+    assert choose_finalists(settings, TRIALS, []) == {}
+    # One candidate is missing; that of another seed does not count.
+    some = [fresh(3, 0.70, test_score=0.9), fresh(2, 0.85, test_score=0.1), fresh(0, 0.9, seed=1008)]
+    assert choose_finalists(settings, TRIALS, some) == {}
+    # 0.80, 0.825, 0.80.
+    assert choose_finalists(settings, TRIALS, [*some, fresh(0, 0.90)]) == {"full": TRIALS[2]}
+    # Of equals, the best of the search.
+    equal = [fresh(3, 0.7), fresh(2, 0.8), fresh(0, 0.9)]
+    assert choose_finalists(settings, TRIALS, equal) == {"full": TRIALS[3]}
+
+
+def test_a_single_candidate_needs_no_choice() -> None:
+    assert choose_finalists(make_settings(1), TRIALS, []) == {"full": TRIALS[3]}
+    assert choose_finalists(make_settings(3), TRIALS[:1], []) == {"full": TRIALS[0]}
+    assert list_candidates(make_settings(3), []) == []
