@@ -20,6 +20,7 @@ from benchmarks import (
     gpu,
     harness,
     logistic_regression,
+    repeatability,
     speed_bare_optuna,
     speed_compile,
     speed_overhead,
@@ -243,3 +244,16 @@ def test_data_faults_measures_what_it_planted(tiny: Setting) -> None:
     recalls = {row[3]: float(row[6]) for row in copies.rows}
     assert recalls["same bytes"] == recalls["twice the size"] == 1
     assert [row[3] for row in labels.rows] == ["0", "5", "10"]
+
+
+def test_searches_agree_if_they_recommend_the_same_or_call_each_other_a_tie() -> None:
+    scores = {"full": 0.9, "partial": 0.8, "scratch": 0.3}
+    full = repeatability.Outcome("full", frozenset({"full", "partial"}), scores)
+    partial = repeatability.Outcome("partial", frozenset({"full", "partial"}), scores)
+    sure = repeatability.Outcome("partial", frozenset({"partial"}), {"full": 0.7, "partial": 0.9})
+    assert repeatability.agree(full, full)
+    assert repeatability.agree(full, partial)
+    assert not repeatability.agree(full, sure)
+    # Means over all three: both 2.5 thirds; over the first two: 0.9 and 0.8.
+    assert repeatability.regrets([full, partial, sure]) == pytest.approx([0, 0, 0])
+    assert repeatability.regrets([full, partial]) == pytest.approx([0, 0.1])
