@@ -61,6 +61,7 @@ def search_args(space: Path, root: Path, trials: int = TRIALS) -> list[str]:
     return [
         *("search", DATA, "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32"),
         *("--space", str(space), "--trials", str(trials), "--seeds", str(SEEDS), "--name", STUDY),
+        *("--candidates", "1"),
         *("--device", "cpu", "--workspace", str(root)),
     ]
 

@@ -57,6 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("sklearn:digits[0-2]@60", "tiny_network:create", "none", 32),
         trials=3,
         finals_seeds=1,
+        candidates=1,
         name=STUDY,
         space=root / "space.toml",
         device="cpu",
@@ -447,7 +448,7 @@ def test_a_killed_search_is_put_right_by_the_doctor_and_by_a_resume(tmp_path: Pa
     space, root = tmp_path / "space.toml", tmp_path / "ws"
     space.write_text(SPACE.format(epochs=12))
     asked = ("sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32")
-    more = ("--space", str(space), "--trials", "6", "--seeds", "1", "--name", STUDY)
+    more = ("--space", str(space), "--trials", "6", "--seeds", "1", "--candidates", "1", "--name", STUDY)
     cut_off(root, 1, "search", *asked, *more)
     left = [re.sub(r"\d+", "N", line).replace(str(root), "") for line in found(examine(root))]
     assert any("the worker has ended" in line for line in left)

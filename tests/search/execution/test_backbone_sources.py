@@ -46,7 +46,20 @@ def assert_searches(backbone: str, weights: str | Path, root: Path) -> None:
     (root / "space.toml").write_text(SPACE)
     result = invoke(
         *("search", "sklearn:digits[0-2]@60", "--backbone", backbone, "--weights", weights, "--image-size", "32"),
-        *("--space", root / "space.toml", "--trials", "3", "--seeds", "1", "--name", "s", "--device", "cpu"),
+        *(
+            "--space",
+            root / "space.toml",
+            "--trials",
+            "3",
+            "--seeds",
+            "1",
+            "--candidates",
+            "1",
+            "--name",
+            "s",
+            "--device",
+            "cpu",
+        ),
         *("--workspace", root, "--json"),
     )
     assert result.exit_code == 0, result.output

@@ -91,6 +91,7 @@ def request(space: Path, **changes: Any) -> Request:
         "space": space,
         "trials": TRIALS,
         "finals_seeds": 1,
+        "candidates": 1,
         "name": "tiny",
         "device": "cpu",
         "population": SIZE,

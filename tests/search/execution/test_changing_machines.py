@@ -74,7 +74,7 @@ def machines(tmp_path: Path, tracking_database: Path) -> Path:
 
 def request(machines: Path, **more: Any) -> Request:
     values = {"data": DATA[0], "backbone": DATA[2], "weights": "none", "image_size": 32, "name": "tiny", "trials": 2}
-    values |= {"finals_seeds": 1, "device": "cpu", "space": write_space(machines, 4, -1)}
+    values |= {"finals_seeds": 1, "candidates": 1, "device": "cpu", "space": write_space(machines, 4, -1)}
     return Request(**{**values, "tracking_uri": f"sqlite:///{machines / 'mlflow.db'}", **more})
 
 
@@ -192,7 +192,7 @@ def shared_url(postgres: Server) -> str:
 @pytest.mark.slow
 def test_the_trial_of_a_killed_worker_is_ended_from_another_workspace(tmp_path: Path, shared_url: str) -> None:
     space, shared = write_space(tmp_path, 40, 4), tmp_path / "shared"
-    search = ["search", *DATA, "--trials", "2", "--seeds", "1", "--space", str(space)]
+    search = ["search", *DATA, "--trials", "2", "--seeds", "1", "--candidates", "1", "--space", str(space)]
     tracking = ["--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"]
     alone = start(tmp_path / "alone", *search, "--name", "undisturbed", *tracking)
     said, _ = alone.communicate(timeout=300)

@@ -62,6 +62,7 @@ def search(folder: Path, root: Path, weights: str, notes: list[str] | None = Non
         image_size=32,
         trials=3,
         finals_seeds=2,
+        candidates=1,
         device="cpu",
         **{"strategies": ("full",), **values},
     )

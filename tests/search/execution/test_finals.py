@@ -15,6 +15,7 @@ from frostline.search.analysis import run_race
 from frostline.search.execution.run import SearchInterrupted, rerun_finals, resume, run_search
 from frostline.search.records import FinalScores
 from frostline.search.slots.resources import Resources
+from frostline.search.study.finalists import find_default, list_candidates
 from frostline.search.study.observer import Observer
 from frostline.search.study.progress import progress_sentence
 from frostline.search.study.request import Request
@@ -176,3 +177,34 @@ def test_a_study_of_before_the_race_trains_all_seeds(finished: Study) -> None:
     older = type(finished.settings).model_validate(settings)
     assert not older.racing
     assert older.race_rules == replace(finished.settings.race_rules, racing=False, indifference=0.01)
+
+
+def test_candidates_are_trained_once_before_the_finalist_gets_its_other_seeds(
+    tmp_path: Path, thread_engine: str
+) -> None:
+    (tmp_path / "wide.toml").write_text("[shared]\nepochs = 3\nbatch_size = 16\n\n[full]\n\n[scratch]\n")
+    wide = {"space": tmp_path / "wide.toml", "trials": 8, "finals_seeds": 2, "candidates": 3}
+    study = run_search(request(tmp_path, **wide, workers=2, engine=thread_engine), Workspace(tmp_path))
+    results = study.results()
+    trainings = Counter(final.finalist for final in study.final_records())
+    # Two or three of each strategy: the default may be among the best two.
+    candidates = {each.identity for each in list_candidates(study.settings, study.trials())}
+    assert 4 <= len(candidates) <= 6
+    assert trainings == dict.fromkeys(candidates, 1) | {final.finalist: 2 for final in results.finals}
+    assert {final.seed for final in results.candidate_finals} == {1000}
+    assert {final.seed for final in results.finals} == {1000, 1001}
+    for strategy in ("full", "scratch"):
+        fresh = {
+            final.trial_number: final.val_score
+            for final in study.final_scores()
+            if final.strategy == strategy and final.seed == 1000
+        }
+        means = {number: (study.trial(number).score or 0.0) + fresh[number] for number in fresh}
+        default = find_default(study.settings, study.trials(), strategy)
+        assert default is not None
+        assert default.number in means or default.state != "complete"
+        assert means[results.finalists[strategy].number] == max(means.values())
+    assert study.decided()
+    assert len(results.selection) == 2
+    again = resume("tiny", Workspace(tmp_path), Counting(), resources=CPU)
+    assert trained(again) == trained(study)

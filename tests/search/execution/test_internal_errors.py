@@ -86,6 +86,7 @@ def request(folder: Path) -> Request:
         name="tiny",
         trials=5,
         finals_seeds=1,
+        candidates=1,
         device="cpu",
         space=space,
     )

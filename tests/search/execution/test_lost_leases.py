@@ -42,6 +42,7 @@ def tiny(folder: Path) -> Request:
         *("sklearn:digits[0-2]@60", "tiny_network:create", "none", 32),
         trials=1,
         finals_seeds=1,
+        candidates=1,
         name="tiny",
         space=folder / "space.toml",
         device="cpu",

@@ -133,7 +133,20 @@ def search(root: Path, uri: str, views: TerminalViews | None = None) -> Any:
     (root / "space.toml").write_text(SPACE)
     return invoke(
         *("search", "sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none"),
-        *("--image-size", "32", "--space", root / "space.toml", "--trials", "2", "--seeds", "2", "--name", STUDY),
+        *(
+            "--image-size",
+            "32",
+            "--space",
+            root / "space.toml",
+            "--trials",
+            "2",
+            "--seeds",
+            "2",
+            "--candidates",
+            "1",
+            "--name",
+            STUDY,
+        ),
         *("--device", "cpu", "--workspace", root, "--tracking-uri", uri),
         views=views,
     )

@@ -48,7 +48,7 @@ def request(folder: Path, **more: Any) -> Request:
     space = folder / "space.toml"
     space.write_text(SPACE)
     values = {"data": "sklearn:digits[0-2]@60", "backbone": "tiny_network:create", "weights": "none", "image_size": 32}
-    values |= {"name": "tiny", "trials": 6, "finals_seeds": 1, "device": "cpu", "space": space}
+    values |= {"name": "tiny", "trials": 6, "finals_seeds": 1, "candidates": 1, "device": "cpu", "space": space}
     return Request(**{**values, **more})
 
 

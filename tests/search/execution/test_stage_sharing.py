@@ -52,7 +52,14 @@ def search(root: Path, cache_budget: str) -> tuple[Study, list[tuple[int, EpochR
     watching = Watching()
     request = Request(
         **{"data": "sklearn:digits[0-2]@60", "backbone": "resnet18", "weights": "none", "image_size": 32},
-        **{"space": root / "space.toml", "trials": TRIALS, "finals_seeds": 1, "name": "tiny", "device": "cpu"},
+        **{
+            "space": root / "space.toml",
+            "trials": TRIALS,
+            "finals_seeds": 1,
+            "candidates": 1,
+            "name": "tiny",
+            "device": "cpu",
+        },
         cache_budget=cache_budget,
     )
     return run_search(request, Workspace(root), watching), watching.epochs

@@ -67,7 +67,15 @@ class Notes(Observer):
 
 def request(space: Path, **more: Any) -> Request:
     values = {"data": "sklearn:digits", "backbone": "squeezenet1_1", "weights": "none", "image_size": 32}
-    values |= {"name": "tiny", "trials": 4, "finals_seeds": 1, "device": "cpu", "space": space, "workers": 2}
+    values |= {
+        "name": "tiny",
+        "trials": 4,
+        "finals_seeds": 1,
+        "candidates": 1,
+        "device": "cpu",
+        "space": space,
+        "workers": 2,
+    }
     return Request(**{**values, **more})
 
 
@@ -243,7 +251,20 @@ def wait_for(condition: Any, seconds: float = 120.0) -> None:
 def search_arguments(space: Path, trials: int) -> list[str]:
     return [
         *("search", "sklearn:digits", "--backbone", "squeezenet1_1", "--weights", "none", "--image-size", "32"),
-        *("--device", "cpu", "--name", "tiny", "--trials", str(trials), "--seeds", "1", "--space", str(space)),
+        *(
+            "--device",
+            "cpu",
+            "--name",
+            "tiny",
+            "--trials",
+            str(trials),
+            "--seeds",
+            "1",
+            "--candidates",
+            "1",
+            "--space",
+            str(space),
+        ),
     ]
 
 

@@ -109,6 +109,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         *(str(data), "tiny_network:create", "none", 32),
         trials=3,
         finals_seeds=2,
+        candidates=1,
         name="photos",
         space=root / "space.toml",
         device="cpu",
