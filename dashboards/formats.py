@@ -38,11 +38,13 @@ def duration(seconds: float | None) -> str:
 
     Examples:
         >>> from frostline.dashboards.formats import duration
-        >>> [duration(seconds) for seconds in (3.21, 45, 245, 3720)]
-        ['3.2 s', '45 s', '4 min 05 s', '1 h 02 min']
+        >>> [duration(seconds) for seconds in (0.02, 3.21, 45, 245, 3720)]
+        ['< 0.1 s', '3.2 s', '45 s', '4 min 05 s', '1 h 02 min']
     """
     if seconds is None:
         return NOTHING
+    if 0 < seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)

@@ -14,6 +14,8 @@ from ..records import FinalRecord
 
 # Share of leaked test images above which the verdict says so.
 SAID_ABOVE = 0.01
+# And above which it warns of itself.
+SERIOUS_ABOVE = 0.1
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class Leaks:
     def share(self) -> float:
         """Return the share of the test images that leaked."""
         return self.images / self.test_images
+
+    @property
+    def serious(self) -> bool:
+        """Return whether so many test images leaked that the scores mean little."""
+        return self.share > SERIOUS_ABOVE
 
     def sentence(self, winner: str) -> str:
         """Return the leak in one or two sentences; empty up to :data:`SAID_ABOVE`.

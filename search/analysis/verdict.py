@@ -167,8 +167,10 @@ class Verdict:
 
     def sentence(self) -> str:
         """Return the verdict in one or two sentences, and a leak of test images."""
-        leak = self.leaks.sentence(self.winner.strategy) if self.leaks else ""
-        return f"{self._decision()} {leak}".strip()
+        if self.leaks is None:
+            return self._decision()
+        warning = "Not to be trusted: " if self.leaks.serious else ""
+        return f"{warning}{self._decision()} {self.leaks.sentence(self.winner.strategy)}".strip()
 
     def _decision(self) -> str:
         """Return which strategy wins, or that it is undecided."""

@@ -70,7 +70,9 @@ class LineProgress(Observer):
     def study_started(self, settings: StudySettings, trials: list[TrialRecord]) -> None:
         self._budget = settings.trials
         done = f", {finished(trials)} done" if finished(trials) else ""
-        self._write(f"study {settings.name}: {settings.trials} trials of {len(settings.strategies)} strategies{done}")
+        number, strategies = settings.trials, len(settings.strategies)
+        of = f"{number} trial{'s' * (number > 1)} of {strategies} strateg{'ies' if strategies > 1 else 'y'}"
+        self._write(f"study {settings.name}: {of}{done}")
 
     def note(self, message: str) -> None:
         self._write(f"note: {message}")

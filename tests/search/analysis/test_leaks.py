@@ -47,9 +47,17 @@ def test_the_verdict_says_a_leak_above_one_percent(number: int, said: bool) -> N
     verdict = reach_verdict(finals, "accuracy")
     leaks = measure_leaks(finals, "accuracy", range(number))
     sentence = replace(verdict, leaks=leaks).sentence()
-    assert sentence.startswith(verdict.sentence())
+    assert verdict.sentence() in sentence
     assert (f"{number} of 300 test images ({number / 3:.1f} %) are also in the training" in sentence) == said
     assert ("Remove the copies" in sentence) == said
+
+
+def test_a_verdict_on_leaked_images_warns_of_itself_first() -> None:
+    finals = make_finals()
+    verdict = reach_verdict(finals, "accuracy")
+    few, many = (measure_leaks(finals, "accuracy", range(int(share * IMAGES))) for share in (0.05, 0.15))
+    assert replace(verdict, leaks=few).sentence().startswith(verdict.sentence())
+    assert replace(verdict, leaks=many).sentence().startswith(f"Not to be trusted: {verdict.sentence()} But ")
 
 
 def test_another_leader_without_the_leaked_images_is_named() -> None:
