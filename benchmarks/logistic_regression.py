@@ -128,7 +128,7 @@ def solver_of(commit: str) -> Fit:
     # Named as a neighbor of today's module, so that its relative imports are found.
     module = ModuleType("frostline.objectives.training.older_logistic_regression")
     module.__package__ = "frostline.objectives.training"
-    exec(compile(found.stdout, f"{commit}:{MODULE}", "exec"), vars(module))
+    exec(compile(found.stdout, f"{commit}:{MODULE}", "exec"), vars(module))  # noqa: S102
     return module.fit_logistic_regression
 
 
