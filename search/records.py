@@ -42,6 +42,7 @@ class TrialRecord:
         reason: Reason of a failure.
         finished: Time when the trial ended.
         epochs: Maximum number of epochs; None before the trial starts, and in older studies.
+        final_failed: Reason why its configuration could not be trained again; None if it could, or was not tried.
     """
 
     number: int
@@ -56,6 +57,7 @@ class TrialRecord:
     reason: str | None = None
     finished: datetime | None = None
     epochs: int | None = None
+    final_failed: str | None = None
 
 
 def finalist_name(strategy: str, trial_number: int) -> str:

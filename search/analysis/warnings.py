@@ -33,6 +33,12 @@ def find_warnings(verdict: Verdict, trials: Sequence[TrialRecord], strategies: S
             f"Give at least {MIN_TEST_IMAGES}, better some hundreds."
         )
     judged = {contender.strategy for contender in verdict.contenders}
+    found += [
+        f"The configuration of trial {trial.number}, {trial.strategy}, failed when it was trained again "
+        f"({trial.final_failed}); the next best took its place."
+        for trial in trials
+        if trial.final_failed and trial.strategy in judged
+    ]
     found += [describe_missing(strategy, trials) for strategy in strategies if strategy not in judged]
     return tuple(found)
 
@@ -42,14 +48,18 @@ def describe_missing(strategy: str, trials: Sequence[TrialRecord]) -> str:
     own = [trial for trial in trials if trial.strategy == strategy]
     if not own:
         return f"{strategy} is not judged: it had no trial. More trials change that: frostline resume STUDY --trials N"
-    reasons = Counter(trial.reason for trial in own if trial.reason)
+    reasons = Counter(why for trial in own if (why := trial.reason or trial.final_failed))
     told = f" ({'; '.join(reasons)})" if reasons else ""
     if len(own) == 1:
-        return f"{strategy} is not judged: its only trial {_ended(own[0].state)}{told}."
+        return f"{strategy} is not judged: its only trial {_ended(own[0])}{told}."
+    if any(trial.final_failed for trial in own):
+        return f"{strategy} is not judged: its configurations failed when they were trained again{told}."
     states = {trial.state for trial in own}
-    how = _ended(states.pop()) if len(states) == 1 else "failed or were pruned"
+    how = _ended(own[0]) if len(states) == 1 else "failed or were pruned"
     return f"{strategy} is not judged: all of its {len(own)} trials {how}{told}."
 
 
-def _ended(state: str) -> str:
-    return {"failed": "failed", "pruned": "was pruned"}.get(state, "did not end")
+def _ended(trial: TrialRecord) -> str:
+    if trial.final_failed:
+        return "failed when it was trained again"
+    return {"failed": "failed", "pruned": "was pruned"}.get(trial.state, "did not end")

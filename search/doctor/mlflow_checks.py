@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ...storage.tracking import Journal, TrackedRun, Tracker, parent_key
-from ..records import FINISHED, FinalScores, TrialRecord
+from ..records import FINISHED, FinalScores, TrialRecord, finalist_name
 from ..study import Study
 from ..tracking import (
     SCORE_CURVE,
@@ -154,7 +154,12 @@ def orphaned_runs(evidence: StudySnapshot) -> Iterator[Finding]:
     decided = study.decided()
     recorded = {final_key(*identity) for identity in study.final_identities()}
     waiting = {trial_key(trial.number) for trial in study.trials() if trial.state not in FINISHED}
+    failed = tuple(
+        f"final-{finalist_name(str(each.strategy), each.number)}-" for each in study.trials() if each.final_failed
+    )
     for key, run in _by_key(evidence).items():
+        if key.startswith(failed) and run.status == "FAILED":
+            continue
         training, of_curve = key.startswith(("trial-", "final-", "curve-")), key.startswith("curve-")
         # The other checks compare runs of recorded trainings.
         if (

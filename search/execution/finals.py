@@ -5,13 +5,13 @@ The seeds come in rounds: after each, the race of the strategies tells which of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ...objectives.calibration import fit_temperature
 from ...objectives.data import ImageSplit
 from ...objectives.devices import free_memory
 from ...objectives.epochs import EpochResult
+from ...objectives.errors import DeviceLostError, ObjectiveError
 from ...objectives.finetune import NO_STAGES, FinetuneResult, predict
 from ...objectives.metrics import score
 from ...storage.database import Lease
@@ -33,13 +33,14 @@ from ..tracking import (
     start_strategy_run,
 )
 from .logged_training import TrainingLog, logged_training
+from .retries import reason
 from .session import WorkerSession
+from .started_trial import require_survivable
 
 
 def run_finals(session: WorkerSession) -> None:
     """Train and test the missing finals; a recorded final is never trained or tested again."""
     study = session.study
-    every = {finalist.subject: finalist for finalist in list_candidates(study.settings, study.trials())}
     first = study.settings.race_rules.rounds[0]
     while due := study.results().due:
         most = 1 + max(finalist.place for finalist in due)
@@ -47,20 +48,16 @@ def run_finals(session: WorkerSession) -> None:
             racing = ", ".join(dict.fromkeys(finalist.strategy for finalist in due))
             session.observer.note(f"undecided: {racing} race on, up to {most} seeds each")
         study.final_tickets.issue_for([finalist.subject for finalist in due])
-        _run_issued(session, every)
-    study.end_race({finalist.identity for finalist in every.values()})
+        _run_issued(session)
+    study.end_race({finalist.identity for finalist in list_candidates(study.settings, study.trials())})
 
 
-def _run_issued(session: WorkerSession, every: Mapping[str, Finalist]) -> None:
-    """Train and test all finals that have tickets, until no worker has one left.
-
-    Args:
-        session: Session of this worker.
-        every: All candidates with all seeds, by the subjects of their tickets: another worker may have gone on to
-            the next round.
-    """
+def _run_issued(session: WorkerSession) -> None:
+    """Train and test all finals that have tickets, until no worker has one left."""
     study = session.study
     for lease in session.claims(session.worker.claim_final, study.final_tickets):
+        # Read again each time: another worker may have gone on to the next round, or failed a candidate.
+        every = {finalist.subject: finalist for finalist in list_candidates(study.settings, study.trials())}
         finalist = every.get(str(lease.subject))
         if finalist is None or study.finals.has(finalist.identity, finalist.seed):
             # A better trial replaced this candidate, or an older version recorded the final without a ticket.
@@ -73,7 +70,23 @@ def _run_issued(session: WorkerSession, every: Mapping[str, Finalist]) -> None:
         except LeaseLostError as error:
             session.observer.note(str(error))
             session.observer.final_cut_off(finalist.identity, finalist.seed)
+        except DeviceLostError:
+            raise
+        except ObjectiveError as error:
+            _fail(session, finalist, lease, error)
         free_memory(session.task.device)
+
+
+def _fail(session: WorkerSession, finalist: Finalist, lease: Lease, error: ObjectiveError) -> None:
+    """Record that a candidate cannot be trained again, so that the next best takes its place."""
+    session.study.fail_final(finalist.identity, reason(error))
+    session.tracker.known(final_key(finalist.strategy, finalist.trial.number, finalist.seed)).finish("FAILED")
+    session.worker.drop_final(lease)
+    session.observer.final_cut_off(finalist.identity, finalist.seed)
+    session.observer.note(
+        f"final {finalist.identity} seed {finalist.seed} failed: {reason(error)}. The next best configuration of "
+        f"{finalist.strategy} takes its place."
+    )
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,8 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
     run = start_final_run(
         session.tracker, finalist.strategy, finalist.trial.number, finalist.seed, finalist.trial.config
     )
-    log = TrainingLog(run, session.observer, f"final {finalist.strategy} seed {finalist.seed}")
+    log = TrainingLog(run, session.observer, f"final {finalist.identity} seed {finalist.seed}")
+    require_survivable(lease)
 
     def on_epoch(result: EpochResult) -> None:
         log.epoch(result)

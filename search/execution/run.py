@@ -255,7 +255,7 @@ def _pause(session: WorkerSession) -> None:
 
 def _require_finalists(study: Study) -> None:
     if not list_candidates(study.settings, study.trials()):
-        reasons = {trial.reason for trial in study.trials() if trial.reason}
+        reasons = {why for trial in study.trials() if (why := trial.reason or trial.final_failed)}
         raise TrainingFailedError(
             "\n".join([f"No trial of study {study.settings.name!r} was completed: no verdict.", *sorted(reasons)])
         )

@@ -107,7 +107,7 @@ class StartedTrial:
             Exception: What ended the last attempt; see :func:`logged_training`.
         """
         self.session.worker.write(self.lease)
-        _require_survivable(self.lease)
+        require_survivable(self.lease)
         return logged_training(
             self.log,
             self.planned.config,
@@ -152,10 +152,14 @@ def start_trial(session: WorkerSession, asked: AskedTrial) -> StartedTrial:
     )
 
 
-def _require_survivable(lease: Lease) -> None:
-    """Fail a trial that seems to crash its workers, instead of passing it on forever."""
+def require_survivable(lease: Lease) -> None:
+    """Fail a training that seems to crash its workers, instead of passing it on forever.
+
+    Raises:
+        TrainingFailedError: It crashed too many workers.
+    """
     if lease.lapses >= MAX_INTERRUPTIONS:
         raise TrainingFailedError(
-            f"This trial crashed {lease.lapses} workers in a row before another epoch ended; "
+            f"This training crashed {lease.lapses} workers in a row before another epoch ended; "
             "it may need more memory than there is."
         )

@@ -3,7 +3,7 @@
 The best score of a search was partly luck. So several configurations of a strategy are candidates: its best trials, and
 its default, which no score was needed to find. Each is trained once more with a fresh seed; the candidate with the
 highest mean validation score of both trainings is the finalist, which the further seeds go to. Test scores choose
-nothing.
+nothing. A configuration that fails when it is trained again is a candidate no more, and the next best takes its place.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def is_finalist(final: FinalScores, chosen: Mapping[str, TrialRecord]) -> bool:
 
 def _candidates(settings: StudySettings, trials: Sequence[TrialRecord], strategy: str) -> list[TrialRecord]:
     """Return a strategy's candidates: its best trials, and its default configuration as the last, if it is complete."""
-    ranked = best_trials([trial for trial in trials if trial.strategy == strategy])
+    ranked = best_trials([each for each in trials if each.strategy == strategy and each.final_failed is None])
     default = find_default(settings, ranked, strategy)
     if settings.candidates == 1 or default is None:
         return ranked[: settings.candidates]

@@ -6,7 +6,7 @@ import json
 import platform
 import secrets
 from collections.abc import Callable, Collection, Container
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -38,6 +38,8 @@ from .settings import StudySettings
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
 _RACE_ENDED = "frostline:race_ended"
+# With the name of the configuration behind it: one attribute each, since several workers may write at once.
+_FINAL_FAILED = "frostline:final_failed:"
 _TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
 # User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
@@ -198,6 +200,10 @@ class Study:
         versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
         self.inner.set_user_attr(_RAN, {"device": device, "versions": versions})
 
+    def fail_final(self, finalist: str, reason: str) -> None:
+        """Record that a configuration cannot be trained again, and why."""
+        self.inner.set_user_attr(f"{_FINAL_FAILED}{finalist}", reason)
+
     def end_race(self, finalists: Collection[str]) -> None:
         """Record that the race of these finalists has ended; a later race has other finalists."""
         self.inner.set_user_attr(_RACE_ENDED, sorted(finalists))
@@ -210,7 +216,13 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         """Return all trials by number."""
         alive = {held.number for held in _alive(self.tickets)}
-        return [trial_record(trial, alive) for trial in self.inner.get_trials(deepcopy=False)]
+        records = [trial_record(trial, alive) for trial in self.inner.get_trials(deepcopy=False)]
+        failed = {
+            read_finalist(key.removeprefix(_FINAL_FAILED))[1]: reason
+            for key, reason in self.inner.user_attrs.items()
+            if key.startswith(_FINAL_FAILED)
+        }
+        return [replace(each, final_failed=failed.get(each.number)) for each in records] if failed else records
 
     def trial(self, number: int) -> TrialRecord:
         """Return one trial."""

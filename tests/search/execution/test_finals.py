@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from frostline.objectives.errors import InvalidInputError
+from frostline.objectives.config import TrialConfig
+from frostline.objectives.errors import InvalidInputError, TrainingFailedError
+from frostline.objectives.finetune import FinetuneResult, finetune
 from frostline.search.analysis import run_race
+from frostline.search.execution import logged_training
 from frostline.search.execution.run import SearchInterrupted, rerun_finals, resume, run_search
-from frostline.search.records import FinalScores
+from frostline.search.records import FinalScores, best_trials
 from frostline.search.slots.resources import Resources
 from frostline.search.study.finalists import find_default, list_candidates
 from frostline.search.study.observer import Observer
@@ -208,3 +211,48 @@ def test_candidates_are_trained_once_before_the_finalist_gets_its_other_seeds(
     assert len(results.selection) == 2
     again = resume("tiny", Workspace(tmp_path), Counting(), resources=CPU)
     assert trained(again) == trained(study)
+
+
+def test_a_configuration_that_fails_when_it_is_trained_again_gives_its_place_to_the_next_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wide.toml").write_text("[shared]\nepochs = 3\nbatch_size = 16\n\n[full]\n\n[scratch]\n")
+    wide = {"space": tmp_path / "wide.toml", "trials": 8, "finals_seeds": 1, "candidates": 1}
+    failed: list[float] = []
+
+    def flaky(config: TrialConfig, *args: Any, seed: int, **options: Any) -> FinetuneResult:
+        if seed == 1000 and config.strategy == "full" and not failed:
+            failed.append(config.learning_rate)
+            raise TrainingFailedError("training loss is nan in epoch 1")
+        return finetune(config, *args, seed=seed, **options)
+
+    monkeypatch.setattr(logged_training, "finetune", flaky)
+    study = run_search(request(tmp_path, **wide), Workspace(tmp_path))
+    trials = study.trials()
+    first, second = (each for each in best_trials([trial for trial in trials if trial.strategy == "full"])[:2])
+    assert first.config["learning_rate"] == failed[0]
+    assert first.final_failed == "training loss is nan in epoch 1"
+    results = study.results()
+    assert results.finalists["full"].number == second.number
+    assert study.decided()
+    assert results.verdict is not None
+    assert any(f"trial {first.number}, full, failed when it was trained again" in each for each in results.warnings)
+    # It is not tried again, nor missed.
+    assert len(failed) == 1
+    assert trained(rerun_finals("tiny", Workspace(tmp_path), resources=CPU)) == trained(study)
+
+
+def test_a_strategy_whose_configurations_all_fail_again_is_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flaky(config: TrialConfig, *args: Any, seed: int, **options: Any) -> FinetuneResult:
+        if seed >= 1000 and config.strategy == "full":
+            raise TrainingFailedError("training loss is nan in epoch 1")
+        return finetune(config, *args, seed=seed, **options)
+
+    monkeypatch.setattr(logged_training, "finetune", flaky)
+    results = run_search(request(tmp_path), Workspace(tmp_path)).results()
+    assert results.verdict is not None
+    assert {each.strategy for each in results.verdict.contenders} == {"feature_extraction", "scratch"}
+    said = "full is not judged: its only trial failed when it was trained again (training loss is nan in epoch 1)."
+    assert said in results.warnings

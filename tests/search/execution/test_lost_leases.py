@@ -140,7 +140,7 @@ def test_a_trial_that_twice_took_its_worker_with_it_has_failed(tmp_path: Path) -
         connection.execute(gone)
     study = run_search(wanted, workspace)
     assert [trial.state for trial in study.trials()] == ["failed", "complete"]
-    assert "This trial crashed 2 workers" in (study.trial(0).reason or "")
+    assert "This training crashed 2 workers" in (study.trial(0).reason or "")
     study.close()
 
 

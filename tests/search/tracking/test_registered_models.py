@@ -127,7 +127,7 @@ def test_runs_are_named_after_what_they_are_and_how_they_ended(finished: Finishe
         expected = f"{trial.number:03d} {trial.strategy} d={depth} tiny_network:create {trial.score:.3f}"
         assert run.info.run_name == expected
     for final in finished.study.final_records():
-        name = f"seed {final.seed} {final.strategy} {final.test_score:.3f}"
+        name = f"seed {final.seed} {final.finalist} {final.test_score:.3f}"
         assert [run.info.run_name for run in finished.runs(kind="final") if run.info.run_name == name] == [name]
     above = [run.info.run_name or "" for run in finished.runs(kind="strategy")]
     assert len(above) == 2
