@@ -87,7 +87,9 @@ def run(setting: Setting, folder: Path, budget: str, trials: int) -> Run:
     (folder / "space.toml").write_text(SPACE)
     workspace = Workspace(folder)
     held = Held(FeatureFiles(workspace.features))
-    request = setting.request(name="budget", trials=trials, finals_seeds=1, cache_budget=budget, metric="accuracy")
+    request = setting.request(
+        name="budget", trials=trials, finals_seeds=1, candidates=1, cache_budget=budget, metric="accuracy"
+    )
     request = dataclasses.replace(request, space=folder / "space.toml")
     started = time.perf_counter()
     with evictions() as gone:

@@ -201,7 +201,7 @@ def compare_study(report: Report, contest: Contest, trials: int, sample: int) ->
         sample: How many of them the bare script really trains; the others are counted at their seconds an epoch.
     """
     request = contest.setting.request(
-        trials=trials, strategies=("feature_extraction",), finals_seeds=1, name="speed", metric="accuracy"
+        trials=trials, strategies=("feature_extraction",), finals_seeds=1, candidates=1, name="speed", metric="accuracy"
     )
     clock = Clock()
     with harness.scratch_folder() as folder:

@@ -137,7 +137,14 @@ def _mean(every: list[dict[str, float]]) -> dict[str, float]:
 def run(setting: Setting, folder: Path, strategies: tuple[str, ...], trials: int, population: int = 0) -> Ledger:
     """A search, timed."""
     request = setting.request(
-        **{"trials": trials, "strategies": strategies, "finals_seeds": 1, "name": "overhead", "metric": "accuracy"},
+        **{
+            "trials": trials,
+            "strategies": strategies,
+            "finals_seeds": 1,
+            "candidates": 1,
+            "name": "overhead",
+            "metric": "accuracy",
+        },
         population=population,
     )
     with watched() as parts:

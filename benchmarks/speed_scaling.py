@@ -114,7 +114,7 @@ def measure_trials(report: Report, setting: Setting, counts: Sequence[int]) -> N
     for count in counts:
         with free_training(), harness.scratch_folder() as folder:
             clock = Clock()
-            request = setting.request(trials=count, finals_seeds=1, name="scaling", metric="accuracy")
+            request = setting.request(trials=count, finals_seeds=1, candidates=1, name="scaling", metric="accuracy")
             run_search(request, Workspace(folder), clock)
         ours = _gaps([end for end, _ in clock.ended])
         alone = _gaps(optuna_alone(setting, count))

@@ -109,7 +109,7 @@ class Scores(Observer):
 def our_search(setting: Setting, folder: Path, seed: int, trials: int, goal: float | None = None) -> Scores:
     """The default study, ended once it has reached the goal; the clock begins before anything is decoded."""
     scores = Scores(goal)
-    request = setting.request(trials=trials, seed=seed, finals_seeds=1, name="score", metric="accuracy")
+    request = setting.request(trials=trials, seed=seed, finals_seeds=1, candidates=1, name="score", metric="accuracy")
     with suppress(SearchInterrupted):
         run_search(request, Workspace(folder), scores)
     return scores

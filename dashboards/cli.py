@@ -58,8 +58,8 @@ class TerminalViews:
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
         name = f"{study.settings.name}{study.workspace.option}"
         self._console.print(f"Trials:  frostline ui {name}", soft_wrap=True)
-        seeds = results.verdict and results.verdict.remedy.seeds
-        if seeds and seeds > study.settings.finals_seeds:
+        if seeds := results.verdict and results.verdict.remedy.seeds:
+            seeds = max(seeds, study.settings.finals_seeds)
             self._console.print(f"Decide:  frostline resume {name} --seeds {seeds}", soft_wrap=True)
 
     def curve(self, study: Study) -> None:

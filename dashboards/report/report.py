@@ -20,7 +20,7 @@ from ...objectives.metrics import METRICS
 from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict
 from ...search.records import finished
 from ...search.space import COMPETING, tables_of, write_space
-from ...search.study import SEED_OFFSET, StudyResults, StudySettings
+from ...search.study import CANDIDATES, SEED_OFFSET, StudyResults, StudySettings
 from ..charts import Chart, create_charts
 from ..formats import count, duration, points
 from ..tables import (
@@ -88,8 +88,11 @@ def search_command(settings: StudySettings) -> str:
         ("--trials", settings.trials),
         ("--metric", settings.metric),
         ("--seed", settings.seed),
-        ("--seeds", settings.finals_seeds),
     ]
+    if not settings.finals_limited:
+        options.append(("--seeds", settings.finals_seeds))
+    if settings.candidates != CANDIDATES:
+        options.append(("--candidates", settings.candidates))
     if set(settings.strategies) != set(COMPETING):
         options += [("--strategy", name) for name in settings.strategies]
     options += [("--plugin", name) for name in settings.plugins]

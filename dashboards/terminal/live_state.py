@@ -180,7 +180,7 @@ class LiveState(Observer):
             unknown: Seconds for strategies without a complete trial; None if they will have no finals.
         """
         begun = self._finals_begun()
-        chosen = choose_finalists(settings, list(self.trials.values()), self.finals)
+        chosen = choose_finalists(settings, list(self.trials.values()), None, self.finals)
         most = max((begun[trial.number] for trial in chosen.values()), default=0)
         left: list[float] = []
         for strategy in settings.strategies:
@@ -197,7 +197,7 @@ class LiveState(Observer):
         return left + self._running_finals_left()
 
     def _candidates(self, settings: StudySettings, strategy: str) -> list[Finalist]:
-        every = list_candidates(settings, list(self.trials.values()))
+        every = list_candidates(settings, list(self.trials.values()), None)
         return [each for each in every if each.strategy == strategy and each.place == 0]
 
     def _running_finals_left(self) -> list[float]:

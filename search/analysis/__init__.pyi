@@ -6,7 +6,7 @@ from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
 from .leaks import Leaks, measure_leaks
 from .pareto import pareto_front
-from .race import Race, RaceRules, run_race
+from .race import Race, RaceCosts, RaceRules, run_race
 from .selection import Gain, Selection, examine_selection
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
 from .warnings import find_warnings
@@ -27,6 +27,7 @@ __all__ = [
     "Leaks",
     "Mistake",
     "Race",
+    "RaceCosts",
     "RaceRules",
     "Selection",
     "Step",

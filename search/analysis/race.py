@@ -85,6 +85,29 @@ class RaceRules:
 
 
 @dataclass(frozen=True)
+class RaceCosts:
+    """What the trainings of the finals cost, in any unit that does not depend on the machine.
+
+    Attributes:
+        limit: What all finals may cost before a further round is worth less than a longer search.
+        each: Cost of a training, by strategy.
+        spent: Cost of what was trained beside the race, to choose the finalists.
+    """
+
+    limit: float
+    each: Mapping[str, float]
+    spent: float = 0.0
+
+    def affords(self, seeds: Mapping[str, int]) -> bool:
+        """Return whether so many seeds of each strategy are within the limit.
+
+        >>> [RaceCosts(10, {"full": 2, "lp_ft": 1}, spent=3).affords({"full": 2, "lp_ft": seeds}) for seeds in (3, 4)]
+        [True, False]
+        """
+        return self.spent + sum(count * self.each.get(strategy, 0.0) for strategy, count in seeds.items()) <= self.limit
+
+
+@dataclass(frozen=True)
 class Race:
     """A race as it stands.
 
@@ -103,6 +126,7 @@ def run_race(
     metric: str,
     rules: RaceRules,
     *,
+    costs: RaceCosts | None = None,
     seed: int = 0,
     comparing: Comparing = compare,
 ) -> Race:
@@ -113,6 +137,7 @@ def run_race(
         strategies: Names of all strategies that have a finalist.
         metric: Name of a metric that a study can maximize.
         rules: How many seeds the finals have.
+        costs: Ends the race where a further round would cost too much, until its seeds are raised; None for no limit.
         seed: Seed of the draws.
         comparing: Gives a comparison, as :func:`~frostline.search.analysis.comparison.compare` does.
 
@@ -147,7 +172,13 @@ def run_race(
             )
             spent = before + (after - before) * (place / len(rounds)) ** _SPENDING
             verdict = decide(look=Look(1 - spent, earlier, max_seeds=limit))
+            behind = {contender.strategy for contender in verdict.contenders if not contender.tied}
             goes_on = place < len(rounds) and verdict.undecided and _promises(verdict)
+            if goes_on and costs is not None and not times:
+                counts = {
+                    name: min(len(of), size) if name in left | behind else rounds[place] for name, of in known.items()
+                }
+                goes_on = costs.affords(counts)
             if place < len(rounds) and not goes_on:
                 # No look follows: this one may use up what is left.
                 verdict = decide(look=Look(1 - after, earlier, max_seeds=limit))

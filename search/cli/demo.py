@@ -41,7 +41,6 @@ def demo_request(workspace: Workspace, observer: Observer, *, device: str = "aut
         weights=str(weights),
         image_size=IMAGE_SIZE,
         trials=15,
-        finals_seeds=5,
         name="demo",
         space=Path(__file__).with_name("demo_space.toml"),
         device=device,

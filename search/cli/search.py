@@ -82,7 +82,14 @@ def search(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the splits, heads, data order and sampling.")] = 0,
-    finals_seeds: Annotated[int, typer.Option("--seeds", help="Most trainings (seeds) of each finalist.")] = 8,
+    finals_seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            help="Most trainings (seeds) of each finalist.",
+            show_default="8, while the finals cost no more than the search",
+        ),
+    ] = None,
     candidates: Annotated[
         int,
         typer.Option(
@@ -189,7 +196,11 @@ def resume(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option("--seeds", help="Raise the most trainings (seeds) of each finalist.", show_default=False),
+        typer.Option(
+            "--seeds",
+            help="Let an undecided race go on, up to so many trainings (seeds) of each finalist.",
+            show_default=False,
+        ),
     ] = None,
     fork: Annotated[
         str | None,

@@ -9,7 +9,7 @@ from itertools import groupby
 from optuna.trial import TrialState
 
 from ...storage.database import Ticket, describe_worker, expire_dead_workers, has_ended, reclaim_expired, set_done
-from ..study import Study, list_candidates, remove_trial, set_state
+from ..study import Study, remove_trial, set_state
 from .snapshot import Finding, StudySnapshot, TrialRow, is_gone
 
 # A worker whose lease expired this long ago will not return.
@@ -129,7 +129,7 @@ def finals_and_tickets(evidence: StudySnapshot) -> Iterator[Finding]:
                 "its ticket is marked done",
                 partial(_settle_final, study, subject),
             )
-    for due in list_candidates(study.settings, study.trials()):
+    for due in study.candidates(study.trials()):
         ticket = tickets.get(due.subject)
         # The ticket of a former finalist ends without a final.
         if ticket is not None and ticket.done and (due.identity, due.seed) not in recorded:

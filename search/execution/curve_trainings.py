@@ -145,7 +145,7 @@ def run_curve(
 
 def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
     faults: list[str] = []
-    if not list_candidates(study.settings, study.trials()):
+    if not study.candidates(study.trials()):
         name = f"{study.settings.name}{study.workspace.option}"
         faults.append(f"No trial of study {study.settings.name!r} is complete. Resume it: frostline resume {name}")
     if seeds is not None and seeds < 1:
@@ -162,13 +162,15 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
 
 def plan_curve(study: Study, sizes: Sequence[int], seeds: int | None = None) -> list[CurveTraining]:
     """Every training of a curve, the finals aside: the quick ones first."""
-    settings, trials = study.settings, study.trials()
-    numbers_chosen = {trial.number for trial in choose_finalists(settings, trials, study.final_scores()).values()}
+    settings, trials, val_images = study.settings, study.trials(), study.facts.counts.get("val")
+    numbers_chosen = {
+        trial.number for trial in choose_finalists(settings, trials, val_images, study.final_scores()).values()
+    }
     if seeds is None:
         recorded = set(study.finals.identities())
-        every = [each for each in list_candidates(settings, trials) if (each.identity, each.seed) in recorded]
+        every = [each for each in study.candidates(trials) if (each.identity, each.seed) in recorded]
     else:
-        every = list_candidates(settings.model_copy(update={"finals_seeds": seeds}), trials)
+        every = list_candidates(settings.model_copy(update={"finals_seeds": seeds}), trials, val_images)
     finalists = [each for each in every if each.trial.number in numbers_chosen]
     return [CurveTraining(finalist, images) for images in sorted(sizes) for finalist in finalists]
 

@@ -18,7 +18,7 @@ from ...storage.database import Lease
 from ...storage.errors import LeaseLostError
 from ..analysis import errors_of
 from ..records import FinalRecord
-from ..study import Finalist, list_candidates
+from ..study import Finalist
 from ..tracking import (
     describe,
     drop_networks,
@@ -49,7 +49,7 @@ def run_finals(session: WorkerSession) -> None:
             session.observer.note(f"undecided: {racing} race on, up to {most} seeds each")
         study.final_tickets.issue_for([finalist.subject for finalist in due])
         _run_issued(session)
-    study.end_race({finalist.identity for finalist in list_candidates(study.settings, study.trials())})
+    study.end_race({finalist.identity for finalist in study.candidates(study.trials())})
 
 
 def _run_issued(session: WorkerSession) -> None:
@@ -57,7 +57,7 @@ def _run_issued(session: WorkerSession) -> None:
     study = session.study
     for lease in session.claims(session.worker.claim_final, study.final_tickets):
         # Read again each time: another worker may have gone on to the next round, or failed a candidate.
-        every = {finalist.subject: finalist for finalist in list_candidates(study.settings, study.trials())}
+        every = {finalist.subject: finalist for finalist in study.candidates(study.trials())}
         finalist = every.get(str(lease.subject))
         if finalist is None or study.finals.has(finalist.identity, finalist.seed):
             # A better trial replaced this candidate, or an older version recorded the final without a ticket.

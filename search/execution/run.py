@@ -16,7 +16,6 @@ from ..study import (
     Prepared,
     Request,
     Study,
-    list_candidates,
     prepare_fork,
     prepare_resume,
     prepare_search,
@@ -69,7 +68,7 @@ def resume(
         workspace: Workspace of the study.
         observer: Observer of the work.
         trials: Larger budget; None keeps the budget.
-        seeds: Larger number of seeds that a finalist may have; None keeps it. The race of the finals goes on.
+        seeds: Number of seeds that a finalist may have, whatever they cost: an undecided race of the finals goes on.
         fork: Name of a new study with the same settings, to start instead because data or code changed.
         resources: Resources to train on.
 
@@ -254,7 +253,7 @@ def _pause(session: WorkerSession) -> None:
 
 
 def _require_finalists(study: Study) -> None:
-    if not list_candidates(study.settings, study.trials()):
+    if not study.candidates(study.trials()):
         reasons = {why for trial in study.trials() if (why := trial.reason or trial.final_failed)}
         raise TrainingFailedError(
             "\n".join([f"No trial of study {study.settings.name!r} was completed: no verdict.", *sorted(reasons)])

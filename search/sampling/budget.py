@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..records import STRATEGY
 
+# Cost of an epoch of a head on cached features, as a share of an epoch of the whole network (benchmarks/results/).
+HEAD_EPOCH = 0.02
 # Share of the budget that is divided evenly among the strategies; TPE allocates the rest.
 FLOOR_SHARE = 0.6
 # A strategy is behind if its best score trails the leader's by more than this many standard errors of the difference.

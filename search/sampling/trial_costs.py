@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from ...objectives.config import create_config
 from ...objectives.strategies import STRATEGIES, plan_phases
 from ..space import Space
-
-# Cost of an epoch of a head on cached features, as a share of an epoch of the whole network (benchmarks/results/).
-HEAD_EPOCH = 0.02
+from .budget import HEAD_EPOCH
 
 
 def costs_by_strategy(space: Space, frozen_flops: Sequence[float]) -> dict[str, float]:

@@ -25,12 +25,13 @@ from .progress import progress_sentence
 from .request import Request
 from .results import StudyFacts, StudyResults
 from .resume import prepare_fork, prepare_resume, reopen
-from .settings import StudySettings
+from .settings import CANDIDATES, StudySettings
 from .study import OUTCOME, STARTED, Study, trial_record
 from .study_file import is_study_file
 from .watch import watch_study
 
 __all__ = [
+    "CANDIDATES",
     "OUTCOME",
     "SEED_OFFSET",
     "STARTED",

@@ -118,7 +118,7 @@ def name_fault(option: str, name: str) -> list[str]:
 def _check_numbers(request: Request) -> None:
     limits = [
         ("--trials", request.trials, 1),
-        ("--seeds", request.finals_seeds, 1),
+        ("--seeds", 1 if request.finals_seeds is None else request.finals_seeds, 1),
         ("--candidates", request.candidates, 1),
         ("--seed", request.seed, 0),
         ("--workers", request.workers or 1, 1),

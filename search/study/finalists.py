@@ -2,8 +2,9 @@
 
 The best score of a search was partly luck. So several configurations of a strategy are candidates: its best trials, and
 its default, which no score was needed to find. Each is trained once more with a fresh seed; the candidate with the
-highest mean validation score of both trainings is the finalist, which the further seeds go to. Test scores choose
-nothing. A configuration that fails when it is trained again is a candidate no more, and the next best takes its place.
+highest mean validation score of both trainings is the finalist, which the further seeds go to. What trailed in the
+search by more than chance is not trained again. A configuration that fails when it is trained again is a candidate no
+more, and the next best takes its place. Test scores choose nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from ...objectives.config import TrialConfig, create_config
 from ...objectives.strategies import get_strategy, takes_parameter
 from ..records import STRATEGY, FinalScores, TrialRecord, best_trials, finalist_name
+from ..sampling import score_margin
 from .settings import StudySettings
 
 # Finals use other seeds than the search: the best score of the search was selected for being high.
@@ -61,36 +63,38 @@ def restore_config(parameters: dict[str, object]) -> TrialConfig:
     return create_config({name: value for name, value in parameters.items() if takes_parameter(strategy, name)})
 
 
-def list_candidates(settings: StudySettings, trials: Sequence[TrialRecord]) -> list[Finalist]:
+def list_candidates(settings: StudySettings, trials: Sequence[TrialRecord], val_images: int | None) -> list[Finalist]:
     """Return the candidates of every strategy that completed a trial, with every seed that each may have.
 
     Args:
         settings: Settings of the study.
         trials: Trials of the study.
+        val_images: Number of validation images, from which the chance in scores follows; None if no configuration
+            counts as behind.
     """
     first, places = settings.seed + SEED_OFFSET, range(settings.finals_seeds)
-    every = [trial for strategy in settings.strategies for trial in _candidates(settings, trials, strategy)]
+    every = [trial for own in _candidates(settings, trials, val_images).values() for trial in own]
     return [Finalist(trial, first + place, place) for trial in every for place in places]
 
 
 def choose_finalists(
-    settings: StudySettings, trials: Sequence[TrialRecord], finals: Iterable[FinalScores]
+    settings: StudySettings, trials: Sequence[TrialRecord], val_images: int | None, finals: Iterable[FinalScores]
 ) -> dict[str, TrialRecord]:
     """Return the finalist of each strategy whose candidates were all trained with the first seed.
 
     Args:
         settings: Settings of the study.
         trials: Trials of the study.
-        finals: Its finals, of former candidates too.
+        val_images: See :func:`list_candidates`.
+        finals: Finals of the study, of former candidates too.
     """
     first = settings.seed + SEED_OFFSET
     fresh = {(final.strategy, final.trial_number): final.val_score for final in finals if final.seed == first}
     chosen: dict[str, TrialRecord] = {}
-    for strategy in settings.strategies:
-        candidates = _candidates(settings, trials, strategy)
+    for strategy, candidates in _candidates(settings, trials, val_images).items():
         if len(candidates) == 1:
             chosen[strategy] = candidates[0]
-        elif candidates and all((strategy, trial.number) in fresh for trial in candidates):
+        elif all((strategy, trial.number) in fresh for trial in candidates):
             # The first of equals: the best of the search.
             chosen[strategy] = max(candidates, key=lambda each: (each.score or 0.0) + fresh[strategy, each.number])
     return chosen
@@ -102,14 +106,32 @@ def is_finalist(final: FinalScores, chosen: Mapping[str, TrialRecord]) -> bool:
     return trial is not None and trial.number == final.trial_number
 
 
-def _candidates(settings: StudySettings, trials: Sequence[TrialRecord], strategy: str) -> list[TrialRecord]:
-    """Return a strategy's candidates: its best trials, and its default configuration as the last, if it is complete."""
-    ranked = best_trials([each for each in trials if each.strategy == strategy and each.final_failed is None])
-    default = find_default(settings, ranked, strategy)
+def _candidates(
+    settings: StudySettings, trials: Sequence[TrialRecord], val_images: int | None
+) -> dict[str, list[TrialRecord]]:
+    """Return the candidates of each strategy that has some: its best trials, and its default configuration as the last.
+
+    What trails the best trial of the study by more than chance is none, but the best of each strategy always is.
+    """
+    ranked = {
+        strategy: best_trials([each for each in trials if each.strategy == strategy and each.final_failed is None])
+        for strategy in settings.strategies
+    }
+    leader = max((own[0].score or 0.0 for own in ranked.values() if own), default=0.0)
+    least = leader - score_margin(leader, val_images) if val_images else 0.0
+    return {strategy: _of_strategy(settings, strategy, own, least) for strategy, own in ranked.items() if own}
+
+
+def _of_strategy(
+    settings: StudySettings, strategy: str, ranked: Sequence[TrialRecord], least: float
+) -> list[TrialRecord]:
+    best, *others = ranked
+    near = [best, *(each for each in others if (each.score or 0.0) >= least)]
+    default = find_default(settings, near, strategy)
     if settings.candidates == 1 or default is None:
-        return ranked[: settings.candidates]
-    best = ranked[: settings.candidates - 1]
-    return best if default in best else [*best, default]
+        return near[: settings.candidates]
+    first = near[: settings.candidates - 1]
+    return first if default in first else [*first, default]
 
 
 def find_default(settings: StudySettings, trials: Iterable[TrialRecord], strategy: str) -> TrialRecord | None:

@@ -24,7 +24,7 @@ from .observer import Observer
 from .optuna_storage import study_names
 from .request import Request
 from .results import StudyFacts
-from .settings import StudySettings, default_population
+from .settings import SEEDS, StudySettings, default_population
 from .study import Study
 from .study_file import option_of
 
@@ -120,7 +120,8 @@ def _settings(
         trials=request.trials,
         metric=request.metric or default_metric(counts),
         seed=request.seed,
-        finals_seeds=request.finals_seeds,
+        finals_seeds=request.finals_seeds or SEEDS,
+        finals_limited=request.finals_seeds is None,
         candidates=request.candidates,
         racing=request.racing,
         indifference=request.indifference,

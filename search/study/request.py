@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..slots import Resources
+from .settings import CANDIDATES
 
 if TYPE_CHECKING:
     from .study_file import StudyFile
@@ -28,7 +29,8 @@ class Request:
         space: Path of a space file.
         metric: Name of the metric.
         seed: Seed of splits, heads, data order and sampling.
-        finals_seeds: Largest number of trainings of each finalist.
+        finals_seeds: Largest number of trainings of each finalist; None for 8, as long as the finals cost no more than
+            the search.
         candidates: Number of configurations of each strategy that its finalist is chosen from.
         racing: Whether the finals race; otherwise every finalist is trained with all seeds.
         indifference: Difference of score that does not matter, in points.
@@ -56,8 +58,8 @@ class Request:
     space: Path | None = None
     metric: str | None = None
     seed: int = 0
-    finals_seeds: int = 8
-    candidates: int = 3
+    finals_seeds: int | None = None
+    candidates: int = CANDIDATES
     racing: bool = True
     indifference: float = 1.0
     population: int = 0

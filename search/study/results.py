@@ -14,6 +14,7 @@ from ..analysis import (
     CurveRecord,
     DataCurve,
     Race,
+    RaceCosts,
     Selection,
     Verdict,
     compare,
@@ -25,6 +26,7 @@ from ..analysis import (
     trace_curve,
 )
 from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, finished, read_finalist, summarize
+from ..sampling import HEAD_EPOCH
 from .finalists import Finalist, choose_finalists, find_default, is_finalist, list_candidates
 from .settings import StudySettings
 
@@ -118,7 +120,7 @@ class StudyResults:
         }
         left = [
             each
-            for each in list_candidates(self.settings, self.trials)
+            for each in list_candidates(self.settings, self.trials, self.facts.counts.get("val"))
             if (each.strategy, each.trial.number, each.seed) not in recorded
         ]
         if choosing := tuple(each for each in left if each.place == 0):
@@ -131,15 +133,38 @@ class StudyResults:
     @cached_property
     def finalists(self) -> dict[str, TrialRecord]:
         """Return the finalist of each strategy that has one."""
-        return choose_finalists(self.settings, self.trials, (*self.finals, *self.candidate_finals))
+        return choose_finalists(
+            self.settings, self.trials, self.facts.counts.get("val"), (*self.finals, *self.candidate_finals)
+        )
 
     @cached_property
     def race(self) -> Race:
         """Return the race of the finals as it stands."""
         settings = self.settings
         return run_race(
-            self.finals, list(self.finalists), settings.metric, settings.race_rules, comparing=self.comparing
+            self.finals,
+            list(self.finalists),
+            settings.metric,
+            settings.race_rules,
+            costs=self._race_costs() if settings.finals_limited else None,
+            comparing=self.comparing,
         )
+
+    def _race_costs(self) -> RaceCosts:
+        """Return what the finals cost, in epochs of the whole network: a final costs what its trial did."""
+        every = list_candidates(self.settings, self.trials, self.facts.counts.get("val"))
+        chosen = {trial.number for trial in self.finalists.values()}
+        return RaceCosts(
+            limit=sum(map(self._cost, self.trials)),
+            each={strategy: self._cost(trial) for strategy, trial in self.finalists.items()},
+            spent=sum(self._cost(each.trial) for each in every if not each.place and each.trial.number not in chosen),
+        )
+
+    def _cost(self, trial: TrialRecord) -> float:
+        """Return the epochs of a trial, each by the share of the FLOPs that are not frozen; features are cached."""
+        shares = self.facts.frozen_flops
+        frozen = shares[min(trial.freeze_depth or 0, len(shares) - 1)] if shares else 0.0
+        return len(trial.curve) * max(1 - frozen, HEAD_EPOCH)
 
     @cached_property
     def verdict(self) -> Verdict | None:
@@ -186,7 +211,9 @@ class StudyResults:
     @property
     def decided(self) -> bool:
         """Return whether all finals are done; unlike the verdict, this needs no resampling."""
-        return is_decided(self.settings, self.trials, (*self.finals, *self.candidate_finals), self.race_ended)
+        return is_decided(
+            self.settings, self.facts, self.trials, (*self.finals, *self.candidate_finals), self.race_ended
+        )
 
     @cached_property
     def curve(self) -> DataCurve | None:
@@ -203,22 +230,27 @@ class StudyResults:
 
 
 def is_decided(
-    settings: StudySettings, trials: Sequence[TrialRecord], finals: Sequence[FinalScores], race_ended: Sequence[str]
+    settings: StudySettings,
+    facts: StudyFacts,
+    trials: Sequence[TrialRecord],
+    finals: Sequence[FinalScores],
+    race_ended: Sequence[str],
 ) -> bool:
     """Return whether the race of these candidates has ended, or every finalist was trained with every seed.
 
     Args:
         settings: Settings of the study.
+        facts: Facts about its data.
         trials: Trials of the study.
         finals: All finals of the study.
         race_ended: Names of the candidates of the last race that ended.
     """
-    candidates = {each.identity for each in list_candidates(settings, trials)}
+    candidates = {each.identity for each in list_candidates(settings, trials, facts.counts.get("val"))}
     if not candidates or not finals:
         return False
     if candidates == set(race_ended):
         return True
-    chosen = choose_finalists(settings, trials, finals)
+    chosen = choose_finalists(settings, trials, facts.counts.get("val"), finals)
     count = Counter(final.strategy for final in finals if is_finalist(final, chosen))
     strategies = {read_finalist(name)[0] for name in candidates}
     return all(count[strategy] >= settings.finals_seeds for strategy in strategies)

@@ -59,7 +59,7 @@ def prepare_resume(
         workspace: Workspace of the study.
         observer: Observer of the decoding.
         trials: Larger budget; None keeps the budget.
-        seeds: Larger number of seeds that a finalist may have; None keeps it.
+        seeds: Number of seeds that a finalist may have, whatever they cost; None keeps it.
         curve: Whether the data-size curve is trained too.
 
     Raises:
@@ -68,20 +68,20 @@ def prepare_resume(
     """
     study = Study.load(name, workspace)
     present = study.settings
-    trials = present.trials if trials is None else trials
-    seeds = present.finals_seeds if seeds is None else seeds
     limits = (("--trials", trials, present.trials), ("--seeds", seeds, present.finals_seeds))
     faults = [
-        f"{option} {new} is below the study's {old}; it can only grow." for option, new, old in limits if new < old
+        f"{option} {new} is below the study's {old}; it can only grow."
+        for option, new, old in limits
+        if new is not None and new < old
     ]
     if faults:
         raise InvalidInputError(faults)
     study.require_artifacts()
-    more = (trials, seeds) != (present.trials, present.finals_seeds)
+    more = seeds is not None or (trials or 0) > present.trials
     prepared = reopen(study, observer, trains=curve or more or lacks(study))
     with exclusive(workspace, name):
         if more:
-            study.set_budget(trials, seeds)
+            study.set_budget(present.trials if trials is None else trials, seeds)
         study.ready()
     return prepared
 

@@ -10,9 +10,15 @@ from ...objectives.config import BackboneSpec
 from ..analysis import INDIFFERENCE, RaceRules
 from ..space import Space
 
+# Default of the largest number of trainings of a finalist.
+SEEDS = 8
+# Default of the number of configurations of each strategy that its finalist is chosen from.
+CANDIDATES = 3
 # Default population of head-only trials, and the largest training split with one.
 POPULATION = 8
 MAX_POPULATION = 50_000
+
+_NOT_COMPARED = {"population", "earlier_seeds", "finals_limited"}
 
 
 class StudySettings(BaseModel):
@@ -28,6 +34,7 @@ class StudySettings(BaseModel):
         metric: Name of the validation metric, which trials maximize.
         seed: Seed of splits, data order, heads and sampling.
         finals_seeds: Largest number of trainings of each finalist.
+        finals_limited: Whether the race ends where the finals would cost more than the search did.
         earlier_seeds: Earlier values of ``finals_seeds``, ascending, with which the race of the finals ended undecided.
         candidates: Number of configurations of each strategy that its finalist is chosen from, see :mod:`.finalists`.
         racing: Whether the finals race; if not, as in older studies, every finalist is trained with all seeds.
@@ -48,6 +55,7 @@ class StudySettings(BaseModel):
     metric: str
     seed: int = Field(ge=0)
     finals_seeds: int = Field(ge=1)
+    finals_limited: bool = False
     earlier_seeds: tuple[int, ...] = ()
     candidates: int = Field(default=1, ge=1)
     racing: bool = False
@@ -74,9 +82,9 @@ class StudySettings(BaseModel):
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ, by dotted name down to single parameters: own value, other value.
 
-        The population is not compared, since it depends on the machine, nor are earlier numbers of seeds.
+        The population is not compared, since it depends on the machine, nor is what led to the number of seeds.
         """
-        own, others = (_leaves(each.model_dump(exclude={"population", "earlier_seeds"})) for each in (self, other))
+        own, others = (_leaves(each.model_dump(exclude=_NOT_COMPARED)) for each in (self, other))
         names = dict.fromkeys([*own, *others])
         return {name: (own.get(name), others.get(name)) for name in names if own.get(name) != others.get(name)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import secrets
-from collections.abc import Callable, Collection, Container
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -31,7 +31,7 @@ from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, finished, read_finalist
-from .finalists import choose_finalists, is_finalist, list_candidates
+from .finalists import Finalist, choose_finalists, is_finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, is_decided
 from .settings import StudySettings
@@ -179,11 +179,11 @@ class Study:
         return checkpoint_place(local, self.artifacts_url, folder, note)
 
     def set_budget(self, trials: int, seeds: int | None = None) -> None:
-        """Set the number of trials, and the largest number of seeds of a finalist; more seeds reopen an ended race."""
+        """Set the number of trials, and the largest number of seeds of a finalist, which lets an ended race go on."""
         present = self.settings
         changed: dict[str, Any] = {"trials": trials}
-        if seeds is not None and seeds != present.finals_seeds:
-            changed["finals_seeds"] = seeds
+        if seeds is not None:
+            changed |= {"finals_seeds": seeds, "finals_limited": False}
             # A race that has not ended follows the new number as if it had had it from the first.
             if self.decided():
                 changed["earlier_seeds"] = (*present.earlier_seeds, present.finals_seeds)
@@ -223,6 +223,10 @@ class Study:
             if key.startswith(_FINAL_FAILED)
         }
         return [replace(each, final_failed=failed.get(each.number)) for each in records] if failed else records
+
+    def candidates(self, trials: Sequence[TrialRecord]) -> list[Finalist]:
+        """Return the candidates of all strategies, with every seed that each may have."""
+        return list_candidates(self.settings, trials, self.facts.counts.get("val"))
 
     def trial(self, number: int) -> TrialRecord:
         """Return one trial."""
@@ -280,14 +284,14 @@ class Study:
         return finished(trials) >= self.settings.trials and self._decided(trials)
 
     def _decided(self, trials: list[TrialRecord]) -> bool:
-        return is_decided(self.settings, trials, self.final_scores(), self.race_ended)
+        return is_decided(self.settings, self.facts, trials, self.final_scores(), self.race_ended)
 
     def results(self) -> StudyResults:
         """Return the results of the study."""
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
         trials, trainings, finals = self.trials(), self.curve_records(), self.final_records()
-        candidates = {each.identity for each in list_candidates(self.settings, trials)}
-        chosen = choose_finalists(self.settings, trials, finals)
+        candidates = {each.identity for each in self.candidates(trials)}
+        chosen = choose_finalists(self.settings, trials, self.facts.counts.get("val"), finals)
         faults = self.data_faults.get()
         held, held_finals = _alive(self.tickets), _alive(self.final_tickets)
         return StudyResults(

@@ -12,7 +12,6 @@ from ...objectives.epochs import EpochResult
 from ...storage.database import PAUSE, RUN, STOP, ActiveLease
 from ..records import FINISHED, FinalScores, TrialRecord, finished
 from ..stopping import Stopper
-from .finalists import list_candidates
 from .observer import Observer
 from .results import is_decided
 from .settings import StudySettings
@@ -145,7 +144,7 @@ class Watcher:
         self._finals_issued, done = study.final_tickets.counts()
         if done != self._finals_done:
             self._finals_done, self._finals = done, study.final_scores()
-        candidates = {finalist.identity for finalist in list_candidates(study.settings, trials)}
+        candidates = {finalist.identity for finalist in study.candidates(trials)}
         for final in self._finals:
             if final.finalist in candidates and final.identity not in self._finals_told:
                 self._finals_told.add(final.identity)
@@ -153,13 +152,11 @@ class Watcher:
                 self._observer.final_finished(final)
         self._tell_running_finals(trials, held)
         self.finished = finished(trials) >= study.settings.trials and is_decided(
-            study.settings, trials, self._finals, study.race_ended
+            study.settings, study.facts, trials, self._finals, study.race_ended
         )
 
     def _tell_running_finals(self, trials: list[TrialRecord], held: list[ActiveLease]) -> None:
-        every = (
-            {finalist.subject: finalist for finalist in list_candidates(self._study.settings, trials)} if held else {}
-        )
+        every = {finalist.subject: finalist for finalist in self._study.candidates(trials)} if held else {}
         found = [(every[str(each.subject)], each.number + 1) for each in held if each.subject in every]
         running = {(finalist.identity, finalist.seed): place for finalist, place in found}
         for finalist, seed in self._finals_running - running.keys():

@@ -10,7 +10,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from frostline.search.analysis.comparison import Look, Outlook, compare_draws, confidence_set
-from frostline.search.analysis.race import Race, RaceRules, run_race
+from frostline.search.analysis.race import Race, RaceCosts, RaceRules, run_race
 from frostline.search.analysis.score_draws import ScoreDraws, draw_scores
 from frostline.search.analysis.verdict import Verdict, reach_verdict
 from frostline.search.records import FinalRecord
@@ -223,3 +223,23 @@ def test_the_outlook_is_that_of_normal_errors(gap: float) -> None:
         norm.sf((least - gap) / change) + norm.cdf((-least - gap) / change), abs=5e-3
     )
     assert compare_draws(drawn, Look(max_seeds=2), seeds=2).outlook == Outlook(0.0, 0.0)
+
+
+def test_a_race_ends_where_a_further_round_costs_too_much_unless_its_seeds_are_raised() -> None:
+    names = list(UNDECIDED)
+    finals = [final(name, seed, UNDECIDED[name][seed]) for name in names for seed in range(2)]
+    rules = RaceRules(8, indifference=0.0)
+    each = {"full": 10.0, "partial": 5.0, "scratch": 10.0}
+
+    def needed(limit: float, rules: RaceRules = rules) -> dict[str, int]:
+        race = run_race(finals, names, "accuracy", rules, costs=RaceCosts(limit, each, spent=7.0))
+        return dict(race.needed)
+
+    # Beside the 7: 4 seeds of the two that race, and the 2 of scratch, which left.
+    assert needed(87.0) == {"full": 4, "partial": 4}
+    assert needed(86.0) == {}
+    ended = run_race(finals, names, "accuracy", rules, costs=RaceCosts(0.0, each)).verdict
+    assert ended is not None
+    assert ended.undecided
+    # The further limit may be the same: then the race goes on to it.
+    assert needed(0.0, RaceRules(8, indifference=0.0, earlier=(8,))) == {"full": 4, "partial": 4}

@@ -18,7 +18,7 @@ from frostline.search.execution import logged_training
 from frostline.search.execution.run import SearchInterrupted, rerun_finals, resume, run_search
 from frostline.search.records import FinalScores, best_trials
 from frostline.search.slots.resources import Resources
-from frostline.search.study.finalists import find_default, list_candidates
+from frostline.search.study.finalists import find_default
 from frostline.search.study.observer import Observer
 from frostline.search.study.progress import progress_sentence
 from frostline.search.study.request import Request
@@ -191,7 +191,7 @@ def test_candidates_are_trained_once_before_the_finalist_gets_its_other_seeds(
     results = study.results()
     trainings = Counter(final.finalist for final in study.final_records())
     # Two or three of each strategy: the default may be among the best two.
-    candidates = {each.identity for each in list_candidates(study.settings, study.trials())}
+    candidates = {each.identity for each in study.candidates(study.trials())}
     assert 4 <= len(candidates) <= 6
     assert trainings == dict.fromkeys(candidates, 1) | {final.finalist: 2 for final in results.finals}
     assert {final.seed for final in results.candidate_finals} == {1000}

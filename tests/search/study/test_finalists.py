@@ -50,32 +50,48 @@ def fresh(number: int, val_score: float, seed: int = 1007, test_score: float = 0
     ("candidates", "numbers"), [(1, [3]), (2, [3, 0]), (3, [3, 2, 0]), (4, [3, 2, 0]), (9, [3, 2, 0, 1])]
 )
 def test_candidates_are_the_best_trials_and_the_default(candidates: int, numbers: list[int]) -> None:
-    listed = list_candidates(make_settings(candidates), TRIALS)
+    listed = list_candidates(make_settings(candidates), TRIALS, None)
     assert list(dict.fromkeys(each.trial.number for each in listed)) == numbers
     assert [each.seed for each in listed if each.trial.number == 3] == [1007, 1008, 1009, 1010]
 
 
 def test_a_default_that_is_not_complete_is_no_candidate() -> None:
     pruned = [trial(0, 0.7, 1e-3, state="pruned"), *TRIALS[1:]]
-    assert [each.trial.number for each in list_candidates(make_settings(3), pruned) if each.place == 0] == [3, 2, 1]
+    assert [each.trial.number for each in list_candidates(make_settings(3), pruned, None) if each.place == 0] == [
+        3,
+        2,
+        1,
+    ]
     assert find_default(make_settings(3), TRIALS, "full") is TRIALS[0]
     assert find_default(make_settings(3), [trial(4, 0.5, 1e-3, "scratch")], "scratch") is None
 
 
 def test_the_finalist_has_the_best_mean_of_both_validation_scores() -> None:
     settings = make_settings(3)
-    assert choose_finalists(settings, TRIALS, []) == {}
+    assert choose_finalists(settings, TRIALS, None, []) == {}
     # One candidate is missing; that of another seed does not count.
     some = [fresh(3, 0.70, test_score=0.9), fresh(2, 0.85, test_score=0.1), fresh(0, 0.9, seed=1008)]
-    assert choose_finalists(settings, TRIALS, some) == {}
+    assert choose_finalists(settings, TRIALS, None, some) == {}
     # 0.80, 0.825, 0.80.
-    assert choose_finalists(settings, TRIALS, [*some, fresh(0, 0.90)]) == {"full": TRIALS[2]}
+    assert choose_finalists(settings, TRIALS, None, [*some, fresh(0, 0.90)]) == {"full": TRIALS[2]}
     # Of equals, the best of the search.
     equal = [fresh(3, 0.7), fresh(2, 0.8), fresh(0, 0.9)]
-    assert choose_finalists(settings, TRIALS, equal) == {"full": TRIALS[3]}
+    assert choose_finalists(settings, TRIALS, None, equal) == {"full": TRIALS[3]}
 
 
 def test_a_single_candidate_needs_no_choice() -> None:
-    assert choose_finalists(make_settings(1), TRIALS, []) == {"full": TRIALS[3]}
-    assert choose_finalists(make_settings(3), TRIALS[:1], []) == {"full": TRIALS[0]}
-    assert list_candidates(make_settings(3), []) == []
+    assert choose_finalists(make_settings(1), TRIALS, None, []) == {"full": TRIALS[3]}
+    assert choose_finalists(make_settings(3), TRIALS[:1], None, []) == {"full": TRIALS[0]}
+    assert list_candidates(make_settings(3), [], None) == []
+
+
+def test_what_trails_by_more_than_chance_is_not_trained_again_but_each_strategys_best_is() -> None:
+    trials = [*TRIALS, trial(4, 0.5, 1e-2, "scratch"), trial(5, 0.4, 2e-2, "scratch")]
+
+    def numbers(images: int) -> list[int]:
+        return [each.trial.number for each in list_candidates(make_settings(3), trials, images) if each.place == 0]
+
+    # Two standard errors of the difference of two shares of 0.9: 0.085 of 100 images, 0.27 of 10.
+    assert numbers(100) == [3, 4]
+    assert numbers(40) == [3, 2, 4]
+    assert numbers(10) == [3, 2, 0, 4]
