@@ -50,7 +50,7 @@ def parent_run(tracker: StudyTracker) -> Iterator[None]:
 
 def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
     return StudyTracker(
-        uri or study.tracking_uri, study.workspace, study.settings.name, parent_tags(study), note=observer.note
+        uri or study.tracking_uri, study.workspace, study.identify(), parent_tags(study), note=observer.note
     )
 
 

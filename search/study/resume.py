@@ -15,7 +15,7 @@ from .checks import budget_faults, list_data, name_fault
 from .fingerprints import require_unchanged
 from .observer import Observer
 from .optuna_storage import study_names
-from .prepare import Prepared, decode, gather_facts
+from .prepare import Prepared, decode, gather_facts, require_free_name
 from .study import Study
 
 
@@ -98,6 +98,7 @@ def prepare_fork(name: str, fork: str, workspace: Workspace, observer: Observer,
     faults += budget_faults(budget, len(old.settings.strategies))
     if faults:
         raise InvalidInputError(faults)
+    require_free_name(old.tracking_uri, fork, "--fork")
     old.require_artifacts()
     settings = old.settings.model_copy(update={"name": fork, "trials": budget})
     load_plugins(settings.plugins)

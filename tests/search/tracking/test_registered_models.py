@@ -35,8 +35,10 @@ from frostline.search.study.study import Study
 from frostline.search.tracking.provenance import command_line
 from frostline.search.tracking.registered_models import network_folder
 from frostline.storage.errors import RefusedError, UnreachableError
-from frostline.storage.tracking.journal import Journal, JournalRecord
+from frostline.storage.tracking.journal import Journal
+from frostline.storage.tracking.journal_records import JournalRecord
 from frostline.storage.tracking.mlflow_runs import StudyRuns
+from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import ServedModel, TrackedRun
 from frostline.storage.workspace import Workspace
 
@@ -383,7 +385,7 @@ class Store:
         return records
 
     def send(self, records: list[JournalRecord]) -> None:
-        runs = StudyRuns(self.workspace.tracking_url, self.workspace, "photos")
+        runs = StudyRuns(self.workspace.tracking_url, self.workspace, StudyMark("photos", "0123456789abcdef"))
         runs.send(records[0].key, records)
 
     @property
