@@ -251,8 +251,7 @@ def _retell(study: Study, trial: TrialRecord, tracker: Tracker) -> None:
 def _retell_final(study: Study, final: FinalScores, tracker: Tracker) -> None:
     config = study.trial(final.trial_number).config
     run = start_final_run(tracker, final.strategy, final.trial_number, final.seed, config)
-    costs = {"seconds": final.seconds, "trainable_parameters": float(final.trainable_parameters)}
-    finish_final_run(run, study.final_record(*final.identity), costs)
+    finish_final_run(run, study.final_record(*final.identity), study)
 
 
 def _finish(key: str, status: str, tracker: Tracker) -> None:

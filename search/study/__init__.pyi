@@ -1,5 +1,5 @@
 from .checks import train_images
-from .finalists import SEED_OFFSET, Finalist, read_finalist, restore_config, select_finalists
+from .finalists import SEED_OFFSET, Finalist, finalist_name, read_finalist, restore_config, select_finalists
 from .fingerprints import sources_digest, training_package, training_sources
 from .observer import LineProgress, Observer
 from .optuna_storage import open_storage, study_names
@@ -36,6 +36,7 @@ __all__ = [
     "StudyFacts",
     "StudyResults",
     "StudySettings",
+    "finalist_name",
     "is_study_file",
     "make_trial",
     "open_storage",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ...storage.errors import RefusedError, StorageError, StudyBusyError, UnreachableError
 from ...storage.locks import exclusive
-from ...storage.tracking import log_study_file, send_journal
+from ...storage.tracking import Journal, Tracker, log_study_file, send_journal
 from ..study import Study
+from .ended_runs import complete_runs
 
 
 def sync_studies(studies: Sequence[Study], write: Callable[[str], None]) -> None:
@@ -26,6 +28,7 @@ def sync_studies(studies: Sequence[Study], write: Callable[[str], None]) -> None
         name = study.settings.name
         try:
             with exclusive(study.workspace, name):
+                _complete(study)
                 sent = send_journal(study.tracking_uri, study.workspace, study.identify(), write)
             write(f"{name}: {sent} records uploaded" if sent else f"{name}: MLflow is up to date")
         except StudyBusyError:
@@ -36,6 +39,14 @@ def sync_studies(studies: Sequence[Study], write: Callable[[str], None]) -> None
             failures.append(f"{name}: {error} Once that is mended, run: {_command(study)}")
     if failures:
         raise StorageError("\n".join(failures))
+
+
+def _complete(study: Study) -> None:
+    """Log the end of the trainings that a killed process recorded but did not tell."""
+    name = study.settings.name
+    with closing(Journal(study.workspace.journal(name))) as journal:
+        tracker = Tracker(journal, study.workspace, name)
+        complete_runs(study, tracker, {*journal.open_keys(), *journal.cut_off_keys()})
 
 
 def log_with_study(study: Study, file: Path, note: Callable[[str], None]) -> None:

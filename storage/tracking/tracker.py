@@ -210,6 +210,10 @@ class Tracker:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def files(self, key: str) -> list[Path]:
+        """Return the files of a run that were not deleted yet."""
+        return sorted((self._outgoing / key).glob("*"))
+
 
 class StudyTracker(Tracker):
     """The MLflow runs of one study, for the process that holds the study's lock.
