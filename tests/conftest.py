@@ -16,6 +16,8 @@ from hypothesis import settings
 
 from frostline.search.execution import held_study
 from frostline.search.slots.engines import ENGINES
+from frostline.search.tracking import registered_models
+from frostline.search.tracking.load_check import load_faults
 from frostline.storage.tracking.delivery import Delivery, Receipt
 from frostline.storage.tracking.journal_records import JournalRecord
 from frostline.storage.tracking.mlflow_settings import configure_mlflow
@@ -132,6 +134,20 @@ def _searches_send_nothing() -> Iterator[None]:
 def mlflow_records(sender_in_process: Callable[[str, Workspace, StudyMark], InProcessSender]) -> Iterator[None]:
     """Searches of this file's tests log to MLflow, from the test's process."""
     yield from _sending(sender_in_process)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _searches_load_no_model() -> Iterator[None]:
+    """Loading the networks in another process takes seconds; tests that look at it ask for `models_loaded`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registered_models, "load_faults", lambda folders: {})
+        yield
+
+
+@pytest.fixture
+def models_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches of this test load their networks elsewhere before these become models, as users' searches do."""
+    monkeypatch.setattr(registered_models, "load_faults", load_faults)
 
 
 @pytest.fixture

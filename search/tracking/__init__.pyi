@@ -3,7 +3,7 @@ from .kept_networks import drop_networks, final_card, keep_network
 from .keys import curve_key, final_key, strategy_key, ticket_key, trial_key
 from .nvml import GpuUse, open_nvml
 from .provenance import parent_tags
-from .registered_models import log_models
+from .registered_models import kept_models, log_models
 from .sync import log_with_study, sync_studies
 from .system_metrics import Readings, sampled
 from .training_runs import (
@@ -41,6 +41,7 @@ __all__ = [
     "finish_final_run",
     "finish_trial_run",
     "keep_network",
+    "kept_models",
     "log_certificate",
     "log_errors",
     "log_mistake_sheet",

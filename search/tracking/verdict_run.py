@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from ...objectives.data import DataFaults, describe_faults
 from ...objectives.metrics import METRICS
 from ...storage.tracking import StudyTracker, Tracker
@@ -9,7 +11,7 @@ from ..analysis import Contender, Errors, Verdict, errors_of
 from ..records import STRATEGY
 from ..study import Study, StudyResults
 from .keys import strategy_key, trial_key
-from .registered_models import CHAMPION, log_models
+from .registered_models import CHAMPION, KeptModel, kept_models, log_models
 from .training_runs import log_errors, test_numbers
 
 FINALIST = "finalist"
@@ -28,7 +30,9 @@ def start_strategy_run(tracker: Tracker, strategy: str) -> str:
     return key
 
 
-def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, results: StudyResults) -> None:
+def log_verdict(
+    study: Study, tracker: StudyTracker, verdict: Verdict, results: StudyResults, note: Callable[[str], None]
+) -> None:
     """Log the verdict to the parent run, the strategies' runs and the finalists' trials, and register the models.
 
     Args:
@@ -36,25 +40,30 @@ def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, results: 
         tracker: Tracker of the study.
         verdict: Verdict of the study.
         results: Results of the study.
+        note: Function that receives messages about models that are not registered.
     """
+    models = kept_models(study, verdict)
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     parent = tracker.parent_run
     parent.log_summary(
         {**scores, **_summary(verdict.winner, verdict), **_fault_counts(results.data_faults)},
-        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict, results)},
+        {
+            "frostline.winner": verdict.winner.strategy,
+            "mlflow.note.content": verdict_note(study, verdict, results, models),
+        },
     )
     for contender in verdict.contenders:
         own = [final for final in results.finals if final.strategy == contender.strategy]
         _log_contender(tracker, contender, verdict, errors_of(own, study.facts.classes))
     _tag_finalists(study, tracker, verdict)
-    log_models(study, tracker, verdict)
+    log_models(study, tracker, verdict, models, note)
 
 
 def _fault_counts(faults: DataFaults | None) -> dict[str, float]:
     return {} if faults is None else {f"data/{name}": float(number) for name, number in faults.counts.items()}
 
 
-def verdict_note(study: Study, verdict: Verdict, results: StudyResults) -> str:
+def verdict_note(study: Study, verdict: Verdict, results: StudyResults, models: Sequence[KeptModel]) -> str:
     """Return the verdict in Markdown: a sentence, warnings, a table of the strategies, and how to use the champion."""
     settings, facts = study.settings, study.facts
     title, name = METRICS[verdict.metric].title, settings.name
@@ -82,15 +91,24 @@ def verdict_note(study: Study, verdict: Verdict, results: StudyResults) -> str:
             "was trained with fresh seeds (their number in parentheses); the test split was opened once for each.",
             "",
             *([f"Faults in the data, which the report lists: {said}", ""] if said else []),
-            f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
-            "(`MLFLOW_TRACKING_URI` names this store):",
-            "",
-            "```",
-            *_AS_JSON,
-            f"mlflow models predict -m models:/{name}@{CHAMPION} -i photo.json -t json --env-manager local",
-            "```",
+            *_use(name, next((model.fault for model in models if model.contender is verdict.winner), "")),
         ]
     )
+
+
+def _use(name: str, fault: str) -> list[str]:
+    """Return the lines on the use of the champion."""
+    if fault:
+        return [f"The winner's network is not registered as a model, because it cannot be loaded elsewhere: {fault}"]
+    return [
+        f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
+        "(`MLFLOW_TRACKING_URI` names this store):",
+        "",
+        "```",
+        *_AS_JSON,
+        f"mlflow models predict -m models:/{name}@{CHAMPION} -i photo.json -t json --env-manager local",
+        "```",
+    ]
 
 
 def _note_row(contender: Contender, verdict: Verdict) -> str:
