@@ -9,12 +9,14 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -336,6 +338,45 @@ def test_mlflow_models_predict_takes_an_image_and_gives_the_same(finished: Finis
     rows = json.loads((tmp_path / "answer.json").read_text())["predictions"]
     found = np.array([[row[f"probability_{name}"] for name in CLASSES] for row in rows])
     assert np.abs(found - calibrated(finished.best_final("partial"))).max() < 1e-5
+
+
+def test_requests_of_all_forms_get_the_same_answer(finished: Finished) -> None:
+    files = finished.files("test")
+    first, second = encoded(files)[:2]
+    source = str(finished.client.get_model_version_by_alias("photos", "strategy-partial").source)
+    with warnings.catch_warnings():
+        # MLflow's own.
+        warnings.simplefilter("ignore")
+        from fastapi.testclient import TestClient
+        from mlflow import pyfunc
+        from mlflow.pyfunc import scoring_server
+
+        model = pyfunc.load_model(source)
+        client = TestClient(scoring_server.init(model))
+        answers = [
+            client.post("/invocations", json=request)
+            for request in (
+                {"dataframe_split": {"columns": ["image"], "data": [[first], [second]]}},
+                {"dataframe_records": [{"image": first}, {"image": second}]},
+                {"instances": [{"image": first}, {"image": second}]},
+                {"instances": [first, second]},
+                {"inputs": {"image": [first, second]}},
+                {"inputs": [first, second]},
+                {"inputs": [{"image": first}, {"image": second}]},
+                # As `base64` writes it without -w0.
+                {"inputs": {"image": [base64.encodebytes(file.read_bytes()).decode() for file in files[:2]]}},
+            )
+        ]
+        given = model.predict(pd.DataFrame({"image": [file.read_bytes() for file in files[:2]]}))
+        wrong = client.post("/invocations", json={"inputs": {"image": [base64.b64encode(b"no image").decode()]}})
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    rows = [answer.json()["predictions"] for answer in answers]
+    assert rows == [rows[0]] * len(rows)
+    expected = calibrated(finished.best_final("partial"))[:2]
+    for table in (pd.DataFrame(rows[0]), given):
+        assert np.abs(table[[f"probability_{name}" for name in CLASSES]].to_numpy() - expected).max() < 1e-5
+    assert wrong.status_code == 400
+    assert "image 0 cannot be used" in wrong.text
 
 
 def test_a_larger_budget_registers_only_what_is_new(finished: Finished) -> None:
