@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...objectives.epochs import EpochResult
+from ...search.formats import duration, percent
 from ...search.records import FINISHED, FinalScores, TrialRecord, best_trial, finished
 from ...search.study import Observer, StudySettings
-from ..formats import duration, percent
 
 EVENTS_KEPT = 4
 

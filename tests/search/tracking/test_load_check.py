@@ -148,6 +148,10 @@ def test_a_network_that_cannot_be_loaded_elsewhere_keeps_its_verdict_and_is_no_m
     (note,) = [tags["mlflow.note.content"] for run in runs if "mlflow.note.content" in (tags := run.data.tags)]
     assert "is not registered as a model" in note
     assert "@champion" not in note
+    # One seed has no standard deviation.
+    (row,) = [line for line in note.splitlines() if line.startswith("| `")]
+    assert "(1)" in row
+    assert "±" not in row
     assert client.search_logged_models([experiment.experiment_id]) == []
 
 

@@ -28,8 +28,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from frostline.dashboards.report.error_analysis import analyze_finalists
+from frostline.dashboards.tables import verdict_rows
 from frostline.objectives.networks.export import load_network
 from frostline.search import Resources
+from frostline.search.analysis import Verdict
 from frostline.search.execution.run import resume, run_search
 from frostline.search.records import FinalRecord
 from frostline.search.study.request import Request
@@ -157,7 +159,12 @@ def test_the_verdict_is_a_note_with_numbers(finished: Finished) -> None:
     data = finished.parent.data
     note = data.tags["mlflow.note.content"]
     assert verdict.sentence() in note
-    assert note.count("\n| `") == 2
+    assert table_of(note) == expected_table(verdict)
+    assert "95 % interval" in note
+    assert "95%" not in note
+    # A minus sign, not a hyphen.
+    assert re.search(r"\[−\d+\.\d, ", note)
+    assert not re.search(r"[\[ ]-\d", note)
     assert "models:/photos@champion" in note
     assert data.metrics["test_score"] == pytest.approx(verdict.winner.mean)
     shares = {run.data.tags["strategy"]: run.data.metrics["probability_best"] for run in finished.runs(kind="strategy")}
@@ -167,6 +174,25 @@ def test_the_verdict_is_a_note_with_numbers(finished: Finished) -> None:
             run.data.tags["strategy"] == verdict.winner.strategy
         )
         assert run.data.metrics["gap_low"] <= run.data.metrics["gap_to_leader"] <= run.data.metrics["gap_high"]
+
+
+def table_of(note: str) -> list[list[str]]:
+    """Cells of the note's table, without MLflow's spaces."""
+    rows = [line.strip("| ").split("|") for line in note.splitlines() if line.startswith("| ")]
+    return [[cell.replace("&ensp;", "").strip() for cell in row] for row in rows]
+
+
+def expected_table(verdict: Verdict) -> list[list[str]]:
+    """What the terminal shows, with two more columns."""
+    shown = verdict_rows(verdict)
+    titles = [column.title for column in shown.columns]
+    shares = [f"{100 * verdict.best_shares[contender.strategy]:.0f} %" for contender in verdict.contenders]
+    trials = [f"{contender.trial_number:03d}" for contender in verdict.contenders]
+    rows = [
+        [f"`{name}`", *cells, share, trial]
+        for (name, *cells), share, trial in zip(shown.rows, shares, trials, strict=True)
+    ]
+    return [[*titles, "best in resamplings", "trial"], *rows]
 
 
 def test_the_dataset_is_an_input_with_digest_counts_and_profile(finished: Finished) -> None:
