@@ -105,9 +105,8 @@ def _read_preprocessing(name: str, given: object) -> Preprocessing:
         read = TypeAdapter(Preprocessing).validate_python(_defaults(given) | {**given})
     except ValidationError as error:
         faults += [f"{name}: {'.'.join(map(str, each['loc']))}: {each['msg']}." for each in error.errors()]
-    else:
-        faults += [f"{name}: {fault}" for fault in _faults(read)]
-    if faults:
+        raise InvalidInputError(faults) from None
+    if faults := [*faults, *(f"{name}: {fault}" for fault in _faults(read))]:
         raise InvalidInputError(faults)
     return read
 

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .shipped_code import PACKAGE_PREFIX
-
+# Prefix of the name of the package that loads a stored network.
+PACKAGE_PREFIX = "frostline_objectives_"
 _SCRIPT = Path(__file__).with_name("load_elsewhere.py")
 # Marks a folder whose network was loaded.
 _LOADED = "loaded-elsewhere"

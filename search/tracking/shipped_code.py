@@ -12,9 +12,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 from ..study import sources_digest, training_package, training_sources
-
-# Prefix of the name of the package that loads a stored network.
-PACKAGE_PREFIX = "frostline_objectives_"
+from .load_check import PACKAGE_PREFIX
 
 
 def copy_code(folder: Path, backbone: str) -> None:

@@ -51,6 +51,15 @@ def _complete(study: Study) -> None:
 
 def log_with_study(study: Study, file: Path, note: Callable[[str], None]) -> None:
     """Log a file to a study's MLflow run, now or, if MLflow does not answer, with the next upload."""
+    try:
+        _log_file(study, file, note)
+    except UnreachableError as error:
+        note(f"{error}; upload {file.name} later with: {_command(study)}")
+    except RefusedError as error:
+        note(f"{error} Send them again with: {_command(study)}")
+
+
+def _log_file(study: Study, file: Path, note: Callable[[str], None]) -> None:
     name, uri = study.settings.name, study.tracking_uri
     try:
         with exclusive(study.workspace, name):
@@ -60,10 +69,6 @@ def log_with_study(study: Study, file: Path, note: Callable[[str], None]) -> Non
         from ...storage.tracking import log_artifact
 
         log_artifact(uri or study.workspace.tracking_url, study.mark, file)
-    except UnreachableError as error:
-        note(f"{error}; upload {file.name} later with: {_command(study)}")
-    except RefusedError as error:
-        note(f"{error} Send them again with: {_command(study)}")
 
 
 def _command(study: Study) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from ..errors import StorageError
 from ..urls import safe_url
@@ -20,6 +21,9 @@ def name_in_use(uri: str, name: str) -> str:
         uri: URI of the tracking store.
         name: Name for an experiment and a registered model.
     """
+    # A question would create the database.
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return ""
     try:
         said = subprocess.run(
             [sys.executable, "-P", "-m", __name__],

@@ -195,3 +195,5 @@ def test_a_name_is_free_until_something_has_it(shared: Shared) -> None:
     assert "the experiment 'photos' of another study" in name_in_use(shared.uri, "photos")
     assert "the registered model 'birds' of someone else" in name_in_use(shared.uri, "birds")
     assert name_in_use("http://127.0.0.1:9", "photos") == ""
+    assert name_in_use(f"sqlite:///{shared.root / 'new.db'}", "photos") == ""
+    assert not (shared.root / "new.db").exists()
