@@ -80,7 +80,8 @@ class Journal:
     Examples:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from frostline.storage.tracking.journal import STEP, Journal
+        >>> from frostline.storage.tracking.journal import Journal
+        >>> from frostline.storage.tracking.journal_records import STEP
         >>> with TemporaryDirectory() as folder:
         ...     journal = Journal(Path(folder) / "flowers.jsonl")
         ...     journal.append(STEP, "trial-0", step=1, metrics={"score": 0.9})
