@@ -162,7 +162,7 @@ def _page(uri: str, study: Study) -> str | None:
     from .servers import study_page
 
     try:
-        found = find_runs(uri, study.settings.name)
+        found = find_runs(uri, study.mark)
         return study_page(found[0], keep_view(uri, found[0])) if found else None
     except StorageError as error:
         typer.echo(error, err=True)

@@ -8,10 +8,21 @@ from typing import NamedTuple
 
 from ..objectives.calibration import CALIBRATED_METRICS
 from ..objectives.metrics import METRICS, Metric
-from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Gain, Leaks, Selection, Verdict
+from ..search.analysis import (
+    BASELINE,
+    Contender,
+    CurvePoint,
+    DataCurve,
+    Gain,
+    Leaks,
+    Selection,
+    Verdict,
+    verdict_cells,
+    verdict_titles,
+)
+from ..search.formats import NOTHING, count, duration, percent, points, value
 from ..search.records import StrategySummary, TrialRecord
 from ..search.study import StudyResults
-from .formats import NOTHING, count, duration, percent, points, value
 
 
 class Column(NamedTuple):
@@ -46,37 +57,9 @@ class TextTable:
 
 def verdict_rows(verdict: Verdict) -> TextTable:
     """Return the table of finalists, highest mean test score first."""
-    columns = (
-        Column("strategy", numeric=False),
-        Column("", numeric=False),
-        Column(f"test {METRICS[verdict.metric].title} %, mean ± sd (seeds)"),
-        Column(f"behind leader, points [{100 * verdict.confidence:.0f} % interval]"),
-        Column("training"),
-        Column("trainable weights"),
-    )
-    rows = tuple(_contender_row(contender, verdict) for contender in verdict.contenders)
+    columns = tuple(Column(title, numeric=place > 1) for place, title in enumerate(verdict_titles(verdict)))
+    rows = tuple(verdict_cells(contender, verdict) for contender in verdict.contenders)
     return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
-
-
-def _contender_row(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
-    mark, seeds = verdict.standing(contender), len(contender.scores)
-    spread = f" ± {points(contender.spread)}" if seeds > 1 else ""
-    return (
-        contender.strategy,
-        mark,
-        f"{points(contender.mean)}{spread} ({seeds})",
-        gap_to_leader(contender),
-        duration(contender.seconds),
-        count(contender.trainable_parameters),
-    )
-
-
-def gap_to_leader(contender: Contender) -> str:
-    """Return the gap to the leader with its interval, in percentage points."""
-    if contender.interval is None:
-        return "leader"
-    low, high = contender.interval
-    return f"{points(contender.gap_to_leader)} [{points(low)}, {points(high)}]"
 
 
 def leak_rows(verdict: Verdict, leaks: Leaks) -> TextTable:

@@ -22,7 +22,7 @@ STATES = ("waiting", "running", *FINISHED)
 # What the database keeps of a final's scores and costs, by these names.
 _ROW = ("strategy", "trial_number", "val_score", "test_score", "seconds", "trainable_parameters")
 # What it keeps besides; older versions do not.
-_LATER = ("temperature",)
+_LATER = ("temperature", "measured")
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ class FinalScores:
         trainable_parameters: Number of parameters that train in the last phase.
         temperature: Temperature fitted on the validation images, see :mod:`~frostline.objectives.calibration`; None
             if an older version recorded the final.
+        measured: Further costs and metrics of the training that MLflow shows; older versions recorded none.
     """
 
     strategy: str
@@ -103,6 +104,7 @@ class FinalScores:
     seconds: float
     trainable_parameters: int
     temperature: float | None = field(default=None, kw_only=True)
+    measured: Mapping[str, float] = field(default_factory=dict, kw_only=True, repr=False, compare=False)
 
     @property
     def finalist(self) -> str:
@@ -143,6 +145,7 @@ class FinalScores:
             seconds=row["seconds"],
             trainable_parameters=row["trainable_parameters"],
             temperature=row.get("temperature"),
+            measured=row.get("measured", {}),
         )
 
     def with_predictions(
@@ -158,6 +161,7 @@ class FinalScores:
             seconds=self.seconds,
             trainable_parameters=self.trainable_parameters,
             temperature=self.temperature,
+            measured=self.measured,
             labels=labels,
             probabilities=probabilities,
             classes_only=classes_only,

@@ -16,9 +16,12 @@ from hypothesis import settings
 
 from frostline.search.execution import held_study
 from frostline.search.slots.engines import ENGINES
-from frostline.storage.tracking.delivery import Delivery
-from frostline.storage.tracking.journal import JournalRecord
+from frostline.search.tracking import registered_models
+from frostline.search.tracking.load_check import load_faults
+from frostline.storage.tracking.delivery import Delivery, Receipt
+from frostline.storage.tracking.journal_records import JournalRecord
 from frostline.storage.tracking.mlflow_settings import configure_mlflow
+from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
@@ -96,14 +99,14 @@ class InProcessSender(Delivery):
 
 
 @pytest.fixture(scope="session")
-def sender_in_process(request: pytest.FixtureRequest) -> Callable[[str, Workspace, str], InProcessSender]:
+def sender_in_process(request: pytest.FixtureRequest) -> Callable[[str, Workspace, StudyMark], InProcessSender]:
     """Sends to MLflow from the test's process; a workspace's new database has its schema."""
 
-    def send(uri: str, workspace: Workspace, study: str) -> InProcessSender:
+    def send(uri: str, workspace: Workspace, mark: StudyMark) -> InProcessSender:
         file = Path(uri.removeprefix("sqlite:///"))
         if uri.startswith("sqlite:///") and not file.exists():
             shutil.copy(request.getfixturevalue("tracking_database"), file)
-        return InProcessSender(uri, workspace, study)
+        return InProcessSender(uri, workspace, mark)
 
     return send
 
@@ -111,11 +114,11 @@ def sender_in_process(request: pytest.FixtureRequest) -> Callable[[str, Workspac
 class NoSender(InProcessSender):
     """Delivers nothing: records count as sent."""
 
-    def deliver(self, records: Sequence[JournalRecord]) -> list[str]:
-        return []
+    def deliver(self, records: Sequence[JournalRecord]) -> Receipt:
+        return Receipt()
 
 
-def _sending(sender: Callable[[str, Workspace, str], InProcessSender]) -> Iterator[None]:
+def _sending(sender: Callable[[str, Workspace, StudyMark], InProcessSender]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(held_study, "StudyTracker", functools.partial(StudyTracker, sender=sender))
         yield
@@ -128,9 +131,23 @@ def _searches_send_nothing() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def mlflow_records(sender_in_process: Callable[[str, Workspace, str], InProcessSender]) -> Iterator[None]:
+def mlflow_records(sender_in_process: Callable[[str, Workspace, StudyMark], InProcessSender]) -> Iterator[None]:
     """Searches of this file's tests log to MLflow, from the test's process."""
     yield from _sending(sender_in_process)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _searches_load_no_model() -> Iterator[None]:
+    """Loading the networks in another process takes seconds; tests that look at it ask for `models_loaded`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registered_models, "load_faults", lambda folders: {})
+        yield
+
+
+@pytest.fixture
+def models_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches of this test load their networks elsewhere before these become models, as users' searches do."""
+    monkeypatch.setattr(registered_models, "load_faults", load_faults)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from ...search.analysis import Step, budget_steps
+from ...search.formats import NOTHING, duration, percent, plural
 from ...search.study import StudyResults
-from ..formats import NOTHING, duration, percent, plural
 from ..palette import look
 from ..tables import Column, TextTable
 from .drawing import Chart, layout, time_unit

@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from ...objectives.metrics import METRICS
 from ...search.analysis import Contender, Verdict
-from ..formats import duration, percent, points
+from ...search.formats import duration, percent, points
 from ..palette import look
 from ..tables import Column, TextTable
 from .drawing import Chart, layout, marker, span

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from ...objectives.metrics import METRICS
 from ...search.analysis import BASELINE, CurvePoint, DataCurve
-from ..formats import points
+from ...search.formats import points
 from ..palette import look
 from ..tables import curve_rows
 from .drawing import Chart, layout, marker, span

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from ...objectives.metrics import METRICS
+from ...search.formats import duration, percent, plural, value
 from ...search.records import TrialRecord
 from ...search.study import StudyResults
-from ..formats import duration, percent, plural, value
 from ..palette import Look
 from ..tables import TextTable
 

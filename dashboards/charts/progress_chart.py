@@ -9,8 +9,8 @@ from plotly.subplots import make_subplots
 
 from ...objectives.metrics import METRICS
 from ...search.analysis import Step, budget_steps
+from ...search.formats import duration, percent, plural
 from ...search.study import StudyResults
-from ..formats import duration, percent, plural
 from ..palette import look
 from ..tables import Column, TextTable
 from .drawing import Chart, layout, span, time_unit

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from ...search.analysis import pareto_front
+from ...search.formats import NOTHING, duration, percent, plural
 from ...search.records import TrialRecord, best_trial
 from ...search.study import StudyResults
-from ..formats import NOTHING, duration, percent, plural
 from ..palette import look
 from ..tables import Column, TextTable
 from .drawing import (

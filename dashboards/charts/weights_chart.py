@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from ...search.analysis import pareto_front
+from ...search.formats import NOTHING, count, duration, percent
 from ...search.records import TrialRecord
 from ...search.study import StudyResults
-from ..formats import NOTHING, count, duration, percent
 from ..palette import look
 from ..tables import Column, TextTable
 from .drawing import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...search.analysis import Confusion
-from ..formats import percent
+from ...search.formats import percent
 from ..tables import Column, TextTable
 
 # Number of classes above which the matrix is not shown, only its most frequent confusions.

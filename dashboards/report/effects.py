@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ...search.analysis import explained_variance
+from ...search.formats import NOTHING, percent, points, value
 from ...search.records import TrialRecord, best_trial
 from ...search.space import Domain, is_integer
 from ...search.study import StudyResults
 from ..charts import KEY_PARAMETERS, by_strategy, scored_trials
-from ..formats import NOTHING, percent, points, value
 from ..tables import Column, TextTable
 
 # Minimum number of complete trials: any pattern in fewer trials would be chance.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...objectives.data import Copies, DataFaults, FoundImage, Gallery, LabelError
+from ...search.formats import percent
 from ...search.study import StudyResults
-from ..formats import percent
 from .thumbnails import ThumbnailMaker
 
 # Number of entries of a fault with pictures; of the others, names are listed.

@@ -18,11 +18,11 @@ from plotly.offline import get_plotlyjs
 from ...objectives.data import Gallery
 from ...objectives.metrics import METRICS
 from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict
+from ...search.formats import count, duration, points
 from ...search.records import finished
 from ...search.space import COMPETING, tables_of, write_space
 from ...search.study import CANDIDATES, SEED_OFFSET, StudyResults, StudySettings
 from ..charts import Chart, create_charts
-from ..formats import count, duration, points
 from ..tables import (
     calibration_rows,
     common_settings,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from ...search.formats import plural
 from ...search.tracking import GpuUse, Readings, open_nvml
-from ..formats import plural
 
 # Seconds for which a description is reused: more frequent readings tell little.
 SECONDS = 2.0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from ...search.formats import count, percent
 from ...search.records import finished
 from ...search.study import StudyResults
-from ..formats import count, percent
 
 if TYPE_CHECKING:
     from ...objectives.backbones import Backbone, BackboneInfo

@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ...search.formats import duration, percent, plural
 from ...search.records import FinalScores, StrategySummary, finished, summarize
 from ...search.study import StudySettings
-from ..formats import duration, percent, plural
 from ..palette import look
 from .device_use import DeviceUse
 from .live_state import FinalUnderWay, LiveState, TrialUnderWay

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...objectives.epochs import EpochResult
+from ...search.formats import duration, percent
 from ...search.records import FINISHED, FinalScores, TrialRecord, finished, read_finalist
 from ...search.study import Finalist, Observer, StudySettings, choose_finalists, list_candidates
-from ..formats import duration, percent
 
 EVENTS_KEPT = 4
 

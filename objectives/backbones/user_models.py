@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, MIN_IMAGE_SIZE, Preprocessing
+from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, MIN_IMAGE_SIZE, Preprocessing
 from ..user_code import current_folder_last, is_missing, library_note
 
 # Preprocessing of most published weights.
@@ -26,7 +27,8 @@ class FactoryModel:
     """A :class:`~frostline.objectives.backbones.model_sources.ModelSource` of the user's.
 
     The weights ``"DEFAULT"`` are those of the network that the factory returns. A factory may have an attribute
-    ``preprocessing`` (:class:`~frostline.objectives.preprocessing.Preprocessing`).
+    ``preprocessing``: a dictionary with fields of :class:`~frostline.objectives.preprocessing.Preprocessing`, or one
+    itself; but a module that imports Frostline cannot be loaded where Frostline is not installed.
     """
 
     name: str
@@ -61,12 +63,7 @@ class FactoryModel:
 
     def preprocessing(self, weights: str) -> Preprocessing:
         own = getattr(self._factory, "preprocessing", _DEFAULT)
-        if not isinstance(own, Preprocessing):
-            raise InvalidInputError(
-                f"{self.name}.preprocessing is a {type(own).__name__}; "
-                "it must be a frostline.objectives.preprocessing.Preprocessing."
-            )
-        return own
+        return own if isinstance(own, Preprocessing) else _read_preprocessing(f"{self.name}.preprocessing", own)
 
     def size_rule(self) -> tuple[int, int]:
         return MIN_IMAGE_SIZE, 1
@@ -90,6 +87,46 @@ class FactoryModel:
 
     def state(self, weights: str) -> Mapping[str, Tensor] | None:
         return None
+
+
+def _read_preprocessing(name: str, given: object) -> Preprocessing:
+    """Return the preprocessing of a dictionary; fields that it leaves out have their default.
+
+    Raises:
+        InvalidInputError: It is no dictionary, or has unknown fields or wrong values; the message names all.
+    """
+    known = [each.name for each in fields(Preprocessing)]
+    if not isinstance(given, Mapping):
+        raise InvalidInputError(
+            f"{name} is of type {type(given).__name__}; it must be a dictionary of {', '.join(known)}."
+        )
+    faults = [unknown_name(f"field of {name}", str(key), known) for key in given if key not in known]
+    try:
+        read = TypeAdapter(Preprocessing).validate_python(_defaults(given) | {**given})
+    except ValidationError as error:
+        faults += [f"{name}: {'.'.join(map(str, each['loc']))}: {each['msg']}." for each in error.errors()]
+        raise InvalidInputError(faults) from None
+    if faults := [*faults, *(f"{name}: {fault}" for fault in _faults(read))]:
+        raise InvalidInputError(faults)
+    return read
+
+
+def _defaults(given: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the fields that a dictionary may leave out; the image side takes the resize with it."""
+    size = given.get("image_size", _DEFAULT.image_size)
+    scale = _DEFAULT.resize_size / _DEFAULT.image_size
+    return asdict(_DEFAULT) | ({"resize_size": round(size * scale)} if isinstance(size, int) else {})
+
+
+def _faults(read: Preprocessing) -> Iterator[str]:
+    if read.image_size < MIN_IMAGE_SIZE:
+        yield f"image_size {read.image_size} is below {MIN_IMAGE_SIZE}."
+    if read.resize_size < read.image_size:
+        yield f"resize_size {read.resize_size} is below image_size {read.image_size}."
+    if read.interpolation not in INTERPOLATIONS:
+        yield f"interpolation {read.interpolation!r} is none of {', '.join(INTERPOLATIONS)}."
+    if min(read.std) <= 0:
+        yield f"std {list(read.std)} must be above 0."
 
 
 def _draw_weights(model: nn.Module, name: str) -> None:

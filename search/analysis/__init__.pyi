@@ -9,6 +9,7 @@ from .pareto import pareto_front
 from .race import Race, RaceCosts, RaceRules, run_race
 from .selection import Gain, Selection, examine_selection
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
+from .verdict_cells import verdict_cells, verdict_titles
 from .warnings import find_warnings
 
 __all__ = [
@@ -44,5 +45,7 @@ __all__ = [
     "reach_verdict",
     "run_race",
     "trace_curve",
+    "verdict_cells",
+    "verdict_titles",
     "worst_mistakes",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...objectives.metrics import METRICS, score
+from ..formats import percent
 from ..records import FinalRecord
 
 # Share of leaked test images above which the verdict says so.
@@ -54,7 +55,7 @@ class Leaks:
             return ""
         verb = "is" if self.images == 1 else "are"
         leak = (
-            f"{self.images:,} of {self.test_images:,} test images ({100 * self.share:.1f} %) {verb} also in the "
+            f"{self.images:,} of {self.test_images:,} test images ({percent(self.share)}) {verb} also in the "
             "training or validation images"
         )
         remove = "Remove the copies, which the report lists, and search again."
@@ -64,9 +65,9 @@ class Leaks:
 
     def _clean(self, winner: str) -> str:
         title, own = METRICS[self.metric].title, self.scores[winner]
-        said = f"{winner} has {100 * own:.1f} % test {title}"
+        said = f"{winner} has {percent(own)} test {title}"
         best = max(self.scores, key=lambda strategy: self.scores[strategy])
-        return said if self.scores[best] <= own else f"{said} and {best} {100 * self.scores[best]:.1f} %"
+        return said if self.scores[best] <= own else f"{said} and {best} {percent(self.scores[best])}"
 
 
 def measure_leaks(finals: Sequence[FinalRecord], metric: str, leaked: Sequence[int]) -> Leaks | None:

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from ...objectives.metrics import METRICS
+from ..formats import percent, plural
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, ONLY_LOOK, Comparing, Comparison, Gap, Interval, Look, compare
 from .leaks import Leaks
@@ -177,12 +178,12 @@ class Verdict:
         won, leader = self.winner, self.leader
         low, high = won.score_interval
         score = (
-            f"{_percent(won.mean)} test {METRICS[self.metric].title} (mean of {_count(len(won.scores), 'seed')}, "
+            f"{percent(won.mean)} test {METRICS[self.metric].title} (mean of {plural(len(won.scores), 'seed')}, "
             f"{100 * self.confidence:.0f} % interval {100 * low:.1f} to {100 * high:.1f})"
         )
         if won is not leader:
             return (
-                f"{won.strategy} wins: {score}. {leader.strategy} scored {_percent(leader.mean)} and takes "
+                f"{won.strategy} wins: {score}. {leader.strategy} scored {percent(leader.mean)} and takes "
                 f"{leader.seconds / max(won.seconds, 1e-9):.1f}x the training time; it is unlikely to be better "
                 f"by more than {_points(self.indifference)}."
             )
@@ -224,14 +225,6 @@ def _factor(gap: Gap, varied: float, fixed: float) -> float:
     width = (high - low) / 2 / total
     left = (observed / width) ** 2 - fixed**2
     return varied**2 / left if left > 0 else math.inf
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _points(share: float) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ...storage.files import CheckpointFolder, FeatureFiles
-from ...storage.tracking import read_unsent, send_journal
+from ...storage.tracking import describe_refused, read_unsent, send_journal
 from ..study import Study
 from .snapshot import Finding, StudySnapshot
 
@@ -17,14 +17,21 @@ def unsent_records(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find records of the journal that are not in MLflow."""
     study = evidence.study
     file = study.workspace.journal(study.settings.name)
-    records, damaged = read_unsent(file)
-    if records:
+    unsent = read_unsent(file)
+    if unsent.records:
         yield Finding(
-            f"{len(records)} records are not in MLflow yet", str(file), "they are uploaded", partial(send, study)
+            f"{len(unsent.records)} records are not in MLflow yet", str(file), "they are uploaded", partial(send, study)
         )
-    if damaged:
+    if unsent.refused:
         yield Finding(
-            f"{damaged} lines are damaged and may be missing in MLflow",
+            describe_refused(unsent.refused).rstrip("."),
+            str(file),
+            "they are sent again; if MLflow refuses them again, mend what it says",
+            partial(send, study),
+        )
+    if unsent.damaged:
+        yield Finding(
+            f"{unsent.damaged} lines are damaged and may be missing in MLflow",
             str(file),
             "the lines after them are uploaded, then MLflow is compared with the study",
             partial(send, study),
@@ -76,7 +83,7 @@ def damaged_features(evidence: StudySnapshot) -> Iterator[Finding]:
 
 def send(study: Study) -> None:
     """Upload the journal of a study, which the caller has locked."""
-    send_journal(study.tracking_uri, study.workspace, study.settings.name, lambda _: None)
+    send_journal(study.tracking_uri, study.workspace, study.identify(), lambda _: None)
 
 
 def _checkpoint_folders(study: Study) -> list[Path]:

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 
 
 def mlflow_unreachable(evidence: StudySnapshot) -> Iterator[Finding]:
-    """Find an unreachable MLflow."""
+    """Find an unreachable MLflow, or one where the study's experiment was deleted."""
     if evidence.tracked is None and evidence.away:
         command = f"frostline doctor {evidence.study.settings.name}{evidence.study.workspace.option}"
-        yield Finding(evidence.away, "MLflow", f"start it, or make it reachable from this machine; then run: {command}")
+        remedy = "restore it" if evidence.deleted else "start it, or make it reachable from this machine"
+        yield Finding(evidence.away, "MLflow", f"{remedy}; then run: {command}")
 
 
 def doubled_runs(evidence: StudySnapshot) -> Iterator[Finding]:
@@ -238,7 +239,7 @@ def _tell(study: Study, say: Callable[[Tracker], None]) -> None:
 def _tell_study(study: Study, tracker: Tracker) -> None:
     name = study.settings.name
     run = TrackedRun(tracker.journal, parent_key(name))
-    run.start(name, {}, {**parent_tags(study), "frostline.study": name})
+    run.start(name, {}, {**parent_tags(study), **study.identify().tags})
     run.finish("FINISHED" if study.decided() else "KILLED")
 
 
@@ -255,8 +256,7 @@ def _retell(study: Study, trial: TrialRecord, tracker: Tracker) -> None:
 def _retell_final(study: Study, final: FinalScores, tracker: Tracker) -> None:
     config = study.trial(final.trial_number).config
     run = start_final_run(tracker, final.strategy, final.trial_number, final.seed, config)
-    costs = {"seconds": final.seconds, "trainable_parameters": float(final.trainable_parameters)}
-    finish_final_run(run, study.final_record(*final.identity), costs)
+    finish_final_run(run, study.final_record(*final.identity), study)
 
 
 def _finish(key: str, status: str, tracker: Tracker) -> None:

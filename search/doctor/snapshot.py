@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from ...storage.database import Ticket, describe_worker, has_ended, read_tickets
-from ...storage.errors import StudyBusyError, UnreachableError
+from ...storage.errors import RefusedError, StudyBusyError, UnreachableError
 from ...storage.locks import exclusive
 from ...storage.tracking import read_unsent
 from ..records import FINISHED
@@ -82,13 +82,14 @@ class StudySnapshot:
         busy: Whether another process of this machine has locked the study.
 
     Attributes:
-        away: Reason why MLflow is unreachable; empty before the first attempt.
+        away: Reason why MLflow cannot be compared; empty before the first attempt.
+        deleted: Whether the reason is that the study's experiment was deleted there.
     """
 
     def __init__(self, study: Study, busy: bool) -> None:
         self.study = study
         self._busy = busy
-        self.away = ""
+        self.away, self.deleted = "", False
 
     @cached_property
     def tables(self) -> Tables:
@@ -122,23 +123,23 @@ class StudySnapshot:
 
     @cached_property
     def tracked(self) -> TrackedStudy | None:
-        """Return the runs in MLflow; None if MLflow is unreachable, with the reason in :attr:`away`."""
+        """Return the runs in MLflow; None if there is a reason in :attr:`away`."""
         if self.tracking_uri is None:
             return None
         # Importing MLflow takes seconds.
         from ...storage.tracking import TrackedStudy
 
         try:
-            return TrackedStudy(self.tracking_uri, self.study.settings.name)
-        except UnreachableError as error:
-            self.away = str(error)
+            return TrackedStudy(self.tracking_uri, self.study.mark)
+        except (RefusedError, UnreachableError) as error:
+            self.away, self.deleted = str(error), isinstance(error, RefusedError)
             return None
 
     @cached_property
     def unsent(self) -> set[str]:
         """Return the keys of the runs that have records in the journal but not in MLflow."""
-        records, _ = read_unsent(self.study.workspace.journal(self.study.settings.name))
-        return {record.key for record in records}
+        unsent = read_unsent(self.study.workspace.journal(self.study.settings.name))
+        return {record.key for record in [*unsent.records, *(refusal.record for refusal in unsent.refused)]}
 
     @cached_property
     def open_keys(self) -> set[str]:

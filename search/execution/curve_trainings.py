@@ -13,6 +13,7 @@ from ...objectives.devices import free_memory
 from ...objectives.errors import DeviceLostError, InvalidInputError, ObjectiveError, TrainingFailedError
 from ...objectives.finetune import NO_STAGES
 from ...storage.workspace import Workspace
+from ..analysis import CurveRecord
 from ..records import STRATEGY
 from ..slots import ProcessResources, Resources, check_resources
 from ..study import (
@@ -25,7 +26,7 @@ from ..study import (
     prepare_resume,
     restore_config,
 )
-from ..tracking import curve_key, describe, numbers, strategy_key, test_numbers
+from ..tracking import curve_key, curve_name, finish_curve_run, strategy_key
 from .finals import evaluate_on_test
 from .frozen_libraries import libraries_frozen
 from .held_study import hold_study, parent_run
@@ -237,7 +238,7 @@ def _run(session: WorkerSession, training: CurveTraining, place: str) -> bool:
 def _train_and_test(session: WorkerSession, training: CurveTraining) -> float:
     """Train on part of the images and test, as in :mod:`.finals`; return the test score."""
     finalist, images = training.finalist, training.images
-    name = f"curve {images} images seed {finalist.seed} {finalist.strategy}"
+    name = curve_name(finalist.strategy, images, finalist.seed)
     parameters = with_equal_steps(finalist.trial.config, images, len(session.task.train))
     run = session.tracker.run(
         training.key,
@@ -261,10 +262,9 @@ def _train_and_test(session: WorkerSession, training: CurveTraining) -> float:
         run.finish("FAILED")
         raise
     final = evaluate_on_test(session, finalist, result).final
+    # What the database does not keep is told first: whoever finds the training recorded cannot tell it.
+    log.finished(result)
     session.study.curve.add(*training.identity, final.to_row(), final.labels, final.probabilities)
     checkpoints.remove()
-    log.finished(result)
-    scores = {"score": result.score, "test_score": final.test_score, "train_images": images}
-    run.log_summary({**numbers(describe(result)), **scores, **test_numbers(final)}, {})
-    run.finish("FINISHED", f"{name} {final.test_score:.3f}")
+    finish_curve_run(run, CurveRecord(images, final))
     return final.test_score

@@ -26,7 +26,6 @@ from ..tracking import (
     final_key,
     finish_final_run,
     keep_network,
-    log_errors,
     log_mistake_sheet,
     numbers,
     start_final_run,
@@ -115,6 +114,7 @@ def evaluate_on_test(session: WorkerSession, finalist: Finalist, result: Finetun
         seconds=result.seconds,
         trainable_parameters=result.trainable_parameters,
         temperature=fit_temperature(result.val_probabilities, session.task.val.labels),
+        measured=numbers(describe(result)),
         labels=test.labels,
         probabilities=probabilities,
     )
@@ -154,13 +154,12 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
     card = final_card(study.settings, session.dataset, final, finalist.config, result.network)
     val = session.task.val
     keep_network(study, final, card, result.network, val.canvas[val.indices[0]])
+    # What the database does not keep is told first: whoever finds the final recorded cannot tell it.
+    log.finished(result)
+    log_mistake_sheet(run, errors_of([final], tested.split.classes), tested.split, session.tracker.outgoing(key))
     study.finals.add(finalist.identity, final.seed, final.to_row(), final.labels, final.probabilities, lease)
     session.worker.ended_final(lease)
     drop_networks(study, final)
     checkpoints.remove()
-    log.finished(result)
-    errors = errors_of([final], tested.split.classes)
-    log_errors(run, errors)
-    log_mistake_sheet(run, errors, tested.split, session.tracker.outgoing(key))
-    finish_final_run(run, final, numbers(describe(result)))
+    finish_final_run(run, final, study)
     return final

@@ -10,7 +10,7 @@ from ...storage.locks import exclusive
 from ...storage.tracking import StudyTracker
 from ..records import FINISHED
 from ..study import Observer, Study
-from ..tracking import curve_key, final_key, finish_trial_run, parent_tags, trial_key
+from ..tracking import complete_runs, curve_key, final_key, parent_tags, trial_key
 
 
 @contextmanager
@@ -50,22 +50,17 @@ def parent_run(tracker: StudyTracker) -> Iterator[None]:
 
 def _tracker(study: Study, observer: Observer, uri: str | None) -> StudyTracker:
     return StudyTracker(
-        uri or study.tracking_uri, study.workspace, study.settings.name, parent_tags(study), note=observer.note
+        uri or study.tracking_uri, study.workspace, study.identify(), parent_tags(study), note=observer.note
     )
 
 
 def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer) -> None:
     """Finish the runs whose training ended just before a kill, and remove their checkpoints."""
-    trials = {trial_key(trial.number): trial for trial in study.trials() if trial.state in FINISHED}
-    finals = {final_key(*identity) for identity in study.final_identities()}
-    finals |= {curve_key(*identity) for identity in study.curve.trained()}
-    study.checkpoints(observer.note).sweep(trials.keys() | finals)
+    trained = {trial_key(trial.number) for trial in study.trials() if trial.state in FINISHED}
+    trained |= {final_key(*identity) for identity in study.final_identities()}
+    trained |= {curve_key(*identity) for identity in study.curve.trained()}
+    study.checkpoints(observer.note).sweep(trained)
     unfinished = dict(tracker.unfinished())
-    for key, run in (unfinished | dict(tracker.cut_off())).items():
-        if key in trials:
-            trial = trials[key]
-            finish_trial_run(run, trial, study.settings.backbone, study.outcome(trial.number))
-        elif key in finals:
-            run.finish("FINISHED")
-        elif key in unfinished:
-            run.finish("KILLED")
+    ended = complete_runs(study, tracker, (unfinished | dict(tracker.cut_off())).keys())
+    for key in unfinished.keys() - ended:
+        unfinished[key].finish("KILLED")

@@ -21,7 +21,7 @@ from ..study import (
     prepare_search,
     reopen,
 )
-from ..tracking import describe_datasets, log_models, log_verdict
+from ..tracking import describe_datasets, kept_models, log_models, log_verdict
 from .data_audit import audit_data
 from .finals import run_finals
 from .frozen_libraries import libraries_frozen
@@ -128,7 +128,7 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             _require_finalists(study)
             results = study.results()
             if results.verdict is not None:
-                log_verdict(study, tracker, results.verdict, results)
+                log_verdict(study, tracker, results.verdict, results, observer.note)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             f"Stopped. Resume with: frostline resume {study.settings.name}{study.workspace.option}"
@@ -176,7 +176,7 @@ def join(
             _work(prepared, resources, tracker, observer, search=True, data=data)
             # This machine's networks are in its own workspace: no other machine can register them.
             if (verdict := study.results().verdict) is not None:
-                log_models(study, tracker, verdict)
+                log_models(study, tracker, verdict, kept_models(study, verdict), observer.note)
                 # Joining set the parent run to RUNNING; finish it, the launcher may be gone.
                 tracker.parent_run.finish("FINISHED")
     except KeyboardInterrupt:

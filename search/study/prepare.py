@@ -15,6 +15,7 @@ from ...objectives.metrics import default_metric
 from ...objectives.networks import BackbonePool
 from ...objectives.preprocessing import Preprocessing
 from ...storage.locks import exclusive
+from ...storage.tracking import name_in_use
 from ...storage.workspace import Workspace
 from ..slots import create_engine
 from ..space import Space, create_space, default_tables, resolve_space
@@ -56,6 +57,8 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     settings = _settings(request, listing, written, len(backbones.pretrained.units), preprocessing)
     _check_trainable(settings, backbones)
     existing = _existing(settings, workspace)
+    if existing is None:
+        require_free_name(request.tracking_uri, settings.name, "--name")
     dataset = decode(listing, settings, preprocessing, workspace, observer)
     facts = gather_facts(settings, dataset, backbones)
     if existing:
@@ -67,6 +70,16 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
         observer.note(note)
     study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
     return Prepared(study, dataset, backbones)
+
+
+def require_free_name(tracking_uri: str | None, name: str, option: str) -> None:
+    """Check that nothing in a shared MLflow has the name of a new study, as far as it answers.
+
+    Raises:
+        InvalidInputError: An experiment or a registered model has the name.
+    """
+    if tracking_uri and (found := name_in_use(tracking_uri, name)):
+        raise InvalidInputError(f"{found}. Give this study a name of its own: add {option} ANOTHER")
 
 
 def decode(

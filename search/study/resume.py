@@ -15,7 +15,7 @@ from .checks import budget_faults, list_data, name_fault
 from .fingerprints import require_unchanged
 from .observer import Observer
 from .optuna_storage import study_names
-from .prepare import Prepared, decode, gather_facts
+from .prepare import Prepared, decode, gather_facts, require_free_name
 from .study import Study
 
 
@@ -122,6 +122,7 @@ def prepare_fork(
         faults.append(f"--seeds must be at least 1, got {seeds}.")
     if faults:
         raise InvalidInputError(faults)
+    require_free_name(old.tracking_uri, fork, "--fork")
     old.require_artifacts()
     settings = old.settings.model_copy(update={"name": fork, "trials": budget, "finals_seeds": seeds})
     load_plugins(settings.plugins)

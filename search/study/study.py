@@ -27,6 +27,7 @@ from ...storage.database import (
     Tickets,
 )
 from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
+from ...storage.tracking import StudyMark
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
@@ -41,6 +42,8 @@ _RACE_ENDED = "frostline:race_ended"
 # With the name of the configuration behind it: one attribute each, since several workers may write at once.
 _FINAL_FAILED = "frostline:final_failed:"
 _TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
+# Tells the study from others of its name; of a study that an earlier version created, it says so.
+_IDENTITY = "frostline:identity"
 # User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
 _STATES = {
@@ -101,6 +104,7 @@ class Study:
             inner = optuna.create_study(study_name=settings.name, storage=storage, direction="maximize")
         inner.set_user_attr(_FACTS, json.dumps(asdict(facts)))
         inner.set_user_attr(_TRACKING, tracking_uri)
+        inner.set_user_attr(_IDENTITY, {"id": secrets.token_hex(8), "earlier": False})
         inner.set_user_attr(_SETTINGS, settings.model_dump_json())
         return cls(inner, workspace).ready()
 
@@ -151,6 +155,20 @@ class Study:
     def tracking_uri(self) -> str | None:
         """Return the URI of MLflow; None for the MLflow of the workspace."""
         return self.inner.user_attrs[_TRACKING]
+
+    @property
+    def mark(self) -> StudyMark:
+        """Return the mark by which MLflow tells the study from others of its name."""
+        identity = self.inner.user_attrs.get(_IDENTITY, {"id": "", "earlier": True})
+        return StudyMark(
+            self.settings.name, identity["id"], data=self.facts.fingerprint if identity["earlier"] else None
+        )
+
+    def identify(self) -> StudyMark:
+        """Return the mark; a study of an earlier version gets its id, which is written to the database."""
+        if not self.mark.id:
+            self.inner.set_user_attr(_IDENTITY, {"id": secrets.token_hex(8), "earlier": True})
+        return self.mark
 
     @property
     def artifacts_url(self) -> str | None:

@@ -1,8 +1,9 @@
+from .ended_runs import complete_runs, curve_name, finish_curve_run, finish_final_run
 from .kept_networks import drop_networks, final_card, keep_network
 from .keys import curve_key, final_key, strategy_key, ticket_key, trial_key
 from .nvml import GpuUse, open_nvml
 from .provenance import parent_tags
-from .registered_models import log_models
+from .registered_models import kept_models, log_models
 from .sync import log_with_study, sync_studies
 from .system_metrics import Readings, sampled
 from .training_runs import (
@@ -10,7 +11,6 @@ from .training_runs import (
     describe,
     describe_datasets,
     epoch_metrics,
-    finish_final_run,
     finish_trial_run,
     log_certificate,
     log_errors,
@@ -28,16 +28,20 @@ __all__ = [
     "SCORE_CURVE",
     "GpuUse",
     "Readings",
+    "complete_runs",
     "curve_key",
+    "curve_name",
     "describe",
     "describe_datasets",
     "drop_networks",
     "epoch_metrics",
     "final_card",
     "final_key",
+    "finish_curve_run",
     "finish_final_run",
     "finish_trial_run",
     "keep_network",
+    "kept_models",
     "log_certificate",
     "log_errors",
     "log_mistake_sheet",

@@ -4,15 +4,13 @@ Of a finalist's seeds, the network with the best validation score is kept (of eq
 decides nothing. A folder has everything that the model needs, without Frostline::
 
     <workspace>/models/<study>/<final>/network/      see objectives/networks/export.py
-    <workspace>/models/<study>/<final>/code/         the package that loads it, and the user's own backbone
+    <workspace>/models/<study>/<final>/code/         the package that loads it, and the user's modules
     <workspace>/models/<study>/<final>/example.png   an image to test it with
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +22,9 @@ from ...objectives.data import ImageDataset
 from ...objectives.networks import ModelCard, Network, save_network
 from ...storage.errors import StorageError
 from ..records import FinalScores
-from ..study import Study, StudySettings, sources_digest, training_package, training_sources
-from .registered_models import PACKAGE_PREFIX, best_final, finalist_of, network_folder
+from ..study import Study, StudySettings
+from .registered_models import best_final, finalist_of, network_folder
+from .shipped_code import copy_code
 
 
 def keep_network(
@@ -49,7 +48,7 @@ def keep_network(
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         save_network(unfinished / "network", network, card)
-        _copy_code(unfinished / "code" / _package(), study.settings.backbone)
+        copy_code(unfinished / "code", study.settings.backbone)
         Image.fromarray(example).save(unfinished / "example.png")
         unfinished.replace(folder)
     except (OSError, SafetensorError) as error:
@@ -84,32 +83,3 @@ def drop_networks(study: Study, final: FinalScores) -> None:
     for each in same:
         if each is not best_final(same):
             shutil.rmtree(network_folder(study, each), ignore_errors=True)
-
-
-def _package() -> str:
-    """Return a package name that is unique to this version: one process may serve models of several versions."""
-    return f"{PACKAGE_PREFIX}{sources_digest()}"
-
-
-def _copy_code(package: Path, backbone: str) -> None:
-    """Copy the package that loads networks, and next to it the module of the user's backbone."""
-    folder = training_package()
-    # The stubs too: a sub-package reads from its own which module has a name.
-    for source in sorted([*training_sources(), *folder.rglob("*.pyi")]):
-        copied = package / source.relative_to(folder)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, copied)
-    module, _, factory = backbone.partition(":")
-    if factory and module != "timm":
-        _copy_module(module, package.parent)
-
-
-def _copy_module(name: str, folder: Path) -> None:
-    """Copy a module, with its whole package if it has one, into a folder from which its name can be imported."""
-    *packages, _ = parts = name.split(".")
-    top, own = (Path(getattr(sys.modules[each], "__file__", None) or "") for each in (parts[0], name))
-    if top.name == "__init__.py":
-        shutil.copytree(top.parent, folder / parts[0], ignore=shutil.ignore_patterns("__pycache__"))
-    elif own.is_file():
-        folder.joinpath(*packages).mkdir(parents=True, exist_ok=True)
-        shutil.copy(own, folder.joinpath(*packages))

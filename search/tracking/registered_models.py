@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,14 +13,17 @@ from ..analysis import Contender, Verdict
 from ..records import FinalScores
 from ..study import Study
 from .keys import final_key
+from .load_check import load_faults, loader_of, package_of
 
 CHAMPION = "champion"
+# Tag of the run whose network is not registered: the reason.
+_NOT_REGISTERED = "frostline.not_registered"
+ADVICE = (
+    "The module of a network may import modules beside it, but cannot read files or import frostline: let the factory "
+    "return the network alone, give its weights with --weights FILE, and write its preprocessing as a dictionary."
+)
 # Libraries that loading and running a network imports, besides those of MLflow.
 _LIBRARIES = ("torch", "torchvision", "safetensors", "pydantic", "numpy", "pillow", "lazy-loader")
-# Prefix of the name of the package that loads a stored network.
-PACKAGE_PREFIX = "frostline_objectives_"
-# The module with `load_network` in the package of a stored network, now and in older versions.
-_LOADERS = ("networks.export", "exported")
 
 
 def finalist_of(final: FinalScores) -> tuple[str, int]:
@@ -32,18 +36,63 @@ def best_final(finals: Iterable[FinalScores]) -> FinalScores:
     return max(finals, key=lambda final: (final.val_score, -final.seed))
 
 
-def log_models(study: Study, tracker: Tracker, verdict: Verdict) -> None:
-    """Log and register each contender's network, the winner's as the champion; known models only get their aliases."""
-    finals = study.final_scores()
+@dataclass(frozen=True)
+class KeptModel:
+    """The network of a contender that this workspace has.
+
+    Attributes:
+        contender: Contender of the verdict.
+        final: Final whose network it is.
+        folder: Folder of the network.
+        fault: Why the network cannot be loaded elsewhere; empty if it can.
+    """
+
+    contender: Contender
+    final: FinalScores
+    folder: Path
+    fault: str
+
+
+def kept_models(study: Study, verdict: Verdict) -> list[KeptModel]:
+    """Return the networks of a verdict's contenders that this workspace has, each loaded once in another process."""
+    finals, found = study.final_scores(), list[tuple[Contender, FinalScores, Path]]()
     for contender in verdict.contenders:
         finalist = contender.strategy, contender.trial_number
         final = best_final(each for each in finals if finalist_of(each) == finalist)
         folder = network_folder(study, final)
-        # Finals of older versions have no network.
+        # Finals of older versions have no network, and those of other machines have theirs there.
         if folder.exists():
-            aliases = [alias(contender.strategy), *([CHAMPION] if contender is verdict.winner else [])]
-            run = tracker.known(_key(final))
-            run.log_model(_served(study, folder, final, contender, aliases))
+            found.append((contender, final, folder))
+    faults = load_faults([folder for _, _, folder in found])
+    return [KeptModel(*each, fault=faults.get(each[-1], "")) for each in found]
+
+
+def log_models(
+    study: Study, tracker: Tracker, verdict: Verdict, models: Sequence[KeptModel], note: Callable[[str], None]
+) -> None:
+    """Log and register networks, the winner's as the champion; known models only get their aliases.
+
+    Args:
+        study: Study.
+        tracker: Tracker of the study.
+        verdict: Verdict of the study.
+        models: Networks; one that cannot be loaded elsewhere is not registered.
+        note: Function that receives a message for each reason why networks cannot be loaded.
+    """
+    unusable: dict[str, list[str]] = {}
+    for model in models:
+        run = tracker.known(_key(model.final))
+        if model.fault:
+            unusable.setdefault(model.fault, []).append(model.contender.strategy)
+            run.log_summary({}, {_NOT_REGISTERED: model.fault})
+            continue
+        aliases = [alias(model.contender.strategy), *([CHAMPION] if model.contender is verdict.winner else [])]
+        run.log_model(_served(study, model, aliases))
+    for fault, strategies in unusable.items():
+        note(
+            f"the networks of {', '.join(strategies)} are not registered as models, because they cannot be loaded "
+            f"elsewhere ({fault}); the verdict stands. {ADVICE}"
+        )
 
 
 def alias(strategy: str) -> str:
@@ -56,22 +105,19 @@ def alias(strategy: str) -> str:
     return f"strategy-{re.sub(r'[^A-Za-z0-9_-]', '-', strategy)}"
 
 
-def _served(
-    study: Study, folder: Path, final: FinalScores, contender: Contender, aliases: Sequence[str]
-) -> ServedModel:
-    settings = study.settings
+def _served(study: Study, model: KeptModel, aliases: Sequence[str]) -> ServedModel:
+    settings, final = study.settings, model.final
     libraries = [*_LIBRARIES, *(["timm"] if settings.backbone.startswith("timm:") else [])]
-    package = next(path for path in (folder / "code").iterdir() if path.name.startswith(PACKAGE_PREFIX))
     return ServedModel(
-        folder=str(folder),
-        package=package.name,
-        loader=next(name for name in _LOADERS if package.joinpath(*name.split(".")).with_suffix(".py").exists()),
+        folder=str(model.folder),
+        package=package_of(model.folder),
+        loader=loader_of(model.folder),
         classes=list(study.facts.classes),
         requirements=[f"{name}=={version(name).partition('+')[0]}" for name in libraries],
         name=f"{alias(final.strategy)}-trial-{final.trial_number}",
         description=(
             f"`{final.strategy}` on `{settings.backbone}`: the configuration of trial {final.trial_number}, trained "
-            f"with seed {final.seed}, which had the best validation score of {len(contender.scores)}. "
+            f"with seed {final.seed}, which had the best validation score of {len(model.contender.scores)}. "
             f"Test {settings.metric}: {final.test_score:.4f}. {_calibration(study, final)}"
         ),
         aliases=list(aliases),

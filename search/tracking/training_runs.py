@@ -193,6 +193,7 @@ def _profile(dataset: ImageDataset, split: str) -> dict[str, Any]:
 
 
 def numbers(outcome: Mapping[str, Any]) -> dict[str, float]:
+    """Return those plain values that MLflow shows as metrics."""
     return {name: value for name, value in outcome.items() if isinstance(value, int | float)}
 
 
@@ -236,12 +237,3 @@ def test_numbers(tested: FinalRecord | Contender) -> dict[str, float]:
     before = {f"test/{name}": value for name, value in tested.metrics.items()}
     after = {f"test_calibrated/{name}": value for name, value in tested.calibrated_metrics.items()}
     return {**temperature, **before, **after}
-
-
-def finish_final_run(run: TrackedRun, final: FinalRecord, costs: Mapping[str, float]) -> None:
-    """Log the end of a final and finish its run, with the test score in its name."""
-    # As for a trial, `score` is the best of the epochs' `val_score`.
-    scores = {"score": final.val_score, "test_score": final.test_score}
-    scores |= test_numbers(final)
-    run.log_summary({**costs, **scores}, {"trial.state": "complete"})
-    run.finish("FINISHED", f"seed {final.seed} {final.finalist} {final.test_score:.3f}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from ...objectives.data import DataFaults, describe_faults
-from ...objectives.metrics import METRICS
 from ...storage.tracking import StudyTracker, Tracker
-from ..analysis import Contender, Errors, Verdict, errors_of
+from ..analysis import Contender, Errors, Verdict, errors_of, verdict_cells, verdict_titles
 from ..records import STRATEGY
 from ..study import Study, StudyResults
 from .keys import strategy_key, trial_key
-from .registered_models import CHAMPION, log_models
+from .registered_models import CHAMPION, KeptModel, kept_models, log_models
 from .training_runs import log_errors, test_numbers
 
 FINALIST = "finalist"
@@ -28,7 +29,9 @@ def start_strategy_run(tracker: Tracker, strategy: str) -> str:
     return key
 
 
-def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, results: StudyResults) -> None:
+def log_verdict(
+    study: Study, tracker: StudyTracker, verdict: Verdict, results: StudyResults, note: Callable[[str], None]
+) -> None:
     """Log the verdict to the parent run, the strategies' runs and the finalists' trials, and register the models.
 
     Args:
@@ -36,78 +39,72 @@ def log_verdict(study: Study, tracker: StudyTracker, verdict: Verdict, results: 
         tracker: Tracker of the study.
         verdict: Verdict of the study.
         results: Results of the study.
+        note: Function that receives messages about models that are not registered.
     """
+    models = kept_models(study, verdict)
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     parent = tracker.parent_run
     parent.log_summary(
         {**scores, **_summary(verdict.winner, verdict), **_fault_counts(results.data_faults)},
-        {"frostline.winner": verdict.winner.strategy, "mlflow.note.content": verdict_note(study, verdict, results)},
+        {
+            "frostline.winner": verdict.winner.strategy,
+            "mlflow.note.content": verdict_note(study, verdict, results, models),
+        },
     )
     for contender in verdict.contenders:
         own = [final for final in results.finals if final.strategy == contender.strategy]
         _log_contender(tracker, contender, verdict, errors_of(own, study.facts.classes))
     _tag_finalists(study, tracker, verdict)
-    log_models(study, tracker, verdict)
+    log_models(study, tracker, verdict, models, note)
 
 
 def _fault_counts(faults: DataFaults | None) -> dict[str, float]:
     return {} if faults is None else {f"data/{name}": float(number) for name, number in faults.counts.items()}
 
 
-def verdict_note(study: Study, verdict: Verdict, results: StudyResults) -> str:
+def verdict_note(study: Study, verdict: Verdict, results: StudyResults, models: Sequence[KeptModel]) -> str:
     """Return the verdict in Markdown: a sentence, warnings, a table of the strategies, and how to use the champion."""
     settings, facts = study.settings, study.facts
-    title, name = METRICS[verdict.metric].title, settings.name
-    counts = ", ".join(f"{count} {split}" for split, count in facts.counts.items())
+    name = settings.name
+    counts = ", ".join(f"{images:,} {split}" for split, images in facts.counts.items())
     said = describe_faults(results.data_faults, facts.classes) if results.data_faults else ""
     return "\n".join(
         [
             f"**{verdict.sentence()}**",
             "",
             *(f"{warning}\n" for warning in results.warnings),
-            _row(
-                "strategy",
-                "",
-                f"test {title}, mean ± sd",
-                f"behind [{verdict.confidence:.0%} interval]",
-                "best in resamplings",
-                "training",
-                "trainable weights",
-                "trial",
-            ),
-            "|---" * 8 + "|",
+            _row(*verdict_titles(verdict), "best in resamplings", "trial"),
+            "|---" * (len(verdict_titles(verdict)) + 2) + "|",
             *[_note_row(contender, verdict) for contender in verdict.contenders],
             "",
             f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
             "was trained with fresh seeds (their number in parentheses); the test split was opened once for each.",
             "",
             *([f"Faults in the data, which the report lists: {said}", ""] if said else []),
-            f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
-            "(`MLFLOW_TRACKING_URI` names this store):",
-            "",
-            "```",
-            *_AS_JSON,
-            f"mlflow models predict -m models:/{name}@{CHAMPION} -i photo.json -t json --env-manager local",
-            "```",
+            *_use(name, next((model.fault for model in models if model.contender is verdict.winner), "")),
         ]
     )
 
 
+def _use(name: str, fault: str) -> list[str]:
+    """Return the lines on the use of the champion."""
+    if fault:
+        return [f"The winner's network is not registered as a model, because it cannot be loaded elsewhere: {fault}"]
+    return [
+        f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
+        "(`MLFLOW_TRACKING_URI` names this store):",
+        "",
+        "```",
+        *_AS_JSON,
+        f"mlflow models predict -m models:/{name}@{CHAMPION} -i photo.json -t json --env-manager local",
+        "```",
+    ]
+
+
 def _note_row(contender: Contender, verdict: Verdict) -> str:
-    behind = "leader"
-    if contender.interval is not None:
-        low, high = (100 * bound for bound in contender.interval)
-        behind = f"{100 * contender.gap_to_leader:.1f} [{low:.1f}, {high:.1f}]"
-    return _row(
-        f"`{contender.strategy}`",
-        verdict.standing(contender),
-        f"{100 * contender.mean:.1f} ± {100 * contender.spread:.1f} % ({len(contender.scores)})",
-        behind,
-        f"{verdict.best_shares[contender.strategy]:.0%}",
-        f"{contender.seconds:.1f} s",
-        f"{contender.trainable_parameters:,}",
-        f"{contender.trial_number:03d}",
-    )
+    strategy, *cells = verdict_cells(contender, verdict)
+    best, trial = verdict.best_shares[contender.strategy], contender.trial_number
+    return _row(f"`{strategy}`", *cells, f"{100 * best:.0f} %", f"{trial:03d}")
 
 
 def _row(*cells: str) -> str:
@@ -122,7 +119,7 @@ def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
         "test_score": contender.mean,
         "test_score_low": low,
         "test_score_high": high,
-        "test_score_sd": contender.spread,
+        **({"test_score_sd": contender.spread} if len(contender.scores) > 1 else {}),
         "test_images": verdict.test_images,
         "probability_best": verdict.best_shares[contender.strategy],
         **({"test_score_without_leaks": clean[contender.strategy]} if contender.strategy in clean else {}),

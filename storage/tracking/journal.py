@@ -8,12 +8,10 @@ from time to time.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -21,49 +19,26 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from .journal_records import (
+    AGAIN,
+    ALONE,
+    FINISH,
+    KILLED,
+    MARKS,
+    READMITTED,
+    REFUSED,
+    SENT,
+    START,
+    JournalRecord,
+    Refusal,
+    read_line,
+    to_line,
+)
 
-START, STEP, SUMMARY, TEXT, FILE, FINISH = "start", "step", "summary", "text", "file", "finish"
-DATASETS, MODEL = "datasets", "model"
-_SENT = "sent"
-# MLflow's status of an interrupted run.
-KILLED = "KILLED"
-# Kinds that take long to upload are sent alone, so that they are marked as soon as they have arrived.
-_ALONE = {MODEL}
 # A file larger than this whose records are all uploaded is rewritten without them.
 COMPACT_BYTES = 1 << 20
 # Bytes to read at once: some hundreds of epochs.
 _WINDOW_BYTES = 1 << 18
-_CHECK = len(',"crc":"00000000"}\n')
-
-
-def parent_key(study: str) -> str:
-    """Return the key of a study's parent run.
-
-    Examples:
-        >>> from frostline.storage.tracking import parent_key
-        >>> parent_key("flowers")
-        'study-flowers'
-    """
-    return f"study-{study}"
-
-
-@dataclass(frozen=True)
-class JournalRecord:
-    """One log record.
-
-    Attributes:
-        seq: Sequence number, from 1.
-        kind: ``start``, ``step``, ``summary``, ``text``, ``file``, ``datasets``, ``model`` or ``finish``.
-        key: Key of the run.
-        time: Time of the event in milliseconds since 1970.
-        content: Plain values; their names depend on the kind.
-    """
-
-    seq: int
-    kind: str
-    key: str
-    time: int
-    content: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -89,7 +64,7 @@ class Journal:
     - A record is complete or absent: an incomplete or changed line is never returned.
     - Records are sent in order and at least once: those sent but not marked before a kill are sent again.
     - One process at a time may open a journal; the study's lock ensures this. Any of its threads may append; one thread
-      sends. Other processes may read with :func:`read_unsent`.
+      sends. Other processes may read with :func:`~.unsent_records.read_unsent`.
     - The file is rewritten in one step (rename): a kill leaves the old file or the new one.
 
     Args:
@@ -97,6 +72,7 @@ class Journal:
 
     Attributes:
         damaged: Number of lines that failed their check and may not have been uploaded.
+        refused: Records that MLflow refused, which are kept.
 
     Raises:
         StorageError: The file cannot be read.
@@ -104,7 +80,8 @@ class Journal:
     Examples:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from frostline.storage.tracking.journal import STEP, Journal
+        >>> from frostline.storage.tracking.journal import Journal
+        >>> from frostline.storage.tracking.journal_records import STEP
         >>> with TemporaryDirectory() as folder:
         ...     journal = Journal(Path(folder) / "flowers.jsonl")
         ...     journal.append(STEP, "trial-0", step=1, metrics={"score": 0.9})
@@ -129,6 +106,7 @@ class Journal:
         # Start and finish records of interrupted runs.
         self._cut_off: dict[str, tuple[JournalRecord, JournalRecord]] = {}
         self.damaged = 0
+        self.refused: list[Refusal] = []
         with self._explained():
             if path.exists():
                 self._recover()
@@ -145,9 +123,7 @@ class Journal:
             StorageError: The file cannot be written, or the journal is closed.
         """
         with self._lock, self._explained():
-            record = JournalRecord(self._seq + 1, kind, key, int(time.time() * 1000), content)
-            self._write(_line(record))
-            self._note(record)
+            self._add(JournalRecord(self._seq + 1, kind, key, int(time.time() * 1000), content))
 
     def unsent(self) -> Batch:
         """Return the next records to send; empty if all are sent. One thread may call this while others append.
@@ -163,21 +139,41 @@ class Journal:
                 self._position = batch.end
             return Batch([], self._end)
 
-    def mark_sent(self, batch: Batch) -> None:
+    def mark_sent(self, batch: Batch, refused: Mapping[int, str] | None = None) -> None:
         """Mark a batch as uploaded; a large file whose records are all uploaded is rewritten without them.
+
+        Args:
+            batch: Uploaded records.
+            refused: Why MLflow refused some of them, by sequence number; these are kept.
 
         Raises:
             StorageError: The file cannot be written.
         """
         with self._lock, self._explained():
+            for record in batch.records:
+                if why := (refused or {}).get(record.seq):
+                    self._add(Refusal(record, why).to_record())
             self._sent, self._position = batch.records[-1].seq, batch.end
-            self._write(_line(self._marker()))
+            self._write(to_line(self._marker()))
             if not self.pending and self._end > COMPACT_BYTES:
                 self._compact()
 
+    def readmit(self) -> None:
+        """Append the refused records once more, to be sent again.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        with self._lock, self._explained():
+            for record in [refusal.record for refusal in self.refused]:
+                again = {**record.content, AGAIN: True}
+                self._add(JournalRecord(self._seq + 1, record.kind, record.key, record.time, again))
+            if self.refused:
+                self._add(JournalRecord(self._sent, READMITTED, "", int(time.time() * 1000), {}))
+
     @property
     def pending(self) -> int:
-        """Number of records that have not been sent."""
+        """Number of records that have not been sent; refused ones do not count."""
         return self._seq - self._sent
 
     def open_keys(self) -> list[str]:
@@ -210,7 +206,7 @@ class Journal:
                 if not line.endswith(b"\n"):
                     break
                 self._end += len(line)
-                record = _parse(line)
+                record = read_line(line)
                 if record is None:
                     damaged_after.append(self._seq)
                 else:
@@ -220,8 +216,14 @@ class Journal:
 
     def _note(self, record: JournalRecord) -> None:
         self._seq = max(self._seq, record.seq)
-        if record.kind == _SENT:
+        if record.kind == SENT:
             self._sent = record.seq
+        elif record.kind == REFUSED:
+            self.refused.append(Refusal.of(record))
+        elif record.kind == READMITTED:
+            self.refused = []
+        elif AGAIN in record.content:
+            return
         elif record.kind == START:
             self._open[record.key] = record
             self._cut_off.pop(record.key, None)
@@ -246,13 +248,17 @@ class Journal:
         waiting: list[JournalRecord] = []
         end = self._position
         for line in lines:
-            record = _parse(line)
-            if record is not None and record.kind != _SENT and record.seq > self._sent:
-                if waiting and (record.kind in _ALONE or waiting[-1].kind in _ALONE):
+            record = read_line(line)
+            if record is not None and record.kind not in MARKS and record.seq > self._sent:
+                if waiting and (record.kind in ALONE or waiting[-1].kind in ALONE):
                     break
                 waiting.append(record)
             end += len(line)
         return Batch(waiting, end)
+
+    def _add(self, record: JournalRecord) -> None:
+        self._write(to_line(record))
+        self._note(record)
 
     def _write(self, line: bytes) -> None:
         # Another process may have opened the file since.
@@ -272,12 +278,13 @@ class Journal:
         self._end += len(line)
 
     def _marker(self) -> JournalRecord:
-        return JournalRecord(self._sent, _SENT, "", int(time.time() * 1000), {})
+        return JournalRecord(self._sent, SENT, "", int(time.time() * 1000), {})
 
     def _compact(self) -> None:
-        """Rewrite the file with the records of unfinished and interrupted runs, and the last sequence number."""
+        """Rewrite the file with the records of unfinished and interrupted runs, refused ones, and the last number."""
         cut_off = [record for records in self._cut_off.values() for record in records]
-        content = b"".join(map(_line, [*self._open.values(), *cut_off, self._marker()]))
+        refused = [refusal.to_record() for refusal in self.refused]
+        content = b"".join(map(to_line, [*self._open.values(), *cut_off, *refused, self._marker()]))
         new = self._path.with_suffix(".new")
         new.write_bytes(content)
         new.replace(self._path)
@@ -295,47 +302,3 @@ class Journal:
             yield
         except OSError as error:
             raise StorageError(f"The journal {self._path} cannot be used: {error.strerror}.") from error
-
-
-def read_unsent(path: Path) -> tuple[list[JournalRecord], int]:
-    """Read the unsent records of a journal without changing it, while another process may be appending.
-
-    Args:
-        path: Path of the journal.
-
-    Returns:
-        The unsent records, and the number of damaged lines that may be unsent.
-
-    Raises:
-        StorageError: The file cannot be read.
-    """
-    try:
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    except OSError as error:
-        raise StorageError(f"The journal {path} cannot be used: {error.strerror}.") from error
-    records: list[JournalRecord] = []
-    damaged_after: list[int] = []
-    seq = sent = 0
-    for line in lines:
-        record = _parse(line) if line.endswith(b"\n") else None
-        if record is None:
-            damaged_after += [seq] if line.endswith(b"\n") else []
-        elif record.kind == _SENT:
-            sent = record.seq
-        else:
-            records.append(record)
-        seq = max(seq, record.seq if record else 0)
-    return [record for record in records if record.seq > sent], sum(after >= sent for after in damaged_after)
-
-
-def _line(record: JournalRecord) -> bytes:
-    body = json.dumps(vars(record), separators=(",", ":"))[:-1].encode()
-    return body + b',"crc":"%08x"}\n' % zlib.crc32(body)
-
-
-def _parse(line: bytes) -> JournalRecord | None:
-    """Return the record of a line; None if its checksum does not match."""
-    body, check = line[:-_CHECK], line[-_CHECK:]
-    if check != b',"crc":"%08x"}\n' % zlib.crc32(body):
-        return None
-    return JournalRecord(**json.loads(body + b"}"))

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from .mlflow_client import MlflowClient, reachable
+from .mlflow_client import open_client, reachable
+from .mlflow_owners import find_experiment
 from .mlflow_runs import KEY, PARENT, search_experiment
+from .study_mark import StudyMark
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def probe(uri: str) -> None:
         RefusedError: The store rejects the request.
     """
     with reachable(uri):
-        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        open_client(uri).search_experiments(max_results=1)
 
 
 class TrackedStudy:
@@ -48,24 +50,25 @@ class TrackedStudy:
 
     Args:
         uri: URI of the tracking store.
-        study: Name of the experiment.
+        mark: Mark of the study.
 
     Attributes:
         runs: Runs, ordered by start time.
 
     Raises:
         UnreachableError: The store does not answer.
+        RefusedError: The study's experiment was deleted; the message says how to restore it.
     """
 
-    def __init__(self, uri: str, study: str) -> None:
+    def __init__(self, uri: str, mark: StudyMark) -> None:
         self._uri = uri
         self.runs: list[KnownRun] = []
         # A query would create the missing database.
         if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
             return
         with reachable(uri):
-            self._client = MlflowClient(tracking_uri=uri)
-            experiment = self._client.get_experiment_by_name(study)
+            self._client = open_client(uri)
+            experiment = find_experiment(self._client, mark)
             found = search_experiment(self._client, experiment.experiment_id) if experiment else []
             self.runs = [_known(run) for run in found if KEY in run.data.tags]
 

@@ -36,13 +36,18 @@ def connect(uri: str, lock: Path) -> MlflowClient:
         _prepare_aside(uri, lock)
     with reachable(uri):
         prepare_store(uri, lock)
-        return MlflowClient(tracking_uri=uri)
+        return open_client(uri)
+
+
+def open_client(uri: str) -> MlflowClient:
+    """Return a client whose models are where the runs are: ``MLFLOW_REGISTRY_URI`` is a setting of other programs."""
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def prepare_store(uri: str, lock: Path) -> None:
     """Create a database's schema if it has none, under a lock: two processes at once would corrupt a SQLite file."""
     with FileLock(lock):
-        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        open_client(uri).search_experiments(max_results=1)
         _let_readers_in(uri)
 
 

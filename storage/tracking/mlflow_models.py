@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Experiment, LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 
 from ..errors import RefusedError
 from .mlflow_client import MlflowClient
+from .mlflow_owners import own_model
+from .study_mark import StudyMark
 
 _DIGEST = "frostline.digest"
 _SERVED = Path(__file__).with_name("served_model.py")
@@ -29,23 +30,25 @@ _SERVED = Path(__file__).with_name("served_model.py")
 CODE, EXAMPLE, NETWORK = "code", "example.png", "network"
 
 
-def log_model(client: MlflowClient, experiment_id: str, study: str, run_id: str, content: Mapping[str, Any]) -> None:
+def log_model(
+    client: MlflowClient, experiment: Experiment, mark: StudyMark, run_id: str, content: Mapping[str, Any]
+) -> None:
     """Log a network as the model of a run, register it, and set its aliases.
 
     Args:
         client: Client of the tracking store.
-        experiment_id: Id of the study's experiment.
-        study: Name of the registered model.
+        experiment: Experiment of the study.
+        mark: Mark of the study.
         run_id: Id of the training's run.
         content: Content of a journal record: the fields of :class:`ServedModel`.
 
     Raises:
-        RefusedError: The network's files are missing.
+        RefusedError: The network's files are missing, or the names that the registered model could have are taken.
     """
     folder = Path(content["folder"])
     if not (folder / NETWORK).is_dir():
         raise RefusedError(f"the network's files are gone from {folder}")
-    digest = _digest(folder / NETWORK)
+    digest, experiment_id = _digest(folder / NETWORK), experiment.experiment_id
     model = _find(client, experiment_id, digest) or client.create_logged_model(
         experiment_id, content["name"], run_id, {_DIGEST: digest}, model_type="classifier"
     )
@@ -54,9 +57,10 @@ def log_model(client: MlflowClient, experiment_id: str, study: str, run_id: str,
     outputs = client.get_run(run_id).outputs
     if model.model_id not in {each.model_id for each in (outputs.model_outputs if outputs else [])}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
-    number = _register(client, study, model, run_id, content["description"])
+    name = own_model(client, mark, experiment)
+    number = _register(client, name, model, run_id, content["description"])
     for alias in content["aliases"]:
-        client.set_registered_model_alias(study, alias, number)
+        client.set_registered_model_alias(name, alias, number)
 
 
 def _digest(folder: Path) -> str:
@@ -111,19 +115,14 @@ def _signature(classes: list[str]) -> ModelSignature:
     )
 
 
-def _register(client: MlflowClient, study: str, model: LoggedModel, run_id: str, description: str) -> str:
+def _register(client: MlflowClient, name: str, model: LoggedModel, run_id: str, description: str) -> str:
     """Return the number of the registered version of this model, which is created if it is missing."""
-    try:
-        client.create_registered_model(study, {"frostline.study": study})
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     # A server does not accept a client's folders; a database would resolve models:/ in the process's default store.
     served = urlsplit(client.tracking_uri).scheme in ("http", "https")
     source = f"models:/{model.model_id}" if served else model.artifact_location
-    for known in client.search_model_versions(f"name = '{study}'"):
+    for known in client.search_model_versions(f"name = '{name}'"):
         if known.tags.get(_DIGEST) == model.tags[_DIGEST] and known.source == source:
             return str(known.version)
     tags = {_DIGEST: model.tags[_DIGEST]}
-    made = client.create_model_version(study, source, run_id, tags, description=description, model_id=model.model_id)
+    made = client.create_model_version(name, source, run_id, tags, description=description, model_id=model.model_id)
     return str(made.version)

@@ -19,16 +19,32 @@ from urllib.parse import urlsplit
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
+from ..errors import RefusedError
 from ..workspace import Workspace
-from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, JournalRecord, parent_key
-from .mlflow_client import MlflowClient, connect, reachable
+from .journal_records import (
+    AGAIN,
+    DATASETS,
+    FILE,
+    FINISH,
+    MODEL,
+    START,
+    STEP,
+    SUMMARY,
+    TEXT,
+    JournalRecord,
+    parent_key,
+)
+from .mlflow_client import MlflowClient, connect, open_client, reachable
 from .mlflow_models import log_model
+from .mlflow_owners import find_experiment, model_name, own_experiment
 from .mlflow_views import view_tag
+from .study_mark import StudyMark
 
 # Without this tag MLflow shows its pages for language models.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 KEY = "frostline.key"
 PARENT = "mlflow.parentRunId"
+_NOTE = "mlflow.note.content"
 _PAGE = 1000
 # Seconds after which the known history of a run is read again: after a suspend longer than a lease, another machine may
 # have resumed the trial.
@@ -68,19 +84,26 @@ class StudyRuns:
     Args:
         uri: URI of the tracking store.
         workspace: Workspace that holds artifacts and the lock for creating a database's schema.
-        study: Name of the experiment and the parent run.
+        mark: Mark of the study.
+
+    Attributes:
+        note: Message for the user about the name of a new experiment; empty if it has the study's name.
 
     Raises:
         UnreachableError: The store does not answer.
+        RefusedError: The store takes nothing of this study.
     """
 
-    def __init__(self, uri: str, workspace: Workspace, study: str) -> None:
+    def __init__(self, uri: str, workspace: Workspace, mark: StudyMark) -> None:
         self._uri = uri
-        self._study = study
+        self._mark = mark
+        self._parent_key = parent_key(mark.name)
         self._sent: dict[str, _Sent] = {}
         self._client = connect(uri, workspace.lock("mlflow-schema"))
         with reachable(uri):
-            self._experiment_id = self._experiment(workspace.artifacts)
+            places = {name: self._place(workspace.artifacts / name) for name in (mark.name, mark.other_name)}
+            self._experiment, self.note = own_experiment(self._client, mark, _KIND | view_tag(), places)
+        self._experiment_id = self._experiment.experiment_id
 
     def send(self, key: str, records: Sequence[JournalRecord]) -> None:
         """Apply records to a run, which is created if it is missing.
@@ -111,7 +134,7 @@ class StudyRuns:
         """Return the run of a key, which is created if it is missing."""
         known = self._sent.get(key)
         if known is None or time.monotonic() - known.at > TRUST_SECONDS:
-            found = _find(self._client, self._experiment_id, key, nested=key != parent_key(self._study))
+            found = _find(self._client, self._experiment_id, key, nested=key != self._parent_key)
             self._sent[key] = self._create(key, first) if found is None else self._read(found)
         self._sent[key].at = time.monotonic()
         return self._sent[key]
@@ -127,8 +150,9 @@ class StudyRuns:
 
     def _above(self, key: str, start: Mapping[str, Any], first: JournalRecord) -> dict[str, str]:
         """Return the tag that nests a run: below the parent named in its start record, else below the study's run."""
-        study = parent_key(self._study)
-        return {} if key == study else {PARENT: self._run(start.get("parent") or study, first).run_id}
+        if key == self._parent_key:
+            return {}
+        return {PARENT: self._run(start.get("parent") or self._parent_key, first).run_id}
 
     def _read(self, run: Run) -> _Sent:
         sent = _Sent(run.info.run_id, running=run.info.status == "RUNNING")
@@ -155,7 +179,7 @@ class StudyRuns:
         elif record.kind == DATASETS:
             self._client.log_inputs(run.run_id, [_dataset(each) for each in content["datasets"]])
         elif record.kind == MODEL:
-            log_model(self._client, self._experiment_id, self._study, run.run_id, content)
+            log_model(self._client, self._experiment, self._mark, run.run_id, content)
         elif record.kind == FINISH:
             if content.get("name"):
                 self._client.update_run(run.run_id, name=content["name"])
@@ -163,7 +187,7 @@ class StudyRuns:
             run.running = False
 
     def _start(self, run: _Sent, record: JournalRecord) -> None:
-        if not run.running:
+        if not run.running and AGAIN not in record.content:
             self._client.update_run(run.run_id, status="RUNNING")
             run.running = True
         params = [Param(name, value) for name, value in record.content["params"].items()]
@@ -175,7 +199,7 @@ class StudyRuns:
         points: list[Metric] = []
         tags: dict[str, str] = {}
         for record in records:
-            tags |= record.content.get("tags", {})
+            tags |= self._with_model_name(record.content.get("tags", {}))
             for name, value in record.content["metrics"].items():
                 point = Metric(name, value, record.time, record.content.get("step", 0))
                 if not run.knows(point, record.kind):
@@ -183,6 +207,24 @@ class StudyRuns:
                     run.add(point)
         if points or tags:
             self._client.log_batch(run.run_id, metrics=points, tags=_tags(tags))
+
+    def _with_model_name(self, tags: Mapping[str, str]) -> dict[str, str]:
+        """Return tags whose note names the study's registered model, where it cannot have the study's name."""
+        if _NOTE not in tags:
+            return dict(tags)
+        name = model_name(self._client, self._mark, self._experiment)
+        return {**tags, _NOTE: tags[_NOTE].replace(f"models:/{self._mark.name}@", f"models:/{name}@")}
+
+    def require_experiment(self) -> None:
+        """Check that the experiment can take runs.
+
+        Raises:
+            UnreachableError: The store does not answer.
+            RefusedError: The experiment was deleted; the message says how to restore it.
+        """
+        with reachable(self._uri):
+            if find_experiment(self._client, self._mark) is None:
+                raise RefusedError(f"the experiment of study {self._mark.name!r} is no longer in MLflow")
 
     def forget(self) -> None:
         """Read the runs again before the next record, since the last records may have arrived or not."""
@@ -194,31 +236,28 @@ class StudyRuns:
             with suppress(sqlite3.Error), closing(sqlite3.connect(self._uri.removeprefix("sqlite:///"))) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _experiment(self, artifacts: Path) -> str:
-        found = self._client.get_experiment_by_name(self._study)
-        if found is not None:
-            return found.experiment_id
+    def _place(self, folder: Path) -> str | None:
         # A server chooses its own place for artifacts; a database does not know one.
-        own = None if urlsplit(self._uri).scheme in ("http", "https") else (artifacts / self._study).as_uri()
-        return self._client.create_experiment(self._study, artifact_location=own, tags=_KIND | view_tag())
+        return None if urlsplit(self._uri).scheme in ("http", "https") else folder.as_uri()
 
 
-def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
+def find_runs(uri: str, mark: StudyMark) -> tuple[str, dict[str, str]] | None:
     """Find a study in MLflow.
 
     Args:
         uri: URI of the tracking store.
-        study: Name of the study.
+        mark: Mark of the study.
 
     Returns:
         Id of the experiment, and ids of the runs by key; None if the study is not in MLflow.
 
     Raises:
         UnreachableError: The store does not answer.
+        RefusedError: The study's experiment was deleted.
     """
     with reachable(uri):
-        client = MlflowClient(tracking_uri=uri)
-        experiment = client.get_experiment_by_name(study)
+        client = open_client(uri)
+        experiment = find_experiment(client, mark)
         if experiment is None:
             return None
         runs = search_experiment(client, experiment.experiment_id)
@@ -226,25 +265,25 @@ def find_runs(uri: str, study: str) -> tuple[str, dict[str, str]] | None:
         for run in runs:
             if KEY in run.data.tags:
                 ids.setdefault(run.data.tags[KEY], run.info.run_id)
-        return experiment.experiment_id, ids if parent_key(study) in ids else {}
+        return experiment.experiment_id, ids if parent_key(mark.name) in ids else {}
 
 
-def log_artifact(uri: str, study: str, file: Path) -> None:
+def log_artifact(uri: str, mark: StudyMark, file: Path) -> None:
     """Log a file to a study's parent run, if the run is in MLflow.
 
     Args:
         uri: URI of the tracking store.
-        study: Name of the study.
+        mark: Mark of the study.
         file: Path of the file.
 
     Raises:
-        RefusedError: The store rejects the file.
+        RefusedError: The store rejects the file, or the study's experiment was deleted.
         UnreachableError: The store does not answer.
     """
-    found = find_runs(uri, study)
-    if found and parent_key(study) in found[1]:
+    found, key = find_runs(uri, mark), parent_key(mark.name)
+    if found and key in found[1]:
         with reachable(uri):
-            MlflowClient(tracking_uri=uri).log_artifact(found[1][parent_key(study)], str(file))
+            open_client(uri).log_artifact(found[1][key], str(file))
 
 
 def _find(client: MlflowClient, experiment_id: str, key: str, *, nested: bool) -> Run | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from .mlflow_client import MlflowClient, reachable
+from .mlflow_client import open_client, reachable
 
 VIEW = "frostline"
 _TAG = f"mlflow.sharedViewState.{VIEW}"
@@ -43,7 +43,7 @@ def keep_view(uri: str, experiment_id: str) -> str:
         RefusedError: The store rejects the tag.
     """
     with reachable(uri):
-        client = MlflowClient(tracking_uri=uri)
+        client = open_client(uri)
         for tag, view in view_tag().items():
             if client.get_experiment(experiment_id).tags.get(tag) != view:
                 client.set_experiment_tag(experiment_id, tag, view)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..errors import StorageError
 from ..workspace import Workspace
-from .journal import Journal, JournalRecord
+from .delivery import Receipt
+from .journal import Journal
+from .journal_records import JournalRecord, Refusal
 
 # Longest wait between two attempts to reach a store that does not answer.
 MAX_DELAY_SECONDS = 30.0
@@ -18,8 +21,8 @@ MAX_DELAY_SECONDS = 30.0
 class Delivers(Protocol):
     """A connection that brings the records of one study to its tracking store."""
 
-    def deliver(self, records: Sequence[JournalRecord]) -> list[str]:
-        """Upload records in order; return a message for each record that the store rejects."""
+    def deliver(self, records: Sequence[JournalRecord]) -> Receipt:
+        """Upload records in order; return which of them the store rejects."""
         ...
 
     def close(self) -> None:
@@ -41,10 +44,10 @@ def send_all(journal: Journal, delivery: Delivers, note: Callable[[str], None]) 
     Args:
         journal: Journal to read and to mark.
         delivery: Connection to the store.
-        note: Function that receives a message for each record that the store rejects.
+        note: Function that receives messages for the user.
 
     Returns:
-        Number of records sent.
+        Number of records sent. The journal keeps those that the store rejected.
 
     Raises:
         UnreachableError: The store does not answer; the records that did not arrive stay in the journal.
@@ -52,11 +55,23 @@ def send_all(journal: Journal, delivery: Delivers, note: Callable[[str], None]) 
     """
     sent = 0
     while (batch := journal.unsent()).records:
-        for left_out in delivery.deliver(batch.records):
-            note(left_out)
-        journal.mark_sent(batch)
-        sent += len(batch.records)
+        receipt = delivery.deliver(batch.records)
+        for message in receipt.notes:
+            note(message)
+        journal.mark_sent(batch, receipt.refused)
+        sent += len(batch.records) - len(receipt.refused)
     return sent
+
+
+def describe_refused(refused: Sequence[Refusal]) -> str:
+    """Return a sentence about records that MLflow refused, with the most common reason."""
+    ((why, times),) = Counter(refusal.why for refusal in refused).most_common(1)
+    record = next(refusal.record for refusal in refused if refusal.why == why)
+    example = f"the {record.kind} of {record.key}"
+    if len(refused) == 1:
+        return f"MLflow lacks {example}, which is kept: {why.rstrip('.')}."
+    others = f", {len(refused) - times} for other reasons" if times < len(refused) else ""
+    return f"MLflow lacks {len(refused)} records, which are kept: {times} such as {example} ({why}){others}."
 
 
 class Sender:
@@ -102,6 +117,8 @@ class Sender:
             self._thread.join()
         if self._journal.pending:
             self._note(f"Some records are not in MLflow yet. Upload them with: {self._command}")
+        if refused := self._journal.refused:
+            self._note(f"{describe_refused(refused)} Send them again with: {self._command}")
 
     def _work(self) -> None:
         try:

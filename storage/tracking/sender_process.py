@@ -14,14 +14,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO, cast
 
 from ..errors import StorageError, UnreachableError
 from ..workspace import Workspace
-from .delivery import Delivery
-from .journal import JournalRecord
+from .delivery import Delivery, Receipt
+from .journal_records import JournalRecord
 from .mlflow_settings import configure_mlflow
+from .study_mark import StudyMark
 
 _END_SECONDS = 10.0
 _NICE = 10
@@ -35,19 +37,19 @@ class SenderProcess:
     Args:
         uri: URI of the tracking store.
         workspace: Workspace of the study.
-        study: Name of the study.
+        mark: Mark of the study.
     """
 
-    def __init__(self, uri: str, workspace: Workspace, study: str) -> None:
-        self._address = {"uri": uri, "root": str(workspace.root.absolute()), "study": study}
+    def __init__(self, uri: str, workspace: Workspace, mark: StudyMark) -> None:
+        self._address = {"uri": uri, "root": str(workspace.root.absolute()), "mark": asdict(mark)}
         self._process: subprocess.Popen[str] | None = None
         self._ended = False
 
-    def deliver(self, records: Sequence[JournalRecord]) -> list[str]:
+    def deliver(self, records: Sequence[JournalRecord]) -> Receipt:
         """Call :meth:`Delivery.deliver` in the child process.
 
         Raises:
-            UnreachableError: The store does not answer, or the child process died twice.
+            UnreachableError: The store does not answer or takes nothing, or the child process died twice.
         """
         message = [vars(record) for record in records]
         try:
@@ -57,7 +59,8 @@ class SenderProcess:
             answer = self._ask(message)
         if answer["error"] is not None:
             raise UnreachableError(answer["error"])
-        return answer["left_out"]
+        # JSON has no numbers as keys.
+        return Receipt({int(seq): why for seq, why in answer["refused"].items()}, answer["notes"])
 
     def close(self) -> None:
         """Let the process finish and exit. Call this from the thread that delivers."""
@@ -125,20 +128,21 @@ def main() -> None:
     os.nice(_NICE)
     with _private_output() as answers:
         address = json.loads(sys.stdin.readline())
-        with closing(Delivery(address["uri"], Workspace(Path(address["root"])), address["study"])) as delivery:
+        workspace, mark = Workspace(Path(address["root"])), StudyMark(**address["mark"])
+        with closing(Delivery(address["uri"], workspace, mark)) as delivery:
             for line in sys.stdin:
                 _write(answers, _try(delivery, [JournalRecord(**record) for record in json.loads(line)]))
 
 
 def _try(delivery: Delivery, records: list[JournalRecord]) -> dict[str, Any]:
     try:
-        return {"left_out": delivery.deliver(records), "error": None}
+        return {**asdict(delivery.deliver(records)), "error": None}
     except StorageError as error:
-        return {"left_out": [], "error": str(error)}
+        return {"error": str(error)}
     # For example, MLflow cannot be imported.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
-        return {"left_out": [], "error": f"MLflow cannot be used: {type(error).__name__}: {reason}"}
+        return {"error": f"MLflow cannot be used: {type(error).__name__}: {reason}"}
 
 
 @contextmanager

@@ -5,6 +5,8 @@ It must not import Frostline by name: each model contains the package that loads
 
 from __future__ import annotations
 
+import base64
+import binascii
 import importlib
 from pathlib import Path
 from typing import Any
@@ -27,16 +29,26 @@ class ImageClassifier(PythonModel):
 
         Args:
             context: Unused.
-            model_input: Table with a column ``image`` that holds the bytes of image files.
+            model_input: Table with a column ``image`` that holds image files, as bytes or in base64.
             params: Unused.
 
         Returns:
             Table with the columns ``label`` and, for each class, ``probability_CLASS``.
         """
         classes = self._model.card.classes
-        probabilities = self._model.predict([bytes(image) for image in model_input["image"]])
+        probabilities = self._model.predict([_image_file(image) for image in model_input["image"]])
         columns = {f"probability_{name}": probabilities[:, place] for place, name in enumerate(classes)}
         return pd.DataFrame({"label": [classes[place] for place in probabilities.argmax(axis=1)], **columns})
+
+
+def _image_file(given: bytes | str) -> bytes:
+    """Return the bytes of an image file. MLflow decodes base64 in tables, but not in ``instances`` and ``inputs``."""
+    content = given.encode() if isinstance(given, str) else bytes(given)
+    try:
+        # No image file has base64's characters only.
+        return base64.b64decode(content.replace(b"\n", b""), validate=True)
+    except binascii.Error:
+        return content
 
 
 set_model(ImageClassifier())

@@ -18,11 +18,14 @@ from urllib.parse import urlsplit
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..errors import RefusedError
 from ..workspace import Workspace
 from .delivery import Delivery
-from .journal import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, Journal, parent_key
-from .sender import Killable, Sender, send_all
+from .journal import Journal
+from .journal_records import DATASETS, FILE, FINISH, MODEL, START, STEP, SUMMARY, TEXT, parent_key
+from .sender import Killable, Sender, describe_refused, send_all
 from .sender_process import SenderProcess
+from .study_mark import StudyMark
 
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -207,6 +210,10 @@ class Tracker:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def files(self, key: str) -> list[Path]:
+        """Return the files of a run that were not deleted yet."""
+        return sorted((self._outgoing / key).glob("*"))
+
 
 class StudyTracker(Tracker):
     """The MLflow runs of one study, for the process that holds the study's lock.
@@ -214,10 +221,10 @@ class StudyTracker(Tracker):
     Args:
         uri: URI of the tracking store; None for the workspace's own database.
         workspace: Workspace that holds the journal, and MLflow's files where the store is local.
-        study: Name of the experiment and the parent run.
+        mark: Mark of the study.
         tags: Tags of the parent run.
         note: Function that receives messages when the store does not answer; called from another thread, too.
-        sender: Function that makes the connection, from the store's URI, the workspace and the study's name.
+        sender: Function that makes the connection, from the store's URI, the workspace and the study's mark.
 
     Attributes:
         parent_run: Run of the study.
@@ -230,17 +237,17 @@ class StudyTracker(Tracker):
         self,
         uri: str | None,
         workspace: Workspace,
-        study: str,
+        mark: StudyMark,
         tags: Mapping[str, str],
         note: Callable[[str], None],
-        sender: Callable[[str, Workspace, str], Killable] = SenderProcess,
+        sender: Callable[[str, Workspace, StudyMark], Killable] = SenderProcess,
     ) -> None:
-        journal = self._journal = _open_journal(workspace, study, note)
-        super().__init__(journal, workspace, study)
+        journal = self._journal = _open_journal(workspace, mark.name, note)
+        super().__init__(journal, workspace, mark.name)
         self.parent_run = TrackedRun(self._journal, self._parent_key)
-        self.parent_run.start(study, {}, {**tags, "frostline.study": study})
-        delivery = sender(uri or workspace.tracking_url, workspace, study)
-        self._sender = Sender(delivery, workspace, study, self._journal, note)
+        self.parent_run.start(mark.name, {}, {**tags, **mark.tags})
+        delivery = sender(uri or workspace.tracking_url, workspace, mark)
+        self._sender = Sender(delivery, workspace, mark.name, self._journal, note)
         self._sender.start()
 
     def cut_off(self) -> Iterator[tuple[str, TrackedRun]]:
@@ -269,35 +276,41 @@ def log_study_file(workspace: Workspace, study: str, file: Path) -> None:
         TrackedRun(journal, parent_key(study)).log_file(file)
 
 
-def send_journal(uri: str | None, workspace: Workspace, study: str, note: Callable[[str], None]) -> int:
-    """Upload a study's records that are not in MLflow yet. The caller holds the study's lock.
+def send_journal(uri: str | None, workspace: Workspace, mark: StudyMark, note: Callable[[str], None]) -> int:
+    """Upload a study's records that are not in MLflow yet, those that it refused before too.
+
+    The caller holds the study's lock.
 
     Args:
         uri: URI of the tracking store; None for the workspace's own database.
         workspace: Workspace of the study.
-        study: Name of the study.
-        note: Function that receives a message for each record that the store rejects.
+        mark: Mark of the study.
+        note: Function that receives messages for the user.
 
     Returns:
         Number of records sent.
 
     Raises:
-        UnreachableError: The store does not answer; the records that did not arrive are kept.
+        UnreachableError: The store does not answer or takes nothing; the records that did not arrive are kept.
+        RefusedError: The store rejects some of the records, which are kept; it has the others.
         StudyBusyError: Another process is uploading the study's records.
         StorageError: The journal cannot be used.
     """
     url = uri or workspace.tracking_url
     with (
-        closing(_open_journal(workspace, study, note)) as journal,
-        closing(Delivery(url, workspace, study, workspace.timing.send_patience)) as delivery,
+        closing(_open_journal(workspace, mark.name, note)) as journal,
+        closing(Delivery(url, workspace, mark, workspace.timing.send_patience)) as delivery,
     ):
+        journal.readmit()
         sent = send_all(journal, delivery, note)
-        _tidy(journal, workspace.outgoing(study))
+        _tidy(journal, workspace.outgoing(mark.name))
+        if journal.refused:
+            raise RefusedError(describe_refused(journal.refused))
         return sent
 
 
 def _tidy(journal: Journal, outgoing: Path) -> None:
-    if not journal.pending:
+    if not journal.pending and not journal.refused:
         shutil.rmtree(outgoing, ignore_errors=True)
 
 

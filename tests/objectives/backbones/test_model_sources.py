@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from torch import nn
 
 from frostline.objectives.backbones.backbone import Backbone, check_backbone, create_backbone
 from frostline.objectives.backbones.model_sources import model_source, preprocessing_for
+from frostline.objectives.backbones.user_models import FactoryModel
 from frostline.objectives.config import BackboneSpec
 from frostline.objectives.errors import InvalidInputError
+from frostline.objectives.preprocessing import Preprocessing
 
 from .. import zoo
 
@@ -201,6 +204,44 @@ def test_a_factory_gets_the_size_that_it_asks_for() -> None:
 def test_what_is_refused(name: str, weights: str, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         create_backbone(BackboneSpec(name, weights, 32))
+
+
+PLAIN = {"image_size": 32, "resize_size": 40, "interpolation": "nearest", "mean": [0.5, 0.4, 0.3], "std": (0.2, 0.2, 1)}
+
+
+def factory_with(preprocessing: Any) -> FactoryModel:
+    def factory() -> nn.Module:
+        return nn.Conv2d(3, 4, 3)
+
+    factory.preprocessing = preprocessing  # type: ignore[attr-defined]
+    return FactoryModel("nets:factory", factory)
+
+
+def test_a_preprocessing_may_be_plain_data() -> None:
+    own = Preprocessing(32, 40, "nearest", (0.5, 0.4, 0.3), (0.2, 0.2, 1.0))
+    assert factory_with(PLAIN).preprocessing("none") == factory_with(own).preprocessing("none") == own
+    # What is left out is as of most published weights: 256 to 224 px, ImageNet's statistics.
+    assert factory_with({"image_size": 112}).preprocessing("none") == Preprocessing(
+        112, 128, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (3, "nets:factory.preprocessing is of type int; it must be a dictionary of image_size, resize_size"),
+        ({**PLAIN, "sd": 1}, "Unknown field of nets:factory.preprocessing 'sd'"),
+        ({**PLAIN, "image_size": "large"}, "preprocessing: image_size: Input should be a valid integer"),
+        ({**PLAIN, "mean": [0.5]}, "preprocessing: mean"),
+        ({**PLAIN, "image_size": 8}, "image_size 8 is below 16"),
+        ({**PLAIN, "resize_size": 16}, "resize_size 16 is below image_size 32"),
+        ({**PLAIN, "interpolation": "linear"}, "interpolation 'linear' is none of bilinear, bicubic, nearest"),
+        ({**PLAIN, "std": (0, 1, 1)}, "must be above 0"),
+    ],
+)
+def test_a_preprocessing_that_makes_no_sense_is_refused(wrong: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        factory_with(wrong).preprocessing("none")
 
 
 STAND_IN = "raise SystemExit('this file stands in for a library')\n"

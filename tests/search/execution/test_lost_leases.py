@@ -160,7 +160,7 @@ def test_what_was_lost_of_a_trials_end_with_a_supervisor_is_told_by_the_next(
 
     name = trial_run().info.run_name
     # As if it had been cut off, and nothing had come of what its next worker said.
-    with closing(StudyTracker(None, workspace, "tiny", {}, print, sender_in_process)) as tracker:
+    with closing(StudyTracker(None, workspace, study.mark, {}, print, sender_in_process)) as tracker:
         tracker.run("trial-0", "000 full", {}, {}).finish("KILLED")
     assert trial_run().info.status == "KILLED"
     resume("tiny", workspace, resources=Resources("cpu")).close()

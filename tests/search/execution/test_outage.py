@@ -23,7 +23,7 @@ from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.epochs import EpochResult
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
-from frostline.storage.tracking.mlflow_runs import KEY, find_runs
+from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
 STUDY = "tiny"
@@ -117,7 +117,7 @@ class Views(TerminalViews):
                 if server.running and (number, result.epoch) == (1, 2):
                     # Some of the trial has arrived by then.
                     deadline = time.monotonic() + 60
-                    while "trial-1" not in (find_runs(server.uri, STUDY) or ("", {}))[1]:
+                    while "trial-1" not in runs(server.uri):
                         assert time.monotonic() < deadline
                         time.sleep(0.1)
                     server.kill()
@@ -152,13 +152,19 @@ def search(root: Path, uri: str, views: TerminalViews | None = None) -> Any:
     )
 
 
+def runs(uri: str) -> dict[str, str]:
+    """Ids of the study's runs, by key."""
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name(STUDY)
+    found = client.search_runs([experiment.experiment_id]) if experiment else []
+    return {run.data.tags[KEY]: run.info.run_id for run in found}
+
+
 def everything(uri: str) -> dict[str, Any]:
     """All that MLflow has of the study and no clock measured, by key of the run."""
     client = MlflowClient(tracking_uri=uri)
-    found = find_runs(uri, STUDY)
-    assert found is not None
     described = {}
-    for key, run_id in found[1].items():
+    for key, run_id in runs(uri).items():
         run = client.get_run(run_id)
         history = {name: client.get_metric_history(run_id, name) for name in run.data.metrics}
         described[key] = {
@@ -168,7 +174,7 @@ def everything(uri: str) -> dict[str, Any]:
             "tags": {
                 name: value
                 for name, value in run.data.tags.items()
-                if name not in ("frostline.command", "mlflow.parentRunId", "mlflow.note.content")
+                if name not in ("frostline.command", "frostline.study_id", "mlflow.parentRunId", "mlflow.note.content")
             },
             "metrics": {
                 name: [(point.step, None if name in MEASURED else point.value) for point in points]
@@ -213,9 +219,11 @@ def test_a_server_killed_in_mid_search_gets_everything_once_it_is_back(tmp_path:
     # The other search writes to a copy of the server's database without its runs being touched: one of its own.
     own = undisturbed / "own.db"
     shutil.copy(served / "mlflow.db", own)
-    MlflowClient(tracking_uri=f"sqlite:///{own}").rename_experiment(
-        (find_runs(f"sqlite:///{own}", STUDY) or ("", {}))[0], "another"
-    )
+    client = MlflowClient(tracking_uri=f"sqlite:///{own}")
+    experiment = client.get_experiment_by_name(STUDY)
+    assert experiment is not None
+    client.rename_experiment(experiment.experiment_id, "another")
+    client.rename_registered_model(STUDY, "another")
     result = search(undisturbed, f"sqlite:///{own}")
     assert result.exit_code == 0, result.output
     expected = everything(f"sqlite:///{own}")

@@ -72,7 +72,7 @@ def told(epochs: list[tuple[int, EpochResult]]) -> list[tuple[Any, ...]]:
 def mlflow_steps(root: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """Every step of every metric that no clock measured, by trial."""
     uri = Workspace(root).tracking_url
-    found = find_runs(uri, "tiny")
+    found = find_runs(uri, Study.load("tiny", Workspace(root)).mark)
     assert found is not None
     client = MlflowClient(tracking_uri=uri)
     steps = {}

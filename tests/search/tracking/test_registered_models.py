@@ -9,12 +9,14 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -26,8 +28,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from frostline.dashboards.report.error_analysis import analyze_finalists
+from frostline.dashboards.tables import verdict_rows
 from frostline.objectives.networks.export import load_network
 from frostline.search import Resources
+from frostline.search.analysis import Verdict
 from frostline.search.execution.run import resume, run_search
 from frostline.search.records import FinalRecord
 from frostline.search.study.request import Request
@@ -35,8 +39,10 @@ from frostline.search.study.study import Study
 from frostline.search.tracking.provenance import command_line
 from frostline.search.tracking.registered_models import network_folder
 from frostline.storage.errors import RefusedError, UnreachableError
-from frostline.storage.tracking.journal import Journal, JournalRecord
+from frostline.storage.tracking.journal import Journal
+from frostline.storage.tracking.journal_records import JournalRecord
 from frostline.storage.tracking.mlflow_runs import StudyRuns
+from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import ServedModel, TrackedRun
 from frostline.storage.workspace import Workspace
 
@@ -154,7 +160,12 @@ def test_the_verdict_is_a_note_with_numbers(finished: Finished) -> None:
     data = finished.parent.data
     note = data.tags["mlflow.note.content"]
     assert verdict.sentence() in note
-    assert note.count("\n| `") == 2
+    assert table_of(note) == expected_table(verdict)
+    assert "95 % interval" in note
+    assert "95%" not in note
+    # A minus sign, not a hyphen.
+    assert re.search(r"\[−\d+\.\d, ", note)
+    assert not re.search(r"[\[ ]-\d", note)
     assert "models:/photos@champion" in note
     assert data.metrics["test_score"] == pytest.approx(verdict.winner.mean)
     shares = {run.data.tags["strategy"]: run.data.metrics["probability_best"] for run in finished.runs(kind="strategy")}
@@ -164,6 +175,25 @@ def test_the_verdict_is_a_note_with_numbers(finished: Finished) -> None:
             run.data.tags["strategy"] == verdict.winner.strategy
         )
         assert run.data.metrics["gap_low"] <= run.data.metrics["gap_to_leader"] <= run.data.metrics["gap_high"]
+
+
+def table_of(note: str) -> list[list[str]]:
+    """Cells of the note's table, without MLflow's spaces."""
+    rows = [line.strip("| ").split("|") for line in note.splitlines() if line.startswith("| ")]
+    return [[cell.replace("&ensp;", "").strip() for cell in row] for row in rows]
+
+
+def expected_table(verdict: Verdict) -> list[list[str]]:
+    """What the terminal shows, with two more columns."""
+    shown = verdict_rows(verdict)
+    titles = [column.title for column in shown.columns]
+    shares = [f"{100 * verdict.best_shares[contender.strategy]:.0f} %" for contender in verdict.contenders]
+    trials = [f"{contender.trial_number:03d}" for contender in verdict.contenders]
+    rows = [
+        [f"`{name}`", *cells, share, trial]
+        for (name, *cells), share, trial in zip(shown.rows, shares, trials, strict=True)
+    ]
+    return [[*titles, "best in resamplings", "trial"], *rows]
 
 
 def test_the_dataset_is_an_input_with_digest_counts_and_profile(finished: Finished) -> None:
@@ -337,6 +367,45 @@ def test_mlflow_models_predict_takes_an_image_and_gives_the_same(finished: Finis
     assert np.abs(found - calibrated(finished.best_final("partial"))).max() < 1e-5
 
 
+def test_requests_of_all_forms_get_the_same_answer(finished: Finished) -> None:
+    files = finished.files("test")
+    first, second = encoded(files)[:2]
+    source = str(finished.client.get_model_version_by_alias("photos", "strategy-partial").source)
+    with warnings.catch_warnings():
+        # MLflow's own.
+        warnings.simplefilter("ignore")
+        from fastapi.testclient import TestClient
+        from mlflow import pyfunc
+        from mlflow.pyfunc import scoring_server
+
+        model = pyfunc.load_model(source)
+        client = TestClient(scoring_server.init(model))
+        answers = [
+            client.post("/invocations", json=request)
+            for request in (
+                {"dataframe_split": {"columns": ["image"], "data": [[first], [second]]}},
+                {"dataframe_records": [{"image": first}, {"image": second}]},
+                {"instances": [{"image": first}, {"image": second}]},
+                {"instances": [first, second]},
+                {"inputs": {"image": [first, second]}},
+                {"inputs": [first, second]},
+                {"inputs": [{"image": first}, {"image": second}]},
+                # As `base64` writes it without -w0.
+                {"inputs": {"image": [base64.encodebytes(file.read_bytes()).decode() for file in files[:2]]}},
+            )
+        ]
+        given = model.predict(pd.DataFrame({"image": [file.read_bytes() for file in files[:2]]}))
+        wrong = client.post("/invocations", json={"inputs": {"image": [base64.b64encode(b"no image").decode()]}})
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    rows = [answer.json()["predictions"] for answer in answers]
+    assert rows == [rows[0]] * len(rows)
+    expected = calibrated(finished.best_final("partial"))[:2]
+    for table in (pd.DataFrame(rows[0]), given):
+        assert np.abs(table[[f"probability_{name}" for name in CLASSES]].to_numpy() - expected).max() < 1e-5
+    assert wrong.status_code == 400
+    assert "image 0 cannot be used" in wrong.text
+
+
 def test_a_larger_budget_registers_only_what_is_new(finished: Finished) -> None:
     def digests() -> list[str]:
         versions = finished.client.search_model_versions("name = 'photos'")
@@ -384,7 +453,7 @@ class Store:
         return records
 
     def send(self, records: list[JournalRecord]) -> None:
-        runs = StudyRuns(self.workspace.tracking_url, self.workspace, "photos")
+        runs = StudyRuns(self.workspace.tracking_url, self.workspace, StudyMark("photos", "0123456789abcdef"))
         runs.send(records[0].key, records)
 
     @property

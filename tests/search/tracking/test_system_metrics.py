@@ -12,7 +12,9 @@ import torch
 
 from frostline.search.tracking.system_metrics import Readings, sampled
 from frostline.storage.timing import Timing
-from frostline.storage.tracking.journal import STEP, Journal
+from frostline.storage.tracking.journal import Journal
+from frostline.storage.tracking.journal_records import STEP
+from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
@@ -49,7 +51,7 @@ def test_readings_are_those_of_the_kernel() -> None:
 
 def test_trainings_get_samples_and_short_ones_none(tmp_path: Path, sender_in_process: Any) -> None:
     workspace, notes = Workspace(tmp_path, timing=Timing(send_patience=0.1)), []
-    tracker = StudyTracker(NOWHERE, workspace, "study", {}, notes.append, sender_in_process)
+    tracker = StudyTracker(NOWHERE, workspace, StudyMark("study", "id"), {}, notes.append, sender_in_process)
     with closing(tracker), sampled(tracker, CPU, interval=0.1):
         tracker.run("strategy-full", "finals full", {}, {})
         tracker.run("trial-0", "000", {}, {}).finish("FINISHED")

@@ -11,7 +11,8 @@ import pytest
 from frostline.objectives.epochs import EpochResult
 from frostline.search.records import TrialRecord
 from frostline.search.tracking.training_runs import epoch_metrics, finish_trial_run, trial_name
-from frostline.storage.tracking.journal import FINISH, STEP, Journal
+from frostline.storage.tracking.journal import Journal
+from frostline.storage.tracking.journal_records import FINISH, STEP
 from frostline.storage.tracking.tracker import TrackedRun
 
 CONFIG = {"strategy": "partial", "freeze_depth": 6}

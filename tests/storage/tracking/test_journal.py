@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 
 from frostline.storage.errors import StorageError
 from frostline.storage.tracking import journal as journal_module
-from frostline.storage.tracking.journal import FINISH, START, STEP, Journal, JournalRecord
+from frostline.storage.tracking.journal import Journal
+from frostline.storage.tracking.journal_records import FINISH, START, STEP, JournalRecord
+from frostline.storage.tracking.unsent_records import read_unsent
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -44,6 +46,30 @@ def drain(journal: Journal) -> list[JournalRecord]:
         found += batch.records
         journal.mark_sent(batch)
     return found
+
+
+def test_refused_records_are_kept_until_they_are_sent_again(path: Path) -> None:
+    journal = Journal(path)
+    journal.append(START, "trial-0", name="0", params={}, tags={})
+    journal.append(STEP, "trial-0", step=0, metrics={})
+    journal.append(FINISH, "trial-0", status="FINISHED")
+    batch = journal.unsent()
+    journal.mark_sent(batch, {batch.records[0].seq: "no such name"})
+    assert journal.pending == 0
+    # Closing rewrites the file.
+    for _ in range(2):
+        journal.close()
+        journal = Journal(path)
+        (refusal,) = journal.refused
+        assert (refusal.record, refusal.why) == (batch.records[0], "no such name")
+        assert read_unsent(path).refused == [refusal]
+    journal.readmit()
+    assert journal.refused == read_unsent(path).refused == []
+    assert journal.open_keys() == []
+    (again,) = drain(Journal(path))
+    assert (again.kind, again.key, again.time) == (START, "trial-0", batch.records[0].time)
+    assert again.content == {**batch.records[0].content, "again": True}
+    assert drain(Journal(path)) == []
 
 
 def numbers(records: list[JournalRecord]) -> list[int]:

@@ -80,5 +80,5 @@ def test_the_command_line_and_the_sender_make_the_settings_keep_the_users_and_qu
     assert run(command, *QUIET) == QUIET
     own = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
     assert run(command, *QUIET, **own) == QUIET | own
-    address = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "root": str(tmp_path), "study": "tiny"}
+    address = {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "root": str(tmp_path), "mark": {"name": "tiny", "id": "1"}}
     assert run(SENDER, *QUIET, given=json.dumps(address) + "\n") == [QUIET, [30, 30, 50]]

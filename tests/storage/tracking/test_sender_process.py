@@ -22,17 +22,22 @@ from frostline.storage.timing import Timing
 from frostline.storage.tracking import sender_process
 from frostline.storage.tracking.journal import Journal
 from frostline.storage.tracking.mlflow_runs import find_runs
+from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import StudyTracker, TrackedRun, send_journal
 from frostline.storage.urls import safe_url
 from frostline.storage.workspace import Workspace
 
+MARK = StudyMark("study", "0123456789abcdef")
+
 SEARCH = """
 import sys, time
 from pathlib import Path
+from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
-tracker = StudyTracker(sys.stdin.readline().strip() or None, Workspace(Path(sys.argv[1])), "study", {}, print)
+place, mark = Workspace(Path(sys.argv[1])), StudyMark("study", "0123456789abcdef")
+tracker = StudyTracker(sys.stdin.readline().strip() or None, place, mark, {}, print)
 run = tracker.run("trial-0", "000 full", {}, {})
 for epoch in range(10**9):
     run.log_step(epoch, {"loss": epoch})
@@ -73,7 +78,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 def steps(place: Workspace) -> list[int]:
     """Of the trial, as MLflow has them."""
-    found = find_runs(place.tracking_url, "study")
+    found = find_runs(place.tracking_url, MARK)
     if found is None or "trial-0" not in found[1]:
         return []
     history = MlflowClient(tracking_uri=place.tracking_url).get_metric_history(found[1]["trial-0"], "loss")
@@ -99,7 +104,7 @@ def test_a_killed_search_takes_its_sender_along_and_the_rest_is_sent_later_once(
         said = [line.split() for line in search.stdout]
     assert {imported for _, imported in said} == {"False"}
     # At once, as `frostline sync` may be: it waits for what is in flight.
-    assert send_journal(None, place, "study", print) > 0
+    assert send_journal(None, place, MARK, print) > 0
     assert steps(place) == list(range(len(steps(place))))
     assert len(steps(place)) >= len(said)
     wait_until(lambda: not alive(child))
@@ -129,7 +134,7 @@ def test_no_process_shows_the_secret_and_the_sender_lets_training_go_first(place
 
 def test_a_sender_that_is_killed_is_followed_by_another(place: Workspace) -> None:
     place, notes = replace(place, timing=Timing(send=0.1)), list[str]()
-    with closing(StudyTracker(None, place, "study", {}, notes.append)) as tracker:
+    with closing(StudyTracker(None, place, MARK, {}, notes.append)) as tracker:
         run = tracker.run("trial-0", "000 full", {}, {})
         for epoch in range(40):
             if epoch == 20:
@@ -140,37 +145,38 @@ def test_a_sender_that_is_killed_is_followed_by_another(place: Workspace) -> Non
     assert senders(os.getpid()) == []
     assert notes == []
     assert steps(place) == list(range(40))
-    assert send_journal(None, place, "study", notes.append) == 0
+    assert send_journal(None, place, MARK, notes.append) == 0
 
 
 def test_a_sender_that_cannot_be_started_costs_nothing(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
     monkeypatch.setattr(sys, "executable", str(place.root / "nothing"))
-    StudyTracker(None, place, "study", {}, notes.append).close()
+    StudyTracker(None, place, MARK, {}, notes.append).close()
     told, left = notes
     assert "cannot be started" in told
     assert "frostline sync study" in left
-    assert send_journal(None, place, "study", notes.append) == 1
+    assert send_journal(None, place, MARK, notes.append) == 1
 
 
 def test_a_store_that_hangs_is_given_up_with_its_sender(place: Workspace) -> None:
     place, notes = replace(place, timing=Timing(send_patience=4.0)), list[str]()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        tracker = StudyTracker(f"http://127.0.0.1:{silent.getsockname()[1]}", place, "study", {}, notes.append)
+        tracker = StudyTracker(f"http://127.0.0.1:{silent.getsockname()[1]}", place, MARK, {}, notes.append)
         began = time.monotonic()
         tracker.close()
         assert time.monotonic() - began < 20
     assert senders(os.getpid()) == []
     (left,) = notes
     assert "frostline sync study" in left
-    assert send_journal(None, place, "study", notes.append) == 1
+    assert send_journal(None, place, MARK, notes.append) == 1
 
 
 def test_one_process_delivers_at_a_time(place: Workspace) -> None:
     script = (
         "import sys; from pathlib import Path; from frostline.storage.tracking.delivery import Delivery\n"
         "from frostline.storage.tracking.journal import Journal; from frostline.storage.workspace import Workspace\n"
-        "place = Workspace(Path(sys.argv[1])); delivery = Delivery(place.tracking_url, place, 'study')\n"
+        "from frostline.storage.tracking.study_mark import StudyMark; place = Workspace(Path(sys.argv[1]))\n"
+        "delivery = Delivery(place.tracking_url, place, StudyMark('study', '0123456789abcdef'))\n"
         "delivery.deliver(Journal(place.journal('study')).unsent().records); print('sent', flush=True)\n"
         "sys.stdin.read()"
     )
@@ -182,9 +188,9 @@ def test_one_process_delivers_at_a_time(place: Workspace) -> None:
         assert other.stdout is not None
         assert other.stdout.readline() == "sent\n"
         with pytest.raises(StudyBusyError, match="still sending"):
-            send_journal(None, replace(place, timing=Timing(send_patience=0.1)), "study", print)
+            send_journal(None, replace(place, timing=Timing(send_patience=0.1)), MARK, print)
         other.communicate("")
-    assert send_journal(None, place, "study", print) == 1
-    found = find_runs(place.tracking_url, "study")
+    assert send_journal(None, place, MARK, print) == 1
+    found = find_runs(place.tracking_url, MARK)
     assert found is not None
     assert found[1].keys() == {"study-study", "trial-0"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import math
 import shutil
@@ -25,10 +26,19 @@ from frostline.storage.errors import RefusedError, UnreachableError
 from frostline.storage.tracking.journal import Journal
 from frostline.storage.tracking.mlflow_runs import StudyRuns, find_runs, log_artifact
 from frostline.storage.tracking.mlflow_views import keep_view
+from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import StudyTracker, TrackedRun, log_study_file, send_journal, uri_fault
+from frostline.storage.tracking.unsent_records import read_unsent
 from frostline.storage.workspace import Workspace
 
 TAGS = {"frostline.data": "flowers"}
+
+
+def mark_of(study: str) -> StudyMark:
+    """The mark of the study of a name, the same whoever asks."""
+    return StudyMark(study, hashlib.sha256(study.encode()).hexdigest()[:16])
+
+
 NOWHERE = "http://user:s3cret@127.0.0.1:9"
 
 
@@ -47,14 +57,16 @@ class Place:
     @contextmanager
     def tracker(self, study: str = "study", uri: str | None = None) -> Iterator[StudyTracker]:
         """As a session has it; at the end all is sent that can be."""
-        with closing(StudyTracker(uri, self.workspace, study, TAGS, self.notes.append, self.sender)) as tracker:
+        with closing(
+            StudyTracker(uri, self.workspace, mark_of(study), TAGS, self.notes.append, self.sender)
+        ) as tracker:
             yield tracker
 
     def send(self, uri: str | None = None) -> int:
-        return send_journal(uri, self.workspace, "study", self.notes.append)
+        return send_journal(uri, self.workspace, mark_of("study"), self.notes.append)
 
     def ids(self, study: str = "study") -> dict[str, str]:
-        found = find_runs(self.workspace.tracking_url, study)
+        found = find_runs(self.workspace.tracking_url, mark_of(study))
         return {} if found is None else found[1]
 
     def run(self, key: str, study: str = "study") -> Run:
@@ -113,7 +125,7 @@ def test_a_logged_file_is_found_in_the_workspace(place: Place, tmp_path: Path, m
     log_study_file(place.workspace, "study", tmp_path / "page.html")
     log_study_file(place.workspace, "study", tmp_path / "deleted-since.html")
     assert place.send() == 2
-    log_artifact(place.workspace.tracking_url, "study", tmp_path / "other.html")
+    log_artifact(place.workspace.tracking_url, mark_of("study"), tmp_path / "other.html")
     logged = place.workspace.artifacts.rglob("*.html")
     assert sorted(path.read_text() for path in logged) == ["other", "page"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -184,7 +196,7 @@ def test_a_journal_sent_again_from_its_beginning_changes_nothing(place: Place, s
         run.finish("FINISHED")
     path = place.workspace.journal("study")
     unsent = path.read_bytes()
-    runs = StudyRuns(place.workspace.tracking_url, place.workspace, "study")
+    runs = StudyRuns(place.workspace.tracking_url, place.workspace, mark_of("study"))
     for record in Journal(path).unsent().records[:sent_before]:
         runs.send(record.key, [record])
     seen = []
@@ -266,7 +278,59 @@ def test_what_mlflow_refuses_does_not_hold_up_the_rest(place: Place) -> None:
     assert place.steps("val_score") == [(0, 0.0), (2, 0.2)]
     assert {place.run(key).info.status for key in ("trial-0", "trial-1")} == {"FINISHED"}
     (note,) = place.notes
-    assert "step of trial-0 is left out" in note
+    assert "MLflow lacks the step of trial-0, which is kept: " in note
+    assert "frostline sync study" in note
+    for _ in range(2):
+        with pytest.raises(RefusedError, match=r"the step of trial-0, which is kept: .*no/such//name!"):
+            place.send()
+    assert read_unsent(place.workspace.journal("study")).refused[0].record.content["step"] == 1
+    assert place.steps("val_score") == [(0, 0.0), (2, 0.2)]
+
+
+def test_what_mlflow_refused_is_sent_once_it_takes_it_and_ends_no_run_again(place: Place) -> None:
+    with place.tracker() as tracker:
+        trial(tracker).finish("FINISHED")
+    with place.tracker() as tracker:
+        # MLflow keeps the first value of a parameter.
+        tracker.run("trial-0", "000 full", {"learning_rate": 0.2}, {}).finish("FINISHED", "000 full 0.9")
+    with pytest.raises(RefusedError, match="the start of trial-0"):
+        place.send()
+    place.client.delete_run(place.ids()["trial-0"])
+    assert place.send() == 1
+    assert place.send() == 0
+    run = place.run("trial-0")
+    assert run.data.params == {"learning_rate": "0.2"}
+    with place.tracker() as tracker:
+        assert list(tracker.unfinished()) == []
+
+
+def test_an_experiment_that_was_deleted_costs_no_record(place: Place) -> None:
+    with place.tracker() as tracker:
+        trial(tracker)
+    experiment = place.client.get_experiment_by_name("study")
+    assert experiment is not None
+    with place.tracker() as tracker:
+        run = trial(tracker)
+        deadline = time.monotonic() + 60
+        while read_unsent(place.workspace.journal("study")).records:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        place.client.delete_experiment(experiment.experiment_id)
+        log_epochs(run, 5)
+        run.finish("FINISHED")
+    told, left = place.notes
+    restore = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+    assert restore in told
+    assert "the search continues" in told
+    assert "frostline sync study" in left
+    for _ in range(2):
+        with pytest.raises(UnreachableError, match=restore):
+            place.send()
+    place.client.restore_experiment(experiment.experiment_id)
+    assert place.send() == 6
+    assert place.steps("val_score") == EPOCHS
+    assert place.run("trial-0").info.status == "FINISHED"
+    assert place.send() == 0
 
 
 def test_a_run_that_someone_deleted_is_made_again(place: Place) -> None:
@@ -350,11 +414,14 @@ def test_two_processes_can_open_a_new_workspace_together(tmp_path: Path, sender_
     script = (
         "import sys; from pathlib import Path; from frostline.storage.tracking.tracker import StudyTracker\n"
         "from frostline.storage.workspace import Workspace\n"
-        "StudyTracker(None, Workspace(Path(sys.argv[1])), sys.argv[2], {}, print).close()"
+        "from frostline.storage.tracking.study_mark import StudyMark\n"
+        "StudyTracker(None, Workspace(Path(sys.argv[1])), StudyMark(*sys.argv[2:]), {}, print).close()"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     workers = [
-        subprocess.Popen([*command, study], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            [*command, study, mark_of(study).id], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         for study in ("study", "other")
     ]
     outputs = [worker.communicate()[0] for worker in workers]
@@ -389,7 +456,7 @@ def test_a_store_that_cannot_be_used_is_told_without_its_password(tmp_path: Path
     fault = uri_fault(uri)
     assert fault is not None
     with pytest.raises((UnreachableError, RefusedError)) as failure:
-        StudyRuns(uri, Workspace(tmp_path), "study")
+        StudyRuns(uri, Workspace(tmp_path), mark_of("study"))
     assert "s3cret" not in fault + str(failure.value)
 
 

@@ -11,7 +11,7 @@ def percent(share: float | None) -> str:
     """Return a share as a percentage.
 
     Examples:
-        >>> from frostline.dashboards.formats import percent
+        >>> from frostline.search.formats import percent
         >>> percent(0.9134), percent(None)
         ('91.3 %', '–')
     """
@@ -22,7 +22,7 @@ def points(share: float) -> str:
     """Return a difference of shares in percentage points, with a typographic minus.
 
     Examples:
-        >>> from frostline.dashboards.formats import points
+        >>> from frostline.search.formats import points
         >>> points(-0.012), points(0.0004)
         ('−1.2', '0.0')
     """
@@ -37,7 +37,7 @@ def duration(seconds: float | None) -> str:
         seconds: Duration in seconds; None if unknown.
 
     Examples:
-        >>> from frostline.dashboards.formats import duration
+        >>> from frostline.search.formats import duration
         >>> [duration(seconds) for seconds in (0.02, 3.21, 45, 245, 3720)]
         ['< 0.1 s', '3.2 s', '45 s', '4 min 05 s', '1 h 02 min']
     """
@@ -59,7 +59,7 @@ def count(number: int | None) -> str:
     """Return a count, shortened from 10,000 on.
 
     Examples:
-        >>> from frostline.dashboards.formats import count
+        >>> from frostline.search.formats import count
         >>> count(9130), count(512_000), count(11_200_000)
         ('9,130', '512 k', '11.2 M')
     """
@@ -74,7 +74,7 @@ def value(setting: Any) -> str:
     """Return a hyperparameter as text, floats with three digits.
 
     Examples:
-        >>> from frostline.dashboards.formats import value
+        >>> from frostline.search.formats import value
         >>> value(0.00123456), value("adamw")
         ('0.00123', 'adamw')
     """
@@ -85,7 +85,7 @@ def plural(number: int, noun: str) -> str:
     """Return a number with its noun in the singular or plural.
 
     Examples:
-        >>> from frostline.dashboards.formats import plural
+        >>> from frostline.search.formats import plural
         >>> plural(1, "trial"), plural(2000, "trial")
         ('1 trial', '2,000 trials')
     """

@@ -1,0 +1,41 @@
+"""The verdict's numbers as cells of tables, the same in the terminal, the report and MLflow."""
+
+from __future__ import annotations
+
+from ...objectives.metrics import METRICS
+from ..formats import count, duration, points
+from .verdict import Contender, Verdict
+
+
+def verdict_titles(verdict: Verdict) -> tuple[str, ...]:
+    """Return the titles of the columns; the first two hold no numbers."""
+    return (
+        "strategy",
+        "",
+        f"test {METRICS[verdict.metric].title} %, mean ± sd (seeds)",
+        f"behind leader, points [{100 * verdict.confidence:.0f} % interval]",
+        "training",
+        "trainable weights",
+    )
+
+
+def verdict_cells(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
+    """Return the cells of a strategy. One seed has no standard deviation."""
+    seeds = len(contender.scores)
+    spread = f" ± {points(contender.spread)}" if seeds > 1 else ""
+    return (
+        contender.strategy,
+        verdict.standing(contender),
+        f"{points(contender.mean)}{spread} ({seeds})",
+        _gap(contender),
+        duration(contender.seconds),
+        count(contender.trainable_parameters),
+    )
+
+
+def _gap(contender: Contender) -> str:
+    """Return the gap to the leader with its interval, in percentage points."""
+    if contender.interval is None:
+        return "leader"
+    low, high = contender.interval
+    return f"{points(contender.gap_to_leader)} [{points(low)}, {points(high)}]"

@@ -1,0 +1,59 @@
+"""Whether a new study's name is free in MLflow, asked by a short process, so that this one need not import MLflow."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from ..errors import StorageError
+from ..urls import safe_url
+from .mlflow_settings import configure_mlflow
+
+_SECONDS = 60.0
+
+
+def name_in_use(uri: str, name: str) -> str:
+    """Return what in MLflow has a name that a new study would use; empty if nothing has, or MLflow does not answer.
+
+    Args:
+        uri: URI of the tracking store.
+        name: Name for an experiment and a registered model.
+    """
+    # A question would create the database.
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        return ""
+    try:
+        said = subprocess.run(
+            [sys.executable, "-P", "-m", __name__],
+            input=json.dumps([uri, name]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+        found = json.loads(said.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
+    return found and f"MLflow at {safe_url(uri)} has {found}"
+
+
+def main() -> None:
+    """Answer the question on standard input."""
+    configure_mlflow()
+    from . import mlflow_client, mlflow_owners
+
+    uri, name = json.loads(sys.stdin.readline())
+    try:
+        with mlflow_client.reachable(uri):
+            found = mlflow_owners.holder_of(mlflow_client.open_client(uri), name)
+    # The search goes on without MLflow; the sender says why.
+    except StorageError:
+        found = ""
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
