@@ -89,7 +89,8 @@ class TrialConfig(_Config):
         ema_decay: Decay of the exponential moving average of the weights, which is then validated and kept; 0 disables
             it.
         label_smoothing: Label smoothing of the training loss.
-        class_weights: ``balanced`` weights each class in the loss by the inverse of its frequency.
+        class_weights: ``balanced`` weights each class in the loss by the inverse of its frequency among all training
+            images, whatever classes a batch holds.
         sampling: ``shuffled`` shows each image once an epoch; ``balanced`` draws the same number of images with
             replacement, all classes with equal probability.
         augmentation: Augmentation of the training images; ``trivial`` is TrivialAugment (Müller & Hutter 2021),
