@@ -82,7 +82,8 @@ class TrialConfig(_Config):
         nesterov: Whether ``sgd`` uses Nesterov momentum.
         learning_rate: Peak learning rate of the head.
         backbone_lr_ratio: Peak learning rate of trainable backbone units divided by ``learning_rate``.
-        weight_decay: Weight decay; not applied to biases, norms and position embeddings.
+        weight_decay: Weight decay; not applied to biases, norms, position embeddings, and what the network's own
+            ``no_weight_decay()`` names.
         schedule: Shape of the learning rate after the warm-up, set at every step; ``one_cycle`` has its own rise.
         warmup: Share of a phase's steps in which the learning rate rises linearly from 0; not used by ``one_cycle``.
         gradient_clip: Maximum norm of all gradients together; 0 disables clipping.

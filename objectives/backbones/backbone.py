@@ -16,6 +16,7 @@ from .cuts import Cut, find_cuts, segment
 from .model_sources import model_source
 from .trace_notes import TraceNotes, notes_of
 from .tracing import trace
+from .undecayed import undecayed_parameters
 from .units import Unit, group
 from .weights import SUFFIXES, WeightsReport, check_weights_file, fit_weights, load_weights, rename
 
@@ -29,12 +30,14 @@ class Backbone:
         model: The whole model with its own classifier, initially in evaluation mode.
         units: Units of the backbone, from the input to the last feature map.
         weights_report: Result of loading the weights.
+        undecayed: Names of the parameters that the network exempts from weight decay.
     """
 
     name: str
     model: nn.Module
     units: tuple[Unit, ...]
     weights_report: WeightsReport = field(default_factory=WeightsReport)
+    undecayed: frozenset[str] = frozenset()
     _traced: fx.GraphModule = field(kw_only=True, repr=False)
     _bounds: tuple[Cut, ...] = field(kw_only=True, repr=False)
     _device: torch.device | None = field(default=None, kw_only=True, repr=False)
@@ -195,7 +198,8 @@ def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
             f"{name} cannot take images of {image_size} px: {reason}. Give another --image-size."
         ) from error
     units, bounds = group(traced, model, cuts)
-    return Backbone(name, model, tuple(units), _traced=traced, _bounds=(*bounds, cuts[-1]))
+    exempt = undecayed_parameters(model)
+    return Backbone(name, model, tuple(units), undecayed=exempt, _traced=traced, _bounds=(*bounds, cuts[-1]))
 
 
 def _load(backbone: Backbone, weights: str) -> WeightsReport:

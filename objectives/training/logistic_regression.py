@@ -119,7 +119,8 @@ def fit_logistic_regression(
     """Minimize strength * sum of cross-entropies + |W|^2 / 2 by L-BFGS: scikit-learn's objective with C = strength.
 
     Two classes have two rows of weights here, and |W|^2 in place of |W|^2 / 2: scikit-learn penalizes the difference of
-    the two rows, whose square is 2 |W|^2 for the opposite rows of the minimum. SciPy's L-BFGS-B steps on the CPU; the objective is computed where the features are.
+    the two rows, whose square is 2 |W|^2 for the opposite rows of the minimum.
+    SciPy's L-BFGS-B steps on the CPU; the objective is computed where the features are.
 
     Args:
         features: Features, float64 (N, D).
