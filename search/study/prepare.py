@@ -103,6 +103,7 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
         class_counts=dataset.counts,
         weights=backbones.fingerprint,
         code=code_fingerprints(settings),
+        prepared=dataset.preprocessing.sentence,
     )
 
 

@@ -44,6 +44,7 @@ class StudyFacts:
         weights: Hash of the backbone's initial weights; empty in older studies.
         code: Fingerprints of space, code and libraries; empty in older studies.
         forked_from: Name of the study whose settings this one took over.
+        prepared: Sentence about what happens to each image before the network sees it; empty in older studies.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +58,7 @@ class StudyFacts:
     weights: str = ""
     code: dict[str, str] = field(default_factory=dict)
     forked_from: str = ""
+    prepared: str = ""
 
 
 @dataclass(frozen=True)

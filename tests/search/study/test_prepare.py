@@ -234,6 +234,7 @@ def test_the_same_request_opens_the_same_study(tmp_path: Path) -> None:
     assert made.settings.metric == "balanced_accuracy"
     assert made.settings.name == "photos-shufflenet_v2_x0_5"
     assert made.facts.classes == ("cat", "dog")
+    assert made.facts.prepared == ("Each image is resized to 37 px on the shorter side, then cropped to 32 x 32 px.")
     assert sum(made.facts.counts.values()) == 38
     assert made.trials() == []
     again = prepare_search(request, workspace, Observer()).study
