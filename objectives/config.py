@@ -103,7 +103,7 @@ class TrialConfig(_Config):
         mixing: Mixing of the images and labels of a batch: ``mixup`` (Zhang et al. 2018) or ``cutmix`` (Yun et al.
             2019). The frozen prefix then runs at every step, since no two mixed images are equal.
         mixing_alpha: Parameter of the distribution Beta(alpha, alpha) of an image's share in ``mixup`` and ``cutmix``.
-        batch_size: Images per optimizer step.
+        batch_size: Images per optimizer step; of an odd number of images in batches of 2, one batch has 3.
         epochs: Maximum number of epochs of all phases together.
         probe_epochs: Number of ``epochs`` that ``lp_ft`` spends on its linear probe.
         probe_learning_rate: Peak learning rate of the head in the linear probe of ``lp_ft``.

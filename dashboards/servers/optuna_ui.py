@@ -25,8 +25,8 @@ _READING = ("GET", "HEAD")
 
 # Optuna's importances are those of all trials of a study, which are of all strategies.
 _CAUTION = (
-    "Its hyperparameter importances mix all strategies, so they can contradict those of the report, each of which is of "
-    "one strategy."
+    "Its hyperparameter importances mix all strategies, so they can contradict those of the report, which are of one "
+    "strategy each."
 )
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]

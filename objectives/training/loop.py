@@ -158,13 +158,13 @@ def require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
-    """Optimizer steps of an epoch.
+    """Optimizer steps of an epoch; no batch has a single image, on which batch norms fail.
 
     >>> from frostline.objectives.training import batches_per_epoch
-    >>> batches_per_epoch(images=100, batch_size=32)
-    4
+    >>> batches_per_epoch(images=100, batch_size=32), batches_per_epoch(images=5, batch_size=2)
+    (4, 2)
     """
-    return -(-images // batch_size)
+    return max(1, min(-(-images // batch_size), images // 2))
 
 
 def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss:
@@ -197,6 +197,8 @@ def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss
 
 def epoch_batches(config: TrialConfig, labels: Tensor, seed: int, epoch: int) -> Iterator[Tensor]:
     """Positions of an epoch's images, in batches of nearly equal size, so that no small last batch breaks batch norms.
+
+    Of an odd number of images in batches of 2, one batch has 3.
 
     Args:
         config: Configuration of the trial.
