@@ -39,7 +39,7 @@ class StudyFacts:
         skipped: Files that were left out, with the reason.
         units: Names of the backbone's units, from the input.
         frozen_flops: Share of the forward FLOPs before each depth 0..n.
-        notes: Warnings about the weights, such as layers missing from the file.
+        notes: Warnings about the network, such as layers missing from the file of its weights.
         class_counts: Numbers of images by split and class; empty in older studies.
         weights: Hash of the backbone's initial weights; empty in older studies.
         code: Fingerprints of space, code and libraries; empty in older studies.
