@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 
 from ..errors import InvalidInputError
+from .input_faults import cannot_take_images
 from .measures import countable_attention
 from .module_mode import mode_readers, reading, reads_other_modes
 from .shape_tracer import SizedTracer, is_mode
@@ -196,9 +197,7 @@ def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         output = model(images.clone())
     # The code of any network.
     except Exception as error:
-        raise InvalidInputError(
-            f"{_name(model)} cannot take images of {size} px: {first_line(error)}. Give another --image-size."
-        ) from error
+        raise cannot_take_images(_name(model), model, size, error) from error
     if not isinstance(output, torch.Tensor):
         raise InvalidInputError(
             f"{_name(model)} returns a {type(output).__name__}, not one tensor. Wrap it in a module that returns one."
