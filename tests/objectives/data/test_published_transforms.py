@@ -21,7 +21,7 @@ from torchvision.models import get_model_weights, list_models
 from frostline.objectives.augmentation import AugmentedViews
 from frostline.objectives.backbones import preprocessing_for
 from frostline.objectives.data.decoding import to_canvas
-from frostline.objectives.preprocessing import Preprocessing
+from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 # Landscape, portrait, odd sides, nearly a line, smaller than any network's input.
 SHAPES = [(400, 300), (301, 443), (97, 640), (31, 23)]
@@ -126,7 +126,7 @@ def test_the_way_is_part_of_the_images_and_features_keys(mode: str) -> None:
 
 def test_an_unknown_way_is_refused_with_the_choices() -> None:
     with pytest.raises(ValueError, match="crop_mode must be one of center, squash, border, not 'pad'"):
-        Preprocessing(32, 36, "bilinear", (0.5,) * 3, (0.2,) * 3, "pad")
+        Preprocessing(32, 36, "bilinear", IMAGENET_MEAN, IMAGENET_STD, "pad")
 
 
 @pytest.mark.parametrize(
@@ -139,4 +139,4 @@ def test_an_unknown_way_is_refused_with_the_choices() -> None:
     ],
 )
 def test_a_sentence_says_what_happens_to_an_image(mode: str, resize: int, said: str) -> None:
-    assert Preprocessing(224, resize, "bicubic", (0.5,) * 3, (0.2,) * 3, mode).sentence == f"Each image is {said}"
+    assert Preprocessing(224, resize, "bicubic", IMAGENET_MEAN, IMAGENET_STD, mode).sentence == f"Each image is {said}"
