@@ -49,7 +49,7 @@ def random_task(setting: Setting, images: int, val: int = 50) -> Task:
     """A task of random images with random labels in memory."""
     preprocessing = preprocessing_for(setting.backbone, setting.weights, setting.image_size)
     rng = np.random.default_rng(0)
-    side = preprocessing.resize_size
+    side = preprocessing.canvas_size
 
     def split(count: int, name: str) -> ImageSplit:
         canvas = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)

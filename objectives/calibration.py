@@ -12,14 +12,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .metrics import Labels, Probabilities, check_probabilities
+from .metrics import Labels, Probabilities, check_probabilities, least_probability
 
 # Metrics that show what a temperature changes.
 CALIBRATED_METRICS = ("log_loss", "calibration_error")
 # Largest factor by which logits are divided or multiplied.
 MAX_FACTOR = 20.0
-# Stands for a probability that float32 rounds to 0, whose logarithm would be infinite.
-_LEAST = float(np.finfo(np.float32).smallest_subnormal)
 
 
 def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
@@ -67,19 +65,19 @@ def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
     return 1 / _zero(slope, 1.0, _zero(excess, 1.0, MAX_FACTOR)) if at_one < 0 else 1.0
 
 
-def calibrate(probabilities: Probabilities, temperature: float) -> NDArray[np.float32]:
-    """Class probabilities float32 (N, K) of a network whose logits are divided by a temperature.
+def calibrate(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
+    """Class probabilities float64 (N, K) of a network whose logits are divided by a temperature.
 
     Args:
         probabilities: Its class probabilities (N, K) without that.
         temperature: A positive number; with 1 the probabilities stay as they are, up to rounding.
     """
-    return _softmax(_logits(probabilities) / temperature).astype(np.float32)
+    return _softmax(_logits(probabilities) / temperature)
 
 
 def _logits(probabilities: Probabilities) -> NDArray[np.float64]:
     """Logits (N, K) with these probabilities; the largest of each image is 0."""
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _LEAST))
+    logits = np.log(np.maximum(probabilities, least_probability(probabilities)).astype(np.float64))
     return logits - logits.max(axis=1, keepdims=True)
 
 

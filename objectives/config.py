@@ -82,14 +82,16 @@ class TrialConfig(_Config):
         nesterov: Whether ``sgd`` uses Nesterov momentum.
         learning_rate: Peak learning rate of the head.
         backbone_lr_ratio: Peak learning rate of trainable backbone units divided by ``learning_rate``.
-        weight_decay: Weight decay; not applied to biases, norms and position embeddings.
+        weight_decay: Weight decay; not applied to biases, norms, position embeddings, and what the network's own
+            ``no_weight_decay()`` names.
         schedule: Shape of the learning rate after the warm-up, set at every step; ``one_cycle`` has its own rise.
         warmup: Share of a phase's steps in which the learning rate rises linearly from 0; not used by ``one_cycle``.
         gradient_clip: Maximum norm of all gradients together; 0 disables clipping.
         ema_decay: Decay of the exponential moving average of the weights, which is then validated and kept; 0 disables
             it.
         label_smoothing: Label smoothing of the training loss.
-        class_weights: ``balanced`` weights each class in the loss by the inverse of its frequency.
+        class_weights: ``balanced`` weights each class in the loss by the inverse of its frequency among all training
+            images, whatever classes a batch holds.
         sampling: ``shuffled`` shows each image once an epoch; ``balanced`` draws the same number of images with
             replacement, all classes with equal probability.
         augmentation: Augmentation of the training images; ``trivial`` is TrivialAugment (Müller & Hutter 2021),
@@ -101,7 +103,7 @@ class TrialConfig(_Config):
         mixing: Mixing of the images and labels of a batch: ``mixup`` (Zhang et al. 2018) or ``cutmix`` (Yun et al.
             2019). The frozen prefix then runs at every step, since no two mixed images are equal.
         mixing_alpha: Parameter of the distribution Beta(alpha, alpha) of an image's share in ``mixup`` and ``cutmix``.
-        batch_size: Images per optimizer step.
+        batch_size: Images per optimizer step; of an odd number of images in batches of 2, one batch has 3.
         epochs: Maximum number of epochs of all phases together.
         probe_epochs: Number of ``epochs`` that ``lp_ft`` spends on its linear probe.
         probe_learning_rate: Peak learning rate of the head in the linear probe of ``lp_ft``.

@@ -76,7 +76,7 @@ class FinetuneResult:
     Attributes:
         score: Best validation score of the last phase, in [0, 1].
         best_epoch: Number of the epoch with that score.
-        val_probabilities: Class probabilities of the validation images by the returned network, float32 (N, classes).
+        val_probabilities: Class probabilities of the validation images by the returned network, float64 (N, classes).
         val_metrics: Every metric of these, by name.
         epochs: Results of all epochs of all phases.
         certificates: Certificates of all phases, all passed.
@@ -89,7 +89,7 @@ class FinetuneResult:
 
     score: float
     best_epoch: int
-    val_probabilities: NDArray[np.float32]
+    val_probabilities: NDArray[np.float64]
     val_metrics: dict[str, float]
     epochs: tuple[EpochResult, ...]
     certificates: tuple[Certificate, ...]
@@ -287,8 +287,8 @@ def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> Featu
     return FeatureSource(ImageSource(split, task.device), views, network.prefix, task.store)
 
 
-def predict(network: Network, split: ImageSplit, task: Task) -> NDArray[np.float32]:
-    """Class probabilities, float32 (N, classes), of a split by a trained network; in smaller batches if memory runs
+def predict(network: Network, split: ImageSplit, task: Task) -> NDArray[np.float64]:
+    """Class probabilities, float64 (N, classes), of a split by a trained network; in smaller batches if memory runs
     out.
     """
     source = _evaluation_source(split, network, task)

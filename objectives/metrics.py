@@ -227,10 +227,14 @@ def _ordered_pairs(
 
 
 def _log_loss(probabilities: Probabilities, labels: Labels) -> Weighted:
-    """Mean negative log-likelihood, in nats; probabilities are clipped by their type's machine epsilon."""
-    epsilon = float(np.finfo(probabilities.dtype).eps)
-    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    losses = -np.log(np.clip(own, epsilon, 1 - epsilon))
+    """Mean negative log-likelihood, in nats: the mean cross-entropy of the logits whose softmax is given.
+
+    A probability of 0 counts as the least positive number of its type: 744.4 nats in float64, 103.3 nats in float32.
+    scikit-learn clips at the machine epsilon instead (36.0 and 15.9 nats), so a certain mistake costs no more there
+    however certain it is.
+    """
+    own = probabilities[np.arange(len(labels)), labels]
+    losses = -np.log(np.maximum(own, least_probability(probabilities)).astype(np.float64))
     return lambda weights: weights @ losses / weights.sum(axis=1)
 
 
@@ -244,6 +248,11 @@ def _calibration_error(probabilities: Probabilities, labels: Labels) -> Weighted
     bins = np.searchsorted(np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1], confidence)
     gaps = _group_sums(bins, _correct(probabilities, labels) - confidence, CALIBRATION_BINS)
     return lambda weights: np.abs(gaps @ weights.T).sum(axis=0) / weights.sum(axis=1)
+
+
+def least_probability(probabilities: Probabilities) -> np.floating:
+    """The least positive number of their type: stands for a probability of 0, whose logarithm would be infinite."""
+    return np.finfo(probabilities.dtype).smallest_subnormal
 
 
 def _correct(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:

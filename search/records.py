@@ -149,7 +149,7 @@ class FinalScores:
         )
 
     def with_predictions(
-        self, labels: NDArray[np.int64], probabilities: NDArray[np.float32], *, classes_only: bool = False
+        self, labels: NDArray[np.int64], probabilities: NDArray[np.floating], *, classes_only: bool = False
     ) -> FinalRecord:
         """Return the record of the same final with its predictions; arguments as in :class:`FinalRecord`."""
         return FinalRecord(
@@ -174,13 +174,14 @@ class FinalRecord(FinalScores):
 
     Attributes:
         labels: True classes of the test images (N,).
-        probabilities: Class probabilities of the test images (N, K), not calibrated: the score is theirs.
+        probabilities: Class probabilities of the test images (N, K), not calibrated: the score is theirs. float64;
+            float32 in older studies.
         classes_only: Whether only predicted classes are known, as in older studies; the probabilities are then
             one-hot.
     """
 
     labels: NDArray[np.int64] = field(repr=False)
-    probabilities: NDArray[np.float32] = field(repr=False)
+    probabilities: NDArray[np.floating] = field(repr=False)
     classes_only: bool = False
 
     @property

@@ -102,6 +102,8 @@ def _serve(served: Sequence[tuple[WebServer, str]], open_browser: bool, write: C
             for index, (server, path) in enumerate(served):
                 started[index] = _await_answer(server, started[index], running)
                 _tell(server.name, server.address, path, open_browser, write)
+                if server.caution:
+                    write(server.caution)
                 if server.custom and not started[index].is_customized():
                     write(_PLAIN)
             write("Ctrl-C ends it.")

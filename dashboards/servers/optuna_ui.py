@@ -23,6 +23,12 @@ HOST = "127.0.0.1"
 _PORTS, _LAST_PORT = 100, 65535
 _READING = ("GET", "HEAD")
 
+# Optuna's importances are those of all trials of a study, which are of all strategies.
+_CAUTION = (
+    "Its hyperparameter importances mix all strategies, so they can contradict those of the report, which are of one "
+    "strategy each."
+)
+
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -52,6 +58,7 @@ def optuna_server(studies_url: str, port: int | None, above: int) -> WebServer:
         "/api/meta",
         {STORAGE_VARIABLE: studies_url},
         studies_url,
+        caution=_CAUTION,
     )
 
 

@@ -43,6 +43,7 @@ class WebServer:
         database: URL passed by environment, whose secrets are removed from messages.
         custom: Name of our module that the server loads.
         plain: Server without that module, to start instead if the module cannot be loaded.
+        caution: What to know before reading its pages.
 
     Examples:
         >>> from frostline.dashboards.servers.web_server import WebServer
@@ -60,6 +61,7 @@ class WebServer:
     database: str = ""
     custom: str = ""
     plain: WebServer | None = None
+    caution: str = ""
 
     @property
     def address(self) -> str:

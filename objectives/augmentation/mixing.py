@@ -98,7 +98,8 @@ def _area(box: Box) -> int:
 def mixed_loss(criterion: Callable[[Tensor], Tensor], labels: Tensor, mix: Mix | None) -> Tensor:
     """The loss for the labels and for the partners' labels, weighted by the shares of the mix.
 
-    For cross-entropy, with or without label smoothing, that equals the cross-entropy to the mixed one-hot labels.
+    For cross-entropy divided by the number of images, with or without label smoothing and class weights, that equals
+    the cross-entropy to the mixed one-hot labels.
 
     Args:
         criterion: Loss (a scalar) as a function of labels (N,).

@@ -13,11 +13,16 @@ from torch import Tensor, fx, nn
 from ..config import BackboneSpec
 from ..errors import InvalidInputError, unknown_name
 from .cuts import Cut, find_cuts, segment
+from .input_faults import cannot_take_images
 from .model_sources import model_source
 from .trace_notes import TraceNotes, notes_of
 from .tracing import trace
+from .undecayed import undecayed_parameters
 from .units import Unit, group
 from .weights import SUFFIXES, WeightsReport, check_weights_file, fit_weights, load_weights, rename
+
+# Stands for weights that are copied in later: a source builds the network for weights, but loads none.
+GIVEN = "given.safetensors"
 
 
 @dataclass
@@ -29,12 +34,14 @@ class Backbone:
         model: The whole model with its own classifier, initially in evaluation mode.
         units: Units of the backbone, from the input to the last feature map.
         weights_report: Result of loading the weights.
+        undecayed: Names of the parameters that the network exempts from weight decay.
     """
 
     name: str
     model: nn.Module
     units: tuple[Unit, ...]
     weights_report: WeightsReport = field(default_factory=WeightsReport)
+    undecayed: frozenset[str] = frozenset()
     _traced: fx.GraphModule = field(kw_only=True, repr=False)
     _bounds: tuple[Cut, ...] = field(kw_only=True, repr=False)
     _device: torch.device | None = field(default=None, kw_only=True, repr=False)
@@ -146,7 +153,7 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
 
 def bare_backbone(spec: BackboneSpec) -> Backbone:
     """Build a network as for its weights and cut it into units; the caller copies the weights in, nothing is
-    downloaded.
+    downloaded where they are :data:`GIVEN`.
     """
     weights = None if spec.weights == "none" else spec.weights
     return cut(spec.name, _build(spec, weights, seed=0), spec.image_size)
@@ -190,12 +197,10 @@ def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
         cuts = find_cuts(traced, image_size)
     # It runs the network, which may be the user's, on images of this size.
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InvalidInputError(
-            f"{name} cannot take images of {image_size} px: {reason}. Give another --image-size."
-        ) from error
+        raise cannot_take_images(name, model, image_size, error) from error
     units, bounds = group(traced, model, cuts)
-    return Backbone(name, model, tuple(units), _traced=traced, _bounds=(*bounds, cuts[-1]))
+    exempt = undecayed_parameters(model)
+    return Backbone(name, model, tuple(units), undecayed=exempt, _traced=traced, _bounds=(*bounds, cuts[-1]))
 
 
 def _load(backbone: Backbone, weights: str) -> WeightsReport:
@@ -243,4 +248,5 @@ def _size_fault(spec: BackboneSpec) -> str | None:
 
 def _share(units: Iterable[Unit], depth: int, what: str) -> float:
     amounts = [getattr(unit, what) for unit in units]
-    return sum(amounts[:depth]) / sum(amounts)
+    # Of units without any, none is frozen.
+    return sum(amounts[:depth]) / (sum(amounts) or 1)

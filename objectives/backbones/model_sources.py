@@ -96,5 +96,4 @@ def preprocessing_for(backbone: str, weights: str, image_size: int | None = None
     own = model_source(backbone).preprocessing(weights)
     if image_size is None:
         return own
-    resize = round(image_size * own.resize_size / own.image_size)
-    return replace(own, image_size=image_size, resize_size=max(image_size, resize))
+    return replace(own, image_size=image_size, resize_size=round(image_size * own.resize_size / own.image_size))

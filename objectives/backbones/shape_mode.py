@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+_LOG = logging.getLogger("torch._subclasses.fake_tensor")
 
 
 class ShapeMode:
@@ -23,12 +26,15 @@ class ShapeMode:
         self._modes = _FakeParameters(allow_non_fake_inputs=True), _Norms()
 
     def __enter__(self) -> None:
+        # What cannot be computed is noted or refused in a sentence; torch would print a traceback as well.
+        _LOG.disabled = True
         for mode in self._modes:
             mode.__enter__()
 
     def __exit__(self, *error: Any) -> None:
         for mode in reversed(self._modes):
             mode.__exit__(*error)
+        _LOG.disabled = False
 
 
 class _FakeParameters(FakeTensorMode):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch.fx.node import map_arg
 from torch.fx.proxy import Proxy, TraceError
 
 from .measures import Measurer
+from .module_mode import reads_mode
 from .shape_mode import ShapeMode
 from .trace_notes import first_line
 
@@ -76,12 +77,13 @@ class SizedTracer(fx.Tracer):
     """Traces into all modules except layers of torch.nn and their subclasses, modules that read their mode, and
     ``whole``.
 
-    A module that reads ``self.training`` would be traced in one mode forever; kept whole, it follows ``train()``.
-
     Args:
         image_size: Side of the images, pixels.
         whole: Modules not to trace into.
         forward: Function to trace instead of the root's forward.
+        followed: Modules that are traced although they read their mode, which is then a value of the graph, with their
+            names; see :mod:`~frostline.objectives.backbones.module_mode`.
+        training: The mode in which control flow on that value is traced.
 
     Attributes:
         values: Values of the nodes for the first batch size, where they can be computed without data.
@@ -89,11 +91,22 @@ class SizedTracer(fx.Tracer):
         unsized: Reasons why values could not be computed without data, by name of the first such nodes.
         unmeasured: The first such reason for the first batch size; empty if all was measured.
         failed: The innermost module in which tracing failed.
+        branches_on_mode: Whether control flow depended on the mode of a followed module.
     """
 
-    def __init__(self, image_size: int, whole: Collection[nn.Module], forward: Callable[..., Any] | None) -> None:
+    def __init__(
+        self,
+        image_size: int,
+        whole: Collection[nn.Module],
+        forward: Callable[..., Any] | None,
+        followed: Mapping[nn.Module, str] | None = None,
+        *,
+        training: bool = False,
+    ) -> None:
         super().__init__()
         self._image_size, self._whole, self._forward = image_size, {*whole}, forward
+        self._followed, self._training = followed or {}, training
+        self.branches_on_mode = False
         self._fake = ShapeMode()
         self._computing = False
         self.values: dict[fx.Node, Any] = {}
@@ -106,7 +119,9 @@ class SizedTracer(fx.Tracer):
         self.failed: nn.Module | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = m in self._whole or _reads_mode(type(m)) or _is_layer(m)
+        if m in self._followed:
+            return False
+        known = m in self._whole or reads_mode(type(m)) or _is_layer(m)
         return known or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> tuple[Any, list[Any]]:
@@ -144,8 +159,15 @@ class SizedTracer(fx.Tracer):
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
 
+    def mode(self, name: str) -> Any:
+        """The mode of a followed module, as a value of the graph."""
+        if self._computing:
+            return self._training
+        return self.create_proxy("get_attr", f"{name}.training".lstrip("."), (), {})
+
     def to_bool(self, obj: Proxy) -> bool:
         if self._is_fixed(obj.node):
+            self.branches_on_mode |= _depends_on_mode(obj.node)
             return bool(self.values[obj.node])
         return super().to_bool(obj)
 
@@ -213,14 +235,17 @@ class SizedTracer(fx.Tracer):
         return self._value(source, which, values) if source.op == "get_attr" else values[source]
 
 
+def is_mode(node: fx.Node) -> bool:
+    """Whether a node reads the mode of a followed module."""
+    return node.op == "get_attr" and str(node.target).rpartition(".")[2] == "training"
+
+
+def _depends_on_mode(node: fx.Node) -> bool:
+    return is_mode(node) or any(map(_depends_on_mode, node.all_input_nodes))
+
+
 def _is_sizes(value: Any) -> bool:
     return all(type(each) is int for each in (value if isinstance(value, tuple | list) else [value]))
-
-
-def _reads_mode(kind: type[nn.Module]) -> bool:
-    own = (base for base in kind.__mro__ if base is not nn.Module)
-    methods = (value for base in own for name, value in vars(base).items() if name not in ("train", "eval"))
-    return any("training" in method.__code__.co_names for method in methods if inspect.isfunction(method))
 
 
 def _is_layer(module: nn.Module) -> bool:

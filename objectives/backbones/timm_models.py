@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import MIN_IMAGE_SIZE, Preprocessing
+from ..preprocessing import DEFAULT_SIZE, MIN_IMAGE_SIZE, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,19 @@ class TimmModel:
         return ("DEFAULT",) if self._config.get("hf_hub_id") or self._config.get("url") else ()
 
     def preprocessing(self, weights: str) -> Preprocessing:
-        own = _timm().data.resolve_data_config(pretrained_cfg=self._config)
+        """timm's evaluation: at the size that the weights are tested at, which may be above that of their training.
+
+        A network for rectangles gets squares of the shorter side.
+        """
+        own = _timm().data.resolve_data_config(pretrained_cfg=self._config, use_test_size=True)
         size = min(own["input_size"][1:])
         return Preprocessing(
             image_size=size,
-            resize_size=max(size, math.floor(size / own["crop_pct"])),
+            resize_size=math.floor(size / own["crop_pct"]),
             interpolation=own["interpolation"] if own["interpolation"] in ("bilinear", "nearest") else "bicubic",
             mean=own["mean"],
             std=own["std"],
+            crop_mode=own["crop_mode"],
         )
 
     def size_rule(self) -> tuple[int, int]:
@@ -59,7 +64,8 @@ class TimmModel:
         return max(MIN_IMAGE_SIZE, *smallest[1:]), 1
 
     def create(self, image_size: int, weights: str | None) -> nn.Module:
-        options = {} if image_size == self.preprocessing("none").image_size else {"img_size": image_size}
+        built_for = self._config.get("input_size") or (3, DEFAULT_SIZE, DEFAULT_SIZE)
+        options = {} if built_for[1:] == (image_size, image_size) else {"img_size": image_size}
         name, pretrained = self.name.removeprefix("timm:"), weights in self.weights
         create = _timm().create_model
         try:

@@ -82,7 +82,7 @@ class TorchvisionModel:
         preset: Any = entry.transforms()
         return Preprocessing(
             image_size=preset.crop_size[0],
-            resize_size=max(preset.crop_size[0], preset.resize_size[0]),
+            resize_size=preset.resize_size[0],
             interpolation=preset.interpolation.value,
             mean=tuple(preset.mean),
             std=tuple(preset.std),

@@ -18,6 +18,8 @@ class TraceNotes:
         unsized: Reasons by operation whose sizes could not be computed without data.
         chain: Reason why the network runs as a chain of its children; empty if its own forward was traced.
         real_data: Reason why shapes and operations were measured with real data; empty if fake tensors were enough.
+        mode: Reason why the network computes in training mode what it computes in evaluation mode, although its forward
+            reads ``self.training``; empty if it follows.
 
     Example:
         >>> from frostline.objectives.backbones.trace_notes import TraceNotes
@@ -29,6 +31,7 @@ class TraceNotes:
     unsized: dict[str, str] = field(default_factory=dict)
     chain: str = ""
     real_data: str = ""
+    mode: str = ""
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -47,7 +50,17 @@ class TraceNotes:
             )
         if self.real_data:
             notes.append(f"It was measured with real data, which is slower: {self.real_data}.")
-        return tuple(notes)
+        return (*notes, *self.warnings)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The sentences about what trains in another way than the network would by itself."""
+        if not self.mode:
+            return ()
+        return (
+            f"Its own forward does in training what it does in evaluation, because {self.mode}. Move what reads "
+            "self.training into a module of its own: that is kept whole, and follows.",
+        )
 
 
 def keep_notes(traced: fx.GraphModule, notes: TraceNotes) -> None:

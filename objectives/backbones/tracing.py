@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,9 +17,14 @@ import torch
 from torch import fx, nn
 
 from ..errors import InvalidInputError
+from .input_faults import cannot_take_images
 from .measures import countable_attention
-from .shape_tracer import SizedTracer
+from .module_mode import mode_readers, reading, reads_other_modes
+from .shape_tracer import SizedTracer, is_mode
 from .trace_notes import TraceNotes, first_line, keep_notes
+
+# Why a graph does not follow a mode that it was traced with.
+_BRANCHES = "a graph has no branches, and it branches on a mode or reads that of another module"
 
 
 def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
@@ -46,13 +51,15 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
         ['input_1', '_0', '_1', 'output']
     """
     _check_inputs(model)
-    with _evaluating(model), countable_attention():
+    with _in_mode(model, training=False), countable_attention():
         try:
             graph, notes = _trace(model, image_size)
         # The code of any network. _trace_chain() raises this error if it cannot help.
         except Exception as error:
             graph, notes = _trace_chain(model, image_size, error)
             notes.chain = first_line(error)
+            if mode_readers(model, _unwrap(model)[0]):
+                notes.mode = "it runs as a chain of its children"
     (result,) = next(iter(reversed(graph.nodes))).args
     if not isinstance(result, fx.Node):
         kind = type(result).__name__.removeprefix("immutable_")
@@ -66,26 +73,60 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
 
 def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None = None) -> tuple[fx.Graph, TraceNotes]:
     """Trace with one more module kept whole each time, until it succeeds; raises if the root or its only child
-    fails.
+    fails, whether their mode is followed or not.
     """
     whole: dict[nn.Module, str] = {}
     wrapped, _ = _unwrap(model)
+    followed, mode = {} if forward else mode_readers(model, wrapped), ""
     while True:
-        tracer = SizedTracer(image_size, whole, forward)
+        tracer = SizedTracer(image_size, whole, forward, followed)
         try:
-            with _keeping_attributes(model):
-                graph = tracer.trace(model)
+            graph = _traced(model, tracer, followed)
         # The code of any network: the module that raised is kept whole, and an error outside of one is raised again.
         except Exception as error:
-            if tracer.failed is None or tracer.failed in wrapped:
+            if tracer.failed is not None and tracer.failed not in wrapped:
+                whole[tracer.failed] = first_line(error)
+            elif followed:
+                followed, mode = {}, f"a graph cannot hold how it uses self.training ({first_line(error)})"
+            else:
                 raise
-            whole[tracer.failed] = first_line(error)
         else:
-            _drop_unused_sizes(graph)
+            _drop_unused(graph)
             kept = {name: whole[module] for name, module in model.named_modules() if module in whole}
             unsized = {each: why for each, why in tracer.unsized.items() if each not in kept}
             tracer.measurer.keep()
-            return graph, TraceNotes(kept, unsized, real_data=tracer.unmeasured)
+            if tracer.branches_on_mode or reads_other_modes(followed):
+                mode = "" if _is_same_in_training(model, graph, image_size, whole, followed) else _BRANCHES
+            return graph, TraceNotes(kept, unsized, real_data=tracer.unmeasured, mode=mode)
+
+
+def _traced(model: nn.Module, tracer: SizedTracer, followed: Mapping[nn.Module, str]) -> fx.Graph:
+    with _keeping_attributes(model), reading(followed, tracer.mode):
+        return tracer.trace(model)
+
+
+def _is_same_in_training(
+    model: nn.Module,
+    graph: fx.Graph,
+    image_size: int,
+    whole: Collection[nn.Module],
+    followed: Mapping[nn.Module, str],
+) -> bool:
+    """Whether a trace in training mode gives the same graph; nothing of the model changes."""
+    tracer = SizedTracer(image_size, whole, None, followed, training=True)
+    # Batch norms count batches even of fake tensors.
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with _in_mode(model, training=True), torch.random.fork_rng(devices=[]):
+            other = _traced(model, tracer, followed)
+    # The code of any network.
+    except Exception:
+        return False
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
+    _drop_unused(other)
+    return str(other) == str(graph)
 
 
 @contextmanager
@@ -105,9 +146,11 @@ def _copy(value: Any) -> Any:
     return copy.copy(value) if type(value) in (dict, list, set) else value
 
 
-def _drop_unused_sizes(graph: fx.Graph) -> None:
+def _drop_unused(graph: fx.Graph) -> None:
+    """Drop sizes and modes that control flow alone has read."""
     for node in reversed(graph.nodes):
-        if node.op == "call_method" and node.target == "size" and not node.users:
+        is_size = node.op == "call_method" and node.target == "size"
+        if not node.users and (is_size or is_mode(node)):
             graph.erase_node(node)
 
 
@@ -154,9 +197,7 @@ def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
         output = model(images.clone())
     # The code of any network.
     except Exception as error:
-        raise InvalidInputError(
-            f"{_name(model)} cannot take images of {size} px: {first_line(error)}. Give another --image-size."
-        ) from error
+        raise cannot_take_images(_name(model), model, size, error) from error
     if not isinstance(output, torch.Tensor):
         raise InvalidInputError(
             f"{_name(model)} returns a {type(output).__name__}, not one tensor. Wrap it in a module that returns one."
@@ -171,9 +212,9 @@ def _apply(links: Sequence[nn.Module], x: Any) -> Any:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     modes = {module: module.training for module in model.modules()}
-    model.eval()
+    model.train(training)
     try:
         yield
     finally:

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from ..errors import InvalidInputError, unknown_name
 from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, MIN_IMAGE_SIZE, Preprocessing
 from ..user_code import current_folder_last, is_missing, library_note
+from .usable import require_usable
 
 # Preprocessing of most published weights.
 _DEFAULT = Preprocessing(224, 256, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
@@ -81,6 +84,7 @@ class FactoryModel:
             raise InvalidInputError(f"{self.name} fails: {type(error).__name__}: {error}") from error
         if not isinstance(model, nn.Module):
             raise InvalidInputError(f"{self.name} returns a {type(model).__name__}, not a torch.nn.Module.")
+        require_usable(model, self.name)
         if weights is None:
             _draw_weights(model, self.name)
         return model
@@ -133,16 +137,39 @@ def _draw_weights(model: nn.Module, name: str) -> None:
     """Draw all weights again, from the innermost modules outward: the factory may have loaded some."""
     stuck = []
     for path, module in reversed(list(model.named_modules())):
-        reset: Any = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-        if reset is not None:
-            reset()
-        elif any(True for _ in module.parameters(recurse=False)):
+        # The weights of a parametrization are drawn with the module that it belongs to.
+        if not isinstance(module, parametrize.ParametrizationList) and not _draws(module):
             stuck.append(f"{path or 'the root'} ({type(module).__name__})")
     if stuck:
         raise InvalidInputError(
             f"{name} cannot start from random weights: {', '.join(stuck[:8])} has parameters but no "
-            "reset_parameters(). Add that method, or leave out the strategy scratch (name the others with --strategy)."
+            "reset_parameters() that reaches them. Add that method, or leave out the strategy scratch (name the others "
+            "with --strategy)."
         )
+
+
+def _draws(module: nn.Module) -> bool:
+    """Draw the weights of one module, not of those in it; returns False if it cannot."""
+    reset: Any = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+    parametrized = parametrize.is_parametrized(module)
+    hooks: Any = module._forward_pre_hooks.values()
+    # The older weight norm and spectral norm compute a weight from others, which a reset does not reach.
+    computed = any(type(hook).__module__.startswith("torch.nn.utils.") for hook in hooks)
+    if reset is None or computed:
+        return not computed and not parametrized and not any(True for _ in module.parameters(recurse=False))
+    if not parametrized:
+        reset()
+        return True
+    try:
+        with parametrize.cached(), torch.no_grad():
+            drawn = {name: getattr(module, name) for name in module.parametrizations}  # pyright: ignore
+            reset()
+        for name, value in drawn.items():
+            setattr(module, name, value)
+    # A parametrization that not every weight has, such as an orthogonal one.
+    except (NotImplementedError, RuntimeError, ValueError):
+        return False
+    return True
 
 
 def _import(name: str, module: str) -> Any:

@@ -85,7 +85,7 @@ def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
 
     Args:
         image: RGB image.
-        preprocessing: Preprocessing of the backbone; its ``resize_size`` is the side R of the canvas.
+        preprocessing: Preprocessing of the backbone; its ``canvas_size`` is the side R of the canvas.
 
     Returns:
         uint8, shape (R, R, 3).
@@ -98,11 +98,14 @@ def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
         >>> to_canvas(Image.new("RGB", (64, 48)), preprocessing).shape
         (32, 32, 3)
     """
-    side, crop = preprocessing.resize_size, preprocessing.image_size
+    side, crop = preprocessing.canvas_size, preprocessing.image_size
     # Typed for tensors; it also takes PIL images, as in the weights' own transforms.
-    resized: Any = F.resize(cast(Any, image), [side], InterpolationMode(preprocessing.interpolation))
+    aim = _resized(image.height, image.width, preprocessing)
+    resized: Any = F.resize(cast(Any, image), aim, InterpolationMode(preprocessing.interpolation))
     top, left = (_window_start(length, side, crop) for length in (resized.height, resized.width))
-    return np.asarray(resized.crop((left, top, left + side, top + side)))
+    canvas = Image.new("RGB", (side, side), preprocessing.fill)
+    canvas.paste(resized, (-left, -top))
+    return np.asarray(canvas)
 
 
 @contextlib.contextmanager
@@ -161,9 +164,22 @@ def _scaled_to_bytes(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(values * (255 / top)).astype(np.uint8))
 
 
+def _resized(height: int, width: int, preprocessing: Preprocessing) -> list[int]:
+    """Height and width after the resize, or the shorter side alone."""
+    side = preprocessing.resize_size
+    if preprocessing.crop_mode == "center":
+        return [side]
+    if preprocessing.crop_mode == "squash":
+        return [side, side]
+    # Divided as in timm, whose rounding this must have.
+    ratio = max(height, width) / side
+    return [max(1, round(length / ratio)) for length in (height, width)]
+
+
 def _window_start(length: int, side: int, crop: int) -> int:
-    """Start of the canvas, so that both center crops, each rounded as in torchvision, coincide."""
-    return round((length - crop) / 2) - round((side - crop) / 2)
+    """Start of the canvas, so that both center crops, each rounded and padded as in torchvision, coincide."""
+    start = round((length - crop) / 2) if length >= crop else -((crop - length) // 2)
+    return start - round((side - crop) / 2)
 
 
 def _reason(error: Exception) -> str:

@@ -121,8 +121,8 @@ def _write_errors_explained(cache_dir: Path) -> Iterator[None]:
 
 def _folder(cache_dir: Path, listing: Listing, digests: Sequence[str], preprocessing: Preprocessing) -> Path:
     """The cache folder of a content and a geometry."""
-    geometry = [preprocessing.image_size, preprocessing.resize_size, preprocessing.interpolation]
-    return cache_dir / sha256(json.dumps([_FORMAT, fingerprint(listing, digests), geometry]))[:32]
+    parts = [_FORMAT, fingerprint(listing, digests), preprocessing.geometry]
+    return cache_dir / sha256(json.dumps(parts))[:32]
 
 
 def _decode_unseen(
@@ -145,7 +145,7 @@ def _decode_unseen(
             stamped: list[tuple[Stamp | None, str]] = []
             pixels: dict[str, tuple[int, int]] = {}
             canvases = _read_once(listing, preprocessing, on_progress, stamped, pixels)
-            skipped = write_canvases(partial / "images.npy", listing.items, canvases, preprocessing.resize_size)
+            skipped = write_canvases(partial / "images.npy", listing.items, canvases, preprocessing.canvas_size)
             index.store(stamped)
             digests = [digest for _, digest in stamped]
             _write_manifest(partial, listing, digests, pixels, skipped)
@@ -183,7 +183,7 @@ def _build(
     with _partial_folder(folder.with_name(f"{folder.name}.partial")) as partial:
         pixels: dict[str, tuple[int, int]] = {}
         canvases = _read_again(listing, digests, preprocessing, on_progress, pixels)
-        skipped = write_canvases(partial / "images.npy", listing.items, canvases, preprocessing.resize_size)
+        skipped = write_canvases(partial / "images.npy", listing.items, canvases, preprocessing.canvas_size)
         _write_manifest(partial, listing, digests, pixels, skipped)
         partial.replace(folder)
 

@@ -51,7 +51,7 @@ class ImageSource:
         if self.device.type != "cuda":
             return False
         free, _ = torch.cuda.mem_get_info(self.device)
-        return len(self) * 3 * self.split.preprocessing.resize_size**2 < self.RESIDENT_SHARE * free
+        return len(self) * 3 * self.split.preprocessing.canvas_size**2 < self.RESIDENT_SHARE * free
 
     def _load(self) -> Tensor:
         chunks = torch.arange(len(self)).split(1024)

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..augmentation import AugmentedViews
-from ..backbones import bare_backbone
+from ..backbones import GIVEN, bare_backbone
 from ..config import BackboneSpec, HeadConfig
 from ..data import EncodedImage, UndecodableImageError, decode_image, to_canvas
 from ..devices import autocast, choose_device
@@ -40,8 +40,6 @@ CARD, WEIGHTS = "model.json", "weights.safetensors"
 _FORMAT = 1
 # Images in memory at once.
 _BATCH = 128
-# Stands for weights that are copied in later: the source builds the network for weights, but loads none.
-_GIVEN = "exported.safetensors"
 
 
 class ModelCard(BaseModel):
@@ -165,7 +163,7 @@ def load_network(folder: Path, device: str = "auto") -> TrainedModel:
 
 
 def _build(card: ModelCard, device: torch.device) -> Network:
-    spec = BackboneSpec(card.backbone, _GIVEN if card.pretrained else "none", card.preprocessing.image_size)
+    spec = BackboneSpec(card.backbone, GIVEN if card.pretrained else "none", card.preprocessing.image_size)
     backbone = bare_backbone(spec).to(device).truncated(card.truncate)
     with torch.random.fork_rng(devices=[]):
         head = create_head(card.head, backbone.units[-1].output_shape, len(card.classes)).to(device)

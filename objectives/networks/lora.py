@@ -40,6 +40,8 @@ class LowRank(nn.Module):
 def add_lora(unit: nn.Module, *, rank: int, alpha: float) -> None:
     """Adapt every linear layer, 1x1 convolution and packed attention projection of a unit.
 
+    Weights that the network itself parametrizes (weight norm, spectral norm) stay as they are.
+
     Args:
         unit: Unit of a backbone, changed in place.
         rank: Rank of the updates.
@@ -62,11 +64,16 @@ def _adaptable(unit: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
     """Modules with the name of the weight to adapt, and the number of matrices that it stacks."""
     for module in unit.modules():
         if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
-            yield module, "in_proj_weight", 3
+            name, blocks = "in_proj_weight", 3
         elif isinstance(module, nn.Linear) or (
             isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
         ):
-            yield module, "weight", 1
+            name, blocks = "weight", 1
+        else:
+            continue
+        # A weight that hooks compute (the older weight norm) is no parameter.
+        if name in module._parameters:
+            yield module, name, blocks
 
 
 def remove_adapters(model: nn.Module, *, merge: bool) -> None:
@@ -77,11 +84,18 @@ def remove_adapters(model: nn.Module, *, merge: bool) -> None:
         merge: Whether the updates are added to the weights; False restores the weights without them.
     """
     for module in model.modules():
-        if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # pyright: ignore[reportArgumentType, reportCallIssue]
-                with torch.no_grad():
-                    adapted = getattr(module, name).detach().clone()
-                    parametrize.remove_parametrizations(module, name, leave_parametrized=False)
-                    if merge:
-                        # Into the weight's own memory: its layout decides how a convolution is computed.
-                        getattr(module, name).copy_(adapted)
+        for name in _adapted(module):
+            with torch.no_grad():
+                adapted = getattr(module, name).detach().clone()
+                parametrize.remove_parametrizations(module, name, leave_parametrized=False)
+                if merge:
+                    # Into the weight's own memory: its layout decides how a convolution is computed.
+                    getattr(module, name).copy_(adapted)
+
+
+def _adapted(module: nn.Module) -> list[str]:
+    """Names of a module's weights with an adapter; other parametrizations are the network's own."""
+    if not parametrize.is_parametrized(module):
+        return []
+    lists = module.parametrizations.items()  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    return [name for name, own in lists if any(isinstance(each, LowRank) for each in own)]

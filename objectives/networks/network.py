@@ -28,6 +28,7 @@ class Network(nn.Module):
 
     Attributes:
         suffix: Trainable segments, one per unit.
+        undecayed: Names of the parameters that the backbone exempts from weight decay, as in the model.
 
     Raises:
         InvalidInputError: The units have nothing of what the phase trains.
@@ -42,6 +43,7 @@ class Network(nn.Module):
         self.suffix = nn.Sequential(*(backbone.segment(unit, unit + 1) for unit in range(depth, len(backbone.units))))
         self.head = head
         self.phase = phase
+        self.undecayed = backbone.undecayed
         for unit, rate in zip(self.suffix, phase.unit_learning_rates, strict=True):
             _select(unit, phase, trains=rate > 0)
         if any(phase.unit_learning_rates) and not any(value.requires_grad for value in self.suffix.parameters()):

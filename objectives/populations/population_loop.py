@@ -171,7 +171,7 @@ def _criteria(members: list[Member]) -> tuple[Tensor, Tensor]:
 
 
 def cross_entropies(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: Tensor) -> Tensor:
-    """``nn.CrossEntropyLoss`` of each member, (M,).
+    """The mean loss of a batch for each member, (M,): see :func:`~frostline.objectives.training.create_criterion`.
 
     Args:
         logits: Logits, float32 (M, N, classes).
@@ -189,7 +189,6 @@ def cross_entropies(logits: Tensor, labels: Tensor, weights: Tensor, smoothing: 
     """
     members, _, classes = logits.shape
     logs = logits.log_softmax(dim=2)
-    own = weights[:, labels]
-    hard = -(own * logs.gather(2, labels.view(1, -1, 1).expand(members, -1, 1)).squeeze(2)).sum(dim=1)
+    hard = -(weights[:, labels] * logs.gather(2, labels.view(1, -1, 1).expand(members, -1, 1)).squeeze(2)).sum(dim=1)
     soft = -(weights.unsqueeze(1) * logs).sum(dim=(1, 2))
-    return ((1 - smoothing) * hard + smoothing / classes * soft) / own.sum(dim=1)
+    return ((1 - smoothing) * hard + smoothing / classes * soft) / len(labels)

@@ -118,7 +118,8 @@ def fit_logistic_regression(
 ) -> tuple[Tensor, Tensor]:
     """Minimize strength * sum of cross-entropies + |W|^2 / 2 by L-BFGS: scikit-learn's objective with C = strength.
 
-    Two classes have two rows of weights here; scikit-learn's single row is their difference, with C = 2 * strength.
+    Two classes have two rows of weights here, and |W|^2 in place of |W|^2 / 2: scikit-learn penalizes the difference of
+    the two rows, whose square is 2 |W|^2 for the opposite rows of the minimum.
     SciPy's L-BFGS-B steps on the CPU; the objective is computed where the features are.
 
     Args:
@@ -162,7 +163,8 @@ class _Objective:
     Args:
         features: Features, float64 (N, D).
         labels: Labels, int64 (N,).
-        strength: Inverse strength of the regularization: the penalty is 1 / (strength * N).
+        strength: Inverse strength of the regularization: the penalty is 1 / (strength * N), and 2 / (strength * N) for
+            two classes.
         classes: Number of classes K.
 
     Attributes:
@@ -173,7 +175,7 @@ class _Objective:
 
     def __init__(self, features: Tensor, labels: Tensor, strength: float, classes: int) -> None:
         self._features, self._labels, self._images = features, labels, torch.arange(len(labels), device=labels.device)
-        self._penalty = 1 / (strength * len(labels))
+        self._penalty = (2 if classes == 2 else 1) / (strength * len(labels))
         curvature = features.square().mean(dim=0) / classes + self._penalty
         self._scale = torch.cat([curvature, curvature.new_tensor([1 / classes])]).sqrt()
         self.distance = np.inf

@@ -158,21 +158,27 @@ def require_finite(train_loss: float, val_loss: float, epoch: int) -> None:
 
 
 def batches_per_epoch(images: int, batch_size: int) -> int:
-    """Optimizer steps of an epoch.
+    """Optimizer steps of an epoch; no batch has a single image, on which batch norms fail.
 
     >>> from frostline.objectives.training import batches_per_epoch
-    >>> batches_per_epoch(images=100, batch_size=32)
-    4
+    >>> batches_per_epoch(images=100, batch_size=32), batches_per_epoch(images=5, batch_size=2)
+    (4, 2)
     """
-    return -(-images // batch_size)
+    return max(1, min(-(-images // batch_size), images // 2))
 
 
 def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss:
-    """The training loss: cross-entropy with the configured label smoothing and class weights.
+    """The training loss: cross-entropy with the configured label smoothing and class weights, summed over images.
+
+    The loss of a batch is the sum over its images divided by their number. torch's own mean divides by the weights that
+    the batch happens to draw, so that class weights fade in small batches.
 
     Args:
         config: Configuration of the trial.
         labels: Labels of all training images, int64 (N,), each class at least once.
+
+    Returns:
+        The loss of logits (n, classes) and labels (n,), with sum reduction.
 
     Example:
         >>> import torch
@@ -186,11 +192,13 @@ def create_criterion(config: TrialConfig, labels: Tensor) -> nn.CrossEntropyLoss
     if config.class_weights == "balanced":
         counts = labels.bincount().float()
         weights = len(labels) / (len(counts) * counts)
-    return nn.CrossEntropyLoss(weight=weights, label_smoothing=config.label_smoothing)
+    return nn.CrossEntropyLoss(weight=weights, label_smoothing=config.label_smoothing, reduction="sum")
 
 
 def epoch_batches(config: TrialConfig, labels: Tensor, seed: int, epoch: int) -> Iterator[Tensor]:
     """Positions of an epoch's images, in batches of nearly equal size, so that no small last batch breaks batch norms.
+
+    Of an odd number of images in batches of 2, one batch has 3.
 
     Args:
         config: Configuration of the trial.
@@ -255,20 +263,15 @@ def _pieces(images: int, count: int) -> list[slice]:
 
 
 def _share_of_loss(criterion: nn.CrossEntropyLoss, logits: Tensor, piece: slice, labels: Tensor) -> Tensor:
-    """The part of the batch's mean loss that a piece contributes; each image counts by the weight of its class.
+    """The part of the batch's mean loss that a piece contributes.
 
     Args:
-        criterion: Loss with mean reduction.
+        criterion: Loss with sum reduction.
         logits: Logits of the piece (n, classes).
         piece: Positions of the piece in the batch.
         labels: Labels of the whole batch, int64 (N,).
     """
-    own = labels[piece]
-    if len(own) == len(labels):
-        return criterion(logits, labels)
-    weights = criterion.weight
-    share = len(own) / len(labels) if weights is None else weights[own].sum() / weights[labels].sum()
-    return share * criterion(logits, own)
+    return criterion(logits, labels[piece]) / len(labels)
 
 
 @torch.no_grad()
@@ -313,12 +316,12 @@ def score_logits(logits: Tensor, data: PhaseData) -> tuple[float, float]:
     return loss, score(data.metric, to_probabilities(logits), data.val.labels.cpu().numpy())
 
 
-def to_probabilities(logits: Tensor) -> NDArray[np.float32]:
-    """Class probabilities, float32 (N, classes), of logits.
+def to_probabilities(logits: Tensor) -> NDArray[np.float64]:
+    """Class probabilities, float64 (N, classes), of logits: so their logarithms are the logits' cross-entropies.
 
     >>> import torch
     >>> from frostline.objectives.training import to_probabilities
     >>> to_probabilities(torch.zeros(1, 2)).tolist()
     [[0.5, 0.5]]
     """
-    return logits.softmax(dim=1).cpu().numpy()
+    return logits.cpu().double().softmax(dim=1).numpy()

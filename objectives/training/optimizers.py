@@ -15,6 +15,7 @@ from ..networks import Network
 from .ema import WeightAverage
 
 # No weight decay: a pull toward zero makes no sense for scales, offsets and position embeddings.
+# These are torchvision's names of the latter; other networks name their own (objectives/backbones/undecayed.py).
 _NO_DECAY_NAMES = ("bias", "class_token", "pos_embedding", "position")
 # One-cycle policy: share of the steps that rise, and the rates at start and end as shares of the peak.
 ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 25 / 1e4
@@ -65,7 +66,7 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
 
 def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups by part and rate, each with and without weight decay; every trainable parameter is in exactly
-    one.
+    one. What the backbone itself exempts gets no weight decay either.
 
     Each group has a name (``head``, ``backbone`` where all units share a rate, or ``unit 07``) and its ``peak`` rate.
     """
@@ -77,7 +78,8 @@ def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, An
         if not name.startswith("head."):
             unit, rate = network.unit_rate(name)
             part = f"unit {unit:02d}" if layerwise else "backbone"
-        decay = decays(name, parameter) and (part == "head" or phase.decays_backbone)
+        exempt = network.model_name(name) in network.undecayed
+        decay = decays(name, parameter) and not exempt and (part == "head" or phase.decays_backbone)
         groups.setdefault((part, rate, decay), []).append(parameter)
     return [
         {"name": part, "params": parameters, "lr": rate, "peak": rate, "weight_decay": weight_decay if decay else 0.0}

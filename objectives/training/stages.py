@@ -27,7 +27,7 @@ from .loop import PhaseData, PhaseRun
 from .optimizers import Optimization
 
 # Part of every key: increase it when a phase gives other numbers than before, or the stored state changes.
-_FORMAT = 2
+_FORMAT = 3
 # Budget of the stages as a share of the features' budget on disk.
 _SHARE_OF_FEATURES = 0.1
 # Parameters that affect a head-only phase through its plan alone, which the key contains.

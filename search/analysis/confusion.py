@@ -104,7 +104,7 @@ def errors_of(finals: Sequence[FinalRecord], classes: Sequence[str]) -> Errors:
     return Errors(confusion_of(labels, probabilities, classes), tuple(worst_mistakes(labels, probabilities, WORST)))
 
 
-def confusion_of(labels: NDArray[np.int64], probabilities: NDArray[np.float32], classes: Sequence[str]) -> Confusion:
+def confusion_of(labels: NDArray[np.int64], probabilities: NDArray[np.floating], classes: Sequence[str]) -> Confusion:
     """Return the confusion matrix of predictions.
 
     Args:
@@ -126,7 +126,7 @@ def confusion_of(labels: NDArray[np.int64], probabilities: NDArray[np.float32], 
     return Confusion(tuple(classes), counts, len(trainings))
 
 
-def worst_mistakes(labels: NDArray[np.int64], probabilities: NDArray[np.float32], n: int) -> list[Mistake]:
+def worst_mistakes(labels: NDArray[np.int64], probabilities: NDArray[np.floating], n: int) -> list[Mistake]:
     """Return the errors with the highest probability of the wrong class; of equal ones, the earlier image first.
 
     Args:
@@ -159,6 +159,6 @@ def worst_mistakes(labels: NDArray[np.int64], probabilities: NDArray[np.float32]
     ]
 
 
-def _trainings(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+def _trainings(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return probabilities as those of several trainings (S, N, K)."""
     return probabilities.reshape(-1, *probabilities.shape[-2:])

@@ -96,7 +96,7 @@ def backbones(
     """List backbones, or one backbone's units with the share of parameters and FLOPs frozen at each depth."""
     from dataclasses import asdict
 
-    from ...objectives.backbones import backbone_table, check_backbone, create_backbone, preprocessing_for
+    from ...objectives.backbones import GIVEN, backbone_table, bare_backbone, check_backbone, preprocessing_for
     from ...objectives.config import BackboneSpec
     from ...objectives.preprocessing import DEFAULT_SIZE
 
@@ -105,7 +105,8 @@ def backbones(
         return
     check_backbone(BackboneSpec(name, "none", image_size or DEFAULT_SIZE))
     size = preprocessing_for(name, "none", image_size).image_size
-    backbone = create_backbone(BackboneSpec(name, "none", size))
+    # As a search builds it, whose weights need not be drawn or downloaded to see the units.
+    backbone = bare_backbone(BackboneSpec(name, GIVEN, size))
     _show(as_json, lambda: _describe_units(backbone), lambda: ctx.obj.units(backbone))
 
 

@@ -103,6 +103,7 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
     backbone = backbones.pretrained
     depths = range(len(backbone.units) + 1)
     notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
+    notes += [f"{backbone.name}: {warning}" for warning in backbone.notes.warnings]
     if backbones.spec.weights == "none":
         notes.append("weights are none: every strategy starts from random weights, so none benefits from pretraining")
     return StudyFacts(
@@ -116,6 +117,7 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
         class_counts=dataset.counts,
         weights=backbones.fingerprint,
         code=code_fingerprints(settings),
+        prepared=dataset.preprocessing.sentence,
     )
 
 

@@ -42,11 +42,12 @@ class StudyFacts:
         skipped: Files that were left out, with the reason.
         units: Names of the backbone's units, from the input.
         frozen_flops: Share of the forward FLOPs before each depth 0..n.
-        notes: Warnings about the weights, such as layers missing from the file.
+        notes: Warnings about the network, such as layers missing from the file of its weights.
         class_counts: Numbers of images by split and class; empty in older studies.
         weights: Hash of the backbone's initial weights; empty in older studies.
         code: Fingerprints of space, code and libraries; empty in older studies.
         forked_from: Name of the study whose settings this one took over.
+        prepared: Sentence about what happens to each image before the network sees it; empty in older studies.
     """
 
     classes: tuple[str, ...]
@@ -60,6 +61,7 @@ class StudyFacts:
     weights: str = ""
     code: dict[str, str] = field(default_factory=dict)
     forked_from: str = ""
+    prepared: str = ""
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ def describe_datasets(dataset: ImageDataset, data: str) -> list[dict[str, str]]:
 
 def _schema(dataset: ImageDataset) -> dict[str, Any]:
     """Return the schema of the decoded images (N, R, R, 3) and labels (N,), as MLflow writes tensors."""
-    side = dataset.preprocessing.resize_size
+    side = dataset.preprocessing.canvas_size
     shapes = {"features": ("uint8", [-1, side, side, 3]), "targets": ("int64", [-1])}
     described = {
         part: json.dumps([{"type": "tensor", "tensor-spec": {"dtype": kind, "shape": shape}}])
@@ -186,7 +186,7 @@ def _profile(dataset: ImageDataset, split: str) -> dict[str, Any]:
         "num_classes": len(counts),
         "images_per_class": counts,
         "files_left_out": len(dataset.skipped),
-        "canvas_px": dataset.preprocessing.resize_size,
+        "canvas_px": dataset.preprocessing.canvas_size,
         "network_sees_px": dataset.preprocessing.image_size,
         "fingerprint": dataset.fingerprint,
     }

@@ -28,6 +28,7 @@ class _CurveRow(Table):
     outcome: Mapped[dict[str, Any]] = mapped_column(JSON)
     labels: Mapped[bytes] = mapped_column(LONG_BYTES)
     probabilities: Mapped[bytes] = mapped_column(LONG_BYTES)
+    probability_bytes: Mapped[int | None]
     test_opened: Mapped[datetime]
 
 
@@ -50,7 +51,7 @@ class StoredTraining:
     seed: int
     outcome: dict[str, Any]
     labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    probabilities: NDArray[np.floating]
     test_opened: datetime
 
 
@@ -76,7 +77,7 @@ class CurveTable:
         seed: int,
         outcome: dict[str, Any],
         labels: NDArray[np.int64],
-        probabilities: NDArray[np.float32],
+        probabilities: NDArray[np.floating],
     ) -> None:
         """Record a training and the opening of the test split, unless the same training is recorded already.
 
@@ -130,6 +131,6 @@ def _stored(row: _CurveRow) -> StoredTraining:
         seed=row.seed,
         outcome=row.outcome,
         labels=labels,
-        probabilities=unpack_probabilities(row.probabilities, len(labels)),
+        probabilities=unpack_probabilities(row.probabilities, row.probability_bytes, len(labels)),
         test_opened=row.test_opened,
     )

@@ -31,6 +31,7 @@ class _FinalRow(Table):
     predictions: Mapped[bytes] = mapped_column(LONG_BYTES)
     # Null in finals of versions that did not store them.
     probabilities: Mapped[bytes | None] = mapped_column(LONG_BYTES)
+    probability_bytes: Mapped[int | None]
     test_opened: Mapped[datetime]
 
 
@@ -53,7 +54,7 @@ class StoredFinal:
     outcome: dict[str, Any]
     labels: NDArray[np.int64]
     predictions: NDArray[np.int64]
-    probabilities: NDArray[np.float32] | None
+    probabilities: NDArray[np.floating] | None
     test_opened: datetime
 
 
@@ -98,7 +99,7 @@ class FinalsTable:
         seed: int,
         outcome: dict[str, Any],
         labels: NDArray[np.int64],
-        probabilities: NDArray[np.float32],
+        probabilities: NDArray[np.floating],
         lease: Lease | None = None,
     ) -> None:
         """Record a training and the opening of the test split, and mark its ticket done.
@@ -198,13 +199,13 @@ class FinalsTable:
 
 
 def _stored(row: _FinalRow) -> StoredFinal:
-    labels = unpack_classes(row.labels)
+    labels, kept = unpack_classes(row.labels), row.probabilities
     return StoredFinal(
         finalist=row.finalist,
         seed=row.seed,
         outcome=row.outcome,
         labels=labels,
         predictions=unpack_classes(row.predictions),
-        probabilities=None if row.probabilities is None else unpack_probabilities(row.probabilities, len(labels)),
+        probabilities=None if kept is None else unpack_probabilities(kept, row.probability_bytes, len(labels)),
         test_opened=row.test_opened,
     )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, LargeBinary, String, insert, inspect, select, text
+from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, String, insert, inspect, select, text
 from sqlalchemy.dialects.mysql import LONGBLOB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -82,12 +82,18 @@ def _modify(connection: Connection, table: str, columns: Mapping[str, str]) -> N
         connection.exec_driver_sql(f"ALTER TABLE {table} {changes}")
 
 
+def _keep_precision(connection: Connection) -> None:
+    for table in ("frostline_finals", "frostline_curve"):
+        add_column(connection, table, Column("probability_bytes", Integer))
+
+
 # Only ever append here: a new column, table or meaning of a value is one more migration. A table that is only new needs
 # a migration without a change, so that older programs refuse the database.
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("finals keep probabilities", _keep_probabilities),
     Migration("predictions may exceed 64 KB on MariaDB", _lengthen_predictions),
     Migration("studies keep the faults of their data", lambda connection: None),
+    Migration("finals keep probabilities of double precision", _keep_precision),
 )
 
 

@@ -80,6 +80,7 @@ def make_facts() -> StudyFacts:
         units=UNITS,
         frozen_flops=tuple(np.linspace(0, 1, len(UNITS) + 1).tolist()),
         notes=("conv1.bias was missing from the weights",),
+        prepared="Each image is squashed to 224 x 224 px.",
         class_counts={
             "train": {"daisy": 260, "rose & tulip": 80, HOSTILE: 80},
             "val": {"daisy": 30, "rose & tulip": 30, HOSTILE: 30},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -167,12 +168,25 @@ def test_probabilities_are_the_softmax_of_divided_logits_and_predict_the_same(
     logits = np.random.default_rng(seed).normal(size=(30, classes)) * 5
     probabilities = softmax(logits, axis=1)
     calibrated = calibrate(probabilities, temperature)
-    assert calibrated.dtype == np.float32
-    assert calibrated == pytest.approx(softmax(logits / temperature, axis=1), abs=1e-6)
+    assert calibrated == pytest.approx(softmax(logits / temperature, axis=1), abs=1e-12)
     assert np.array_equal(calibrated.argmax(axis=1), probabilities.argmax(axis=1))
     labels = np.arange(30) % classes
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         assert score(name, calibrated, labels) == score(name, probabilities, labels)
+
+
+@pytest.mark.parametrize("apart", [20.0, 80.0, 600.0])
+def test_certain_mistakes_are_calibrated_as_their_logits_are(apart: float) -> None:
+    labels = np.zeros(100, dtype=np.int64)
+    logits = apart * np.eye(3)[[1] * 5 + [0] * 95]
+    probabilities = softmax(logits, axis=1)
+    temperature = fit_temperature(probabilities, labels)
+    # 5 % of the images are wrong, all equally sure: so sure the network should be, within the largest factor.
+    expected = min(apart / math.log(0.95 / 0.025), MAX_FACTOR)
+    assert temperature == pytest.approx(expected, rel=1e-6)
+    divided = log_softmax(logits / temperature, axis=1)
+    loss = score("log_loss", calibrate(probabilities, temperature), labels)
+    assert loss == pytest.approx(-divided[:, 0].mean(), rel=1e-9)
 
 
 def test_a_temperature_of_1_changes_nothing() -> None:

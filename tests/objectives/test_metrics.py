@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -26,6 +29,7 @@ from frostline.objectives.metrics import (
     score,
     weighted,
 )
+from frostline.objectives.training import to_probabilities
 
 TOLERANCE = 1e-6
 
@@ -67,10 +71,14 @@ def calibration_by_hand(probabilities: Any, labels: Any, weights: Any) -> float:
     return error
 
 
-def sklearn_log_loss(probabilities: Any, labels: Any, weights: Any) -> float:
-    return sklearn_metrics.log_loss(
-        labels, probabilities, sample_weight=weights, labels=list(range(probabilities.shape[1]))
-    )
+def log_loss_by_hand(probabilities: Any, labels: Any, weights: Any) -> float:
+    """Its definition, an image at a time; scikit-learn's is clipped at the machine epsilon.
+
+    The least positive number is 2 ** -149 in float32, and 2 ** -1074 in float64.
+    """
+    most = math.log(2) * {np.float32: 149, np.float64: 1074}[probabilities.dtype.type]
+    own = [float(row[label]) for row, label in zip(probabilities, labels, strict=True)]
+    return float(np.average([-math.log(each) if each else most for each in own], weights=weights))
 
 
 def of_classes(reference: Callable[..., float], **options: Any) -> Callable[[Any, Any, Any], float]:
@@ -92,7 +100,7 @@ REFERENCES = {
     "balanced_accuracy": of_classes(sklearn_metrics.balanced_accuracy_score),
     "macro_f1": of_classes(sklearn_metrics.f1_score, average="macro", zero_division=0),
     "auroc": sklearn_auroc,
-    "log_loss": sklearn_log_loss,
+    "log_loss": log_loss_by_hand,
     "calibration_error": calibration_by_hand,
 }
 
@@ -102,6 +110,26 @@ REFERENCES = {
 
 def test_every_metric_has_a_reference() -> None:
     assert REFERENCES.keys() == METRICS.keys()
+
+
+@pytest.mark.parametrize("apart", [1.0, 20.0, 80.0, 150.0, 700.0])
+def test_the_log_loss_of_certain_mistakes_is_the_cross_entropy_of_their_logits(apart: float) -> None:
+    labels = torch.zeros(100, dtype=torch.int64)
+    logits = apart * torch.eye(3)[torch.tensor([1] * 5 + [0] * 95)]
+    found = score("log_loss", to_probabilities(logits), labels.numpy())
+    assert found == pytest.approx(float(F.cross_entropy(logits.double(), labels)), rel=1e-12)
+    assert found == pytest.approx(float(F.cross_entropy(logits, labels)), rel=1e-6), "as val_loss is computed"
+    if apart >= 20:
+        assert found == pytest.approx(0.05 * apart, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_where_scikit_learn_clips_nothing_its_log_loss_is_the_same(kind: type[np.floating]) -> None:
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.dirichlet(np.ones(4), size=200), rng.integers(4, size=200)
+    expected = sklearn_metrics.log_loss(labels, probabilities)
+    probabilities = probabilities.astype(kind)
+    assert score("log_loss", probabilities, labels) == pytest.approx(expected, rel=1e-6)
 
 
 # Of each problem every metric: to draw one takes longer than to score it.

@@ -203,6 +203,16 @@ def test_what_failed_and_what_was_left_out_is_told(page: Page) -> None:
     assert "rose & tulip/broken.jpg" in page.words
 
 
+def test_the_report_says_which_parameters_get_no_importance(several: StudyResults) -> None:
+    assert "Conditional parameters, which only some trials have" in Page(render_report(several)).words
+
+
+def test_what_the_network_sees_of_an_image_is_told(page: Page, results: StudyResults) -> None:
+    assert "images Each image is squashed to 224 x 224 px." in page.words
+    older = Page(render_report(replace(results, facts=replace(results.facts, prepared=""))))
+    assert "squashed" not in older.words
+
+
 def test_reproduction_is_told(page: Page, results: StudyResults) -> None:
     for text in (results.facts.fingerprint, "torch 2.15.0", "NVIDIA H200", "7; finals with 3 seeds"):
         assert text in page.words

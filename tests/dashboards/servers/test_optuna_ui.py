@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import urllib.request
+from dataclasses import replace
 from typing import Any
 from wsgiref.simple_server import demo_app
 from wsgiref.util import setup_testing_defaults
@@ -12,7 +14,7 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import pytest
 
-from frostline.dashboards.servers import optuna_ui
+from frostline.dashboards.servers import optuna_ui, serve_ui
 from frostline.dashboards.servers.optuna_ui import guard, optuna_server
 from frostline.dashboards.servers.web_server import RunningServer, UiError, allowed_hosts
 from frostline.objectives.errors import InvalidInputError
@@ -65,6 +67,23 @@ def test_the_next_free_port_is_taken_unless_one_is_named(monkeypatch: pytest.Mon
         assert named.port == port
         with pytest.raises(UiError, match=f"--optuna-port {port + 1}"):
             named.require_free()
+
+
+def test_its_address_comes_with_a_word_on_its_importances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna_ui, "find_spec", lambda name: name)
+    port, said = find_free_port(), list[str]()
+    serving = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    server = replace(optuna_server("sqlite:///studies.db", port, 5000), command=serving, ready="/")
+
+    def write(line: str) -> None:
+        said.append(line)
+        if line.startswith("Ctrl-C"):
+            raise KeyboardInterrupt
+
+    serve_ui("https://mlflow.example", None, port=1, open_browser=False, beside=[(server, "dashboard")], write=write)
+    place = said.index(f"Optuna UI: http://127.0.0.1:{port}/dashboard")
+    assert "importances mix all strategies" in said[place + 1]
+    assert "can contradict those of the report" in said[place + 1]
 
 
 def test_no_argument_has_the_database(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from torch import nn
 from torchvision.transforms import v2
 
 from frostline.objectives.augmentation.mixing import Mix, Mixer, cut_box, mixed_loss
@@ -18,6 +20,7 @@ from frostline.objectives.config import create_config
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.features.feature_source import FeatureSource
 from frostline.objectives.finetune import FinetuneResult, finetune
+from frostline.objectives.training.loop import _share_of_loss
 
 from ..tiny import task
 
@@ -113,17 +116,20 @@ def test_the_mean_share_of_cutmix_is_torchvisions():
 # Loss
 
 
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 3.0, 2.0]])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_loss_is_cross_entropy_to_mixed_one_hot_labels(method: str, smoothing: float):
+def test_the_loss_is_cross_entropy_to_mixed_one_hot_labels(method: str, smoothing: float, weights: list[float] | None):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(6, 4, generator=generator, requires_grad=True)
     labels = torch.tensor([0, 3, 1, 1, 2, 0])
     mix = draw(method, alpha=3.0)
     hot = F.one_hot(labels, 4).float()
     soft = mix.share * hot + (1 - mix.share) * hot[mix.partners]
-    expected = F.cross_entropy(logits, soft, label_smoothing=smoothing)
-    loss = mixed_loss(partial(F.cross_entropy, logits, label_smoothing=smoothing), labels, mix)
+    settings: Any = {"weight": None if weights is None else torch.tensor(weights), "label_smoothing": smoothing}
+    expected = F.cross_entropy(logits, soft, **settings)
+    criterion = nn.CrossEntropyLoss(**settings, reduction="sum")
+    loss = mixed_loss(partial(_share_of_loss, criterion, logits, slice(0, 6)), labels, mix)
     torch.testing.assert_close(loss, expected)
     own, reference = (torch.autograd.grad(value, logits)[0] for value in (loss, expected))
     torch.testing.assert_close(own, reference)

@@ -115,7 +115,8 @@ def test_models_of_timm_are_cut(name: str) -> None:
 def test_the_preprocessing_of_timm_is_what_its_own_transform_does() -> None:
     library: Any = timm
     for name in ("resnet10t", "vit_tiny_patch16_224", "tf_efficientnet_b0"):
-        config = library.data.resolve_data_config(pretrained_cfg=library.get_pretrained_cfg(name).to_dict())
+        pretrained = library.get_pretrained_cfg(name).to_dict()
+        config = library.data.resolve_data_config(pretrained_cfg=pretrained, use_test_size=True)
         resize, crop, *_, normalize = library.data.create_transform(**config).transforms
         own = preprocessing_for(f"timm:{name}", "DEFAULT")
         assert (own.resize_size, own.image_size) == (resize.size, crop.size[0])

@@ -48,7 +48,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, list[Path]]:
     return Task(train, val, base.backbones, "accuracy", base.device, base.store), files
 
 
-def trained(task: Task, folder: Path, values: dict[str, object]) -> NDArray[np.float32]:
+def trained(task: Task, folder: Path, values: dict[str, object]) -> NDArray[np.floating]:
     """Train, save to a folder, and give the validation probabilities as the training has them."""
     config = create_config({"epochs": 2, "batch_size": 8, **values})
     network = finetune(config, task, seed=1).network

@@ -195,7 +195,7 @@ def test_losses_are_torchs(members: int, images: int, classes: int, seed: int):
     weights = torch.rand(members, classes, generator=generator) + 0.1
     smoothing = torch.rand(members, generator=generator)
     expected = [
-        nn.CrossEntropyLoss(weight=own, label_smoothing=float(smooth))(each, labels)
+        nn.CrossEntropyLoss(weight=own, label_smoothing=float(smooth), reduction="sum")(each, labels) / images
         for each, own, smooth in zip(logits, weights, smoothing, strict=True)
     ]
     torch.testing.assert_close(cross_entropies(logits, labels, weights, smoothing), torch.stack(expected))

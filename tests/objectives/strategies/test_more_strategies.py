@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from frostline.objectives.backbones.backbone import cut
 from frostline.objectives.config import create_config
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import FinetuneResult, finetune
+from frostline.objectives.networks import Network
 from frostline.objectives.networks.lora import LowRank, add_lora, remove_adapters
 from frostline.objectives.strategies import STRATEGIES, Strategy, finetuning_phase, register_strategy
 from frostline.objectives.strategies.plans import plan_phases
@@ -135,6 +137,44 @@ def test_lora_at_step_0_changes_nothing_and_merging_changes_no_output(layer: str
     assert not torch.allclose(adapted, plain, atol=1e-3)
     remove_adapters(module, merge=True)
     torch.testing.assert_close(output(), adapted, rtol=0, atol=1e-4)
+
+
+class Encoded(nn.Module):
+    """Patches, torch's own encoder layers, whose quick path in evaluation reads the weights by itself, and a mean."""
+
+    def __init__(self, norm_first: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 8, stride=8)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True, norm_first=norm_first)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(self.patches(x).flatten(2).transpose(1, 2)).mean(dim=1)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_lora_on_torchs_encoder_layers_is_the_same_in_training_and_evaluation(norm_first: bool):
+    """Those of peft 0.21.2 are passed over in evaluation."""
+    torch.manual_seed(0)
+    model, images = Encoded(norm_first).eval(), torch.randn(4, 3, 32, 32)
+    plain = model(images).detach()
+    backbone = cut("encoded", model, 32)
+    (phase,) = plan_phases(config("lora", lora_rank=2), len(backbone.units))
+    network = Network(backbone, phase, nn.Sequential(nn.Flatten()))
+    for part in network.modules():
+        if isinstance(part, LowRank):
+            nn.init.normal_(part.up)
+
+    def output(*, training: bool, gradients: bool) -> torch.Tensor:
+        with torch.set_grad_enabled(gradients):
+            return network.train(training)(images).detach()
+
+    expected = output(training=True, gradients=True)
+    assert not torch.allclose(expected, plain, atol=1e-2)
+    for training, gradients in [(True, False), (False, True), (False, False)]:
+        torch.testing.assert_close(output(training=training, gradients=gradients), expected, rtol=0, atol=1e-5)
+    remove_adapters(network, merge=True)
+    torch.testing.assert_close(output(training=False, gradients=False), expected, rtol=0, atol=1e-4)
 
 
 def test_the_packed_attention_projection_gets_three_additions():

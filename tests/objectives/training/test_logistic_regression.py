@@ -70,6 +70,10 @@ def unequal_classes() -> tuple[Features, Labels]:
     return features[kept], labels[kept]
 
 
+def two_classes() -> tuple[Features, Labels]:
+    return problem(80, 12, 2)
+
+
 def two_images() -> tuple[Features, Labels]:
     return np.array([[0.0, 1.0], [3.0, 1.0]]), np.array([0, 1])
 
@@ -81,6 +85,7 @@ CASES: tuple[Case, ...] = (
     constant_features,
     more_classes_than_images_of_each,
     unequal_classes,
+    two_classes,
     two_images,
 )
 
@@ -96,19 +101,18 @@ def log_probabilities(features: Features, solution: tuple[Any, Any]) -> Features
 
 
 def objective(features: Features, labels: Labels, solution: tuple[Any, Any], strength: float) -> float:
-    """Mean cross-entropy + |W|^2 / (2 C N), by SciPy; a binary problem of scikit-learn has one row of weights."""
+    """Mean cross-entropy + |W|^2 / (2 C N), by SciPy; of two classes, W is the difference of their rows."""
     weight, bias = map(np.asarray, solution)
+    penalized = np.diff(weight, axis=0) if len(bias) == 2 else weight
     if len(bias) == 1:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     loss = -log_probabilities(features, (weight, bias))[np.arange(len(labels)), labels].mean()
-    return float(loss + np.square(weight).sum() / (2 * strength * len(labels)))
+    return float(loss + np.square(penalized).sum() / (2 * strength * len(labels)))
 
 
 def reference(features: Features, labels: Labels, strength: float) -> tuple[Features, Features]:
     """Weight and bias of scikit-learn's L-BFGS, as exact as it can be."""
-    # Two classes have one row of weights there: ours are its halves, of both signs, with half its penalty.
-    own = 2 * strength if labels.max() == 1 else strength
-    model = LogisticRegression(C=own, tol=1e-9, max_iter=100_000).fit(features, labels)
+    model = LogisticRegression(C=strength, tol=1e-9, max_iter=100_000).fit(features, labels)
     return model.coef_, model.intercept_
 
 
@@ -158,13 +162,15 @@ def test_a_bad_start_leads_to_the_same_minimum():
         assert objective(features, labels, solution, strength) == pytest.approx(expected, abs=1e-4)
 
 
-def test_with_a_tight_tolerance_the_probabilities_are_scikit_learns(monkeypatch: pytest.MonkeyPatch):
-    features, labels = standardized(plain)
+@pytest.mark.parametrize("case", [plain, two_classes], ids=lambda case: case.__name__)
+def test_with_a_tight_tolerance_the_probabilities_are_scikit_learns(monkeypatch: pytest.MonkeyPatch, case: Case):
+    features, labels = standardized(case)
     monkeypatch.setattr(logistic_regression, "TOLERANCE", 1e-12)
     monkeypatch.setattr(logistic_regression, "LEAST_GAIN", 0.0)
     for strength, solution in zip(INVERSE_STRENGTHS, path(features, labels), strict=True):
-        expected = log_probabilities(features, reference(features, labels, strength))
-        np.testing.assert_allclose(log_probabilities(features, solution), expected, atol=1e-3)
+        model = LogisticRegression(C=strength, tol=1e-9, max_iter=100_000).fit(features, labels)
+        expected = model.predict_proba(features)
+        np.testing.assert_allclose(np.exp(log_probabilities(features, solution)), expected, atol=1e-5)
 
 
 def test_the_same_problem_has_the_same_solution_bit_for_bit():

@@ -105,12 +105,13 @@ def test_the_pieces_of_a_loss_add_up_to_the_mean_of_the_batch(
     draw = torch.Generator().manual_seed(images)
     logits, labels = torch.randn(images, 3, generator=draw), torch.randint(3, (images,), generator=draw)
     weight = None if weights is None else torch.tensor(weights)
-    criterion = torch.nn.CrossEntropyLoss(weight=weight, label_smoothing=smoothing)
+    criterion = torch.nn.CrossEntropyLoss(weight=weight, label_smoothing=smoothing, reduction="sum")
     pieces = loop._pieces(images, 2)
     assert torch.cat([torch.arange(images)[piece] for piece in pieces]).tolist() == list(range(images))
     assert all(piece.stop - piece.start > 1 for piece in pieces)
     parts = [loop._share_of_loss(criterion, logits[piece], piece, labels) for piece in pieces]
-    expected = F.cross_entropy(logits, labels, weight=weight, label_smoothing=smoothing)
+    # For probabilities as targets, torch divides by the images, not by their weights.
+    expected = F.cross_entropy(logits, F.one_hot(labels, 3).float(), weight=weight, label_smoothing=smoothing)
     torch.testing.assert_close(torch.stack(parts).sum(), expected)
 
 

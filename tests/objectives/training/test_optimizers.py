@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
+import timm
 import torch
+from timm.optim._param_groups import param_groups_weight_decay
+from torch import nn
 
+from frostline.objectives.backbones.backbone import cut
+from frostline.objectives.backbones.undecayed import undecayed_parameters
 from frostline.objectives.config import HeadConfig, create_config
+from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.networks.heads import create_head
 from frostline.objectives.networks.network import Network
 from frostline.objectives.phases import Phase
@@ -145,3 +153,69 @@ def test_the_average_holds_statistics_that_train_and_no_frozen_tensor(network: N
     norms = [module for module in network.suffix.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert all(id(norm.running_mean) in moving and id(norm.running_var) in moving for norm in norms)
     assert not moving & {id(tensor) for tensor in network.prefix.state_dict(keep_vars=True).values()}
+
+
+# What each of timm's transformers exempts; their names alone do not tell.
+SMALL: dict[str, dict[str, Any]] = {
+    "vit_tiny_patch16_224": {"depth": 2, "img_size": 32},
+    "vit_base_patch14_reg4_dinov2": {"depth": 2, "img_size": 28, "embed_dim": 64, "num_heads": 2},
+    "deit_tiny_distilled_patch16_224": {"depth": 2, "img_size": 32},
+    "beit_base_patch16_224": {"depth": 2, "img_size": 32, "embed_dim": 64, "num_heads": 2},
+    "eva02_tiny_patch14_224": {"depth": 2, "img_size": 28},
+    "cait_xxs24_224": {"depth": 2, "img_size": 32},
+    "xcit_nano_12_p16_224": {"depth": 2, "img_size": 32},
+    "swin_tiny_patch4_window7_224": {"depths": (1, 1), "img_size": 56, "embed_dim": 24, "num_heads": (2, 2)},
+}
+
+
+def decayed(groups: Iterable[dict[str, Any]]) -> set[int]:
+    return {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_timms_networks_are_decayed_as_timm_decays_them(name: str):
+    timm_library: Any = timm
+    model = timm_library.create_model(name, pretrained=False, **SMALL[name])
+    backbone = cut(name, model.eval(), SMALL[name]["img_size"])
+    units = len(backbone.units)
+    head = create_head(HeadConfig(), backbone.units[-1].output_shape, 3)
+    network = Network(backbone, Phase("finetune", 0, 1, 0.1, (0.1,) * units), head)
+    theirs = decayed(param_groups_weight_decay(model, 0.1, no_weight_decay_list=model.no_weight_decay()))
+    names = {id(parameter): name for name, parameter in network.named_parameters() if not name.startswith("head.")}
+    own = decayed(parameter_groups(network, 0.1)) & names.keys()
+    assert {names[each] for each in own} == {names[each] for each in theirs & names.keys()}
+    tokens = [each for each in names.values() if each.endswith(("pos_embed", "_token", "bias_table"))]
+    assert tokens or name.startswith("xcit"), "something to exempt beside biases and norms"
+    assert not {names[each] for each in own} & set(tokens)
+
+
+class Wrapped(nn.Module):
+    """A network of the user's around another one, whose exemptions hold."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.net = inner
+        self.scales = nn.Parameter(torch.ones(3, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+
+class Asked(nn.Conv2d):
+    asked: Any = frozenset({"weigh*"})
+
+    def no_weight_decay(self) -> Any:
+        return self.asked
+
+
+def test_an_inner_module_is_asked_for_what_it_exempts():
+    assert undecayed_parameters(Wrapped(nn.Sequential(Asked(3, 4, 3), nn.Conv2d(4, 4, 3)))) == {"net.0.weight"}
+    assert undecayed_parameters(Asked(3, 4, 3)) == {"weight"}
+
+
+@pytest.mark.parametrize("answer", [None, "weight", [3]])
+def test_exemptions_that_are_no_names_are_refused(answer: Any):
+    network = Asked(3, 4, 3)
+    network.asked = answer
+    with pytest.raises(InvalidInputError, match=r"no_weight_decay\(\) of Asked returns .* must return the names"):
+        undecayed_parameters(network)

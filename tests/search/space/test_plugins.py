@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -243,7 +242,8 @@ def test_its_strategy_is_among_the_choices_and_in_the_printed_space() -> None:
     assert f"Did you mean '{EXAMPLE}'?" in wrong.stderr
     assert EXAMPLE in wrong.stderr.split("Valid:")[1]
     printed = invoke("space", *plugin).stdout
-    assert f"[{EXAMPLE}]  # the head for an epoch" in printed
+    assert f"[{EXAMPLE}]  # the head and the norms for an epoch" in printed
+    assert tomllib.loads(printed)[EXAMPLE]["schedule"] == "one_cycle"
     assert "[full]" in printed
     assert "[full]" not in invoke("space", *plugin, "--strategy", EXAMPLE).stdout
     few = invoke("search", "sklearn:digits", *plugin, "--trials", "5", "--workspace", "made")
@@ -251,20 +251,6 @@ def test_its_strategy_is_among_the_choices_and_in_the_printed_space() -> None:
 
 
 # The example, from search to verdict
-
-
-@pytest.mark.parametrize("units", [1, 4, 16])
-def test_the_examples_rates_are_fastais(units: int) -> None:
-    """fastai: ``lr /= 2``, then ``slice(lr / lr_mult, lr)`` with lr_mult 100, at even ratios over the groups."""
-    sys.path.append(str(EXAMPLES))
-    load_plugins([EXAMPLE])
-    frozen, unfrozen = plan_phases(create_config({"strategy": EXAMPLE, "learning_rate": 2e-3, "epochs": 7}), units)
-    assert (frozen.freeze_depth, frozen.epochs, frozen.head_learning_rate) == (units, 1, 2e-3)
-    assert (unfrozen.freeze_depth, unfrozen.epochs) == (0, 6)
-    rates = [*unfrozen.unit_learning_rates, unfrozen.head_learning_rate]
-    np.testing.assert_allclose(rates, np.geomspace(1e-3 / 100, 1e-3, units + 1))
-    with pytest.raises(InvalidInputError, match="probe_epochs must be below"):
-        plan_phases(create_config({"strategy": EXAMPLE, "epochs": 3, "probe_epochs": 3}), units)
 
 
 class InterruptingViews(TerminalViews):

@@ -188,6 +188,39 @@ def test_knobs_that_contradict_each_other_are_refused_wherever_in_their_ranges(
         assert part in message
 
 
+BRANCHING = """
+from torch import nn
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.second(2 * x if self.training else x)
+"""
+
+
+def test_a_network_that_cannot_follow_its_mode_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "branching_network.py").write_text(BRANCHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = make_images(tmp_path / "photos", {"cat": 8, "dog": 8})
+    request = Request(data=str(folder), backbone="branching_network:Branching", image_size=32, trials=7)
+    said: list[str] = []
+
+    class Listening(Observer):
+        def note(self, message: str) -> None:
+            said.append(message)
+
+    study = prepare_search(request, Workspace(tmp_path / "w"), Listening()).study
+    (note,) = study.facts.notes
+    assert "branching_network:Branching: Its own forward does in training what it does in evaluation" in note
+    assert note in said
+
+
 def test_strategies_that_find_nothing_to_train_are_refused(tmp_path: Path) -> None:
     args = [DIGITS, "-b", "alexnet", "--weights", "none", "--image-size", "64", "--trials", "2"]
     message = refused(tmp_path, *args, "-s", "lora", "-s", "full")
@@ -234,6 +267,7 @@ def test_the_same_request_opens_the_same_study(tmp_path: Path) -> None:
     assert made.settings.metric == "balanced_accuracy"
     assert made.settings.name == "photos-shufflenet_v2_x0_5"
     assert made.facts.classes == ("cat", "dog")
+    assert made.facts.prepared == ("Each image is resized to 37 px on the shorter side, then cropped to 32 x 32 px.")
     assert sum(made.facts.counts.values()) == 38
     assert made.trials() == []
     again = prepare_search(request, workspace, Observer()).study

@@ -26,16 +26,17 @@ def database(tmp_path: Path) -> Database:
     return Database(f"sqlite:///{tmp_path / 'studies.db'}")
 
 
-def test_a_final_is_kept_as_it_was(database: Database) -> None:
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_a_final_is_kept_as_it_was(database: Database, kind: type[np.floating]) -> None:
     labels = np.array([0, 1, 2, 1])
-    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), size=4).astype(np.float32)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), size=4).astype(kind)
     FinalsTable(database, "study").add("full-3", 1000, OUTCOME, labels, probabilities)
     (kept,) = FinalsTable(database, "study").all()
     assert (kept.finalist, kept.seed, kept.outcome) == ("full-3", 1000, OUTCOME)
     assert kept.labels.dtype == kept.predictions.dtype == np.int64
     np.testing.assert_array_equal(kept.labels, labels)
     assert kept.probabilities is not None
-    assert kept.probabilities.dtype == np.float32
+    assert kept.probabilities.dtype == kind
     np.testing.assert_array_equal(kept.probabilities, probabilities)
     np.testing.assert_array_equal(kept.predictions, probabilities.argmax(axis=1))
     assert abs(datetime.now(UTC).replace(tzinfo=None) - kept.test_opened) < timedelta(minutes=5)

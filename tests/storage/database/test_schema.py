@@ -106,6 +106,9 @@ def test_databases_without_recorded_migrations_are_used_as_they_are(
     np.testing.assert_array_equal(FinalsTable(database, "flowers").all()[2].probabilities, long)
     CurveTable(database, "flowers").add("full-3", 10, 1000, {}, many, long)
     np.testing.assert_array_equal(CurveTable(database, "flowers").all()[0].probabilities, long)
+    sure = np.array([[1.0, 1e-300]] * len(LABELS))
+    FinalsTable(database, "flowers").add("full-3", 1003, {}, LABELS, sure)
+    np.testing.assert_array_equal(FinalsTable(database, "flowers").all()[3].probabilities, sure)
     Tickets(database, "flowers", "trial").issue(2)
     assert StudyControl(database, "flowers").get() == "run"
     database.engine.dispose()
