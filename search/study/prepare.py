@@ -82,6 +82,8 @@ def decode(
     )
     for file, reason in dataset.skipped.items():
         observer.note(f"left out {file}: {reason}")
+    for note in dataset.notes:
+        observer.note(note)
     return dataset
 
 
@@ -103,6 +105,8 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
         class_counts=dataset.counts,
         weights=backbones.fingerprint,
         code=code_fingerprints(settings),
+        data_notes=dataset.notes,
+        pixel_scale=dataset.scale.known(),
     )
 
 
