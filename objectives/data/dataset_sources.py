@@ -19,8 +19,7 @@ def list_source(source: str, *, download_dir: Path) -> Listing:
         source: One of
 
             - a folder of class folders, or of ``train/``, ``val/`` and ``test/`` with class folders in each (``val``
-            and
-              ``test`` may be missing; ``training``, ``valid``, ``validation`` and ``testing`` are accepted);
+              and ``test`` may be missing; ``training_set``, ``valid``, ``dev``, ``testing`` and the like mean them);
             - ``sklearn:digits``: scikit-learn's 8 x 8 digits; ``sklearn:digits[5-9]`` or ``[0,1,4]`` selects classes;
               ``@200`` at the end gives 200 images, stratified, to training and validation and all others to the test
               split;

@@ -101,8 +101,8 @@ def _name_faults(part: Folder) -> list[str]:
 
 def _member_faults(parts: Parts, members: _Members, classes: Sequence[str]) -> list[str]:
     faults = [_nothing_in(part) for part in parts.values() if not any(folder.every_image for folder in part.folders)]
-    if len(classes) == 1 and not faults:
-        only = next(iter(parts.values())).folders[0]
+    if len(classes) == 1 and None in parts and not faults:
+        only = parts[None].folders[0]
         if len(only.filled) > 1:
             faults.append(
                 f"{only.path.parent} has only the folder {only.name}/, with {len(only.filled)} folders in it. "

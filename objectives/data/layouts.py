@@ -73,16 +73,13 @@ def _innermost(folder: Folder) -> Folder:
     """The folder that holds the classes or splits, where one folder alone, that says nothing, holds all of them:
     ``photos/photos/cat``, ``photos/images/cat``, ``archive/train/cat``.
     """
-    while len(folder.filled) == 1:
-        (inner,) = folder.filled
-        doubled = inner.name.casefold() == folder.name.casefold() or not _words(inner.name)
-        above_splits = any(split_named(below.name) == "train" and not below.images for below in inner.filled)
-        if len(inner.filled) < 2 and not above_splits:
-            break
-        if not doubled and not above_splits:
-            break
-        folder = inner
-    return folder
+    if len(folder.filled) != 1:
+        return folder
+    (inner,) = folder.filled
+    innermost = _innermost(inner)
+    doubled = inner.name.casefold() == folder.name.casefold() or not _words(inner.name)
+    above_splits = any(split_named(below.name) == "train" and not below.images for below in inner.filled)
+    return innermost if above_splits or (doubled and len(innermost.filled) > 1) else folder
 
 
 def _layout_faults(root: Folder, splits: Sequence[Folder], others: Sequence[Folder]) -> list[str]:
