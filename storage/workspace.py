@@ -56,8 +56,8 @@ class Workspace:
             StorageError: The path is a file, or contains a character that database URLs cannot hold.
         """
         chosen = folder or Path(os.environ.get(ENVIRONMENT_VARIABLE, DEFAULT_WORKSPACE))
-        root = chosen.expanduser().absolute()
-        if root.exists() and not root.is_dir():
+        root = Path(os.path.expanduser(chosen)).absolute()
+        if os.path.exists(root) and not os.path.isdir(root):
             raise StorageError(f"The workspace {chosen} is a file. Name a folder with --workspace.")
         if _NOT_IN_URLS & set(str(root)):
             raise StorageError(f"The workspace {root} has '?' or '%' in its path. Name another with --workspace.")

@@ -2,10 +2,9 @@ from .backbone import Backbone, bare_backbone, check_backbone, create_backbone, 
 from .model_sources import preprocessing_for
 from .torchvision_models import BackboneInfo, backbone_table
 from .units import is_map
-from .weights import SUFFIXES
+from .weights_files import is_weights_file
 
 __all__ = [
-    "SUFFIXES",
     "Backbone",
     "BackboneInfo",
     "backbone_table",
@@ -13,6 +12,7 @@ __all__ = [
     "check_backbone",
     "create_backbone",
     "is_map",
+    "is_weights_file",
     "preprocessing_for",
     "random_weights",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,7 +16,8 @@ from .model_sources import model_source
 from .trace_notes import TraceNotes, notes_of
 from .tracing import trace
 from .units import Unit, group
-from .weights import SUFFIXES, WeightsReport, check_weights_file, fit_weights, load_weights, rename
+from .weights import WeightsReport, fit_weights, load_weights, rename
+from .weights_files import SUFFIXES, check_weights_file, is_weights_file, weights_path
 
 
 @dataclass
@@ -204,7 +204,7 @@ def _load(backbone: Backbone, weights: str) -> WeightsReport:
     classifier = _classifier_prefixes(own, {name for names in tensors.values() for name in names})
     source = model_source(backbone.name)
     if weights not in source.weights:
-        return load_weights(backbone.model, Path(weights), classifier, tensors)
+        return load_weights(backbone.model, weights_path(weights), classifier, tensors)
     state = source.state(weights)
     if state is None:
         return WeightsReport(loaded=tuple(sorted(own)))
@@ -225,9 +225,8 @@ def _weights_fault(spec: BackboneSpec) -> str | None:
     published = model_source(spec.name).weights
     if spec.weights == "none" or spec.weights in published:
         return None
-    path = Path(spec.weights)
-    if path.suffix in SUFFIXES or path.exists() or len(path.parts) > 1:
-        return check_weights_file(path)
+    if is_weights_file(spec.weights):
+        return check_weights_file(weights_path(spec.weights))
     choices = [*published, "none", f"a file ({', '.join(SUFFIXES)})"]
     return unknown_name(f"weights for {spec.name}", spec.weights, choices)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -40,12 +41,12 @@ def list_source(source: str, *, download_dir: Path) -> Listing:
         listing = list_published(name, download_dir)
     elif colon and prefix == "sklearn":
         listing = list_digits(name)
-    elif colon and re.fullmatch(r"[A-Za-z]\w+", prefix) and not Path(source).exists():
+    elif colon and re.fullmatch(r"[A-Za-z]\w+", prefix) and not os.path.exists(source):
         raise InvalidInputError(
             unknown_name("dataset prefix", prefix, ("torchvision", "sklearn")) + " Or name a folder."
         )
     else:
-        listing = list_folder(Path(source).expanduser())
+        listing = list_folder(Path(os.path.expanduser(source)))
     if faults := listing.faults():
         raise InvalidInputError(faults)
     return listing

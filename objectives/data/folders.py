@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,12 +24,12 @@ def list_folder(root: Path) -> Listing:
     Raises:
         InvalidInputError: The folder does not exist, cannot be read, or has another layout.
     """
-    if not root.exists():
+    if not os.path.exists(root):
         raise InvalidInputError(
             f"No such folder: {readable(str(root))}.{_nearest(root)} "
             "Name a folder of class folders, torchvision:NAME or sklearn:digits."
         )
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InvalidInputError(f"{root} is a file. Name the folder that holds the class folders.")
     if not is_plain(str(root.resolve())):
         raise InvalidInputError(

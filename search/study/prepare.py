@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...objectives.backbones import preprocessing_for
 from ...objectives.config import BackboneSpec, create_config
@@ -156,8 +156,8 @@ def default_name(data: str, backbone: str) -> str:
 
 def _absolute(text: str) -> str:
     """Return an existing path as absolute; other text unchanged."""
-    path = Path(text).expanduser()
-    return str(path.resolve()) if path.exists() else text
+    path = os.path.expanduser(text)
+    return os.path.realpath(path) if os.path.exists(path) else text
 
 
 def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
