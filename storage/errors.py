@@ -1,12 +1,13 @@
 """Errors of the storage layer.
 
 StorageError
+├── UnusableError       the user named a place or a value that cannot be used
+│   └── SchemaError     the tables are not those that this version knows, Optuna's or our own
 ├── StudyBusyError      another process works on the study
 ├── UnreachableError    a database or tracking server does not answer
 │   └── LostConnectionError     the connection broke; a retry may succeed
 ├── LeaseLostError      another worker has the trial now
-├── RefusedError        a tracking server rejects what it was sent
-└── SchemaError         the tables are not those that this version knows, Optuna's or our own
+└── RefusedError        a tracking server rejects what it was sent
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from collections.abc import Iterable
 
 class StorageError(Exception):
     """Base class of the errors of this layer; the message says what to do."""
+
+
+class UnusableError(StorageError):
+    """The user named a place or a value that cannot be used; nothing was made. The message says what to name."""
 
 
 class StudyBusyError(StorageError):
@@ -54,5 +59,5 @@ class RefusedError(StorageError):
     """A tracking server answers but rejects what it was sent; a retry would not help."""
 
 
-class SchemaError(StorageError):
+class SchemaError(UnusableError):
     """The tables, Optuna's or our own, are not those that this version knows; the message says what to install."""

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from ..config import BackboneSpec
 from ..errors import InvalidInputError, unknown_name
+from ..preprocessing import MAX_IMAGE_SIZE
 from .cuts import Cut, find_cuts, segment
 from .model_sources import model_source
 from .trace_notes import TraceNotes, notes_of
@@ -233,11 +234,12 @@ def _weights_fault(spec: BackboneSpec) -> str | None:
 
 def _size_fault(spec: BackboneSpec) -> str | None:
     smallest, step = model_source(spec.name).size_rule()
-    if spec.image_size >= smallest and spec.image_size % step == 0:
+    if smallest <= spec.image_size <= MAX_IMAGE_SIZE and spec.image_size % step == 0:
         return None
-    nearest = max(smallest, round(spec.image_size / step) * step)
-    rule = f"a multiple of {step}" if step > 1 else f"at least {smallest} px"
-    return f"{spec.name} cannot take images of {spec.image_size} px: it needs {rule}. Try {nearest}."
+    nearest = max(smallest, round(min(spec.image_size, MAX_IMAGE_SIZE) / step) * step)
+    least = f"a multiple of {step}" if step > 1 else f"at least {smallest} px"
+    rule = f"at most {MAX_IMAGE_SIZE} px" if spec.image_size > MAX_IMAGE_SIZE else least
+    return f"{spec.name} cannot take images of {spec.image_size} px: it needs {rule}. Try --image-size {nearest}."
 
 
 def _share(units: Iterable[Unit], depth: int, what: str) -> float:

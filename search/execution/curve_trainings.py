@@ -13,6 +13,7 @@ from ...objectives.devices import free_memory
 from ...objectives.errors import DeviceLostError, InvalidInputError, ObjectiveError, TrainingFailedError
 from ...objectives.finetune import NO_STAGES
 from ...storage.workspace import Workspace
+from ..limits import number_faults
 from ..records import STRATEGY
 from ..slots import ProcessResources, Resources, check_resources
 from ..study import Finalist, Observer, Study, StudyFacts, prepare_resume, restore_config, select_finalists
@@ -139,8 +140,7 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
     if not select_finalists(study.settings, study.trials()):
         name = f"{study.settings.name}{study.workspace.option}"
         faults.append(f"No trial of study {study.settings.name!r} is complete. Resume it: frostline resume {name}")
-    if seeds is not None and seeds < 1:
-        faults.append(f"--seeds must be at least 1, got {seeds}.")
+    faults += number_faults({"--seeds": seeds})
     chosen: list[int] = []
     try:
         chosen = choose_sizes(sizes, study.facts)

@@ -10,6 +10,7 @@ from ...objectives.networks import BackbonePool
 from ...objectives.strategies import BUILT_IN, STRATEGIES
 from ...storage.locks import exclusive
 from ...storage.workspace import Workspace
+from ..limits import number_faults
 from ..space import load_plugins
 from .checks import budget_faults, list_data, name_fault
 from .fingerprints import require_unchanged
@@ -64,6 +65,8 @@ def prepare_resume(
         raise InvalidInputError(
             f"--trials {trials} is below the study's {study.settings.trials}; a budget can only grow."
         )
+    if faults := number_faults({"--trials": trials}):
+        raise InvalidInputError(faults)
     study.require_artifacts()
     prepared = reopen(study, observer, trains=curve or lacks(study, trials))
     with exclusive(workspace, name):
