@@ -1,4 +1,4 @@
-"""The limits of the numbers that users give; larger ones are slips of the hand, which would fill memory or a database."""
+"""Limits of the numbers that users give; larger ones are slips of the hand, which would fill memory or a database."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from frostline.search.study.settings import StudySettings
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
 
-from .bad_inputs.commands import COMMANDS, DATABASES
+from .bad_inputs.commands import COMMANDS, DATABASES, ENVIRONMENT
 from .bad_inputs.datasets import DATA
 from .bad_inputs.options import SPACES, STUDY_FILES, WRONG_OPTIONS
 from .bad_inputs.rows import STUDY, pictures
 from .bad_inputs.weights import WEIGHTS
 
-ROWS = {**WRONG_OPTIONS, **SPACES, **STUDY_FILES, **DATA, **WEIGHTS, **COMMANDS, **DATABASES}
+ROWS = {**WRONG_OPTIONS, **SPACES, **STUDY_FILES, **DATA, **WEIGHTS, **COMMANDS, **ENVIRONMENT, **DATABASES}
 
 
 def known(workspace: Path) -> None:
@@ -73,6 +73,8 @@ def test_bad_input(name: str, template: Path, tmp_path: Path, monkeypatch: pytes
     shutil.copytree(template, here)
     monkeypatch.chdir(here)
     monkeypatch.setenv("FROSTLINE_WORKSPACE", "ws")
+    for variable, value in row.env.items():
+        monkeypatch.setenv(variable, value)
     row.make(here)
     before = state_of(here, cached=row.cached)
     result = CliRunner().invoke(app, list(row.args), obj=TerminalViews(), prog_name="frostline")

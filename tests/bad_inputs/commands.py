@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from .rows import Make, command, text
+from .rows import Make, Row, command, text
 
 
 def table(*statements: str) -> Make:
@@ -124,6 +124,17 @@ COMMANDS = {
     "ui of an empty workspace": command("ui -w nowhere", "frostline search DATA"),
 }
 
+ENVIRONMENT = {
+    f"{name}={value}": Row(("status",), (value,), text("file"), env={name: value})
+    for name, value in (
+        ("FROSTLINE_WORKSPACE", "file"),
+        ("FROSTLINE_WORKSPACE", "what?"),
+        ("FROSTLINE_STORAGE", "nonsense"),
+        ("FROSTLINE_STORAGE", "nope://x"),
+        ("FROSTLINE_LEASE_SECONDS", "soon"),
+    )
+}
+
 DATABASES = {
     "a database that was cut off": command("status -w other", "studies.db", "another workspace", make=cut_off),
     "a database of text": command("status -w other", "studies.db", make=text("other/studies.db", "hello" * 1000)),
@@ -135,6 +146,6 @@ DATABASES = {
         make=changed("INSERT INTO frostline_migrations VALUES (999, 'a change', '9.9', '2030-01-01')"),
     ),
     "a database of a later Optuna": command(
-        "status -w other", "Optuna", "pip install", make=changed("UPDATE alembic_version SET version_num = 'v9'")
+        "status -w other", "optuna", "pip install", make=changed("UPDATE alembic_version SET version_num = 'v9'")
     ),
 }

@@ -23,7 +23,7 @@ WRONG_OPTIONS = {
         )
         for value in values
     },
-    "--trials of markup": search("--trials", "[red]x[/red]:smile:", say=("[red]x[/red]:smile:",)),
+    "unknown option of markup": search("--[red]x:smile:", say=("--[red]x:smile:",)),
     "--trials below the strategies": search("--trials", "2", say=("--trials 2", "--strategy")),
     "--image-size huge": search("--image-size", "1000000", say=("1000000",)),
     "--device unknown": search("--device", "tpu", say=("tpu", "cuda")),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,14 @@ class Row:
         words: What the message must say: the thing, and the next step.
         make: Makes the files of the input in the current folder.
         cached: Whether images may have been decoded before it is found.
+        env: Environment variables.
     """
 
     args: tuple[str, ...]
     words: tuple[str, ...]
     make: Make = lambda _: None
     cached: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 def search(*options: str, say: tuple[str, ...], make: Make = lambda _: None) -> Row:
