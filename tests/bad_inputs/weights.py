@@ -22,9 +22,7 @@ class Evil:
 
 
 def _tiny() -> dict[str, torch.Tensor]:
-    import tiny_network
-
-    return tiny_network.create().state_dict()
+    return importlib.import_module("tiny_network").create().state_dict()
 
 
 def _other_first_layer() -> dict[str, torch.Tensor]:
