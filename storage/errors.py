@@ -5,7 +5,8 @@ StorageError
 │   └── SchemaError     the tables are not those that this version knows, Optuna's or our own
 ├── StudyBusyError      another process works on the study
 ├── UnreachableError    a database or tracking server does not answer
-│   └── LostConnectionError     the connection broke; a retry may succeed
+│   ├── LostConnectionError     the connection broke; a retry may succeed
+│   └── NoDatabaseError         what the user named is no database that can be used; an UnusableError too
 ├── LeaseLostError      another worker has the trial now
 └── RefusedError        a tracking server rejects what it was sent
 """
@@ -33,6 +34,10 @@ class UnreachableError(StorageError):
 
 class LostConnectionError(UnreachableError):
     """The connection to a database broke, or the database was busy; a retry may succeed."""
+
+
+class NoDatabaseError(UnreachableError, UnusableError):
+    """A URL names no database that can be used: it is no URL, its driver or folder is missing, its file damaged."""
 
 
 class LeaseLostError(StorageError):

@@ -22,8 +22,7 @@ def open_storage(workspace: Workspace) -> RDBStorage:
     """Open Optuna's storage on the workspace's database, which several processes can use.
 
     Raises:
-        UnreachableError: The database does not answer.
-        UnusableError: There is no such database, or it is damaged.
+        UnreachableError: The database does not answer, there is none, or it is damaged.
         SchemaError: The tables belong to another version of Optuna, or to another program.
     """
     url = workspace.studies_url

@@ -14,7 +14,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from ..errors import LostConnectionError, StorageError, UnreachableError, UnusableError
+from ..errors import LostConnectionError, NoDatabaseError, UnreachableError
 from ..urls import safe_url
 from .schema import migrate
 
@@ -185,7 +185,7 @@ def _reachable(url: str) -> Iterator[None]:
         raise database_error(url, error) from error
 
 
-def database_error(url: str, error: Exception) -> StorageError:
+def database_error(url: str, error: Exception) -> UnreachableError:
     """Return the error for people of a database that cannot be used.
 
     Args:
@@ -197,16 +197,16 @@ def database_error(url: str, error: Exception) -> StorageError:
     reason = str(said or type(error).__name__).splitlines()[0]
     named = f"The database {safe_url(url)} cannot be used: "
     if isinstance(error, ArgumentError):
-        return UnusableError(
+        return NoDatabaseError(
             f"{named}this is not a database URL that SQLAlchemy knows. "
             "Write for example --storage sqlite:////path/studies.db or postgresql+psycopg://user@host/database."
         )
     if isinstance(error, ModuleNotFoundError):
-        return UnusableError(f"{named}{reason}. Install this driver, or name another one in the URL.")
+        return NoDatabaseError(f"{named}{reason}. Install this driver, or name another one in the URL.")
     if url.startswith("sqlite") and "unable to open" in reason:
-        return UnusableError(f"{named}{reason}. Make its folder and give yourself access to it, or name another.")
+        return NoDatabaseError(f"{named}{reason}. Make its folder and give yourself access to it, or name another.")
     if url.startswith("sqlite") and isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
-        return UnusableError(f"{named}{reason}. Move it away or restore it, or name another workspace.")
+        return NoDatabaseError(f"{named}{reason}. Move it away or restore it, or name another workspace.")
     return (LostConnectionError if _may_pass(url, error) else UnreachableError)(f"{named}{reason}")
 
 
