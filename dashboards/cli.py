@@ -24,7 +24,8 @@ class TerminalViews:
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console: Console = Console(highlight=False)
+        # Names of the user's are no markup: nets:a: is no emoji, [bold] no style.
+        self._console: Console = Console(highlight=False, markup=False, emoji=False)
 
     def observer(self) -> Observer:
         from ..search.study import LineProgress
@@ -85,18 +86,26 @@ class TerminalViews:
 
         self._console.print(units_table(backbone))
         for note in backbone.notes.sentences:
-            self._console.print(note, soft_wrap=True, markup=False, highlight=False)
+            self._console.print(note, soft_wrap=True)
 
 
 def _report(study: Study, path: Path | None = None) -> Path:
     """Write the report, log it to the study's MLflow run, and return its path."""
     from ..objectives.data import find_gallery
     from ..search.tracking import log_with_study
+    from ..storage.errors import StorageError, UnusableError
     from .report import write_report
 
     settings = study.settings
     gallery = find_gallery(study.facts.fingerprint, cache_dir=study.workspace.images, seed=settings.seed)
-    written = write_report(study.results(), path or study.workspace.report(settings.name), gallery)
+    place = path or study.workspace.report(settings.name)
+    try:
+        written = write_report(study.results(), place, gallery)
+    except OSError as error:
+        said = f"Cannot write the report {place}: {error.strerror}. Name another file: "
+        raise (UnusableError if path else StorageError)(
+            f"{said}frostline report {settings.name} -o FILE{study.workspace.option}"
+        ) from error
     log_with_study(study, written, lambda line: typer.echo(line, err=True))
     return written
 
@@ -120,13 +129,20 @@ def report(
 def ui(
     study: Annotated[str | None, typer.Argument(help="Study to open.", show_default=False)] = None,
     port: Annotated[
-        int, typer.Option("--port", "-p", help="Port of the MLflow UI, which only this machine can reach.")
+        int,
+        typer.Option(
+            "--port", "-p", min=1, max=65535, help="Port of the MLflow UI, which only this machine can reach."
+        ),
     ] = MLFLOW_PORT,
     optuna: Annotated[bool, typer.Option("--optuna", help="Open the Optuna dashboard as well.")] = False,
     optuna_port: Annotated[
         int | None,
         typer.Option(
-            "--optuna-port", help="Port of the Optuna dashboard.", show_default="the first free one above --port"
+            "--optuna-port",
+            min=1,
+            max=65535,
+            help="Port of the Optuna dashboard.",
+            show_default="the first free one above --port",
         ),
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open a browser if there is a screen.")] = True,

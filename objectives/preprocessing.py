@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 # Smallest side from which a backbone computes meaningful features, pixels.
 MIN_IMAGE_SIZE = 16
+# Largest side: an image takes 50 MB, and a layer of 64 channels 4 GB.
+MAX_IMAGE_SIZE = 4096
 # Side for checks before the weights' own size is known, pixels.
 DEFAULT_SIZE = 224
 

@@ -1,12 +1,14 @@
 """Errors of the storage layer.
 
 StorageError
+├── UnusableError       the user named a place or a value that cannot be used
+│   └── SchemaError     the tables are not those that this version knows, Optuna's or our own
 ├── StudyBusyError      another process works on the study
 ├── UnreachableError    a database or tracking server does not answer
-│   └── LostConnectionError     the connection broke; a retry may succeed
+│   ├── LostConnectionError     the connection broke; a retry may succeed
+│   └── NoDatabaseError         what the user named is no database that can be used; an UnusableError too
 ├── LeaseLostError      another worker has the trial now
-├── RefusedError        a tracking server rejects what it was sent
-└── SchemaError         the tables are not those that this version knows, Optuna's or our own
+└── RefusedError        a tracking server rejects what it was sent
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from collections.abc import Iterable
 
 class StorageError(Exception):
     """Base class of the errors of this layer; the message says what to do."""
+
+
+class UnusableError(StorageError):
+    """The user named a place or a value that cannot be used; nothing was made. The message says what to name."""
 
 
 class StudyBusyError(StorageError):
@@ -28,6 +34,10 @@ class UnreachableError(StorageError):
 
 class LostConnectionError(UnreachableError):
     """The connection to a database broke, or the database was busy; a retry may succeed."""
+
+
+class NoDatabaseError(UnreachableError, UnusableError):
+    """A URL names no database that can be used: it is no URL, its driver or folder is missing, its file damaged."""
 
 
 class LeaseLostError(StorageError):
@@ -54,5 +64,5 @@ class RefusedError(StorageError):
     """A tracking server answers but rejects what it was sent; a retry would not help."""
 
 
-class SchemaError(StorageError):
+class SchemaError(UnusableError):
     """The tables, Optuna's or our own, are not those that this version knows; the message says what to install."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from .errors import StorageError
+from .errors import UnusableError
 
 # Environment variables by the field that they set.
 VARIABLES = {"lease": "FROSTLINE_LEASE_SECONDS", "checkpoint": "FROSTLINE_CHECKPOINT_SECONDS"}
@@ -57,7 +57,7 @@ class Timing:
         """Return the defaults, changed by environment variables: ``$FROSTLINE_LEASE_SECONDS`` for ``lease``, ...
 
         Raises:
-            StorageError: A variable is no number.
+            UnusableError: A variable is no number.
         """
         given = {field: os.environ[variable] for field, variable in VARIABLES.items() if variable in os.environ}
         return cls(**{field: _seconds(VARIABLES[field], text) for field, text in given.items()})
@@ -67,4 +67,4 @@ def _seconds(variable: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise StorageError(f"{variable} must be a number of seconds, got {text!r}.") from None
+        raise UnusableError(f"{variable} must be a number of seconds, got {text!r}.") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -76,7 +77,7 @@ def absolute_place(url: str) -> str:
         >>> absolute_place("s3://bucket/checkpoints")
         's3://bucket/checkpoints'
     """
-    return url if "://" in url else str(Path(url).expanduser().absolute())
+    return url if "://" in url else str(Path(os.path.expanduser(url)).absolute())
 
 
 def _shown(scheme: str, credentials: re.Match[str]) -> str:

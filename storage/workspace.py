@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import StorageError
+from .errors import UnusableError
 from .timing import Timing
 from .urls import absolute_place, safe_url
 
@@ -53,14 +53,14 @@ class Workspace:
             artifacts: URL or folder of shared checkpoints; by default ``$FROSTLINE_ARTIFACTS``, else None.
 
         Raises:
-            StorageError: The path is a file, or contains a character that database URLs cannot hold.
+            UnusableError: The path is a file, or contains a character that database URLs cannot hold.
         """
         chosen = folder or Path(os.environ.get(ENVIRONMENT_VARIABLE, DEFAULT_WORKSPACE))
-        root = chosen.expanduser().absolute()
-        if root.exists() and not root.is_dir():
-            raise StorageError(f"The workspace {chosen} is a file. Name a folder with --workspace.")
+        root = Path(os.path.expanduser(chosen)).absolute()
+        if os.path.exists(root) and not os.path.isdir(root):
+            raise UnusableError(f"The workspace {chosen} is a file. Name a folder with --workspace.")
         if _NOT_IN_URLS & set(str(root)):
-            raise StorageError(f"The workspace {root} has '?' or '%' in its path. Name another with --workspace.")
+            raise UnusableError(f"The workspace {root} has '?' or '%' in its path. Name another with --workspace.")
         shared = artifacts or os.environ.get(ARTIFACTS_VARIABLE)
         # A URL that was read from a file may end in a newline.
         url = (storage or os.environ.get(STORAGE_VARIABLE, "")).strip() or None
@@ -70,12 +70,12 @@ class Workspace:
         """Create the folder if it is missing.
 
         Raises:
-            StorageError: The folder cannot be created.
+            UnusableError: The folder cannot be created.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(
+            raise UnusableError(
                 f"Cannot create the workspace {self.root} ({error.strerror}). Name another folder with --workspace."
             ) from None
         return self

@@ -63,8 +63,11 @@ def write_report(results: StudyResults, path: Path, gallery: Gallery | None = No
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(render_report(results, gallery), encoding="utf-8")
-    return draft.replace(path)
+    try:
+        draft.write_text(render_report(results, gallery), encoding="utf-8")
+        return draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def render_report(results: StudyResults, gallery: Gallery | None = None) -> str:

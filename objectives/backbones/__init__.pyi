@@ -2,11 +2,10 @@ from .backbone import GIVEN, Backbone, bare_backbone, check_backbone, create_bac
 from .model_sources import preprocessing_for
 from .torchvision_models import BackboneInfo, backbone_table
 from .units import is_map
-from .weights import SUFFIXES
+from .weights_files import is_weights_file
 
 __all__ = [
     "GIVEN",
-    "SUFFIXES",
     "Backbone",
     "BackboneInfo",
     "backbone_table",
@@ -14,6 +13,7 @@ __all__ = [
     "check_backbone",
     "create_backbone",
     "is_map",
+    "is_weights_file",
     "preprocessing_for",
     "random_weights",
 ]

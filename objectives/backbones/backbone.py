@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
 
 from ..config import BackboneSpec
 from ..errors import InvalidInputError, unknown_name
+from ..preprocessing import MAX_IMAGE_SIZE
 from .cuts import Cut, find_cuts, segment
 from .input_faults import cannot_take_images
 from .model_sources import model_source
@@ -19,7 +19,8 @@ from .trace_notes import TraceNotes, notes_of
 from .tracing import trace
 from .undecayed import undecayed_parameters
 from .units import Unit, group
-from .weights import SUFFIXES, WeightsReport, check_weights_file, fit_weights, load_weights, rename
+from .weights import WeightsReport, fit_weights, load_weights, rename
+from .weights_files import SUFFIXES, check_weights_file, is_weights_file, weights_path
 
 # Stands for weights that are copied in later: a source builds the network for weights, but loads none.
 GIVEN = "given.safetensors"
@@ -209,7 +210,7 @@ def _load(backbone: Backbone, weights: str) -> WeightsReport:
     classifier = _classifier_prefixes(own, {name for names in tensors.values() for name in names})
     source = model_source(backbone.name)
     if weights not in source.weights:
-        return load_weights(backbone.model, Path(weights), classifier, tensors)
+        return load_weights(backbone.model, weights_path(weights), classifier, tensors)
     state = source.state(weights)
     if state is None:
         return WeightsReport(loaded=tuple(sorted(own)))
@@ -230,20 +231,20 @@ def _weights_fault(spec: BackboneSpec) -> str | None:
     published = model_source(spec.name).weights
     if spec.weights == "none" or spec.weights in published:
         return None
-    path = Path(spec.weights)
-    if path.suffix in SUFFIXES or path.exists() or len(path.parts) > 1:
-        return check_weights_file(path)
+    if is_weights_file(spec.weights):
+        return check_weights_file(weights_path(spec.weights))
     choices = [*published, "none", f"a file ({', '.join(SUFFIXES)})"]
     return unknown_name(f"weights for {spec.name}", spec.weights, choices)
 
 
 def _size_fault(spec: BackboneSpec) -> str | None:
     smallest, step = model_source(spec.name).size_rule()
-    if spec.image_size >= smallest and spec.image_size % step == 0:
+    if smallest <= spec.image_size <= MAX_IMAGE_SIZE and spec.image_size % step == 0:
         return None
-    nearest = max(smallest, round(spec.image_size / step) * step)
-    rule = f"a multiple of {step}" if step > 1 else f"at least {smallest} px"
-    return f"{spec.name} cannot take images of {spec.image_size} px: it needs {rule}. Try {nearest}."
+    nearest = max(smallest, round(min(spec.image_size, MAX_IMAGE_SIZE) / step) * step)
+    least = f"a multiple of {step}" if step > 1 else f"at least {smallest} px"
+    rule = f"at most {MAX_IMAGE_SIZE} px" if spec.image_size > MAX_IMAGE_SIZE else least
+    return f"{spec.name} cannot take images of {spec.image_size} px: it needs {rule}. Try --image-size {nearest}."
 
 
 def _share(units: Iterable[Unit], depth: int, what: str) -> float:

@@ -1,25 +1,20 @@
-"""Pretrained weights from untrusted files: tensors only, no pickled code, every mismatch named."""
+"""Pretrained weights: which tensors of a file are a network's, and every mismatch named."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ..errors import InvalidInputError
-
-SUFFIXES = (".safetensors", ".pt", ".pth")
-
-# First bytes of torch.save: a zip archive, or before torch 1.6 a pickle.
-_TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
+from .weights_files import listed, network_named_in, read_mappings
 
 # Names in torchvision's older checkpoints (densenet, transformers), with today's names.
 _RENAMED = (
@@ -28,7 +23,8 @@ _RENAMED = (
     (re.compile(r"\.mlp\.linear_2\."), ".mlp.3."),
 )
 
-_NAMED_KEYS = 8
+# Where trainers keep the weights that they would have others use, before copies such as a moving average.
+_USUAL = ("", "state_dict", "model", "model_state_dict", "net", "network", "weights", "params")
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,8 @@ class WeightsReport:
         missing: Tensors of the model that the file lacks; they keep their random values.
         unexpected: Tensors of the file for parts that the model was built without (auxiliary classifiers).
         left_out: Tensors of the file's classifier, which has another shape than the model's.
-        warning: Warning for the user: trailing units of the backbone that the file lacks; None without one.
+        warning: Warning for the user: trailing units of the backbone that the file lacks, or other weights in the file
+            that fit too; None without one.
     """
 
     loaded: tuple[str, ...] = ()
@@ -48,46 +45,6 @@ class WeightsReport:
     unexpected: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     warning: str | None = None
-
-
-def check_weights_file(path: Path) -> str | None:
-    """Message about what is wrong with a weights file, judged by its first bytes; None if nothing is."""
-    if path.suffix not in SUFFIXES:
-        return f"Weights file {str(path)!r} must end in {', '.join(SUFFIXES)}."
-    if not path.is_file():
-        return f"Weights file {str(path)!r} does not exist."
-    try:
-        if path.suffix == ".safetensors":
-            _metadata(path)
-            return None
-        with path.open("rb") as file:
-            written_by_torch = file.read(4).startswith(_TORCH_MAGIC)
-    except (SafetensorError, OSError) as error:
-        return f"Weights file {str(path)!r} cannot be read: {error}."
-    return None if written_by_torch else f"Weights file {str(path)!r} was not written by torch.save."
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file or a torch state dict, under torchvision's present names.
-
-    Wrappers (``{"state_dict": ...}``, ``{"model": ...}``) and the prefix ``module.`` of data-parallel training are
-    removed.
-
-    Raises:
-        InvalidInputError: The file is missing or damaged, or holds something other than tensors.
-    """
-    if fault := check_weights_file(path):
-        raise InvalidInputError(fault)
-    try:
-        content = _load(path)
-    # Parsers raise almost anything on a foreign or damaged file.
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidInputError(
-            f"Weights file {str(path)!r} cannot be read as tensors: {reason} "
-            "Write it with torch.save(model.state_dict(), ...) or safetensors."
-        ) from error
-    return _as_state(content, path)
 
 
 def load_weights(
@@ -99,17 +56,109 @@ def load_weights(
     """Copy the weights of a file into a model; see :func:`fit_weights` for the arguments.
 
     Raises:
-        InvalidInputError: See :func:`read_weights` and :func:`fit_weights`. If the file names the network that it is
-            for, the message does too.
+        InvalidInputError: See :func:`~frostline.objectives.backbones.weights_files.read_mappings`,
+            :func:`choose_state` and :func:`fit_weights`. If the file names the network that it is for, the message does
+            too.
     """
-    state = read_weights(path)
+    mappings = read_mappings(path)
     try:
-        return fit_weights(model, state, classifier_prefixes, units)
+        state, note = choose_state(_needed(model, classifier_prefixes), mappings)
+        report = fit_weights(model, state, classifier_prefixes, units)
     except InvalidInputError as error:
         faults = [f"Weights file {str(path)!r}: {fault}" for fault in error.faults]
-        arch = _metadata(path).get("arch") if path.suffix == ".safetensors" else None
-        note = [f"The file says that it is for {arch!r}: use that backbone, or another file."] if arch else []
-        raise InvalidInputError(faults + note) from error
+        if len(mappings) > 1:
+            faults.append(f"It holds tensors at {listed(repr(where or 'the top') for where in mappings)}.")
+        if arch := network_named_in(path):
+            faults.append(f"The file says that it is for {arch!r}: use that backbone, or another file.")
+        raise InvalidInputError(faults) from error
+    warning = "; ".join(filter(None, (report.warning, note)))
+    return replace(report, warning=warning or None)
+
+
+def choose_state(
+    needed: Mapping[str, torch.Size], mappings: Mapping[str, Mapping[str, Tensor]]
+) -> tuple[dict[str, Tensor], str | None]:
+    """Choose the tensors of a file that are a network's, and strip what is common before their names.
+
+    Args:
+        needed: Shapes of the tensors of the backbone, without its classifier, by name.
+        mappings: Tensors by name, by where they are in the file.
+
+    Returns:
+        The tensors under the network's names, and a note if the file has other ones that fit too.
+
+    Raises:
+        InvalidInputError: Several fit, and none of them is where trainers keep the weights.
+
+    Example:
+        >>> import torch
+        >>> from frostline.objectives.backbones.weights import choose_state
+        >>> kept = {"model": {"module.conv.weight": torch.zeros(2)}, "optimizer": {"lr": torch.zeros(1)}}
+        >>> list(choose_state({"conv.weight": torch.Size([2])}, kept)[0])
+        ['conv.weight']
+    """
+    renamed = {where: rename(found) for where, found in mappings.items()}
+    held = {(where, prefix): held for where, found in renamed.items() for prefix, held in _held(found, needed).items()}
+    most = max(held.values(), default=(0, 0))
+    fitting = sorted((place for place, counts in held.items() if counts == most), key=_rank)
+    if not fitting or (most[0] < len(needed) / 2 and fitting[0][1]):
+        # Those of another network: the caller names what differs.
+        return max(renamed.values(), key=len), None
+    (where, _), *others = fitting
+    chosen, *states = (_below(prefix, renamed[inside]) for inside, prefix in fitting)
+    rivals = [place for place, state in zip(others, states, strict=True) if _differ(chosen, state, needed)]
+    if rivals and (where not in _USUAL or any(inside == where for inside, _ in rivals)):
+        raise InvalidInputError(
+            f"has several networks that fit: {', '.join(map(_in_words, [fitting[0], *rivals]))}. "
+            "Write the one that you mean into a file of its own."
+        )
+    also = ", ".join(map(_in_words, rivals))
+    taken = f"the weights are those of {_in_words(fitting[0])} in their file, which also has {also}"
+    return chosen, taken if rivals else None
+
+
+def _held(state: Mapping[str, Tensor], needed: Mapping[str, torch.Size]) -> dict[str, tuple[int, int]]:
+    """How many of the needed tensors a mapping has after each prefix of its names, and how many of their shape."""
+    names, shapes = Counter[str](), Counter[str]()
+    for name, tensor in state.items():
+        for start in _starts(name):
+            if name[start:] in needed:
+                names[name[:start]] += 1
+                shapes[name[:start]] += tensor.shape == needed[name[start:]]
+    return {prefix: (count, shapes[prefix]) for prefix, count in names.items()}
+
+
+def _starts(name: str) -> list[int]:
+    """Where the name, or what follows one of its dots, begins."""
+    return [0, *(place + 1 for place, letter in enumerate(name) if letter == ".")]
+
+
+def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors below a prefix; the others belong to parts that the network does not have."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _rank(place: tuple[str, str]) -> int:
+    return _USUAL.index(place[0]) if place[0] in _USUAL else len(_USUAL)
+
+
+def _differ(one: Mapping[str, Tensor], other: Mapping[str, Tensor], names: Iterable[str]) -> bool:
+    pairs = ((one[name], other[name]) for name in names if name in one and name in other)
+    return any(first.dtype != second.dtype or not torch.equal(first, second) for first, second in pairs)
+
+
+def _in_words(place: tuple[str, str]) -> str:
+    where, prefix = place
+    return repr(".".join(filter(None, (where, prefix.removesuffix(".")))) or "the top")
+
+
+def _needed(model: nn.Module, classifier_prefixes: Collection[str]) -> dict[str, torch.Size]:
+    roots = tuple(f"{prefix}." for prefix in classifier_prefixes)
+    return {
+        name: tensor.shape
+        for name, tensor in model.state_dict().items()
+        if not f"{name}.".startswith(roots) and not name.endswith("num_batches_tracked")
+    }
 
 
 def fit_weights(
@@ -159,42 +208,16 @@ def fit_weights(
     )
 
 
-def _load(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as file:
-        return file.metadata() or {}
-
-
-def _as_state(content: Any, path: Path) -> dict[str, Tensor]:
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    is_state = isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values())
-    if not is_state or not content:
-        raise InvalidInputError(
-            f"Weights file {str(path)!r} holds no state dict (names to tensors). "
-            "Write it with torch.save(model.state_dict(), ...) or safetensors."
-        )
-    return rename(content)
-
-
 def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under the names of today's torchvision, without the prefix ``module.``.
+    """The same tensors under the names of today's torchvision.
 
     >>> import torch
     >>> from frostline.objectives.backbones.weights import rename
-    >>> list(rename({"module.denselayer1.norm.1.weight": torch.zeros(2)}))
+    >>> list(rename({"denselayer1.norm.1.weight": torch.zeros(2)}))
     ['denselayer1.norm1.weight']
     """
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
     renamed = {}
     for name, tensor in state.items():
-        name = name.removeprefix(prefix)
         for old, new in _RENAMED:
             name = old.sub(new, name)
         renamed[name] = tensor
@@ -234,7 +257,7 @@ def _faults(
 ) -> list[str]:
     common = [name for name in offered if name in target]
     if not common:
-        return [f"has no tensor of this backbone; it holds {_listed(state)}, the backbone {_listed(lost)}."]
+        return [f"has no tensor of this backbone; it holds {listed(state)}, the backbone {listed(lost)}."]
     reshaped = [
         f"{name} {tuple(state[name].shape)} for {tuple(target[name].shape)}"
         for name in common
@@ -242,10 +265,4 @@ def _faults(
     ]
     foreign = [name for name in offered if name not in target]
     kinds = {"missing": lost, "unexpected": foreign, "of another shape": reshaped}
-    return [f"tensors {kind}: {_listed(names)}." for kind, names in kinds.items() if names]
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = sorted(names)[:_NAMED_KEYS]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return f"{', '.join(shown)}{more} ({len(names)} in all)"
+    return [f"tensors {kind}: {listed(names)}." for kind, names in kinds.items() if names]

@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from ..preprocessing import Preprocessing
+from .canvas_reader import Progress
 from .dataset_sources import list_source
 from .faults import FoundImage
-from .image_cache import Decoded, Progress, decode_once
+from .image_cache import Decoded, decode_once
 from .listing import Listing
+from .pixel_scale import PixelScale
 from .splits import SPLITS
 
 
@@ -82,11 +84,13 @@ class ImageDataset:
     Attributes:
         name: Name of the dataset, for people.
         classes: Class names, in the order of the labels.
-        fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files.
+        fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files, and their scale.
         split_fingerprint: SHA-256 of the contents and of the split of each image.
         preprocessing: Geometry of the canvases and statistics of the normalization.
         skipped: Reasons, by name, of the files that do not decode.
         counts: Images per split and class: ``counts["train"]["daisy"]``.
+        scale: The values that become white in images of more than 8 bits.
+        notes: What a user may not expect of the images, such as files that are not taken; one sentence each.
     """
 
     name: str
@@ -96,6 +100,8 @@ class ImageDataset:
     preprocessing: Preprocessing
     skipped: dict[str, str]
     counts: dict[str, dict[str, int]]
+    scale: PixelScale
+    notes: tuple[str, ...]
     _canvas: np.ndarray = field(repr=False, compare=False)
     _labels: np.ndarray = field(repr=False, compare=False)
     _positions: dict[str, np.ndarray] = field(repr=False, compare=False)
@@ -165,6 +171,8 @@ def decode_dataset(
         preprocessing=preprocessing,
         skipped=decoded.skipped,
         counts=_count(decoded, listing.classes),
+        scale=decoded.scale,
+        notes=tuple(filter(None, (*listing.notes, decoded.scale.sentence()))),
         _canvas=decoded.canvas,
         _labels=decoded.labels,
         _positions=decoded.positions,

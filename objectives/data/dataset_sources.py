@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -19,8 +20,7 @@ def list_source(source: str, *, download_dir: Path) -> Listing:
         source: One of
 
             - a folder of class folders, or of ``train/``, ``val/`` and ``test/`` with class folders in each (``val``
-            and
-              ``test`` may be missing; ``training``, ``valid``, ``validation`` and ``testing`` are accepted);
+              and ``test`` may be missing; ``training_set``, ``valid``, ``dev``, ``testing`` and the like mean them);
             - ``sklearn:digits``: scikit-learn's 8 x 8 digits; ``sklearn:digits[5-9]`` or ``[0,1,4]`` selects classes;
               ``@200`` at the end gives 200 images, stratified, to training and validation and all others to the test
               split;
@@ -41,12 +41,12 @@ def list_source(source: str, *, download_dir: Path) -> Listing:
         listing = list_published(name, download_dir)
     elif colon and prefix == "sklearn":
         listing = list_digits(name)
-    elif colon and re.fullmatch(r"[A-Za-z]\w+", prefix) and not Path(source).exists():
+    elif colon and re.fullmatch(r"[A-Za-z]\w+", prefix) and not os.path.exists(source):
         raise InvalidInputError(
             unknown_name("dataset prefix", prefix, ("torchvision", "sklearn")) + " Or name a folder."
         )
     else:
-        listing = list_folder(Path(source).expanduser())
+        listing = list_folder(Path(os.path.expanduser(source)))
     if faults := listing.faults():
         raise InvalidInputError(faults)
     return listing

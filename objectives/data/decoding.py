@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -22,16 +24,22 @@ from torchvision.transforms import functional as F
 
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
+from .pixel_scale import PixelScale, Whites, to_bytes
 
 # Suffixes of files that are read as images; a file that this Pillow cannot decode is reported, not ignored.
 IMAGE_SUFFIXES = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".jp2", ".j2k", ".jpx"),
     )
 )
 # Allowed formats: Pillow also opens formats that start other programs (EPS), whatever suffix the file has.
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
+_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "AVIF", "JPEG2000")
+
+# Raw modes of Pillow that are color of 16 bits a channel, in either byte order or the machine's.
+_WIDE = re.compile(r"RGBA?;16[BLN]")
+# EXIF's tag.
+_ORIENTATION = 0x0112
 
 MAX_ASPECT = 100
 # Images with more pixels are decoded one at a time, so that memory does not grow with the number of threads.
@@ -45,15 +53,16 @@ class UndecodableImageError(InvalidInputError):
     """An image cannot be used; the message is the reason, in one line."""
 
 
-def decode_image(source: EncodedImage) -> Image.Image:
+def decode_image(source: EncodedImage, whites: Whites = PixelScale()) -> Image.Image:  # noqa: B008
     """Decode an image into upright 8-bit RGB.
 
-    EXIF orientation is applied, transparency is composited on white, 16-bit values are scaled to 8 bits, and the first
-    frame of an animation is taken.
+    EXIF orientation is applied, transparency is composited on white, values of more than 8 bits are scaled, and the
+    first frame of an animation is taken.
 
     Args:
         source: A path, the bytes of a file, an opened image, or an array: uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W,
             4), or uint16 or float (H, W).
+        whites: Which of more than 8-bit values becomes white: the scale of the dataset.
 
     Raises:
         UndecodableImageError: The source is not an image, is damaged, exceeds Pillow's limit of pixels, or has one side
@@ -70,7 +79,7 @@ def decode_image(source: EncodedImage) -> Image.Image:
         with _opened(source) as image:
             _check_shape(image)
             with _large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
-                return _to_rgb(_upright(image))
+                return _to_rgb(_upright(_eight_bits(image, source, whites)))
     except (UndecodableImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise almost anything on a damaged file
@@ -106,6 +115,19 @@ def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     canvas = Image.new("RGB", (side, side), preprocessing.fill)
     canvas.paste(resized, (-left, -top))
     return np.asarray(canvas)
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file is an image of a format that is read, by its first bytes; its name does not matter."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(path, formats=_formats()).close()
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # parsers of headers raise almost anything
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -145,23 +167,50 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _scaled_to_bytes(image).convert("RGB")
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _scaled_to_bytes(image: Image.Image) -> Image.Image:
-    """Scale to 8 bits. Integers are 16-bit; the full scale of floats is the smallest of 1, 255 and 65535 that holds
-    them.
+def _eight_bits(image: Image.Image, source: EncodedImage, whites: Whites) -> Image.Image:
+    """The image itself, or its values of more than 8 bits as 8 bits, with its orientation."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image)
+    elif (low := _low_bytes(image, source)) is not None:
+        values = np.asarray(image).astype(np.uint16) * 256 + low
+    else:
+        return image
+    scaled = Image.fromarray(to_bytes(values, whites))
+    with contextlib.suppress(Exception):
+        scaled.getexif()[_ORIENTATION] = image.getexif()[_ORIENTATION]
+    return scaled
+
+
+def _low_bytes(image: Image.Image, source: EncodedImage) -> np.ndarray | None:
+    """The low bytes of a color image of 16 bits a channel, of which Pillow keeps the high bytes; None for others.
+
+    Pillow unpacks them if it takes the file for one of the other byte order.
     """
-    values = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > 65535:
-        raise UndecodableImageError("pixel values outside 0 to 65535")
-    top = next(top for top in (1, 255, 65535) if values.max() <= top) if image.mode == "F" else 65535
-    return Image.fromarray(np.round(values * (255 / top)).astype(np.uint8))
+    tiles: list[Any] = getattr(image, "tile", [])
+    if isinstance(source, Image.Image | np.ndarray) or not any(_WIDE.fullmatch(_raw_mode(tile)) for tile in tiles):
+        return None
+    with _opened(source) as again:
+        opened: Any = again
+        opened.tile = [tile._replace(args=_other_order(tile.args)) for tile in opened.tile]
+        return np.asarray(opened)
+
+
+def _raw_mode(tile: Any) -> str:
+    return str(tile.args if isinstance(tile.args, str) else next(iter(tile.args or ()), ""))
+
+
+def _other_order(args: Any) -> Any:
+    if not isinstance(args, str):
+        return (_other_order(args[0]), *args[1:])
+    own, little = args[-1], sys.byteorder == "little"
+    other = {"B": "L", "L": "B", "N": "B" if little else "L"}[own]
+    return args[:-1] + other
 
 
 def _resized(height: int, width: int, preprocessing: Preprocessing) -> list[int]:

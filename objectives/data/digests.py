@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,16 @@ def content_digest(content: bytes | Image.Image) -> str:
     return hashlib.sha256(f"{content.mode} {content.size} ".encode() + content.tobytes()).hexdigest()
 
 
-def fingerprint(listing: Listing, digests: Sequence[str]) -> str:
-    """SHA-256 of a listing's contents: names, classes, given splits and bytes of all files."""
+def fingerprint(listing: Listing, digests: Sequence[str], scale: Mapping[str, int] | None = None) -> str:
+    """SHA-256 of a listing's contents: names, classes, given splits and bytes of all files.
+
+    Args:
+        listing: Dataset.
+        digests: SHA-256 of each image.
+        scale: The values that become white in images of more than 8 bits, if there are any.
+    """
     rows = [[item.name, item.label, item.split, digest] for item, digest in zip(listing.items, digests, strict=True)]
-    return sha256(json.dumps([listing.classes, rows]))
+    return sha256(json.dumps([listing.classes, rows, *([scale] if scale else [])]))
 
 
 def sha256(text: str) -> str:

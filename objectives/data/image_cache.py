@@ -16,32 +16,28 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
 
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
 from .canvas_file import write_canvases
-from .decoding import UndecodableImageError, decode_image, quiet_decoding, to_canvas
-from .digests import UNREADABLE, DigestIndex, Stamp, content_digest, file_digest, fingerprint, settled_stamp, sha256
+from .canvas_reader import CanvasReader, Progress
+from .digests import DigestIndex, Stamp, fingerprint, sha256
 from .json_files import read_json, write_json
 from .listing import Item, Listing
+from .pixel_scale import PixelScale, ScaleFinder
 from .splits import SPLITS, resolve_splits, split_faults
-from .threads import in_threads
 
 # Part of every cache key: increase it when the same files give other canvases than before.
-_FORMAT = 1
+_FORMAT = 2
 _MAX_SKIPPED_SHARE = 0.1
 _FIRST_SKIPPED = 5
-_MAX_FILE_BYTES = 512 * 2**20
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,8 @@ class Decoded:
         canvas: Canvases of all images, uint8 (N, R, R, 3), a read-only memory map.
         labels: Labels, int64 (N,).
         positions: Rows of ``canvas`` in each split, ascending int64.
-        fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files.
+        fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files, and their scale.
+        scale: The values that became white in images of more than 8 bits.
         skipped: Reasons, by name, of the files that do not decode.
         names: Names of the images, by row.
         digests: SHA-256 of the images' files, by row.
@@ -62,6 +59,7 @@ class Decoded:
     labels: np.ndarray
     positions: dict[str, np.ndarray]
     fingerprint: str
+    scale: PixelScale
     skipped: dict[str, str]
     names: tuple[str, ...]
     digests: tuple[str, ...]
@@ -101,6 +99,7 @@ def decode_once(
         labels=np.array(manifest["labels"], dtype=np.int64),
         positions=positions,
         fingerprint=manifest["fingerprint"],
+        scale=PixelScale(**manifest["scale"]),
         skipped=manifest["skipped"],
         names=tuple(manifest["names"]),
         digests=tuple(digest_of[name] for name in manifest["names"]),
@@ -143,18 +142,15 @@ def _decode_unseen(
             return None
         with _partial_folder(cache_dir / f"{index.source}.partial") as partial:
             stamped: list[tuple[Stamp | None, str]] = []
-            pixels: dict[str, tuple[int, int]] = {}
-            canvases = _read_once(listing, preprocessing, on_progress, stamped, pixels)
-            skipped = write_canvases(partial / "images.npy", listing.items, canvases, preprocessing.canvas_size)
+            decoded = _decode(partial, listing, preprocessing, on_progress, stamped=stamped)
             index.store(stamped)
-            digests = [digest for _, digest in stamped]
-            _write_manifest(partial, listing, digests, pixels, skipped)
-            folder = _folder(cache_dir, listing, digests, preprocessing)
+            _write_manifest(partial, listing, decoded)
+            folder = _folder(cache_dir, listing, decoded.digests, preprocessing)
             with FileLock(f"{folder}.lock"):
                 if not _is_complete(folder):
                     shutil.rmtree(folder, ignore_errors=True)
                     partial.replace(folder)
-    return digests
+    return decoded.digests
 
 
 def _names_are_cached(listing: Listing, cache_dir: Path) -> bool:
@@ -181,102 +177,54 @@ def _build(
     """Decode everything beside ``folder``, then move it into place in one step."""
     shutil.rmtree(folder, ignore_errors=True)
     with _partial_folder(folder.with_name(f"{folder.name}.partial")) as partial:
-        pixels: dict[str, tuple[int, int]] = {}
-        canvases = _read_again(listing, digests, preprocessing, on_progress, pixels)
-        skipped = write_canvases(partial / "images.npy", listing.items, canvases, preprocessing.canvas_size)
-        _write_manifest(partial, listing, digests, pixels, skipped)
+        decoded = _decode(partial, listing, preprocessing, on_progress, digests=digests)
+        _write_manifest(partial, listing, decoded)
         partial.replace(folder)
 
 
-def _read_once(
+@dataclass(frozen=True)
+class _Canvases:
+    """What is known of canvases that were written: see :class:`Decoded`; ``pixels`` are the images' sizes by name."""
+
+    digests: list[str]
+    skipped: dict[str, str]
+    pixels: dict[str, tuple[int, int]]
+    scale: PixelScale
+
+
+def _decode(
+    partial: Path,
     listing: Listing,
     preprocessing: Preprocessing,
     on_progress: Progress,
-    stamped: list[tuple[Stamp | None, str]],
-    pixels: dict[str, tuple[int, int]],
-) -> Iterator[np.ndarray | str]:
-    """For each item its canvas, or the reason why there is none; appends its stamp and digest to ``stamped``."""
+    *,
+    digests: Sequence[str] | None = None,
+    stamped: list[tuple[Stamp | None, str]] | None = None,
+) -> _Canvases:
+    """Write the canvases of all images into a folder.
 
-    def read(item: Item) -> tuple[Stamp | None, str, np.ndarray | str]:
-        stamp = settled_stamp(item)
-        try:
-            content = _read(item)
-        except OSError as error:
-            return stamp, UNREADABLE, error.strerror or str(error)
-        except UndecodableImageError as error:
-            return stamp, file_digest(item), str(error)
-        return stamp, content_digest(content), _canvas(item.name, content, preprocessing, pixels)
+    Each image is read once, unless there are images of more than 8 bits that need a scale that is not their own.
 
-    for stamp, digest, canvas in _reported(read, listing.items, on_progress):
-        stamped.append((stamp, digest))
-        yield canvas
-
-
-def _read_again(
-    listing: Listing,
-    digests: Sequence[str],
-    preprocessing: Preprocessing,
-    on_progress: Progress,
-    pixels: dict[str, tuple[int, int]],
-) -> Iterator[np.ndarray | str]:
-    """For each item its canvas, or the reason why there is none; records the image sizes in ``pixels``."""
-
-    def read(pair: tuple[Item, str]) -> np.ndarray | str:
-        try:
-            content = _read_unchanged(*pair)
-        except UndecodableImageError as error:
-            return str(error)
-        return _canvas(pair[0].name, content, preprocessing, pixels)
-
-    yield from _reported(read, list(zip(listing.items, digests, strict=True)), on_progress)
-
-
-def _reported(function: Callable[[Any], Any], values: Sequence[Any], on_progress: Progress) -> Iterator[Any]:
-    """Map in threads, without Pillow's warnings, and report each result."""
-    with quiet_decoding():
-        for done, result in enumerate(in_threads(function, values), start=1):
-            on_progress(done, len(values))
-            yield result
-
-
-def _canvas(
-    name: str, content: bytes | Image.Image, preprocessing: Preprocessing, pixels: dict[str, tuple[int, int]]
-) -> np.ndarray | str:
-    try:
-        image = decode_image(content)
-        pixels[name] = image.size
-        return to_canvas(image, preprocessing)
-    except UndecodableImageError as error:
-        return str(error)
-
-
-def _read(item: Item) -> bytes | Image.Image:
-    """Read an image, unless it is too large to be held in memory.
-
-    Raises:
-        OSError: It cannot be read.
-        UndecodableImageError: It is too large.
+    Args:
+        partial: Folder to write.
+        listing: Dataset to decode.
+        preprocessing: Preprocessing whose geometry decides the canvases.
+        on_progress: Called with (images done, all images).
+        digests: Digests that the images must have; None to hash them from the same read.
+        stamped: Gets the stamp and the digest of each image that is hashed.
     """
-    if isinstance(item.content, Path) and item.content.stat().st_size > _MAX_FILE_BYTES:
-        raise UndecodableImageError(f"larger than {_MAX_FILE_BYTES // 2**20} MiB")
-    return item.read()
+    items, finder, stamped = listing.items, ScaleFinder(), [] if stamped is None else stamped
 
+    def write(canvases: Iterator[np.ndarray | str]) -> dict[str, str]:
+        return write_canvases(partial / "images.npy", items, canvases, preprocessing.canvas_size)
 
-def _read_unchanged(item: Item, digest: str) -> bytes | Image.Image:
-    """Read an image and check its digest, so that a cache never holds other images than its key says."""
-    try:
-        content = _read(item)
-    except OSError as error:
-        if digest == UNREADABLE:
-            raise UndecodableImageError(error.strerror or str(error)) from error
-        raise InvalidInputError(
-            f"{item.name} can no longer be read: {error.strerror}. Run the command again."
-        ) from error
-    if content_digest(content) != digest:
-        raise InvalidInputError(
-            f"{item.name} changed while it was being read. Run the command again when nothing writes to the dataset."
-        )
-    return content
+    reader = CanvasReader(preprocessing, finder, on_progress)
+    skipped = write(reader.read_once(items, stamped) if digests is None else reader.read_again(items, digests))
+    found = list(digests or (digest for _, digest in stamped))
+    scale = finder.found()
+    if not finder.agreed():
+        skipped = write(CanvasReader(preprocessing, scale, on_progress).read_again(items, found))
+    return _Canvases(found, skipped, reader.pixels, scale)
 
 
 def _refuse_unusable(listing: Listing, kept: Sequence[Item], skipped: dict[str, str]) -> None:
@@ -292,23 +240,18 @@ def _refuse_unusable(listing: Listing, kept: Sequence[Item], skipped: dict[str, 
         raise InvalidInputError([*faults, f"Left out because they do not decode: {len(skipped)} of {total}.{first}"])
 
 
-def _write_manifest(
-    partial: Path,
-    listing: Listing,
-    digests: Sequence[str],
-    pixels: dict[str, tuple[int, int]],
-    skipped: dict[str, str],
-) -> None:
-    kept = [item for item in listing.items if item.name not in skipped]
-    _refuse_unusable(listing, kept, skipped)
+def _write_manifest(partial: Path, listing: Listing, decoded: _Canvases) -> None:
+    kept = [item for item in listing.items if item.name not in decoded.skipped]
+    _refuse_unusable(listing, kept, decoded.skipped)
     manifest = {
         "classes": list(listing.classes),
         "names": [item.name for item in kept],
         "labels": [item.label for item in kept],
         "given_splits": [item.split for item in kept],
-        "skipped": skipped,
-        "fingerprint": fingerprint(listing, digests),
-        "pixels": [pixels[item.name] for item in kept],
+        "skipped": decoded.skipped,
+        "fingerprint": fingerprint(listing, decoded.digests, decoded.scale.known()),
+        "scale": decoded.scale.known(),
+        "pixels": [decoded.pixels[item.name] for item in kept],
     }
     write_json(partial / "manifest.json", manifest)
 

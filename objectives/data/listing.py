@@ -44,11 +44,13 @@ class Listing:
         name: Name of the dataset, for people.
         classes: Class names, in the order of the labels.
         items: Images, sorted by name.
+        notes: What a user may not expect of the listing, such as files that are not taken; one sentence each.
     """
 
     name: str
     classes: tuple[str, ...]
     items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
 
     def faults(self) -> list[str]:
         """Reasons why a study cannot use the listing, one message each.

@@ -27,7 +27,7 @@ from torch import Tensor
 from ..augmentation import AugmentedViews
 from ..backbones import GIVEN, bare_backbone
 from ..config import BackboneSpec, HeadConfig
-from ..data import EncodedImage, UndecodableImageError, decode_image, to_canvas
+from ..data import EncodedImage, PixelScale, UndecodableImageError, decode_image, to_canvas
 from ..devices import autocast, choose_device
 from ..errors import InvalidInputError
 from ..phases import Phase
@@ -54,6 +54,8 @@ class ModelCard(BaseModel):
         head: Architecture of the head.
         classes: Class names, in the order of the probabilities.
         preprocessing: Preprocessing of the images.
+        scale: Values that become white in images of more than 8 bits, as in training. Cards of older versions, and of
+            datasets of 8-bit images, have none.
         temperature: Number by which logits are divided; see :mod:`~frostline.objectives.calibration`. Cards of older
             versions have none, and probabilities are then not calibrated.
         origin: Origin of the network, for people: study, strategy, trial, seed.
@@ -69,6 +71,7 @@ class ModelCard(BaseModel):
     head: HeadConfig
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    scale: PixelScale = PixelScale()
     temperature: float = Field(default=1.0, gt=0)
     origin: dict[str, str | int | float] = {}
 
@@ -112,7 +115,7 @@ class TrainedModel:
 
     def _canvas(self, image: EncodedImage, place: int) -> NDArray[np.uint8]:
         try:
-            return to_canvas(decode_image(image), self.card.preprocessing)
+            return to_canvas(decode_image(image, self.card.scale), self.card.preprocessing)
         except UndecodableImageError as error:
             raise UndecodableImageError(f"image {place} cannot be used: {error}") from error
 

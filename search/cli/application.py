@@ -78,9 +78,9 @@ class _Group(TyperGroup):
 def _exit_code(error: Exception) -> int | None:
     """Return 2 for wrong input, 1 for a failure while running, None for a bug, which keeps its traceback."""
     from ...objectives.errors import InvalidInputError, ObjectiveError
-    from ...storage.errors import StorageError
+    from ...storage.errors import StorageError, UnusableError
 
-    if isinstance(error, InvalidInputError):
+    if isinstance(error, InvalidInputError | UnusableError):
         return 2
     return 1 if isinstance(error, ObjectiveError | StorageError) else None
 

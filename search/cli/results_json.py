@@ -35,6 +35,12 @@ def describe(results: StudyResults) -> dict[str, Any]:
             "missing": results.missing_finals,
         },
         "strategies": {summary.strategy: _describe_summary(summary) for summary in results.summaries},
+        "data": {
+            "images": results.facts.counts,
+            "left_out": dict(results.facts.skipped),
+            "notes": results.facts.data_notes,
+            "pixel_scale": results.facts.pixel_scale,
+        },
         "verdict": _describe_verdict(results),
         "warnings": results.warnings,
         "data_faults": None if results.data_faults is None else _describe_faults(results.data_faults, results),

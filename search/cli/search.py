@@ -52,7 +52,7 @@ def search(
         ),
     ] = "mobilenet_v3_small",
     weights: Annotated[
-        str, typer.Option("--weights", help="torchvision weights' name, a .safetensors, .pt or .pth file, or none.")
+        str, typer.Option("--weights", help="torchvision weights' name, a file (safetensors or torch), or none.")
     ] = "DEFAULT",
     trials: Annotated[int, typer.Option("--trials", "-n", help="Total number of trials.")] = 30,
     image_size: Annotated[
@@ -263,7 +263,9 @@ def verdict(
 def demo(ctx: typer.Context, device: DeviceOption = "auto", workspace: WorkspaceOption = None) -> None:
     """Run the demo: transfer a network from the digits 0-4 to 5-9."""
     from ..execution import run_search
+    from ..slots import Resources, check_resources
     from .demo import demo_request
 
     place, observer = locate(workspace), ctx.obj.observer()
+    check_resources(Resources(device=device), place)
     ctx.obj.ended(run_search(demo_request(place, observer, device=device), place, observer))

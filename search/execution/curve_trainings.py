@@ -14,6 +14,7 @@ from ...objectives.errors import DeviceLostError, InvalidInputError, ObjectiveEr
 from ...objectives.finetune import NO_STAGES
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord
+from ..limits import number_faults
 from ..records import STRATEGY
 from ..slots import ProcessResources, Resources, check_resources
 from ..study import (
@@ -149,8 +150,7 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
     if not study.candidates(study.trials()):
         name = f"{study.settings.name}{study.workspace.option}"
         faults.append(f"No trial of study {study.settings.name!r} is complete. Resume it: frostline resume {name}")
-    if seeds is not None and seeds < 1:
-        faults.append(f"--seeds must be at least 1, got {seeds}.")
+    faults += number_faults({"--seeds": seeds})
     chosen: list[int] = []
     try:
         chosen = choose_sizes(sizes, study.facts)

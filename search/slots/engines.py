@@ -12,6 +12,7 @@ from typing import ClassVar
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.sizes import parse_size
 from ...storage.workspace import Workspace
+from ..limits import number_faults
 from ..slots import ray_cluster
 from .process import RunningSlot, SlotProcess, SlotSpec
 from .resources import Resources
@@ -160,7 +161,7 @@ def check_resources(resources: Resources, workspace: Workspace) -> None:
         InvalidInputError: It cannot; the message says why.
     """
     counts = {"--workers": resources.workers, "--slots-per-gpu": resources.slots_per_gpu}
-    if faults := [f"{name} must be at least 1, got {count}." for name, count in counts.items() if (count or 1) < 1]:
+    if faults := number_faults({**counts, "--retries": resources.retries}):
         raise InvalidInputError(faults)
     create_engine(resources).check(workspace)
 

@@ -18,6 +18,7 @@ from ...objectives.sizes import parse_size
 from ...storage.files import artifacts_fault
 from ...storage.tracking import uri_fault
 from ...storage.workspace import Workspace
+from ..limits import number_faults
 from ..slots import check_resources
 from ..space import COMPETING, Space, create_space, default_tables, load_plugins, read_space
 from .request import Request
@@ -44,7 +45,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
     with _collecting(faults):
         check_backbone(BackboneSpec(request.backbone, request.weights, request.image_size or DEFAULT_SIZE))
     with _collecting(faults):
-        check_metric(request.metric or OBJECTIVES[0])
+        check_metric(OBJECTIVES[0] if request.metric is None else request.metric)
     with _collecting(faults):
         check_resources(request.resources, workspace)
     with _collecting(faults):
@@ -55,7 +56,8 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         space = _written(request)
         chosen = (space or create_space(default_tables())).only(chosen_strategies(request, space))
         # An invalid space skips the rest of this block only.
-        faults += budget_faults(request.trials, len(chosen.strategies)) if request.trials >= 1 else []
+        if not number_faults({"--trials": request.trials}):
+            faults += budget_faults(request.trials, len(chosen.strategies))
     listing: Listing | None = None
     with _collecting(faults):
         listing = list_data(request.data, workspace)
@@ -116,17 +118,15 @@ def name_fault(option: str, name: str) -> list[str]:
 
 
 def _check_numbers(request: Request) -> None:
-    limits = [
-        ("--trials", request.trials, 1),
-        ("--seeds", 1 if request.finals_seeds is None else request.finals_seeds, 1),
-        ("--candidates", request.candidates, 1),
-        ("--seed", request.seed, 0),
-        ("--workers", request.workers or 1, 1),
-        ("--slots-per-gpu", request.slots_per_gpu, 1),
-        ("--population", request.population, 0),
-        ("--retries", request.retries, 0),
-    ]
-    faults = [f"{option} must be at least {least}, got {value}." for option, value, least in limits if value < least]
+    faults = number_faults(
+        {
+            "--trials": request.trials,
+            "--seeds": request.finals_seeds,
+            "--candidates": request.candidates,
+            "--seed": request.seed,
+            "--population": request.population,
+        }
+    )
     if not 0 <= request.indifference <= 100:
         faults.append(f"--indifference is in points, from 0 to 100, got {request.indifference:g}.")
     if request.name is not None:
@@ -144,10 +144,8 @@ def budget_faults(trials: int, strategies: int) -> list[str]:
         []
         >>> budget_faults(0, strategies=5)
         ['--trials must be at least 1, got 0.']"""
-    if trials < 1:
-        return [f"--trials must be at least 1, got {trials}."]
-    if trials >= strategies:
-        return []
+    if (faults := number_faults({"--trials": trials})) or trials >= strategies:
+        return faults
     return [
         f"--trials {trials} is too few for {strategies} strategies, which need at least one each. "
         f"Give --trials {strategies} or more, or select fewer with --strategy."

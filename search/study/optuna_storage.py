@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import optuna
 from filelock import FileLock
 from optuna.storages import RDBStorage
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from ...storage.database import share_sqlite
-from ...storage.errors import SchemaError, UnreachableError
+from ...storage.database import database_error, share_sqlite
+from ...storage.errors import SchemaError
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from .optuna_tables import require_known_schema
@@ -19,18 +22,19 @@ def open_storage(workspace: Workspace) -> RDBStorage:
     """Open Optuna's storage on the workspace's database, which several processes can use.
 
     Raises:
-        UnreachableError: The database does not answer.
-        SchemaError: The tables belong to another version of Optuna.
+        UnreachableError: The database does not answer, there is none, or it is damaged.
+        SchemaError: The tables belong to another version of Optuna, or to another program.
     """
     url = workspace.studies_url
     try:
         # Two processes must not create the schema at the same time.
+        _refuse_foreign(url)
         with FileLock(workspace.lock("studies-schema")):
             # Workers use it rarely: their idle connections would exhaust the server's limit.
             storage = RDBStorage(url, engine_kwargs={} if url.startswith("sqlite") else {"poolclass": NullPool})
             require_known_schema(storage)
-    except SQLAlchemyError as error:
-        raise UnreachableError(f"The database {safe_url(url)} cannot be used: {type(error).__name__}") from error
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        raise database_error(url, error) from error
     except RuntimeError as error:
         # The tables are older or newer than those of the installed Optuna, whose message says what to run.
         raise SchemaError(f"The database {safe_url(url)} cannot be used: {error}") from None
@@ -40,9 +44,21 @@ def open_storage(workspace: Workspace) -> RDBStorage:
     return storage
 
 
+def _refuse_foreign(url: str) -> None:
+    """Refuse a database whose table of studies is another program's, before Optuna adds its own tables."""
+    engine = create_engine(url, poolclass=NullPool)
+    found = inspect(engine)
+    own = {column["name"] for column in found.get_columns("studies")} if found.has_table("studies") else None
+    if own is not None and not own >= {"study_id", "study_name"}:
+        raise SchemaError(
+            f"The database {safe_url(url)} has a table 'studies' of another program. "
+            "Name another database with --storage, or another folder with --workspace."
+        )
+
+
 def has_studies(workspace: Workspace) -> bool:
     """Return whether there is a database; opening one that is missing would create it."""
-    return workspace.storage is not None or (workspace.root / "studies.db").exists()
+    return workspace.storage is not None or os.path.exists(workspace.root / "studies.db")
 
 
 def study_names(workspace: Workspace) -> list[str]:

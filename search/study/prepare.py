@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...objectives.backbones import preprocessing_for
 from ...objectives.config import BackboneSpec, create_config
@@ -95,6 +95,8 @@ def decode(
     )
     for file, reason in dataset.skipped.items():
         observer.note(f"left out {file}: {reason}")
+    for note in dataset.notes:
+        observer.note(note)
     return dataset
 
 
@@ -118,6 +120,8 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
         weights=backbones.fingerprint,
         code=code_fingerprints(settings),
         prepared=dataset.preprocessing.sentence,
+        data_notes=dataset.notes,
+        pixel_scale=dataset.scale.known(),
     )
 
 
@@ -169,8 +173,8 @@ def default_name(data: str, backbone: str) -> str:
 
 def _absolute(text: str) -> str:
     """Return an existing path as absolute; other text unchanged."""
-    path = Path(text).expanduser()
-    return str(path.resolve()) if path.exists() else text
+    path = os.path.expanduser(text)
+    return os.path.realpath(path) if os.path.exists(path) else text
 
 
 def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:

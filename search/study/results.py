@@ -46,6 +46,8 @@ class StudyFacts:
         class_counts: Numbers of images by split and class; empty in older studies.
         weights: Hash of the backbone's initial weights; empty in older studies.
         code: Fingerprints of space, code and libraries; empty in older studies.
+        data_notes: What a user may not expect of the data, such as files that were not taken as images.
+        pixel_scale: Values that became white in images of more than 8 bits, by kind; empty without such images.
         forked_from: Name of the study whose settings this one took over.
         prepared: Sentence about what happens to each image before the network sees it; empty in older studies.
     """
@@ -60,6 +62,8 @@ class StudyFacts:
     class_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     weights: str = ""
     code: dict[str, str] = field(default_factory=dict)
+    data_notes: tuple[str, ...] = ()
+    pixel_scale: dict[str, int] = field(default_factory=dict)
     forked_from: str = ""
     prepared: str = ""
 

@@ -10,6 +10,7 @@ from ...objectives.networks import BackbonePool
 from ...objectives.strategies import BUILT_IN, STRATEGIES
 from ...storage.locks import exclusive
 from ...storage.workspace import Workspace
+from ..limits import number_faults
 from ..space import load_plugins
 from .checks import budget_faults, list_data, name_fault
 from .fingerprints import require_unchanged
@@ -74,7 +75,7 @@ def prepare_resume(
         for option, new, old in limits
         if new is not None and new < old
     ]
-    if faults:
+    if faults := [*faults, *number_faults({"--trials": trials, "--seeds": seeds})]:
         raise InvalidInputError(faults)
     study.require_artifacts()
     more = seeds is not None or (trials or 0) > present.trials
@@ -117,14 +118,14 @@ def prepare_fork(
         )
     budget = old.settings.trials if trials is None else trials
     faults += budget_faults(budget, len(old.settings.strategies))
-    seeds = old.settings.finals_seeds if seeds is None else seeds
-    if seeds < 1:
-        faults.append(f"--seeds must be at least 1, got {seeds}.")
+    faults += number_faults({"--seeds": seeds})
     if faults:
         raise InvalidInputError(faults)
     require_free_name(old.tracking_uri, fork, "--fork")
     old.require_artifacts()
-    settings = old.settings.model_copy(update={"name": fork, "trials": budget, "finals_seeds": seeds})
+    changed = {"name": fork, "trials": budget, "earlier_seeds": ()}
+    changed |= {} if seeds is None else {"finals_seeds": seeds, "finals_limited": False}
+    settings = old.settings.model_copy(update=changed)
     load_plugins(settings.plugins)
     check_backbone(settings.spec)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)

@@ -371,5 +371,6 @@ def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
 
 def _read_facts(text: str) -> StudyFacts:
     facts = json.loads(text)
-    tuples = {name: tuple(facts[name]) for name in ("classes", "units", "frozen_flops", "notes")}
+    listed = ("classes", "units", "frozen_flops", "notes", "data_notes")
+    tuples = {name: tuple(facts.get(name, ())) for name in listed}
     return StudyFacts(**{**facts, **tuples, "skipped": tuple((path, reason) for path, reason in facts["skipped"])})

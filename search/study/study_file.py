@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ...objectives.backbones import SUFFIXES
+from ...objectives.backbones import is_weights_file
 from ...objectives.errors import InvalidInputError, unknown_name
 from ..space import Space, read_tables, space_of
 
@@ -86,7 +87,7 @@ def is_study_file(data: str) -> bool:
         >>> from frostline.search.study import is_study_file
         >>> is_study_file("birds.toml"), is_study_file("photos")
         (True, False)"""
-    return Path(data).suffix.lower() == ".toml" and not Path(data).is_dir()
+    return Path(data).suffix.lower() == ".toml" and not os.path.isdir(data)
 
 
 def read_study(path: Path) -> StudyFile:
@@ -123,12 +124,17 @@ def _check(written: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _as_request(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     fields = {_FIELDS.get(key, key): value for key, value in options.items()}
     fields |= {key: tuple(fields[key]) for key in ("strategies", "plugins") if key in fields}
-    if "data" in fields and not re.match(r"[A-Za-z]\w+:", fields["data"]):
+    # A folder may have a name with a colon, as the prefix of another kind of data.
+    if "data" in fields and (_is_there(folder, fields["data"]) or not re.match(r"[A-Za-z]\w+:", fields["data"])):
         fields["data"] = _from(folder, fields["data"])
-    if "weights" in fields and Path(fields["weights"]).suffix in SUFFIXES:
+    if "weights" in fields and (_is_there(folder, fields["weights"]) or is_weights_file(fields["weights"])):
         fields["weights"] = _from(folder, fields["weights"])
     return fields
 
 
+def _is_there(folder: Path, path: str) -> bool:
+    return bool(path) and os.path.exists(_from(folder, path))
+
+
 def _from(folder: Path, path: str) -> str:
-    return str(folder / Path(path).expanduser())
+    return str(folder / os.path.expanduser(path))

@@ -67,6 +67,7 @@ def final_card(
         head=config.head,
         classes=dataset.classes,
         preprocessing=dataset.preprocessing,
+        scale=dataset.scale,
         temperature=final.temperature or 1.0,
         origin={
             "study": settings.name,

@@ -1,7 +1,7 @@
 from .control import PAUSE, RUN, STOP, StudyControl
 from .curve_results import CurveTable
 from .data_faults import DataFaultsTable
-from .engine import Database, probe, share_sqlite
+from .engine import Database, database_error, probe, share_sqlite
 from .finals import FinalsTable, StoredFinal
 from .leases import LeaseKeeper, describe_worker, expire_dead_workers, expire_process_without_penalty, has_ended
 from .ticket_repair import Ticket, read_tickets, reclaim_expired, set_done
@@ -23,6 +23,7 @@ __all__ = [
     "Ticket",
     "Tickets",
     "credit_progress",
+    "database_error",
     "describe_worker",
     "expire_dead_workers",
     "expire_process_without_penalty",

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, Float, create_engine, event
-from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from ..errors import LostConnectionError, UnreachableError
+from ..errors import LostConnectionError, NoDatabaseError, UnreachableError
 from ..urls import safe_url
 from .schema import migrate
 
@@ -182,13 +182,32 @@ def _reachable(url: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, ModuleNotFoundError) as error:
-        # An SQLAlchemy error may quote the URL; the driver's own error does not.
-        said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
-        reason = str(said or type(error).__name__).splitlines()[0]
-        if isinstance(error, ArgumentError):
-            reason = "this is not a database URL"
-        kind = LostConnectionError if _may_pass(url, error) else UnreachableError
-        raise kind(f"The database {safe_url(url)} cannot be used: {reason}") from error
+        raise database_error(url, error) from error
+
+
+def database_error(url: str, error: Exception) -> UnreachableError:
+    """Return the error for people of a database that cannot be used.
+
+    Args:
+        url: URL of the database.
+        error: Error of SQLAlchemy, or of the import of a driver.
+    """
+    # An SQLAlchemy error may quote the URL; the driver's own error does not.
+    said = error if isinstance(error, ModuleNotFoundError) else getattr(error, "orig", None)
+    reason = str(said or type(error).__name__).splitlines()[0]
+    named = f"The database {safe_url(url)} cannot be used: "
+    if isinstance(error, ArgumentError):
+        return NoDatabaseError(
+            f"{named}this is not a database URL that SQLAlchemy knows. "
+            "Write for example --storage sqlite:////path/studies.db or postgresql+psycopg://user@host/database."
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return NoDatabaseError(f"{named}{reason}. Install this driver, or name another one in the URL.")
+    if url.startswith("sqlite") and "unable to open" in reason:
+        return NoDatabaseError(f"{named}{reason}. Make its folder and give yourself access to it, or name another.")
+    if url.startswith("sqlite") and isinstance(error, DatabaseError) and not isinstance(error, OperationalError):
+        return NoDatabaseError(f"{named}{reason}. Move it away or restore it, or name another workspace.")
+    return (LostConnectionError if _may_pass(url, error) else UnreachableError)(f"{named}{reason}")
 
 
 def _may_pass(url: str, error: Exception) -> bool:

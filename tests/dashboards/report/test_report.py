@@ -181,7 +181,12 @@ def test_names_cannot_break_out(html: str, page: Page) -> None:
 def test_every_field_is_escaped(results: StudyResults) -> None:
     names = {"name": HOSTILE, "data": HOSTILE, "backbone": HOSTILE, "weights": HOSTILE}
     facts = replace(
-        results.facts, skipped=((HOSTILE, HOSTILE),), notes=(HOSTILE,), fingerprint=HOSTILE, units=(HOSTILE,) * 9
+        results.facts,
+        skipped=((HOSTILE, HOSTILE),),
+        notes=(HOSTILE,),
+        data_notes=(HOSTILE,),
+        fingerprint=HOSTILE,
+        units=(HOSTILE,) * 9,
     )
     trials = tuple(replace(trial, reason=trial.reason and HOSTILE) for trial in results.trials)
     hostile = replace(

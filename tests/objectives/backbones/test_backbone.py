@@ -126,12 +126,12 @@ def test_position_embeddings_follow_the_image_size(tmp_path: Path) -> None:
         (BackboneSpec("resnet19"), "frostline backbones"),
         (BackboneSpec("resnet18", "IMAGENET1K_V9"), "IMAGENET1K_V1.*none"),
         (BackboneSpec("resnet18", "missing.pt"), "does not exist"),
-        (BackboneSpec("resnet18", "folder/missing.bin"), "must end in"),
-        (BackboneSpec("vit_b_16", "none", 100), "multiple of 16. Try 96"),
-        (BackboneSpec("maxvit_t", "none", 256), "multiple of 224. Try 224"),
-        (BackboneSpec("inception_v3", "none", 64), "at least 75 px. Try 75"),
-        (BackboneSpec("alexnet", "none", 32), "Try 63"),
-        (BackboneSpec("resnet18", "none", 4), "Try 16"),
+        (BackboneSpec("resnet18", "folder/missing.bin"), "does not exist"),
+        (BackboneSpec("vit_b_16", "none", 100), "multiple of 16. Try --image-size 96"),
+        (BackboneSpec("maxvit_t", "none", 256), "multiple of 224. Try --image-size 224"),
+        (BackboneSpec("inception_v3", "none", 64), "at least 75 px. Try --image-size 75"),
+        (BackboneSpec("alexnet", "none", 32), "Try --image-size 63"),
+        (BackboneSpec("resnet18", "none", 4), "Try --image-size 16"),
     ],
 )
 def test_wrong_input(spec: BackboneSpec, message: str) -> None:

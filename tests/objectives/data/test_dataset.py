@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from frostline.objectives.data import canvas_file
+from frostline.objectives.data import canvas_file, canvas_reader
 from frostline.objectives.data import digests as digests_module
 from frostline.objectives.data import image_cache as module
 from frostline.objectives.data.dataset import ImageDataset, prepare_dataset
@@ -46,11 +46,11 @@ def prepare(folder: Path, tmp_path: Path) -> Callable[..., ImageDataset]:
 def decoding_counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
 
-    def counting(source: object) -> Image.Image:
+    def counting(*arguments: Any) -> Image.Image:
         calls.append(1)
-        return decode_image(source)  # type: ignore[arg-type]
+        return decode_image(*arguments)
 
-    monkeypatch.setattr(module, "decode_image", counting)
+    monkeypatch.setattr(canvas_reader, "decode_image", counting)
     return calls
 
 
@@ -201,7 +201,7 @@ def test_each_file_of_a_dataset_never_seen_is_read_once(
 def test_one_read_gives_what_two_give(
     prepare: Callable[..., ImageDataset], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr(canvas_reader, "_MAX_FILE_BYTES", 100_000)
     (folder / "cat/broken.png").write_bytes(b"broken")
     with (folder / "dog/03.png").open("ab") as file:
         file.write(bytes(200_000))
@@ -352,19 +352,19 @@ def test_bad_input_creates_nothing(tmp_path: Path) -> None:
 PREPARE = """
 import sys
 from pathlib import Path
-from frostline.objectives.data import image_cache as module
+from frostline.objectives.data import canvas_reader as module
 from frostline.objectives.data.dataset import prepare_dataset
 from frostline.objectives.preprocessing import Preprocessing
 
 _, source, cache, delay = sys.argv
 decode = module.decode_image
 
-def slow(content):
+def slow(*arguments):
     import time
     time.sleep(float(delay))
     with open(cache + ".log", "a") as log:
         log.write("x")
-    return decode(content)
+    return decode(*arguments)
 
 module.decode_image = slow
 preprocessing = Preprocessing(16, 18, "bilinear", (0.5,) * 3, (0.2,) * 3)

@@ -186,7 +186,8 @@ def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "scandir", refuse)
     assert faults_of(tmp_path / "data", tmp_path) == [
-        f"Cannot read the folder {tmp_path / 'data/dog'}: Permission denied."
+        f"Cannot read the folder {tmp_path / 'data/dog'}: Permission denied. "
+        "Give yourself access to it, or move it out of the dataset."
     ]
 
 

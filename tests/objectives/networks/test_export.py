@@ -15,6 +15,7 @@ from scipy.special import softmax
 from frostline.objectives.config import create_config
 from frostline.objectives.data.dataset import prepare_dataset
 from frostline.objectives.data.decoding import UndecodableImageError
+from frostline.objectives.data.pixel_scale import PixelScale
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import Task, finetune, predict
 from frostline.objectives.networks.export import CARD, WEIGHTS, ModelCard, load_network, save_network
@@ -82,6 +83,31 @@ def test_image_files_give_the_probabilities_of_the_training(
     one = model.predict([task[1][3].read_bytes()])
     assert np.abs(one - probabilities[3]).max() < 1e-5
     assert model.predict([]).shape == (0, 3)
+
+
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint16, 4095), (np.float32, 1)])
+def test_images_of_more_than_8_bits_have_the_scale_of_the_training(tmp_path: Path, dtype: type, white: int) -> None:
+    """A dark image alone would have another scale than among the others."""
+    draw = np.random.default_rng(0)
+    for label, name in enumerate(tiny.CLASSES):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = draw.uniform(0.1, 0.3, size=(41, 60)) + 0.3 * label
+            file = tmp_path / "photos" / name / f"{number}.tif"
+            Image.fromarray((pixels * white).astype(dtype)).save(file)
+    dataset = prepare_dataset(str(tmp_path / "photos"), tiny.PREPROCESSING, cache_dir=tmp_path / "cache", seed=0)
+    assert dataset.scale.known().popitem()[1] == white
+    base, (train, val) = tiny.task(), dataset.search_splits()
+    task = Task(train, val, base.backbones, "accuracy", base.device, base.store)
+    config = create_config({"epochs": 2, "batch_size": 8, **CONFIGS[0]})
+    network = finetune(config, task, seed=1).network
+    expected = predict(network, val, task)
+    described = card(task, network.phase.freeze_depth, CONFIGS[0])
+    files = [tmp_path / "photos" / dataset.audited().found[row].name for row in val.indices]
+    for scale, same in ((dataset.scale, True), (PixelScale(), False)):
+        save_network(tmp_path / "kept", network, described.model_copy(update={"scale": scale}))
+        served = load_network(tmp_path / "kept", "cpu").predict([file.read_bytes() for file in files])
+        assert (np.abs(served - expected).max() < 1e-6) == (same or dtype is np.float32)
 
 
 def test_a_temperature_divides_the_logits(task: tuple[Task, list[Path]], tmp_path: Path) -> None:

@@ -86,6 +86,6 @@ def test_the_command_line_refuses_it_in_words(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, "status", "--workspace", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert re.search(INSTALL, " ".join(ended.stderr.split()))
     assert "Traceback" not in ended.stderr

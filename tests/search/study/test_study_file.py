@@ -109,6 +109,27 @@ def test_relative_data_are_beside_the_file(tmp_path: Path, written: str, meant: 
     assert Request.read(file).data == meant.format(folder=tmp_path, home=Path.home())
 
 
+@pytest.mark.parametrize("data", ["my:photos", "sklearn:digits", "photos"])
+def test_a_folder_with_a_colon_in_its_name_is_a_folder(tmp_path: Path, data: str) -> None:
+    (tmp_path / "my:photos").mkdir()
+    file = write(tmp_path / "study.toml", f"[study]\ndata = {data!r}\n")
+    assert Request.read(file).data == (data if data.startswith("sklearn:") else str(tmp_path / data))
+
+
+@pytest.mark.parametrize("weights", ["w.PTH", "best.pth.tar", "last.ckpt", "there/w", "named"])
+def test_files_of_weights_are_beside_the_study_file(tmp_path: Path, weights: str) -> None:
+    write(tmp_path / "named", "")
+    file = write(tmp_path / "study.toml", f"[study]\nweights = {weights!r}\n")
+    assert Request.read(file).weights == str(tmp_path / weights)
+
+
+def test_the_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = write(tmp_path / "study.toml", "[study]\nweights = '~/w.pt'\ndata = '~/photos'\n")
+    request = Request.read(file)
+    assert (request.weights, request.data) == (str(tmp_path / "home/w.pt"), str(tmp_path / "home/photos"))
+
+
 @pytest.mark.parametrize("weights", ["none", "DEFAULT", "IMAGENET1K_V1"])
 def test_names_of_weights_are_no_paths(tmp_path: Path, weights: str) -> None:
     file = write(tmp_path / "study.toml", f"[study]\nweights = {weights!r}\n")

@@ -1,0 +1,126 @@
+"""Options, spaces and study files of ``frostline search`` that are refused."""
+
+from __future__ import annotations
+
+from .rows import GOOD, Row, search, text
+
+WRONG_OPTIONS = {
+    **{
+        f"{option} {value!r}": search(option, value, say=(option,))
+        for option in ("--trials", "--seeds", "--seed", "--image-size", "--population", "--retries", "--workers")
+        for value in ("many", "1.5", "", "-1")
+    },
+    **{
+        f"{option} {value!r}": search(option, value, say=(option,))
+        for option, values in (
+            ("--trials", ("0", "99999999999999999999")),
+            ("--seeds", ("0",)),
+            ("--workers", ("0",)),
+            ("--slots-per-gpu", ("0", "x")),
+            ("--indifference", ("x", "-1", "101", "nan", "inf")),
+            ("--seed", ("99999999999999999999",)),
+            ("--image-size", ("0",)),
+        )
+        for value in values
+    },
+    "unknown option of markup": search("--[red]x:smile:", say=("--[red]x:smile:",)),
+    "--trials below the strategies": search("--trials", "2", say=("--trials 2", "--strategy")),
+    "--image-size huge": search("--image-size", "1000000", say=("1000000",)),
+    "--device unknown": search("--device", "tpu", say=("tpu", "cuda")),
+    "--device not there": search("--device", "cuda:99", say=("cuda:99",)),
+    "--device empty": search("--device", "", say=("cpu",)),
+    "--cache-budget unit": search("--cache-budget", "4 apples", say=("4 apples", "4GB")),
+    "--cache-budget negative": search("--cache-budget", "-4GB", say=("-4GB",)),
+    "--cache-budget empty": search("--cache-budget", "", say=("4GB",)),
+    "--engine unknown": search("--engine", "spark", say=("spark", "ray")),
+    "--address without ray": search("--address", "host:6379", say=("--address", "ray")),
+    "--metric unknown": search("--metric", "acuracy", say=("acuracy", "accuracy")),
+    "--metric empty": search("--metric", "", say=("accuracy",)),
+    "--strategy unknown": search("--strategy", "ful", say=("'ful'", "full")),
+    "--strategy empty": search("--strategy", "", say=("full",)),
+    "--name with spaces": search("--name", "my study", say=("'my study'",)),
+    "--name empty": search("--name", "", say=("--name",)),
+    "--name with a path": search("--name", "../x", say=("'../x'",)),
+    "--name of 101": search("--name", "x" * 101, say=("at most 100",)),
+    "--name with a line break": search("--name", "a\nb", say=("--name",)),
+    "--name in Unicode": search("--name", "caf\u00e9", say=("--name",)),
+    "--backbone misspelt": search("-b", "resnt18", say=("resnt18", "resnet18")),
+    "--backbone empty": search("-b", "", say=("backbone",)),
+    "--backbone of no module": search("-b", "nets:a", say=("'nets:a'", "PYTHONPATH")),
+    "--backbone of an emoji": search("-b", "nets:a:", say=("nets:a:",)),
+    "--backbone without function": search("-b", "tiny_network:", say=("tiny_network",)),
+    "--backbone of no function": search("-b", "tiny_network:creat", say=("creat", "create")),
+    "--backbone of timm misspelt": search("-b", "timm:resnt18", say=("resnt18", "timm")),
+    "--backbone that fails": search(
+        "-b", "bad:make", say=("bad:make", "ZeroDivisionError"), make=text("bad.py", "def make(): 1/0")
+    ),
+    "--backbone that is none": search(
+        "-b", "bad3:make", say=("bad3:make", "int"), make=text("bad3.py", "def make(): return 3")
+    ),
+    "--backbone of bad syntax": search(
+        "-b", "bad4:make", say=("bad4:make", "SyntaxError"), make=text("bad4.py", "def make(:")
+    ),
+    "--plugin missing": search("--plugin", "nowhere", say=("nowhere",)),
+    "--plugin that fails": search("--plugin", "bad2", say=("bad2", "ZeroDivisionError"), make=text("bad2.py", "1/0")),
+    "--plugin empty": search("--plugin", "", say=("plugin",)),
+    "--tracking-uri scheme": search("--tracking-uri", "ftp://x", say=("--tracking-uri", "http")),
+    "--artifacts scheme": search("--artifacts", "nope://x", say=("nope",)),
+    "--storage no URL": search("--storage", "nonsense", say=("nonsense",)),
+    "--storage unknown kind": search("--storage", "nope://x/y", say=("nope",)),
+    "--storage in no folder": search("--storage", "sqlite:////nowhere/at/all/x.db", say=("/nowhere/at/all/x.db",)),
+    "--workspace file": search("-w", "file", say=("file", "--workspace"), make=text("file")),
+    "--workspace below a file": search("-w", "file/below", say=("file/below",), make=text("file")),
+    "--workspace with ?": search("-w", "what?", say=("'?'", "--workspace")),
+    "--workspace with %": search("-w", "50%", say=("'%'", "--workspace")),
+    "--workspace where none can be": search("-w", "/proc/nothing", say=("/proc/nothing",)),
+    "--workspace too long": search("-w", "x" * 300, say=("File name too long",)),
+    "unknown option": search("--trails", "3", say=("--trails", "--trials")),
+    "--data without a study file": search("--data", "photos", say=("--data", "study file")),
+}
+
+SPACES = {
+    "--space missing": search("--space", "nowhere.toml", say=("nowhere.toml",)),
+    "--space folder": search("--space", "photos", say=("photos",)),
+    **{
+        f"--space {name}": search("--space", "s.toml", say=("s.toml", *say), make=text("s.toml", content))
+        for name, content, *say in (
+            ("no TOML", "full = [", "not valid TOML"),
+            ("binary", b"\xff\xfe\x00", "not a text file"),
+            ("empty", "", "strateg"),
+            ("of an unknown strategy", "[ful]\nepochs = 2", "ful"),
+            ("of an unknown parameter", "[full]\nepoch = 2", "epochs"),
+            ("of a wrong type", '[full]\nepochs = "two"', "epochs"),
+            ("of an empty range", "[full]\nlearning_rate = { low = 1, high = 0.1 }", "learning_rate"),
+            ("of a range without end", "[full]\nlearning_rate = { low = 1 }", "learning_rate"),
+            ("of no choices", "[full]\noptimizer = { choices = [] }", "optimizer"),
+            ("of negative epochs", "[full]\nepochs = -1", "epochs"),
+            ("of nan", "[full]\nlearning_rate = nan", "learning_rate"),
+            ("of a list", "full = [1]", "full"),
+            ("of a study file", "[study]\ntrials = 3\n[full]\nepochs = 1", "study"),
+        )
+    },
+}
+
+STUDY_FILES = {
+    f"study file {name}": Row(("search", "s.toml", *GOOD), ("s.toml", *say), text("s.toml", content))
+    for name, content, *say in (
+        ("without [study]", "[full]\nepochs = 1", "[study]", "--space"),
+        ("of an unknown key", '[study]\ndata = "photos"\ntrails = 9', "trails", "trials"),
+        ("of a wrong type", '[study]\ndata = "photos"\nseed = "x"', "seed"),
+        ("of a wrong list", '[study]\ndata = "photos"\nstrategies = "full"', "strategies"),
+        ("that is no table", "study = 3", "[study]"),
+        ("that is no TOML", "[study", "not valid TOML"),
+        ("that is binary", b"\xff\x00", "not a text file"),
+    )
+} | {
+    "study file without data": Row(
+        ("search", "s.toml", *GOOD), ("No dataset is named", "--data FOLDER"), text("s.toml", "[study]\ntrials = 9")
+    ),
+    "study file missing": Row(("search", "nowhere.toml", *GOOD), ("nowhere.toml",)),
+    "study file of missing data": Row(("search", "s.toml", *GOOD), ("gone",), text("s.toml", '[study]\ndata = "gone"')),
+    "study file of missing weights": Row(
+        ("search", "s.toml", "-b", "tiny_network:create", "--trials", "5"),
+        ("gone.pt",),
+        text("s.toml", '[study]\ndata = "photos"\nweights = "gone.pt"'),
+    ),
+}
