@@ -8,6 +8,7 @@ from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
 from .splits import resolve_splits
 from .subsets import ImageSubset, take_subset
+from .threads import in_threads
 
 __all__ = [
     "AuditedImages",
@@ -28,6 +29,7 @@ __all__ = [
     "doubtful_labels",
     "exact_groups",
     "find_gallery",
+    "in_threads",
     "joined",
     "list_source",
     "near_pairs",
