@@ -1,9 +1,11 @@
 from .dataset import AuditedImages, ImageDataset, ImageSplit, decode_dataset, prepare_dataset
 from .dataset_sources import Listing, list_source
-from .decoding import EncodedImage, UndecodableImageError, decode_image, to_canvas
+from .decoding import EncodedImage, UndecodableImageError, decode_image, quiet_decoding, to_canvas
 from .duplicates import exact_groups, joined, near_pairs
 from .faults import Copies, DataFaults, FoundImage, LabelError, describe_faults
-from .gallery import Gallery, find_gallery
+from .folders import images_below
+from .gallery import Gallery, find_gallery, open_gallery
+from .image_cache import cache_folder
 from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
 from .splits import resolve_splits
@@ -23,19 +25,23 @@ __all__ = [
     "LabelError",
     "Listing",
     "UndecodableImageError",
+    "cache_folder",
     "decode_dataset",
     "decode_image",
     "describe_faults",
     "doubtful_labels",
     "exact_groups",
     "find_gallery",
+    "images_below",
     "in_threads",
     "joined",
     "list_source",
     "near_pairs",
     "never_right",
+    "open_gallery",
     "out_of_fold",
     "prepare_dataset",
+    "quiet_decoding",
     "read_json",
     "resolve_splits",
     "take_subset",

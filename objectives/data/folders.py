@@ -145,3 +145,12 @@ def _images_below(folder: Path, above: frozenset[str] = frozenset()) -> list[Pat
         elif _is_image(entry):
             found.append(Path(entry.path))
     return found
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The images of a folder at any depth, by name.
+
+    Raises:
+        InvalidInputError: The folder cannot be read.
+    """
+    return _images_below(folder)

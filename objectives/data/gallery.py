@@ -47,7 +47,7 @@ def find_gallery(fingerprint: str, *, cache_dir: Path, seed: int) -> Gallery | N
     Returns:
         The images; None if the cache no longer has them.
     """
-    found = (_opened(folder, seed) for folder in _decoded(cache_dir, fingerprint))
+    found = (open_gallery(folder, seed) for folder in _decoded(cache_dir, fingerprint))
     return next((gallery for gallery in found if gallery is not None), None)
 
 
@@ -60,7 +60,8 @@ def _decoded(cache_dir: Path, fingerprint: str) -> Iterator[Path]:
             yield manifest.parent
 
 
-def _opened(folder: Path, seed: int) -> Gallery | None:
+def open_gallery(folder: Path, seed: int) -> Gallery | None:
+    """The images of a folder of the cache, with the splits of a seed; None if they are not there."""
     manifest, splits = _read(folder / "manifest.json"), _read(folder / f"splits-{seed}.json")
     if manifest is None or splits is None:
         return None

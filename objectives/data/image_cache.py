@@ -107,6 +107,12 @@ def decode_once(
     )
 
 
+def cache_folder(cache_dir: Path, contents: str, preprocessing: Preprocessing) -> Path:
+    """The cache folder of a dataset's fingerprint and a geometry, which may not exist."""
+    geometry = [preprocessing.image_size, preprocessing.resize_size, preprocessing.interpolation]
+    return cache_dir / sha256(json.dumps([_FORMAT, contents, geometry]))[:32]
+
+
 @contextlib.contextmanager
 def _write_errors_explained(cache_dir: Path) -> Iterator[None]:
     """Explain file errors of the cache; images that cannot be read are handled one by one."""
@@ -120,9 +126,7 @@ def _write_errors_explained(cache_dir: Path) -> Iterator[None]:
 
 
 def _folder(cache_dir: Path, listing: Listing, digests: Sequence[str], preprocessing: Preprocessing) -> Path:
-    """The cache folder of a content and a geometry."""
-    geometry = [preprocessing.image_size, preprocessing.resize_size, preprocessing.interpolation]
-    return cache_dir / sha256(json.dumps([_FORMAT, fingerprint(listing, digests), geometry]))[:32]
+    return cache_folder(cache_dir, fingerprint(listing, digests), preprocessing)
 
 
 def _decode_unseen(

@@ -11,6 +11,7 @@ comes from there.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,6 +180,12 @@ def save_network(folder: Path, network: Network, card: ModelCard) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
     (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def copy_network(source: Path, folder: Path) -> None:
+    """Copy the files of a network into an existing folder, under their present names."""
+    for name in (CARD, WEIGHTS):
+        shutil.copyfile(_file(source, name), folder / name)
 
 
 def load_network(folder: Path, device: str = "auto") -> TrainedModel:

@@ -1,8 +1,8 @@
-from .kept_networks import drop_networks, final_card, keep_network
+from .kept_networks import copy_code, drop_networks, final_card, keep_network
 from .keys import curve_key, final_key, strategy_key, ticket_key, trial_key
 from .nvml import GpuUse, open_nvml
 from .provenance import parent_tags
-from .registered_models import log_models
+from .registered_models import alias, best_final, log_models, network_folder
 from .sync import log_with_study, sync_studies
 from .system_metrics import Readings, sampled
 from .training_runs import (
@@ -28,6 +28,9 @@ __all__ = [
     "SCORE_CURVE",
     "GpuUse",
     "Readings",
+    "alias",
+    "best_final",
+    "copy_code",
     "curve_key",
     "describe",
     "describe_datasets",
@@ -46,6 +49,7 @@ __all__ = [
     "log_unseen",
     "log_verdict",
     "log_with_study",
+    "network_folder",
     "numbers",
     "open_nvml",
     "parent_tags",

@@ -49,7 +49,7 @@ def keep_network(
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         save_network(unfinished / "network", network, card)
-        _copy_code(unfinished / "code" / _package(), study.settings.backbone)
+        copy_code(unfinished / "code", study.settings.backbone)
         Image.fromarray(example).save(unfinished / "example.png")
         unfinished.replace(folder)
     except (OSError, SafetensorError) as error:
@@ -86,22 +86,23 @@ def drop_networks(study: Study, final: FinalScores) -> None:
             shutil.rmtree(network_folder(study, each), ignore_errors=True)
 
 
-def _package() -> str:
-    """Return a package name that is unique to this version: one process may serve models of several versions."""
-    return f"{PACKAGE_PREFIX}{sources_digest()}"
+def copy_code(folder: Path, backbone: str) -> str:
+    """Copy into a folder the package that loads networks, and beside it the module of the user's backbone.
 
-
-def _copy_code(package: Path, backbone: str) -> None:
-    """Copy the package that loads networks, and next to it the module of the user's backbone."""
-    folder = training_package()
+    Returns:
+        Name of the package, unique to this version: one process may serve models of several versions.
+    """
+    name = f"{PACKAGE_PREFIX}{sources_digest()}"
+    package = folder / name
     # The stubs too: a sub-package reads from its own which module has a name.
-    for source in sorted([*training_sources(), *folder.rglob("*.pyi")]):
-        copied = package / source.relative_to(folder)
+    for source in sorted([*training_sources(), *training_package().rglob("*.pyi")]):
+        copied = package / source.relative_to(training_package())
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, copied)
     module, _, factory = backbone.partition(":")
     if factory and module != "timm":
-        _copy_module(module, package.parent)
+        _copy_module(module, folder)
+    return name
 
 
 def _copy_module(name: str, folder: Path) -> None:

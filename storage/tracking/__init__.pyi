@@ -1,5 +1,6 @@
 from .journal import FILE, FINISH, START, Journal, parent_key, read_unsent
 from .mlflow_audit import KnownRun, TrackedStudy, probe
+from .mlflow_models import download_model
 from .mlflow_runs import find_runs, log_artifact
 from .mlflow_settings import configure_mlflow
 from .mlflow_views import keep_view
@@ -17,6 +18,7 @@ __all__ = [
     "TrackedStudy",
     "Tracker",
     "configure_mlflow",
+    "download_model",
     "find_runs",
     "keep_view",
     "log_artifact",

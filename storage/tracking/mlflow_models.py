@@ -21,7 +21,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 
 from ..errors import RefusedError
-from .mlflow_client import MlflowClient
+from .mlflow_client import MlflowClient, reachable
 
 _DIGEST = "frostline.digest"
 _SERVED = Path(__file__).with_name("served_model.py")
@@ -57,6 +57,41 @@ def log_model(client: MlflowClient, experiment_id: str, study: str, run_id: str,
     number = _register(client, study, model, run_id, content["description"])
     for alias in content["aliases"]:
         client.set_registered_model_alias(study, alias, number)
+
+
+def download_model(uri: str, study: str, alias: str, folder: Path) -> Path:
+    """Download a registered network.
+
+    Args:
+        uri: URI of the tracking store.
+        study: Name of the registered model.
+        alias: Alias of the version.
+        folder: Empty folder to download into.
+
+    Returns:
+        Folder with the network and its code, as :func:`log_model` takes it.
+
+    Raises:
+        RefusedError: There is no such model.
+        UnreachableError: The store does not answer.
+    """
+    # A query would create the missing database.
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise RefusedError("there is no MLflow database")
+    with reachable(uri):
+        client = MlflowClient(tracking_uri=uri)
+        try:
+            version = client.get_model_version_by_alias(study, alias)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise RefusedError(f"there is no model {study}@{alias}") from error
+        from mlflow.artifacts import download_artifacts
+
+        local = Path(download_artifacts(artifact_uri=version.source, dst_path=str(folder), tracking_uri=uri))
+    # MLflow keeps artifacts in a folder of their own.
+    (local / "artifacts" / NETWORK).replace(local / NETWORK)
+    return local
 
 
 def _digest(folder: Path) -> str:
