@@ -162,5 +162,5 @@ FORMATS: dict[str, type[Writer]] = {"text": _Lines, "csv": _Csv, "json": _Json}
 
 def _ranked(classes: Sequence[str], probabilities: NDArray[np.float32], top: int) -> list[tuple[str, float]]:
     """Return the most probable classes with their probabilities; of equals, the first class."""
-    order = (-probabilities).argsort(kind="stable")[:top]
+    order: list[int] = (-probabilities).argsort(kind="stable")[:top].tolist()
     return [(classes[place], float(probabilities[place])) for place in order]

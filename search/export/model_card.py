@@ -168,7 +168,7 @@ def _scores(contender: Contender, verdict: Verdict, kept: KeptNetwork) -> list[s
     ]
 
 
-def _metrics(contender: Contender) -> list[list[object]]:
+def _metrics(contender: Contender) -> list[list[str]]:
     plain = [[METRICS[name].title, f"{value:.4f}"] for name, value in contender.metrics.items()]
     calibrated = [
         [f"{METRICS[name].title}, calibrated", f"{value:.4f}"] for name, value in contender.calibrated_metrics.items()
