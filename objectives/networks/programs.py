@@ -122,7 +122,7 @@ def _one_line_reasons() -> Iterator[None]:
             # Of the exporters' own code.
             warnings.simplefilter("ignore")
             yield
-    except (InvalidInputError, MemoryError):
+    except (InvalidInputError, MemoryError, OSError):
         raise
     except Exception as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")

@@ -70,6 +70,7 @@ def predict(
 ) -> None:
     """Classify images with a study's network; images that cannot be used are reported and skipped."""
     from ...objectives.data import UndecodableImageError, quiet_decoding
+    from ...objectives.devices import is_out_of_memory
     from ...objectives.errors import InvalidInputError
 
     if as_json and as_csv:
@@ -78,14 +79,21 @@ def predict(
     model = _load(source, strategy, device, lambda: locate(workspace, storage))
     progress = Progress(len(names), sys.stderr)
     writer = FORMATS["json" if as_json else "csv" if as_csv else "text"](model.card.classes, top, sys.stdout)
-    with quiet_decoding():
-        for name, found in zip(names, model.predict_each([Path(name) for name in names], batch_size), strict=True):
-            if isinstance(found, UndecodableImageError):
-                progress.skipped(name, str(found))
-                writer.skip(name, str(found))
-            else:
-                progress.predicted()
-                writer.write(name, found)
+    try:
+        with quiet_decoding():
+            for name, found in zip(names, model.predict_each([Path(name) for name in names], batch_size), strict=True):
+                if isinstance(found, UndecodableImageError):
+                    progress.skipped(name, str(found))
+                    writer.skip(name, str(found))
+                else:
+                    progress.predicted()
+                    writer.write(name, found)
+    # Each allocator has an error class of its own; what is not about memory is raised again.
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        smaller = f"Try --batch-size {max(1, batch_size // 4)}, or --device cpu."
+        raise InvalidInputError(f"{batch_size} images at once need more memory than there is. {smaller}") from error
     writer.end()
     if progress.end():
         raise typer.Exit(1)

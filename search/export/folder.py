@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ...objectives.augmentation import center_crop
@@ -26,7 +29,6 @@ from ...objectives.networks import (
     write_onnx,
     write_program,
 )
-from ...storage.errors import StorageError
 from ..study import Study
 from ..tracking import copy_code
 from .agreement import CheckImages
@@ -104,30 +106,41 @@ def export_study(
     """
     _require_empty(folder)
     with open_kept(study, strategy) as kept:
-        model = load_kept(kept, "cpu")
-        images = CheckImages.of(study, kept.final, model)
+        images = CheckImages.of(study, kept.final, load_kept(kept, "cpu"))
         images.difference()
-        try:
+        with _new_folder(folder):
             return _write(study, kept, images, folder, pixels, note)
-        except OSError as error:
-            raise StorageError(
-                f"Cannot write {folder}: {error.strerror or error}. Free space, or name another."
-            ) from None
 
 
 def _require_empty(folder: Path) -> None:
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            what = "is not empty" if folder.is_dir() else "is a file"
-            raise InvalidInputError(f"{folder} {what}. Name a new or empty folder with --to.")
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:
-        raise InvalidInputError(
-            f"Cannot write {folder}: {error.strerror}. Name a folder that you can write with --to."
-        ) from None
+        raise _unwritable(folder, error) from error
+    if taken:
+        what = "is not empty" if folder.is_dir() else "is a file"
+        raise InvalidInputError(f"{folder} {what}. Name a new or empty folder with --to.")
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Create a folder to write within the block; a block that fails or is interrupted leaves nothing in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        for each in folder.iterdir() if folder.is_dir() else ():
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        if isinstance(error, OSError | SafetensorError):
+            raise _unwritable(folder, error) from error
+        raise
+
+
+def _unwritable(folder: Path, error: Exception) -> InvalidInputError:
+    reason = getattr(error, "strerror", None) or error
+    return InvalidInputError(
+        f"Cannot write {folder}: {reason}. Name a folder that you can write, on a disk with space, with --to."
+    )
 
 
 def _write(

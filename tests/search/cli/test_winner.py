@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from frostline.dashboards.cli import TerminalViews, app
+from frostline.objectives.networks.export import TrainedModel
 from frostline.search.cli import predictions
 
 from ..export.conftest import CLASSES, Finished, finished
@@ -147,6 +149,16 @@ def test_wrong_input_is_refused_with_what_to_type(
     assert not ended.stdout
 
 
+def test_too_large_a_batch_says_so(finished: Finished, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(model: TrainedModel, canvases: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TrainedModel, "probabilities", full)
+    ended = run("predict", folder, finished.data / "test")
+    assert ended.exit_code == 2
+    assert "Try --batch-size 16" in ended.stderr
+
+
 def test_export_refuses_what_it_cannot_export(finished: Finished, place: list[str], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     for study, to, options, said in (
@@ -157,7 +169,7 @@ def test_export_refuses_what_it_cannot_export(finished: Finished, place: list[st
         ended = run("export", study, "--to", tmp_path / to, *options, *place)
         assert ended.exit_code == 2, ended.output
         assert said in ended.stderr
-    assert [file.name for file in tmp_path.iterdir() if file.name != "new"] == ["mine.txt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_a_damaged_folder_says_so(folder: Path, finished: Finished, tmp_path: Path) -> None:

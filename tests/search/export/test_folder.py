@@ -228,3 +228,22 @@ def test_folders_that_cannot_take_a_network_are_refused_first(finished: Finished
         exported(finished, "partial", tmp_path / "file" / "below")
     assert (tmp_path / "full" / "thesis.txt").read_text() == "mine"
     assert len(list((tmp_path / "full").iterdir())) == 1
+
+
+def test_an_interrupted_export_leaves_nothing(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(program: Any, file: Path) -> Any:
+        raise KeyboardInterrupt
+
+    def disk_full(program: Any, file: Path) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder_module, "write_program", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        exported(finished, "partial", tmp_path)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(folder_module, "write_program", disk_full)
+    with pytest.raises(InvalidInputError, match="No space left on device"):
+        exported(finished, "partial", tmp_path)
+    assert not list(tmp_path.iterdir())
