@@ -55,7 +55,8 @@ def predict(
         str, typer.Argument(metavar="DIR|STUDY", help="Folder that `frostline export` wrote, or name of a study.")
     ],
     images: Annotated[
-        list[str], typer.Argument(help="Image files, folders, or - for a list of files on standard input.")
+        list[str],
+        typer.Argument(metavar="IMAGES", help="Image files, folders, or - for a list of files on standard input."),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="Number of classes to show for each image.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.")] = False,
