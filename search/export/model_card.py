@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,7 @@ def describe_network(study: Study, kept: KeptNetwork, graphs: Graphs) -> str:
         kept: The network.
         graphs: Files beside the weights.
     """
-    card, results, verdict = kept.card, kept.results, kept.results.verdict
-    assert verdict is not None, "a kept network has a verdict"
+    card, results, verdict = kept.card, kept.results, _verdict(kept)
     settings, final = study.settings, kept.final
     parts = [
         ["---", "pipeline_tag: image-classification", "library_name: pytorch", "tags: [frostline]", "---"],
@@ -56,7 +56,8 @@ def describe_network(study: Study, kept: KeptNetwork, graphs: Graphs) -> str:
         ["## Training", "", *_training(study, kept, results)],
         ["## Checks of this export", "", graphs.checked],
     ]
-    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+    text = "\n\n".join("\n".join(part) for part in parts) + "\n"
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def _what(study: Study, kept: KeptNetwork, card: ModelCard) -> str:
@@ -67,13 +68,14 @@ def _what(study: Study, kept: KeptNetwork, card: ModelCard) -> str:
     return (
         f"A classifier of images into {len(card.classes)} classes. Strategy `{name}`, the configuration of trial "
         f"{final.trial_number}, trained with seed {final.seed}, which had the best validation score of "
-        f"{len(kept.contender.scores)}. {chosen} Frostline's study `{study.settings.name}` chose it:\n\n"
+        f"{len(kept.contender.scores)}. {chosen} Frostline's study `{study.settings.name}` compared "
+        "the strategies:\n\n"
         f"> {_verdict(kept).sentence()}"
     )
 
 
 def _verdict(kept: KeptNetwork) -> Verdict:
-    assert kept.results.verdict is not None
+    assert kept.results.verdict is not None, "only a verdict keeps a network"
     return kept.results.verdict
 
 
@@ -84,7 +86,11 @@ def _recommended(kept: KeptNetwork) -> bool:
 def _loading(card: ModelCard, graphs: Graphs) -> list[str]:
     side = card.preprocessing.image_size
     timm = ", timm" if card.backbone.startswith("timm:") else ""
-    given = f"pixels: uint8 (N, {side}, {side}, 3), RGB" if graphs.pixels else "normalized images: float32 (N, 3, S, S)"
+    given = (
+        f"pixels: uint8 (N, {side}, {side}, 3), RGB"
+        if graphs.pixels
+        else f"normalized images: float32 (N, 3, {side}, {side})"
+    )
     lines = [
         "Predictions for photos, folders or lists of files, with Frostline:",
         *_code("console", "$ frostline predict FOLDER photo.jpg more-photos/ --csv"),
@@ -154,7 +160,7 @@ def _scores(contender: Contender, verdict: Verdict, kept: KeptNetwork) -> list[s
         for each in verdict.contenders
     ]
     return [
-        f"On {verdict.test_images:,} test images, which nothing was tuned on: {100 * contender.mean:.1f} % {title}, "
+        f"On {verdict.test_images:,} test images, which no trial saw: {100 * contender.mean:.1f} % {title}, "
         f"mean of {len(contender.scores)} seeds ({verdict.confidence:.0%} interval {100 * low:.1f} to "
         f"{100 * high:.1f}). "
         f"This network alone: {100 * kept.final.test_score:.1f} %; its seed was chosen by its validation score, so the "
