@@ -113,7 +113,11 @@ class CheckImages:
         apart = self.difference()
         if apart is None:
             return f"The test images are not on the machine of the export: checked on {count} images of noise.{copies}"
-        why = "" if apart <= TOLERANCE else " (the study trained in mixed precision, the export computes in float32)"
+        why = (
+            ""
+            if apart <= TOLERANCE
+            else " (more than rounding: a GPU trains in mixed precision, the export computes in float32)"
+        )
         return f"Checked on {which} test images: within {apart:.1g} of the final's recorded probabilities{why}.{copies}"
 
     def _batches(self) -> Iterator[NDArray[np.uint8]]:

@@ -230,6 +230,21 @@ def test_folders_that_cannot_take_a_network_are_refused_first(finished: Finished
     assert len(list((tmp_path / "full").iterdir())) == 1
 
 
+def test_without_the_test_images_the_copies_are_compared_on_noise_and_the_card_says_so(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "missing_onnx_libraries", lambda: ["onnx"])
+    images = finished.workspace.images
+    images.rename(tmp_path / "away")
+    try:
+        exported(finished, "partial", tmp_path / "folder")
+    finally:
+        (tmp_path / "away").rename(images)
+    card = (tmp_path / "folder" / "README.md").read_text()
+    assert "The test images are not on the machine of the export: checked on 16 images of noise." in card
+    assert (tmp_path / "folder" / "model.pt2").exists()
+
+
 def test_an_interrupted_export_leaves_nothing(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
