@@ -76,7 +76,7 @@ class Preprocessing:
     def geometry(self) -> list[object]:
         """All that the pixels of a canvas depend on, beside the image."""
         common = [self.image_size, self.resize_size, self.interpolation]
-        return common if self.crop_mode == "center" else [*common, self.crop_mode, self.fill]
+        return common if self.crop_mode == "center" else [*common, self.crop_mode, list(self.fill)]
 
     @property
     def sentence(self) -> str:

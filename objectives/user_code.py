@@ -33,6 +33,17 @@ def current_folder_last() -> Iterator[None]:
             del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
+@contextmanager
+def folder_first(folder: Path) -> Iterator[None]:
+    """Put a folder before all others on ``sys.path`` within the block: that of the modules kept with a network."""
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
 def is_missing(error: BaseException, module: str) -> TypeGuard[ModuleNotFoundError]:
     """Whether an import failed because the module itself, or a package that holds it, does not exist."""
     return isinstance(error, ModuleNotFoundError) and bool(error.name) and f"{module}.".startswith(f"{error.name}.")

@@ -24,6 +24,7 @@ from benchmarks import (
     speed_bare_optuna,
     speed_compile,
     speed_overhead,
+    speed_predict,
     speed_ray_tune,
     speed_scaling,
     speed_suffix,
@@ -144,6 +145,16 @@ def test_time_to_score(tiny: Setting) -> None:
 def test_suffix(tiny: Setting) -> None:
     report = speed_suffix.measure(tiny, epochs=1, shares=(0.5,))
     assert [row[0] for row in report.tables["Epochs"].rows] == ["partial", "full"]
+
+
+def test_predicting(tiny: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes are left to the benchmark itself."""
+    rivals = speed_predict.rivals
+    monkeypatch.setattr(speed_predict, "rivals", lambda photos: dict(list(rivals(photos).items())[:1]))
+    report = speed_predict.measure(tiny, images=10)
+    assert [row[:2] for row in report.tables["Images a second"].rows] == [("loop", "10")]
+    apart = float(report.notes[0].split("differ by ")[1].split(" ")[0])
+    assert apart < 1e-5
 
 
 def test_solving_heads(tiny: Setting) -> None:

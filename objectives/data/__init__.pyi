@@ -1,14 +1,16 @@
 from .dataset import AuditedImages, ImageDataset, ImageSplit, decode_dataset, prepare_dataset
 from .dataset_sources import Listing, list_source
-from .decoding import EncodedImage, UndecodableImageError, decode_image, to_canvas
+from .decoding import EncodedImage, UndecodableImageError, decode_image, quiet_decoding, to_canvas
 from .duplicates import exact_groups, joined, near_pairs
 from .faults import Copies, DataFaults, FoundImage, LabelError, describe_faults
+from .folders import images_below
 from .gallery import Gallery, find_gallery
 from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
 from .pixel_scale import PixelScale
 from .splits import resolve_splits
 from .subsets import ImageSubset, take_subset
+from .threads import in_threads
 
 __all__ = [
     "AuditedImages",
@@ -30,12 +32,15 @@ __all__ = [
     "doubtful_labels",
     "exact_groups",
     "find_gallery",
+    "images_below",
+    "in_threads",
     "joined",
     "list_source",
     "near_pairs",
     "never_right",
     "out_of_fold",
     "prepare_dataset",
+    "quiet_decoding",
     "read_json",
     "resolve_splits",
     "take_subset",

@@ -122,3 +122,12 @@ def _nothing_in(folder: Folder) -> str:
         return f"{folder.path} holds images but no class folders. Put the images of each class into their own folder."
     suffixes = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
     return f"{folder.path} holds no images. Name a folder with one folder of images per class ({suffixes})."
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Return the images of a folder at any depth, by name.
+
+    Raises:
+        InvalidInputError: The folder cannot be read.
+    """
+    return list(scan_folder(folder).every_image)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..preprocessing import Preprocessing
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -34,7 +36,9 @@ class Gallery:
         return np.array_equal(self.labels[self.test], labels)
 
 
-def find_gallery(fingerprint: str, *, cache_dir: Path, seed: int) -> Gallery | None:
+def find_gallery(
+    fingerprint: str, *, cache_dir: Path, seed: int, preprocessing: Preprocessing | None = None
+) -> Gallery | None:
     """Find the images of a dataset in the cache of :func:`decode_once`.
 
     Nothing is decoded, and the dataset itself is not needed.
@@ -43,20 +47,24 @@ def find_gallery(fingerprint: str, *, cache_dir: Path, seed: int) -> Gallery | N
         fingerprint: Fingerprint of the dataset.
         cache_dir: Folder of decoded images.
         seed: Seed of the splits.
+        preprocessing: Preprocessing whose geometry the images must have; None for any.
 
     Returns:
         The images; None if the cache no longer has them.
     """
-    found = (_opened(folder, seed) for folder in _decoded(cache_dir, fingerprint))
+    geometry = None if preprocessing is None else preprocessing.geometry
+    found = (_opened(folder, seed) for folder in _decoded(cache_dir, fingerprint, geometry))
     return next((gallery for gallery in found if gallery is not None), None)
 
 
-def _decoded(cache_dir: Path, fingerprint: str) -> Iterator[Path]:
+def _decoded(cache_dir: Path, fingerprint: str, geometry: list[Any] | None) -> Iterator[Path]:
     """Folders with these images, the latest first; they differ in geometry, not in contents and splits."""
     manifests = sorted(cache_dir.glob("*/manifest.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     for manifest in manifests:
         known = _read(manifest)
-        if known is not None and known.get("fingerprint") == fingerprint:
+        if known is None or known.get("fingerprint") != fingerprint:
+            continue
+        if geometry is None or known.get("geometry") == geometry:
             yield manifest.parent
 
 

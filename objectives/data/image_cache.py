@@ -144,7 +144,7 @@ def _decode_unseen(
             stamped: list[tuple[Stamp | None, str]] = []
             decoded = _decode(partial, listing, preprocessing, on_progress, stamped=stamped)
             index.store(stamped)
-            _write_manifest(partial, listing, decoded)
+            _write_manifest(partial, listing, preprocessing, decoded)
             folder = _folder(cache_dir, listing, decoded.digests, preprocessing)
             with FileLock(f"{folder}.lock"):
                 if not _is_complete(folder):
@@ -178,7 +178,7 @@ def _build(
     shutil.rmtree(folder, ignore_errors=True)
     with _partial_folder(folder.with_name(f"{folder.name}.partial")) as partial:
         decoded = _decode(partial, listing, preprocessing, on_progress, digests=digests)
-        _write_manifest(partial, listing, decoded)
+        _write_manifest(partial, listing, preprocessing, decoded)
         partial.replace(folder)
 
 
@@ -240,7 +240,7 @@ def _refuse_unusable(listing: Listing, kept: Sequence[Item], skipped: dict[str, 
         raise InvalidInputError([*faults, f"Left out because they do not decode: {len(skipped)} of {total}.{first}"])
 
 
-def _write_manifest(partial: Path, listing: Listing, decoded: _Canvases) -> None:
+def _write_manifest(partial: Path, listing: Listing, preprocessing: Preprocessing, decoded: _Canvases) -> None:
     kept = [item for item in listing.items if item.name not in decoded.skipped]
     _refuse_unusable(listing, kept, decoded.skipped)
     manifest = {
@@ -250,6 +250,7 @@ def _write_manifest(partial: Path, listing: Listing, decoded: _Canvases) -> None
         "given_splits": [item.split for item in kept],
         "skipped": decoded.skipped,
         "fingerprint": fingerprint(listing, decoded.digests, decoded.scale.known()),
+        "geometry": preprocessing.geometry,
         "scale": decoded.scale.known(),
         "pixels": [decoded.pixels[item.name] for item in kept],
     }

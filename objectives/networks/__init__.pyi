@@ -1,22 +1,58 @@
 from .backbone_pool import BackbonePool
-from .export import ModelCard, save_network
+from .classifier import Classifier, PixelClassifier
+from .export import (
+    CARD,
+    WEIGHTS,
+    ModelCard,
+    TrainedModel,
+    copy_network,
+    holds_network,
+    load_classifier,
+    load_network,
+    read_card,
+    save_network,
+)
 from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
 from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop
 from .lora import add_lora
 from .network import Network
+from .programs import (
+    OPSET,
+    NotExportedError,
+    make_program,
+    missing_onnx_libraries,
+    write_onnx,
+    write_program,
+)
 
 __all__ = [
     "CANONICAL_BATCH",
+    "CARD",
+    "OPSET",
+    "WEIGHTS",
     "BackbonePool",
+    "Classifier",
     "CosineLinear",
     "Dropout",
     "FixedPooling",
     "FrozenPrefix",
     "ModelCard",
     "Network",
+    "NotExportedError",
+    "PixelClassifier",
+    "TrainedModel",
     "add_lora",
+    "copy_network",
     "create_head",
     "drop",
+    "holds_network",
+    "load_classifier",
+    "load_network",
+    "make_program",
+    "missing_onnx_libraries",
+    "read_card",
     "save_network",
     "state_hash",
+    "write_onnx",
+    "write_program",
 ]

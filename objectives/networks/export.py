@@ -2,8 +2,8 @@
 
 A folder holds one network::
 
-    model.json             architecture, preprocessing, class names and temperature
-    weights.safetensors    tensors under ``backbone.`` and ``head.`` and their names there
+    config.json          architecture, preprocessing, class names and temperature
+    model.safetensors    tensors under ``backbone.`` and ``head.`` and their names there
 
 Loading needs torch, torchvision, safetensors, pydantic and pillow, and timm or the user's own module where the backbone
 comes from there.
@@ -11,7 +11,8 @@ comes from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,21 @@ from torch import Tensor
 from ..augmentation import AugmentedViews
 from ..backbones import GIVEN, bare_backbone
 from ..config import BackboneSpec, HeadConfig
-from ..data import EncodedImage, PixelScale, UndecodableImageError, decode_image, to_canvas
+from ..data import EncodedImage, PixelScale, UndecodableImageError, decode_image, in_threads, to_canvas
 from ..devices import autocast, choose_device
 from ..errors import InvalidInputError
-from ..phases import Phase
 from ..preprocessing import Preprocessing
+from .classifier import Classifier
 from .heads import create_head
 from .lora import remove_adapters
 from .network import Network
 
-CARD, WEIGHTS = "model.json", "weights.safetensors"
+CARD, WEIGHTS = "config.json", "model.safetensors"
+# Names in folders of older versions.
+_FORMER = {CARD: "model.json", WEIGHTS: "weights.safetensors"}
 _FORMAT = 1
-# Images in memory at once.
-_BATCH = 128
+# Images that the network takes at once.
+BATCH = 64
 
 
 class ModelCard(BaseModel):
@@ -50,7 +53,7 @@ class ModelCard(BaseModel):
         backbone: Name of the network; see :func:`~frostline.objectives.backbones.model_sources.model_source`.
         pretrained: Whether the backbone was built for given weights; a few are built in another way for random ones.
         truncate: Number of units dropped from the end.
-        freeze_depth: Number of units of the prefix, which always runs at the canonical batch size.
+        freeze_depth: Number of units that were frozen in the last phase of the training.
         head: Architecture of the head.
         classes: Class names, in the order of the probabilities.
         preprocessing: Preprocessing of the images.
@@ -78,7 +81,7 @@ class ModelCard(BaseModel):
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A loaded network.
+    """A loaded network that takes images as they are.
 
     Attributes:
         card: Description of the network.
@@ -87,10 +90,9 @@ class TrainedModel:
     """
 
     card: ModelCard
-    network: Network
+    network: Classifier
     device: torch.device
 
-    @torch.no_grad()
     def predict(self, images: Sequence[EncodedImage]) -> NDArray[np.float32]:
         """Calibrated class probabilities of images, which are prepared like validation and test images.
 
@@ -103,25 +105,67 @@ class TrainedModel:
         Raises:
             UndecodableImageError: An image cannot be used; the message gives its index.
         """
-        views = AugmentedViews("none", 1, self.card.preprocessing, len(images), seed=0)
-        rows = [np.empty((0, len(self.card.classes)), dtype=np.float32)]
-        for start in range(0, len(images), _BATCH):
-            canvases = np.stack([self._canvas(images[place], place) for place in _places(start, len(images))])
-            pixels = torch.from_numpy(canvases).permute(0, 3, 1, 2).to(self.device)
-            with autocast(self.device):
-                logits = self.network(views.apply(pixels, torch.arange(len(pixels)), 0))
-            rows.append((logits.float() / self.card.temperature).softmax(dim=1).cpu().numpy())
-        return np.concatenate(rows)
+        found = np.empty((len(images), len(self.card.classes)), dtype=np.float32)
+        for place, row in enumerate(self.predict_each(images)):
+            if isinstance(row, UndecodableImageError):
+                raise UndecodableImageError(f"image {place} cannot be used: {row}") from row
+            found[place] = row
+        return found
 
-    def _canvas(self, image: EncodedImage, place: int) -> NDArray[np.uint8]:
+    def predict_each(
+        self, images: Sequence[EncodedImage], batch: int = BATCH
+    ) -> Iterator[NDArray[np.float32] | UndecodableImageError]:
+        """For each image, in order: its calibrated class probabilities, or why it cannot be used.
+
+        Other threads decode the next images while the network runs.
+
+        Args:
+            images: Images; see :meth:`predict`.
+            batch: Number of images that the network takes at once.
+
+        Yields:
+            Probabilities, float32 (classes,); or the error.
+        """
+        waiting: list[NDArray[np.uint8] | UndecodableImageError] = []
+        for canvas in in_threads(self._canvas, images):
+            waiting.append(canvas)
+            if len(waiting) == batch:
+                yield from self._answers(waiting)
+                waiting = []
+        yield from self._answers(waiting)
+
+    @torch.no_grad()
+    def probabilities(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Calibrated class probabilities of one batch of images that were decoded before.
+
+        Args:
+            canvases: uint8 (N, R, R, 3); see :func:`~frostline.objectives.data.decoding.to_canvas`.
+
+        Returns:
+            Probabilities, float32 (N, classes).
+        """
+        with autocast(self.device):
+            return self.network(self.inputs(canvases)).softmax(dim=1).cpu().numpy()
+
+    def inputs(self, canvases: NDArray[np.uint8]) -> Tensor:
+        """The network's input, float32 (N, 3, S, S), for canvases, uint8 (N, R, R, 3)."""
+        views = AugmentedViews("none", 1, self.card.preprocessing, len(canvases), seed=0)
+        pixels = torch.from_numpy(canvases).permute(0, 3, 1, 2).to(self.device)
+        return views.apply(pixels, torch.arange(len(pixels)), 0)
+
+    def _canvas(self, image: EncodedImage) -> NDArray[np.uint8] | UndecodableImageError:
         try:
             return to_canvas(decode_image(image, self.card.scale), self.card.preprocessing)
         except UndecodableImageError as error:
-            raise UndecodableImageError(f"image {place} cannot be used: {error}") from error
+            return error
 
-
-def _places(start: int, count: int) -> range:
-    return range(start, min(start + _BATCH, count))
+    def _answers(
+        self, waiting: Sequence[NDArray[np.uint8] | UndecodableImageError]
+    ) -> Iterator[NDArray[np.float32] | UndecodableImageError]:
+        canvases = [each for each in waiting if isinstance(each, np.ndarray)]
+        rows = iter(self.probabilities(np.stack(canvases)) if canvases else ())
+        for each in waiting:
+            yield next(rows) if isinstance(each, np.ndarray) else each
 
 
 def save_network(folder: Path, network: Network, card: ModelCard) -> None:
@@ -139,8 +183,14 @@ def save_network(folder: Path, network: Network, card: ModelCard) -> None:
     (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
+def copy_network(source: Path, folder: Path) -> None:
+    """Copy the files of a network into an existing folder, under their present names."""
+    for name in (CARD, WEIGHTS):
+        shutil.copyfile(_file(source, name), folder / name)
+
+
 def load_network(folder: Path, device: str = "auto") -> TrainedModel:
-    """Load a network that :func:`save_network` wrote.
+    """Load a network that :func:`save_network` wrote, to predict.
 
     Args:
         folder: Folder to read.
@@ -149,42 +199,83 @@ def load_network(folder: Path, device: str = "auto") -> TrainedModel:
     Raises:
         InvalidInputError: The folder holds no network or a damaged one, or this machine does not have the device.
     """
+    chosen, card = choose_device(device), read_card(folder)
+    return TrainedModel(card, _load(folder, card, chosen).folded(), chosen)
+
+
+def load_classifier(folder: Path, device: str = "cpu") -> Classifier:
+    """Load a network that :func:`save_network` wrote, as a plain module whose tensors have the names of the file.
+
+    Args:
+        folder: Folder to read.
+        device: Name of the device; see :func:`~frostline.objectives.devices.choose_device`.
+
+    Returns:
+        The network, in evaluation mode, with gradients: it can be trained further.
+
+    Raises:
+        InvalidInputError: See :func:`load_network`.
+    """
+    return _load(folder, read_card(folder), choose_device(device))
+
+
+def holds_network(folder: Path) -> bool:
+    """Whether a folder has the description of a network."""
+    return _file(folder, CARD).is_file()
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read the description of a network.
+
+    Raises:
+        InvalidInputError: The folder holds none, or one of another format.
+    """
     try:
-        card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValidationError, SafetensorError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InvalidInputError(f"{folder} holds no network that Frostline can load: {reason}") from error
+        card = ModelCard.model_validate_json(_file(folder, CARD).read_text(encoding="utf-8"))
+    except (OSError, ValidationError) as error:
+        raise _unloadable(folder, error) from error
     if card.format != _FORMAT:
         raise InvalidInputError(
             f"{folder} was written by another version of Frostline (format {card.format}); use that one."
         )
-    chosen = choose_device(device)
-    network = _build(card, chosen)
-    _copy_in(network, tensors, folder)
-    return TrainedModel(card, network.eval(), chosen)
+    return card
 
 
-def _build(card: ModelCard, device: torch.device) -> Network:
+def _load(folder: Path, card: ModelCard, device: torch.device) -> Classifier:
+    try:
+        tensors = load_file(_file(folder, WEIGHTS))
+    except (OSError, SafetensorError) as error:
+        raise _unloadable(folder, error) from error
+    classifier = _build(card, device)
+    _copy_in(classifier, tensors, folder)
+    return classifier.eval()
+
+
+def _file(folder: Path, name: str) -> Path:
+    former = folder / _FORMER[name]
+    return former if former.is_file() else folder / name
+
+
+def _unloadable(folder: Path, error: Exception) -> InvalidInputError:
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    return InvalidInputError(f"{folder} holds no network that Frostline can load: {reason}")
+
+
+def _build(card: ModelCard, device: torch.device) -> Classifier:
     spec = BackboneSpec(card.backbone, GIVEN if card.pretrained else "none", card.preprocessing.image_size)
     backbone = bare_backbone(spec).to(device).truncated(card.truncate)
     with torch.random.fork_rng(devices=[]):
         head = create_head(card.head, backbone.units[-1].output_shape, len(card.classes)).to(device)
-    rates = (0.0,) * (len(backbone.units) - card.freeze_depth)
-    return Network(backbone, Phase("inference", card.freeze_depth, 0, 0.0, rates), head)
+    return Classifier(backbone.segment(0, len(backbone.units)), head, card.temperature)
 
 
 @torch.no_grad()
-def _copy_in(network: Network, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    own = {_stored_name(name): value for name, value in network.state_dict().items()}
+def _copy_in(classifier: Classifier, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    own = classifier.state_dict()
     if differing := sorted(own.keys() ^ tensors.keys()):
         raise InvalidInputError(f"{folder / WEIGHTS} does not fit its {CARD}: {', '.join(differing[:3])}.")
     for name, value in own.items():
         value.copy_(tensors[name])
-
-
-def _stored_name(name: str) -> str:
-    return name if name.startswith("head.") else f"backbone.{Network.model_name(name)}"
 
 
 def _prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Any]:

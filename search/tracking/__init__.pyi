@@ -3,7 +3,8 @@ from .kept_networks import drop_networks, final_card, keep_network
 from .keys import curve_key, final_key, strategy_key, ticket_key, trial_key
 from .nvml import GpuUse, open_nvml
 from .provenance import parent_tags
-from .registered_models import kept_models, log_models
+from .registered_models import alias, best_final, kept_models, log_models, network_folder
+from .shipped_code import copy_code
 from .sync import log_with_study, sync_studies
 from .system_metrics import Readings, sampled
 from .training_runs import (
@@ -28,7 +29,10 @@ __all__ = [
     "SCORE_CURVE",
     "GpuUse",
     "Readings",
+    "alias",
+    "best_final",
     "complete_runs",
+    "copy_code",
     "curve_key",
     "curve_name",
     "describe",
@@ -50,6 +54,7 @@ __all__ = [
     "log_unseen",
     "log_verdict",
     "log_with_study",
+    "network_folder",
     "numbers",
     "open_nvml",
     "parent_tags",

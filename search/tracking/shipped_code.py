@@ -15,12 +15,15 @@ from ..study import sources_digest, training_package, training_sources
 from .load_check import PACKAGE_PREFIX
 
 
-def copy_code(folder: Path, backbone: str) -> None:
+def copy_code(folder: Path, backbone: str) -> str:
     """Copy what a network needs into a folder from which it can be imported.
 
     Args:
         folder: Folder to write.
         backbone: Name of the backbone; its module is imported if it is the user's.
+
+    Returns:
+        Name of the package.
     """
     package, target = training_package(), folder / _package()
     # The stubs too: a sub-package reads from its own which module has a name.
@@ -29,6 +32,7 @@ def copy_code(folder: Path, backbone: str) -> None:
     module, _, factory = backbone.partition(":")
     if factory and module != "timm":
         _copy_modules(module, folder)
+    return target.name
 
 
 def _package() -> str:

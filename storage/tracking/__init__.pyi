@@ -1,6 +1,7 @@
 from .journal import Journal
 from .journal_records import FILE, FINISH, START, parent_key
 from .mlflow_audit import KnownRun, TrackedStudy, probe
+from .mlflow_models import download_model
 from .mlflow_runs import find_runs, log_artifact
 from .mlflow_settings import configure_mlflow
 from .mlflow_views import keep_view
@@ -24,6 +25,7 @@ __all__ = [
     "Tracker",
     "configure_mlflow",
     "describe_refused",
+    "download_model",
     "find_runs",
     "keep_view",
     "log_artifact",

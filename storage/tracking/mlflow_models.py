@@ -16,12 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlflow.entities import Experiment, LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import ColSpec, DataType, Schema
 
 from ..errors import RefusedError
-from .mlflow_client import MlflowClient
-from .mlflow_owners import own_model
+from .mlflow_client import MlflowClient, open_client, reachable
+from .mlflow_owners import find_experiment, model_name, own_model
 from .study_mark import StudyMark
 
 _DIGEST = "frostline.digest"
@@ -61,6 +62,43 @@ def log_model(
     number = _register(client, name, model, run_id, content["description"])
     for alias in content["aliases"]:
         client.set_registered_model_alias(name, alias, number)
+
+
+def download_model(uri: str, mark: StudyMark, alias: str, folder: Path) -> Path:
+    """Download a registered network.
+
+    Args:
+        uri: URI of the tracking store.
+        mark: Mark of the study.
+        alias: Alias of the version.
+        folder: Empty folder to download into.
+
+    Returns:
+        Folder with the network and its code, as :func:`log_model` takes it.
+
+    Raises:
+        RefusedError: There is no such model.
+        UnreachableError: The store does not answer.
+    """
+    # A query would create the missing database.
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise RefusedError("there is no MLflow database")
+    with reachable(uri):
+        client = open_client(uri)
+        experiment = find_experiment(client, mark)
+        name = mark.name if experiment is None else model_name(client, mark, experiment)
+        try:
+            version = client.get_model_version_by_alias(name, alias)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise RefusedError(f"there is no model {name}@{alias}") from error
+        from mlflow.artifacts import download_artifacts
+
+        local = Path(download_artifacts(artifact_uri=version.source, dst_path=str(folder), tracking_uri=uri))
+    # MLflow keeps artifacts in a folder of their own.
+    (local / "artifacts" / NETWORK).replace(local / NETWORK)
+    return local
 
 
 def _digest(folder: Path) -> str:

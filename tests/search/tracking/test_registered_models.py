@@ -278,7 +278,7 @@ def test_a_kept_network_divides_its_logits_by_the_temperature_of_the_validation_
     model = load_network(network_folder(finished.study, final) / "network", "cpu")
     assert final.temperature == model.card.temperature != 1.0
     seen: list[torch.Tensor] = []
-    model.network.register_forward_hook(lambda network, inputs, output: seen.append(output.double()))
+    model.network.head.register_forward_hook(lambda network, inputs, output: seen.append(output.double()))
     found = model.predict(finished.files("test"))
     model.predict(finished.files("val"))
     test, val = (logits.numpy() for logits in seen)

@@ -1,0 +1,5 @@
+"""The networks of a finished study outside: found, checked, written with their model card."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

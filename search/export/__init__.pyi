@@ -1,0 +1,10 @@
+from .folder import Exported, export_study
+from .kept import KeptNetwork, load_kept, open_kept
+
+__all__ = [
+    "Exported",
+    "KeptNetwork",
+    "export_study",
+    "load_kept",
+    "open_kept",
+]

@@ -1,0 +1,205 @@
+"""The commands for the networks of a finished study: what they print, and how they refuse wrong input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from frostline.dashboards.cli import TerminalViews, app
+from frostline.objectives.networks.export import TrainedModel
+from frostline.search.cli import predictions
+
+from ..export.conftest import CLASSES, Finished, finished
+
+__all__ = ["finished"]
+
+
+def run(*arguments: object, stdin: str = "") -> Result:
+    return CliRunner().invoke(app, [str(each) for each in arguments], input=stdin, obj=TerminalViews())
+
+
+@pytest.fixture
+def place(finished: Finished) -> list[str]:
+    return ["--workspace", str(finished.workspace.root)]
+
+
+@pytest.fixture(scope="module")
+def folder(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported folder; ONNX is left to the tests of the export."""
+    to = tmp_path_factory.mktemp("exported") / "lora"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frostline.search.export.folder.missing_onnx_libraries", lambda: ["onnx"])
+        ended = run("export", "photos", "-s", "lora", "--to", to, "--workspace", finished.workspace.root)
+    assert ended.exit_code == 0, ended.output
+    assert "model.onnx is not written: it needs pip install 'frostline[onnx]'" in ended.stderr
+    assert f"frostline predict {to}" in ended.stdout
+    return to
+
+
+def table(result: Result, finished: Finished) -> np.ndarray:
+    """Probabilities (N, classes) of a result in CSV, in the order of the classes."""
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [Path(row["image"]) for row in rows] == finished.test_files
+    found = np.zeros((len(rows), len(CLASSES)))
+    for place, row in enumerate(rows):
+        for rank in (1, 2, 3):
+            found[place, CLASSES.index(row[f"class_{rank}"])] = float(row[f"probability_{rank}"])
+    return found
+
+
+def test_a_folder_and_its_study_give_the_recorded_probabilities(
+    finished: Finished, folder: Path, place: list[str]
+) -> None:
+    for source in ([str(folder)], ["photos", "--strategy", "lora", *place]):
+        ended = run("predict", *source, finished.data / "test", "--csv", "--device", "cpu")
+        assert ended.exit_code == 0, ended.output
+        assert np.abs(table(ended, finished) - finished.calibrated("lora")).max() < 1e-4
+
+
+def test_a_study_predicts_with_the_recommended_strategy(finished: Finished, place: list[str]) -> None:
+    verdict = finished.study.results().verdict
+    assert verdict is not None
+    ended = run("predict", "photos", finished.data / "test", "--csv", "--batch-size", "4", *place)
+    assert np.abs(table(ended, finished) - finished.calibrated(verdict.winner.strategy)).max() < 1e-4
+
+
+def test_the_most_probable_classes_come_first_in_every_form(finished: Finished, folder: Path) -> None:
+    file = finished.test_files[0]
+    expected = finished.calibrated("lora")[0]
+    best = sorted(range(3), key=lambda place: -expected[place])[:2]
+    ended = run("predict", folder, file, "--top", "2", "--json")
+    ((predicted,), skipped) = json.loads(ended.stdout).values()
+    assert predicted["image"] == str(file)
+    assert [each["class"] for each in predicted["top"]] == [CLASSES[place] for place in best]
+    assert [each["probability"] for each in predicted["top"]] == pytest.approx(expected[best], abs=1e-4)
+    assert skipped == []
+    told = ", ".join(f"{CLASSES[place]} {100 * expected[place]:.1f} %" for place in best)
+    assert run("predict", folder, file, "--top", "2").stdout == f"{file}: {told}\n"
+    header, row = run("predict", folder, file, "--top", "1", "--csv").stdout.splitlines()
+    assert header == "image,class_1,probability_1"
+    assert row.startswith(f"{file},{CLASSES[best[0]]},")
+
+
+def test_a_list_comes_from_standard_input(finished: Finished, folder: Path) -> None:
+    names = "\n".join([str(file) for file in finished.test_files] + ["", ""])
+    ended = run("predict", folder, "-", "--csv", stdin=names)
+    assert np.abs(table(ended, finished) - finished.calibrated("lora")).max() < 1e-4
+
+
+def test_images_that_cannot_be_used_are_reported_and_skipped(finished: Finished, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    good = finished.test_files[0]
+    half = tmp_path / "half.jpg"
+    half.write_bytes(good.read_bytes()[:200])
+    (tmp_path / "empty.png").touch()
+    names = [tmp_path / "text.jpg", good, half, tmp_path / "gone.jpg", tmp_path / "empty.png", finished.test_files[1]]
+    ended = run("predict", folder, *names, "--json")
+    assert ended.exit_code == 1
+    document = json.loads(ended.stdout)
+    assert [each["image"] for each in document["predictions"]] == [str(names[1]), str(names[5])]
+    assert [each["image"] for each in document["skipped"]] == [str(names[place]) for place in (0, 2, 3, 4)]
+    assert f"skipped {tmp_path / 'text.jpg'}: not an image of a known format" in ended.stderr
+    assert f"skipped {tmp_path / 'gone.jpg'}: No such file or directory" in ended.stderr
+    assert "4 of 6 images were skipped." in ended.stderr
+    only = run("predict", folder, tmp_path / "text.jpg", "--csv")
+    assert only.exit_code == 1
+    assert only.stdout.splitlines() == [f"image,{','.join(f'class_{n},probability_{n}' for n in (1, 2, 3))}"]
+
+
+def test_progress_on_long_lists_goes_to_standard_error(
+    finished: Finished, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_PACE", -1.0)
+    ended = run("predict", folder, finished.data / "test")
+    assert "7 of 15 images" in ended.stderr
+    assert len(ended.stdout.splitlines()) == 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["photo", "DATA"], "photos"),
+        (["photos", "DATA", "-s", "lorra"], "Did you mean 'lora'"),
+        (["DATA", "DATA"], "is a folder without a network"),
+        (["FOLDER", "DATA", "-s", "lora"], "leave out --strategy"),
+        (["FOLDER", "-"], "no images in standard input"),
+        (["FOLDER", "EMPTY"], "no images in"),
+        (["FOLDER", "DATA", "--json", "--csv"], "cannot be combined"),
+        (["FOLDER", "DATA", "--device", "gpu"], "Unknown device 'gpu'"),
+    ],
+)
+def test_wrong_input_is_refused_with_what_to_type(
+    finished: Finished, folder: Path, place: list[str], tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    known = {"DATA": str(finished.data / "test"), "FOLDER": str(folder), "EMPTY": str(tmp_path)}
+    ended = run("predict", *(known.get(each, each) for each in arguments), *place)
+    assert ended.exit_code == 2, ended.output
+    assert said in ended.stderr
+    assert not ended.stdout
+
+
+def test_too_large_a_batch_says_so(finished: Finished, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(model: TrainedModel, canvases: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(TrainedModel, "probabilities", full)
+    ended = run("predict", folder, finished.data / "test")
+    assert ended.exit_code == 2
+    assert "Try --batch-size 16" in ended.stderr
+
+
+def test_export_refuses_what_it_cannot_export(finished: Finished, place: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    for study, to, options, said in (
+        ("photo", "new", [], "photos"),
+        ("photos", "new", ["-s", "full"], "Unknown strategy in this study 'full'"),
+        ("photos", "", [], "is not empty"),
+    ):
+        ended = run("export", study, "--to", tmp_path / to, *options, *place)
+        assert ended.exit_code == 2, ended.output
+        assert said in ended.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_damaged_folder_says_so(folder: Path, finished: Finished, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    ended = run("predict", tmp_path, finished.data / "test")
+    assert ended.exit_code == 2
+    assert f"{tmp_path} holds no network that Frostline can load" in ended.stderr
+
+
+# Predicts with libraries blocked that a folder does not need.
+LIGHT = """
+import sys
+for name in ("optuna", "mlflow", "sqlalchemy", "plotly"):
+    sys.modules[name] = None
+from frostline.dashboards.cli import TerminalViews, app
+app(["predict", *sys.argv[1:]], obj=TerminalViews())
+"""
+
+
+def test_a_folder_needs_neither_optuna_nor_mlflow(folder: Path, finished: Finished, tmp_path: Path) -> None:
+    file = tmp_path / "photo.png"
+    Image.open(finished.test_files[0]).save(file)
+    ended = subprocess.run(
+        [sys.executable, "-c", LIGHT, str(folder), str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        # The user's backbone comes from the folder.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{file}: ")
