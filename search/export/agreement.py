@@ -41,7 +41,7 @@ class CheckImages:
 
     model: TrainedModel
     canvases: NDArray[np.uint8]
-    recorded: NDArray[np.float32] | None
+    recorded: NDArray[np.floating] | None
     test_images: int
 
     @classmethod

@@ -15,7 +15,7 @@ from frostline.search.export.kept import load_kept, open_kept
 from frostline.search.study.study import Study
 from frostline.search.tracking import network_folder
 from frostline.storage.errors import RefusedError, StorageError
-from frostline.storage.tracking import download_model
+from frostline.storage.tracking import StudyMark, download_model
 
 from .conftest import Finished, finish
 
@@ -38,11 +38,11 @@ def test_a_network_that_left_the_workspace_comes_from_mlflow(logged: Finished) -
 
 
 def test_a_study_that_mlflow_does_not_know_is_refused_by_name(logged: Finished, tmp_path: Path) -> None:
-    for study, alias in (("nobody", "champion"), ("photos", "strategy-full")):
-        with pytest.raises(RefusedError, match=f"there is no model {study}@{alias}"):
-            download_model(logged.workspace.tracking_url, study, alias, tmp_path)
+    for mark, alias in ((StudyMark("nobody", "0" * 32), "champion"), (logged.study.mark, "strategy-full")):
+        with pytest.raises(RefusedError, match=f"there is no model {mark.name}@{alias}"):
+            download_model(logged.workspace.tracking_url, mark, alias, tmp_path)
     with pytest.raises(RefusedError, match="no MLflow database"):
-        download_model(f"sqlite:///{tmp_path}/none.db", "photos", "champion", tmp_path)
+        download_model(f"sqlite:///{tmp_path}/none.db", logged.study.mark, "champion", tmp_path)
     assert not (tmp_path / "none.db").exists()
 
 
