@@ -71,6 +71,15 @@ class TerminalViews:
         self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
 
+    def truncation(self, study: Study) -> None:
+        from .terminal import print_truncation
+
+        truncation = study.results().truncation
+        if truncation is not None:
+            print_truncation(self._console, truncation)
+        self._console.print()
+        self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
+
     def report(self, study: Study) -> Path:
         return _report(study)
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from ..objectives.calibration import CALIBRATED_METRICS
 from ..objectives.metrics import METRICS, Metric
-from ..search.analysis import BASELINE, Contender, CurvePoint, DataCurve, Leaks, Selection, Verdict
+from ..search.analysis import BASELINE, Contender, CurvePoint, Cut, DataCurve, Leaks, Selection, Truncation, Verdict
 from ..search.records import StrategySummary, TrialRecord
 from ..search.study import StudyResults
-from .formats import NOTHING, count, duration, percent, points, value
+from .formats import NOTHING, count, duration, latency, megabytes, percent, points, value
 
 
 class Column(NamedTuple):
@@ -166,6 +166,37 @@ def _curve_row(point: CurvePoint) -> tuple[str, ...]:
         ahead = f"{points(point.difference)} [{least}, {most}]"
     score = f"{points(point.mean)} [{points(low)}, {points(high)}] ({len(point.scores)})"
     return (point.strategy, f"{point.images:,}", score, ahead)
+
+
+def truncation_rows(truncation: Truncation) -> TextTable:
+    """Return the table of the cuts of the pretrained network; the smaller network that is named is emphasised."""
+    columns = (
+        Column("units"),
+        Column("up to", numeric=False),
+        Column("validation %"),
+        Column("test %"),
+        Column(f"against all, points [{100 * truncation.confidence:.0f} % interval]"),
+        Column("latency"),
+        Column(f"of {truncation.batch}"),
+        Column("size"),
+    )
+    smaller = truncation.smaller
+    emphasised = None if smaller is None else truncation.cuts.index(smaller)
+    return TextTable(columns, tuple(_cut_row(cut, truncation.whole) for cut in truncation.cuts), emphasised)
+
+
+def _cut_row(cut: Cut, whole: Cut) -> tuple[str, ...]:
+    low, high = cut.difference_interval
+    return (
+        str(cut.units),
+        cut.unit,
+        points(cut.val_score),
+        points(cut.test_score),
+        "all" if cut is whole else f"{points(cut.difference)} [{points(low)}, {points(high)}]",
+        latency(cut.latency),
+        latency(cut.batch_latency),
+        megabytes(cut.size),
+    )
 
 
 def status_rows(results: StudyResults) -> TextTable:

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ...objectives.data import describe_faults
-from ...search.analysis import DataCurve, Verdict
+from ...search.analysis import DataCurve, Truncation, Verdict
 from ...search.study import StudyResults
-from ..tables import TextTable, curve_rows, leak_rows, status_rows, verdict_rows
+from ..tables import TextTable, curve_rows, leak_rows, status_rows, truncation_rows, verdict_rows
 
 _NARROW = 80
 
@@ -55,6 +55,13 @@ def print_curve(console: Console, curve: DataCurve) -> None:
         console.print(Text(crossover.sentence(), style="bold" if crossover.significant else ""))
     console.print()
     console.print(_rich_table(curve_rows(curve)))
+
+
+def print_truncation(console: Console, truncation: Truncation) -> None:
+    """Print which smaller network is as good, then what each cut scores and costs."""
+    console.print(Text(truncation.sentence(), style="bold"))
+    console.print()
+    console.print(_rich_table(truncation_rows(truncation)))
 
 
 def status_table(results: StudyResults) -> RenderableType:

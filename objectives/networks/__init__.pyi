@@ -4,6 +4,7 @@ from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
 from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop
 from .lora import add_lora
 from .network import Network
+from .serving_costs import as_served, measure_latency, size_in_bytes
 
 __all__ = [
     "CANONICAL_BATCH",
@@ -15,8 +16,11 @@ __all__ = [
     "ModelCard",
     "Network",
     "add_lora",
+    "as_served",
     "create_head",
     "drop",
+    "measure_latency",
     "save_network",
+    "size_in_bytes",
     "state_hash",
 ]

@@ -8,6 +8,7 @@ from .leaks import Leaks, measure_leaks
 from .pareto import pareto_front
 from .race import Race, RaceRules, run_race
 from .selection import Selection, examine_selection
+from .truncation import Cut, Truncation, compare_cuts
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
 from .warnings import find_warnings
 
@@ -20,6 +21,7 @@ __all__ = [
     "Contender",
     "CurvePoint",
     "CurveRecord",
+    "Cut",
     "DataCurve",
     "Errors",
     "KeptComparisons",
@@ -29,9 +31,11 @@ __all__ = [
     "RaceRules",
     "Selection",
     "Step",
+    "Truncation",
     "Verdict",
     "budget_steps",
     "compare",
+    "compare_cuts",
     "confusion_of",
     "errors_of",
     "examine_selection",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...objectives.data import Copies, DataFaults, FoundImage
-    from ..analysis import DataCurve, Leaks
+    from ..analysis import DataCurve, Leaks, Truncation
     from ..study import StudyResults
 
 
@@ -39,6 +39,7 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "warnings": results.warnings,
         "data_faults": None if results.data_faults is None else _describe_faults(results.data_faults, results),
         "curve": _describe_curve(results.curve),
+        "truncation": None if results.truncation is None else _describe_truncation(results.truncation),
     }
 
 
@@ -158,3 +159,31 @@ def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:
         for crossover in curve.crossovers
     }
     return {"confidence": curve.confidence, "points": points, "crossovers": crossovers}
+
+
+def _describe_truncation(truncation: Truncation) -> dict[str, Any]:
+    smaller = truncation.smaller
+    cuts = [
+        {
+            "units": cut.units,
+            "last_unit": cut.unit,
+            "validation": {"score": cut.val_score},
+            "test": {"score": cut.test_score, "interval": cut.interval},
+            "difference": cut.difference,
+            "interval": cut.difference_interval,
+            "latency": cut.latency,
+            "batch_latency": cut.batch_latency,
+            "parameters": cut.parameters,
+            "size_mb": cut.size / 1e6,
+        }
+        for cut in truncation.cuts
+    ]
+    return {
+        "sentence": truncation.sentence(),
+        "smaller": None if smaller is None else {"units": smaller.units, "confirmed": truncation.confirmed},
+        "confidence": truncation.confidence,
+        "indifference": truncation.indifference,
+        "device": truncation.device,
+        "batch": truncation.batch,
+        "cuts": cuts,
+    }

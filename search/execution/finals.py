@@ -88,7 +88,7 @@ class Tested:
 
 
 def evaluate_on_test(session: WorkerSession, finalist: Finalist, result: FinetuneResult) -> Tested:
-    """Test a finalist's training: the only place that opens the test split. The temperature sees none of it."""
+    """Test a finalist's training. The temperature sees nothing of the test split."""
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
     final = FinalRecord(

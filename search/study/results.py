@@ -15,6 +15,7 @@ from ..analysis import (
     DataCurve,
     Race,
     Selection,
+    Truncation,
     Verdict,
     compare,
     errors_of,
@@ -75,6 +76,7 @@ class StudyResults:
         race_ended: Names of the finalists of the last race that ended.
         comparing: Compares the finals; by default by resampling each time.
         data_faults: Faults of the data; None if they were not looked for.
+        truncation: What the cuts of the pretrained network score and cost; None if they were not probed.
         workers: Number of workers that hold a trial or final.
         running_finals: Number of finals that they train.
         wish: Desired state of the workers: run, pause or stop.
@@ -90,6 +92,7 @@ class StudyResults:
     race_ended: tuple[str, ...] = ()
     comparing: Comparing = compare
     data_faults: DataFaults | None = None
+    truncation: Truncation | None = None
     workers: int = 0
     running_finals: int = 0
     wish: str = RUN

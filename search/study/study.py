@@ -31,6 +31,7 @@ from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finished, summarize
+from .diagnoses import Diagnoses
 from .finalists import finalist_name, read_finalist
 from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, is_decided
@@ -74,6 +75,7 @@ class Study:
         finals: Recorded finals.
         curve: Recorded trainings on part of the images.
         data_faults: Faults of the data, found before the first trial.
+        diagnoses: What else was measured, for readers.
         wish: Desired state of the workers: run, pause or stop.
     """
 
@@ -88,6 +90,7 @@ class Study:
         self.finals = FinalsTable(self.database, self.settings.name)
         self.curve = CurveTable(self.database, self.settings.name)
         self.data_faults = DataFaultsTable(self.database, self.settings.name)
+        self.diagnoses = Diagnoses(self.database, self.settings.name)
         self.wish = StudyControl(self.database, self.settings.name)
 
     @classmethod
@@ -285,6 +288,7 @@ class Study:
             versions=ran["versions"],
             comparing=KeptComparisons(self.workspace.comparisons),
             data_faults=None if faults is None else DataFaults.from_row(faults),
+            truncation=self.diagnoses.truncation(),
             workers=len({each.owner for each in (*held, *held_finals)}),
             running_finals=len(held_finals),
             wish=self.wish.get(),

@@ -88,6 +88,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("finals keep probabilities", _keep_probabilities),
     Migration("predictions may exceed 64 KB on MariaDB", _lengthen_predictions),
     Migration("studies keep the faults of their data", lambda connection: None),
+    Migration("studies keep diagnoses", lambda connection: None),
 )
 
 

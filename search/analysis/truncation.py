@@ -1,0 +1,196 @@
+"""Truncate and probe: what a linear head scores after each unit of the pretrained network, and what that costs.
+
+The smaller network is chosen on validation images: the smallest that loses no more than what does not matter there. The
+test images, by which nothing was chosen, then tell whether it is as good as the whole network, with one interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...objectives.metrics import score, weighted
+from .comparison import CONFIDENCE, UNLIKELY, Interval, central_interval
+from .score_draws import draw_scores
+
+if TYPE_CHECKING:
+    from ...objectives.cut_probes import CutProbe
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The network up to a unit, with a linear head.
+
+    Attributes:
+        units: Number of units that are left.
+        unit: Name of the last one.
+        parameters: Number of parameters.
+        size: Size of parameters and buffers, bytes.
+        latency: Median time of a forward pass of one image, seconds.
+        batch_latency: The same of a batch.
+        val_score: Validation score, in [0, 1].
+        test_score: Test score, in [0, 1].
+        interval: Confidence interval of the test score.
+        difference: Test score minus that of the whole network; 0 for the whole.
+        difference_interval: Confidence interval of ``difference``.
+        likely_behind: By how much the whole is better at most, with a probability of 1 - :data:`UNLIKELY`.
+    """
+
+    units: int
+    unit: str
+    parameters: int
+    size: int
+    latency: float
+    batch_latency: float
+    val_score: float
+    test_score: float
+    interval: Interval
+    difference: float
+    difference_interval: Interval
+    likely_behind: float
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """What each cut of the pretrained network scores and costs.
+
+    Attributes:
+        metric: Name of the metric.
+        cuts: The cuts from the first unit to the whole network.
+        test_images: Number of test images.
+        indifference: Difference of score that does not matter.
+        batch: Number of images of :attr:`Cut.batch_latency`.
+        device: Device on which latency was measured, in words.
+        confidence: Confidence of each interval.
+    """
+
+    metric: str
+    cuts: tuple[Cut, ...]
+    test_images: int
+    indifference: float
+    batch: int
+    device: str
+    confidence: float = CONFIDENCE
+
+    @property
+    def whole(self) -> Cut:
+        """Return the cut after the last unit."""
+        return self.cuts[-1]
+
+    @property
+    def smaller(self) -> Cut | None:
+        """Return the smallest cut that is as good on validation images; None if only the whole network is."""
+        least = self.whole.val_score - self.indifference
+        # Not by equality: scores are sums of shares.
+        return next((cut for cut in self.cuts[:-1] if cut.val_score >= least - 1e-9), None)
+
+    @property
+    def confirmed(self) -> bool:
+        """Return whether the whole network is unlikely to be better than the smaller one by more than what matters."""
+        return self.smaller is not None and self.smaller.likely_behind <= self.indifference
+
+    def ratios(self, cut: Cut) -> tuple[float, float]:
+        """Return latency (of one image) and size of a cut, as multiples of those of the whole network."""
+        return cut.latency / max(self.whole.latency, 1e-12), cut.size / self.whole.size
+
+    def sentence(self) -> str:
+        """Return which smaller network is as good, in one or two sentences."""
+        cut, units = self.smaller, len(self.cuts)
+        if cut is None:
+            points = f"{100 * self.indifference:g} point{'' if self.indifference == 0.01 else 's'}"
+            return (
+                f"No smaller network is as good: on the validation images, a linear head on fewer than all {units} "
+                f"units always loses more than {points}."
+            )
+        low, high = cut.difference_interval
+        gap = f"({_signed(cut.difference)} points [{_signed(low)}, {_signed(high)}] on the test images)"
+        time, size = self.ratios(cut)
+        cost = f"at {time:.2g}x the latency and {size:.2g}x the size"
+        first = f"the first {cut.units} of {units} units are" if cut.units > 1 else f"the first of {units} units is"
+        if low > 0:
+            return f"With a linear head, {first} better than all {gap}, {cost}."
+        if self.confirmed:
+            return f"With a linear head, {first} as good as all {gap}, {cost}."
+        if high < 0:
+            return (
+                f"No smaller network is named: {first} as good as all on the validation images, but not on the test "
+                f"images {gap}."
+            )
+        return (
+            f"With a linear head, {first} as good as all on the validation images, {cost}; {self.test_images:,} test "
+            f"images cannot tell {gap}."
+        )
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the plain values to keep in the database."""
+        return asdict(self)
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Truncation:
+        """Return what :meth:`to_row` gave."""
+        pairs = ("interval", "difference_interval")
+        cuts = tuple(Cut(**{**cut, **{name: tuple(cut[name]) for name in pairs}}) for cut in row["cuts"])
+        return cls(**{**row, "cuts": cuts})
+
+
+def compare_cuts(
+    probes: Sequence[CutProbe],
+    val_labels: NDArray[np.int64],
+    test_labels: NDArray[np.int64],
+    metric: str,
+    *,
+    indifference: float,
+    batch: int,
+    device: str,
+    seed: int = 0,
+) -> Truncation:
+    """Score the probes on validation and test images, and compare each with that of the whole network, which is last.
+
+    Intervals are for new test images. They leave the probes as they are: their fit is exact, so seeds do not matter.
+
+    Args:
+        probes: Probes after each unit, the first unit first.
+        val_labels: Classes of the validation images (V,).
+        test_labels: Classes of the test images (N,).
+        metric: Name of a metric that a study can maximize.
+        indifference: Difference of score that does not matter.
+        batch: Number of images of the probes' ``batch_latency``.
+        device: Device of the probes' latencies, in words.
+        seed: Seed of the draws.
+    """
+    scores = [[weighted(metric, probe.test_probabilities, test_labels)] for probe in probes]
+    drawn = draw_scores(scores, test_labels, seed=seed)
+    draws, means = drawn.means + drawn.images, drawn.means
+    ahead = draws - draws[:, -1:]
+    cuts = tuple(
+        Cut(
+            units=place + 1,
+            unit=probe.unit,
+            parameters=probe.parameters,
+            size=probe.size,
+            latency=probe.latency,
+            batch_latency=probe.batch_latency,
+            val_score=score(metric, probe.val_probabilities, val_labels),
+            test_score=float(means[place]),
+            interval=central_interval(np.clip(draws[:, place], 0, 1), 1),
+            difference=float(means[place] - means[-1]),
+            difference_interval=central_interval(ahead[:, place], 1),
+            likely_behind=float(np.quantile(-ahead[:, place], 1 - UNLIKELY)),
+        )
+        for place, probe in enumerate(probes)
+    )
+    return Truncation(metric, cuts, len(test_labels), indifference, batch, device)
+
+
+def _signed(share: float) -> str:
+    """Return a difference in points, with its sign.
+
+    >>> _signed(-0.003), _signed(0.009), _signed(0.0)
+    ('−0.3', '+0.9', '0.0')
+    """
+    text = f"{100 * share:+.1f}"
+    return "0.0" if float(text) == 0 else text.replace("-", "−")
