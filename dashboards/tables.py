@@ -119,6 +119,30 @@ def selection_rows(selection: Sequence[Selection]) -> TextTable:
     return TextTable(columns, rows)
 
 
+def cost_rows(verdict: Verdict) -> TextTable | None:
+    """Return the table of what each finalist costs; None if older versions recorded all finals."""
+    if not any(contender.costs.known for contender in verdict.contenders):
+        return None
+    columns = (
+        Column("strategy", numeric=False),
+        *map(Column, ("training", "on the device", "trainable weights", "latency", "size")),
+    )
+    rows = tuple(_cost_row(contender) for contender in verdict.contenders)
+    return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
+
+
+def _cost_row(contender: Contender) -> tuple[str, ...]:
+    costs = contender.costs
+    return (
+        contender.strategy,
+        duration(contender.seconds),
+        duration(costs.device_seconds),
+        count(contender.trainable_parameters),
+        latency(costs.latency),
+        megabytes(costs.size),
+    )
+
+
 def calibration_rows(verdict: Verdict) -> TextTable | None:
     """Return the table of what calibration changes, as means over seeds; None if older versions recorded all finals."""
     if all(contender.temperature is None for contender in verdict.contenders):

@@ -22,7 +22,7 @@ STATES = ("waiting", "running", *FINISHED)
 # What the database keeps of a final's scores and costs, by these names.
 _ROW = ("strategy", "trial_number", "val_score", "test_score", "seconds", "trainable_parameters")
 # What it keeps besides; older versions do not.
-_LATER = ("temperature",)
+_LATER = ("temperature", "device_seconds", "latency", "size")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,10 @@ class FinalScores:
         trainable_parameters: Number of parameters that train in the last phase.
         temperature: Temperature fitted on the validation images, see :mod:`~frostline.objectives.calibration`; None
             if an older version recorded the final.
+        device_seconds: Time of the training on its device: on a CPU, processor time of all threads; on a GPU, which a
+            training holds, wall time. None, as the next ones, if not measured.
+        latency: Median time of a forward pass of one image by the trained network, seconds.
+        size: Size of the trained network, bytes.
     """
 
     strategy: str
@@ -82,6 +86,9 @@ class FinalScores:
     seconds: float
     trainable_parameters: int
     temperature: float | None = field(default=None, kw_only=True)
+    device_seconds: float | None = field(default=None, kw_only=True)
+    latency: float | None = field(default=None, kw_only=True)
+    size: int | None = field(default=None, kw_only=True)
 
     @property
     def identity(self) -> tuple[str, int, int]:
@@ -116,7 +123,7 @@ class FinalScores:
             test_score=row["test_score"],
             seconds=row["seconds"],
             trainable_parameters=row["trainable_parameters"],
-            temperature=row.get("temperature"),
+            **{name: row.get(name) for name in _LATER},
         )
 
     def with_predictions(
@@ -131,7 +138,7 @@ class FinalScores:
             test_score=self.test_score,
             seconds=self.seconds,
             trainable_parameters=self.trainable_parameters,
-            temperature=self.temperature,
+            **{name: getattr(self, name) for name in _LATER},
             labels=labels,
             probabilities=probabilities,
             classes_only=classes_only,

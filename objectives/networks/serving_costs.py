@@ -4,16 +4,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
 from ..devices import autocast
+from .lora import remove_adapters
 from .network import Network
 
 # Passes of each network before any is timed, and then at least and at most; seconds after which no round starts.
 _WARM_UP, _LEAST, _MOST, _SECONDS = 2, 7, 30, 4.0
+
+
+@dataclass(frozen=True)
+class ServingCosts:
+    """What a trained network costs its users.
+
+    Attributes:
+        latency: Median time of a forward pass of one image, seconds.
+        size: Size of parameters and buffers, bytes.
+    """
+
+    latency: float
+    size: int
+
+
+def measure_serving(network: Network, image_size: int, device: torch.device) -> ServingCosts:
+    """Measure what a trained network costs its users; adapters are merged into the weights, as when it is saved.
+
+    Args:
+        network: Trained network on the device. Afterwards it has no adapters, and its outputs are the same up to
+            rounding.
+        image_size: Side of the images, pixels.
+        device: Device of the network.
+    """
+    remove_adapters(network, merge=True)
+    served = as_served(network)
+    return ServingCosts(measure_latency([served], image_size, device)[0], size_in_bytes(served))
 
 
 def measure_latency(

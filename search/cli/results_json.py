@@ -79,6 +79,9 @@ def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
             "validation": {"search": chosen.search_score, "trials": chosen.tried, "mean": chosen.val_mean},
             "probability_best": verdict.best_shares[contender.strategy],
             "seconds": contender.seconds,
+            "device_seconds": contender.costs.device_seconds,
+            "latency": contender.costs.latency,
+            "size_mb": contender.costs.size_mb,
             "trainable_parameters": contender.trainable_parameters,
         }
         for contender, chosen in zip(verdict.contenders, results.selection, strict=True)

@@ -134,6 +134,7 @@ def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict, err
     run = tracker.known(strategy_key(contender.strategy))
     low, high = contender.interval or (0.0, 0.0)
     costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
+    costs |= contender.costs.known
     gap = {"gap_to_leader": contender.gap_to_leader, "gap_low": low, "gap_high": high}
     standing = verdict.standing(contender)
     run.log_summary(

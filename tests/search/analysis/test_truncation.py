@@ -101,6 +101,7 @@ def test_it_survives_the_database() -> None:
     assert Truncation.from_row(json.loads(json.dumps(found.to_row()))) == found
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_chosen_cut_covers_its_true_difference() -> None:
     """Chosen on validation images, it needs no correction on test images: 120 simulations with known difficulty."""
     rng, covered, chosen = np.random.default_rng(0), 0, 0
