@@ -63,7 +63,9 @@ def latency(seconds: float | None) -> str:
     """
     if seconds is None:
         return NOTHING
-    return f"{1000 * seconds:.0f} ms" if seconds >= 0.00995 else f"{1000 * seconds:.2g} ms"
+    if seconds >= 0.00995:
+        return f"{1000 * seconds:,.0f} ms"
+    return f"{1000 * seconds:.1f} ms" if seconds >= 0.000995 else f"{1000 * seconds:.2g} ms"
 
 
 def megabytes(size: int | None) -> str:

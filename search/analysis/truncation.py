@@ -89,6 +89,11 @@ class Truncation:
         return next((cut for cut in self.cuts[:-1] if cut.val_score >= least - 1e-9), None)
 
     @property
+    def best(self) -> Cut:
+        """Return the cut with the highest validation score; of equals, the smallest."""
+        return max(self.cuts, key=lambda cut: cut.val_score)
+
+    @property
     def confirmed(self) -> bool:
         """Return whether the whole network is unlikely to be better than the smaller one by more than what matters."""
         return self.smaller is not None and self.smaller.likely_behind <= self.indifference
@@ -98,7 +103,21 @@ class Truncation:
         return cut.latency / max(self.whole.latency, 1e-12), cut.size / self.whole.size
 
     def sentence(self) -> str:
-        """Return which smaller network is as good, in one or two sentences."""
+        """Return which smaller network is as good, and which is the best, in one or two sentences."""
+        return f"{self._smaller_sentence()} {self._best_sentence()}".strip()
+
+    def _best_sentence(self) -> str:
+        """Say which cut is the best, if that matters and was not said."""
+        best = self.best
+        if best is self.smaller or best.val_score <= self.whole.val_score + self.indifference:
+            return ""
+        return f"On the validation images, the first {best.units} units are the best {self._gap(best)}."
+
+    def _gap(self, cut: Cut) -> str:
+        low, high = cut.difference_interval
+        return f"({_signed(cut.difference)} points [{_signed(low)}, {_signed(high)}] on the test images)"
+
+    def _smaller_sentence(self) -> str:
         cut, units = self.smaller, len(self.cuts)
         if cut is None:
             points = f"{100 * self.indifference:g} point{'' if self.indifference == 0.01 else 's'}"
@@ -107,7 +126,7 @@ class Truncation:
                 f"units always loses more than {points}."
             )
         low, high = cut.difference_interval
-        gap = f"({_signed(cut.difference)} points [{_signed(low)}, {_signed(high)}] on the test images)"
+        gap = self._gap(cut)
         time, size = self.ratios(cut)
         cost = f"at {time:.2g}x the latency and {size:.2g}x the size"
         first = f"the first {cut.units} of {units} units are" if cut.units > 1 else f"the first of {units} units is"

@@ -184,6 +184,7 @@ def _describe_truncation(truncation: Truncation) -> dict[str, Any]:
     return {
         "sentence": truncation.sentence(),
         "smaller": None if smaller is None else {"units": smaller.units, "confirmed": truncation.confirmed},
+        "best": truncation.best.units,
         "confidence": truncation.confidence,
         "indifference": truncation.indifference,
         "device": truncation.device,

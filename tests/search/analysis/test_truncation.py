@@ -90,6 +90,9 @@ def test_what_is_said_is_what_the_test_images_show() -> None:
     sentence, confirmed = said(np.roll(whole, 40))
     assert "; 400 test images cannot tell (0.0 points [−" in sentence
     assert not confirmed
+    found = truncation_of([(10, whole), (90, first(TEST, 340)), (95, first(TEST, 380)), (90, whole)])
+    assert (found.best.units, found.smaller and found.smaller.units) == (3, 2)
+    assert " On the validation images, the first 3 units are the best (+15.0 points [+" in found.sentence()
     sentence, confirmed = said(whole, val=80)
     assert sentence.startswith("No smaller network is as good: on the validation images, a linear head on fewer than ")
     assert sentence.endswith("always loses more than 1 point.")
