@@ -8,7 +8,18 @@ from typing import NamedTuple
 
 from ..objectives.calibration import CALIBRATED_METRICS
 from ..objectives.metrics import METRICS, Metric
-from ..search.analysis import BASELINE, Contender, CurvePoint, Cut, DataCurve, Leaks, Selection, Truncation, Verdict
+from ..search.analysis import (
+    BASELINE,
+    Contender,
+    CurvePoint,
+    Cut,
+    DataCurve,
+    Gain,
+    Leaks,
+    Selection,
+    Truncation,
+    Verdict,
+)
 from ..search.records import StrategySummary, TrialRecord
 from ..search.study import StudyResults
 from .formats import NOTHING, count, duration, latency, megabytes, percent, points, value
@@ -179,7 +190,20 @@ def curve_rows(curve: DataCurve) -> TextTable:
         Column(f"test {METRICS[curve.metric].title} %, mean [{100 * curve.confidence:.0f} % interval] (seeds)"),
         Column(f"ahead of {BASELINE}, points [interval]"),
     )
-    return TextTable(columns, tuple(_curve_row(point) for point in curve.points))
+    rows = [_curve_row(point) for point in curve.points]
+    for projection in curve.projections:
+        last = curve.of(projection.strategy)[-1]
+        rows += [_projected_row(last, gain) for gain in projection.gains]
+    return TextTable(columns, tuple(sorted(rows, key=lambda row: _place(curve, row[0]))))
+
+
+def _place(curve: DataCurve, strategy: str) -> int:
+    return [point.strategy for point in curve.points].index(strategy)
+
+
+def _projected_row(last: CurvePoint, gain: Gain) -> tuple[str, ...]:
+    low, high = (points(min(last.mean + bound, 1.0)) for bound in gain.interval)
+    return (last.strategy, f"{gain.images:,} projected", f"{points(last.mean + gain.gain)} [{low}, {high}]", NOTHING)
 
 
 def _curve_row(point: CurvePoint) -> tuple[str, ...]:

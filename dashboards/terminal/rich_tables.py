@@ -50,9 +50,11 @@ def print_faults(console: Console, results: StudyResults) -> None:
 
 
 def print_curve(console: Console, curve: DataCurve) -> None:
-    """Print where strategies overtake feature extraction, then the data-size curve as a table."""
+    """Print where strategies overtake feature extraction, what more images would gain, and the curve as a table."""
     for crossover in curve.crossovers:
         console.print(Text(crossover.sentence(), style="bold" if crossover.significant else ""))
+    for projection in curve.projections:
+        console.print(Text(projection.sentence()))
     console.print()
     console.print(_rich_table(curve_rows(curve)))
 

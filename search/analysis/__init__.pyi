@@ -6,6 +6,7 @@ from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
 from .leaks import Leaks, measure_leaks
 from .pareto import pareto_front
+from .projection import Gain, Projection
 from .race import Race, RaceRules, run_race
 from .selection import Selection, examine_selection
 from .truncation import Cut, Truncation, compare_cuts
@@ -24,9 +25,11 @@ __all__ = [
     "Cut",
     "DataCurve",
     "Errors",
+    "Gain",
     "KeptComparisons",
     "Leaks",
     "Mistake",
+    "Projection",
     "Race",
     "RaceRules",
     "Selection",

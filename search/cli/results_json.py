@@ -156,12 +156,23 @@ def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:
     crossovers = {
         crossover.strategy: {
             "images": crossover.point.images if crossover.point else None,
+            "earlier": crossover.earlier,
             "significant": crossover.significant,
             "sentence": crossover.sentence(),
         }
         for crossover in curve.crossovers
     }
-    return {"confidence": curve.confidence, "points": points, "crossovers": crossovers}
+    projections = {
+        projection.strategy: {
+            "sentence": projection.sentence(),
+            "refused": projection.refused or None,
+            "gains": [
+                {"images": each.images, "gain": each.gain, "interval": each.interval} for each in projection.gains
+            ],
+        }
+        for projection in curve.projections
+    }
+    return {"confidence": curve.confidence, "points": points, "crossovers": crossovers, "projections": projections}
 
 
 def _describe_truncation(truncation: Truncation) -> dict[str, Any]:

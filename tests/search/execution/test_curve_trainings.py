@@ -83,6 +83,8 @@ def assert_documented(described: dict[str, Any]) -> None:
     assert values <= told
     assert {name for name in told if name.islower() and name.isidentifier()} - values <= {
         # Of data with faults.
+        # Of a curve with four sizes.
+        "gain",
         # Of the diagnosis by `frostline truncate`; see test_truncation.py.
         *("smaller", "confirmed", "device", "batch", "cuts", "units", "last_unit"),
         *("latency", "batch_latency", "parameters", "size_mb", "truncate"),
@@ -97,7 +99,7 @@ def names_in(described: Any) -> Iterator[str]:
         yield from names_in(each)
     for name, value in described.items() if isinstance(described, dict) else ():
         yield name
-        if name in ("strategies", "crossovers"):
+        if name in ("strategies", "crossovers", "projections"):
             yield from names_in(list(value.values()))
         elif name not in ("settings", "config", "metrics", "calibrated_metrics", "counts", "not_sought"):
             yield from names_in(value)
