@@ -35,25 +35,30 @@ class TerminalViews:
         return LineProgress(lambda line: print(line, flush=True))
 
     def results(self, results: StudyResults) -> None:
-        from .terminal import print_faults, print_verdict, status_table
+        from .terminal import print_faults, print_textbook, print_verdict, status_table
 
         self._console.print(status_table(results))
         if results.verdict is not None:
             print_verdict(self._console, results.verdict, results.warnings)
         print_faults(self._console, results)
+        print_textbook(self._console, results)
 
     def studies(self, every: list[StudyResults]) -> None:
+        from ..search.analysis import count_outcomes
         from .terminal import studies_table
 
         self._console.print(studies_table(every))
+        if counted := count_outcomes(results.textbook for results in every):
+            self._console.print(f"\nThe textbook's advice: {counted}")
 
     def ended(self, study: Study) -> None:
-        from .terminal import print_faults, print_verdict
+        from .terminal import print_faults, print_textbook, print_verdict
 
         results = study.results()
         if results.verdict is not None:
             print_verdict(self._console, results.verdict, results.warnings)
         print_faults(self._console, results)
+        print_textbook(self._console, results)
         self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
         name = f"{study.settings.name}{study.workspace.option}"
@@ -100,12 +105,14 @@ class TerminalViews:
 def _report(study: Study, path: Path | None = None) -> Path:
     """Write the report, log it to the study's MLflow run, and return its path."""
     from ..objectives.data import find_gallery
+    from ..search.study import finished_neighbors
     from ..search.tracking import log_with_study
     from .report import write_report
 
     settings = study.settings
     gallery = find_gallery(study.facts.fingerprint, cache_dir=study.workspace.images, seed=settings.seed)
-    written = write_report(study.results(), path or study.workspace.report(settings.name), gallery)
+    path = path or study.workspace.report(settings.name)
+    written = write_report(study.results(), path, gallery, finished_neighbors(study))
     log_with_study(study, written, lambda line: typer.echo(line, err=True))
     return written
 

@@ -216,6 +216,23 @@ def _curve_row(point: CurvePoint) -> tuple[str, ...]:
     return (point.strategy, f"{point.images:,}", score, ahead)
 
 
+def textbook_rows(every: Sequence[StudyResults]) -> TextTable | None:
+    """Return the table of the textbook's advice for each study and what became of it; None without any."""
+    columns = (
+        Column("study", numeric=False),
+        Column("training images a class"),
+        Column("fewer errors than on random features"),
+        *(Column(title, numeric=False) for title in ("advice", "outcome", "recommended")),
+    )
+    rows = []
+    for results in every:
+        if (advice := results.textbook) is not None:
+            numbers = (f"{advice.images_per_class:,.0f}", f"{100 * advice.nearness.probe_gap:.0f} %")
+            winner = results.verdict.winner.strategy if results.verdict else NOTHING
+            rows.append((results.settings.name, *numbers, advice.strategy, advice.outcome or NOTHING, winner))
+    return TextTable(columns, tuple(rows)) if rows else None
+
+
 def truncation_rows(truncation: Truncation) -> TextTable:
     """Return the table of the cuts of the pretrained network; the smaller network that is named is emphasised."""
     columns = (

@@ -49,6 +49,13 @@ def print_faults(console: Console, results: StudyResults) -> None:
         console.print(_rich_table(leak_rows(verdict, verdict.leaks)))
 
 
+def print_textbook(console: Console, results: StudyResults) -> None:
+    """Print the textbook's advice and what became of it; nothing where there is none."""
+    if results.textbook is not None:
+        console.print()
+        console.print(Text(results.textbook.sentence()))
+
+
 def print_curve(console: Console, curve: DataCurve) -> None:
     """Print where strategies overtake feature extraction, what more images would gain, and the curve as a table."""
     for crossover in curve.crossovers:

@@ -6,6 +6,7 @@ from .faults import Copies, DataFaults, FoundImage, LabelError, describe_faults
 from .gallery import Gallery, find_gallery
 from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
+from .nearness import Nearness, class_separation
 from .splits import resolve_splits
 from .subsets import ImageSubset, take_subset
 
@@ -21,7 +22,9 @@ __all__ = [
     "ImageSubset",
     "LabelError",
     "Listing",
+    "Nearness",
     "UndecodableImageError",
+    "class_separation",
     "decode_dataset",
     "decode_image",
     "describe_faults",

@@ -9,6 +9,7 @@ from .pareto import pareto_front
 from .projection import Gain, Projection
 from .race import Race, RaceRules, run_race
 from .selection import Selection, examine_selection
+from .textbook import Advice, advise, count_outcomes
 from .truncation import Cut, Truncation, compare_cuts
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
 from .warnings import find_warnings
@@ -17,6 +18,7 @@ __all__ = [
     "BASELINE",
     "INDIFFERENCE",
     "MIN_TRIALS",
+    "Advice",
     "Comparing",
     "Confusion",
     "Contender",
@@ -36,10 +38,12 @@ __all__ = [
     "Step",
     "Truncation",
     "Verdict",
+    "advise",
     "budget_steps",
     "compare",
     "compare_cuts",
     "confusion_of",
+    "count_outcomes",
     "errors_of",
     "examine_selection",
     "explained_variance",

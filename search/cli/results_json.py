@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...objectives.data import Copies, DataFaults, FoundImage
-    from ..analysis import DataCurve, Leaks, Truncation
+    from ..analysis import Advice, DataCurve, Leaks, Truncation
     from ..study import StudyResults
 
 
@@ -38,6 +38,7 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "verdict": _describe_verdict(results),
         "warnings": results.warnings,
         "data_faults": None if results.data_faults is None else _describe_faults(results.data_faults, results),
+        "textbook": None if results.textbook is None else _describe_advice(results.textbook),
         "curve": _describe_curve(results.curve),
         "truncation": None if results.truncation is None else _describe_truncation(results.truncation),
     }
@@ -201,4 +202,20 @@ def _describe_truncation(truncation: Truncation) -> dict[str, Any]:
         "device": truncation.device,
         "batch": truncation.batch,
         "cuts": cuts,
+    }
+
+
+def _describe_advice(advice: Advice) -> dict[str, Any]:
+    return {
+        "sentence": advice.sentence(),
+        "advice": advice.strategy,
+        "outcome": advice.outcome,
+        "gap_to_leader": None if advice.contender is None else advice.contender.gap_to_leader,
+        "size": advice.size,
+        "images_per_class": advice.images_per_class,
+        "domain": advice.domain,
+        "probe_gap": advice.nearness.probe_gap,
+        "probe_pretrained": advice.nearness.pretrained,
+        "probe_random": advice.nearness.random,
+        "separation": advice.nearness.separation,
     }

@@ -1,6 +1,7 @@
 from .checks import train_images
 from .finalists import SEED_OFFSET, Finalist, read_finalist, restore_config, select_finalists
 from .fingerprints import sources_digest, training_package, training_sources
+from .neighbors import finished_neighbors
 from .observer import LineProgress, Observer
 from .optuna_storage import open_storage, study_names
 from .optuna_tables import (
@@ -37,6 +38,7 @@ __all__ = [
     "StudyFacts",
     "StudyResults",
     "StudySettings",
+    "finished_neighbors",
     "is_study_file",
     "make_trial",
     "open_storage",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ...objectives.data import Nearness
 from ...storage.database import Database, DiagnosesTable
 from ..analysis import Truncation
 
-_TRUNCATION = "truncation"
+_TRUNCATION, _NEARNESS = "truncation", "nearness"
 
 
 class Diagnoses:
@@ -27,3 +28,12 @@ class Diagnoses:
     def keep_truncation(self, found: Truncation) -> None:
         """Keep what the cuts of the pretrained network score and cost."""
         self._table.set(_TRUNCATION, found.to_row())
+
+    def nearness(self) -> Nearness | None:
+        """Return how near the data are to those of the pretraining; None in older studies."""
+        row = self._table.get(_NEARNESS)
+        return None if row is None else Nearness.from_row(row)
+
+    def keep_nearness(self, measured: Nearness) -> None:
+        """Keep how near the data are to those of the pretraining."""
+        self._table.set(_NEARNESS, measured.to_row())

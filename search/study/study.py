@@ -289,6 +289,7 @@ class Study:
             comparing=KeptComparisons(self.workspace.comparisons),
             data_faults=None if faults is None else DataFaults.from_row(faults),
             truncation=self.diagnoses.truncation(),
+            nearness=self.diagnoses.nearness(),
             workers=len({each.owner for each in (*held, *held_finals)}),
             running_finals=len(held_finals),
             wish=self.wish.get(),

@@ -81,6 +81,7 @@ def verdict_note(study: Study, verdict: Verdict, results: StudyResults) -> str:
             f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
             "was trained with fresh seeds (their number in parentheses); the test split was opened once for each.",
             "",
+            *([results.textbook.sentence(), ""] if results.textbook else []),
             *([f"Faults in the data, which the report lists: {said}", ""] if said else []),
             f"The champion is `models:/{name}@{CHAMPION}`. It takes images in base64 "
             "(`MLFLOW_TRACKING_URI` names this store):",

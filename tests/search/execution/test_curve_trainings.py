@@ -83,6 +83,22 @@ def assert_documented(described: dict[str, Any]) -> None:
     assert values <= told
     assert {name for name in told if name.islower() and name.isidentifier()} - values <= {
         # Of data with faults.
+        # Of a study with pretrained weights; see test_neighbors.py.
+        *("advice", "outcome", "images_per_class", "domain", "probe_gap", "probe_pretrained", "probe_random"),
+        *(
+            "size",
+            "lp_ft",
+            "separation",
+            "tie",
+            "behind",
+            "absent",
+            "small",
+            "medium",
+            "large",
+            "far",
+            "middling",
+            "near",
+        ),
         # Of a curve with four sizes.
         "gain",
         # Of the diagnosis by `frostline truncate`; see test_truncation.py.
