@@ -143,7 +143,7 @@ def fit_power_law(
         >>> [round(middle, 3) for _, middle, _ in gains]
         [0.018, 0.029, 0.05]
     """
-    laws = _laws(sizes, errors, np.linalg.inv(covariance + 1e-12 * np.eye(len(sizes))))
+    laws = _laws(sizes, errors, np.linalg.inv(covariance + 1e-12 * np.eye(len(sizes))).astype(np.float64))
     least = laws.distances.min()
     if _probability_beyond(float(least), len(sizes) - 3) < _MISFIT:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,8 @@ def make_truncation() -> Truncation:
 def test_the_chart_is_the_cuts(results: StudyResults) -> None:
     truncation = make_truncation()
     chart = plot_truncation(truncation)
-    latency, size = chart.figure.data
+    traces: Any = chart.figure.data
+    latency, size = traces
     assert list(latency.x) == pytest.approx([2, 4, 6, 8])
     assert list(size.x) == pytest.approx([4, 8, 12, 16])
     for trace in (latency, size):
