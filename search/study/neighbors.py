@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ...objectives.errors import InvalidInputError
+from ...storage.errors import StorageError
+from ...storage.workspace import Workspace
 from .optuna_storage import study_names
 from .results import StudyResults
 from .study import Study
@@ -17,13 +21,17 @@ def finished_neighbors(study: Study) -> list[StudyResults]:
     for name in reversed(study_names(study.workspace)):
         if name == study.settings.name or len(found) == _MOST:
             continue
-        try:
-            other = Study.load(name, study.workspace)
-        # Its creation was interrupted.
-        except InvalidInputError:
-            continue
-        nearness = other.diagnoses.nearness()
-        if nearness is not None and not nearness.reason and other.complete():
-            found.append(other.results())
-        other.close()
+        # The creation of one may have been interrupted, and another version may have recorded one.
+        with suppress(InvalidInputError, StorageError):
+            found += _judgeable(name, study.workspace)
     return found
+
+
+def _judgeable(name: str, workspace: Workspace) -> list[StudyResults]:
+    other = Study.load(name, workspace)
+    try:
+        nearness = other.diagnoses.nearness()
+        measured = nearness is not None and not nearness.reason
+        return [other.results()] if measured and other.complete() else []
+    finally:
+        other.close()

@@ -16,6 +16,7 @@ from frostline.objectives.config import BackboneSpec
 from frostline.objectives.networks import BackbonePool
 from frostline.search import Request, run_search
 from frostline.search.study import Study, finished_neighbors
+from frostline.storage.errors import StorageError
 from frostline.storage.workspace import Workspace
 
 
@@ -45,6 +46,16 @@ def invoke(place: Workspace, *arguments: str) -> str:
 def test_neighbors_are_the_other_finished_studies_that_can_be_judged(place: Workspace) -> None:
     assert [each.settings.name for each in finished_neighbors(Study.load("one", place))] == ["two"]
     assert [each.settings.name for each in finished_neighbors(Study.load("bare", place))] == ["two", "one"]
+
+
+def test_a_study_that_cannot_be_read_does_not_cost_the_report(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(study: Study) -> Any:
+        raise StorageError("another version recorded it")
+
+    monkeypatch.setattr(Study, "results", read)
+    assert finished_neighbors(Study.load("one", place)) == []
 
 
 def test_advice_and_outcome_are_in_json_and_described(place: Workspace) -> None:
