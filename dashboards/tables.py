@@ -202,8 +202,10 @@ def _place(curve: DataCurve, strategy: str) -> int:
 
 
 def _projected_row(last: CurvePoint, gain: Gain) -> tuple[str, ...]:
-    low, high = (points(min(last.mean + bound, 1.0)) for bound in gain.interval)
-    return (last.strategy, f"{gain.images:,} projected", f"{points(last.mean + gain.gain)} [{low}, {high}]", NOTHING)
+    # The interval is that of the gain alone.
+    low, high = map(points, gain.interval)
+    score = f"{points(last.mean)} + {points(gain.gain)} [{low}, {high}]"
+    return (last.strategy, f"{gain.images:,} projected", score, NOTHING)
 
 
 def _curve_row(point: CurvePoint) -> tuple[str, ...]:
