@@ -58,7 +58,7 @@ def _hover(cut: Cut) -> str:
 
 
 def _caption(truncation: Truncation) -> str:
-    star = "The star is the smallest network that is as good on validation images. " if truncation.smaller else ""
+    star = "The star is the smaller network that is named. " if truncation.smaller else ""
     return (
         f"{truncation.sentence()} {star}Each dot is the pretrained network up to a unit with an exact linear head "
         f"(n = {len(truncation.cuts)} cuts), fitted on the training images; nothing else was trained. Bars are "

@@ -1,7 +1,9 @@
 """Truncate and probe: what a linear head scores after each unit of the pretrained network, and what that costs.
 
 The smaller network is chosen on validation images: the smallest that loses no more than what does not matter there. The
-test images, by which nothing was chosen, then tell whether it is as good as the whole network, with one interval.
+test images, by which nothing was chosen, then tell whether it is as good as the whole network, with one interval. Few
+validation images may choose badly. So if that one is not as good, the smallest is named that the test images prove to
+be, with intervals that hold for all cuts at once (Bonferroni).
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ class Cut:
         interval: Confidence interval of the test score.
         difference: Test score minus that of the whole network; 0 for the whole.
         difference_interval: Confidence interval of ``difference``.
+        joint_interval: Confidence interval of ``difference`` that holds for all cuts at once.
         likely_behind: By how much the whole is better at most, with a probability of 1 - :data:`UNLIKELY`.
     """
 
@@ -51,6 +54,7 @@ class Cut:
     interval: Interval
     difference: float
     difference_interval: Interval
+    joint_interval: Interval
     likely_behind: float
 
 
@@ -83,10 +87,26 @@ class Truncation:
 
     @property
     def smaller(self) -> Cut | None:
+        """Return the smaller network that is named; None if there is none."""
+        chosen = self.chosen
+        if chosen is not None and self._is_as_good(chosen):
+            return chosen
+        return self.proven or (None if chosen is None or chosen.difference_interval[1] < 0 else chosen)
+
+    @property
+    def chosen(self) -> Cut | None:
         """Return the smallest cut that is as good on validation images; None if only the whole network is."""
         least = self.whole.val_score - self.indifference
         # Not by equality: scores are sums of shares.
         return next((cut for cut in self.cuts[:-1] if cut.val_score >= least - 1e-9), None)
+
+    @property
+    def proven(self) -> Cut | None:
+        """Return the smallest cut that test images prove to be as good, for all cuts at once; None without any."""
+        return next((cut for cut in self.cuts[:-1] if cut.joint_interval[0] >= -self.indifference), None)
+
+    def _is_as_good(self, cut: Cut) -> bool:
+        return cut.likely_behind <= self.indifference
 
     @property
     def best(self) -> Cut:
@@ -96,7 +116,7 @@ class Truncation:
     @property
     def confirmed(self) -> bool:
         """Return whether the whole network is unlikely to be better than the smaller one by more than what matters."""
-        return self.smaller is not None and self.smaller.likely_behind <= self.indifference
+        return self.smaller is not None and self._is_as_good(self.smaller)
 
     def ratios(self, cut: Cut) -> tuple[float, float]:
         """Return latency (of one image) and size of a cut, as multiples of those of the whole network."""
@@ -114,35 +134,43 @@ class Truncation:
         return f"On the validation images, the first {best.units} units are the best {self._gap(best)}."
 
     def _gap(self, cut: Cut) -> str:
-        low, high = cut.difference_interval
-        return f"({_signed(cut.difference)} points [{_signed(low)}, {_signed(high)}] on the test images)"
+        by_validation = cut in (self.chosen, self.best)
+        low, high = cut.difference_interval if by_validation else cut.joint_interval
+        joint = "" if by_validation else ", for all cuts at once"
+        return f"({_signed(cut.difference)} points [{_signed(low)}, {_signed(high)}] on the test images{joint})"
 
     def _smaller_sentence(self) -> str:
-        cut, units = self.smaller, len(self.cuts)
+        cut = self.smaller
         if cut is None:
-            points = f"{100 * self.indifference:g} point{'' if self.indifference == 0.01 else 's'}"
-            return (
-                f"No smaller network is as good: on the validation images, a linear head on fewer than all {units} "
-                f"units always loses more than {points}."
-            )
-        low, high = cut.difference_interval
-        gap = self._gap(cut)
+            return self._none_sentence()
+        low = (cut.difference_interval if cut is self.chosen else cut.joint_interval)[0]
+        gap, first = self._gap(cut), self._first(cut)
         time, size = self.ratios(cut)
         cost = f"at {time:.2g}x the latency and {size:.2g}x the size"
-        first = f"the first {cut.units} of {units} units are" if cut.units > 1 else f"the first of {units} units is"
         if low > 0:
             return f"With a linear head, {first} better than all {gap}, {cost}."
         if self.confirmed:
             return f"With a linear head, {first} as good as all {gap}, {cost}."
-        if high < 0:
-            return (
-                f"No smaller network is named: {first} as good as all on the validation images, but not on the test "
-                f"images {gap}."
-            )
         return (
             f"With a linear head, {first} as good as all on the validation images, {cost}; {self.test_images:,} test "
             f"images cannot tell {gap}."
         )
+
+    def _none_sentence(self) -> str:
+        if self.chosen is None:
+            points = f"{100 * self.indifference:g} point{'' if self.indifference == 0.01 else 's'}"
+            return (
+                "No smaller network is as good: on the validation images, a linear head on fewer than all "
+                f"{len(self.cuts)} units always loses more than {points}."
+            )
+        return (
+            f"No smaller network is named: {self._first(self.chosen)} as good as all on the validation images, but not "
+            f"on the test images {self._gap(self.chosen)}."
+        )
+
+    def _first(self, cut: Cut) -> str:
+        units = f"of {len(self.cuts)} units"
+        return f"the first {cut.units} {units} are" if cut.units > 1 else f"the first {units} is"
 
     def to_row(self) -> dict[str, Any]:
         """Return the plain values to keep in the database."""
@@ -151,7 +179,7 @@ class Truncation:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Truncation:
         """Return what :meth:`to_row` gave."""
-        pairs = ("interval", "difference_interval")
+        pairs = ("interval", "difference_interval", "joint_interval")
         cuts = tuple(Cut(**{**cut, **{name: tuple(cut[name]) for name in pairs}}) for cut in row["cuts"])
         return cls(**{**row, "cuts": cuts})
 
@@ -198,6 +226,7 @@ def compare_cuts(
             interval=central_interval(np.clip(draws[:, place], 0, 1), 1),
             difference=float(means[place] - means[-1]),
             difference_interval=central_interval(ahead[:, place], 1),
+            joint_interval=central_interval(ahead[:, place], len(probes) - 1),
             likely_behind=float(np.quantile(-ahead[:, place], 1 - UNLIKELY)),
         )
         for place, probe in enumerate(probes)

@@ -186,6 +186,7 @@ def _describe_truncation(truncation: Truncation) -> dict[str, Any]:
             "test": {"score": cut.test_score, "interval": cut.interval},
             "difference": cut.difference,
             "interval": cut.difference_interval,
+            "joint_interval": cut.joint_interval,
             "latency": cut.latency,
             "batch_latency": cut.batch_latency,
             "parameters": cut.parameters,
@@ -195,7 +196,13 @@ def _describe_truncation(truncation: Truncation) -> dict[str, Any]:
     ]
     return {
         "sentence": truncation.sentence(),
-        "smaller": None if smaller is None else {"units": smaller.units, "confirmed": truncation.confirmed},
+        "smaller": None
+        if smaller is None
+        else {
+            "units": smaller.units,
+            "confirmed": truncation.confirmed,
+            "by_validation": smaller is truncation.chosen,
+        },
         "best": truncation.best.units,
         "confidence": truncation.confidence,
         "indifference": truncation.indifference,

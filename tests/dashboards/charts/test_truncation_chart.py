@@ -29,6 +29,7 @@ def make_truncation() -> Truncation:
             interval=(value - 0.05, value + 0.03),
             difference=value - scores[-1],
             difference_interval=(value - scores[-1] - 0.02, value - scores[-1] + 0.02),
+            joint_interval=(value - scores[-1] - 0.04, value - scores[-1] + 0.04),
             likely_behind=0.005,
         )
         for place, value in enumerate(scores, 1)

@@ -58,20 +58,44 @@ def test_differences_are_paired_and_their_intervals_those_of_a_mean() -> None:
 
 def test_the_smallest_that_is_as_good_on_validation_images_is_chosen_whatever_the_test_images_say() -> None:
     better, worse = first(TEST, 390), first(TEST, 100)
-    chosen = truncation_of([(80, better), (89, worse), (90, better), (90, first(TEST, 300))]).smaller
+    chosen = truncation_of([(80, better), (89, worse), (90, better), (90, first(TEST, 300))]).chosen
     assert chosen is not None
     assert chosen.units == 2
-    chosen = truncation_of([(80, better), (89, worse), (90, better), (90, first(TEST, 300))], indifference=0.0).smaller
+    chosen = truncation_of([(80, better), (89, worse), (90, better), (90, first(TEST, 300))], indifference=0.0).chosen
     assert chosen is not None
     assert chosen.units == 3
-    assert truncation_of([(80, better), (88, better), (90, worse)]).smaller is None
+    assert truncation_of([(80, better), (88, better), (90, worse)]).chosen is None
+
+
+def test_where_validation_images_choose_badly_the_test_images_may_prove_a_smaller_one() -> None:
+    whole, better = first(TEST, 320), first(TEST, 380)
+    found = truncation_of([(60, first(TEST, 100)), (70, better), (80, better), (90, whole)])
+    assert found.chosen is None
+    assert found.smaller is found.proven is found.cuts[1]
+    assert found.confirmed
+    # Bonferroni for the three cuts.
+    each = better.astype(float) - whole
+    error = np.sqrt(sum(each[label == LABELS].var(ddof=1) * 200 for label in (0, 1))) / TEST
+    reach = norm.ppf(1 - 0.025 / 3) * error
+    assert found.cuts[1].joint_interval == pytest.approx((0.15 - reach, 0.15 + reach), abs=0.004)
+    low, high = (100 * bound for bound in found.cuts[1].joint_interval)
+    assert found.sentence() == (
+        f"With a linear head, the first 2 of 4 units are better than all (+15.0 points [+{low:.1f}, +{high:.1f}] on "
+        "the test images, for all cuts at once), at 0.5x the latency and 0.5x the size."
+    )
+    # One that is confirmed stays, and so does one that nothing is proven against.
+    found = truncation_of([(60, better), (90, whole), (90, whole)])
+    assert found.smaller is found.chosen is found.cuts[1]
+    found = truncation_of([(60, first(TEST, 100)), (90, np.roll(whole, 40)), (90, whole)])
+    assert found.smaller is found.chosen is found.cuts[1]
+    assert not found.confirmed
 
 
 def test_what_is_said_is_what_the_test_images_show() -> None:
     whole = first(TEST, 320)
 
     def said(test: np.ndarray, val: int = 90) -> tuple[str, bool]:
-        found = truncation_of([(10, whole), (val, test), (90, whole)])
+        found = truncation_of([(10, first(TEST, 100)), (val, test), (90, whole)])
         return found.sentence(), found.confirmed
 
     assert said(whole) == (
@@ -85,15 +109,16 @@ def test_what_is_said_is_what_the_test_images_show() -> None:
     sentence, confirmed = said(first(TEST, 280))
     assert sentence.startswith("No smaller network is named: the first 2 of 3 units are as good as all on the validat")
     assert "not on the test images (−10.0 points [−" in sentence
+    assert truncation_of([(10, first(TEST, 100)), (90, first(TEST, 280)), (90, whole)]).smaller is None
     assert not confirmed
     # Right on others: as many, but a few points could be hidden.
     sentence, confirmed = said(np.roll(whole, 40))
     assert "; 400 test images cannot tell (0.0 points [−" in sentence
     assert not confirmed
-    found = truncation_of([(10, whole), (90, first(TEST, 340)), (95, first(TEST, 380)), (90, whole)])
+    found = truncation_of([(10, first(TEST, 100)), (90, first(TEST, 340)), (95, first(TEST, 380)), (90, whole)])
     assert (found.best.units, found.smaller and found.smaller.units) == (3, 2)
     assert " On the validation images, the first 3 units are the best (+15.0 points [+" in found.sentence()
-    sentence, confirmed = said(whole, val=80)
+    sentence, confirmed = said(first(TEST, 300), val=80)
     assert sentence.startswith("No smaller network is as good: on the validation images, a linear head on fewer than ")
     assert sentence.endswith("always loses more than 1 point.")
     assert not confirmed
@@ -119,11 +144,11 @@ def test_the_interval_of_the_chosen_cut_covers_its_true_difference() -> None:
         found = compare_cuts(
             probes, np.arange(VAL) % 2, np.arange(200) % 2, "accuracy", indifference=0.01, batch=32, device=""
         )
-        if found.smaller is not None:
+        if found.chosen is not None:
             # The score is the probability that skill plus both deviations exceed 0.6.
-            true = norm.cdf((skills[found.smaller.units - 1] - 0.6) / np.hypot(0.25, 0.1))
+            true = norm.cdf((skills[found.chosen.units - 1] - 0.6) / np.hypot(0.25, 0.1))
             true -= norm.cdf((skills[-1] - 0.6) / np.hypot(0.25, 0.1))
-            low, high = found.smaller.difference_interval
+            low, high = found.chosen.difference_interval
             chosen += 1
             covered += low <= true <= high
     assert chosen > 60

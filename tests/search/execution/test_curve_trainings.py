@@ -102,7 +102,7 @@ def assert_documented(described: dict[str, Any]) -> None:
         # Of a curve with four sizes.
         "gain",
         # Of the diagnosis by `frostline truncate`; see test_truncation.py.
-        *("smaller", "confirmed", "device", "batch", "cuts", "units", "last_unit"),
+        *("joint_interval", "by_validation", "smaller", "confirmed", "device", "batch", "cuts", "units", "last_unit"),
         *("latency", "batch_latency", "parameters", "size_mb", "truncate"),
         *("share", "scores_without", "suggested", "probability", "label_probability"),
         *("json", "search", "resume", "status", "low", "high", "null", "frostline"),

@@ -77,7 +77,11 @@ def test_the_command_shows_every_cut_in_terminal_report_and_json(place: Workspac
     assert described["sentence"] == found.sentence()
     section = (Path(__file__).parents[3] / "docs/json.md").read_text().split("## `truncation`")[1].split("\n## ")[0]
     told = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", section)))) - {"null"}
-    names = set(described) | set(described["smaller"] or ("units", "confirmed")) | set(described["cuts"][0])
+    names = (
+        set(described)
+        | set(described["smaller"] or ("units", "confirmed", "by_validation"))
+        | set(described["cuts"][0])
+    )
     assert told == names | {"score"}
 
 
