@@ -23,7 +23,7 @@ def plot_truncation(truncation: Truncation) -> Chart:
     figure.update_layout(layout(420), showlegend=False)
     figure.update_yaxes(range=span(edges))
     figure.update_yaxes(title_text=f"test {title}, %", col=1)
-    figure.update_xaxes(title_text="latency, ms a pass of one image", rangemode="tozero", col=1)
+    figure.update_xaxes(title_text="latency, ms", rangemode="tozero", col=1)
     figure.update_xaxes(title_text="size, MB", rangemode="tozero", col=2)
     return Chart("truncation", "A smaller network", _caption(truncation), figure, truncation_rows(truncation))
 
@@ -63,6 +63,6 @@ def _caption(truncation: Truncation) -> str:
         f"{truncation.sentence()} {star}Each dot is the pretrained network up to a unit with an exact linear head "
         f"(n = {len(truncation.cuts)} cuts), fitted on the training images; nothing else was trained. Bars are "
         f"{100 * truncation.confidence:.0f} % intervals for new test images (n = {truncation.test_images:,}). This is "
-        "a diagnosis made after the verdict: neither trials nor the verdict used it. Latency is the median over "
-        f"repeated passes on {truncation.device}. The score axis does not start at 0."
+        "a diagnosis made after the verdict: neither trials nor the verdict used it. Latency is that of one image, the "
+        f"median over repeated passes on {truncation.device}. The score axis does not start at 0."
     )
