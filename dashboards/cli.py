@@ -36,25 +36,30 @@ class TerminalViews:
         return LineProgress(lambda line: print(line, flush=True))
 
     def results(self, results: StudyResults) -> None:
-        from .terminal import print_faults, print_verdict, status_table
+        from .terminal import print_faults, print_textbook, print_verdict, status_table
 
         self._console.print(status_table(results))
         if results.verdict is not None:
             print_verdict(self._console, results.verdict, results.warnings)
         print_faults(self._console, results)
+        print_textbook(self._console, results)
 
     def studies(self, every: list[StudyResults]) -> None:
+        from ..search.analysis import count_outcomes
         from .terminal import studies_table
 
         self._console.print(studies_table(every))
+        if counted := count_outcomes(results.textbook for results in every):
+            self._console.print(f"\nThe textbook's advice: {counted}")
 
     def ended(self, study: Study) -> None:
-        from .terminal import print_faults, print_verdict
+        from .terminal import print_faults, print_textbook, print_verdict
 
         results = study.results()
         if results.verdict is not None:
             print_verdict(self._console, results.verdict, results.warnings)
         print_faults(self._console, results)
+        print_textbook(self._console, results)
         self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
         name = f"{study.settings.name}{study.workspace.option}"
@@ -69,6 +74,15 @@ class TerminalViews:
         curve = study.results().curve
         if curve is not None:
             print_curve(self._console, curve)
+        self._console.print()
+        self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
+
+    def truncation(self, study: Study) -> None:
+        from .terminal import print_truncation
+
+        truncation = study.results().truncation
+        if truncation is not None:
+            print_truncation(self._console, truncation)
         self._console.print()
         self._console.print(f"Report:  {_report(study)}", soft_wrap=True)
 
@@ -92,6 +106,7 @@ class TerminalViews:
 def _report(study: Study, path: Path | None = None) -> Path:
     """Write the report, log it to the study's MLflow run, and return its path."""
     from ..objectives.data import find_gallery
+    from ..search.study import finished_neighbors
     from ..search.tracking import log_with_study
     from ..storage.errors import StorageError, UnusableError
     from .report import write_report
@@ -100,7 +115,7 @@ def _report(study: Study, path: Path | None = None) -> Path:
     gallery = find_gallery(study.facts.fingerprint, cache_dir=study.workspace.images, seed=settings.seed)
     place = path or study.workspace.report(settings.name)
     try:
-        written = write_report(study.results(), place, gallery)
+        written = write_report(study.results(), place, gallery, finished_neighbors(study))
     except OSError as error:
         said = f"Cannot write the report {place}: {error.strerror}. Name another file: "
         raise (UnusableError if path else StorageError)(

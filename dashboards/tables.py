@@ -12,15 +12,18 @@ from ..search.analysis import (
     BASELINE,
     Contender,
     CurvePoint,
+    Cut,
     DataCurve,
     Gain,
     Leaks,
+    SearchGain,
     Selection,
+    Truncation,
     Verdict,
     verdict_cells,
     verdict_titles,
 )
-from ..search.formats import NOTHING, count, duration, percent, points, value
+from ..search.formats import NOTHING, count, duration, latency, megabytes, percent, points, value
 from ..search.records import StrategySummary, TrialRecord
 from ..search.study import StudyResults
 
@@ -105,12 +108,36 @@ def selection_rows(selection: Sequence[Selection]) -> TextTable:
     return TextTable(columns, rows)
 
 
-def _gain_cells(gain: Gain | None) -> tuple[str, str]:
+def _gain_cells(gain: SearchGain | None) -> tuple[str, str]:
     if gain is None:
         return NOTHING, NOTHING
     if gain.interval is None:
         return points(gain.default_test), "it is the default"
     return points(gain.default_test), f"{points(gain.points)} [{points(gain.interval[0])}, {points(gain.interval[1])}]"
+
+
+def cost_rows(verdict: Verdict) -> TextTable | None:
+    """Return the table of what each finalist costs; None if older versions recorded all finals."""
+    if not any(contender.costs.known for contender in verdict.contenders):
+        return None
+    columns = (
+        Column("strategy", numeric=False),
+        *map(Column, ("training", "on the device", "trainable weights", "latency", "size")),
+    )
+    rows = tuple(_cost_row(contender) for contender in verdict.contenders)
+    return TextTable(columns, rows, verdict.contenders.index(verdict.winner))
+
+
+def _cost_row(contender: Contender) -> tuple[str, ...]:
+    costs = contender.costs
+    return (
+        contender.strategy,
+        duration(contender.seconds),
+        duration(costs.device_seconds),
+        count(contender.trainable_parameters),
+        latency(costs.latency),
+        megabytes(costs.size),
+    )
 
 
 def calibration_rows(verdict: Verdict) -> TextTable | None:
@@ -149,7 +176,22 @@ def curve_rows(curve: DataCurve) -> TextTable:
         Column(f"test {METRICS[curve.metric].title} %, mean [{100 * curve.confidence:.0f} % interval] (seeds)"),
         Column(f"ahead of {BASELINE}, points [interval]"),
     )
-    return TextTable(columns, tuple(_curve_row(point) for point in curve.points))
+    rows = [_curve_row(point) for point in curve.points]
+    for projection in curve.projections:
+        last = curve.of(projection.strategy)[-1]
+        rows += [_projected_row(last, gain) for gain in projection.gains]
+    return TextTable(columns, tuple(sorted(rows, key=lambda row: _place(curve, row[0]))))
+
+
+def _place(curve: DataCurve, strategy: str) -> int:
+    return [point.strategy for point in curve.points].index(strategy)
+
+
+def _projected_row(last: CurvePoint, gain: Gain) -> tuple[str, ...]:
+    # The interval is that of the gain alone.
+    low, high = map(points, gain.interval)
+    score = f"{points(last.mean)} + {points(gain.gain)} [{low}, {high}]"
+    return (last.strategy, f"{gain.images:,} projected", score, NOTHING)
 
 
 def _curve_row(point: CurvePoint) -> tuple[str, ...]:
@@ -160,6 +202,54 @@ def _curve_row(point: CurvePoint) -> tuple[str, ...]:
         ahead = f"{points(point.difference)} [{least}, {most}]"
     score = f"{points(point.mean)} [{points(low)}, {points(high)}] ({len(point.scores)})"
     return (point.strategy, f"{point.images:,}", score, ahead)
+
+
+def textbook_rows(every: Sequence[StudyResults]) -> TextTable | None:
+    """Return the table of the textbook's advice for each study and what became of it; None without any."""
+    columns = (
+        Column("study", numeric=False),
+        Column("training images a class"),
+        Column("fewer errors than on random features"),
+        *(Column(title, numeric=False) for title in ("advice", "outcome", "recommended")),
+    )
+    rows = []
+    for results in every:
+        if (advice := results.textbook) is not None:
+            numbers = (f"{advice.images_per_class:,.0f}", f"{100 * advice.nearness.probe_gap:.0f} %")
+            winner = results.verdict.winner.strategy if results.verdict else NOTHING
+            rows.append((results.settings.name, *numbers, advice.strategy, advice.outcome or NOTHING, winner))
+    return TextTable(columns, tuple(rows)) if rows else None
+
+
+def truncation_rows(truncation: Truncation) -> TextTable:
+    """Return the table of the cuts of the pretrained network; the smaller network that is named is emphasised."""
+    columns = (
+        Column("units"),
+        Column("up to", numeric=False),
+        Column("validation %"),
+        Column("test %"),
+        Column(f"against all, points [{100 * truncation.confidence:.0f} % interval]"),
+        Column("latency"),
+        Column(f"of {truncation.batch}"),
+        Column("size"),
+    )
+    smaller = truncation.smaller
+    emphasised = None if smaller is None else truncation.cuts.index(smaller)
+    return TextTable(columns, tuple(_cut_row(cut, truncation.whole) for cut in truncation.cuts), emphasised)
+
+
+def _cut_row(cut: Cut, whole: Cut) -> tuple[str, ...]:
+    low, high = cut.difference_interval
+    return (
+        str(cut.units),
+        cut.unit,
+        points(cut.val_score),
+        points(cut.test_score),
+        "all" if cut is whole else f"{points(cut.difference)} [{points(low)}, {points(high)}]",
+        latency(cut.latency),
+        latency(cut.batch_latency),
+        megabytes(cut.size),
+    )
 
 
 def status_rows(results: StudyResults) -> TextTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -112,6 +113,25 @@ def within_memory(work: Callable[[int], Made], device: torch.device) -> Made:
     # Outside the except block: the error is gone, and with it the tensors that its traceback held.
     free_memory(device)
     return work(2)
+
+
+class DeviceClock:
+    """Measures how much of a device this process uses, from its creation on.
+
+    Args:
+        device: Device on which the process works.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._began = time.perf_counter(), time.process_time()
+
+    def share(self) -> float:
+        """Mean number of busy processors on a CPU; 1 for other devices, which a training holds."""
+        if self._device.type != "cpu":
+            return 1.0
+        wall, busy = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
+        return busy / max(wall, 1e-9)
 
 
 class PeakMemory:

@@ -7,6 +7,7 @@ is one pass of the pretrained network over all images, the products of :func:`ne
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,8 +38,31 @@ MAX_PROBE = 5_000_000_000
 _BATCH = 256
 
 
-def find_faults(dataset: ImageDataset, backbones: BackbonePool, device: torch.device) -> DataFaults:
-    """Find the faults of a dataset.
+@dataclass(frozen=True)
+class Examined:
+    """All images of a dataset, with what the pretrained network says of them.
+
+    Attributes:
+        images: All images.
+        exact: Rows of images whose files have the same bytes, in groups.
+        features: Pooled pretrained features of all images, float32 (N, D); None if they were not computed.
+        searched: Rows of the training and validation images (S,).
+        labels: Labels of these (S,).
+        predictions: Out-of-fold class probabilities of these (S, K) by a probe; None if none was fitted.
+        not_sought: What was not looked for, with the reason.
+    """
+
+    images: AuditedImages
+    exact: list[list[int]]
+    features: NDArray[np.float32] | None
+    searched: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.float64] | None
+    not_sought: dict[str, str]
+
+
+def examine(dataset: ImageDataset, backbones: BackbonePool, device: torch.device) -> Examined:
+    """Compute what the search for faults needs of all images.
 
     Args:
         dataset: Dataset.
@@ -47,29 +71,37 @@ def find_faults(dataset: ImageDataset, backbones: BackbonePool, device: torch.de
     """
     images = dataset.audited()
     not_sought: dict[str, str] = {}
-    exact = exact_groups(images.digests)
-    copies, features = exact, None
+    features = None
     if len(images.found) > MAX_IMAGES:
         not_sought["near copies, label errors"] = f"{len(images.found):,} images are more than {MAX_IMAGES:,}"
     else:
         features = _trusted_features(images.whole, backbones, device, not_sought)
-        copies = _with_near_copies(images.whole, exact, features)
-    identical = {tuple(group) for group in exact}
     searched = np.array([image.row for image in images.found if image.split != "test"])
     labels = images.whole.labels[searched]
     predictions = None if features is None else _predictions(features[searched], labels, dataset.classes, not_sought)
+    return Examined(images, exact_groups(images.digests), features, searched, labels, predictions, not_sought)
+
+
+def find_faults(seen: Examined) -> DataFaults:
+    """Find the faults of a dataset that was examined."""
+    images, exact, predictions = seen.images, seen.exact, seen.predictions
+    few = len(images.found) <= MAX_IMAGES
+    copies = _with_near_copies(images.whole, exact, seen.features) if few else exact
+    identical = {tuple(group) for group in exact}
     return DataFaults(
         copies=tuple(Copies(tuple(images.found[row] for row in group), tuple(group) in identical) for group in copies),
-        label_errors=() if predictions is None else _label_errors(predictions, labels, images, searched),
-        never_right=() if predictions is None else tuple(never_right(predictions, labels)),
+        label_errors=() if predictions is None else _label_errors(predictions, seen.labels, images, seen.searched),
+        never_right=() if predictions is None else tuple(never_right(predictions, seen.labels)),
         test_images=sum(image.split == "test" for image in images.found),
-        not_sought=not_sought,
+        not_sought=seen.not_sought,
     )
 
 
-def pooled_features(images: ImageSplit, backbones: BackbonePool, device: torch.device) -> NDArray[np.float32]:
-    """Global averages of the pretrained network's last features, float32 (N, D)."""
-    backbone = backbones.fresh(pretrained=True, seed=0).to(device)
+def pooled_features(
+    images: ImageSplit, backbones: BackbonePool, device: torch.device, *, pretrained: bool = True, seed: int = 0
+) -> NDArray[np.float32]:
+    """Global averages of the network's last features, pretrained or with random weights, float32 (N, D)."""
+    backbone = backbones.fresh(pretrained=pretrained, seed=seed).to(device)
     depth = len(backbone.units)
     pooling = FixedPooling.average(backbone.units[-1].output_shape)
     prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling)

@@ -55,6 +55,36 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def latency(seconds: float | None) -> str:
+    """Return the time of a forward pass in milliseconds, with two digits or all before the point.
+
+    Examples:
+        >>> from frostline.search.formats import latency
+        >>> latency(0.00412), latency(0.1234), latency(None)
+        ('4.1 ms', '123 ms', '–')
+    """
+    if seconds is None:
+        return NOTHING
+    if seconds >= 0.00995:
+        return f"{1000 * seconds:,.0f} ms"
+    return f"{1000 * seconds:.1f} ms" if seconds >= 0.000995 else f"{1000 * seconds:.2g} ms"
+
+
+def megabytes(size: int | None) -> str:
+    """Return a size in megabytes (10^6 bytes), with two digits or all before the point.
+
+    Examples:
+        >>> from frostline.search.formats import megabytes
+        >>> megabytes(44_780_000), megabytes(5_000_000), megabytes(8208), megabytes(None)
+        ('45 MB', '5.0 MB', '0.0082 MB', '–')
+    """
+    if size is None:
+        return NOTHING
+    if size >= 9_950_000:
+        return f"{size / 1e6:,.0f} MB"
+    return f"{size / 1e6:.1f} MB" if size >= 995_000 else f"{size / 1e6:.2g} MB"
+
+
 def count(number: int | None) -> str:
     """Return a count, shortened from 10,000 on.
 

@@ -22,7 +22,7 @@ STATES = ("waiting", "running", *FINISHED)
 # What the database keeps of a final's scores and costs, by these names.
 _ROW = ("strategy", "trial_number", "val_score", "test_score", "seconds", "trainable_parameters")
 # What it keeps besides; older versions do not.
-_LATER = ("temperature", "measured")
+_LATER = ("temperature", "measured", "device_seconds", "latency", "size")
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,10 @@ class FinalScores:
         temperature: Temperature fitted on the validation images, see :mod:`~frostline.objectives.calibration`; None
             if an older version recorded the final.
         measured: Further costs and metrics of the training that MLflow shows; older versions recorded none.
+        device_seconds: Time of the training on its device: on a CPU, processor time of all threads; on a GPU, which a
+            training holds, wall time. None, as the next ones, if not measured.
+        latency: Median time of a forward pass of one image by the trained network, seconds.
+        size: Size of the trained network, bytes.
     """
 
     strategy: str
@@ -105,6 +109,9 @@ class FinalScores:
     trainable_parameters: int
     temperature: float | None = field(default=None, kw_only=True)
     measured: Mapping[str, float] = field(default_factory=dict, kw_only=True, repr=False, compare=False)
+    device_seconds: float | None = field(default=None, kw_only=True)
+    latency: float | None = field(default=None, kw_only=True)
+    size: int | None = field(default=None, kw_only=True)
 
     @property
     def finalist(self) -> str:
@@ -144,8 +151,7 @@ class FinalScores:
             test_score=row["test_score"],
             seconds=row["seconds"],
             trainable_parameters=row["trainable_parameters"],
-            temperature=row.get("temperature"),
-            measured=row.get("measured", {}),
+            **{name: row[name] for name in _LATER if name in row},
         )
 
     def with_predictions(
@@ -160,8 +166,7 @@ class FinalScores:
             test_score=self.test_score,
             seconds=self.seconds,
             trainable_parameters=self.trainable_parameters,
-            temperature=self.temperature,
-            measured=self.measured,
+            **{name: getattr(self, name) for name in _LATER},
             labels=labels,
             probabilities=probabilities,
             classes_only=classes_only,

@@ -11,6 +11,7 @@ from .drawing import Chart, scored_trials
 from .learning_curves import plot_curves
 from .progress_chart import plot_progress
 from .trial_charts import plot_cost, plot_depth
+from .truncation_chart import plot_truncation
 from .weights_chart import plot_weights, weighed_trials
 
 __all__ = ["Chart", "create_charts"]
@@ -22,6 +23,8 @@ def create_charts(results: StudyResults) -> list[Chart]:
     charts = [compare_strategies(verdict)] if verdict is not None else []
     if results.curve is not None:
         charts.append(plot_data_curve(results.curve))
+    if results.truncation is not None:
+        charts.append(plot_truncation(results.truncation))
     if scored_trials(results):
         charts += [plot_cost(results), plot_depth(results)]
     if weighed_trials(results):

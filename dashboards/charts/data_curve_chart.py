@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from ...objectives.metrics import METRICS
-from ...search.analysis import BASELINE, CurvePoint, DataCurve
+from ...search.analysis import BASELINE, CurvePoint, DataCurve, Projection
 from ...search.formats import points
 from ..palette import look
 from ..tables import curve_rows
@@ -20,8 +20,18 @@ def plot_data_curve(curve: DataCurve) -> Chart:
     figure = go.Figure()
     names = list(dict.fromkeys(point.strategy for point in curve.points))
     for place, strategy in enumerate(names):
-        _add_line(figure, strategy, curve.of(strategy), 1 + _APART * (place - (len(names) - 1) / 2))
+        shift = 1 + _APART * (place - (len(names) - 1) / 2)
+        _add_line(figure, strategy, curve.of(strategy), shift)
+        for projection in curve.projections:
+            if projection.strategy == strategy and projection.gains:
+                _add_projection(figure, projection, curve.of(strategy)[-1], shift)
     edges = [100 * edge for point in curve.points for edge in (*point.interval, point.mean)]
+    edges += [
+        min(100 * (curve.of(projection.strategy)[-1].mean + bound), 100)
+        for projection in curve.projections
+        for gain in projection.gains
+        for bound in gain.interval
+    ]
     figure.update_yaxes(title_text=f"test {METRICS[curve.metric].title}, %", range=span(edges))
     ticks = [f"{size:,}" for size in curve.sizes]
     figure.update_xaxes(
@@ -60,14 +70,39 @@ def _add_line(figure: go.Figure, strategy: str, own: list[CurvePoint], shift: fl
     )
 
 
+def _add_projection(figure: go.Figure, projection: Projection, last: CurvePoint, shift: float) -> None:
+    style, gains = look(projection.strategy), projection.gains
+    figure.add_scatter(
+        x=[last.images * shift, *(gain.images * shift for gain in gains)],
+        y=[100 * last.mean, *(100 * (last.mean + gain.gain) for gain in gains)],
+        error_y={
+            "array": [0.0, *(100 * (min(gain.interval[1], 1 - last.mean) - gain.gain) for gain in gains)],
+            "arrayminus": [0, *(100 * (gain.gain - gain.interval[0]) for gain in gains)],
+            "thickness": 0.8,
+            "width": 3,
+            "color": style.color,
+        },
+        mode="lines",
+        line={"color": style.color, "width": 1.2, "dash": "dot"},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
 def _caption(curve: DataCurve) -> str:
     seeds = sorted({len(point.scores) for point in curve.points})
     n = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
-    crossed = " ".join(crossover.sentence() for crossover in curve.crossovers)
+    crossed = " ".join(each.sentence() for each in (*curve.crossovers, *curve.projections))
+    projected = (
+        "Dotted lines are projections by a power law with an offset, for the same settings and up to 4 times the "
+        "images; their bars are intervals of the gain. "
+        if any(projection.gains for projection in curve.projections)
+        else ""
+    )
     return (
         f"{crossed} Each strategy's finalist was trained with the same settings and number of steps on nested "
         f"stratified parts of the training images (n = {n} seeds a point) and tested on the same "
         f"{curve.test_images:,} images; bars are {100 * curve.confidence:.0f} % intervals of the mean over images and "
         f"seeds. Intervals of differences hold for all comparisons with {BASELINE} at once. "
-        "The score axis does not start at 0."
+        f"{projected}The score axis does not start at 0."
     ).strip()

@@ -19,7 +19,7 @@ _MIN_SPAN = 10.0
 # Number of a strategy's trials above which markers shrink and fade.
 _CROWD = 100
 # Color of lines that belong to no strategy: 3:1 contrast on white and on the dark page.
-_NEUTRAL = "#7F8A96"
+NEUTRAL = "#7F8A96"
 # Parameters that identify a trial, most interesting first; the others are in MLflow.
 KEY_PARAMETERS = (
     "freeze_depth",
@@ -117,7 +117,7 @@ def add_front(figure: go.Figure, front: Sequence[TrialRecord], costs: Sequence[f
         y=[percentage(trial) for trial in front],
         mode="lines",
         name=f"Pareto front (n = {len(front)})",
-        line={"color": _NEUTRAL, "width": 1.5, "dash": "dot", "shape": "hv"},
+        line={"color": NEUTRAL, "width": 1.5, "dash": "dot", "shape": "hv"},
         hoverinfo="skip",
     )
 

@@ -17,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from ...objectives.data import Gallery
 from ...objectives.metrics import METRICS
-from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict
+from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict, count_outcomes
 from ...search.formats import count, duration, points
 from ...search.records import finished
 from ...search.space import COMPETING, tables_of, write_space
@@ -27,11 +27,13 @@ from ..tables import (
     calibration_rows,
     common_settings,
     configuration_rows,
+    cost_rows,
     failed_rows,
     leak_rows,
     metric_rows,
     selection_rows,
     status_rows,
+    textbook_rows,
     verdict_rows,
 )
 from .data_audit import audit
@@ -47,13 +49,16 @@ SKIPPED_SHOWN = 50
 CLASSES_SHOWN = 30
 
 
-def write_report(results: StudyResults, path: Path, gallery: Gallery | None = None) -> Path:
+def write_report(
+    results: StudyResults, path: Path, gallery: Gallery | None = None, others: Sequence[StudyResults] = ()
+) -> Path:
     """Write the report of a study, finished or running.
 
     Args:
         results: Results of the study.
         path: File to write; its folder is created. An older report is replaced in one step.
         gallery: Images of the study, for pictures of mistakes; None for a report without pictures.
+        others: Results of other finished studies, over which the textbook's advice is judged too.
 
     Returns:
         Path of the report.
@@ -64,13 +69,13 @@ def write_report(results: StudyResults, path: Path, gallery: Gallery | None = No
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_text(render_report(results, gallery), encoding="utf-8")
+        draft.write_text(render_report(results, gallery, others), encoding="utf-8")
         return draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def render_report(results: StudyResults, gallery: Gallery | None = None) -> str:
+def render_report(results: StudyResults, gallery: Gallery | None = None, others: Sequence[StudyResults] = ()) -> str:
     """Return the report as HTML; see :func:`write_report`."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -79,7 +84,7 @@ def render_report(results: StudyResults, gallery: Gallery | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(_context(results, gallery))
+    return environment.get_template("report.html.j2").render(_context(results, gallery, others))
 
 
 def search_command(settings: StudySettings) -> str:
@@ -126,7 +131,7 @@ def _unfolded(effects: Sequence[StrategyEffects], verdict: Verdict | None) -> st
     return verdict.winner.strategy if verdict and verdict.winner.strategy in names else next(iter(names), None)
 
 
-def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
+def _context(results: StudyResults, gallery: Gallery | None, others: Sequence[StudyResults]) -> dict[str, Any]:
     verdict = results.verdict
     charts = create_charts(results)
     effects = find_effects(results)
@@ -146,6 +151,9 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
         "least_shown": MIN_SHOWN,
         "least_median": MIN_FOR_MEDIAN,
         "least_explained": MIN_TRIALS,
+        "textbook": results.textbook,
+        "textbook_table": textbook_rows([results, *others]),
+        "textbook_count": count_outcomes(each.textbook for each in (results, *others)),
         "audit": audit(results.facts, gallery),
         "faults": list_faults(results, gallery),
         "leak_table": leak_rows(verdict, verdict.leaks) if verdict and verdict.leaks else None,
@@ -155,6 +163,7 @@ def _context(results: StudyResults, gallery: Gallery | None) -> dict[str, Any]:
         "selection_table": selection_rows(results.selection) if verdict else None,
         "luckiest": max(results.selection, key=lambda each: each.highest_test, default=None),
         "metric_table": metric_rows(verdict) if verdict else None,
+        "cost_table": cost_rows(verdict) if verdict else None,
         "calibration_table": calibration_rows(verdict) if verdict else None,
         "metric": METRICS[results.settings.metric].title,
         "status_table": status_rows(results),

@@ -1,12 +1,14 @@
 from .listings import backbones_table, studies_table, units_table
 from .live import LiveProgress
-from .rich_tables import print_curve, print_faults, print_verdict, status_table
+from .rich_tables import print_curve, print_faults, print_textbook, print_truncation, print_verdict, status_table
 
 __all__ = [
     "LiveProgress",
     "backbones_table",
     "print_curve",
     "print_faults",
+    "print_textbook",
+    "print_truncation",
     "print_verdict",
     "status_table",
     "studies_table",

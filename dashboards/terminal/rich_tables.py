@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ...objectives.data import describe_faults
-from ...search.analysis import DataCurve, Verdict
+from ...search.analysis import DataCurve, Truncation, Verdict
 from ...search.study import StudyResults
-from ..tables import TextTable, curve_rows, leak_rows, status_rows, verdict_rows
+from ..tables import TextTable, curve_rows, leak_rows, status_rows, truncation_rows, verdict_rows
 
 _NARROW = 80
 
@@ -49,12 +49,28 @@ def print_faults(console: Console, results: StudyResults) -> None:
         console.print(_rich_table(leak_rows(verdict, verdict.leaks)))
 
 
+def print_textbook(console: Console, results: StudyResults) -> None:
+    """Print the textbook's advice and what became of it; nothing where there is none."""
+    if results.textbook is not None:
+        console.print()
+        console.print(Text(results.textbook.sentence()))
+
+
 def print_curve(console: Console, curve: DataCurve) -> None:
-    """Print where strategies overtake feature extraction, then the data-size curve as a table."""
+    """Print where strategies overtake feature extraction, what more images would gain, and the curve as a table."""
     for crossover in curve.crossovers:
         console.print(Text(crossover.sentence(), style="bold" if crossover.significant else ""))
+    for projection in curve.projections:
+        console.print(Text(projection.sentence()))
     console.print()
     console.print(_rich_table(curve_rows(curve)))
+
+
+def print_truncation(console: Console, truncation: Truncation) -> None:
+    """Print which smaller network is as good, then what each cut scores and costs."""
+    console.print(Text(truncation.sentence(), style="bold"))
+    console.print()
+    console.print(_rich_table(truncation_rows(truncation)))
 
 
 def status_table(results: StudyResults) -> RenderableType:

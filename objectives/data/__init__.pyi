@@ -7,6 +7,7 @@ from .folders import images_below
 from .gallery import Gallery, find_gallery
 from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
+from .nearness import Nearness, class_separation
 from .pixel_scale import PixelScale
 from .splits import resolve_splits
 from .subsets import ImageSubset, take_subset
@@ -24,8 +25,10 @@ __all__ = [
     "ImageSubset",
     "LabelError",
     "Listing",
+    "Nearness",
     "PixelScale",
     "UndecodableImageError",
+    "class_separation",
     "decode_dataset",
     "decode_image",
     "describe_faults",

@@ -113,7 +113,7 @@ class ImageDataset:
         return self._split("train"), self._split("val")
 
     def open_test(self) -> ImageSplit:
-        """The test images. Only the verdict opens them, and records that it did."""
+        """The test images. Only the finals and a diagnosis after the verdict open them, and record that they did."""
         return self._split("test")
 
     def audited(self) -> AuditedImages:

@@ -24,6 +24,7 @@ from .programs import (
     write_onnx,
     write_program,
 )
+from .serving_costs import as_served, measure_latency, measure_serving, size_in_bytes
 
 __all__ = [
     "CANONICAL_BATCH",
@@ -42,6 +43,7 @@ __all__ = [
     "PixelClassifier",
     "TrainedModel",
     "add_lora",
+    "as_served",
     "copy_network",
     "create_head",
     "drop",
@@ -49,9 +51,12 @@ __all__ = [
     "load_classifier",
     "load_network",
     "make_program",
+    "measure_latency",
+    "measure_serving",
     "missing_onnx_libraries",
     "read_card",
     "save_network",
+    "size_in_bytes",
     "state_hash",
     "write_onnx",
     "write_program",

@@ -1,6 +1,6 @@
 from .certificate import Certificate, certify, certify_with_head
 from .checkpoint import CheckpointStore, NoCheckpoints, TrialState, identity
-from .logistic_regression import solve_logistic_regression
+from .logistic_regression import solve_logistic_regression, solve_probe
 from .loop import (
     EVALUATION_BATCH,
     PhaseData,
@@ -41,6 +41,7 @@ __all__ = [
     "require_finite",
     "score_logits",
     "solve_logistic_regression",
+    "solve_probe",
     "stage_key",
     "to_probabilities",
     "train_phase",

@@ -36,11 +36,6 @@ def solve_logistic_regression(
 ) -> list[EpochResult]:
     """Solve the head for every strength, and write the best solution into its linear layer.
 
-    The best has the highest validation score; of equal scores, the lowest validation log loss.
-
-    Features are standardized by mean and standard deviation of the training images; the solution is transformed back,
-    so that the head takes features as they are.
-
     Args:
         network: Network with a linear head; all units are frozen.
         config: Configuration of the trial.
@@ -59,22 +54,42 @@ def solve_logistic_regression(
     assert isinstance(output, nn.Linear)
     train, val = pooled_features(network, data.train), pooled_features(network, data.val)
     labels, val_labels = data.train.labels.to(train.device), data.val.labels.cpu().numpy()
-    mean, deviation = train.mean(dim=0), train.std(dim=0, correction=0).clamp(min=1e-8)
-    standard, val_standard = (train - mean) / deviation, (val - mean) / deviation
-    weight, bias = max(
-        regularization_path(standard, labels, output.out_features),
-        key=lambda solution: _quality(solution, val_standard, val_labels, data.metric),
-    )
-    train_loss = float(F.cross_entropy(standard @ weight.T + bias, labels))
+    weight, bias = solve_probe(train, labels, val, val_labels, output.out_features, data.metric)
+    train_loss = float(F.cross_entropy(train @ weight.T + bias, labels))
     with torch.no_grad():
-        output.weight.copy_(weight / deviation)
-        output.bias.copy_(bias - (weight / deviation) @ mean)
+        output.weight.copy_(weight)
+        output.bias.copy_(bias)
     val_loss, val_score = validate(network, data)
     result = EpochResult(
         first_epoch, network.phase.name, train_loss, val_loss, val_score, {}, time.perf_counter() - started
     )
     on_epoch(result)
     return [result]
+
+
+def solve_probe(
+    train: Tensor, labels: Tensor, val: Tensor, val_labels: NDArray[np.int64], classes: int, metric: str
+) -> tuple[Tensor, Tensor]:
+    """Fit for every strength, and return the best solution for features as they are: weight (K, D) and bias (K,).
+
+    The best has the highest validation score; of equal scores, the lowest validation log loss. Features are
+    standardized by mean and standard deviation of the training images, and the solution is transformed back.
+
+    Args:
+        train: Features of the training images, float64 (N, D).
+        labels: Their classes, int64 (N,), on the same device.
+        val: Features of the validation images, float64 (V, D).
+        val_labels: Their classes (V,).
+        classes: Number of classes K.
+        metric: Name of the validation metric.
+    """
+    mean, deviation = train.mean(dim=0), train.std(dim=0, correction=0).clamp(min=1e-8)
+    standard, val_standard = (train - mean) / deviation, (val - mean) / deviation
+    weight, bias = max(
+        regularization_path(standard, labels, classes),
+        key=lambda solution: _quality(solution, val_standard, val_labels, metric),
+    )
+    return weight / deviation, bias - (weight / deviation) @ mean
 
 
 @torch.no_grad()

@@ -6,8 +6,11 @@ from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
 from .leaks import Leaks, measure_leaks
 from .pareto import pareto_front
+from .projection import Gain, Projection
 from .race import Race, RaceCosts, RaceRules, run_race
-from .selection import Gain, Selection, examine_selection
+from .selection import SearchGain, Selection, examine_selection
+from .textbook import Advice, advise, count_outcomes
+from .truncation import Cut, Truncation, compare_cuts
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
 from .verdict_cells import verdict_cells, verdict_titles
 from .warnings import find_warnings
@@ -16,26 +19,34 @@ __all__ = [
     "BASELINE",
     "INDIFFERENCE",
     "MIN_TRIALS",
+    "Advice",
     "Comparing",
     "Confusion",
     "Contender",
     "CurvePoint",
     "CurveRecord",
+    "Cut",
     "DataCurve",
     "Errors",
     "Gain",
     "KeptComparisons",
     "Leaks",
     "Mistake",
+    "Projection",
     "Race",
     "RaceCosts",
     "RaceRules",
+    "SearchGain",
     "Selection",
     "Step",
+    "Truncation",
     "Verdict",
+    "advise",
     "budget_steps",
     "compare",
+    "compare_cuts",
     "confusion_of",
+    "count_outcomes",
     "errors_of",
     "examine_selection",
     "explained_variance",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ...objectives.metrics import weighted
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, central_interval
+from .projection import Projection, project
 from .score_draws import draw_scores
 
 BASELINE = "feature_extraction"
@@ -67,11 +69,13 @@ class Crossover:
         point: Point at the smallest number of images from which on its mean stays above feature extraction's; None if
             it is not above with all images.
         first: Whether this is the smallest number of images that was tried.
+        earlier: Smaller numbers of images with which its mean was above too, before it fell behind again.
     """
 
     strategy: str
     point: CurvePoint | None
     first: bool
+    earlier: tuple[int, ...] = ()
 
     @property
     def significant(self) -> bool:
@@ -82,7 +86,7 @@ class Crossover:
     def sentence(self) -> str:
         """Return the crossover as a sentence."""
         if self.point is None or self.point.difference is None or self.point.difference_interval is None:
-            return f"{self.strategy} is not ahead of {BASELINE} with all training images."
+            return f"{self.strategy} is not ahead of {BASELINE} with all training images{self._before('it was')}."
         low, high = (f"{100 * bound:.1f}".replace("-", "−") for bound in self.point.difference_interval)
         where = f"from {self.point.images:,} training images on"
         how = f"is ahead of {BASELINE} {where}, the fewest tried" if self.first else f"overtakes {BASELINE} {where}"
@@ -90,8 +94,12 @@ class Crossover:
         points = 100 * self.point.difference
         return (
             f"{self.strategy} {how} (by {points:.1f} points there, {100 * CONFIDENCE:.0f} % interval "
-            f"{low} to {high}{chance})."
+            f"{low} to {high}{chance}){self._before('it was ahead')}."
         )
+
+    def _before(self, was: str) -> str:
+        """Say with how many images it was ahead before it fell behind again."""
+        return f"; {was} with {', '.join(f'{images:,}' for images in self.earlier)}" if self.earlier else ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ class DataCurve:
         points: Points by strategy, then by number of images.
         crossovers: Crossovers of the other strategies with feature extraction; empty without feature extraction.
         test_images: Size of the test split.
+        projections: What more training images would gain each strategy.
         confidence: Confidence of the intervals.
     """
 
@@ -110,6 +119,7 @@ class DataCurve:
     points: tuple[CurvePoint, ...]
     crossovers: tuple[Crossover, ...]
     test_images: int
+    projections: tuple[Projection, ...] = ()
     confidence: float = CONFIDENCE
 
     @property
@@ -149,7 +159,20 @@ def trace_curve(records: Sequence[CurveRecord], metric: str, strategies: Sequenc
         )
     ]
     ordered = tuple(point for name in strategies for point in points if point.strategy == name)
-    return DataCurve(metric, ordered, _crossovers(ordered, strategies), len(labels))
+    projections = _projections(records, metric, strategies, seed)
+    return DataCurve(metric, ordered, _crossovers(ordered, strategies), len(labels), projections)
+
+
+def _projections(
+    records: Sequence[CurveRecord], metric: str, strategies: Sequence[str], seed: int
+) -> tuple[Projection, ...]:
+    found = []
+    for name in strategies:
+        own = sorted((each for each in records if each.final.strategy == name), key=lambda each: each.images)
+        sizes = [(images, [each.final for each in group]) for images, group in groupby(own, key=lambda e: e.images)]
+        if sizes:
+            found.append(project(name, sizes, metric, seed))
+    return tuple(found)
 
 
 def _points(
@@ -189,6 +212,8 @@ def _crossovers(points: Sequence[CurvePoint], strategies: Sequence[str]) -> tupl
             if point.difference is None or point.difference <= 0:
                 break
             ahead.append(point)
+        above = sorted(point.images for point in compared if (point.difference or 0) > 0)
+        earlier = tuple(images for images in above if images not in {point.images for point in ahead})
         if compared:
-            found.append(Crossover(name, ahead[-1] if ahead else None, first=len(ahead) == len(compared)))
+            found.append(Crossover(name, ahead[-1] if ahead else None, len(ahead) == len(compared), earlier))
     return tuple(found)

@@ -38,11 +38,11 @@ class Selection:
     val_mean: float
     test_mean: float
     highest_test: float
-    gain: Gain | None = None
+    gain: SearchGain | None = None
 
 
 @dataclass(frozen=True)
-class Gain:
+class SearchGain:
     """By how much a finalist's mean test score is above that of its strategy's default configuration.
 
     Attributes:
@@ -81,19 +81,19 @@ def examine_selection(
     )
 
 
-def _gain(contender: Contender, default: Sequence[FinalRecord], metric: str, comparing: Comparing) -> Gain | None:
+def _gain(contender: Contender, default: Sequence[FinalRecord], metric: str, comparing: Comparing) -> SearchGain | None:
     if not default:
         return None
     mean = float(np.mean([final.test_score for final in default]))
     if default[0].trial_number == contender.trial_number:
-        return Gain(0.0, None, mean)
+        return SearchGain(0.0, None, mean)
     better = contender.mean >= mean
     ranked = [contender.finals, default] if better else [default, contender.finals]
     low, high = comparing(ranked, metric, 0, ONLY_LOOK).gaps[0].interval
-    return Gain(contender.mean - mean, (low, high) if better else (-high, -low), mean)
+    return SearchGain(contender.mean - mean, (low, high) if better else (-high, -low), mean)
 
 
-def _selection(contender: Contender, trials: Sequence[TrialRecord], gain: Gain | None) -> Selection:
+def _selection(contender: Contender, trials: Sequence[TrialRecord], gain: SearchGain | None) -> Selection:
     scores = {
         trial.number: trial.score
         for trial in trials

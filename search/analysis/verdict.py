@@ -19,6 +19,7 @@ from ...objectives.metrics import METRICS
 from ..formats import percent, plural
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, ONLY_LOOK, Comparing, Comparison, Gap, Interval, Look, compare
+from .costs import Costs, costs_of
 from .leaks import Leaks
 
 # Differences of score that do not matter, unless a study says otherwise.
@@ -72,6 +73,11 @@ class Contender:
         """Return the mean temperature of the seeds; None if one of them has none."""
         known = [final.temperature for final in self.finals if final.temperature is not None]
         return float(np.mean(known)) if len(known) == len(self.finals) else None
+
+    @property
+    def costs(self) -> Costs:
+        """Return what it costs its users, besides ``seconds``, which alone decides ties."""
+        return costs_of(self.finals)
 
     @property
     def mean(self) -> float:

@@ -47,6 +47,10 @@ class Views(Protocol):
         """Show a study's data-size curve."""
         ...
 
+    def truncation(self, study: Study) -> None:
+        """Show what the cuts of a study's pretrained network score and cost."""
+        ...
+
     def backbones(self) -> None:
         """Show the backbones that can be searched."""
         ...

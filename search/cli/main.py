@@ -7,13 +7,14 @@ from .curve import curve
 from .doctor import doctor
 from .info import backbones, space, status, sync
 from .search import demo, resume, search, verdict
+from .truncate import truncate
 from .winner import export, predict
 from .workers import pause, stop, worker
 
 __all__ = ["app"]
 
 for _command in (
-    search, resume, verdict, demo, status, sync, backbones, space, worker, pause, stop, doctor, curve,
+    search, resume, verdict, demo, status, sync, backbones, space, worker, pause, stop, doctor, curve, truncate,
     export, predict,
 ):  # fmt: skip
     app.command()(_command)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...objectives.data import Copies, DataFaults, FoundImage
-    from ..analysis import DataCurve, Gain, Leaks
+    from ..analysis import Advice, DataCurve, Leaks, SearchGain, Truncation
     from ..study import StudyResults
 
 
@@ -44,7 +44,9 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "verdict": _describe_verdict(results),
         "warnings": results.warnings,
         "data_faults": None if results.data_faults is None else _describe_faults(results.data_faults, results),
+        "textbook": None if results.textbook is None else _describe_advice(results.textbook),
         "curve": _describe_curve(results.curve),
+        "truncation": None if results.truncation is None else _describe_truncation(results.truncation),
     }
 
 
@@ -85,6 +87,9 @@ def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
             "default": _describe_gain(chosen.gain),
             "probability_best": verdict.best_shares[contender.strategy],
             "seconds": contender.seconds,
+            "device_seconds": contender.costs.device_seconds,
+            "latency": contender.costs.latency,
+            "size_mb": contender.costs.size_mb,
             "trainable_parameters": contender.trainable_parameters,
         }
         for contender, chosen in zip(verdict.contenders, results.selection, strict=True)
@@ -105,7 +110,7 @@ def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
     }
 
 
-def _describe_gain(gain: Gain | None) -> dict[str, Any] | None:
+def _describe_gain(gain: SearchGain | None) -> dict[str, Any] | None:
     if gain is None:
         return None
     return {"test": gain.default_test, "gain": gain.points, "interval": gain.interval}
@@ -165,9 +170,72 @@ def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:
     crossovers = {
         crossover.strategy: {
             "images": crossover.point.images if crossover.point else None,
+            "earlier": crossover.earlier,
             "significant": crossover.significant,
             "sentence": crossover.sentence(),
         }
         for crossover in curve.crossovers
     }
-    return {"confidence": curve.confidence, "points": points, "crossovers": crossovers}
+    projections = {
+        projection.strategy: {
+            "sentence": projection.sentence(),
+            "refused": projection.refused or None,
+            "gains": [
+                {"images": each.images, "gain": each.gain, "interval": each.interval} for each in projection.gains
+            ],
+        }
+        for projection in curve.projections
+    }
+    return {"confidence": curve.confidence, "points": points, "crossovers": crossovers, "projections": projections}
+
+
+def _describe_truncation(truncation: Truncation) -> dict[str, Any]:
+    smaller = truncation.smaller
+    cuts = [
+        {
+            "units": cut.units,
+            "last_unit": cut.unit,
+            "validation": {"score": cut.val_score},
+            "test": {"score": cut.test_score, "interval": cut.interval},
+            "difference": cut.difference,
+            "interval": cut.difference_interval,
+            "joint_interval": cut.joint_interval,
+            "latency": cut.latency,
+            "batch_latency": cut.batch_latency,
+            "parameters": cut.parameters,
+            "size_mb": cut.size / 1e6,
+        }
+        for cut in truncation.cuts
+    ]
+    return {
+        "sentence": truncation.sentence(),
+        "smaller": None
+        if smaller is None
+        else {
+            "units": smaller.units,
+            "confirmed": truncation.confirmed,
+            "by_validation": smaller is truncation.chosen,
+        },
+        "best": truncation.best.units,
+        "confidence": truncation.confidence,
+        "indifference": truncation.indifference,
+        "device": truncation.device,
+        "batch": truncation.batch,
+        "cuts": cuts,
+    }
+
+
+def _describe_advice(advice: Advice) -> dict[str, Any]:
+    return {
+        "sentence": advice.sentence(),
+        "advice": advice.strategy,
+        "outcome": advice.outcome,
+        "gap_to_leader": None if advice.contender is None else advice.contender.gap_to_leader,
+        "size": advice.size,
+        "images_per_class": advice.images_per_class,
+        "domain": advice.domain,
+        "probe_gap": advice.nearness.probe_gap,
+        "probe_pretrained": advice.nearness.pretrained,
+        "probe_random": advice.nearness.random,
+        "separation": advice.nearness.separation,
+    }

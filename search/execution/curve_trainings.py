@@ -212,7 +212,7 @@ def _train(study: Study, left: Sequence[CurveTraining], resources: Resources, ob
             ended = [_run(session, training, f"{place}/{len(left)}") for place, training in enumerate(left, 1)]
         curve = study.results().curve
         if curve is not None:
-            said = " ".join(crossover.sentence() for crossover in curve.crossovers)
+            said = " ".join(each.sentence() for each in (*curve.crossovers, *curve.projections))
             tracker.parent_run.log_summary({}, {"frostline.curve": said})
     if not any(ended):
         raise TrainingFailedError(f"No training of the curve of study {study.settings.name!r} succeeded.")

@@ -1,10 +1,11 @@
-"""The search for faults of a study's data, once, before its first trial."""
+"""The search for faults of a study's data, and their nearness to the pretraining: once, before its first trial."""
 
 from __future__ import annotations
 
-from ...objectives.data import DataFaults, describe_faults
+from ...objectives.data import DataFaults, Nearness, describe_faults
 from ...objectives.devices import choose_device
-from ...objectives.fault_finder import find_faults
+from ...objectives.fault_finder import examine, find_faults
+from ...objectives.nearness_probe import measure_nearness
 from ..slots import Resources
 from ..study import Observer, Prepared
 
@@ -28,13 +29,16 @@ def audit_data(prepared: Prepared, resources: Resources, observer: Observer, *, 
         return
     if not wanted:
         study.data_faults.set(DataFaults(not_sought={"copies, label errors": "--no-audit"}).to_row())
+        study.diagnoses.keep_nearness(Nearness(reason="--no-audit"))
         return
     images = sum(study.facts.counts.values())
     if images > _MANY:
         observer.note(f"looking for copies and label errors among {images:,} images (--no-audit leaves it out)")
     # The devices of a cluster's workers may not be there on the machine that starts them.
     device = choose_device("auto" if resources.engine == "ray" else resources.device)
-    faults = find_faults(dataset, prepared.backbones, device)
+    seen = examine(dataset, prepared.backbones, device)
+    faults = find_faults(seen)
+    study.diagnoses.keep_nearness(measure_nearness(seen, prepared.backbones, device, study.settings.seed))
     study.data_faults.set(faults.to_row())
     if said := describe_faults(faults, dataset.classes):
         observer.note(f"{said} To see them: frostline report {study.settings.name}{study.workspace.option}")

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 from ...objectives.calibration import fit_temperature
 from ...objectives.data import ImageSplit
-from ...objectives.devices import free_memory
+from ...objectives.devices import DeviceClock, free_memory
 from ...objectives.epochs import EpochResult
 from ...objectives.errors import DeviceLostError, ObjectiveError
 from ...objectives.finetune import NO_STAGES, FinetuneResult, predict
 from ...objectives.metrics import score
+from ...objectives.networks import measure_serving
 from ...storage.database import Lease
 from ...storage.errors import LeaseLostError
 from ..analysis import errors_of
@@ -102,7 +103,7 @@ class Tested:
 
 
 def evaluate_on_test(session: WorkerSession, finalist: Finalist, result: FinetuneResult) -> Tested:
-    """Test a finalist's training: the only place that opens the test split. The temperature sees none of it."""
+    """Test a finalist's training. The temperature sees nothing of the test split."""
     test = session.dataset.open_test()
     probabilities = predict(result.network, test, session.task)
     final = FinalRecord(
@@ -137,6 +138,7 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
     checkpoints = session.checkpoints(key, lease)
     # Costs decide ties, so every final runs its full training.
     task = replace(session.task, stages=NO_STAGES)
+    clock = DeviceClock(task.device)
     result = logged_training(
         log,
         finalist.config,
@@ -146,8 +148,11 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
         retries=session.retries,
         on_epoch=on_epoch,
     )
+    # An interrupted training has used as much of its device before: only its wall time is known.
+    device_seconds = clock.share() * result.seconds
     tested = evaluate_on_test(session, finalist, result)
-    final = tested.final
+    costs = measure_serving(result.network, session.dataset.preprocessing.image_size, task.device)
+    final = replace(tested.final, device_seconds=device_seconds, latency=costs.latency, size=costs.size)
     # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
     session.worker.require(lease)
     study = session.study

@@ -8,6 +8,7 @@ from .finalists import (
     restore_config,
 )
 from .fingerprints import sources_digest, training_package, training_sources
+from .neighbors import finished_neighbors
 from .observer import LineProgress, Observer
 from .optuna_storage import open_storage, study_names
 from .optuna_tables import (
@@ -47,6 +48,7 @@ __all__ = [
     "StudySettings",
     "choose_finalists",
     "find_default",
+    "finished_neighbors",
     "is_study_file",
     "list_candidates",
     "make_trial",

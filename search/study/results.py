@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ...objectives.data import DataFaults
+from ...objectives.data import DataFaults, Nearness
 from ...storage.database import RUN
 from ..analysis import (
+    Advice,
     Comparing,
     CurveRecord,
     DataCurve,
     Race,
     RaceCosts,
     Selection,
+    Truncation,
     Verdict,
+    advise,
     compare,
     errors_of,
     examine_selection,
@@ -84,6 +87,8 @@ class StudyResults:
         race_ended: Names of the candidates of the last race that ended.
         comparing: Compares the finals; by default by resampling each time.
         data_faults: Faults of the data; None if they were not looked for.
+        truncation: What the cuts of the pretrained network score and cost; None if they were not probed.
+        nearness: Nearness of the data to those of the pretraining; None in older studies.
         workers: Number of workers that hold a trial or final.
         running_finals: Number of finals that they train.
         wish: Desired state of the workers: run, pause or stop.
@@ -100,6 +105,8 @@ class StudyResults:
     race_ended: tuple[str, ...] = ()
     comparing: Comparing = compare
     data_faults: DataFaults | None = None
+    truncation: Truncation | None = None
+    nearness: Nearness | None = None
     workers: int = 0
     running_finals: int = 0
     wish: str = RUN
@@ -208,6 +215,12 @@ class StudyResults:
                 if default and final.strategy == strategy and final.trial_number == default.number
             ]
         return found
+
+    @property
+    def textbook(self) -> Advice | None:
+        """Return the textbook's advice and what became of it; None if the data's nearness was not measured."""
+        images, classes = self.facts.counts["train"], len(self.facts.classes)
+        return advise(images, classes, self.nearness, self.verdict)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, finished, read_finalist
+from .diagnoses import Diagnoses
 from .finalists import Finalist, choose_finalists, is_finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, is_decided
@@ -78,6 +79,7 @@ class Study:
         finals: Recorded finals.
         curve: Recorded trainings on part of the images.
         data_faults: Faults of the data, found before the first trial.
+        diagnoses: What else was measured, for readers.
         wish: Desired state of the workers: run, pause or stop.
     """
 
@@ -92,6 +94,7 @@ class Study:
         self.finals = FinalsTable(self.database, self.settings.name)
         self.curve = CurveTable(self.database, self.settings.name)
         self.data_faults = DataFaultsTable(self.database, self.settings.name)
+        self.diagnoses = Diagnoses(self.database, self.settings.name)
         self.wish = StudyControl(self.database, self.settings.name)
 
     @classmethod
@@ -326,6 +329,8 @@ class Study:
             versions=ran["versions"],
             comparing=KeptComparisons(self.workspace.comparisons),
             data_faults=None if faults is None else DataFaults.from_row(faults),
+            truncation=self.diagnoses.truncation(),
+            nearness=self.diagnoses.nearness(),
             workers=len({each.owner for each in (*held, *held_finals)}),
             running_finals=len(held_finals),
             wish=self.wish.get(),

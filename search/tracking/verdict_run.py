@@ -80,6 +80,7 @@ def verdict_note(study: Study, verdict: Verdict, results: StudyResults, models: 
             f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
             "was trained with fresh seeds (their number in parentheses); the test split was opened once for each.",
             "",
+            *([results.textbook.sentence(), ""] if results.textbook else []),
             *([f"Faults in the data, which the report lists: {said}", ""] if said else []),
             *_use(name, next((model.fault for model in models if model.contender is verdict.winner), "")),
         ]
@@ -131,6 +132,7 @@ def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict, err
     run = tracker.known(strategy_key(contender.strategy))
     low, high = contender.interval or (0.0, 0.0)
     costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
+    costs |= contender.costs.known
     gap = {"gap_to_leader": contender.gap_to_leader, "gap_low": low, "gap_high": high}
     standing = verdict.standing(contender)
     run.log_summary(

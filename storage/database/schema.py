@@ -94,6 +94,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("predictions may exceed 64 KB on MariaDB", _lengthen_predictions),
     Migration("studies keep the faults of their data", lambda connection: None),
     Migration("finals keep probabilities of double precision", _keep_precision),
+    Migration("studies keep diagnoses", lambda connection: None),
 )
 
 

@@ -153,6 +153,9 @@ def make_final(strategy: str, seed: int, labels: Any, rng: np.random.Generator) 
         labels=labels,
         probabilities=probabilities,
         temperature=1.5 + seed / 10,
+        device_seconds=2 * seconds,
+        latency=0.004 + seed / 1000,
+        size=44_800_000,
     )
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from frostline.objectives import fault_finder
 from frostline.objectives.config import BackboneSpec
 from frostline.objectives.data import ImageDataset, prepare_dataset
-from frostline.objectives.fault_finder import find_faults, pooled_features
+from frostline.objectives.fault_finder import examine, find_faults, pooled_features
 from frostline.objectives.networks import BackbonePool, state_hash
 from frostline.objectives.preprocessing import Preprocessing
 
@@ -61,7 +61,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> BackbonePool:
 @pytest.mark.parametrize("weights", ["none", "file"])
 def test_planted_copies_are_found(dataset: ImageDataset, pretrained: BackbonePool, weights: str) -> None:
     pool = pretrained if weights == "file" else BackbonePool(BackboneSpec("tiny_network:create", "none", 32))
-    faults = find_faults(dataset, pool, CPU)
+    faults = find_faults(examine(dataset, pool, CPU))
     assert [[image.name for image in group.images] for group in faults.leaks] == [
         ["test/cat/00.png", "train/cat/leaked.png"],
         ["test/dog/01.png", "val/dog/encoded.jpg"],
@@ -90,7 +90,7 @@ def test_of_too_many_images_only_exact_copies_are_sought(
     dataset: ImageDataset, pretrained: BackbonePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fault_finder, "MAX_IMAGES", 60)
-    faults = find_faults(dataset, pretrained, CPU)
+    faults = find_faults(examine(dataset, pretrained, CPU))
     assert all(group.exact for group in faults.copies)
     assert len(faults.copies) == 2
     assert faults.not_sought == {"near copies, label errors": "75 images are more than 60"}
@@ -100,7 +100,7 @@ def test_a_probe_that_would_take_too_long_is_left_out(
     dataset: ImageDataset, pretrained: BackbonePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fault_finder, "MAX_PROBE", 100)
-    faults = find_faults(dataset, pretrained, CPU)
+    faults = find_faults(examine(dataset, pretrained, CPU))
     assert len(faults.copies) == 3
     assert list(faults.not_sought) == ["label errors"]
 

@@ -1,4 +1,4 @@
-"""What a temperature changes of a final's record, and what it does not, against SciPy and scikit-learn."""
+"""What a temperature changes of a final's record, and what not, against SciPy and scikit-learn; and its costs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from frostline.objectives.metrics import METRICS, score
+from frostline.search.analysis.costs import costs_of
 from frostline.search.records import FinalRecord, FinalScores
 
 TEMPERATURE = 1.7
@@ -61,3 +62,17 @@ def test_a_temperature_is_kept_in_the_row_and_older_rows_have_none() -> None:
     assert scores.with_predictions(final.labels, final.probabilities).temperature == TEMPERATURE
     del row["temperature"]
     assert FinalScores.from_row(row, seed=1000).temperature is None
+
+
+def test_costs_are_kept_in_the_row_and_older_rows_have_none() -> None:
+    final, _ = make_final()
+    priced = replace(final, device_seconds=2.5, latency=0.004, size=1_234_567)
+    read = FinalScores.from_row(priced.to_row(), 1000)
+    assert (read.device_seconds, read.latency, read.size) == (2.5, 0.004, 1_234_567)
+    kept = read.with_predictions(final.labels, final.probabilities)
+    assert (kept.device_seconds, kept.latency, kept.size, kept.temperature) == (2.5, 0.004, 1_234_567, TEMPERATURE)
+    older = {name: value for name, value in priced.to_row().items() if name not in ("latency", "size")}
+    assert FinalScores.from_row(older, 1000).latency is None
+    costs = costs_of([priced, replace(priced, device_seconds=3.5, latency=0.005), replace(priced, latency=0.1)])
+    assert (costs.device_seconds, costs.latency, costs.size_mb) == (pytest.approx(8.5 / 3), 0.005, 1.234567)
+    assert costs_of([priced, FinalScores.from_row(older, 1001)]).known == {"device_seconds": 2.5}

@@ -10,6 +10,7 @@ import pytest
 
 from frostline.dashboards.charts.charts import create_charts
 from frostline.dashboards.report.report import render_report
+from frostline.search.cli.results_json import describe
 from frostline.search.study.results import StudyResults
 
 
@@ -20,10 +21,11 @@ def chart_of(results: StudyResults) -> Any:
 def test_points_lie_at_means_of_seeds_with_their_intervals(results: StudyResults) -> None:
     figure, curve = chart_of(results).figure, results.curve
     assert curve is not None
-    assert [trace.name for trace in figure.data] == list(results.settings.strategies)
+    measured = [trace for trace in figure.data if trace.mode == "lines+markers"]
+    assert [trace.name for trace in measured] == list(results.settings.strategies)
     assert figure.layout.xaxis.type == "log"
     assert list(figure.layout.xaxis.tickvals) == curve.sizes == [52, 105, 210, 420]
-    for trace in figure.data:
+    for trace in measured:
         groups: dict[int, list[float]] = {size: [] for size in curve.sizes}
         for record in results.trainings:
             if record.final.strategy == trace.name:
@@ -47,11 +49,34 @@ def test_the_numbers_are_told_in_words_too(results: StudyResults) -> None:
     assert curve is not None
     assert "n = 2 to 3 seeds a point" in chart.caption
     assert all(crossover.sentence() in chart.caption for crossover in curve.crossovers)
-    assert [(row[0], row[1]) for row in chart.data.rows] == [
+    assert [(row[0], row[1]) for row in chart.data.rows if "projected" not in row[1]] == [
         (point.strategy, str(point.images)) for point in curve.points
     ]
     page = render_report(results)
     assert 'id="data-curve-title">Accuracy against training images' in page
+
+
+def test_projections_go_on_from_the_last_point_to_four_times_the_images(results: StudyResults) -> None:
+    chart, curve = chart_of(results), results.curve
+    assert curve is not None
+    projected = {projection.strategy: projection.gains for projection in curve.projections if projection.gains}
+    assert projected
+    dotted = [trace for trace in chart.figure.data if trace.mode == "lines"]
+    assert len(dotted) == len(projected)
+    for trace, (strategy, gains) in zip(dotted, projected.items(), strict=True):
+        last = curve.of(strategy)[-1]
+        assert list(trace.x) == pytest.approx([420, 630, 840, 1680], rel=0.1)
+        assert list(trace.y) == pytest.approx([100 * (last.mean + gain) for gain in (0, *(g.gain for g in gains))])
+        rows = [row for row in chart.data.rows if row[0] == strategy]
+        assert [row[1] for row in rows] == ["52", "105", "210", "420", *(f"{n} projected" for n in (630, 840, "1,680"))]
+    assert all(projection.sentence() in chart.caption for projection in curve.projections)
+    assert "Dotted lines are projections" in chart.caption
+    described = describe(results)["curve"]["projections"]
+    assert set(described) == set(results.settings.strategies)
+    for strategy, gains in projected.items():
+        shown = [(each["images"], each["gain"], each["interval"]) for each in described[strategy]["gains"]]
+        assert shown == [(gain.images, gain.gain, gain.interval) for gain in gains]
+        assert described[strategy]["refused"] is None
 
 
 def test_without_trainings_there_is_no_chart(results: StudyResults) -> None:

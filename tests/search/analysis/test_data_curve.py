@@ -56,10 +56,14 @@ def test_the_crossover_is_the_smallest_size_from_which_on_the_mean_stays_above()
     assert full.sentence().startswith(
         "full overtakes feature_extraction from 80 training images on (by 1.2 points there"
     )
-    assert full.sentence().endswith("so it may be chance there).")
+    assert full.sentence().endswith("so it may be chance there); it was ahead with 20.")
+    assert full.earlier == (20,)
     assert found["scratch"].point is None
     assert not found["scratch"].significant
-    assert found["scratch"].sentence() == "scratch is not ahead of feature_extraction with all training images."
+    assert (
+        found["scratch"].sentence()
+        == "scratch is not ahead of feature_extraction with all training images; it was with 40."
+    )
 
 
 def test_one_that_is_ahead_of_all_sizes_says_so_and_where_the_interval_excludes_0_it_is_sure() -> None:

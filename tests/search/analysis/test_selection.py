@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frostline.search.analysis.selection import Gain, examine_selection
+from frostline.search.analysis.selection import SearchGain, examine_selection
 from frostline.search.analysis.verdict import reach_verdict
 from frostline.search.records import FinalRecord, TrialRecord
 
@@ -51,7 +51,7 @@ def test_the_best_of_many_equal_trials_loses_what_the_best_of_so_many_draws_has_
     assert np.mean(lost) == pytest.approx(1.867 * 0.04, abs=3 * 0.04 / np.sqrt(200))
 
 
-def gained(right: int, default: int, *, trial: int = 0, seeds: int = 4) -> Gain | None:
+def gained(right: int, default: int, *, trial: int = 0, seeds: int = 4) -> SearchGain | None:
     """What a finalist, trial 1, gains over a default that was trained once; of so many right answers each."""
     trials = [TrialRecord(number, "complete", "full", score=0.5) for number in range(2)]
     finals = [final("full", 1, 1000 + seed, 0.5, right) for seed in range(seeds)]
@@ -74,7 +74,7 @@ def test_the_gain_over_the_default_is_that_of_the_test_means_and_has_an_interval
 
 
 def test_a_default_that_is_the_finalist_gains_nothing_and_one_that_was_not_tested_says_nothing() -> None:
-    assert gained(80, 80, trial=1) == Gain(0.0, None, 0.8)
+    assert gained(80, 80, trial=1) == SearchGain(0.0, None, 0.8)
     trials = [TrialRecord(1, "complete", "full", score=0.5)]
     verdict = reach_verdict([final("full", 1, 1000, 0.5, 80)], "accuracy")
     assert examine_selection(verdict, trials, {})[0].gain is None

@@ -83,6 +83,27 @@ def assert_documented(described: dict[str, Any]) -> None:
     assert values <= told
     assert {name for name in told if name.islower() and name.isidentifier()} - values <= {
         # Of data with faults.
+        # Of a study with pretrained weights; see test_neighbors.py.
+        *("advice", "outcome", "images_per_class", "domain", "probe_gap", "probe_pretrained", "probe_random"),
+        *(
+            "size",
+            "lp_ft",
+            "separation",
+            "tie",
+            "behind",
+            "absent",
+            "small",
+            "medium",
+            "large",
+            "far",
+            "middling",
+            "near",
+        ),
+        # Of a curve with four sizes.
+        "gain",
+        # Of the diagnosis by `frostline truncate`; see test_truncation.py.
+        *("joint_interval", "by_validation", "smaller", "confirmed", "device", "batch", "cuts", "units", "last_unit"),
+        *("latency", "batch_latency", "parameters", "size_mb", "truncate"),
         *("share", "scores_without", "suggested", "probability", "label_probability"),
         *("json", "search", "resume", "status", "low", "high", "null", "frostline"),
     }
@@ -94,7 +115,7 @@ def names_in(described: Any) -> Iterator[str]:
         yield from names_in(each)
     for name, value in described.items() if isinstance(described, dict) else ():
         yield name
-        if name in ("strategies", "crossovers"):
+        if name in ("strategies", "crossovers", "projections"):
             yield from names_in(list(value.values()))
         elif name not in ("settings", "config", "metrics", "calibrated_metrics", "counts", "not_sought"):
             yield from names_in(value)

@@ -135,5 +135,5 @@ def test_a_study_is_audited_once(folder: Path, tmp_path: Path, weights: str, mon
     def refuse(*_: object) -> None:
         raise AssertionError("audited again")
 
-    monkeypatch.setattr("frostline.search.execution.data_audit.find_faults", refuse)
+    monkeypatch.setattr("frostline.search.execution.data_audit.examine", refuse)
     assert search(folder, tmp_path, weights).data_faults.get() == kept

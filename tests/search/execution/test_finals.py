@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from frostline.objectives.config import TrialConfig
+from frostline.objectives.config import BackboneSpec, TrialConfig
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
 from frostline.objectives.finetune import FinetuneResult, finetune
+from frostline.objectives.networks import BackbonePool
 from frostline.search.analysis import run_race
+from frostline.search.cli.results_json import describe
 from frostline.search.execution import logged_training
 from frostline.search.execution.run import SearchInterrupted, rerun_finals, resume, run_search
 from frostline.search.records import FinalScores, best_trials
@@ -62,6 +64,24 @@ def trained(study: Study) -> dict[tuple[str, int], list[list[float]]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
     root = tmp_path_factory.mktemp("finished")
     return run_search(request(root), Workspace(root))
+
+
+def test_every_final_has_its_costs(finished: Study) -> None:
+    tensors = BackbonePool(BackboneSpec("tiny_network:create", "none", 32)).pretrained.model.state_dict()
+    # The backbone, and a head from its 24 features to three classes.
+    size = sum(value.nbytes for name, value in tensors.items() if not name.startswith("fc.")) + 4 * 3 * (24 + 1)
+    for final in finished.final_records():
+        assert final.size == size
+        assert 0 < (final.latency or 0) < final.seconds
+        assert 0 < (final.device_seconds or 0) < 3 * final.seconds
+    verdict = finished.results().verdict
+    assert verdict is not None
+    contenders = describe(finished.results())["verdict"]["contenders"]
+    for contender, shown in zip(verdict.contenders, contenders, strict=True):
+        own = [final for final in finished.final_scores() if final.strategy == contender.strategy]
+        assert shown["latency"] == pytest.approx(np.median([final.latency or 0.0 for final in own]))
+        assert shown["device_seconds"] == pytest.approx(np.mean([final.device_seconds or 0.0 for final in own]))
+        assert shown["size_mb"] == pytest.approx(size / 1e6)
 
 
 def test_the_race_decides_which_seeds_are_trained(finished: Study) -> None:

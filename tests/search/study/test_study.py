@@ -380,7 +380,14 @@ def test_a_row_is_read_as_it_was_written() -> None:
     assert FinalScores.from_row(scores.to_row(), seed=1000) == scores
     # What is in databases already, by name.
     known = {name: value for name, value in final_row("full", 3).items() if name != "run_id"}
-    assert scores.to_row() == {**known, "temperature": None, "measured": {}}
+    assert scores.to_row() == {
+        **known,
+        "temperature": None,
+        "measured": {},
+        "device_seconds": None,
+        "latency": None,
+        "size": None,
+    }
     measured = FinalScores.from_row({**known, "measured": {"peak_memory_mb": 7.5}}, seed=1000)
     assert FinalScores.from_row(measured.to_row(), seed=1000).measured == {"peak_memory_mb": 7.5}
 

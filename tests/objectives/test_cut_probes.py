@@ -1,0 +1,108 @@
+"""Probes after each unit: features against hooks in the network, probes against scikit-learn and the strategy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from frostline.objectives.config import create_config
+from frostline.objectives.cut_probes import CutProbe, EveryDepth, probe_cuts, truncated
+from frostline.objectives.errors import TrainingFailedError
+from frostline.objectives.features import FeatureStore
+from frostline.objectives.finetune import finetune
+from frostline.objectives.training.logistic_regression import INVERSE_STRENGTHS
+
+from .tiny import fresh_pool, own_task, split
+
+CPU = torch.device("cpu")
+SPLITS = split(60, 0), split(30, 1), split(45, 2)
+UNITS = 18
+
+
+@pytest.fixture(scope="module")
+def probes() -> list[CutProbe]:
+    return probe_cuts(SPLITS, fresh_pool(), "accuracy", CPU, FeatureStore(2**30))
+
+
+def hooked_features(position: int) -> list[np.ndarray]:
+    """Averages over the maps after a unit, by a hook in the whole model."""
+    model = fresh_pool().pretrained.model.eval()
+    found: list[np.ndarray] = []
+    unit = model.get_submodule(fresh_pool().pretrained.units[position].name)
+    # The first unit is the stem's convolution; what belongs to it follows.
+    unit = model.get_submodule("stem") if position == 0 else unit
+    unit.register_forward_hook(lambda _module, _given, output: found.append(output.mean(dim=(2, 3)).numpy()))
+    for images in SPLITS:
+        pixels = images.images(slice(None)).float() / 255
+        with torch.no_grad():
+            model((pixels[:, :, 2:34, 2:34] - 0.5) / 0.25)
+    return found
+
+
+def test_every_cut_is_probed_with_its_own_features(probes: list[CutProbe]) -> None:
+    backbone = fresh_pool().pretrained
+    assert [probe.unit for probe in probes] == [unit.name for unit in backbone.units]
+    assert len(probes) == UNITS
+    every = EveryDepth(backbone).eval()
+    pixels = SPLITS[2].images(slice(None)).float() / 255
+    with torch.no_grad():
+        columns = every((pixels[:, :, 2:34, 2:34] - 0.5) / 0.25).split(every.widths, dim=1)
+    for position in (0, 1, 9, UNITS - 1):
+        np.testing.assert_allclose(columns[position], hooked_features(position)[2], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("position", [0, 9, UNITS - 1])
+def test_a_probe_is_scikit_learns_with_the_best_strength_on_validation_images(
+    probes: list[CutProbe], position: int
+) -> None:
+    train, val, test = hooked_features(position)
+    scaler = StandardScaler().fit(train)
+    fits = [
+        LogisticRegression(C=strength, tol=1e-8, max_iter=20_000).fit(scaler.transform(train), SPLITS[0].labels)
+        for strength in INVERSE_STRENGTHS
+    ]
+    best = max(fit.score(scaler.transform(val), SPLITS[1].labels) for fit in fits)
+    probe = probes[position]
+    assert (probe.val_probabilities.argmax(axis=1) == SPLITS[1].labels).mean() == pytest.approx(best)
+    distances = [np.abs(fit.predict_proba(scaler.transform(test)) - probe.test_probabilities).max() for fit in fits]
+    assert min(distances) < 0.02
+
+
+def test_the_last_probe_is_the_strategy_that_solves_the_head(probes: list[CutProbe]) -> None:
+    task = own_task(train=60, val=30)
+    result = finetune(create_config({"strategy": "linear_probe_exact"}), task, seed=0)
+    np.testing.assert_allclose(probes[-1].val_probabilities, result.val_probabilities, atol=1e-4)
+
+
+def test_costs_are_those_of_the_network_up_to_the_cut(probes: list[CutProbe]) -> None:
+    backbone, classes = fresh_pool().pretrained, 3
+    sizes = [probe.size for probe in probes]
+    assert sizes == sorted(sizes)
+    for depth, probe in enumerate(probes, 1):
+        units, width = backbone.units[:depth], backbone.units[depth - 1].output_shape[0]
+        assert probe.parameters == sum(unit.parameters for unit in units) + (width + 1) * classes
+        assert probe.size >= 4 * probe.parameters
+        assert probe.latency > 0 < probe.batch_latency
+    head = torch.nn.Linear(24, classes)
+    assert truncated(backbone, UNITS, head)(torch.zeros(2, 3, 32, 32)).shape == (2, classes)
+
+
+def test_features_of_all_cuts_are_computed_once_and_kept() -> None:
+    pool, store = fresh_pool(), FeatureStore(2**30)
+    first = probe_cuts(SPLITS, pool, "accuracy", CPU, store)
+    computed = store.computed
+    again = probe_cuts(SPLITS, pool, "accuracy", CPU, store)
+    assert store.computed == computed
+    for one, other in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.test_probabilities, other.test_probabilities)
+
+
+def test_what_is_not_finite_is_refused() -> None:
+    pool = fresh_pool()
+    next(iter(pool.pretrained.model.parameters())).data.fill_(float("nan"))
+    pool._pristine = {name: value.clone() for name, value in pool.pretrained.model.state_dict().items()}
+    with pytest.raises(TrainingFailedError, match="not finite"):
+        probe_cuts(SPLITS, pool, "accuracy", CPU, FeatureStore(0))

@@ -1,0 +1,126 @@
+"""The diagnosis of the pretrained network: from the command to terminal, report and JSON; nothing else sees it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from frostline.dashboards.cli import TerminalViews, app
+from frostline.objectives.config import BackboneSpec
+from frostline.objectives.errors import InvalidInputError
+from frostline.objectives.networks import BackbonePool
+from frostline.search import Request, run_search
+from frostline.search.execution import resume, run_truncation, truncation
+from frostline.search.slots.resources import Resources
+from frostline.search.study import Study
+from frostline.storage.workspace import Workspace
+
+CPU = Resources("cpu")
+UNITS = 18
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workspace of a study with its verdict, on weights of a file; tests work on copies."""
+    root = tmp_path_factory.mktemp("finished")
+    model = BackbonePool(BackboneSpec("tiny_network:create", "none", 32)).pretrained.model
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, root / "tiny.safetensors")
+    search(root, str(root / "tiny.safetensors"))
+    return root
+
+
+def search(root: Path, weights: str) -> Study:
+    values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": weights, "image_size": 32, "trials": 2}
+    values |= {"strategies": ("feature_extraction",), "finals_seeds": 2, "device": "cpu", "name": "tiny"}
+    return run_search(Request(data="sklearn:digits[0-2]@60", **values), Workspace(root))
+
+
+@pytest.fixture
+def place(finished: Path, tmp_path: Path) -> Workspace:
+    shutil.copytree(finished, tmp_path / "copy")
+    return Workspace(tmp_path / "copy")
+
+
+def invoke(place: Workspace, *arguments: str) -> Any:
+    return CliRunner().invoke(app, [*arguments, "--workspace", str(place.root)], obj=TerminalViews())
+
+
+def numbers(study: Study) -> list[Any]:
+    """All numbers of a study that do not measure time."""
+    trials = [(each.number, each.state, each.config, each.score, each.curve) for each in study.trials()]
+    return [*trials, *((final.identity, final.test_score) for final in study.final_records())]
+
+
+def test_the_command_shows_every_cut_in_terminal_report_and_json(place: Workspace) -> None:
+    result = invoke(place, "truncate", "tiny", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert f"probe {UNITS}/{UNITS}" in result.stdout
+    found = Study.load("tiny", place).results().truncation
+    assert found is not None
+    # The terminal folds lines.
+    assert found.sentence() in " ".join(result.stdout.split())
+    rows = [line.split()[:2] for line in result.stdout.splitlines() if re.match(r" *\d+ +(stem|blocks)", line)]
+    assert rows == [[str(cut.units), cut.unit] for cut in found.cuts]
+    page = place.report("tiny").read_text()
+    assert 'id="truncation-title">A smaller network' in page
+    assert found.sentence() in page.replace("&#39;", "'")
+    described = json.loads(invoke(place, "status", "tiny", "--json").stdout)["truncation"]
+    assert [cut["units"] for cut in described["cuts"]] == list(range(1, UNITS + 1))
+    assert described["cuts"][-1]["difference"] == 0
+    assert described["sentence"] == found.sentence()
+    section = (Path(__file__).parents[3] / "docs/json.md").read_text().split("## `truncation`")[1].split("\n## ")[0]
+    told = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", section)))) - {"null"}
+    names = (
+        set(described)
+        | set(described["smaller"] or ("units", "confirmed", "by_validation"))
+        | set(described["cuts"][0])
+    )
+    assert told == names | {"score"}
+
+
+def test_neither_trials_nor_finals_nor_the_verdict_see_it(place: Workspace, finished: Path, tmp_path: Path) -> None:
+    before = Study.load("tiny", place).results()
+    recorded = numbers(Study.load("tiny", place))
+    study = run_truncation("tiny", place, resources=CPU)
+    after = study.results()
+    assert numbers(study) == recorded
+    assert before.verdict is not None
+    assert after.verdict is not None
+    assert after.verdict.sentence() == before.verdict.sentence()
+    # A search that goes on after it is the one that goes on without it.
+    shutil.copytree(finished, tmp_path / "without")
+    with_it = resume("tiny", place, trials=4, resources=CPU)
+    without = resume("tiny", Workspace(tmp_path / "without"), trials=4, resources=CPU)
+    assert numbers(with_it) == numbers(without)
+    assert with_it.results().truncation == after.truncation
+
+
+def test_it_is_made_once_on_a_device(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run_truncation("tiny", place, resources=CPU).results().truncation
+    with monkeypatch.context() as patch:
+        patch.setattr(truncation, "probe_cuts", lambda *_: pytest.fail("probed again"))
+        assert run_truncation("tiny", place, resources=CPU).results().truncation == first
+    monkeypatch.setattr(truncation, "describe_device", lambda device: "another")
+    other = run_truncation("tiny", place, resources=CPU).results().truncation
+    assert first is not None
+    assert other is not None
+    assert other.device == "another"
+    assert [cut.test_score for cut in other.cuts] == [cut.test_score for cut in first.cuts]
+
+
+def test_what_cannot_be_is_refused_with_what_to_type(place: Workspace, tmp_path: Path) -> None:
+    known = Study.load("tiny", place)
+    settings = known.settings.model_copy(update={"weights": "none"})
+    Study.create(settings, known.facts, Workspace(tmp_path / "empty"), None)
+    with pytest.raises(InvalidInputError) as refused:
+        run_truncation("tiny", Workspace(tmp_path / "empty"), resources=CPU)
+    assert "has no pretrained weights (--weights none)" in str(refused.value)
+    assert "No trial of study 'tiny' is complete. Resume it: frostline resume tiny --workspace" in str(refused.value)
+    assert invoke(place, "truncate", "tinny").exit_code == 2
