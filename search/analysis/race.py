@@ -56,7 +56,7 @@ class RaceRules:
         >>> RaceRules(8).rounds, RaceRules(3).rounds, RaceRules(8, racing=False).rounds
         ((2, 4, 8), (2, 3), (8,))
         >>> RaceRules(20, earlier=(3,)).rounds
-        (2, 3, 6, 20)
+        (2, 3, 6, 12, 20)
         """
         if not self.racing:
             return self.limits

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from frostline.objectives.config import create_config
 from frostline.objectives.finetune import finetune
-from frostline.objectives.networks import as_served, measure_latency, size_in_bytes
+from frostline.objectives.networks import as_served, measure_latency, measure_serving, size_in_bytes
 
 from ..tiny import own_task
 
@@ -60,3 +60,16 @@ def test_a_network_is_served_without_the_padding_of_its_prefix(values: dict[str,
     assert size_in_bytes(as_served(network)) == sum(
         value.nbytes for value in (*network.backbone_state().values(), *network.head.state_dict().values())
     )
+
+
+def test_adapters_cost_nothing_once_they_are_merged() -> None:
+    task = own_task()
+    network = finetune(create_config({"strategy": "lora", "epochs": 1}), task, seed=0).network
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before = network(images)
+        costs = measure_serving(network, 32, CPU)
+        torch.testing.assert_close(network(images), before, rtol=1e-3, atol=1e-4)
+    plain = finetune(create_config({"strategy": "full", "epochs": 1}), own_task(), seed=0).network
+    assert costs.size == size_in_bytes(as_served(plain))
+    assert costs.latency > 0

@@ -98,7 +98,7 @@ def test_a_module_with_others_beside_it_and_a_preprocessing_is_served_elsewhere(
     client = MlflowClient(tracking_uri=study.workspace.tracking_url)
     source = str(client.get_model_version_by_alias("net", "champion").source).removeprefix("file://")
     (kept,) = study.workspace.models("net").iterdir()
-    card = json.loads((kept / "network" / "model.json").read_text())
+    card = json.loads((kept / "network" / "config.json").read_text())
     assert (card["preprocessing"]["resize_size"], card["preprocessing"]["mean"]) == (36, [0.5, 0.4, 0.3])
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     (tmp_path / "elsewhere").mkdir()
@@ -167,7 +167,7 @@ def test_networks_are_loaded_once_each_from_what_they_bring(folder: Path, tmp_pa
     faults = load_faults([kept, broken])
     assert faults.keys() == {broken}
     assert "my_parts" in faults[broken]
-    (kept / "network" / "model.json").unlink()
+    (kept / "network" / "config.json").unlink()
     assert load_faults([kept]) == {}
 
 
