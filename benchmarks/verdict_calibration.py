@@ -285,11 +285,7 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
 
 
 def extend(cell: Cell, simulations: int) -> tuple[float, float, float]:
-    """Simulate races of equal strategies that end with half of the seeds, and go on with all if they are undecided.
-
-    Returns:
-        Share of false claims of the first end; of either end; share of the undecided.
-    """
+    """Return the shares of false claims of races that end with half of the seeds, of either end, and of the undecided."""
     equal = Finals(cell, 0.0, np.random.default_rng(0))
     first_claims = claims = undecided = 0
     for number in range(simulations):

@@ -27,7 +27,8 @@ from .request import Request
 from .results import StudyFacts, StudyResults
 from .resume import prepare_fork, prepare_resume, reopen
 from .settings import CANDIDATES, StudySettings
-from .study import OUTCOME, STARTED, Study, trial_record
+from .stored_records import OUTCOME, STARTED, trial_record
+from .study import Study
 from .study_file import is_study_file
 from .watch import watch_study
 

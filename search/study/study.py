@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import platform
 import secrets
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 
 from ...objectives.data import DataFaults
 from ...objectives.errors import InvalidInputError, unknown_name
-from ...objectives.metrics import one_hot
 from ...storage.database import (
     ActiveLease,
     CurveTable,
     Database,
     DataFaultsTable,
     FinalsTable,
-    StoredFinal,
     StudyControl,
     Tickets,
 )
@@ -31,12 +28,13 @@ from ...storage.tracking import StudyMark
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
-from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, finished, read_finalist
+from ..records import FinalRecord, FinalScores, TrialRecord, finalist_name, finished, read_finalist
 from .diagnoses import Diagnoses
 from .finalists import Finalist, choose_finalists, is_finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, is_decided
 from .settings import StudySettings
+from .stored_records import OUTCOME, final_record_of, read_facts, trial_record
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
 _RACE_ENDED = "frostline:race_ended"
@@ -45,15 +43,6 @@ _FINAL_FAILED = "frostline:final_failed:"
 _TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
 # Tells the study from others of its name; of a study that an earlier version created, it says so.
 _IDENTITY = "frostline:identity"
-# User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
-STARTED, OUTCOME = "frostline:started", "frostline:outcome"
-_STATES = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
 LIBRARIES = ("frostline", "torch", "torchvision", "optuna", "mlflow", "numpy")
 
 
@@ -87,7 +76,7 @@ class Study:
         self.inner = inner
         self.workspace = workspace
         self.settings = StudySettings.model_validate_json(inner.user_attrs[_SETTINGS])
-        self.facts = _read_facts(inner.user_attrs[_FACTS])
+        self.facts = read_facts(inner.user_attrs[_FACTS])
         self.database = Database(workspace.studies_url)
         self.tickets = Tickets(self.database, self.settings.name, "trial")
         self.final_tickets = Tickets(self.database, self.settings.name, "final")
@@ -279,11 +268,11 @@ class Study:
         final = self.finals.get(finalist_name(strategy, trial_number), seed)
         if final is None:
             raise KeyError((strategy, trial_number, seed))
-        return _final_record(final, len(self.facts.classes))
+        return final_record_of(final, len(self.facts.classes))
 
     def final_records(self) -> list[FinalRecord]:
         """Return all finals, including those of former finalists."""
-        return [_final_record(final, len(self.facts.classes)) for final in self.finals.all()]
+        return [final_record_of(final, len(self.facts.classes)) for final in self.finals.all()]
 
     def curve_records(self) -> list[CurveRecord]:
         """Return all trainings on part of the images, including those of former finalists."""
@@ -340,42 +329,3 @@ class Study:
 def _alive(tickets: Tickets) -> list[ActiveLease]:
     """Return the tickets that running workers hold."""
     return [held for held in tickets.held() if held.seconds_left > 0]
-
-
-def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
-    """Convert an Optuna trial to a record.
-
-    Args:
-        trial: Optuna trial.
-        alive: Numbers of the trials under a valid lease; other running trials wait for a worker.
-    """
-    known: dict[str, Any] = trial.user_attrs.get(STARTED, {}) | trial.user_attrs.get(OUTCOME, {})
-    cut_off = trial.state == TrialState.RUNNING and trial.number not in alive
-    return TrialRecord(
-        number=trial.number,
-        state="waiting" if cut_off else _STATES[trial.state],
-        strategy=trial.params.get(STRATEGY),
-        config=known.get("config", {}),
-        score=trial.value if trial.state.is_finished() else None,
-        curve=dict(sorted(trial.intermediate_values.items())),
-        seconds=known.get("seconds"),
-        trainable_parameters=known.get("trainable_parameters"),
-        freeze_depth=known.get("freeze_depth"),
-        reason=known.get("reason"),
-        finished=trial.datetime_complete,
-        epochs=known.get("epochs"),
-    )
-
-
-def _final_record(final: StoredFinal, classes: int) -> FinalRecord:
-    known = final.probabilities
-    probabilities = one_hot(final.predictions, classes) if known is None else known
-    scores = FinalScores.from_row(final.outcome, final.seed)
-    return scores.with_predictions(final.labels, probabilities, classes_only=known is None)
-
-
-def _read_facts(text: str) -> StudyFacts:
-    facts = json.loads(text)
-    listed = ("classes", "units", "frozen_flops", "notes", "data_notes")
-    tuples = {name: tuple(facts.get(name, ())) for name in listed}
-    return StudyFacts(**{**facts, **tuples, "skipped": tuple((path, reason) for path, reason in facts["skipped"])})

@@ -16,7 +16,7 @@ from frostline.search.records import STRATEGY
 from frostline.search.sampling.budget import BudgetAllocation
 from frostline.search.sampling.pruner import StrategyPruner
 from frostline.search.sampling.sampler import StrategySampler
-from frostline.search.study.study import STARTED
+from frostline.search.study.stored_records import STARTED
 from frostline.storage.database import tickets
 from frostline.storage.database.engine import Database
 from frostline.storage.database.leases import LeaseKeeper

@@ -25,7 +25,8 @@ from frostline.search.study.optuna_storage import study_names
 from frostline.search.study.progress import progress_sentence
 from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings
-from frostline.search.study.study import OUTCOME, STARTED, Study
+from frostline.search.study.stored_records import OUTCOME, STARTED
+from frostline.search.study.study import Study
 from frostline.storage.database import tickets
 from frostline.storage.database.control import PAUSE, RUN, STOP
 from frostline.storage.errors import LeaseLostError, StorageError

@@ -29,7 +29,8 @@ from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study.observer import LineProgress, Observer
 from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings
-from frostline.search.study.study import OUTCOME, STARTED, Study
+from frostline.search.study.stored_records import OUTCOME, STARTED
+from frostline.search.study.study import Study
 from frostline.search.study.watch import Watcher, watch_study
 from frostline.storage.database.control import PAUSE, RUN, STOP
 from frostline.storage.timing import Timing

@@ -1,0 +1,65 @@
+"""Records from what the database keeps of a study: its facts, trials and finals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from ...objectives.metrics import one_hot
+from ...storage.database import StoredFinal
+from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord
+from .results import StudyFacts
+
+# User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
+STARTED, OUTCOME = "frostline:started", "frostline:outcome"
+_STATES = {
+    TrialState.WAITING: "waiting",
+    TrialState.RUNNING: "running",
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
+
+
+def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
+    """Convert an Optuna trial to a record.
+
+    Args:
+        trial: Optuna trial.
+        alive: Numbers of the trials under a valid lease; other running trials wait for a worker.
+    """
+    known: dict[str, Any] = trial.user_attrs.get(STARTED, {}) | trial.user_attrs.get(OUTCOME, {})
+    cut_off = trial.state == TrialState.RUNNING and trial.number not in alive
+    return TrialRecord(
+        number=trial.number,
+        state="waiting" if cut_off else _STATES[trial.state],
+        strategy=trial.params.get(STRATEGY),
+        config=known.get("config", {}),
+        score=trial.value if trial.state.is_finished() else None,
+        curve=dict(sorted(trial.intermediate_values.items())),
+        seconds=known.get("seconds"),
+        trainable_parameters=known.get("trainable_parameters"),
+        freeze_depth=known.get("freeze_depth"),
+        reason=known.get("reason"),
+        finished=trial.datetime_complete,
+        epochs=known.get("epochs"),
+    )
+
+
+def final_record_of(final: StoredFinal, classes: int) -> FinalRecord:
+    """Return a final with its predictions; older versions kept the predicted classes only."""
+    known = final.probabilities
+    probabilities = one_hot(final.predictions, classes) if known is None else known
+    scores = FinalScores.from_row(final.outcome, final.seed)
+    return scores.with_predictions(final.labels, probabilities, classes_only=known is None)
+
+
+def read_facts(text: str) -> StudyFacts:
+    """Return the facts of a study from their JSON; older studies have fewer."""
+    facts = json.loads(text)
+    listed = ("classes", "units", "frozen_flops", "notes", "data_notes")
+    tuples = {name: tuple(facts.get(name, ())) for name in listed}
+    return StudyFacts(**{**facts, **tuples, "skipped": tuple((path, reason) for path, reason in facts["skipped"])})
