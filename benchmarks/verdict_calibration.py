@@ -285,7 +285,7 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
 
 
 def extend(cell: Cell, simulations: int) -> tuple[float, float, float]:
-    """Return the shares of false claims of races that end with half of the seeds, of either end, and of the undecided."""
+    """Return shares: of false claims when races end with half of the seeds, or at either end; of the undecided."""
     equal = Finals(cell, 0.0, np.random.default_rng(0))
     first_claims = claims = undecided = 0
     for number in range(simulations):
