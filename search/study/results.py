@@ -131,12 +131,10 @@ class StudyResults:
         recorded = {
             (final.strategy, final.trial_number, final.seed) for final in (*self.finals, *self.candidate_finals)
         }
-        left = [
-            each
-            for each in list_candidates(self.settings, self.trials, self.facts.counts.get("val"))
-            if (each.strategy, each.trial.number, each.seed) not in recorded
-        ]
-        if choosing := tuple(each for each in left if each.place == 0):
+        listed = list_candidates(self.settings, self.trials, self.facts.counts.get("val"))
+        left = [each for each in listed if (each.strategy, each.trial.number, each.seed) not in recorded]
+        candidates = Counter(each.strategy for each in listed if each.place == 0)
+        if choosing := tuple(each for each in left if each.place == 0 and candidates[each.strategy] > 1):
             return choosing
         chosen, needed = self.finalists, self.race.needed
         return tuple(

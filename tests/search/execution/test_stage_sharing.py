@@ -77,7 +77,7 @@ def mlflow_steps(root: Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
     client = MlflowClient(tracking_uri=uri)
     steps = {}
     for key, run_id in found[1].items():
-        names = set(client.get_run(run_id).data.metrics) - {"seconds", "peak_memory_mb"}
+        names = set(client.get_run(run_id).data.metrics) - {"seconds", "peak_memory_mb", "device_seconds", "latency"}
         history = {name: client.get_metric_history(run_id, name) for name in names}
         steps[key] = {name: [(point.step, point.value) for point in points] for name, points in history.items()}
     return steps
