@@ -23,7 +23,7 @@ from ..search.analysis import (
     verdict_cells,
     verdict_titles,
 )
-from ..search.formats import NOTHING, count, duration, latency, megabytes, percent, points, value
+from ..search.formats import NOTHING, count, duration, latency, megabytes, percent, points, value, with_interval
 from ..search.records import StrategySummary, TrialRecord
 from ..search.study import StudyResults
 
@@ -113,7 +113,7 @@ def _gain_cells(gain: SearchGain | None) -> tuple[str, str]:
         return NOTHING, NOTHING
     if gain.interval is None:
         return points(gain.default_test), "it is the default"
-    return points(gain.default_test), f"{points(gain.points)} [{points(gain.interval[0])}, {points(gain.interval[1])}]"
+    return points(gain.default_test), with_interval(gain.points, gain.interval)
 
 
 def cost_rows(verdict: Verdict) -> TextTable | None:
@@ -189,18 +189,15 @@ def _place(curve: DataCurve, strategy: str) -> int:
 
 def _projected_row(last: CurvePoint, gain: Gain) -> tuple[str, ...]:
     # The interval is that of the gain alone.
-    low, high = map(points, gain.interval)
-    score = f"{points(last.mean)} + {points(gain.gain)} [{low}, {high}]"
+    score = f"{points(last.mean)} + {with_interval(gain.gain, gain.interval)}"
     return (last.strategy, f"{gain.images:,} projected", score, NOTHING)
 
 
 def _curve_row(point: CurvePoint) -> tuple[str, ...]:
-    low, high = point.interval
     ahead = NOTHING
     if point.difference is not None and point.difference_interval is not None:
-        least, most = map(points, point.difference_interval)
-        ahead = f"{points(point.difference)} [{least}, {most}]"
-    score = f"{points(point.mean)} [{points(low)}, {points(high)}] ({len(point.scores)})"
+        ahead = with_interval(point.difference, point.difference_interval)
+    score = f"{with_interval(point.mean, point.interval)} ({len(point.scores)})"
     return (point.strategy, f"{point.images:,}", score, ahead)
 
 
@@ -239,13 +236,12 @@ def truncation_rows(truncation: Truncation) -> TextTable:
 
 
 def _cut_row(cut: Cut, whole: Cut) -> tuple[str, ...]:
-    low, high = cut.difference_interval
     return (
         str(cut.units),
         cut.unit,
         points(cut.val_score),
         points(cut.test_score),
-        "all" if cut is whole else f"{points(cut.difference)} [{points(low)}, {points(high)}]",
+        "all" if cut is whole else with_interval(cut.difference, cut.difference_interval),
         latency(cut.latency),
         latency(cut.batch_latency),
         megabytes(cut.size),

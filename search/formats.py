@@ -111,6 +111,18 @@ def value(setting: Any) -> str:
     return f"{setting:.3g}" if isinstance(setting, float) else str(setting)
 
 
+def with_interval(share: float, interval: tuple[float, float]) -> str:
+    """Return a share of 1 with its interval, in percentage points.
+
+    Examples:
+        >>> from frostline.search.formats import with_interval
+        >>> with_interval(0.012, (-0.004, 0.03))
+        '1.2 [−0.4, 3.0]'
+    """
+    low, high = map(points, interval)
+    return f"{points(share)} [{low}, {high}]"
+
+
 def plural(number: int, noun: str) -> str:
     """Return a number with its noun in the singular or plural.
 

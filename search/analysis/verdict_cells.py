@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...objectives.metrics import METRICS
-from ..formats import count, duration, points
+from ..formats import count, duration, points, with_interval
 from .verdict import Contender, Verdict
 
 
@@ -35,7 +35,4 @@ def verdict_cells(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
 
 def _gap(contender: Contender) -> str:
     """Return the gap to the leader with its interval, in percentage points."""
-    if contender.interval is None:
-        return "leader"
-    low, high = contender.interval
-    return f"{points(contender.gap_to_leader)} [{points(low)}, {points(high)}]"
+    return "leader" if contender.interval is None else with_interval(contender.gap_to_leader, contender.interval)

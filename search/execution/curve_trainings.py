@@ -163,7 +163,7 @@ def _check(study: Study, sizes: Sequence[str], seeds: int | None) -> list[int]:
 
 def plan_curve(study: Study, sizes: Sequence[int], seeds: int | None = None) -> list[CurveTraining]:
     """Every training of a curve, the finals aside: the quick ones first."""
-    settings, trials, val_images = study.settings, study.trials(), study.facts.counts.get("val")
+    settings, trials, val_images = study.settings, study.trials(), study.facts.val_images
     numbers_chosen = {
         trial.number for trial in choose_finalists(settings, trials, val_images, study.final_scores()).values()
     }

@@ -159,7 +159,7 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
     known = [STRATEGIES[name] for name in settings.strategies if name in STRATEGIES]
     controls = [strategy.name for strategy in known if not strategy.pretrained]
     allotment = BudgetAllocation(
-        settings.trials, costs_by_strategy(settings.space, facts.frozen_flops), controls, facts.counts.get("val")
+        settings.trials, costs_by_strategy(settings.space, facts.frozen_flops), controls, facts.val_images
     )
     defaults = {
         strategy: {optuna_name(strategy, name): value for name, value in settings.space.default(strategy).items()}

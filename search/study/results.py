@@ -70,6 +70,11 @@ class StudyFacts:
     forked_from: str = ""
     prepared: str = ""
 
+    @property
+    def val_images(self) -> int | None:
+        """Return the number of validation images; None if it is not known."""
+        return self.counts.get("val")
+
 
 @dataclass(frozen=True)
 class StudyResults:
@@ -128,12 +133,9 @@ class StudyResults:
     @cached_property
     def due(self) -> tuple[Finalist, ...]:
         """Return the finals that are missing now: first those that choose the finalists, then those of the race."""
-        recorded = {
-            (final.strategy, final.trial_number, final.seed) for final in (*self.finals, *self.candidate_finals)
-        }
-        listed = list_candidates(self.settings, self.trials, self.facts.counts.get("val"))
-        left = [each for each in listed if (each.strategy, each.trial.number, each.seed) not in recorded]
-        candidates = Counter(each.strategy for each in listed if each.place == 0)
+        recorded = {final.identity for final in self._all_finals}
+        left = [each for each in self._listed if (each.strategy, each.trial.number, each.seed) not in recorded]
+        candidates = Counter(each.strategy for each in self._listed if each.place == 0)
         if choosing := tuple(each for each in left if each.place == 0 and candidates[each.strategy] > 1):
             return choosing
         chosen, needed = self.finalists, self.race.needed
@@ -144,9 +146,17 @@ class StudyResults:
     @cached_property
     def finalists(self) -> dict[str, TrialRecord]:
         """Return the finalist of each strategy that has one."""
-        return choose_finalists(
-            self.settings, self.trials, self.facts.counts.get("val"), (*self.finals, *self.candidate_finals)
-        )
+        return choose_finalists(self.settings, self.trials, self.facts.val_images, self._all_finals)
+
+    @cached_property
+    def _listed(self) -> list[Finalist]:
+        """Return all candidates with every seed that each may have."""
+        return list_candidates(self.settings, self.trials, self.facts.val_images)
+
+    @property
+    def _all_finals(self) -> tuple[FinalRecord, ...]:
+        """Return the finals of all candidates."""
+        return (*self.finals, *self.candidate_finals)
 
     @cached_property
     def race(self) -> Race:
@@ -163,12 +173,13 @@ class StudyResults:
 
     def _race_costs(self) -> RaceCosts:
         """Return what the finals cost, in epochs of the whole network: a final costs what its trial did."""
-        every = list_candidates(self.settings, self.trials, self.facts.counts.get("val"))
         chosen = {trial.number for trial in self.finalists.values()}
         return RaceCosts(
             limit=sum(map(self._cost, self.trials)),
             each={strategy: self._cost(trial) for strategy, trial in self.finalists.items()},
-            spent=sum(self._cost(each.trial) for each in every if not each.place and each.trial.number not in chosen),
+            spent=sum(
+                self._cost(each.trial) for each in self._listed if not each.place and each.trial.number not in chosen
+            ),
         )
 
     def _cost(self, trial: TrialRecord) -> float:
@@ -206,10 +217,9 @@ class StudyResults:
         for strategy in self.settings.strategies:
             own = [trial for trial in self.trials if trial.strategy == strategy and trial.state == "complete"]
             default = find_default(self.settings, own, strategy)
-            finals = (*self.finals, *self.candidate_finals)
             found[strategy] = [
                 final
-                for final in finals
+                for final in self._all_finals
                 if default and final.strategy == strategy and final.trial_number == default.number
             ]
         return found
@@ -228,9 +238,7 @@ class StudyResults:
     @property
     def decided(self) -> bool:
         """Return whether all finals are done; unlike the verdict, this needs no resampling."""
-        return is_decided(
-            self.settings, self.facts, self.trials, (*self.finals, *self.candidate_finals), self.race_ended
-        )
+        return is_decided(self.settings, self.facts, self.trials, self._all_finals, self.race_ended)
 
     @cached_property
     def curve(self) -> DataCurve | None:
@@ -262,12 +270,12 @@ def is_decided(
         finals: All finals of the study.
         race_ended: Names of the candidates of the last race that ended.
     """
-    candidates = {each.identity for each in list_candidates(settings, trials, facts.counts.get("val"))}
+    candidates = {each.identity for each in list_candidates(settings, trials, facts.val_images)}
     if not candidates or not finals:
         return False
     if candidates == set(race_ended):
         return True
-    chosen = choose_finalists(settings, trials, facts.counts.get("val"), finals)
+    chosen = choose_finalists(settings, trials, facts.val_images, finals)
     count = Counter(final.strategy for final in finals if is_finalist(final, chosen))
     strategies = {read_finalist(name)[0] for name in candidates}
     return all(count[strategy] >= settings.finals_seeds for strategy in strategies)

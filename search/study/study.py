@@ -214,13 +214,13 @@ class Study:
         """Record that a configuration cannot be trained again, and why."""
         self.inner.set_user_attr(f"{_FINAL_FAILED}{finalist}", reason)
 
-    def end_race(self, finalists: Collection[str]) -> None:
-        """Record that the race of these finalists has ended; a later race has other finalists."""
-        self.inner.set_user_attr(_RACE_ENDED, sorted(finalists))
+    def end_race(self, candidates: Collection[str]) -> None:
+        """Record that the race of these candidates has ended; a later race has other candidates."""
+        self.inner.set_user_attr(_RACE_ENDED, sorted(candidates))
 
     @property
     def race_ended(self) -> tuple[str, ...]:
-        """Return the names of the finalists of the last race that ended; readers need not run it again."""
+        """Return the names of the candidates of the last race that ended; readers need not run it again."""
         return tuple(self.inner.user_attrs.get(_RACE_ENDED, ()))
 
     def trials(self) -> list[TrialRecord]:
@@ -236,7 +236,7 @@ class Study:
 
     def candidates(self, trials: Sequence[TrialRecord]) -> list[Finalist]:
         """Return the candidates of all strategies, with every seed that each may have."""
-        return list_candidates(self.settings, trials, self.facts.counts.get("val"))
+        return list_candidates(self.settings, trials, self.facts.val_images)
 
     def trial(self, number: int) -> TrialRecord:
         """Return one trial."""
@@ -301,7 +301,7 @@ class Study:
         ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
         trials, trainings, finals = self.trials(), self.curve_records(), self.final_records()
         candidates = {each.identity for each in self.candidates(trials)}
-        chosen = choose_finalists(self.settings, trials, self.facts.counts.get("val"), finals)
+        chosen = choose_finalists(self.settings, trials, self.facts.val_images, finals)
         faults = self.data_faults.get()
         held, held_finals = _alive(self.tickets), _alive(self.final_tickets)
         return StudyResults(
