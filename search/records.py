@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -43,6 +44,7 @@ class TrialRecord:
         finished: Time when the trial ended.
         epochs: Maximum number of epochs; None before the trial starts, and in older studies.
         final_failed: Reason why its configuration could not be trained again; None if it could, or was not tried.
+        log_loss: Log loss on the validation images by the kept weights, in nats; None unless complete.
     """
 
     number: int
@@ -58,6 +60,7 @@ class TrialRecord:
     finished: datetime | None = None
     epochs: int | None = None
     final_failed: str | None = None
+    log_loss: float | None = None
 
 
 def finalist_name(strategy: str, trial_number: int) -> str:
@@ -233,7 +236,10 @@ class StrategySummary:
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return the complete trial with the highest score; of equals, that with fewer trained weights, then the earlier.
+    """Return the complete trial with the highest score.
+
+    Few validation images give few different scores. Of equal ones, the lower log loss comes first, then fewer trained
+    weights, then the earlier trial.
 
     Examples:
         >>> from frostline.search.records import TrialRecord, best_trial
@@ -246,7 +252,13 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
 def best_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the complete trials in the order of :func:`best_trial`, the best first."""
     complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
-    return sorted(complete, key=lambda trial: (-(trial.score or 0.0), trial.trainable_parameters or 0, trial.number))
+    return sorted(complete, key=_rank)
+
+
+def _rank(trial: TrialRecord) -> tuple[float, float, int, int]:
+    """Older versions recorded no log loss: those come last of equals."""
+    log_loss = math.inf if trial.log_loss is None else trial.log_loss
+    return -(trial.score or 0.0), log_loss, trial.trainable_parameters or 0, trial.number
 
 
 def summarize(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:

@@ -46,6 +46,7 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
         reason=known.get("reason"),
         finished=trial.datetime_complete,
         epochs=known.get("epochs"),
+        log_loss=known.get("val/log_loss"),
     )
 
 

@@ -1,4 +1,6 @@
-"""What a temperature changes of a final's record, and what not, against SciPy and scikit-learn; and its costs."""
+"""What a temperature changes of a final's record, and what not, against SciPy and scikit-learn; its costs; the order of
+trials.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from sklearn.metrics import log_loss
 
 from frostline.objectives.metrics import METRICS, score
 from frostline.search.analysis.costs import costs_of
-from frostline.search.records import FinalRecord, FinalScores
+from frostline.search.records import FinalRecord, FinalScores, TrialRecord, best_trial, best_trials
 
 TEMPERATURE = 1.7
 
@@ -76,3 +78,30 @@ def test_costs_are_kept_in_the_row_and_older_rows_have_none() -> None:
     costs = costs_of([priced, replace(priced, device_seconds=3.5, latency=0.005), replace(priced, latency=0.1)])
     assert (costs.device_seconds, costs.latency, costs.size_mb) == (pytest.approx(8.5 / 3), 0.005, 1.234567)
     assert costs_of([priced, FinalScores.from_row(older, 1001)]).known == {"device_seconds": 2.5}
+
+
+# The order of trials --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("log_losses", "weights", "best"),
+    [
+        ([0.9, 0.4, 0.5], [1, 3, 2], 1),
+        ([0.5, 0.5, 0.5], [3, 2, 1], 2),
+        ([0.5, 0.5, 0.5], [2, 2, 2], 0),
+        ([None, None, 0.9], [1, 1, 3], 2),
+        ([None, None, None], [3, 1, 1], 1),
+    ],
+)
+def test_equal_scores_are_told_apart_by_log_loss_then_trained_weights_then_number(
+    log_losses: list[float | None], weights: list[int], best: int
+) -> None:
+    trials = [
+        TrialRecord(number, "complete", score=0.9, log_loss=log_loss, trainable_parameters=parameters)
+        for number, (log_loss, parameters) in enumerate(zip(log_losses, weights, strict=True))
+    ]
+    lower = TrialRecord(3, "complete", score=0.8, log_loss=0.1, trainable_parameters=1)
+    found = best_trial([lower, *trials])
+    assert found is not None
+    assert found.number == best
+    assert [trial.number for trial in best_trials([lower, *trials])][-1] == 3

@@ -222,6 +222,15 @@ def test_the_tracking_database_holds_every_trial_and_final_once(finished: Path) 
             assert mean == pytest.approx(np.mean([seed[f"test_calibrated/{name}"] for seed in seeds]))
 
 
+def test_records_hold_the_log_loss_of_the_kept_weights(finished: Path) -> None:
+    best_losses = []
+    for run in nested(finished, "trial"):
+        history = client(finished).get_metric_history(run.info.run_id, "curves/val_loss")
+        best_losses.append({each.step: each.value for each in history}[int(run.data.metrics["best_epoch"])])
+    recorded = sorted(trial.log_loss or 0.0 for trial in load(finished).trials())
+    assert recorded == pytest.approx(sorted(best_losses), rel=1e-4)
+
+
 def test_both_strategies_begin_with_their_default_configuration(finished: Path) -> None:
     first, second, _ = load(finished).trials()
     assert (first.strategy, first.config["learning_rate"]) == ("feature_extraction", 1e-3)
