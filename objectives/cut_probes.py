@@ -86,7 +86,6 @@ class EveryDepth(nn.Module):
 def probe_cuts(
     splits: tuple[ImageSplit, ImageSplit, ImageSplit],
     backbones: BackbonePool,
-    metric: str,
     device: torch.device,
     store: FeatureStore,
     on_cut: Callable[[int, int], None] = lambda done, cuts: None,
@@ -94,10 +93,8 @@ def probe_cuts(
     """Fit and test a probe after each unit of the pretrained network, the first unit first.
 
     Args:
-        splits: Training images, on which the probes are fitted; validation images, by which their regularization is
-            chosen; test images.
+        splits: Training images, to which the probes are fitted; validation images; test images.
         backbones: Pool of the backbone.
-        metric: Name of the validation metric.
         device: Device on which to compute features and to measure latency.
         store: Store of features.
         on_cut: Called after each probe, with the number of probes done and of all.
@@ -113,7 +110,7 @@ def probe_cuts(
     heads, predicted = [], []
     for depth, stop in enumerate(accumulate(every.widths), 1):
         own = slice(stop - every.widths[depth - 1], stop)
-        probe = solve_probe(train[:, own].double(), labels, val[:, own].double(), splits[1].labels, classes, metric)
+        probe = solve_probe(train[:, own].double(), labels, classes)
         predicted.append(tuple(_predict(probe, features[:, own]) for features in (val, test)))
         heads.append(nn.Linear(probe[0].shape[1], classes))
         on_cut(depth, cuts)

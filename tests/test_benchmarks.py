@@ -17,6 +17,7 @@ from benchmarks import (
     bare,
     cache_budget,
     data_faults,
+    exact_probe,
     gpu,
     harness,
     logistic_regression,
@@ -155,6 +156,15 @@ def test_predicting(tiny: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[:2] for row in report.tables["Images a second"].rows] == [("loop", "10")]
     apart = float(report.notes[0].split("differ by ")[1].split(" ")[0])
     assert apart < 1e-5
+
+
+def test_ways_to_solve_a_head_are_compared_on_new_images(tiny: Setting) -> None:
+    report = exact_probe.measure([tiny], [24], 2)
+    assert set(report.tables) == {"All", "shapes0, tiny_network:create, 32 px"}
+    rows = {row[0]: row for row in report.tables["All"].rows}
+    assert rows.keys() >= {exact_probe.BEFORE, exact_probe.NOW}
+    assert rows[exact_probe.BEFORE][2] == "+0.00 ± 0.00"
+    assert all(row[-1] == "2" for row in rows.values())
 
 
 def test_solving_heads(tiny: Setting) -> None:

@@ -89,7 +89,7 @@ def _probe(session: WorkerSession) -> Truncation:
         session.stopper.check()
         session.observer.note(f"probe {done}/{cuts}")
 
-    probes = probe_cuts((task.train, task.val, test), task.backbones, task.metric, task.device, task.store, on_cut)
+    probes = probe_cuts((task.train, task.val, test), task.backbones, task.device, task.store, on_cut)
     return compare_cuts(
         probes,
         task.val.labels,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import StandardScaler
 
@@ -20,10 +20,15 @@ from frostline.objectives.features import FeatureSource
 from frostline.objectives.finetune import FinetuneResult, Task, finetune, phase_data
 from frostline.objectives.training import logistic_regression
 from frostline.objectives.training.logistic_regression import (
+    FOLDS,
     INVERSE_STRENGTHS,
+    _folds,
+    choose_strength,
     fit_logistic_regression,
     pooled_features,
     regularization_path,
+    solve_probe,
+    standardization,
 )
 
 from ..tiny import own_task, task
@@ -136,7 +141,7 @@ def test_every_strength_reaches_scikit_learns_minimum(case: Case):
 def test_features_of_any_scale_have_their_minimum(scale: float):
     """Scaled features with the penalty scaled as well are the same problem."""
     features, labels = standardized(plain)
-    start = no_solution(torch.tensor(features))
+    start = torch.zeros(3, 12).double(), torch.zeros(3).double()
     for strength in (1e-3, 1.0, 100.0):
         scaled = strength / scale**2
         solution = fit_logistic_regression(torch.tensor(scale * features), torch.tensor(labels), scaled, start)
@@ -187,56 +192,100 @@ def sources(result: FinetuneResult, work: Task) -> tuple[FeatureSource, FeatureS
     return data.train, data.val
 
 
-def solve(work: Task) -> FinetuneResult:
-    return finetune(create_config({"strategy": "linear_probe_exact"}), work, seed=0)
+def solve(work: Task, seed: int = 0) -> FinetuneResult:
+    return finetune(create_config({"strategy": "linear_probe_exact"}), work, seed=seed)
 
 
-def scored(result: FinetuneResult, work: Task) -> list[tuple[float, float, float]]:
-    """Accuracy, log loss and mean training loss of each strength by scikit-learn, on the validation images."""
-    train, val = (pooled_features(result.network, source).numpy() for source in sources(result, work))
-    scaler = StandardScaler().fit(train)
-    standard, val_standard = scaler.transform(train), scaler.transform(val)
-    found = []
-    for strength in INVERSE_STRENGTHS:
-        model = LogisticRegression(C=strength, tol=1e-8, max_iter=10_000).fit(standard, work.train.labels)
-        probabilities = model.predict_proba(val_standard)
-        accuracy = accuracy_score(work.val.labels, probabilities.argmax(axis=1))
-        train_loss = log_loss(work.train.labels, model.predict_proba(standard))
-        found.append((accuracy, log_loss(work.val.labels, probabilities), train_loss))
-    return found
+def choose(features: Features, labels: Labels, seed: int = 0) -> int:
+    return choose_strength(torch.tensor(features), torch.tensor(labels), int(labels.max()) + 1, seed)
 
 
-def test_the_best_score_wins_and_of_equal_scores_the_lowest_log_loss():
+def folds(labels: Labels, seed: int = 0) -> list[tuple[Labels, Labels]]:
+    return [(fitted.numpy(), held.numpy()) for fitted, held in _folds(torch.tensor(labels), seed)]
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("case", [plain, two_classes], ids=lambda case: case.__name__)
+def test_the_strength_is_the_one_that_scikit_learn_chooses_by_log_loss(case: Case, seed: int):
+    features, labels = standardized(case)
+    model = LogisticRegressionCV(
+        Cs=INVERSE_STRENGTHS,
+        cv=folds(labels, seed),
+        scoring="neg_log_loss",
+        tol=1e-6,
+        max_iter=20_000,
+        l1_ratios=(0.0,),
+        use_legacy_attributes=False,
+    )
+    assert INVERSE_STRENGTHS[choose(features, labels, seed)] == pytest.approx(model.fit(features, labels).C_)
+
+
+def test_every_image_is_held_out_once_and_folds_share_each_class():
+    labels = np.repeat([2, 0, 1], [40, 7, 13])[np.random.default_rng(0).permutation(60)]
+    splits = folds(labels)
+    assert sorted(np.concatenate([held for _, held in splits])) == list(range(60))
+    for fitted, held in splits:
+        assert sorted([*fitted, *held]) == list(range(60))
+        counts = np.bincount(labels[held], minlength=3)
+        assert np.all(np.abs(counts - np.array([7, 13, 40]) / FOLDS) < 1)
+    assert any((held != other).any() for (_, held), (_, other) in zip(splits, folds(labels, 1), strict=True))
+
+
+def test_an_image_that_is_alone_in_its_class_is_never_held_out():
+    """No probe that was fitted to the others can know its class."""
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2])
+    assert sorted(np.concatenate([held for _, held in folds(labels)])) == list(range(8))
+    features = np.random.default_rng(0).normal(size=(9, 4)) + 3 * labels[:, None]
+    assert 0 <= choose(features, labels) < len(INVERSE_STRENGTHS)
+
+
+def test_classes_of_one_image_each_leave_nothing_to_choose_by():
+    assert INVERSE_STRENGTHS[choose(np.eye(4), np.arange(4))] == 0.01
+
+
+def test_noise_is_fitted_with_a_strong_penalty_and_what_is_clear_with_a_weak_one():
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    noise = rng.normal(size=(120, 20))
+    clear = noise.copy()
+    clear[np.arange(120), labels] += 20
+    assert INVERSE_STRENGTHS[choose(noise, labels)] < 1e-2
+    assert INVERSE_STRENGTHS[choose(StandardScaler().fit_transform(clear), labels)] >= 10
+
+
+def test_the_solution_is_scikit_learns_with_the_chosen_strength_and_validation_images_choose_nothing():
     work = task(train=60, val=30)
     result = solve(work)
-    candidates = scored(result, work)
-    best = max(candidates, key=lambda one: (one[0], -one[1]))
-    equal = [one for one in candidates if one[0] == best[0]]
-    assert len(equal) > 1
-    assert equal[0] is not best, "the strongest of equals would be another"
-    assert result.score == best[0]
-    assert result.epochs[0].val_loss == pytest.approx(best[1], abs=1e-3)
-    assert result.epochs[0].train_loss == pytest.approx(best[2], abs=1e-3)
+    train, val = (pooled_features(result.network, source).numpy() for source in sources(result, work))
+    mean, deviation = (each.numpy() for each in standardization(torch.tensor(train)))
+    standard = (train - mean) / deviation
+    strength = INVERSE_STRENGTHS[choose(standard, work.train.labels)]
+    model = LogisticRegression(C=strength, tol=1e-8, max_iter=10_000).fit(standard, work.train.labels)
+    probabilities = model.predict_proba((val - mean) / deviation)
+    assert result.score == accuracy_score(work.val.labels, probabilities.argmax(axis=1))
+    assert result.epochs[0].val_loss == pytest.approx(log_loss(work.val.labels, probabilities), abs=1e-3)
+    train_loss = log_loss(work.train.labels, model.predict_proba(standard))
+    assert result.epochs[0].train_loss == pytest.approx(train_loss, abs=1e-3)
 
 
-def test_a_higher_score_wins_over_a_lower_log_loss(monkeypatch: pytest.MonkeyPatch):
-    work = task(train=60, val=30)
-    solved = solve(work)
-    train, _ = sources(solved, work)
-    features = torch.tensor(StandardScaler().fit_transform(pooled_features(solved.network, train).numpy()))
-    weight, bias = fit_logistic_regression(features, train.labels, 1.0, no_solution(features))
-    # Right about two classes of three, and wrong about the third without a doubt.
-    sure = weight, bias - torch.tensor([0.0, 0.0, 1e3])
-    for candidates in ([no_solution(features), sure], [sure, no_solution(features)]):
-        monkeypatch.setattr(logistic_regression, "regularization_path", lambda *_, found=candidates: iter(found))
-        result = solve(work)
-        assert result.score == pytest.approx(2 / 3)
-        assert result.epochs[0].val_loss > np.log(3), "the log loss of equal probabilities"
+def test_variances_are_averaged_with_the_mean_variance():
+    features = np.random.default_rng(0).normal(2.0, [0.0, 1.0, 5.0], size=(50, 3))
+    variances = features.var(axis=0)
+    mean, deviation = standardization(torch.tensor(features))
+    np.testing.assert_allclose(mean, features.mean(axis=0))
+    np.testing.assert_allclose(deviation, np.sqrt((variances + variances.mean()) / 2))
+    assert (standardization(torch.ones(5, 2).double())[1] > 0).all()
 
 
-def no_solution(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight and bias of 0, by which three classes are equally probable."""
-    return torch.zeros(3, features.shape[1]).double(), torch.zeros(3).double()
+def test_a_feature_that_is_nearly_constant_in_training_does_not_decide_about_a_new_image():
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    features = rng.normal(size=(60, 5))
+    features[:, 0] += 4 * labels
+    features[:, 4] *= 1e-3
+    weight, bias = solve_probe(torch.tensor(features), torch.tensor(labels), 2)
+    new = torch.tensor([[4.0, 0.0, 0.0, 0.0, each] for each in (-1.0, 0.0, 1.0)]).double()
+    assert (new @ weight.T + bias).argmax(dim=1).tolist() == [1, 1, 1]
 
 
 # The network ----------------------------------------------------------------------------------------------------------
