@@ -23,7 +23,8 @@ test: lint
 	test $$tests -eq 0 && test $$types -eq 0
 
 test-slow: $(INSTALLED)
-	$(TEST) -m slow
+	# Few and long: the last ones are shared out one by one.
+	$(TEST) --dist worksteal -m slow
 
 check: lint
 	$(BIN)/pyright
