@@ -58,6 +58,7 @@ def _connect(url: str) -> RDBStorage:
         _NEWEST[optuna.__version__] = storage.get_head_version()
     if storage.get_current_version() == _NEWEST[optuna.__version__]:
         return storage
+    storage.engine.dispose()
     return RDBStorage(url, engine_kwargs=dict(engine))
 
 
