@@ -4,24 +4,34 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# One thread a test process: two processes fill two cores without fighting over them. -rs: says what was skipped, and why.
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
+# One thread a test process: two processes fill two cores without fighting over them. Bytecode is kept, for tests start
+# many processes that import the same modules. -rs: says what was skipped, and why.
+TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
-.PHONY: demo test test-slow check format install clean
+.PHONY: demo test test-slow check lint format install clean
 
 demo: $(INSTALLED)
 	$(BIN)/frostline demo
 
-test: check
-	$(TEST) -m "not slow"
+# Pyright takes one core a minute: it runs beside the tests, and what it says follows them. Either's failure is the
+# target's.
+test: lint
+	@$(BIN)/pyright >$(VENV)/pyright.txt 2>&1 & types=$$!; \
+	echo '$(TEST) -m "not slow"'; $(TEST) -m "not slow"; tests=$$?; \
+	wait $$types; types=$$?; \
+	echo $(BIN)/pyright; cat $(VENV)/pyright.txt; \
+	test $$tests -eq 0 && test $$types -eq 0
 
 test-slow: $(INSTALLED)
-	$(TEST) -m slow
+	# Few and long: the last ones are shared out one by one.
+	$(TEST) --dist worksteal -m slow
 
-check: $(INSTALLED)
+check: lint
+	$(BIN)/pyright
+
+lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
 	$(BIN)/lint-imports
 
 format: $(INSTALLED)

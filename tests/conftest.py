@@ -7,20 +7,25 @@ import gc
 import os
 import shutil
 import signal
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import Engine, event
 
 from frostline.search.execution import held_study
 from frostline.search.slots.engines import ENGINES
 from frostline.search.tracking import registered_models
 from frostline.search.tracking.load_check import load_faults
+from frostline.storage.tracking import name_check
 from frostline.storage.tracking.delivery import Delivery, Receipt
 from frostline.storage.tracking.journal_records import JournalRecord
 from frostline.storage.tracking.mlflow_settings import configure_mlflow
+from frostline.storage.tracking.name_check import ask_process
 from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
@@ -40,8 +45,25 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+@event.listens_for(Engine, "connect")
+def _leave_the_disk_to_the_system(connection: Any, _record: Any) -> None:
+    """New tables and MLflow's records wait for no disk: what a killed process wrote is there, only a power cut differs.
+
+    Engines of Frostline's own set what users get; so do the processes that tests start.
+    """
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
+
+
 def pytest_collection_finish() -> None:
-    """Collections of garbage skip what all test modules imported; each search begins with one, of 0.2 to 0.5 s."""
+    """Collections of garbage skip what all test modules imported; each trial ends with one, of 0.2 to 0.5 s."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen_before_each_file() -> None:
+    """And what tests of the files before imported, which is as much again: libraries load most of themselves late."""
     gc.collect()
     gc.freeze()
 
@@ -142,6 +164,20 @@ def _searches_load_no_model() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registered_models, "load_faults", lambda folders: {})
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _names_asked_in_process() -> Iterator[None]:
+    """Asking MLflow for a name in another process takes seconds; tests that look at it ask for `names_asked_aside`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(name_check, "ask_process", name_check.holder_at)
+        yield
+
+
+@pytest.fixture
+def names_asked_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new study's name is looked for in MLflow by a process of its own, as in users' searches."""
+    monkeypatch.setattr(name_check, "ask_process", ask_process)
 
 
 @pytest.fixture

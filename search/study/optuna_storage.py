@@ -17,6 +17,9 @@ from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
 from .optuna_tables import require_known_schema
 
+# Revision of the tables that a version of Optuna makes.
+_NEWEST: dict[str, str] = {}
+
 
 def open_storage(workspace: Workspace) -> RDBStorage:
     """Open Optuna's storage on the workspace's database, which several processes can use.
@@ -30,8 +33,7 @@ def open_storage(workspace: Workspace) -> RDBStorage:
         # Two processes must not create the schema at the same time.
         _refuse_foreign(url)
         with FileLock(workspace.lock("studies-schema")):
-            # Workers use it rarely: their idle connections would exhaust the server's limit.
-            storage = RDBStorage(url, engine_kwargs={} if url.startswith("sqlite") else {"poolclass": NullPool})
+            storage = _connect(url)
             require_known_schema(storage)
     except (SQLAlchemyError, ModuleNotFoundError) as error:
         raise database_error(url, error) from error
@@ -42,6 +44,22 @@ def open_storage(workspace: Workspace) -> RDBStorage:
     # The connection that created the schema does not have these settings yet.
     storage.engine.dispose()
     return storage
+
+
+def _connect(url: str) -> RDBStorage:
+    """Open Optuna's storage, which raises RuntimeError if its tables are not those of the installed Optuna.
+
+    Optuna's own check loads all of its migrations, which takes longer than all else here: a process asks it once.
+    """
+    # Workers use it rarely: their idle connections would exhaust the server's limit.
+    engine = {} if url.startswith("sqlite") else {"poolclass": NullPool}
+    storage = RDBStorage(url, engine_kwargs=dict(engine), skip_compatibility_check=True)
+    if optuna.__version__ not in _NEWEST:
+        _NEWEST[optuna.__version__] = storage.get_head_version()
+    if storage.get_current_version() == _NEWEST[optuna.__version__]:
+        return storage
+    storage.engine.dispose()
+    return RDBStorage(url, engine_kwargs=dict(engine))
 
 
 def _refuse_foreign(url: str) -> None:

@@ -24,6 +24,12 @@ def name_in_use(uri: str, name: str) -> str:
     # A question would create the database.
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
         return ""
+    found = ask_process(uri, name)
+    return found and f"MLflow at {safe_url(uri)} has {found}"
+
+
+def ask_process(uri: str, name: str) -> str:
+    """Return what :func:`holder_at` finds, asked in a process of its own."""
     try:
         said = subprocess.run(
             [sys.executable, "-P", "-m", __name__],
@@ -34,25 +40,28 @@ def name_in_use(uri: str, name: str) -> str:
             timeout=_SECONDS,
             check=True,
         )
-        found = json.loads(said.stdout)
+        return json.loads(said.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return ""
-    return found and f"MLflow at {safe_url(uri)} has {found}"
+
+
+def holder_at(uri: str, name: str) -> str:
+    """Return what has a name in the MLflow of this process; empty if nothing has, or MLflow does not answer."""
+    from . import mlflow_client, mlflow_owners
+
+    try:
+        with mlflow_client.reachable(uri):
+            return mlflow_owners.holder_of(mlflow_client.open_client(uri), name)
+    # The search goes on without MLflow; the sender says why.
+    except StorageError:
+        return ""
 
 
 def main() -> None:
     """Answer the question on standard input."""
     configure_mlflow()
-    from . import mlflow_client, mlflow_owners
-
     uri, name = json.loads(sys.stdin.readline())
-    try:
-        with mlflow_client.reachable(uri):
-            found = mlflow_owners.holder_of(mlflow_client.open_client(uri), name)
-    # The search goes on without MLflow; the sender says why.
-    except StorageError:
-        found = ""
-    print(json.dumps(found))
+    print(json.dumps(holder_at(uri, name)))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""A small backbone of many units, which trains in a tenth of the time of torchvision's smallest network."""
+"""Small backbones: one of a few units for whole searches, one of many for tests of what is frozen and shared."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-WIDTHS = (*[8] * 14, *[24] * 3)
+WIDTHS = (*[8] * 4, *[24] * 2)
+MANY_WIDTHS = (*[8] * 14, *[24] * 3)
 
 
 class Block(nn.Module):
@@ -31,16 +32,21 @@ class Block(nn.Module):
 
 
 class TinyNetwork(nn.Module):
-    """A stem that leaves maps of an eighth of the image, and blocks: first most operations, last most parameters."""
+    """A stem that leaves maps of an eighth of the image, and blocks: first most operations, last most parameters.
 
-    def __init__(self, num_classes: int = 1000) -> None:
+    Args:
+        num_classes: Outputs.
+        widths: Channels of each block.
+    """
+
+    def __init__(self, num_classes: int = 1000, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        first, last = WIDTHS[0], WIDTHS[-1]
+        first, last = widths[0], widths[-1]
         self.stem = nn.Sequential(nn.Conv2d(3, first, 4, 4), nn.BatchNorm2d(first), nn.ReLU(), nn.MaxPool2d(2))
         self.blocks = nn.Sequential(
             *(
                 Block(before, width, kernel=1 + 2 * (place % 2))
-                for place, (before, width) in enumerate(zip((first, *WIDTHS), WIDTHS, strict=False))
+                for place, (before, width) in enumerate(zip((first, *widths), widths, strict=False))
             )
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -53,3 +59,8 @@ class TinyNetwork(nn.Module):
 def create(num_classes: int = 1000) -> TinyNetwork:
     """The factory."""
     return TinyNetwork(num_classes)
+
+
+def create_many_units(num_classes: int = 1000) -> TinyNetwork:
+    """The factory of a network of 18 units."""
+    return TinyNetwork(num_classes, MANY_WIDTHS)

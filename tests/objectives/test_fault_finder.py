@@ -53,14 +53,14 @@ def dataset(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageData
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> BackbonePool:
     """Weights of a file; that they are random matters to no copy."""
     weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    random = BackbonePool(BackboneSpec("tiny_network:create", "none", 32)).pretrained.model
+    random = BackbonePool(BackboneSpec("tiny_network:create_many_units", "none", 32)).pretrained.model
     save_file({name: value.contiguous() for name, value in random.state_dict().items()}, weights)
-    return BackbonePool(BackboneSpec("tiny_network:create", str(weights), 32))
+    return BackbonePool(BackboneSpec("tiny_network:create_many_units", str(weights), 32))
 
 
 @pytest.mark.parametrize("weights", ["none", "file"])
 def test_planted_copies_are_found(dataset: ImageDataset, pretrained: BackbonePool, weights: str) -> None:
-    pool = pretrained if weights == "file" else BackbonePool(BackboneSpec("tiny_network:create", "none", 32))
+    pool = pretrained if weights == "file" else BackbonePool(BackboneSpec("tiny_network:create_many_units", "none", 32))
     faults = find_faults(examine(dataset, pool, CPU))
     assert [[image.name for image in group.images] for group in faults.leaks] == [
         ["test/cat/00.png", "train/cat/leaked.png"],

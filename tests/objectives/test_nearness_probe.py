@@ -45,9 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> BackbonePool:
     weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    model = BackbonePool(BackboneSpec("tiny_network:create", "none", 32)).pretrained.model
+    model = BackbonePool(BackboneSpec("tiny_network:create_many_units", "none", 32)).pretrained.model
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
-    return BackbonePool(BackboneSpec("tiny_network:create", str(weights), 32))
+    return BackbonePool(BackboneSpec("tiny_network:create_many_units", str(weights), 32))
 
 
 def test_it_is_scikit_learns_probe_on_training_and_validation_images(folder: Path, pool: BackbonePool) -> None:
@@ -80,6 +80,6 @@ def test_test_images_do_not_matter(folder: Path, tmp_path: Path, pool: BackboneP
 
 
 def test_without_pretrained_weights_nothing_is_measured(folder: Path) -> None:
-    pool = BackbonePool(BackboneSpec("tiny_network:create", "none", 32))
+    pool = BackbonePool(BackboneSpec("tiny_network:create_many_units", "none", 32))
     found = measure_nearness(examine(dataset_of(folder), pool, CPU), pool, CPU)
     assert found.reason == "the network has no pretrained weights"

@@ -20,7 +20,7 @@ from frostline.objectives.preprocessing import Preprocessing
 
 CLASSES = ("red", "green", "blue")
 PREPROCESSING = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-SPEC = BackboneSpec("tiny_network:create", "none", 32)
+SPEC = BackboneSpec("tiny_network:create_many_units", "none", 32)
 
 
 @functools.cache

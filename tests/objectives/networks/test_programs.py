@@ -28,7 +28,7 @@ def classifier(name: str, size: int, **head: str) -> Classifier:
 
 # Residual blocks, windows with a class of its own for attention, tokens, and heads with every kind of pooling.
 NETWORKS = [
-    ("tiny_network:create", 32, {"pooling": "gem"}),
+    ("tiny_network:create_many_units", 32, {"pooling": "gem"}),
     *(
         pytest.param(name, size, head, marks=pytest.mark.slow)
         for name, size, head in (
@@ -63,7 +63,7 @@ def test_programs_give_the_numbers_of_the_network_for_any_number_of_images(
 
 
 def test_pixels_are_normalized_as_torchvision_does(tmp_path: Path) -> None:
-    network = classifier("tiny_network:create", 32)
+    network = classifier("tiny_network:create_many_units", 32)
     given = Preprocessing(32, 36, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
     normalize = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)])

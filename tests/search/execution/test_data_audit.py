@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from frostline.objectives.data import find_gallery
 from frostline.objectives.networks import BackbonePool
 from frostline.search import Request, run_search
 from frostline.search.cli.results_json import describe
+from frostline.search.space.default_space import default_tables
 from frostline.search.study import LineProgress, Study
 from frostline.storage.workspace import Workspace
 
@@ -51,6 +53,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, color in zip(CLASSES, (0, 2), strict=True):
             write(folder / split / name, rng, count, color)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_trials() -> Iterator[None]:
+    """The default space, with three epochs."""
+    tables = default_tables(24)
+    tables["full"]["epochs"] = 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("frostline.search.study.prepare.default_tables", lambda train_images=0: tables)
+        yield
 
 
 def search(folder: Path, root: Path, weights: str, notes: list[str] | None = None, **values: Any) -> Study:

@@ -30,7 +30,7 @@ from frostline.storage.workspace import Workspace
 # Only feature extraction cannot learn the digits with random weights; the others are alike.
 SPACE = """
 [shared]
-epochs = 8
+epochs = 5
 batch_size = 16
 augmentation = "none"
 
@@ -38,10 +38,10 @@ augmentation = "none"
 learning_rate = 1e-5
 
 [full]
-learning_rate = 3e-3
+learning_rate = 1.5e-2
 
 [scratch]
-learning_rate = 1e-3
+learning_rate = 1.5e-3
 """
 CPU = Resources("cpu")
 

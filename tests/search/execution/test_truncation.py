@@ -23,7 +23,12 @@ from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
 CPU = Resources("cpu")
-UNITS = 18
+UNITS = 7
+SPACE = """
+[feature_extraction]
+epochs = 4
+learning_rate = { low = 1e-3, high = 1e-2, log = true, default = 3e-3 }
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +42,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def search(root: Path, weights: str) -> Study:
+    (root / "space.toml").write_text(SPACE)
     values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": weights, "image_size": 32, "trials": 2}
-    values |= {"strategies": ("feature_extraction",), "finals_seeds": 2, "device": "cpu", "name": "tiny"}
+    values |= {"space": root / "space.toml", "finals_seeds": 2, "device": "cpu", "name": "tiny"}
     return run_search(Request(data="sklearn:digits[0-2]@60", **values), Workspace(root))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,19 +116,23 @@ def test_a_module_with_others_beside_it_and_a_preprocessing_is_served_elsewhere(
     assert sum(value for name, value in row.items() if name != "label") == pytest.approx(1, abs=1e-4)
 
 
+# What a module may not do, and what is said of it.
+WRONG = {
+    "file of the folder": ("from pathlib import Path", "Path('sizes.txt').read_text()", "sizes.txt"),
+    "file beside it": (
+        "from pathlib import Path\nPath(__file__).with_name('sizes.txt').read_text()",
+        "pass",
+        "sizes.txt",
+    ),
+    "frostline": ("from frostline.objectives.preprocessing import Preprocessing", "pass", "frostline"),
+}
+
+
 @pytest.mark.usefixtures("mlflow_records", "models_loaded")
-@pytest.mark.parametrize(
-    ("head", "body", "reason"),
-    [
-        ("from pathlib import Path", "Path('sizes.txt').read_text()", "sizes.txt"),
-        ("from pathlib import Path\nPath(__file__).with_name('sizes.txt').read_text()", "pass", "sizes.txt"),
-        ("from frostline.objectives.preprocessing import Preprocessing", "pass", "frostline"),
-    ],
-    ids=["file of the folder", "file beside it", "frostline"],
-)
 def test_a_network_that_cannot_be_loaded_elsewhere_keeps_its_verdict_and_is_no_model(
-    folder: Path, tmp_path: Path, head: str, body: str, reason: str
+    folder: Path, tmp_path: Path
 ) -> None:
+    head, body, reason = WRONG["file beside it"]
     (folder / "my_net.py").write_text(NET.format(head=head, body=body))
     (folder / "sizes.txt").write_text("3")
     notes = Notes()
@@ -158,15 +163,20 @@ def test_a_network_that_cannot_be_loaded_elsewhere_keeps_its_verdict_and_is_no_m
 def test_networks_are_loaded_once_each_from_what_they_bring(folder: Path, tmp_path: Path) -> None:
     (folder / "my_net.py").write_text(NET.format(head="import my_parts", body="pass"))
     (folder / "my_parts.py").write_text("")
+    (folder / "sizes.txt").write_text("3")
     study = search(tmp_path, Notes())
     (kept,) = study.workspace.models("net").iterdir()
-    broken = kept.with_name("broken")
-    subprocess.run(["cp", "-r", str(kept), str(broken)], check=True)
+    broken = shutil.copytree(kept, kept.with_name("broken"))
     (broken / "code" / "my_parts.py").unlink()
+    wrong = {shutil.copytree(kept, kept.with_name(name)): WRONG[name] for name in WRONG}
+    for place, (head, body, _) in wrong.items():
+        (place / "code" / "my_net.py").write_text(NET.format(head=head, body=body))
     # The one before leaves nothing behind that the next could find.
-    faults = load_faults([kept, broken])
-    assert faults.keys() == {broken}
+    faults = load_faults([kept, broken, *wrong])
+    assert faults.keys() == {broken, *wrong}
     assert "my_parts" in faults[broken]
+    for place, (*_, reason) in wrong.items():
+        assert reason in faults[place]
     (kept / "network" / "config.json").unlink()
     assert load_faults([kept]) == {}
 

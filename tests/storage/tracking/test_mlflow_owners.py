@@ -16,7 +16,7 @@ from frostline.storage.tracking.journal import Journal
 from frostline.storage.tracking.mlflow_audit import TrackedStudy
 from frostline.storage.tracking.mlflow_owners import model_name, own_model
 from frostline.storage.tracking.mlflow_runs import StudyRuns, find_runs
-from frostline.storage.tracking.name_check import name_in_use
+from frostline.storage.tracking.name_check import holder_at, name_in_use
 from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import StudyTracker, TrackedRun
 from frostline.storage.workspace import Workspace
@@ -197,3 +197,11 @@ def test_a_name_is_free_until_something_has_it(shared: Shared) -> None:
     assert name_in_use("http://127.0.0.1:9", "photos") == ""
     assert name_in_use(f"sqlite:///{shared.root / 'new.db'}", "photos") == ""
     assert not (shared.root / "new.db").exists()
+
+
+@pytest.mark.usefixtures("names_asked_aside")
+def test_a_process_of_its_own_finds_who_has_a_name(shared: Shared) -> None:
+    shared.client.create_registered_model("birds")
+    found = name_in_use(shared.uri, "birds")
+    assert found == f"MLflow at {shared.uri} has {holder_at(shared.uri, 'birds')}"
+    assert "the registered model 'birds' of someone else" in found
