@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...objectives.data import DataFaults, Nearness, describe_faults
 from ...objectives.devices import choose_device
-from ...objectives.fault_finder import examine, find_faults
+from ...objectives.fault_finder import examine, find_faults, find_straddling
 from ...objectives.nearness_probe import measure_nearness
 from ..slots import Resources
 from ..study import Observer, Prepared
@@ -28,7 +28,9 @@ def audit_data(prepared: Prepared, resources: Resources, observer: Observer, *, 
     if study.data_faults.get() is not None:
         return
     if not wanted:
-        study.data_faults.set(DataFaults(not_sought={"copies, label errors": "--no-audit"}).to_row())
+        groups, tested = find_straddling(dataset.audited()), study.facts.counts["test"]
+        unsought = {"copies, label errors": "--no-audit"}
+        study.data_faults.set(DataFaults(test_images=tested, not_sought=unsought, straddling=groups).to_row())
         study.diagnoses.keep_nearness(Nearness(reason="--no-audit"))
         return
     images = sum(study.facts.counts.values())

@@ -122,6 +122,7 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
         prepared=dataset.preprocessing.sentence,
         data_notes=dataset.notes,
         pixel_scale=dataset.scale.known(),
+        splits=dataset.split_fingerprint,
     )
 
 
@@ -147,6 +148,7 @@ def _settings(
         population=request.population or default_population(request.trials, sum(counts), device),
         space=resolve_space(space.only(chosen_strategies(request, written)), units),
         plugins=request.plugins,
+        listing=request.listing.located(request.data),
     )
 
 

@@ -31,6 +31,8 @@ def test_a_test_image_leaked_if_training_or_validation_shows_it_too() -> None:
     assert FAULTS.counts == {
         "leaked_test_images": 3,
         "leaked_validation_images": 1,
+        "test_images_of_straddling_groups": 0,
+        "validation_images_of_straddling_groups": 0,
         "pictures_under_several_labels": 2,
         "copies_within_a_split": 1,
         "likely_label_errors": 1,
