@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 _FOLDS, _FEWER_FOLDS = 20, 7
 _MANY_GROUPS = 2000
 _CHOICES = 500
+_CHANCES = 50
 # Classes that are examined one by one where a split is impossible.
 _EXAMINED = 20
 _SHOWN = 3
@@ -86,11 +87,19 @@ def group_faults(classes: Sequence[str], labels: Ints, groups: Sequence[str], sp
             f"needs at least {len(splits)}, because no group may be in two of {', '.join(splits)}. "
             "Add images of other groups, remove the class, or leave the groups out."
         )
-    if faults or _by_folds(labels, group_codes, _even(len(splits)), 0, len(classes)) is not None:
+    if faults or _covers_by_chance(table, len(splits)) or _by_program(table, _even(len(splits))) is not None:
         return faults
-    if _by_program(table, _even(len(splits))) is not None:
-        return []
     return [_impossible(classes, table, len(splits))]
+
+
+def _covers_by_chance(table: Ints, splits: int) -> bool:
+    """Whether one of a few random divisions of the groups has every class in every split, as most do."""
+    rng = np.random.default_rng(0)
+    for _ in range(_CHANCES):
+        placed = rng.integers(0, splits, len(table))
+        if all(table[placed == split].any(axis=0).all() for split in range(splits)):
+            return True
+    return False
 
 
 def _even(count: int) -> NDArray[np.float64]:
@@ -116,11 +125,9 @@ def _table(labels: Ints, group_codes: Ints, classes: int | None = None) -> Ints:
     return table
 
 
-def _by_folds(
-    labels: Ints, group_codes: Ints, shares: NDArray[np.float64], seed: int, classes: int | None = None
-) -> Ints | None:
+def _by_folds(labels: Ints, group_codes: Ints, shares: NDArray[np.float64], seed: int) -> Ints | None:
     """The split of each group (G,), of whole folds; None if no choice of folds has every class in every split."""
-    table = _table(labels, group_codes, classes)
+    table = _table(labels, group_codes)
     folds = _folds(labels.tobytes(), group_codes.tobytes(), seed)
     per_fold = np.zeros((folds.max() + 1, table.shape[1]), dtype=np.int64)
     np.add.at(per_fold, folds, table)
@@ -178,22 +185,22 @@ def _by_program(table: Ints, shares: NDArray[np.float64]) -> Ints | None:
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import eye_array, hstack, kron
 
-    groups, splits = len(table), len(shares)
-    one, every, holds = np.ones((1, splits)), eye_array(splits), (table > 0).astype(float)
-    sizes, distances = kron(table.sum(axis=1)[None, :], every), eye_array(splits)
-    binary = groups * splits
-    none = np.zeros((groups, splits))
-    coverage = kron(holds.T, every)
+    groups, splits, classes = len(table), len(shares), table.shape[1]
+    every, sizes = eye_array(splits), table.sum(axis=1)[None, :] / table.sum()
+    no_distance = np.zeros((groups, splits)), np.zeros((classes * splits, splits))
+    placed = hstack([kron(eye_array(groups), np.ones((1, splits))), no_distance[0]])
+    covered = hstack([kron((table > 0).T.astype(float), every), no_distance[1]])
+    limits: Any = shares
     found: Any = milp(
-        np.concatenate([np.zeros(binary), np.ones(splits)]),
-        integrality=np.concatenate([np.ones(binary), np.zeros(splits)]),
-        bounds=Bounds(np.zeros(binary + splits), np.concatenate([np.ones(binary), np.full(splits, np.inf)])),
+        np.concatenate([np.zeros(groups * splits), np.ones(splits)]),
+        integrality=np.concatenate([np.ones(groups * splits), np.zeros(splits)]),
+        bounds=Bounds(0, 1),
         constraints=[
-            LinearConstraint(hstack([kron(eye_array(groups), one), none]), 1, 1),
-            LinearConstraint(hstack([coverage, np.zeros((coverage.shape[0], splits))]), 1, np.inf),
-            LinearConstraint(hstack([sizes, distances]), shares * table.sum(), np.inf),
-            LinearConstraint(hstack([sizes, -distances]), -np.inf, shares * table.sum()),
+            LinearConstraint(placed, 1, 1),
+            LinearConstraint(covered, 1, np.inf),
+            LinearConstraint(hstack([kron(sizes, every), every]), limits, np.inf),
+            LinearConstraint(hstack([kron(sizes, every), -every]), -np.inf, limits),
         ],
         options={"mip_rel_gap": 0.01, "node_limit": 10_000},
     )
-    return None if found.x is None else found.x[:binary].reshape(groups, splits).argmax(axis=1)
+    return None if found.x is None else found.x[: groups * splits].reshape(groups, splits).argmax(axis=1)

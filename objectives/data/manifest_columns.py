@@ -94,7 +94,7 @@ def _missing(table: Table, field: str) -> str:
         if marks := one_hot(plain, [table.read(column) for column in plain]):
             return _one_hot_fault(table, marks)
     return (
-        f"{table.name} has no column of {_HOLDS[field]}; it has: {there}. "
+        f"{table.name} has no column of {_HOLDS[field]}; its header has: {there}. "
         f"Name the column with {option_name(field)} COLUMN."
     )
 

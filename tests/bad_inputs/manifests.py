@@ -91,7 +91,9 @@ MANIFESTS = {
     "table with a longer row": row(lines("path,label", "a.jpg,cat", "b.jpg,cat,dog"), "line 3", "3 cells", "quotes"),
     "Parquet that is text": row(text("bad.parquet", "path,label"), "not a Parquet file", name="bad.parquet"),
     "table that is JSON": row(text("bad.json", "{}"), "is a file", ".parquet", name="bad.json"),
-    "no column of paths": row(good("photo,label"), "no column of paths", "it has: photo, label", "--path-column"),
+    "no column of paths": row(
+        good("photo,label"), "no column of paths", "its header has: photo, label", "--path-column"
+    ),
     "no column of labels": row(good("path,animal"), "no column of labels", "path, animal", "--label-column"),
     "no columns at all": row(good("a,b"), "no column of paths", "no column of labels"),
     "two columns of paths": row(good("file,image"), "'file' and 'image'", "--path-column"),

@@ -146,6 +146,14 @@ def test_a_worker_reads_the_rows_where_they_are_on_its_machine(tables: Path, tmp
     assert study.results().verdict is not None
 
 
+def test_workers_in_slots_read_the_same_rows(tables: Path, tmp_path: Path, thread_engine: str) -> None:
+    one = run_search(asked(tables, trials=1), Workspace(tmp_path / "one"))
+    two = run_search(asked(tables, trials=1, workers=2, engine=thread_engine), Workspace(tmp_path / "two"))
+    (alone,), (shared,) = one.final_records(), two.final_records()
+    np.testing.assert_allclose(shared.probabilities, alone.probabilities, atol=1e-5)
+    assert one.facts.splits == two.facts.splits
+
+
 def test_a_study_file_and_the_command_line_say_the_same(tables: Path, tmp_path: Path) -> None:
     file = tables / "study.toml"
     file.write_text(
