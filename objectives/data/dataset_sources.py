@@ -103,11 +103,14 @@ def _kind_of(source: str) -> _Source:
         raise InvalidInputError(
             unknown_name("dataset prefix", prefix, _BUILT_IN) + " Or name a folder, or a CSV or Parquet file."
         )
-    return _MANIFEST if path.lower().endswith(MANIFEST_SUFFIXES) and os.path.isfile(path) else _FOLDER
+    return _MANIFEST if path.lower().endswith(MANIFEST_SUFFIXES) and not os.path.isdir(path) else _FOLDER
 
 
 def _option_faults(kind: _Source, source: str, options: ListingOptions) -> list[str]:
     given = options.given()
+    if kind is _FOLDER and not os.path.exists(os.path.expanduser(source)):
+        # It may have been meant as something else.
+        return []
     faults = [
         f"{option_name(field)} does not go with {source}, {kind.title}. Leave it out"
         f"{', or name a CSV or Parquet file' if field in _OF_MANIFESTS else ''}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from .decoding import IMAGE_SUFFIXES
 from .layouts import Parts, find_parts
 from .listing import Item, Listing, alike_but_for_case, sorted_by_name
 from .manifest_table import SUFFIXES as MANIFEST_SUFFIXES
-from .scan import Folder, describe_passed_over, is_plain, readable, scan_folder
+from .scan import Folder, describe_passed_over, is_plain, nearest_beside, readable, scan_folder
 
 # Images of each class of each split.
 _Members = Mapping[str | None, Mapping[str, Sequence[Path]]]
@@ -31,7 +30,7 @@ def list_folder(root: Path, *, nested: bool = False) -> Listing:
     """
     if not os.path.exists(root):
         raise InvalidInputError(
-            f"No such folder: {readable(str(root))}.{_nearest(root)} "
+            f"No such folder: {readable(str(root))}.{nearest_beside(root, MANIFEST_SUFFIXES)} "
             "Name a folder of class folders, a CSV or Parquet file, torchvision:NAME or sklearn:digits."
         )
     if not os.path.isdir(root):
@@ -82,20 +81,6 @@ def _notes(root: Path, scanned: Folder, parts: Parts, taken: int) -> tuple[str, 
     top = parts.get(None)
     found = f"the classes are the folders of {top.path}" if top is not None and top.path != root else ""
     return tuple(note for note in (found, describe_passed_over(passed_over)) if note)
-
-
-def _nearest(missing: Path) -> str:
-    """A hint at the sibling of a missing folder that the user may have meant."""
-    try:
-        beside = [
-            each.name
-            for each in missing.parent.iterdir()
-            if each.is_dir() or each.suffix.lower() in (*MANIFEST_SUFFIXES, ".toml")
-        ]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(missing.name, beside, n=1)
-    return f" Did you mean {missing.parent / near[0]}?" if near else ""
 
 
 def _name_faults(part: Folder, folders: Sequence[tuple[str, Sequence[Path]]]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidInputError
-from .scan import readable
+from .scan import is_plain, readable
 
 _TEXT = {".csv": "", ".tsv": "\t", ".tab": "\t"}
 _PARQUET = (".parquet", ".pq")
@@ -67,6 +67,11 @@ def read_table(file: Path) -> Table:
         raise InvalidInputError(f"Cannot read {name}: {error.strerror or _first_line(error)}.") from error
     if not any(table.columns):
         raise InvalidInputError(f"{name} has no header. Its first line names the columns, such as: path,label")
+    if strange := [readable(column) for column in table.columns if not is_plain(column)]:
+        raise InvalidInputError(
+            f"{name} has the column '{strange[0]}', with a line break or a control character in its name. Rename it; "
+            "if the whole header looks like that, save the table as 'CSV UTF-8'."
+        )
     if not len(table.numbers):
         raise InvalidInputError(f"{name} has no rows below its header. Write one row for each image.")
     return table

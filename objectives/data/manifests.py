@@ -15,8 +15,8 @@ from .listing import Item, Listing, alike_but_for_case, sorted_by_name
 from .listing_options import NO_COLUMN, ListingOptions
 from .manifest_columns import Columns, find_columns
 from .manifest_paths import place_paths
-from .manifest_table import Cells, Table, read_table
-from .scan import is_plain, readable
+from .manifest_table import SUFFIXES, Cells, Table, read_table
+from .scan import is_plain, nearest_beside, readable
 from .target_kinds import other_task, target_fault
 
 
@@ -31,6 +31,9 @@ def list_manifest(source: str, options: ListingOptions) -> Listing:
             fault is one message.
     """
     file = Path(os.path.realpath(os.path.expanduser(source)))
+    if not file.exists():
+        meant = nearest_beside(Path(source), SUFFIXES)
+        raise InvalidInputError(f"No such file: {readable(source)}.{meant} Name a CSV, TSV or Parquet file.")
     table, root = read_table(file), Path(options.root_of(str(file)))
     if not root.is_dir():
         raise InvalidInputError(f"No such folder: --image-root {readable(str(root))}. Name the folder of the images.")
@@ -55,7 +58,8 @@ def list_manifest(source: str, options: ListingOptions) -> Listing:
         Item(name, index[label], split, root / name, group)
         for name, label, split, group in zip(names, labels, rows.splits, groups, strict=True)
     )
-    return Listing(file.stem, classes, sorted_by_name(items), grouped_by=_grouping(columns))
+    grouped_by = f"column {columns.group!r}" if rows.groups else ""
+    return Listing(file.stem, classes, sorted_by_name(items), grouped_by=grouped_by)
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,11 @@ class _Rows:
     def of(cls, table: Table, columns: Columns) -> _Rows:
         paths, labels = table.read(columns.path), table.read(columns.label)
         words: Cells = table.read(columns.split) if columns.split else []
-        # A column that is empty gives no splits.
-        if not any(words):
-            words = []
+        groups: Cells = table.read(columns.group) if columns.group else []
+        # A column that is empty gives no splits, or no groups.
+        words, groups = (cells if any(cells) else [] for cells in (words, groups))
         splits = [split_named(word) if word else None for word in words] or [None] * len(paths)
-        return cls(paths, labels, words, splits, table.read(columns.group) if columns.group else [])
-
-
-def _grouping(columns: Columns) -> str:
-    return f"column {columns.group!r}" if columns.group else ""
+        return cls(paths, labels, words, splits, groups)
 
 
 def _empty_cells(table: Table, columns: Columns, rows: _Rows) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from ...objectives.backbones import preprocessing_for
 from ...objectives.config import BackboneSpec, create_config
@@ -179,6 +180,10 @@ def _absolute(text: str) -> str:
     return os.path.realpath(path) if os.path.exists(path) else text
 
 
+def _shown(value: Any) -> str:
+    return "nothing" if value == "" else str(value)
+
+
 def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
     """Return the study of this name; None if there is none.
 
@@ -199,7 +204,10 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
         raise InvalidInputError(
             [
                 f"Study {settings.name!r} exists with other settings:",
-                *[f"  {option_of(name)}: {old} there, {new} here" for name, (old, new) in differences.items()],
+                *[
+                    f"  {option_of(name)}: {_shown(old)} there, {_shown(new)} here"
+                    for name, (old, new) in differences.items()
+                ],
                 f"Resume it: frostline resume {settings.name}{more}{workspace.option}. "
                 "Or start another: add --name ANOTHER",
             ]

@@ -81,12 +81,19 @@ def blocked(here: Path) -> None:
 SPLITS = ["train", "train", "val", "test"] * 2
 
 MANIFESTS = {
-    "table missing": row(lambda _: None, "No such folder: bad.csv", "a CSV or Parquet file"),
-    "table misspelt": row(text("bat.csv"), "No such folder: bad.csv", "Did you mean bat.csv?"),
+    "table missing": row(lambda _: None, "No such file: bad.csv", options=("--label-column", "label")),
+    "table misspelt": row(text("bat.csv"), "No such file: bad.csv", "Did you mean bat.csv?"),
+    "table without its suffix": row(
+        text("bad.csv"), "No such folder: bad.", "Did you mean bad.csv?", options=("--group", "x"), name="bad"
+    ),
     "table empty": row(text("bad.csv"), "bad.csv is empty", "path,label"),
     "table of a header alone": row(lines("path,label"), "no rows below its header"),
     "table in Latin-1": row(text("bad.csv", b"path,label\na.jpg,caf\xe9\n"), "UTF-8", "Save it"),
     "table in UTF-16": row(text("bad.csv", "path,label\na.jpg,cat\n".encode("utf-16")), "UTF-8"),
+    "table in UTF-16 without a mark": row(
+        text("bad.csv", "path,label\na.jpg,cat\n".encode("utf-16-le")), "control character", "CSV UTF-8"
+    ),
+    "table of an unclosed quote": row(lines("path,label", '"a.jpg,cat', "b.jpg,dog"), "not a valid table", "row 1"),
     "table of zeros": row(text("bad.csv", b"\0" * 100), "bad.csv"),
     "table with a longer row": row(lines("path,label", "a.jpg,cat", "b.jpg,cat,dog"), "line 3", "3 cells", "quotes"),
     "Parquet that is text": row(text("bad.parquet", "path,label"), "not a Parquet file", name="bad.parquet"),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pandas
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from frostline.objectives.data.dataset_sources import list_source
 from frostline.objectives.data.listing import Listing
 from frostline.objectives.data.listing_options import ListingOptions
+from frostline.objectives.data.splits import resolve_splits
 from frostline.objectives.errors import InvalidInputError
 
 from .test_dataset_sources import class_folders, fill, rows
@@ -198,3 +202,62 @@ def test_options_of_another_kind_of_data_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         list_source("sklearn:digits", wrong, download_dir=tmp_path)
     assert len(caught.value.faults) == 4
+
+
+# Cells of any text, but those that are missing values.
+texts = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=6
+).filter(lambda text: text.strip() not in ("", "nan", "NaN", "<NA>"))
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pool")
+    fill(folder, *(f"{number:02d}.jpg" for number in range(60)))
+    return folder
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    classes=st.lists(texts, min_size=2, max_size=4, unique_by=lambda text: text.strip().casefold()),
+    members=st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from(["train", "dev", "Test set"])), min_size=3, max_size=60
+    ),
+    groups=st.lists(texts, min_size=10, max_size=10),
+    splits=st.booleans(),
+    suffix=st.sampled_from([".csv", ".tsv", ".parquet"]),
+)
+def test_what_a_table_says_is_what_is_listed_or_it_is_refused(
+    pool: Path, classes: list[str], members: list[tuple[int, str]], groups: list[str], splits: bool, suffix: str
+) -> None:
+    """Written by pandas, read by Frostline; and no group is in two splits that are made."""
+    names = [f"{number:02d}.jpg" for number in range(len(members))]
+    labels = [classes[number % len(classes)] for number in range(len(members))]
+    table = pandas.DataFrame({"path": names, "label": labels, "group": [groups[group] for group, _ in members]})
+    if splits:
+        table["split"] = [split for _, split in members]
+    file = pool / f"table{suffix}"
+    if suffix == ".parquet":
+        table.to_parquet(file)
+    else:
+        table.to_csv(file, index=False, sep="," if suffix == ".csv" else "\t")
+    own, faults = None, []
+    try:
+        own = listed(file)
+    except InvalidInputError as error:
+        faults = error.faults
+    if own is None:
+        said = "usable image", "of groups", "group", "no train", "multi-label", "case alone", "numbers", "texts"
+        assert faults
+        assert all(any(word in fault for word in said) for fault in faults), faults
+        return
+    meant = {"train": "train", "dev": "val", "Test set": "test"}
+    assert [item.name for item in own.items] == names
+    for item, label, (group, split) in zip(own.items, labels, members, strict=True):
+        assert own.classes[item.label] == unicodedata.normalize("NFC", label.strip())
+        assert item.group == groups[group].strip()
+        assert item.split == (meant[split] if splits else None)
+    parts = resolve_splits(own.splits, own.labels, 0, own.groups)
+    made = [name for name in parts if name not in own.splits or name == "train"]
+    homes = [{(own.groups or [])[row] for row in parts[name]} for name in made]
+    assert sum(map(len, homes)) == len(set().union(*homes))

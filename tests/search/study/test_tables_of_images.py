@@ -90,7 +90,7 @@ def test_settings_are_stored_and_read_again_with_the_same_splits(tables: Path, t
     assert "60 of 60 files are not in" in said
     ungrouped = ListingOptions(path_column="photo", label_column="species", image_root=str(tables / "scans"))
     said = refusal(lambda: prepare_search(asked(tables, listing=ungrouped), workspace, Observer()))
-    assert "group: patient there,  here" in said
+    assert "group: patient there, nothing here" in said
 
 
 def _homes(images: Any) -> dict[str, set[str]]:
