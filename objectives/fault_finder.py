@@ -18,9 +18,11 @@ from .data import (
     AuditedImages,
     Copies,
     DataFaults,
+    FoundImage,
     ImageDataset,
     ImageSplit,
     LabelError,
+    StraddlingGroup,
     doubtful_labels,
     exact_groups,
     joined,
@@ -94,6 +96,24 @@ def find_faults(seen: Examined) -> DataFaults:
         never_right=() if predictions is None else tuple(never_right(predictions, seen.labels)),
         test_images=sum(image.split == "test" for image in images.found),
         not_sought=seen.not_sought,
+        straddling=find_straddling(images),
+    )
+
+
+def find_straddling(images: AuditedImages) -> tuple[StraddlingGroup, ...]:
+    """Find the groups of images that are in several splits, by name."""
+    members: dict[str, dict[str, list[FoundImage]]] = {}
+    for image, group in zip(images.found, images.groups or (), strict=images.groups is not None):
+        members.setdefault(group, {}).setdefault(image.split, []).append(image)
+    return tuple(
+        StraddlingGroup(
+            name,
+            counts={split: len(own) for split, own in by_split.items()},
+            test=tuple(image.position for image in by_split.get("test", ())),
+            examples=tuple(own[0] for own in by_split.values()),
+        )
+        for name, by_split in sorted(members.items())
+        if len(by_split) > 1
     )
 
 

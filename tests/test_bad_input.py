@@ -21,11 +21,22 @@ from frostline.storage.workspace import Workspace
 
 from .bad_inputs.commands import COMMANDS, DATABASES, ENVIRONMENT
 from .bad_inputs.datasets import DATA
+from .bad_inputs.manifests import MANIFESTS
 from .bad_inputs.options import SPACES, STUDY_FILES, WRONG_OPTIONS
 from .bad_inputs.rows import STUDY, pictures
 from .bad_inputs.weights import WEIGHTS
 
-ROWS = {**WRONG_OPTIONS, **SPACES, **STUDY_FILES, **DATA, **WEIGHTS, **COMMANDS, **ENVIRONMENT, **DATABASES}
+ROWS = {
+    **WRONG_OPTIONS,
+    **SPACES,
+    **STUDY_FILES,
+    **DATA,
+    **MANIFESTS,
+    **WEIGHTS,
+    **COMMANDS,
+    **ENVIRONMENT,
+    **DATABASES,
+}
 
 
 def known(workspace: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...objectives.data import Copies, DataFaults, FoundImage, Gallery, LabelError
+from ...objectives.data import Copies, DataFaults, FoundImage, Gallery, LabelError, StraddlingGroup
 from ...search.formats import percent
 from ...search.study import StudyResults
 from .thumbnails import ThumbnailMaker
@@ -101,6 +101,8 @@ def list_faults(results: StudyResults, gallery: Gallery | None) -> list[FaultLis
         ),
     ]
     lists = [lister.copies(title, advice, groups) for title, advice, groups in kinds if groups]
+    if faults.straddling:
+        lists.append(lister.straddling(faults.straddling))
     if faults.label_errors:
         lists.append(lister.label_errors(faults.label_errors))
     return [*lists, *_without_images(faults, results)]
@@ -120,6 +122,10 @@ def _without_images(faults: DataFaults, results: StudyResults) -> list[FaultList
         reasons = "; ".join(f"{what} ({reason})" for what, reason in faults.not_sought.items())
         lists.append(FaultList("Not looked for", f"{reasons[0].upper()}{reasons[1:]}."))
     return lists
+
+
+def _describe(group: StraddlingGroup) -> str:
+    return f"{group.name}: {', '.join(f'{count:,} {split}' for split, count in group.counts.items())}"
 
 
 class _Lister:
@@ -147,6 +153,15 @@ class _Lister:
         names = tuple(f"{error.image.name}: {self._classes[error.suggested]}?" for error in errors[_SHOWN:])
         return FaultList(
             f"Likely label errors: {len(errors):,}", advice, tuple(map(self._error, errors[:_SHOWN])), names
+        )
+
+    def straddling(self, groups: Sequence[StraddlingGroup]) -> FaultList:
+        entries = tuple(Entry(tuple(map(self._image, group.examples)), _describe(group)) for group in groups[:_SHOWN])
+        return FaultList(
+            f"Groups that are in several splits: {len(groups):,}",
+            "Give each group one split: the test scores are probably too high for new groups.",
+            entries,
+            tuple(map(_describe, groups[_SHOWN:])),
         )
 
     def _group(self, group: Copies) -> Entry:

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from ...objectives.data import Gallery
+from ...objectives.data import Gallery, option_name
 from ...objectives.metrics import METRICS
 from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict, count_outcomes
 from ...search.formats import count, duration, points
@@ -108,7 +108,17 @@ def search_command(settings: StudySettings) -> str:
         options.append(("--indifference", f"{settings.indifference:g}"))
     lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options)]
     lines += [] if settings.racing else [["--no-race"]]
+    lines += [
+        [option_name(field)] if value is True else [option_name(field), str(value)]
+        for field, value in _listing_options(settings).items()
+    ]
     return " \\\n  ".join(map(shlex.join, lines))
+
+
+def _listing_options(settings: StudySettings) -> dict[str, str | bool]:
+    """Return what was said of the data, by option; the image root from anywhere."""
+    given = settings.listing.given()
+    return given | ({"image_root": settings.listing.root_of(settings.data)} if "image_root" in given else {})
 
 
 def describe_evidence(verdict: Verdict) -> str:

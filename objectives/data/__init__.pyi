@@ -2,11 +2,12 @@ from .dataset import AuditedImages, ImageDataset, ImageSplit, decode_dataset, pr
 from .dataset_sources import Listing, list_source
 from .decoding import EncodedImage, UndecodableImageError, decode_image, quiet_decoding, to_canvas
 from .duplicates import exact_groups, joined, near_pairs
-from .faults import Copies, DataFaults, FoundImage, LabelError, describe_faults
+from .faults import Copies, DataFaults, FoundImage, LabelError, StraddlingGroup, describe_faults
 from .folders import images_below
 from .gallery import Gallery, find_gallery
 from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
+from .listing_options import ListingOptions, option_name
 from .nearness import Nearness, class_separation
 from .pixel_scale import PixelScale
 from .splits import resolve_splits
@@ -25,8 +26,10 @@ __all__ = [
     "ImageSubset",
     "LabelError",
     "Listing",
+    "ListingOptions",
     "Nearness",
     "PixelScale",
+    "StraddlingGroup",
     "UndecodableImageError",
     "class_separation",
     "decode_dataset",
@@ -41,6 +44,7 @@ __all__ = [
     "list_source",
     "near_pairs",
     "never_right",
+    "option_name",
     "out_of_fold",
     "prepare_dataset",
     "quiet_decoding",

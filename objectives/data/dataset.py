@@ -21,6 +21,7 @@ from .dataset_sources import list_source
 from .faults import FoundImage
 from .image_cache import Decoded, decode_once
 from .listing import Listing
+from .listing_options import ListingOptions
 from .pixel_scale import PixelScale
 from .splits import SPLITS
 
@@ -70,11 +71,13 @@ class AuditedImages:
         whole: All images.
         found: Name, split, label and place of each image, by row.
         digests: SHA-256 of each image's file, by row.
+        groups: Group of each image, by row; None without groups.
     """
 
     whole: ImageSplit
     found: tuple[FoundImage, ...]
     digests: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class ImageDataset:
     Attributes:
         name: Name of the dataset, for people.
         classes: Class names, in the order of the labels.
-        fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files, and their scale.
+        fingerprint: SHA-256 of the contents: names, classes, given splits, groups and bytes of all files, and their
+            scale.
         split_fingerprint: SHA-256 of the contents and of the split of each image.
         preprocessing: Geometry of the canvases and statistics of the normalization.
         skipped: Reasons, by name, of the files that do not decode.
@@ -107,6 +111,7 @@ class ImageDataset:
     _positions: dict[str, np.ndarray] = field(repr=False, compare=False)
     _names: tuple[str, ...] = field(repr=False, compare=False)
     _digests: tuple[str, ...] = field(repr=False, compare=False)
+    _groups: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
 
     def search_splits(self) -> tuple[ImageSplit, ImageSplit]:
         """Training and validation images: all that the objective of a search may see."""
@@ -127,7 +132,9 @@ class ImageDataset:
             for position, row in enumerate(rows.tolist())
         }
         every = np.arange(len(self._labels))
-        return AuditedImages(self._images("all", every), tuple(found[row] for row in every.tolist()), self._digests)
+        return AuditedImages(
+            self._images("all", every), tuple(found[row] for row in every.tolist()), self._digests, self._groups
+        )
 
     def _split(self, name: str) -> ImageSplit:
         return self._images(name, self._positions[name])
@@ -138,7 +145,13 @@ class ImageDataset:
 
 
 def prepare_dataset(
-    source: str, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress | None = None
+    source: str,
+    preprocessing: Preprocessing,
+    *,
+    cache_dir: Path,
+    seed: int,
+    options: ListingOptions = ListingOptions(),  # noqa: B008
+    on_progress: Progress | None = None,
 ) -> ImageDataset:
     """Decode a dataset, or find it in the cache, and split it.
 
@@ -147,13 +160,14 @@ def prepare_dataset(
         preprocessing: Preprocessing whose geometry decides the canvases.
         cache_dir: Folder of decoded images, shared by all studies of a workspace.
         seed: Seed of the splits that the dataset does not come with, not negative.
+        options: What the dataset does not say of itself.
         on_progress: Called with (images done, all images) while decoding.
 
     Raises:
         InvalidInputError: The dataset cannot be used, more than 10 % of its files do not decode, or the cache cannot be
             written.
     """
-    listing = list_source(source, download_dir=cache_dir / "downloads")
+    listing = list_source(source, options, download_dir=cache_dir / "downloads")
     return decode_dataset(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=on_progress)
 
 
@@ -172,13 +186,27 @@ def decode_dataset(
         skipped=decoded.skipped,
         counts=_count(decoded, listing.classes),
         scale=decoded.scale,
-        notes=tuple(filter(None, (*listing.notes, decoded.scale.sentence()))),
+        notes=tuple(filter(None, (*listing.notes, _grouping(listing, decoded), decoded.scale.sentence()))),
         _canvas=decoded.canvas,
         _labels=decoded.labels,
         _positions=decoded.positions,
         _names=decoded.names,
         _digests=decoded.digests,
+        _groups=decoded.groups,
     )
+
+
+def _grouping(listing: Listing, decoded: Decoded) -> str:
+    """What the groups did to the splits, in words; empty without groups."""
+    if decoded.groups is None:
+        return ""
+    count = len(set(decoded.groups))
+    shares = ", ".join(
+        f"{100 * len(rows) / len(decoded.labels):.0f} % {name}" for name, rows in decoded.positions.items()
+    )
+    given = {item.split for item in listing.items}
+    whole = "" if given.issuperset(SPLITS) else f", none of which is in two of the splits made here: {shares}"
+    return f"{count:,} groups of images ({listing.grouped_by}){whole}"
 
 
 def _count(decoded: Decoded, classes: Sequence[str]) -> dict[str, dict[str, int]]:

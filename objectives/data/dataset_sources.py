@@ -4,16 +4,61 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InvalidInputError, unknown_name
 from .folders import list_folder
+from .groups import group_by_regex
 from .listing import Listing
+from .listing_options import ListingOptions, option_name
+from .manifest_table import SUFFIXES as MANIFEST_SUFFIXES
+from .manifests import list_manifest
 from .sklearn_digits import list_digits
 from .torchvision_datasets import list_published
 
+_OF_MANIFESTS = frozenset(("path_column", "label_column", "split_column", "group", "image_root", "allow_outside"))
 
-def list_source(source: str, *, download_dir: Path) -> Listing:
+
+@dataclass(frozen=True)
+class _Source:
+    """A kind of dataset.
+
+    Attributes:
+        title: What it is, in words.
+        takes: Fields of :class:`ListingOptions` that it takes.
+        listed: Lists the dataset of a name, with options, in a folder of downloads.
+    """
+
+    title: str
+    takes: frozenset[str]
+    listed: Callable[[str, ListingOptions, Path], Listing]
+
+
+_FOLDER = _Source(
+    "a folder of class folders",
+    frozenset(("nested_classes", "group_regex")),
+    lambda source, options, _: list_folder(Path(os.path.expanduser(source)), nested=options.nested_classes),
+)
+_MANIFEST = _Source(
+    "a table of paths and labels",
+    _OF_MANIFESTS | {"group_regex"},
+    lambda source, options, _: list_manifest(source, options),
+)
+_BUILT_IN = {
+    "torchvision": _Source(
+        "a dataset of torchvision",
+        frozenset(),
+        lambda source, _, downloads: list_published(source.partition(":")[2], downloads),
+    ),
+    "sklearn": _Source(
+        "a dataset of scikit-learn", frozenset(), lambda source, *_: list_digits(source.partition(":")[2])
+    ),
+}
+
+
+def list_source(source: str, options: ListingOptions = ListingOptions(), *, download_dir: Path) -> Listing:  # noqa: B008
     """List the labeled images of a dataset.
 
     Args:
@@ -21,10 +66,12 @@ def list_source(source: str, *, download_dir: Path) -> Listing:
 
             - a folder of class folders, or of ``train/``, ``val/`` and ``test/`` with class folders in each (``val``
               and ``test`` may be missing; ``training_set``, ``valid``, ``dev``, ``testing`` and the like mean them);
+            - a CSV, TSV or Parquet file with columns of paths and labels, and perhaps of splits and groups;
             - ``sklearn:digits``: scikit-learn's 8 x 8 digits; ``sklearn:digits[5-9]`` or ``[0,1,4]`` selects classes;
               ``@200`` at the end gives 200 images, stratified, to training and validation and all others to the test
               split;
             - ``torchvision:NAME``: a classification dataset of torchvision with its published splits.
+        options: What a folder or table does not say of itself.
         download_dir: Folder for torchvision's downloads.
 
     Raises:
@@ -36,17 +83,40 @@ def list_source(source: str, *, download_dir: Path) -> Listing:
         >>> len(list_source("sklearn:digits", download_dir=Path("downloads")).items)
         1797
     """
-    prefix, colon, name = source.partition(":")
-    if colon and prefix == "torchvision":
-        listing = list_published(name, download_dir)
-    elif colon and prefix == "sklearn":
-        listing = list_digits(name)
-    elif colon and re.fullmatch(r"[A-Za-z]\w+", prefix) and not os.path.exists(source):
-        raise InvalidInputError(
-            unknown_name("dataset prefix", prefix, ("torchvision", "sklearn")) + " Or name a folder."
-        )
-    else:
-        listing = list_folder(Path(os.path.expanduser(source)))
+    kind = _kind_of(source)
+    if faults := _option_faults(kind, source, options):
+        raise InvalidInputError(faults)
+    listing = kind.listed(source, options, download_dir)
+    if options.group_regex:
+        listing = group_by_regex(listing, options.group_regex)
     if faults := listing.faults():
         raise InvalidInputError(faults)
     return listing
+
+
+def _kind_of(source: str) -> _Source:
+    prefix, colon, _ = source.partition(":")
+    if colon and prefix in _BUILT_IN:
+        return _BUILT_IN[prefix]
+    path = os.path.expanduser(source)
+    if colon and re.fullmatch(r"[A-Za-z]\w+", prefix) and not os.path.exists(source):
+        raise InvalidInputError(
+            unknown_name("dataset prefix", prefix, _BUILT_IN) + " Or name a folder, or a CSV or Parquet file."
+        )
+    return _MANIFEST if path.lower().endswith(MANIFEST_SUFFIXES) and not os.path.isdir(path) else _FOLDER
+
+
+def _option_faults(kind: _Source, source: str, options: ListingOptions) -> list[str]:
+    given = options.given()
+    if kind is _FOLDER and not os.path.exists(os.path.expanduser(source)):
+        # It may have been meant as something else.
+        return []
+    faults = [
+        f"{option_name(field)} does not go with {source}, {kind.title}. Leave it out"
+        f"{', or name a CSV or Parquet file' if field in _OF_MANIFESTS else ''}."
+        for field in given
+        if field not in kind.takes
+    ]
+    if {"group", "group_regex"} <= kind.takes & given.keys():
+        faults.append("--group and --group-regex cannot be combined: leave one out.")
+    return faults

@@ -95,14 +95,17 @@ def content_digest(content: bytes | Image.Image) -> str:
 
 
 def fingerprint(listing: Listing, digests: Sequence[str], scale: Mapping[str, int] | None = None) -> str:
-    """SHA-256 of a listing's contents: names, classes, given splits and bytes of all files.
+    """SHA-256 of a listing's contents: names, classes, given splits, groups and bytes of all files.
 
     Args:
         listing: Dataset.
         digests: SHA-256 of each image.
         scale: The values that become white in images of more than 8 bits, if there are any.
     """
-    rows = [[item.name, item.label, item.split, digest] for item, digest in zip(listing.items, digests, strict=True)]
+    rows = [
+        [item.name, item.label, item.split, digest, *([] if item.group is None else [item.group])]
+        for item, digest in zip(listing.items, digests, strict=True)
+    ]
     return sha256(json.dumps([listing.classes, rows, *([scale] if scale else [])]))
 
 

@@ -57,6 +57,23 @@ class Copies:
 
 
 @dataclass(frozen=True)
+class StraddlingGroup:
+    """A group, such as a patient, whose images are in several splits.
+
+    Attributes:
+        name: Name of the group.
+        counts: Number of its images in each split that has some.
+        test: Positions of its images in the test split, ascending.
+        examples: One of its images from each of those splits.
+    """
+
+    name: str
+    counts: Mapping[str, int]
+    test: tuple[int, ...]
+    examples: tuple[FoundImage, ...]
+
+
+@dataclass(frozen=True)
 class LabelError:
     """A training or validation image whose label is probably wrong.
 
@@ -83,6 +100,7 @@ class DataFaults:
         never_right: Classes whose training and validation images a probe never predicts right.
         test_images: Size of the test split.
         not_sought: What was not looked for, and why.
+        straddling: Groups in several splits, which come with the data so.
     """
 
     copies: tuple[Copies, ...] = ()
@@ -90,6 +108,7 @@ class DataFaults:
     never_right: tuple[int, ...] = ()
     test_images: int = 0
     not_sought: Mapping[str, str] = field(default_factory=dict)
+    straddling: tuple[StraddlingGroup, ...] = ()
 
     @cached_property
     def leaks(self) -> tuple[Copies, ...]:
@@ -100,6 +119,16 @@ class DataFaults:
     def leaked_test(self) -> tuple[int, ...]:
         """Positions of the leaked images in the test split, ascending."""
         return tuple(sorted(image.position for group in self.leaks for image in group.within("test")))
+
+    @cached_property
+    def straddling_test(self) -> tuple[int, ...]:
+        """Positions in the test split of the images whose group has training or validation images, ascending."""
+        return tuple(sorted(position for group in self.straddling for position in group.test))
+
+    @property
+    def straddling_validation(self) -> int:
+        """Number of validation images whose group has training images."""
+        return sum(group.counts["val"] for group in self.straddling if {"train", "val"} <= group.counts.keys())
 
     @cached_property
     def validation_leaks(self) -> tuple[Copies, ...]:
@@ -127,6 +156,8 @@ class DataFaults:
         return {
             "leaked_test_images": len(self.leaked_test),
             "leaked_validation_images": self.leaked_validation,
+            "test_images_of_straddling_groups": len(self.straddling_test),
+            "validation_images_of_straddling_groups": self.straddling_validation,
             "pictures_under_several_labels": len(self.two_labels),
             "copies_within_a_split": len(self.other_copies),
             "likely_label_errors": len(self.label_errors),
@@ -151,6 +182,16 @@ class DataFaults:
             never_right=tuple(row["never_right"]),
             test_images=row["test_images"],
             not_sought=dict(row["not_sought"]),
+            # Older versions knew no groups.
+            straddling=tuple(
+                StraddlingGroup(
+                    group["name"],
+                    group["counts"],
+                    tuple(group["test"]),
+                    tuple(FoundImage(**image) for image in group["examples"]),
+                )
+                for group in row.get("straddling", ())
+            ),
         )
 
 
@@ -170,11 +211,22 @@ def describe_faults(faults: DataFaults, classes: Sequence[str]) -> str:
     leaked, validation = len(faults.leaked_test), faults.leaked_validation
     labels, errors = len(faults.two_labels), len(faults.label_errors)
     share = 100 * leaked / max(faults.test_images, 1)
+    grouped = len(faults.straddling_test)
     unlearned = ", ".join(classes[label] for label in faults.never_right)
     said = (
         (
             leaked,
             f"{leaked:,} of {faults.test_images:,} test images ({share:.1f} %) {_are(leaked)} also in the {_OTHERS}.",
+        ),
+        (
+            grouped,
+            f"{grouped:,} of {faults.test_images:,} test images ({100 * grouped / max(faults.test_images, 1):.1f} %) "
+            f"{_are(grouped)} of groups that have {_OTHERS} too.",
+        ),
+        (
+            faults.straddling_validation,
+            f"{_count(faults.straddling_validation, 'validation image')} {_are(faults.straddling_validation)} of "
+            "groups that have training images too.",
         ),
         (validation, f"{_count(validation, 'validation image')} {_are(validation)} also in the training images."),
         (labels, f"{_count(labels, 'picture')} {_are(labels)} in the data under several labels."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,46 +10,67 @@ from pathlib import Path
 from ..errors import InvalidInputError
 from .decoding import IMAGE_SUFFIXES
 from .layouts import Parts, find_parts
-from .listing import Item, Listing, sorted_by_name
-from .scan import Folder, describe_passed_over, is_plain, readable, scan_folder
+from .listing import Item, Listing, alike_but_for_case, sorted_by_name
+from .manifest_table import SUFFIXES as MANIFEST_SUFFIXES
+from .scan import Folder, describe_passed_over, is_plain, nearest_beside, readable, scan_folder
 
-# Class folders of each split, by class.
-_Members = Mapping[str | None, Mapping[str, Folder]]
+# Images of each class of each split.
+_Members = Mapping[str | None, Mapping[str, Sequence[Path]]]
 
 
-def list_folder(root: Path) -> Listing:
+def list_folder(root: Path, *, nested: bool = False) -> Listing:
     """List the images of a folder; see :func:`list_source`.
+
+    Args:
+        root: Folder to list.
+        nested: Whether each folder that holds images is a class, named by its path, instead of the top ones alone.
 
     Raises:
         InvalidInputError: The folder does not exist, cannot be read, or has another layout.
     """
     if not os.path.exists(root):
         raise InvalidInputError(
-            f"No such folder: {readable(str(root))}.{_nearest(root)} "
-            "Name a folder of class folders, torchvision:NAME or sklearn:digits."
+            f"No such folder: {readable(str(root))}.{nearest_beside(root, MANIFEST_SUFFIXES)} "
+            "Name a folder of class folders, a CSV or Parquet file, torchvision:NAME or sklearn:digits."
         )
     if not os.path.isdir(root):
-        raise InvalidInputError(f"{root} is a file. Name the folder that holds the class folders.")
+        kinds = ", ".join(MANIFEST_SUFFIXES)
+        raise InvalidInputError(
+            f"{readable(str(root))} is a file. Name the folder that holds the class folders, or a table of paths and "
+            f"labels ({kinds})."
+        )
     if not is_plain(str(root.resolve())):
         raise InvalidInputError(
             f"The path {readable(str(root.resolve()))} has a line break, a control character or bytes that are no "
             "UTF-8. Rename the folder."
         )
     scanned = scan_folder(root)
-    parts = find_parts(scanned)
-    if faults := [fault for part in parts.values() for fault in _name_faults(part)]:
+    parts = find_parts(scanned, nested=nested)
+    found = {split: _class_folders(part, nested=nested) for split, part in parts.items()}
+    if faults := [fault for split, part in parts.items() for fault in _name_faults(part, found[split])]:
         raise InvalidInputError(faults)
-    members = {split: {folder.name: folder for folder in part.folders} for split, part in parts.items()}
+    members: _Members = {split: dict(folders) for split, folders in found.items()}
     classes = tuple(sorted(set().union(*members.values())))
     if faults := _member_faults(parts, members, classes):
         raise InvalidInputError(faults)
     items = [
         Item(readable(path.relative_to(root).as_posix()), classes.index(name), split, path)
         for split, in_split in members.items()
-        for name, folder in in_split.items()
-        for path in folder.every_image
+        for name, images in in_split.items()
+        for path in images
     ]
     return Listing(root.resolve().name, classes, sorted_by_name(items), _notes(root, scanned, parts, len(items)))
+
+
+def _class_folders(part: Folder, *, nested: bool) -> list[tuple[str, Sequence[Path]]]:
+    """Name and images of each class folder; of nested ones, the path below ``part`` is the name."""
+    if not nested:
+        return [(folder.name, folder.every_image) for folder in part.folders]
+    below: list[tuple[str, Sequence[Path]]] = []
+    for folder in part.folders:
+        below += [(folder.name, folder.images)] if folder.images else []
+        below += [(f"{folder.name}/{name}", images) for name, images in _class_folders(folder, nested=True)]
+    return below
 
 
 def _notes(root: Path, scanned: Folder, parts: Parts, taken: int) -> tuple[str, ...]:
@@ -63,20 +83,9 @@ def _notes(root: Path, scanned: Folder, parts: Parts, taken: int) -> tuple[str, 
     return tuple(note for note in (found, describe_passed_over(passed_over)) if note)
 
 
-def _nearest(missing: Path) -> str:
-    """A hint at the sibling of a missing folder that the user may have meant."""
-    try:
-        beside = [folder.name for folder in missing.parent.iterdir() if folder.is_dir()]
-    except OSError:
-        return ""
-    near = difflib.get_close_matches(missing.name, beside, n=1)
-    return f" Did you mean {missing.parent / near[0]}?" if near else ""
-
-
-def _name_faults(part: Folder) -> list[str]:
+def _name_faults(part: Folder, folders: Sequence[tuple[str, Sequence[Path]]]) -> list[str]:
     """Faults of the names of class folders, which go into files, tables and pages."""
-    where, names = readable(str(part.path)), Counter(folder.name for folder in part.folders)
-    folded = Counter(name.casefold() for name in names)
+    where, names = readable(str(part.path)), Counter(name for name, _ in folders)
     faults = [
         f"The class folder '{readable(name)}' in {where} has a line break, a control character or bytes that are no "
         "UTF-8 in its name. Rename it."
@@ -89,14 +98,11 @@ def _name_faults(part: Folder) -> list[str]:
         for name, count in names.items()
         if count > 1
     ]
-    for same in (key for key, count in folded.items() if count > 1):
-        alike = sorted(name for name in names if name.casefold() == same)
-        # Letters are classes of their own: a/ A/.
-        if all(len(name) > 1 for name in alike):
-            faults.append(
-                f"{where} has {' and '.join(f'{name}/' for name in alike)}, whose names differ in case alone. "
-                "If they are one class, move the images into one folder; else give them names that differ."
-            )
+    faults += [
+        f"{where} has {' and '.join(f'{name}/' for name in alike)}, whose names differ in case alone. "
+        "If they are one class, move the images into one folder; else give them names that differ."
+        for alike in alike_but_for_case(names)
+    ]
     return faults
 
 
@@ -119,9 +125,18 @@ def _member_faults(parts: Parts, members: _Members, classes: Sequence[str]) -> l
 
 def _nothing_in(folder: Folder) -> str:
     if folder.images:
-        return f"{folder.path} holds images but no class folders. Put the images of each class into their own folder."
+        return (
+            f"{folder.path} holds images but no class folders. Put the images of each class into their own folder"
+            f"{_or_its_manifest(folder.path)}."
+        )
     suffixes = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
     return f"{folder.path} holds no images. Name a folder with one folder of images per class ({suffixes})."
+
+
+def _or_its_manifest(folder: Path) -> str:
+    """A hint at a table in a folder, which may list its images."""
+    tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in MANIFEST_SUFFIXES)
+    return f", or name the table that lists them: {readable(str(tables[0]))}" if tables else ""
 
 
 def images_below(folder: Path) -> list[Path]:

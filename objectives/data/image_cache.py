@@ -17,7 +17,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ from .canvas_file import write_canvases
 from .canvas_reader import CanvasReader, Progress
 from .digests import DigestIndex, Stamp, fingerprint, sha256
 from .json_files import read_json, write_json
-from .listing import Item, Listing
+from .listing import Item, Listing, groups_of
 from .pixel_scale import PixelScale, ScaleFinder
-from .splits import SPLITS, resolve_splits, split_faults
+from .splits import SPLITS, resolve_splits
 
 # Part of every cache key: increase it when the same files give other canvases than before.
 _FORMAT = 2
@@ -48,11 +48,13 @@ class Decoded:
         canvas: Canvases of all images, uint8 (N, R, R, 3), a read-only memory map.
         labels: Labels, int64 (N,).
         positions: Rows of ``canvas`` in each split, ascending int64.
-        fingerprint: SHA-256 of the contents: names, classes, given splits and bytes of all files, and their scale.
+        fingerprint: SHA-256 of the contents: names, classes, given splits, groups and bytes of all files, and their
+            scale.
         scale: The values that became white in images of more than 8 bits.
         skipped: Reasons, by name, of the files that do not decode.
         names: Names of the images, by row.
         digests: SHA-256 of the images' files, by row.
+        groups: Groups of the images, by row; None without groups.
     """
 
     canvas: np.ndarray
@@ -63,6 +65,7 @@ class Decoded:
     skipped: dict[str, str]
     names: tuple[str, ...]
     digests: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
 
 
 def decode_once(
@@ -103,6 +106,7 @@ def decode_once(
         skipped=manifest["skipped"],
         names=tuple(manifest["names"]),
         digests=tuple(digest_of[name] for name in manifest["names"]),
+        groups=tuple(manifest["groups"]) if manifest.get("groups") else None,
     )
 
 
@@ -235,7 +239,7 @@ def _refuse_unusable(listing: Listing, kept: Sequence[Item], skipped: dict[str, 
             f"{len(skipped)} of {total} images of {listing.name} do not decode ({len(skipped) / total:.0%}, more than "
             f"{_MAX_SKIPPED_SHARE:.0%}). Repair or remove them. The first ones:{first}"
         )
-    faults = split_faults(listing.classes, [item.split for item in kept], [item.label for item in kept])
+    faults = replace(listing, items=tuple(kept)).faults()
     if faults:
         raise InvalidInputError([*faults, f"Left out because they do not decode: {len(skipped)} of {total}.{first}"])
 
@@ -248,6 +252,7 @@ def _write_manifest(partial: Path, listing: Listing, preprocessing: Preprocessin
         "names": [item.name for item in kept],
         "labels": [item.label for item in kept],
         "given_splits": [item.split for item in kept],
+        "groups": groups_of(kept),
         "skipped": decoded.skipped,
         "fingerprint": fingerprint(listing, decoded.digests, decoded.scale.known()),
         "geometry": preprocessing.geometry,
@@ -272,7 +277,7 @@ def _stored_splits(folder: Path, manifest: dict[str, Any], seed: int) -> dict[st
     file = folder / f"splits-{seed}.json"
     stored = read_json(file)
     if stored is None:
-        made = resolve_splits(manifest["given_splits"], manifest["labels"], seed)
+        made = resolve_splits(manifest["given_splits"], manifest["labels"], seed, manifest.get("groups"))
         stored = {name: rows.tolist() for name, rows in made.items()}
         write_json(file, stored)
     return {name: np.array(stored[name], dtype=np.int64) for name in SPLITS}

@@ -28,11 +28,12 @@ _YEAR = re.compile(r"(19|20)\d\d")
 Parts = dict[str | None, Folder]
 
 
-def find_parts(root: Folder) -> Parts:
+def find_parts(root: Folder, *, nested: bool = False) -> Parts:
     """Find the folders that hold the class folders.
 
     Args:
         root: Folder that the user named.
+        nested: Whether class folders may lie in class folders.
 
     Returns:
         The folder of each split; ``root``, or the folder that doubles it, by None where there are no splits.
@@ -45,7 +46,7 @@ def find_parts(root: Folder) -> Parts:
     others = [folder for folder in top.filled if folder not in splits]
     # A class may have the name of a split: car/ plane/ train/.
     if not splits or (others and all(folder.images for folder in splits)):
-        if fault := _unnamed_splits(top):
+        if not nested and (fault := _unnamed_splits(top)):
             raise InvalidInputError(fault)
         return {None: top}
     if faults := _layout_faults(top, splits, others):
@@ -120,7 +121,8 @@ def _unnamed_splits(root: Folder) -> str | None:
     return (
         f"The folders {above} in {shown} hold folders of the same names ({_listed(shared)}), as splits do. "
         "If they are splits, rename them to train/, val/ and test/. "
-        "If they are the classes, put the images of each straight into it."
+        "If they are the classes, put the images of each straight into it. "
+        "If each folder that holds images is a class: --nested-classes"
     )
 
 

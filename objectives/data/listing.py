@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,14 @@ class Item:
         label: Index into the listing's classes.
         split: ``"train"``, ``"val"``, ``"test"``, or ``None`` where the source has no splits.
         content: Path of the file, or a function that returns the image.
+        group: Group of images that belong together, such as those of a patient; ``None`` where there are none.
     """
 
     name: str
     label: int
     split: str | None
     content: Path | Callable[[], Image.Image]
+    group: str | None = None
 
     def read(self) -> bytes | Image.Image:
         """The undecoded file, or the image.
@@ -45,12 +47,29 @@ class Listing:
         classes: Class names, in the order of the labels.
         items: Images, sorted by name.
         notes: What a user may not expect of the listing, such as files that are not taken; one sentence each.
+        grouped_by: What makes the groups, in words; empty without groups.
     """
 
     name: str
     classes: tuple[str, ...]
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
+    grouped_by: str = ""
+
+    @property
+    def labels(self) -> list[int]:
+        """Label of each image."""
+        return [item.label for item in self.items]
+
+    @property
+    def splits(self) -> list[str | None]:
+        """Split of each image."""
+        return [item.split for item in self.items]
+
+    @property
+    def groups(self) -> list[str] | None:
+        """Group of each image; None without groups."""
+        return groups_of(self.items)
 
     def faults(self) -> list[str]:
         """Reasons why a study cannot use the listing, one message each.
@@ -58,13 +77,32 @@ class Listing:
         >>> from pathlib import Path
         >>> from frostline.objectives.data.listing import Item, Listing
         >>> Listing("pets", ("cat",), (Item("cat/1.jpg", 0, None, Path("cat/1.jpg")),)).faults()
-        ["pets has only the class 'cat'. Add a folder for at least one more class."]
+        ["pets has only the class 'cat'. Add images of at least one more class."]
         """
         if len(self.classes) < 2:
             only = ", ".join(self.classes)
-            return [f"{self.name} has only the class {only!r}. Add a folder for at least one more class."]
-        return split_faults(self.classes, [item.split for item in self.items], [item.label for item in self.items])
+            return [f"{self.name} has only the class {only!r}. Add images of at least one more class."]
+        return split_faults(self.classes, self.splits, self.labels, self.groups)
 
 
 def sorted_by_name(items: Iterable[Item]) -> tuple[Item, ...]:
     return tuple(sorted(items, key=lambda item: item.name))
+
+
+def groups_of(items: Iterable[Item]) -> list[str] | None:
+    """Group of each image; None without groups."""
+    groups = [item.group for item in items]
+    return [str(group) for group in groups] if any(group is not None for group in groups) else None
+
+
+def alike_but_for_case(names: Collection[str]) -> list[list[str]]:
+    """Names that differ in case alone, in groups. Letters are names of their own: a, A.
+
+    >>> from frostline.objectives.data.listing import alike_but_for_case
+    >>> alike_but_for_case(["cat", "dog", "Cat", "a", "A"])
+    [['Cat', 'cat']]
+    """
+    folded: dict[str, list[str]] = {}
+    for name in sorted(names):
+        folded.setdefault(name.casefold(), []).append(name)
+    return [alike for alike in folded.values() if len(alike) > 1 and all(len(name) > 1 for name in alike)]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +94,16 @@ def scan_folder(path: Path, above: frozenset[str] = frozenset()) -> Folder:
         else:
             passed_over[_kind_of_file(entry.name)] += 1
     return Folder(path, tuple(images), tuple(folders), passed_over)
+
+
+def nearest_beside(missing: Path, suffixes: Collection[str] = ()) -> str:
+    """A hint at the folder, or file with a suffix, beside a missing one that the user may have meant."""
+    try:
+        beside = [each.name for each in missing.parent.iterdir() if each.is_dir() or each.suffix.lower() in suffixes]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(missing.name, beside, n=1)
+    return f" Did you mean {readable(str(missing.parent / near[0]))}?" if near else ""
 
 
 def describe_passed_over(kinds: Mapping[str, int]) -> str:

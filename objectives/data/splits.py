@@ -1,4 +1,4 @@
-"""Splits into training, validation and test images: stratified by class, fixed by a seed."""
+"""Splits into training, validation and test images: stratified by class, fixed by a seed, groups kept whole."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..errors import InvalidInputError
+from .grouped_splits import group_faults, grouped_split
 
 SPLITS = ("train", "val", "test")
 
@@ -50,7 +51,12 @@ def stratified_split(
     return {name: _sorted_union(parts[name]) for name in fractions}
 
 
-def resolve_splits(given: Sequence[str | None], labels: Sequence[int] | np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def resolve_splits(
+    given: Sequence[str | None],
+    labels: Sequence[int] | np.ndarray,
+    seed: int,
+    groups: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
     """The three splits of a dataset; splits that it comes with are kept.
 
     A dataset without splits is divided 70/15/15; a missing ``val`` or ``test`` is carved out of ``train``, 15 % each.
@@ -59,6 +65,7 @@ def resolve_splits(given: Sequence[str | None], labels: Sequence[int] | np.ndarr
         given: Split of each image, ``None`` where the dataset has none.
         labels: Class of each image, int (N,).
         seed: Seed of the splits that are not given, not negative.
+        groups: Group of each image; none is in two of the splits that are made. Given splits are kept as they are.
 
     Returns:
         Positions by ``train``, ``val`` and ``test``, ascending int64.
@@ -77,13 +84,21 @@ def resolve_splits(given: Sequence[str | None], labels: Sequence[int] | np.ndarr
     carved = [name for name in SPLITS[1:] if name not in fixed]
     pool = np.flatnonzero(origin == "train")
     fractions = {"train": 1 - CARVED_SHARE * len(carved)} | dict.fromkeys(carved, CARVED_SHARE)
-    divided = stratified_split(labels[pool], fractions, seed)
+    if groups is None or not carved:
+        divided = stratified_split(labels[pool], fractions, seed)
+    else:
+        divided = grouped_split(labels[pool], [groups[row] for row in pool.tolist()], fractions, seed)
     found = fixed | {name: pool[positions] for name, positions in divided.items()}
     return {name: found[name] for name in SPLITS}
 
 
-def split_faults(classes: Sequence[str], given: Sequence[str | None], labels: Sequence[int] | np.ndarray) -> list[str]:
-    """Reasons why :func:`resolve_splits` would fail: one message per class and split with too few images."""
+def split_faults(
+    classes: Sequence[str],
+    given: Sequence[str | None],
+    labels: Sequence[int] | np.ndarray,
+    groups: Sequence[str] | None = None,
+) -> list[str]:
+    """Reasons why :func:`resolve_splits` would fail: one message per class and split with too few images or groups."""
     origin, labels = _origins(given), np.asarray(labels, dtype=np.int64)
     carved = [name for name in SPLITS[1:] if name not in origin]
     faults = []
@@ -97,7 +112,10 @@ def split_faults(classes: Sequence[str], given: Sequence[str | None], labels: Se
             for name, count in zip(classes, counts, strict=True)
             if count < len(uses)
         ]
-    return faults
+    if groups is None or faults or not carved:
+        return faults
+    pool = np.flatnonzero(origin == "train")
+    return group_faults(classes, labels[pool], [groups[row] for row in pool.tolist()], ["train", *carved])
 
 
 def _origins(given: Sequence[str | None]) -> np.ndarray:

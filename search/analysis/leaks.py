@@ -1,4 +1,4 @@
-"""Test images that training or validation images show too, and what the finals score without them."""
+"""Test images that training or validation images show too, or share a group with; and the scores without them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Leaks:
         metric: Name of the metric.
         images: Number of leaked test images.
         test_images: Size of the test split.
+        grouped: Number of those that are no copies, but of a group with training or validation images.
         scores: Mean test score of each strategy without them, by strategy; empty if too little is left.
     """
 
@@ -34,6 +35,7 @@ class Leaks:
     images: int
     test_images: int
     scores: Mapping[str, float]
+    grouped: int = 0
 
     @property
     def share(self) -> float:
@@ -55,13 +57,26 @@ class Leaks:
             return ""
         verb = "is" if self.images == 1 else "are"
         leak = (
-            f"{self.images:,} of {self.test_images:,} test images ({percent(self.share)}) {verb} also in the "
+            f"{self.images:,} of {self.test_images:,} test images ({percent(self.share)}) {verb} {self.what} the "
             "training or validation images"
         )
-        remove = "Remove the copies, which the report lists, and search again."
+        remove = f"{self._remedy}, which the report lists, and search again."
         if not self.scores:
             return f"But {leak}, and too few are left to score. {remove}"
         return f"But {leak}; without them, {self._clean(winner)}. {remove}"
+
+    @property
+    def what(self) -> str:
+        """Return how the leaked images are related to the training or validation images."""
+        if not self.grouped:
+            return "also in"
+        return "of groups that are also in" if self.grouped == self.images else "also in, or of groups that are in,"
+
+    @property
+    def _remedy(self) -> str:
+        if not self.grouped:
+            return "Remove the copies"
+        return "Give each group one split" + ("" if self.grouped == self.images else ", and remove the copies")
 
     def _clean(self, winner: str) -> str:
         title, own = METRICS[self.metric].title, self.scores[winner]
@@ -70,13 +85,16 @@ class Leaks:
         return said if self.scores[best] <= own else f"{said} and {best} {percent(self.scores[best])}"
 
 
-def measure_leaks(finals: Sequence[FinalRecord], metric: str, leaked: Sequence[int]) -> Leaks | None:
+def measure_leaks(
+    finals: Sequence[FinalRecord], metric: str, leaked: Sequence[int], grouped: Sequence[int] = ()
+) -> Leaks | None:
     """Score finals without the leaked test images; return None without a leak.
 
     Args:
         finals: Finals on the same test images.
         metric: Name of the metric.
-        leaked: Positions of the leaked images in the test split.
+        leaked: Positions in the test split of the images that training or validation images show too.
+        grouped: Positions of those that share a group with training or validation images.
 
     Examples:
         >>> import numpy as np
@@ -87,11 +105,12 @@ def measure_leaks(finals: Sequence[FinalRecord], metric: str, leaked: Sequence[i
         >>> measure_leaks([final], "accuracy", [1, 3]).scores
         {'full': 0.5}
     """
-    if not leaked:
+    every = {*leaked, *grouped}
+    if not every:
         return None
     labels = finals[0].labels
-    clean = np.setdiff1d(np.arange(len(labels)), np.asarray(leaked))
-    return Leaks(metric, len(labels) - len(clean), len(labels), _scores(finals, metric, clean))
+    clean = np.setdiff1d(np.arange(len(labels)), np.asarray(sorted(every)))
+    return Leaks(metric, len(every), len(labels), _scores(finals, metric, clean), len(every.difference(leaked)))
 
 
 def _scores(finals: Sequence[FinalRecord], metric: str, clean: NDArray[np.int64]) -> dict[str, float]:

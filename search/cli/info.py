@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .application import describe_results, locate
-from .options import JsonOption, PluginOption, StorageOption, WorkspaceOption
+from .options import JsonOption, PluginOption, StorageOption, WorkspaceOption, listing_options
 
 if TYPE_CHECKING:
     from ...objectives.backbones import Backbone
@@ -110,6 +110,7 @@ def backbones(
     _show(as_json, lambda: _describe_units(backbone), lambda: ctx.obj.units(backbone))
 
 
+@listing_options
 def space(
     data: Annotated[
         str | None, typer.Argument(help="Dataset whose size sets the epochs.", show_default="1,000 images")
@@ -120,21 +121,24 @@ def space(
     ] = None,
     plugin: PluginOption = None,
     workspace: WorkspaceOption = None,
+    *,
+    listing: dict[str, Any],
 ) -> None:
     """Print the default search space as a TOML file to edit."""
     from ..space import COMPETING, create_space, default_tables, load_plugins, write_space
 
     brought = load_plugins(plugin or ())
-    tables = default_tables(_train_images(data, locate(workspace))) if data else default_tables()
+    tables = default_tables(_train_images(data, listing, locate(workspace))) if data else default_tables()
     chosen = create_space(tables).only(strategy or (*COMPETING, *brought)).strategies
     typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
 
 
-def _train_images(data: str, place: Workspace) -> int:
+def _train_images(data: str, listing: dict[str, Any], place: Workspace) -> int:
     # Datasets load torch; the space of no dataset in particular does without.
+    from ...objectives.data import ListingOptions
     from ..study import train_images
 
-    return train_images(data, place)
+    return train_images(data, place, ListingOptions(**listing))
 
 
 def _show(as_json: bool, describe: Any, view: Any) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ...storage.workspace import Workspace
 
 _Command = Callable[..., None]
+_MANIFEST = "Options of CSV and Parquet files"
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -77,6 +78,65 @@ PluginOption = Annotated[
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study; `frostline status` lists them.")]
 
 
+def _column(option: str, holds: str, found: str) -> Any:
+    help_ = f"Column {holds}"
+    return Annotated[str, typer.Option(option, help=help_, show_default=found, rich_help_panel=_MANIFEST)]
+
+
+_LISTING_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "path_column": (_column("--path-column", "of the images' paths.", "path, file, image, ..."), ""),
+    "label_column": (_column("--label-column", "of the classes.", "label, class, category, ..."), ""),
+    "split_column": (_column("--split-column", "of the splits; none splits anew.", "split, subset, ..., if there"), ""),
+    "group": (
+        _column(
+            "--group",
+            "of groups (patient, video), of which none is in two splits; none for no groups.",
+            "group, if there",
+        ),
+        "",
+    ),
+    "image_root": (
+        Annotated[
+            str,
+            typer.Option(
+                "--image-root",
+                help="Folder from which the paths start.",
+                show_default="the file's own",
+                rich_help_panel=_MANIFEST,
+            ),
+        ],
+        "",
+    ),
+    "allow_outside": (
+        Annotated[
+            bool,
+            typer.Option(
+                "--allow-outside",
+                help="Take images outside that folder (absolute paths, ../) too.",
+                rich_help_panel=_MANIFEST,
+            ),
+        ],
+        False,
+    ),
+    "group_regex": (
+        Annotated[
+            str,
+            typer.Option(
+                "--group-regex", help="Regular expression that finds the group in an image's path.", show_default=False
+            ),
+        ],
+        "",
+    ),
+    "nested_classes": (
+        Annotated[
+            bool, typer.Option("--nested-classes", help="Each folder that holds images is a class, at any depth.")
+        ],
+        False,
+    ),
+}
+LISTING = tuple(_LISTING_OPTIONS)
+
+
 class ResourceValues(TypedDict, total=False):
     """The values of the resource options, named as the fields of :class:`Resources`."""
 
@@ -132,6 +192,11 @@ def resource_options(*names: str) -> Callable[[_Command], _Command]:
         names: Names of the resource options that the command has.
     """
     return _group("resources", {name: _RESOURCE_OPTIONS[name] for name in names}, dict)
+
+
+def listing_options(command: _Command) -> _Command:
+    """Replace a command's parameter ``listing`` by the fields of :class:`ListingOptions`; it receives their values."""
+    return _group("listing", _LISTING_OPTIONS, dict)(command)
 
 
 def common_options(command: _Command) -> _Command:

@@ -142,6 +142,9 @@ def _describe_faults(faults: DataFaults, results: StudyResults) -> dict[str, Any
             for error in faults.label_errors
         ],
         "classes_never_right_by_a_probe": [classes[label] for label in faults.never_right],
+        "groups_in_several_splits": [
+            {"group": group.name, "images": dict(group.counts)} for group in faults.straddling
+        ],
         "not_sought": dict(faults.not_sought),
     }
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .application import end, locate, observer_of
 from .options import (
+    LISTING,
     LOCAL_RESOURCES,
     RESOURCES,
     CommonValues,
@@ -22,6 +23,7 @@ from .options import (
     StudyArgument,
     WorkspaceOption,
     common_options,
+    listing_options,
     resource_options,
 )
 
@@ -34,11 +36,15 @@ _NO_FIELDS = {"data", *(field.name for field in fields(CommonValues))}
 
 @common_options
 @resource_options(*RESOURCES)
+@listing_options
 def search(
     ctx: typer.Context,
     data: Annotated[
         str,
-        typer.Argument(help="Folder with one folder per class, sklearn:digits, torchvision:NAME, or a study file."),
+        typer.Argument(
+            help="Folder with one folder per class, CSV or Parquet file of paths and labels, torchvision:NAME, "
+            "sklearn:digits, or a study file."
+        ),
     ],
     other_data: Annotated[
         str | None, typer.Option("--data", help="Dataset to use instead of the study file's.", show_default=False)
@@ -123,10 +129,12 @@ def search(
         ),
     ] = None,
     *,
+    listing: dict[str, Any],
     resources: ResourceValues,
     common: CommonValues,
 ) -> None:
     """Run a study to its verdict; the same command resumes it."""
+    from ...objectives.data import ListingOptions
     from ..execution import run_search
     from ..study import Request
 
@@ -148,6 +156,7 @@ def search(
         population=population,
         tracking_uri=tracking_uri,
         plugins=tuple(plugins or ()),
+        listing=ListingOptions(**listing),
         audit=audit,
         **resources,
     )
@@ -170,7 +179,9 @@ def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request
     from ..study import Request, is_study_file
 
     if is_study_file(data):
-        return Request.read(data, **{name: getattr(request, name) for name in _typed_fields(ctx)})
+        typed = _typed_fields(ctx)
+        listing = {name: getattr(request.listing, name) for name in typed if name in LISTING}
+        return Request.read(data, listing, **{name: getattr(request, name) for name in typed if name not in LISTING})
     if ctx.params["other_data"] is not None:
         raise InvalidInputError(
             f"--data replaces the dataset of a study file, and {data!r} is not a study file: leave out one of them."

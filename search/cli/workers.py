@@ -33,6 +33,14 @@ def worker(
     data: Annotated[
         str | None, typer.Option("--data", help="Location of the dataset on this machine.", show_default="the study's")
     ] = None,
+    image_root: Annotated[
+        str | None,
+        typer.Option(
+            "--image-root",
+            help="Folder on this machine from which the paths of a CSV or Parquet file start.",
+            show_default="the study's",
+        ),
+    ] = None,
     *,
     resources: ResourceValues,
     tracking_uri: Annotated[
@@ -46,7 +54,8 @@ def worker(
     from ..slots import Resources
 
     place, observer = locate(workspace, storage, artifacts), observer_of(ctx, False)
-    join(study, place, observer, resources=Resources(**resources), data=data, tracking_uri=tracking_uri)
+    wanted = Resources(**resources)
+    join(study, place, observer, resources=wanted, data=data, image_root=image_root, tracking_uri=tracking_uri)
     typer.echo(f"Study {study} has no work left.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...objectives.data import DataFaults, Nearness, describe_faults
 from ...objectives.devices import choose_device
-from ...objectives.fault_finder import examine, find_faults
+from ...objectives.fault_finder import examine, find_faults, find_straddling
 from ...objectives.nearness_probe import measure_nearness
 from ..slots import Resources
 from ..study import Observer, Prepared
@@ -22,25 +22,38 @@ def audit_data(prepared: Prepared, resources: Resources, observer: Observer, *, 
         prepared: The study with its dataset and backbones.
         resources: Resources of the study.
         observer: Observer of the work.
-        wanted: Whether to look for faults; False keeps that nothing was looked for.
+        wanted: Whether to look at the images; False keeps that nothing was looked for in them.
     """
     study, dataset = prepared.study, prepared.dataset
     if study.data_faults.get() is not None:
         return
-    if not wanted:
-        study.data_faults.set(DataFaults(not_sought={"copies, label errors": "--no-audit"}).to_row())
-        study.diagnoses.keep_nearness(Nearness(reason="--no-audit"))
-        return
+    faults = _examine(prepared, resources, observer) if wanted else _unexamined(prepared)
+    study.data_faults.set(faults.to_row())
+    if said := describe_faults(faults, dataset.classes):
+        observer.note(f"{said} To see them: frostline report {study.settings.name}{study.workspace.option}")
+    for what, reason in faults.not_sought.items():
+        if wanted:
+            observer.note(f"not looked for: {what}; {reason}")
+
+
+def _unexamined(prepared: Prepared) -> DataFaults:
+    """The faults that need no look at images: groups that come with the data in several splits."""
+    study = prepared.study
+    study.diagnoses.keep_nearness(Nearness(reason="--no-audit"))
+    return DataFaults(
+        test_images=study.facts.counts["test"],
+        not_sought={"copies, label errors": "--no-audit"},
+        straddling=find_straddling(prepared.dataset.audited()),
+    )
+
+
+def _examine(prepared: Prepared, resources: Resources, observer: Observer) -> DataFaults:
+    study = prepared.study
     images = sum(study.facts.counts.values())
     if images > _MANY:
         observer.note(f"looking for copies and label errors among {images:,} images (--no-audit leaves it out)")
     # The devices of a cluster's workers may not be there on the machine that starts them.
     device = choose_device("auto" if resources.engine == "ray" else resources.device)
-    seen = examine(dataset, prepared.backbones, device)
-    faults = find_faults(seen)
+    seen = examine(prepared.dataset, prepared.backbones, device)
     study.diagnoses.keep_nearness(measure_nearness(seen, prepared.backbones, device, study.settings.seed))
-    study.data_faults.set(faults.to_row())
-    if said := describe_faults(faults, dataset.classes):
-        observer.note(f"{said} To see them: frostline report {study.settings.name}{study.workspace.option}")
-    for what, reason in faults.not_sought.items():
-        observer.note(f"not looked for: {what}; {reason}")
+    return find_faults(seen)

@@ -145,6 +145,7 @@ def join(
     *,
     resources: Resources,
     data: str | None = None,
+    image_root: str | None = None,
     tracking_uri: str | None = None,
 ) -> None:
     """Work on a study started on another machine until no work is left; the launcher logs the verdict.
@@ -155,6 +156,7 @@ def join(
         observer: Observer of the work.
         resources: Resources to train on.
         data: Location of the dataset on this machine, if it differs from the study's.
+        image_root: Folder on this machine from which the paths of a table start, if it differs.
         tracking_uri: URI of MLflow on this machine, if it differs from the study's.
 
     Raises:
@@ -169,11 +171,11 @@ def join(
             "Give --tracking-uri here and there, with an MLflow that both machines reach."
         )
     study.require_artifacts()
-    prepared = reopen(study, observer, data)
+    prepared = reopen(study, observer, data, image_root)
     try:
         with hold_study(study, observer, tracking_uri) as tracker:
             observer.study_started(study.settings, study.trials())
-            _work(prepared, resources, tracker, observer, search=True, data=data)
+            _work(prepared, resources, tracker, observer, search=True, data=data, image_root=image_root)
             # This machine's networks are in its own workspace: no other machine can register them.
             if (verdict := study.results().verdict) is not None:
                 log_models(study, tracker, verdict, kept_models(study, verdict), observer.note)
@@ -193,6 +195,7 @@ def _work(
     *,
     search: bool,
     data: str | None = None,
+    image_root: str | None = None,
 ) -> None:
     """Work in this process if there is one worker, else in one process per slot."""
     study, engine = prepared.study, create_engine(resources)
@@ -210,6 +213,7 @@ def _work(
         storage=study.workspace.storage,
         artifacts_url=study.workspace.artifacts_url,
         data=data,
+        image_root=image_root,
         device=resources.device,
         cache_bytes=engine.share(len(where)),
         threads=0,

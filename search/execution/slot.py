@@ -54,7 +54,7 @@ def run_slot(work: SlotJob, line: MessagePipe) -> None:
     observer = ForwardingObserver(line)
     workspace = Workspace(Path(work.root), work.storage, work.artifacts_url, work.timing)
     study, tracker = Study.load(work.study, workspace), Tracker(line, workspace, work.study)
-    prepared = reopen(study, Observer(), work.data)
+    prepared = reopen(study, Observer(), work.data, work.image_root)
     resources = ProcessResources(work.device, work.cache_bytes, work.retries)
     opened = open_session(study, prepared.dataset, prepared.backbones, resources, tracker, observer)
     with opened as session, libraries_frozen():

@@ -44,6 +44,7 @@ class SlotJob:
         retries: Number of retries after an unexpected error ended a training.
         search: Whether the slot runs trials; finals only if False.
         timing: Intervals of the study's processes.
+        image_root: Folder from which the paths of a table start, if it differs from the study's on this machine.
     """
 
     study: str
@@ -57,6 +58,7 @@ class SlotJob:
     retries: int
     search: bool
     timing: Timing
+    image_root: str | None = None
 
     def encode(self) -> str:
         """Encode the job as one line of JSON, without the line break."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...objectives.backbones import check_backbone
 from ...objectives.config import BackboneSpec
-from ...objectives.data import Listing, list_source, resolve_splits
+from ...objectives.data import Listing, ListingOptions, list_source, resolve_splits
 from ...objectives.errors import InvalidInputError
 from ...objectives.metrics import OBJECTIVES, check_metric
 from ...objectives.preprocessing import DEFAULT_SIZE
@@ -60,7 +60,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
             faults += budget_faults(request.trials, len(chosen.strategies))
     listing: Listing | None = None
     with _collecting(faults):
-        listing = list_data(request.data, workspace)
+        listing = list_data(request.data, request.listing.located(request.data), workspace)
     if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
         faults.append(fault)
     if workspace.artifacts_url and (fault := artifacts_fault(workspace.artifacts_url)):
@@ -82,8 +82,13 @@ def _written(request: Request) -> Space | None:
     return request.file.space() if request.file else None
 
 
-def list_data(data: str, workspace: Workspace) -> Listing:
+def list_data(data: str, options: ListingOptions, workspace: Workspace) -> Listing:
     """List the images of a dataset.
+
+    Args:
+        data: Name of the dataset.
+        options: What it does not say of itself, as a study stores it.
+        workspace: Workspace of the downloads.
 
     Raises:
         InvalidInputError: No dataset is named, or no study can use it.
@@ -92,7 +97,7 @@ def list_data(data: str, workspace: Workspace) -> Listing:
         raise InvalidInputError(
             'No dataset is named. In a study file, add data = "FOLDER" to [study], or use --data FOLDER.'
         )
-    return list_source(data, download_dir=workspace.images / "downloads")
+    return list_source(data, options, download_dir=workspace.images / "downloads")
 
 
 @contextmanager
@@ -154,11 +159,11 @@ def budget_faults(trials: int, strategies: int) -> list[str]:
 
 def train_counts(listing: Listing, seed: int) -> list[int]:
     """Return the number of training images of each class."""
-    labels = np.array([item.label for item in listing.items])
-    train = resolve_splits([item.split for item in listing.items], labels, seed)["train"]
+    labels = np.array(listing.labels)
+    train = resolve_splits(listing.splits, labels, seed, listing.groups)["train"]
     return np.bincount(labels[train], minlength=len(listing.classes)).tolist()
 
 
-def train_images(data: str, workspace: Workspace) -> int:
+def train_images(data: str, workspace: Workspace, options: ListingOptions = ListingOptions()) -> int:  # noqa: B008
     """Return the size of a dataset's training split."""
-    return sum(train_counts(list_data(data, workspace), seed=0))
+    return sum(train_counts(list_data(data, options.located(data), workspace), seed=0))

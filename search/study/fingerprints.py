@@ -122,6 +122,9 @@ def require_unchanged(
     """
     began = {"data": facts.fingerprint, "weights": facts.weights, **(facts.code if trains else {})}
     here = {"data": dataset.fingerprint, "weights": backbones.fingerprint, **code_fingerprints(settings)}
+    # The same images may be divided otherwise by other versions of libraries.
+    if facts.fingerprint == dataset.fingerprint:
+        began, here = began | {"splits": facts.splits}, here | {"splits": dataset.split_fingerprint}
     if differences := list(_differences(began, here)):
         raise InvalidInputError(
             [

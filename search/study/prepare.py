@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from ...objectives.backbones import preprocessing_for
 from ...objectives.config import BackboneSpec, create_config
@@ -122,6 +123,7 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
         prepared=dataset.preprocessing.sentence,
         data_notes=dataset.notes,
         pixel_scale=dataset.scale.known(),
+        splits=dataset.split_fingerprint,
     )
 
 
@@ -147,6 +149,7 @@ def _settings(
         population=request.population or default_population(request.trials, sum(counts), device),
         space=resolve_space(space.only(chosen_strategies(request, written)), units),
         plugins=request.plugins,
+        listing=request.listing.located(request.data),
     )
 
 
@@ -177,6 +180,10 @@ def _absolute(text: str) -> str:
     return os.path.realpath(path) if os.path.exists(path) else text
 
 
+def _shown(value: Any) -> str:
+    return "nothing" if value == "" else str(value)
+
+
 def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
     """Return the study of this name; None if there is none.
 
@@ -197,7 +204,10 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
         raise InvalidInputError(
             [
                 f"Study {settings.name!r} exists with other settings:",
-                *[f"  {option_of(name)}: {old} there, {new} here" for name, (old, new) in differences.items()],
+                *[
+                    f"  {option_of(name)}: {_shown(old)} there, {_shown(new)} here"
+                    for name, (old, new) in differences.items()
+                ],
                 f"Resume it: frostline resume {settings.name}{more}{workspace.option}. "
                 "Or start another: add --name ANOTHER",
             ]

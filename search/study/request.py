@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...objectives.data import ListingOptions
 from ..slots import Resources
 from .settings import CANDIDATES
 
@@ -18,7 +20,7 @@ class Request:
     """The request of a search; None stands for the default.
 
     Attributes:
-        data: Folder of class folders, ``sklearn:digits...`` or ``torchvision:NAME``.
+        data: Folder of class folders, CSV or Parquet file, ``sklearn:digits...`` or ``torchvision:NAME``.
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
         weights: Name of published weights, path of a file, or ``none``.
         image_size: Image side in pixels.
@@ -44,6 +46,7 @@ class Request:
         address: Address of the Ray cluster.
         retries: Number of retries of a training after an unexpected error.
         plugins: Names of modules that register strategies; these compete too.
+        listing: What the data do not say of themselves: columns of a table, its image root, groups, nested classes.
         audit: Whether to look for copies and label errors in the data before the first trial.
         file: Study file of the request, whose space is searched unless ``space`` is given.
     """
@@ -72,16 +75,18 @@ class Request:
     address: str | None = None
     retries: int = 1
     plugins: tuple[str, ...] = ()
+    listing: ListingOptions = field(default_factory=ListingOptions)
     audit: bool = True
     file: StudyFile | None = None
 
     @classmethod
-    def read(cls, path: str | Path, **given: Any) -> Request:
+    def read(cls, path: str | Path, listing: Mapping[str, Any] | None = None, **given: Any) -> Request:
         """Read a request from a study file.
 
         Args:
             path: Path of the file.
-            given: Fields of the request that override the file.
+            listing: Fields of its listing options that override the file.
+            given: Other fields of the request that override the file.
 
         Raises:
             InvalidInputError: The file cannot be read or is not a study file; other faults are reported by the checks.
@@ -89,7 +94,8 @@ class Request:
         from .study_file import read_study
 
         file = read_study(Path(path))
-        return cls(**{"data": "", **file.options, **given}, file=file)
+        options = ListingOptions(**{**file.listing, **(listing or {})})
+        return cls(**{"data": "", "listing": options, **file.options, **given}, file=file)
 
     @property
     def resources(self) -> Resources:

@@ -52,6 +52,7 @@ class StudyFacts:
         data_notes: What a user may not expect of the data, such as files that were not taken as images.
         pixel_scale: Values that became white in images of more than 8 bits, by kind; empty without such images.
         forked_from: Name of the study whose settings this one took over.
+        splits: Fingerprint of the images and their splits; empty in older studies.
         prepared: Sentence about what happens to each image before the network sees it; empty in older studies.
     """
 
@@ -69,6 +70,7 @@ class StudyFacts:
     pixel_scale: dict[str, int] = field(default_factory=dict)
     forked_from: str = ""
     prepared: str = ""
+    splits: str = ""
 
     @property
     def val_images(self) -> int | None:
@@ -194,8 +196,9 @@ class StudyResults:
         reached = self.race.verdict if self.decided else None
         if reached is None:
             return None
-        leaked = self.data_faults.leaked_test if self.data_faults else ()
-        return replace(reached, leaks=measure_leaks(self.finals, self.settings.metric, leaked))
+        faults = self.data_faults or DataFaults()
+        leaks = measure_leaks(self.finals, self.settings.metric, faults.leaked_test, faults.straddling_test)
+        return replace(reached, leaks=leaks)
 
     @cached_property
     def never_right(self) -> list[str]:

@@ -20,13 +20,21 @@ from .prepare import Prepared, decode, gather_facts, require_free_name
 from .study import Study
 
 
-def reopen(study: Study, observer: Observer, data: str | None = None, *, trains: bool | None = None) -> Prepared:
+def reopen(
+    study: Study,
+    observer: Observer,
+    data: str | None = None,
+    image_root: str | None = None,
+    *,
+    trains: bool | None = None,
+) -> Prepared:
     """Load the dataset and backbones of a study.
 
     Args:
         study: Study, with the workspace of this machine.
         observer: Observer of the decoding.
         data: Location of the dataset on this machine, if it differs from the study's.
+        image_root: Folder on this machine from which the paths of a table start, if it differs.
         trains: Whether anything will be trained; by default, whether trials or finals are missing.
 
     Raises:
@@ -37,7 +45,10 @@ def reopen(study: Study, observer: Observer, data: str | None = None, *, trains:
     _require_strategies(study, trains=trains)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     check_backbone(settings.spec)
-    listing = list_data(data or settings.data, study.workspace)
+    data, options = data or settings.data, settings.listing
+    if image_root is not None:
+        options = replace(options, image_root=image_root).located(data)
+    listing = list_data(data, options, study.workspace)
     dataset = decode(listing, settings, preprocessing, study.workspace, observer)
     backbones = BackbonePool(settings.spec)
     require_unchanged(settings, study.facts, dataset, backbones, trains=trains, option=study.workspace.option)
@@ -129,7 +140,7 @@ def prepare_fork(
     load_plugins(settings.plugins)
     check_backbone(settings.spec)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
-    listing, backbones = list_data(settings.data, workspace), BackbonePool(settings.spec)
+    listing, backbones = list_data(settings.data, settings.listing, workspace), BackbonePool(settings.spec)
     dataset = decode(listing, settings, preprocessing, workspace, observer)
     facts = replace(gather_facts(settings, dataset, backbones), forked_from=name)
     place = replace(workspace, artifacts_url=old.artifacts_url)

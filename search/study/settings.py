@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...objectives.config import BackboneSpec
+from ...objectives.data import ListingOptions
 from ..analysis import INDIFFERENCE, RaceRules
 from ..space import Space
 
@@ -26,7 +27,7 @@ class StudySettings(BaseModel):
 
     Attributes:
         name: Name of the study, its MLflow experiment and parent run.
-        data: Folder of class folders, ``sklearn:digits...`` or ``torchvision:NAME``.
+        data: Folder of class folders, CSV or Parquet file, ``sklearn:digits...`` or ``torchvision:NAME``.
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
         weights: Name of published weights, path of a file, or ``none``.
         image_size: Side of the network's square input, in pixels.
@@ -42,6 +43,7 @@ class StudySettings(BaseModel):
         population: Maximum number of head-only trials that are sampled and trained together.
         space: Search space.
         plugins: Names of modules that register strategies of the space; training processes import them.
+        listing: What the data do not say of themselves; an image root in the table's folder is relative to it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +65,7 @@ class StudySettings(BaseModel):
     population: int = Field(default=1, ge=1)
     space: Space
     plugins: tuple[str, ...] = ()
+    listing: ListingOptions = ListingOptions()
 
     @property
     def spec(self) -> BackboneSpec:

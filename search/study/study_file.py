@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...objectives.backbones import is_weights_file
+from ...objectives.data import ListingOptions
 from ...objectives.errors import InvalidInputError, unknown_name
 from ..space import Space, read_tables, space_of
 
@@ -38,6 +39,14 @@ class _Options(BaseModel):
     cache_budget: str = ""
     plugins: list[str] = []
     audit: bool = True
+    path_column: str = ""
+    label_column: str = ""
+    split_column: str = ""
+    group: str = ""
+    group_regex: str = ""
+    image_root: str = ""
+    allow_outside: bool = False
+    nested_classes: bool = False
 
 
 # Fields of requests and settings that have another name than the option, by option.
@@ -52,7 +61,8 @@ def option_of(field: str) -> str:
         >>> option_of("finals_seeds"), option_of("trials")
         ('seeds', 'trials')
     """
-    return next((option for option, named in _FIELDS.items() if named == field), field)
+    own = field.removeprefix("listing.")
+    return next((option for option, named in _FIELDS.items() if named == own), own)
 
 
 @dataclass(frozen=True)
@@ -62,12 +72,14 @@ class StudyFile:
     Attributes:
         path: Path of the file.
         options: Values of ``[study]``, by the fields of :class:`Request`.
+        listing: Those that are fields of :class:`ListingOptions`.
         tables: All other tables.
         faults: Faults of ``[study]``.
     """
 
     path: Path
     options: Mapping[str, Any]
+    listing: Mapping[str, Any]
     tables: Mapping[str, Any]
     faults: tuple[str, ...]
 
@@ -104,7 +116,11 @@ def read_study(path: Path) -> StudyFile:
             f"Add one, or use it as a space: frostline search DATA --space {path}"
         )
     options, faults = _check(written)
-    return StudyFile(path, _as_request(options, path.parent), tables, tuple(f"{path}: [study] {it}" for it in faults))
+    listing = {field.name: options.pop(field.name) for field in fields(ListingOptions) if field.name in options}
+    if listing.get("image_root"):
+        listing["image_root"] = _from(path.parent, listing["image_root"])
+    request = _as_request(options, path.parent)
+    return StudyFile(path, request, listing, tables, tuple(f"{path}: [study] {it}" for it in faults))
 
 
 def _check(written: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

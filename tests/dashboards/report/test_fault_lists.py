@@ -13,7 +13,7 @@ from rich.console import Console
 from frostline.dashboards.report.fault_lists import list_faults
 from frostline.dashboards.report.report import render_report
 from frostline.dashboards.terminal import print_faults
-from frostline.objectives.data import Copies, DataFaults, FoundImage, Gallery, LabelError
+from frostline.objectives.data import Copies, DataFaults, FoundImage, Gallery, LabelError, StraddlingGroup
 from frostline.search.study import StudyResults
 
 LEAKS = 20
@@ -55,6 +55,23 @@ def test_the_first_are_shown_and_the_others_named(leaky: StudyResults, leaky_gal
     assert leaks.names[-1] == f"{leaky_gallery.names[LEAKS - 1]}, train/{LEAKS - 1}.jpg"
     assert errors.shown[0].remark == "taken for rose & tulip, 93.0 % sure"
     assert "<script>" in unlearned.advice, "the page escapes it"
+
+
+def test_groups_in_several_splits_are_listed_with_their_counts(
+    results: StudyResults, faults: DataFaults, leaky_gallery: Gallery
+) -> None:
+    examples = faults.copies[0].images
+    groups = tuple(
+        StraddlingGroup(f"patient <{number}>", {"train": 5, "test": 2}, (2 * number, 2 * number + 1), examples)
+        for number in range(15)
+    )
+    grouped = replace(results, data_faults=DataFaults(test_images=90, straddling=groups))
+    (listed,) = list_faults(grouped, leaky_gallery)
+    assert listed.title == "Groups that are in several splits: 15"
+    assert [len(listed.shown), len(listed.names)] == [12, 3]
+    assert [picture.split for picture in listed.shown[0].pictures] == ["test", "train"]
+    assert listed.names[-1] == "patient <14>: 5 train, 2 test"
+    assert "patient &lt;0&gt;: 5 train, 2 test" in render_report(grouped, leaky_gallery)
 
 
 def test_other_images_are_not_shown_in_their_place(leaky: StudyResults, leaky_gallery: Gallery) -> None:

@@ -102,14 +102,16 @@ def test_links_are_followed_dangling_ones_listed_and_loops_and_pipes_left_out(tm
 
 def test_a_missing_folder(tmp_path: Path) -> None:
     assert faults_of(tmp_path / "gone", tmp_path) == [
-        f"No such folder: {tmp_path / 'gone'}. Name a folder of class folders, torchvision:NAME or sklearn:digits."
+        f"No such folder: {tmp_path / 'gone'}. Name a folder of class folders, a CSV or Parquet file, "
+        "torchvision:NAME or sklearn:digits."
     ]
 
 
 def test_a_file(tmp_path: Path) -> None:
     fill(tmp_path, "x.jpg")
     assert faults_of(tmp_path / "x.jpg", tmp_path)[0].endswith(
-        "is a file. Name the folder that holds the class folders."
+        "is a file. Name the folder that holds the class folders, or a table of paths and labels "
+        "(.csv, .tsv, .tab, .parquet, .pq)."
     )
 
 
@@ -134,7 +136,7 @@ def test_images_without_class_folders(tmp_path: Path, inside: str) -> None:
 def test_a_single_class(tmp_path: Path) -> None:
     class_folders(tmp_path / "data", ("cat",))
     assert faults_of(tmp_path / "data", tmp_path) == [
-        "data has only the class 'cat'. Add a folder for at least one more class."
+        "data has only the class 'cat'. Add images of at least one more class."
     ]
 
 

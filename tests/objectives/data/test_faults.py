@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from frostline.objectives.data import Copies, DataFaults, FoundImage, LabelError, describe_faults
+from frostline.objectives.data import Copies, DataFaults, FoundImage, LabelError, StraddlingGroup, describe_faults
 
 
 def image(row: int, split: str, label: int = 0, position: int = 0) -> FoundImage:
@@ -31,6 +31,8 @@ def test_a_test_image_leaked_if_training_or_validation_shows_it_too() -> None:
     assert FAULTS.counts == {
         "leaked_test_images": 3,
         "leaked_validation_images": 1,
+        "test_images_of_straddling_groups": 0,
+        "validation_images_of_straddling_groups": 0,
         "pictures_under_several_labels": 2,
         "copies_within_a_split": 1,
         "likely_label_errors": 1,
@@ -40,6 +42,30 @@ def test_a_test_image_leaked_if_training_or_validation_shows_it_too() -> None:
 
 def test_faults_are_kept_as_json_and_read_again() -> None:
     assert DataFaults.from_row(json.loads(json.dumps(FAULTS.to_row()))) == FAULTS
+
+
+GROUPED = DataFaults(
+    test_images=40,
+    straddling=(
+        StraddlingGroup("p1", {"train": 4, "test": 2}, (9, 3), (image(0, "train"), image(1, "test", position=9))),
+        StraddlingGroup("p2", {"train": 1, "val": 3}, (), (image(2, "train"), image(3, "val"))),
+        StraddlingGroup("p3", {"val": 1, "test": 1}, (5,), (image(4, "val"), image(5, "test", position=5))),
+    ),
+)
+
+
+def test_groups_in_several_splits_count_by_the_images_of_the_later_split() -> None:
+    assert GROUPED.straddling_test == (3, 5, 9)
+    assert GROUPED.counts["test_images_of_straddling_groups"] == 3
+    assert GROUPED.counts["validation_images_of_straddling_groups"] == 3
+    assert describe_faults(GROUPED, ("cat", "dog")) == (
+        "3 of 40 test images (7.5 %) are of groups that have training or validation images too. "
+        "3 validation images are of groups that have training images too."
+    )
+    assert DataFaults.from_row(json.loads(json.dumps(GROUPED.to_row()))) == GROUPED
+    older = GROUPED.to_row()
+    del older["straddling"]
+    assert DataFaults.from_row(older) == DataFaults(test_images=40)
 
 
 def test_sentences_count_and_nothing_is_said_of_clean_data() -> None:

@@ -86,3 +86,26 @@ def test_a_test_split_that_is_wholly_in_train_leaves_nothing_to_score() -> None:
 
 def test_without_a_leak_there_is_nothing_to_measure() -> None:
     assert measure_leaks(make_finals(), "accuracy", []) is None
+
+
+def test_images_of_a_group_leak_too_and_copies_among_them_count_once() -> None:
+    finals = make_finals()
+    copies, both, groups = ([0, 1], []), ([0, 1], range(1, 40)), ([], range(1, 40))
+    counts = [
+        (leaks.images, leaks.grouped)
+        for pair in (copies, both, groups)
+        if (leaks := measure_leaks(finals, "accuracy", *pair))
+    ]
+    assert counts == [(2, 0), (40, 38), (39, 39)]
+    sentences = [
+        leaks.sentence("full") for pair in (both, groups) if (leaks := measure_leaks(finals, "accuracy", *pair))
+    ]
+    assert "are also in, or of groups that are in, the training or validation images" in sentences[0]
+    assert "Give each group one split, and remove the copies, which the report lists" in sentences[0]
+    assert "39 of 300 test images (13.0 %) are of groups that are also in the training" in sentences[1]
+    assert "Give each group one split, which the report lists" in sentences[1]
+    without = measure_leaks(finals, "accuracy", range(1, 40))
+    assert without is not None
+    leaks = measure_leaks(finals, "accuracy", *groups)
+    assert leaks is not None
+    assert leaks.scores == without.scores
