@@ -117,6 +117,7 @@ def full(name: str, at_once: bool) -> Callable[[Scene], None]:
     """A disk of its own for a folder of the workspace is full."""
 
     def scenario(scene: Scene) -> None:
+        scene.reports = name == "reports"
         disk = scene.cleanup.enter_context(small_disk(scene.root / name))
         scene.search(**_moment(lambda: fill(disk), at_once))
         drain(disk)
@@ -127,6 +128,7 @@ def full(name: str, at_once: bool) -> Callable[[Scene], None]:
 def readonly(name: str, at_once: bool) -> Callable[[Scene], None]:
     def scenario(scene: Scene) -> None:
         folder = scene.root / name
+        scene.reports = name == "reports"
         scene.search(**_moment(lambda: make_readonly(folder), at_once))
         subprocess.run(["umount", "--lazy", str(folder)], check=False, capture_output=True)
 
@@ -137,6 +139,7 @@ def forbidden(name: str, at_once: bool) -> Callable[[Scene], None]:
     def scenario(scene: Scene) -> None:
         folder = scene.root / name
         folder.mkdir(parents=True, exist_ok=True)
+        scene.reports = name == "reports"
 
         def lock() -> None:
             folder.chmod(0)

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from frostline.dashboards import cli
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.epochs import EpochResult
 from frostline.search.execution import held_study
@@ -31,18 +32,17 @@ from frostline.storage.tracking import StudyTracker
 from frostline.storage.tracking.delivery import Delivery
 from frostline.storage.workspace import Workspace
 
-TRIALS = 4
+TRIALS = 3
 SPACE = """
 [shared]
 epochs = 3
 patience = 99
 batch_size = 16
 learning_rate = { low = 1e-3, high = 1e-2, log = true, default = 3e-3 }
-[feature_extraction]
-[partial]
-freeze_depth = 2
 [lp_ft]
 probe_epochs = 2
+[partial]
+freeze_depth = 2
 """
 # Seconds after which a command counts as hanging.
 PATIENCE = 150.0
@@ -54,6 +54,8 @@ Act = Callable[[], object]
 # What is done when a training ends an epoch, by (trial, epoch); it is done once, unless it gives AGAIN.
 Moments = Mapping[tuple[int, int], Act]
 AGAIN = "again"
+# The trial that a process trains just now; -1 in a final.
+NOW = {"trial": -1}
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Scene:
         storage: URL of the studies' database; None for the workspace's own.
         environment: Variables of all commands.
         real_sender: Whether records go to MLflow from a process of their own, as users' do.
+        reports: Whether reports are written, which takes a second.
         ended: Commands so far.
         cleanup: What is undone at the end.
     """
@@ -112,6 +115,7 @@ class Scene:
     storage: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     real_sender: bool = False
+    reports: bool = False
     ended: list[Ended] = field(default_factory=list)
     cleanup: ExitStack = field(default_factory=ExitStack)
 
@@ -209,6 +213,8 @@ class Scene:
             os.environ["FROSTLINE_STORAGE"] = self.storage
         # Loading networks elsewhere takes seconds, and is no matter of these faults.
         registered_models.load_faults = lambda folders: {}
+        if not self.reports:
+            cli._report = lambda study, path=None: study.workspace.report(study.settings.name)
         if not self.real_sender:
             tracker: Any = functools.partial(StudyTracker, sender=_InProcess)
             held_study.StudyTracker = tracker
@@ -243,6 +249,13 @@ class _Views(TerminalViews):
         moments = self._at
 
         class Watching(LineProgress):
+            def trial_started(self, number: int, strategy: str, epochs: int) -> None:
+                NOW["trial"] = number
+
+            def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
+                NOW["trial"] = -1
+                super().final_started(finalist, seed, place, total)
+
             def epoch_finished(self, number: int, result: EpochResult) -> None:
                 act = moments.get((number, result.epoch))
                 if act is not None and act() != AGAIN:

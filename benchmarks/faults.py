@@ -4,7 +4,7 @@
     python benchmarks/faults.py --only "disk full"       # those whose name, or kind of file, has these words
     python benchmarks/faults.py --list
 
-Each fault has a toy study of its own: four trials of a tiny network on digits, and a final of each strategy. Something
+Each fault has a toy study of its own: three trials of a tiny network on digits, and two finals. Something
 goes wrong from its beginning, in its second trial, or while it is stopped. Then all is as before, the study is resumed
 if it did not end, the doctor looks at it, and every trial and final is trained once more, alone: all must be there,
 once, with the same numbers. What goes wrong with memory of a device and with losses is simulated; disks are mounted for
@@ -165,7 +165,7 @@ def measure(options: argparse.Namespace) -> tuple[harness.Report, bool]:
     counts.add("kinds of fault", len({(row[0], row[1]) for row in table.rows}))
     counts.add("as expected, nothing lost", len(table.rows) - bad)
     counts.add("tracebacks", tracebacks)
-    report.notes.append(f"Four trials and three finals a study; {time.monotonic() - began:.0f} s.")
+    report.notes.append(f"Three trials and two finals a study; {time.monotonic() - began:.0f} s.")
     if not mounts:
         report.notes.append("This user may not mount disks: full and read-only ones were not among the faults.")
     return report, not bad

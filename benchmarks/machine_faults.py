@@ -8,7 +8,8 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy import Engine, event
 from torch import Tensor
 
 from benchmarks.disk_faults import MIDST
-from benchmarks.fault_scene import AGAIN, Scene
+from benchmarks.fault_scene import AGAIN, NOW, Scene
 from frostline.objectives.networks.network import Network
 
 DAY = 86400.0
@@ -35,38 +36,35 @@ def host_memory(scene: Scene) -> None:
 
 
 def _while_training(change: Callable[[int, Tensor], Tensor | None]) -> None:
-    """Change what networks give while they are trained: from the number of the call and the logits, to others."""
-    classify, calls = Network.classify, [0]
+    """Change what networks give while a trial trains them: from the number of the batch and the logits, to others."""
+    classify, batches = Network.classify, Counter[int]()
 
     def changed(network: Network, features: Tensor) -> Tensor:
         logits = classify(network, features)
-        if not network.head.training:
+        if not network.head.training or NOW["trial"] < 0:
             return logits
-        calls[0] += 1
-        other = change(calls[0], logits)
+        batches[NOW["trial"]] += 1
+        other = change(batches[NOW["trial"]], logits)
         return logits if other is None else other
 
     Network.classify = changed
 
 
-def in_second_trial(number: int) -> bool:
-    """Whether a call is of the second trial or later: the first, of 3 epochs of 3 batches, has 9."""
-    return number > 9
-
-
-def device_memory(largest: int, calls: Callable[[int], bool]) -> Callable[[Scene], None]:
-    """The device has memory for so many images (simulated)."""
+def device_memory(largest: int) -> Callable[[Scene], None]:
+    """The device has memory for so many images of the second trial (simulated)."""
 
     def full(number: int, logits: Tensor) -> None:
-        if calls(number) and len(logits) > largest:
+        if NOW["trial"] == 1 and len(logits) > largest:
             raise torch.OutOfMemoryError("Tried to allocate 2.00 GiB.")
 
     return lambda scene: void(scene.search(before=lambda: _while_training(full)))
 
 
-def not_a_number(calls: Callable[[int], bool]) -> Callable[[Scene], None]:
+def not_a_number(trials: Collection[int]) -> Callable[[Scene], None]:
+    """The fourth batch of some trials gives no numbers."""
+
     def nan(number: int, logits: Tensor) -> Tensor | None:
-        return logits * float("nan") if calls(number) else None
+        return logits * float("nan") if NOW["trial"] in trials and number == 4 else None
 
     return lambda scene: void(scene.search(before=lambda: _while_training(nan)))
 

@@ -11,12 +11,12 @@ from ...objectives.calibration import fit_temperature
 from ...objectives.data import ImageSplit
 from ...objectives.devices import DeviceClock, free_memory
 from ...objectives.epochs import EpochResult
-from ...objectives.errors import DeviceLostError, ObjectiveError
+from ...objectives.errors import DeviceLostError
 from ...objectives.finetune import NO_STAGES, FinetuneResult, predict
 from ...objectives.metrics import score
 from ...objectives.networks import measure_serving
 from ...storage.database import Lease
-from ...storage.errors import LeaseLostError
+from ...storage.errors import LeaseLostError, StorageError
 from ..analysis import errors_of
 from ..records import FinalRecord
 from ..study import Finalist
@@ -33,7 +33,7 @@ from ..tracking import (
     start_strategy_run,
 )
 from .logged_training import TrainingLog, logged_training
-from .retries import reason
+from .retries import reason, require_device, require_disk
 from .session import WorkerSession
 from .started_trial import require_survivable
 
@@ -70,14 +70,33 @@ def _run_issued(session: WorkerSession) -> None:
         except LeaseLostError as error:
             session.observer.note(str(error))
             session.observer.final_cut_off(finalist.identity, finalist.seed)
-        except DeviceLostError:
+        except StorageError:
             raise
-        except ObjectiveError as error:
+        # A training may raise anything, as a trial's may.
+        except Exception as error:
+            _require_machine(session, lease, error)
             _fail(session, finalist, lease, error)
         free_memory(session.task.device)
 
 
-def _fail(session: WorkerSession, finalist: Finalist, lease: Lease, error: ObjectiveError) -> None:
+def _require_machine(session: WorkerSession, lease: Lease, error: Exception) -> None:
+    """Check that an error is the final's own, not its machine's, which would fail every final.
+
+    Raises:
+        DeviceLostError: The device refuses further work of this process. After some times this is the final's own.
+        StorageError: The machine's disk, permissions or limits refuse what every final needs.
+    """
+    require_disk(error)
+    try:
+        if isinstance(error, DeviceLostError):
+            raise error
+        require_device(error, session.task.device)
+    except DeviceLostError:
+        session.worker.crash_final(lease)
+        raise
+
+
+def _fail(session: WorkerSession, finalist: Finalist, lease: Lease, error: Exception) -> None:
     """Record that a candidate cannot be trained again, so that the next best takes its place."""
     session.study.fail_final(finalist.identity, reason(error))
     session.tracker.known(final_key(finalist.strategy, finalist.trial.number, finalist.seed)).finish("FAILED")
