@@ -314,7 +314,12 @@ def import_everything() -> None:
     import importlib
     import pkgutil
 
-    for library in ("mlflow.entities", "mlflow.store.tracking.sqlalchemy_store", "sklearn.datasets"):
+    for library in (
+        "mlflow.entities",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "sklearn.datasets",
+        "benchmarks.damage",
+    ):
         importlib.import_module(library)
 
     import frostline.dashboards
