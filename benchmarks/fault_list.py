@@ -77,7 +77,7 @@ def _disks() -> Iterator[Fault]:
     yield Fault("read-only disk", "whole workspace", EITHER, disks.readonly_workspace, mounts=True)
     yield Fault("permission lost", "whole workspace", EITHER, disks.forbidden_workspace)
     unwritable = disks.readers(disks.make_unwritable, disks.make_writable)
-    yield Fault("workspace not writable", "commands that read", GOES_ON, unwritable)
+    yield Fault("workspace not writable", "commands that read", EITHER, unwritable)
     yield Fault("largest file 64 KB", "all files", EITHER, disks.limited(resource.RLIMIT_FSIZE, lambda: 2**16))
     yield Fault("too many open files", "all files", EITHER, disks.limited(resource.RLIMIT_NOFILE, disks.open_files))
     for place, pattern in (("decoded images", "images/*"), ("features", "features/*.features"), ("stages", "stages/*")):

@@ -220,6 +220,7 @@ class Scene:
             held_study.StudyTracker = tracker
         if before is not None:
             before()
+        cli.print_anywhere()
         try:
             app(args, obj=_Views(at), prog_name="frostline")
         except SystemExit as end:

@@ -11,7 +11,7 @@ from ...objectives.calibration import fit_temperature
 from ...objectives.data import ImageSplit
 from ...objectives.devices import DeviceClock, free_memory
 from ...objectives.epochs import EpochResult
-from ...objectives.errors import DeviceLostError
+from ...objectives.errors import DeviceLostError, ObjectiveError, TrainingFailedError
 from ...objectives.finetune import NO_STAGES, FinetuneResult, predict
 from ...objectives.metrics import score
 from ...objectives.networks import measure_serving
@@ -35,7 +35,7 @@ from ..tracking import (
 from .logged_training import TrainingLog, logged_training
 from .retries import reason, require_device, require_disk
 from .session import WorkerSession
-from .started_trial import require_survivable
+from .started_trial import MAX_INTERRUPTIONS, require_survivable
 
 
 def run_finals(session: WorkerSession) -> None:
@@ -74,26 +74,35 @@ def _run_issued(session: WorkerSession) -> None:
             raise
         # A training may raise anything, as a trial's may.
         except Exception as error:
-            _require_machine(session, lease, error)
-            _fail(session, finalist, lease, error)
+            _fail_or_raise(session, finalist, lease, error)
         free_memory(session.task.device)
 
 
-def _require_machine(session: WorkerSession, lease: Lease, error: Exception) -> None:
-    """Check that an error is the final's own, not its machine's, which would fail every final.
+def _fail_or_raise(session: WorkerSession, finalist: Finalist, lease: Lease, error: Exception) -> None:
+    """Fail a candidate that cannot be trained again; what may be the machine's fault ends this process first.
 
     Raises:
-        DeviceLostError: The device refuses further work of this process. After some times this is the final's own.
         StorageError: The machine's disk, permissions or limits refuse what every final needs.
+        DeviceLostError: The device refuses further work of this process.
+        TrainingFailedError: An unexpected error, which another process may not meet.
     """
     require_disk(error)
-    try:
-        if isinstance(error, DeviceLostError):
-            raise error
-        require_device(error, session.task.device)
-    except DeviceLostError:
+    expected = isinstance(error, ObjectiveError) and not isinstance(error, DeviceLostError)
+    # The same happened to other processes before: another one would meet it too.
+    last = lease.lapses + 1 >= MAX_INTERRUPTIONS
+    if expected or last:
+        _fail(session, finalist, lease, error)
+    else:
         session.worker.crash_final(lease)
-        raise
+    if isinstance(error, DeviceLostError):
+        raise error
+    require_device(error, session.task.device)
+    if not (expected or last):
+        raise TrainingFailedError(
+            f"final {finalist.identity} seed {finalist.seed} failed: {reason(error)}. Try it again: frostline resume "
+            f"{session.study.settings.name}{session.study.workspace.option}. After another failure the next best "
+            f"configuration of {finalist.strategy} takes its place."
+        ) from error
 
 
 def _fail(session: WorkerSession, finalist: Finalist, lease: Lease, error: Exception) -> None:
