@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.harness import Setting
-from frostline.objectives.finetune import finetune, predict
+from frostline.objectives.devices import feature_budget
+from frostline.objectives.features import FeatureStore
+from frostline.objectives.finetune import Task, finetune, predict
 from frostline.search.records import FINISHED
 from frostline.search.study import Observer, Study, reopen, restore_config
 from frostline.search.tracking import SCORE_CURVE
@@ -49,10 +50,9 @@ def judge(name: str, workspace: Workspace, budget: int) -> Damage:
     prepared = reopen(study, Observer())
     trials = study.trials()
     numbers = Counter(trial.number for trial in trials)
-    setting = Setting(device="cpu")
-    task = dataclasses.replace(
-        setting.task(prepared.dataset), backbones=prepared.backbones, metric=study.settings.metric
-    )
+    device, metric = torch.device("cpu"), study.settings.metric
+    train, val = prepared.dataset.search_splits()
+    task = Task(train, val, prepared.backbones, metric, device, FeatureStore(feature_budget(device)))
     scores = 0
     for trial in trials:
         curve = {}
@@ -86,7 +86,7 @@ def _judge_runs(study: Study, curves: dict[str, dict[int, float]], finals: int) 
     """Keys without exactly one run, steps that are missing or doubled, runs that never ended."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(tracking_uri=study.workspace.tracking_url)
+    client = MlflowClient(tracking_uri=study.tracking_uri or study.workspace.tracking_url)
     experiment = client.get_experiment_by_name(study.settings.name)
     assert experiment is not None
     every = client.search_runs([experiment.experiment_id], max_results=5000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -205,9 +207,17 @@ def _optuna_page(study: Study | None) -> str:
     return "dashboard" if study is None else f"dashboard/studies/{study.inner._study_id}"
 
 
+def print_anywhere() -> None:
+    """Print a question mark for what the output's encoding lacks, instead of failing after hours of training."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """Run the command ``frostline``."""
     from ..storage.tracking import configure_mlflow
 
     configure_mlflow()
+    print_anywhere()
     app(obj=TerminalViews())

@@ -15,8 +15,8 @@ from .errors import InvalidInputError
 Made = TypeVar("Made")
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-# Messages of allocators without an exception class of their own: MPS's, the CPU's, cuBLAS's.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
+# Messages of allocators without an exception class of their own: MPS's, the CPU's, cuBLAS's, oneDNN's.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "could not create a primitive")
 
 
 def choose_device(name: str = "auto") -> torch.device:

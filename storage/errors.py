@@ -13,7 +13,16 @@ StorageError
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
+
+# Errors of disks, permissions and limits; others may be bugs.
+_MACHINE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "EFBIG", "EMFILE", "ENFILE", "ENOMEM", "ESTALE")
+    if hasattr(errno, name)
+}
 
 
 class StorageError(Exception):
@@ -66,3 +75,28 @@ class RefusedError(StorageError):
 
 class SchemaError(UnusableError):
     """The tables, Optuna's or our own, are not those that this version knows; the message says what to install."""
+
+
+def machine_fault(error: BaseException) -> str | None:
+    """Return a sentence about an error that the machine causes: a full disk, a lost permission, a limit.
+
+    Args:
+        error: Error of the operating system, or of an allocation.
+
+    Returns:
+        None for other errors.
+
+    Examples:
+        >>> import errno
+        >>> from frostline.storage.errors import machine_fault
+        >>> machine_fault(OSError(errno.ENOSPC, "No space left on device", "/data/runs/a.npy"))
+        'No space left on device: /data/runs/a.npy.'
+        >>> machine_fault(FileNotFoundError(errno.ENOENT, "No such file or directory", "a.npy")) is None
+        True
+    """
+    if isinstance(error, MemoryError):
+        return "This machine is out of memory."
+    if not isinstance(error, OSError) or error.errno not in _MACHINE:
+        return None
+    place = f": {os.fspath(error.filename)}" if isinstance(error.filename, str | os.PathLike) else ""
+    return f"{error.strerror}{place}."

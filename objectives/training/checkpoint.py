@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 from pydantic import TypeAdapter
+from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
@@ -186,18 +187,21 @@ def pack(record: CheckpointRecord, parts: Mapping[str, Mapping[str, Tensor]]) ->
 
 
 def unpack(content: bytes | None, identity: str) -> tuple[CheckpointRecord, dict[str, Tensor]] | None:
-    """The inverse of :func:`pack`; None if the content is missing or belongs to another training.
+    """The inverse of :func:`pack`; None if the content is missing, is no checkpoint, or belongs to another training.
 
     :func:`part_of` gives the tensors of a part.
     """
     if content is None:
         return None
-    # Format: the length of a JSON header in 8 bytes, the header, the tensors.
-    end = 8 + int.from_bytes(content[:8], "little")
-    text = json.loads(content[8:end])["__metadata__"]["record"]
-    if json.loads(text)["identity"] != identity:
+    try:
+        # Format: the length of a JSON header in 8 bytes, the header, the tensors.
+        end = 8 + int.from_bytes(content[:8], "little")
+        text = json.loads(content[8:end])["__metadata__"]["record"]
+        if json.loads(text)["identity"] != identity:
+            return None
+        return _RECORD.validate_json(text), safetensors.load(content)
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError):
         return None
-    return _RECORD.validate_json(text), safetensors.load(content)
 
 
 def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

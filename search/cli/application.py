@@ -71,22 +71,29 @@ class _Group(TyperGroup):
             raise typer.Exit(INTERRUPTED) from None
         # What is not meant for users is raised again.
         except Exception as error:
-            code = _exit_code(error)
+            said, code = _explain(error)
             if code is None:
                 raise
-            for line in str(error).splitlines():
+            for line in said.splitlines():
                 typer.secho(line, err=True, fg=typer.colors.RED)
             raise typer.Exit(code) from None
 
 
-def _exit_code(error: Exception) -> int | None:
-    """Return 2 for wrong input, 1 for a failure while running, None for a bug, which keeps its traceback."""
+def _explain(error: Exception) -> tuple[str, int | None]:
+    """Return what to say of an error, and the exit status: 2 for wrong input, 1 for a failure while running.
+
+    The status is None for a bug, which keeps its traceback.
+    """
     from ...objectives.errors import InvalidInputError, ObjectiveError
-    from ...storage.errors import StorageError, UnusableError
+    from ...storage.errors import StorageError, UnusableError, machine_fault
 
     if isinstance(error, InvalidInputError | UnusableError):
-        return 2
-    return 1 if isinstance(error, ObjectiveError | StorageError) else None
+        return str(error), 2
+    if isinstance(error, ObjectiveError | StorageError):
+        return str(error), 1
+    if fault := machine_fault(error):
+        return f"{fault} Set that right, then type the command again: what is finished is kept.", 1
+    return "", None
 
 
 app = typer.Typer(

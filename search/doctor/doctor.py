@@ -129,7 +129,7 @@ def _fix(check: Check, evidence: StudySnapshot, said: StudyReport) -> bool:
             try:
                 finding.mend()
                 said.fixed.append(finding)
-            except StorageError as error:
+            except (StorageError, OSError) as error:
                 said.notes.append(f"{finding.where}: {error}")
     return len(said.fixed) > before
 

@@ -11,12 +11,12 @@ from ...objectives.calibration import fit_temperature
 from ...objectives.data import ImageSplit
 from ...objectives.devices import DeviceClock, free_memory
 from ...objectives.epochs import EpochResult
-from ...objectives.errors import DeviceLostError, ObjectiveError
+from ...objectives.errors import DeviceLostError, ObjectiveError, TrainingFailedError
 from ...objectives.finetune import NO_STAGES, FinetuneResult, predict
 from ...objectives.metrics import score
 from ...objectives.networks import measure_serving
 from ...storage.database import Lease
-from ...storage.errors import LeaseLostError
+from ...storage.errors import LeaseLostError, StorageError
 from ..analysis import errors_of
 from ..records import FinalRecord
 from ..study import Finalist
@@ -33,9 +33,9 @@ from ..tracking import (
     start_strategy_run,
 )
 from .logged_training import TrainingLog, logged_training
-from .retries import reason
+from .retries import reason, require_device, require_disk
 from .session import WorkerSession
-from .started_trial import require_survivable
+from .started_trial import MAX_INTERRUPTIONS, require_survivable
 
 
 def run_finals(session: WorkerSession) -> None:
@@ -70,14 +70,42 @@ def _run_issued(session: WorkerSession) -> None:
         except LeaseLostError as error:
             session.observer.note(str(error))
             session.observer.final_cut_off(finalist.identity, finalist.seed)
-        except DeviceLostError:
+        except StorageError:
             raise
-        except ObjectiveError as error:
-            _fail(session, finalist, lease, error)
+        # A training may raise anything, as a trial's may.
+        except Exception as error:
+            _fail_or_raise(session, finalist, lease, error)
         free_memory(session.task.device)
 
 
-def _fail(session: WorkerSession, finalist: Finalist, lease: Lease, error: ObjectiveError) -> None:
+def _fail_or_raise(session: WorkerSession, finalist: Finalist, lease: Lease, error: Exception) -> None:
+    """Fail a candidate that cannot be trained again; what may be the machine's fault ends this process first.
+
+    Raises:
+        StorageError: The machine's disk, permissions or limits refuse what every final needs.
+        DeviceLostError: The device refuses further work of this process.
+        TrainingFailedError: An unexpected error, which another process may not meet.
+    """
+    require_disk(error)
+    expected = isinstance(error, ObjectiveError) and not isinstance(error, DeviceLostError)
+    # The same happened to other processes before: another one would meet it too.
+    last = lease.lapses + 1 >= MAX_INTERRUPTIONS
+    if expected or last:
+        _fail(session, finalist, lease, error)
+    else:
+        session.worker.crash_final(lease)
+    if isinstance(error, DeviceLostError):
+        raise error
+    require_device(error, session.task.device)
+    if not (expected or last):
+        raise TrainingFailedError(
+            f"final {finalist.identity} seed {finalist.seed} failed: {reason(error)}. Try it again: frostline resume "
+            f"{session.study.settings.name}{session.study.workspace.option}. After another failure the next best "
+            f"configuration of {finalist.strategy} takes its place."
+        ) from error
+
+
+def _fail(session: WorkerSession, finalist: Finalist, lease: Lease, error: Exception) -> None:
     """Record that a candidate cannot be trained again, so that the next best takes its place."""
     session.study.fail_final(finalist.identity, reason(error))
     session.tracker.known(final_key(finalist.strategy, finalist.trial.number, finalist.seed)).finish("FAILED")

@@ -74,6 +74,7 @@ class LeasedStorage(BaseStorage):
         self._timing = timing
         self._trials: dict[int, FrozenTrial] = {}
         self._held: dict[int, HeldTrial] = {}
+        self._distributions: dict[BaseDistribution, BaseDistribution] = {}
         self._flushed = time.monotonic()
         self._gathers = False
         self.refresh()
@@ -256,6 +257,8 @@ class LeasedStorage(BaseStorage):
     ) -> None:
         trial = self._changed(trial_id)
         known = param_name in trial.params
+        # One object for all trials: thousands of trials have the same.
+        distribution = self._distributions.setdefault(distribution, distribution)
         trial.params = {**trial.params, param_name: distribution.to_external_repr(param_value_internal)}
         trial.distributions = {**trial.distributions, param_name: distribution}
         self._held[trial_id].pending.add_param(param_name, param_value_internal, distribution, known=known)

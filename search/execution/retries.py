@@ -10,7 +10,7 @@ import torch
 
 from ...objectives.devices import free_memory, is_device_lost
 from ...objectives.errors import DeviceLostError, ObjectiveError
-from ...storage.errors import StorageError
+from ...storage.errors import StorageError, machine_fault
 from ...storage.tracking import TrackedRun
 from ..study import Observer
 from ..tracking import log_traceback
@@ -72,6 +72,16 @@ def require_device(error: Exception, device: torch.device) -> None:
             f"The device refuses further work of this process ({str(error).strip().splitlines()[0]}). A new "
             "process can use it: run frostline resume."
         ) from error
+
+
+def require_disk(error: Exception) -> None:
+    """Check that an error is not of this machine's disk, permissions or limits, which other trainings would meet too.
+
+    Raises:
+        StorageError: It is; the message says which.
+    """
+    if isinstance(error, OSError) and (fault := machine_fault(error)):
+        raise StorageError(f"{fault} Set that right, then type: frostline resume") from error
 
 
 def note_retry(observer: Observer, run: TrackedRun, what: str, error: Exception) -> None:

@@ -160,6 +160,6 @@ def require_survivable(lease: Lease) -> None:
     """
     if lease.lapses >= MAX_INTERRUPTIONS:
         raise TrainingFailedError(
-            f"This training crashed {lease.lapses} workers in a row before another epoch ended; "
-            "it may need more memory than there is."
+            f"This training crashed {lease.lapses} workers in a row, or cost them their device, before another epoch "
+            "ended; it may need more memory than there is."
         )

@@ -99,6 +99,7 @@ class SlotSupervisor:
             case JournalEntry(kind, key, content):
                 self._tracker.journal.append(kind, key, **content)
             case FinalFinished(strategy, trial_number, seed):
+                slot.failures = 0
                 self._observer.final_finished(self._study.final_record(strategy, trial_number, seed))
             case _:
                 tell(self._observer, message)

@@ -12,7 +12,7 @@ from ...storage.errors import LeaseLostError, StorageError
 from ..records import TrialRecord
 from .batches import AskedTrial, RefusedTrial, TrialBatches
 from .internal_errors import InternalErrors
-from .retries import is_unexpected, reason, require_device
+from .retries import is_unexpected, reason, require_device, require_disk
 from .session import WorkerSession
 from .started_trial import StartedTrial, retries_of, start_trial
 from .trial_outcome import EndedTrial, Result, ended_trial, refused_trial
@@ -91,6 +91,7 @@ def _train_alone(started: StartedTrial) -> Result:
         raise
     # A training may raise anything, as in run_with_retries(); InternalErrors tells the bugs of ours.
     except Exception as error:
+        require_disk(error)
         started.progress.seconds = time.perf_counter() - began
         return error
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from ...objectives.strategies import STRATEGIES
-from ...storage.database import RUN, Lease, LeaseKeeper, credit_progress, finish
+from ...storage.database import RUN, Lease, LeaseKeeper, credit_progress, finish, release_crashed
 from ...storage.errors import LeaseLostError, StorageError
 from ..records import TrialRecord
 from ..sampling import BudgetAllocation, StrategyPruner, StrategySampler, costs_by_strategy
@@ -147,6 +147,11 @@ class Worker:
         """End the ticket of a final that is no longer needed."""
         self._keeper.forget(lease)
         self.study.database.run_with_retry(partial(finish, lease=lease))
+
+    def crash_final(self, lease: Lease) -> None:
+        """Release a final that cost this process its device, and count that as a crash."""
+        self._keeper.forget(lease)
+        self.study.database.run_with_retry(partial(release_crashed, lease=lease))
 
     def ended_final(self, lease: Lease) -> None:
         """Forget the lease of a recorded final, whose ticket is done."""

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from ..records import STRATEGY
 from ..space import Domain
 from .budget import BudgetAllocation
-from .strategy_view import strategy_view
+from .strategy_view import MODELED, strategy_view
 
 # Trials of a strategy before TPE models it; the first trial is the default configuration.
 STARTUP_TRIALS = 4
@@ -87,7 +87,7 @@ class StrategySampler(BaseSampler):
                 return due
             return self._tpe(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
         if self._draws is None or self._draws[0] != trial.number:
-            self._draws = trial.number, self._draw(strategy_view(study, trial.params[STRATEGY]), trial)
+            self._draws = trial.number, self._draw(strategy_view(study, trial.params[STRATEGY], most=MODELED), trial)
         _, draws = self._draws
         if param_name in draws.together and _domain(param_distribution).contains(draws.together[param_name]):
             return draws.together[param_name]

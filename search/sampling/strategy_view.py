@@ -14,8 +14,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..records import STRATEGY
 
+# A sampler models at most so many trials of a strategy: the best, and the latest.
+MODELED, BEST = 250, 25
 
-def strategy_view(study: Study, strategy: str) -> Study:
+
+def strategy_view(study: Study, strategy: str, *, most: int | None = None) -> Study:
     """Return a study that has only the trials of one strategy, present and future.
 
     The storage behind it has no other trials. So no version of Optuna can mix strategies, however it reads them.
@@ -23,9 +26,30 @@ def strategy_view(study: Study, strategy: str) -> Study:
     Args:
         study: Study of all strategies.
         strategy: Name of the strategy.
+        most: Maximum number of trials, see :func:`modeled_trials`; None for all.
     """
-    storage = StrategyStorage(study, strategy)
+    storage = StrategyStorage(study, strategy, most)
     return optuna.load_study(study_name=study.study_name, storage=storage, sampler=study.sampler, pruner=study.pruner)
+
+
+def modeled_trials(trials: list[FrozenTrial], most: int = MODELED) -> list[FrozenTrial]:
+    """Return the trials that a sampler models: all, or of many the ``BEST`` best and the latest, by number.
+
+    TPE compares its best trials, at most 25 of any number, with all others. So leaving out old ones that are not among
+    the best keeps the good ones as they are, and a trial's cost flat: with all, it grows with every trial.
+
+    Args:
+        trials: Trials of one strategy, by number.
+        most: Maximum number of trials.
+    """
+    if len(trials) <= most:
+        return trials
+    complete = (trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values)
+    best = sorted(complete, key=lambda trial: (-trial.values[0], trial.number))[:BEST]
+    kept = {trial.number for trial in best}
+    latest = [trial.number for trial in trials if trial.number not in kept][len(best) - most :]
+    kept.update(latest)
+    return [trial for trial in trials if trial.number in kept]
 
 
 class StrategyStorage(BaseStorage):
@@ -34,18 +58,22 @@ class StrategyStorage(BaseStorage):
     Args:
         study: Study of all strategies.
         strategy: Name of the strategy.
+        most: Maximum number of trials; None for all.
     """
 
-    def __init__(self, study: Study, strategy: str) -> None:
+    def __init__(self, study: Study, strategy: str, most: int | None = None) -> None:
         self._study = study
         self._all = study._storage
         self._strategy = strategy
+        self._most = most
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         trials = self._all.get_all_trials(study_id, deepcopy=False, states=states)
         own = [trial for trial in trials if self._owns(trial)]
+        if self._most is not None:
+            own = modeled_trials(own, self._most)
         return copy.deepcopy(own) if deepcopy else own
 
     def get_trial(self, trial_id: int) -> FrozenTrial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, get_args
 
 from optuna.trial import BaseTrial
@@ -148,6 +149,7 @@ class Space(BaseModel):
         return Space(strategies={name: self.strategies[name] for name in names})
 
 
+@cache
 def optuna_name(strategy: str, name: str) -> str:
     """Return a parameter's name in Optuna, which differs by strategy: sampling compares within a strategy (C7).
 

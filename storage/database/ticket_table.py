@@ -52,4 +52,5 @@ LEASING = (
 _UPDATE_HELD = update(TICKETS).where(TICKETS.c.id == bindparam("ticket"), TICKETS.c.token == bindparam("held"))
 PROVING = _UPDATE_HELD.values(expires=now_seconds() + bindparam("seconds"))
 CREDITING = _UPDATE_HELD.values(expires=now_seconds() + bindparam("seconds"), lapses=0)
+CRASHING = _UPDATE_HELD.where(TICKETS.c.done.is_(False)).values(owner=None, expires=None, lapses=TICKETS.c.lapses + 1)
 FINISHING = _UPDATE_HELD.values(owner=None, expires=None, done=True, lapses=0)

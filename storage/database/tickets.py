@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import UnreachableError
 from .engine import Database, now_seconds
-from .ticket_table import CREDITING, FINISHING, LEASING, PROVING, TICKETS, TicketRow
+from .ticket_table import CRASHING, CREDITING, FINISHING, LEASING, PROVING, TICKETS, TicketRow
 
 # Attempts to issue tickets while other processes issue some too.
 ISSUERS = 20
@@ -33,7 +33,7 @@ class Lease:
         subject: What the ticket stands for, where its number does not tell.
         owner: Name of the worker.
         token: Fencing token; increases with every claim of this ticket.
-        lapses: Number of workers that crashed while they held the ticket.
+        lapses: Number of workers that crashed, or lost their device, while they held the ticket.
     """
 
     ticket: int
@@ -280,6 +280,11 @@ def release(session: Session, lease: Lease) -> bool:
         .values(owner=None, expires=None),
     )
     return row_count(released) == 1
+
+
+def release_crashed(session: Session, lease: Lease) -> bool:
+    """Release a ticket as :func:`release` does, and count a crash: its work cost the worker its device."""
+    return _update_held(session, CRASHING, lease)
 
 
 def row_count(result: Any) -> int:

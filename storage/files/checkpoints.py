@@ -92,11 +92,13 @@ class CheckpointFolder(Checkpoints):
 
     def contents(self) -> Iterator[bytes]:
         for file in self._files():
-            yield file.read_bytes()
+            # One that cannot be read is as good as damaged.
+            with suppress(OSError):
+                yield file.read_bytes()
 
     def damaged(self) -> list[Path]:
         """Return the incomplete or changed files of all workers."""
-        return [file for file in self._files() if _whole(file.read_bytes()) is None]
+        return [file for file in self._files() if not _is_whole(file)]
 
     def _workers(self) -> list[Path]:
         """Return the folders of all workers that wrote, latest first."""
@@ -211,6 +213,13 @@ def list_objects(files: Any, folder: str) -> list[str]:
         return files.ls(folder, detail=False)
     except FileNotFoundError:
         return []
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        return _whole(file.read_bytes()) is not None
+    except OSError:
+        return False
 
 
 def _whole(content: bytes) -> bytes | None:

@@ -52,6 +52,9 @@ class JournalRecord:
     content: dict[str, Any]
 
 
+_TYPES = {"seq": int, "kind": str, "key": str, "time": int, "content": dict}
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A record that MLflow refused, and why."""
@@ -72,7 +75,7 @@ class Refusal:
     @staticmethod
     def of(line: JournalRecord) -> Refusal:
         """Return the refusal that a line keeps."""
-        return Refusal(JournalRecord(**line.content["record"]), line.content["why"])
+        return Refusal(JournalRecord(**line.content["record"]), str(line.content.get("why", "")))
 
 
 def to_line(record: JournalRecord) -> bytes:
@@ -82,8 +85,22 @@ def to_line(record: JournalRecord) -> bytes:
 
 
 def read_line(line: bytes) -> JournalRecord | None:
-    """Return the record of a line; None if its checksum does not match."""
+    """Return the record of a line; None if its checksum does not match, or it is no record that this version knows."""
     body, check = line[:-_CHECK], line[-_CHECK:]
     if check != b',"crc":"%08x"}\n' % zlib.crc32(body):
         return None
-    return JournalRecord(**json.loads(body + b"}"))
+    try:
+        record = _record_of(json.loads(body + b"}"))
+        if record is not None and record.kind == REFUSED and _record_of(record.content["record"]) is None:
+            return None
+    except (ValueError, KeyError, RecursionError):
+        return None
+    return record
+
+
+def _record_of(values: Any) -> JournalRecord | None:
+    """Return the record of these values; None if they are not those of one."""
+    if not isinstance(values, dict) or values.keys() != _TYPES.keys():
+        return None
+    fits = all(isinstance(values[name], kind) for name, kind in _TYPES.items())
+    return JournalRecord(**values) if fits else None

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +17,8 @@ from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
 from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
+
+from ...servers import MlflowServer, serving_mlflow
 
 STUDY = "tiny"
 SPACE = """
@@ -43,65 +37,10 @@ learning_rate = 3e-3
 MEASURED = {"seconds", "peak_memory_mb", "device_seconds", "latency"}
 
 
-class Server:
-    """An MLflow server on SQLite that can be killed and started again at the same port."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--backend-store-uri", f"sqlite:///{self._folder / 'mlflow.db'}", "--workers", "1"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self._folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env={**os.environ, **quiet}, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + 120
-        while not self._answers():
-            assert self._process.poll() is None, (self._folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-
-    @property
-    def running(self) -> bool:
-        return self._process is not None
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def _answers(self) -> bool:
-        try:
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"{self.uri}/health", timeout=2):
-                return True
-        except OSError:
-            return False
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
-
-
 class Views(TerminalViews):
     """The server dies in an epoch of a trial, and the notes are kept."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: MlflowServer) -> None:
         super().__init__()
         self._server = server
         self.notes: list[str] = []
@@ -192,7 +131,7 @@ def test_a_server_killed_in_mid_search_gets_everything_once_it_is_back(tmp_path:
     disturbed, undisturbed, served = (tmp_path / name for name in ("disturbed", "undisturbed", "served"))
     for folder in (disturbed, undisturbed, served):
         folder.mkdir()
-    with serving(served) as server:
+    with serving_mlflow(served) as server:
         views = Views(server)
         result = search(disturbed, server.uri, views)
         assert result.exit_code == 0, result.output

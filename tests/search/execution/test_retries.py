@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 from collections import Counter
@@ -23,11 +24,12 @@ from frostline.objectives.networks.network import Network
 from frostline.search import Request, run_search
 from frostline.search.execution import trials
 from frostline.search.execution.retries import run_with_retries
+from frostline.search.execution.started_trial import MAX_INTERRUPTIONS
 from frostline.search.records import read_finalist
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.study import Study
-from frostline.storage.errors import LeaseLostError
+from frostline.storage.errors import LeaseLostError, StorageError
 from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
@@ -193,7 +195,7 @@ def dead_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_works", lambda device: False)
 
 
-def asserting(monkeypatch: pytest.MonkeyPatch, watch: Watch, training: int) -> None:
+def asserting(monkeypatch: pytest.MonkeyPatch, watch: Watch, training: int | str) -> None:
     """A kernel's assertion fails in a training, each time."""
     classify = Network.classify
 
@@ -247,6 +249,65 @@ def test_after_a_population_lost_the_device_only_the_trial_that_does_it_again_fa
     assert study.trial(1).state == "failed"
     assert {study.trial(number).state for number in (0, 2)} <= {"complete", "pruned"}
     assert [study.outcome(number)["retries"] for number in range(3)] == [1] * 3
+    study.close()
+
+
+@pytest.mark.usefixtures("dead_device")
+def test_a_final_that_loses_its_device_again_and_again_ends_with_the_reason(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, watch = request(root, trials=2), Watch()
+    asserting(monkeypatch, watch, "final partial")
+    for _ in range(MAX_INTERRUPTIONS):
+        with pytest.raises(DeviceLostError, match=r"\(CUDA error: device-side assert triggered\).* frostline resume"):
+            run_search(wanted, Workspace(root), watch)
+    study = run_search(wanted, Workspace(root), watch)
+    assert watch.batches["final partial"] == MAX_INTERRUPTIONS
+    failed = [trial for trial in study.trials() if trial.final_failed]
+    assert [trial.strategy for trial in failed] == ["partial"]
+    assert "device-side assert triggered" in str(failed[0].final_failed)
+    assert [record.strategy for record in study.final_records()] == ["feature_extraction"]
+    study.close()
+
+
+def test_a_final_that_fails_in_two_processes_gives_its_place_to_the_next_best(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, watch, classify = request(root, trials=2), Watch(), Network.classify
+
+    def failing(network: Network, features: Tensor) -> Tensor:
+        if network.head.training and watch.training == "final partial":
+            raise ValueError("never in a final")
+        return classify(network, features)
+
+    monkeypatch.setattr(Network, "classify", failing)
+    with pytest.raises(TrainingFailedError, match=r"failed: ValueError: never in a final\. .* frostline resume tiny"):
+        run_search(wanted, Workspace(root), watch)
+    study = run_search(wanted, Workspace(root), watch)
+    reasons = [trial.final_failed for trial in study.trials() if trial.strategy == "partial"]
+    assert reasons == ["ValueError: never in a final"]
+    assert [record.strategy for record in study.final_records()] == ["feature_extraction"]
+    study.close()
+
+
+@pytest.mark.parametrize("training", [1, "final partial"])
+def test_a_disk_that_refuses_stops_the_search_and_fails_no_training(
+    training: int | str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, watch, classify = request(root, trials=2), Watch(), Network.classify
+
+    def full(network: Network, features: Tensor) -> Tensor:
+        if network.head.training and watch.training == training:
+            raise OSError(errno.ENOSPC, "No space left on device", "views.npy")
+        return classify(network, features)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "classify", full)
+        with pytest.raises(StorageError, match=r"No space left on device: views\.npy\. .* frostline resume"):
+            run_search(wanted, Workspace(root), watch)
+    study = run_search(wanted, Workspace(root), watch)
+    assert {trial.state for trial in study.trials()} <= {"complete", "pruned"}
+    assert len(study.final_records()) == 2
     study.close()
 
 

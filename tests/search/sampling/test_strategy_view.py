@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import InMemoryStorage
@@ -14,7 +15,7 @@ from frostline.search.records import STRATEGY
 from frostline.search.sampling.budget import BudgetAllocation
 from frostline.search.sampling.pruner import StrategyPruner
 from frostline.search.sampling.sampler import STARTUP_TRIALS, StrategySampler
-from frostline.search.sampling.strategy_view import strategy_view
+from frostline.search.sampling.strategy_view import BEST, MODELED, modeled_trials, strategy_view
 
 NAMES = ["full", "scratch"]
 
@@ -149,3 +150,23 @@ def test_a_view_is_not_written_to(study: optuna.Study) -> None:
         view.ask()
     with pytest.raises(NotImplementedError, match="study of all strategies"):
         view.set_user_attr("note", 1)
+
+
+def test_of_many_trials_the_best_and_the_latest_are_modeled() -> None:
+    def trial(number: int, score: float) -> FrozenTrial:
+        made = create_trial(value=score, params={}, distributions={})
+        made.number = number
+        return made
+
+    rng = np.random.default_rng(0)
+    trials = [trial(number, float(rng.random())) for number in range(900)]
+    assert modeled_trials(trials[:MODELED]) == trials[:MODELED]
+    kept = modeled_trials(trials)
+    numbers = [each.number for each in kept]
+    assert numbers == sorted(numbers)
+    assert len(kept) == MODELED
+    best = sorted(trials, key=lambda each: -each.values[0])[:BEST]
+    assert {each.number for each in best} <= set(numbers)
+    assert set(range(900 - MODELED + BEST, 900)) <= set(numbers)
+    # The best of those that are modeled are the best of all: what TPE takes for good is the same.
+    assert optuna.samplers._tpe.sampler.default_gamma(len(kept)) == BEST
