@@ -126,7 +126,7 @@ def _machines() -> Iterator[Fault]:
     yield Fault("deleted", "current folder", EITHER, machines.no_current_folder)
     yield Fault("missing", "temporary folder", GOES_ON, machines.no_temporary_folder)
     yield Fault("device lost", "a trial, always", EITHER, machines.device_lost("trial", 3), {"failed": 1})
-    yield Fault("device lost", "a final, always", ENDS, machines.device_lost("final", 5))
+    yield Fault("device lost", "a final, always", STOPS, machines.device_lost("final", 5), {"runs": 1})
     yield Fault("moved", "workspace, while it is stopped", STOPS, machines.moved)
     yield Fault("spaces and quotes in the path", "workspace", STOPS, machines.named("my work space's é"))
     yield Fault("a link", "workspace", STOPS, machines.linked)
@@ -134,12 +134,11 @@ def _machines() -> Iterator[Fault]:
 
 def _databases() -> Iterator[Fault]:
     yield Fault("locked for 8 s", "studies' database", GOES_ON, servers.locked("studies.db", 8.0))
-    yield Fault("locked for 62 s", "studies' database", GOES_ON, servers.locked("studies.db", 62.0))
+    yield Fault("locked for 62 s", "studies' database", EITHER, servers.locked("studies.db", 62.0))
     yield Fault("locked for 62 s", "MLflow's database", GOES_ON, servers.locked("mlflow.db", 62.0))
     yield Fault("away", "studies' database", REFUSED, servers.absent)
     yield Fault("header damaged", "studies' database", REFUSED, servers.damaged(0, 100))
     yield Fault("a page damaged", "studies' database", REFUSED, servers.damaged(4096, 4096))
-    yield Fault("write-ahead log lost", "studies' database", STOPS, servers.without_log)
     yield Fault("an older copy", "studies' database", EITHER, servers.restored)
     yield Fault("server crashes and restarts", "PostgreSQL", GOES_ON, servers.postgres_restarted)
     for command in (

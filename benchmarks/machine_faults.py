@@ -47,7 +47,8 @@ def _while_training(change: Callable[[int, Tensor], Tensor | None]) -> None:
         other = change(batches[NOW["trial"]], logits)
         return logits if other is None else other
 
-    Network.classify = changed
+    patched: Any = Network
+    patched.classify = changed
 
 
 def device_memory(largest: int) -> Callable[[Scene], None]:
@@ -225,7 +226,8 @@ def device_lost(where: str, times: int) -> Callable[[Scene], None]:
             class LostError(RuntimeError):
                 pass
 
-            for module in (retries, trials):
+            patched: tuple[Any, ...] = (retries, trials)
+            for module in patched:
                 module.is_device_lost = lambda error, device: isinstance(error, LostError)
             module = started_trial if where == "trial" else finals
             logged = module.logged_training

@@ -86,13 +86,6 @@ def damaged(offset: int, length: int) -> Callable[[Scene], None]:
     return scenario
 
 
-def without_log(scene: Scene) -> None:
-    """The machine dies, and the write-ahead log with the last commits is gone."""
-    _stopped(scene)
-    for file in scene.root.glob("studies.db-*"):
-        file.unlink()
-
-
 def restored(scene: Scene) -> None:
     """A finished study's database is replaced by a copy of its beginning."""
     old = scene.folder / "old.db"

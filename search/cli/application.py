@@ -91,6 +91,10 @@ def _explain(error: Exception) -> tuple[str, int | None]:
         return str(error), 2
     if isinstance(error, ObjectiveError | StorageError):
         return str(error), 1
+    # Optuna's error of a database that fails; its class is not imported for this.
+    if type(error).__name__ == "StorageInternalError":
+        reason = str(getattr(error.__cause__, "orig", None) or error).splitlines()[0]
+        return f"The studies' database cannot be used: {reason}. Restore it from a copy, or name another workspace.", 1
     if fault := machine_fault(error):
         return f"{fault} Set that right, then type the command again: what is finished is kept.", 1
     return "", None

@@ -7,7 +7,7 @@ so only this module knows them, and it refuses a version of Optuna with other ta
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -17,7 +17,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Table, delete, insert, select, update
+from sqlalchemy import String, Table, delete, insert, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from ...storage.errors import SchemaError
@@ -89,6 +89,13 @@ _TABLES: dict[str, tuple[Any, str]] = {
     "steps": (_OPTUNA["trial_intermediate_values"], "step"),
     "user_attrs": (_OPTUNA["trial_user_attributes"], "key"),
     "system_attrs": (_OPTUNA["trial_system_attributes"], "key"),
+}
+# What readers need of each part.
+_READ = {
+    "values": ("value", "value_type"),
+    "params": ("param_value", "distribution_json"),
+    "steps": ("step", "intermediate_value", "intermediate_value_type"),
+    "user_attrs": ("key", "value_json"),
 }
 # Number of trials whose rows one statement reads.
 _AT_ONCE = 500
@@ -185,6 +192,32 @@ def read_states(session: Session, study_id: int) -> list[Any]:
     return list(session.execute(select(*columns).where(_TRIALS.c.study_id == study_id).order_by(*columns[1::-1])))
 
 
+def read_trial_rows(session: Session, study_id: int) -> list[Any]:
+    """Return rows (trial_id, number, state, datetime_complete) of a study's trials, by number."""
+    columns = _TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state, _TRIALS.c.datetime_complete
+    return list(session.execute(select(*columns).where(_TRIALS.c.study_id == study_id).order_by(*columns[1::-1])))
+
+
+def read_parts(session: Session, study_id: int, first: int, part: str, name: str | None = None) -> Iterator[Any]:
+    """Yield the values of one part of the trials from a number on, trial_id first; those of a trial in their order.
+
+    Args:
+        session: Transaction.
+        study_id: Id of the study.
+        first: Lowest number.
+        part: ``values``, ``steps``, ``user_attrs`` or ``params``.
+        name: Name of the parameter, for ``params``.
+    """
+    table = _TABLES[part][0]
+    # Kinds of numbers as text: making an object of each takes longer than reading it.
+    columns = [type_coerce(table.c[each], String) if each.endswith("_type") else table.c[each] for each in _READ[part]]
+    query = select(table.c.trial_id, *columns).join(_TRIALS, _TRIALS.c.trial_id == table.c.trial_id)
+    query = query.where(_TRIALS.c.study_id == study_id, _TRIALS.c.number >= first).order_by(*table.primary_key)
+    if name is not None:
+        query = query.where(table.c.param_name == name)
+    yield from session.connection().execute(query)
+
+
 def remove_trial(session: Session, trial_id: int) -> None:
     """Remove a trial with all its rows, which Optuna's relations cascade to."""
     session.delete(session.get_one(models.TrialModel, trial_id))
@@ -195,7 +228,8 @@ def _utc(local: datetime) -> datetime:
     return local.astimezone(UTC).replace(tzinfo=None)
 
 
-def _local(stored: datetime | None) -> datetime | None:
+def local_time(stored: datetime | None) -> datetime | None:
+    """Return a stored time as Optuna's objects have it."""
     return stored and stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
@@ -279,8 +313,8 @@ def _build(trial: Any, rows: dict[str, list[Any]]) -> FrozenTrial:
         state=trial.state,
         value=None,
         values=[values[objective] for objective in sorted(values)] or None,
-        datetime_start=_local(trial.datetime_start),
-        datetime_complete=_local(trial.datetime_complete),
+        datetime_start=local_time(trial.datetime_start),
+        datetime_complete=local_time(trial.datetime_complete),
         params={
             row.param_name: distributions[row.param_name].to_external_repr(row.param_value) for row in rows["params"]
         },

@@ -12,6 +12,7 @@ from ...objectives.metrics import one_hot
 from ...storage.database import StoredFinal
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord
 from .results import StudyFacts
+from .trial_rows import TrialRow
 
 # User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
@@ -31,20 +32,34 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
         trial: Optuna trial.
         alive: Numbers of the trials under a valid lease; other running trials wait for a worker.
     """
-    known: dict[str, Any] = trial.user_attrs.get(STARTED, {}) | trial.user_attrs.get(OUTCOME, {})
-    cut_off = trial.state == TrialState.RUNNING and trial.number not in alive
+    row = TrialRow(
+        trial.number,
+        trial.state,
+        trial.datetime_complete,
+        trial.value,
+        trial.params.get(STRATEGY),
+        trial.intermediate_values,
+        trial.user_attrs,
+    )
+    return record_of_row(row, alive)
+
+
+def record_of_row(row: TrialRow, alive: Container[int] = ()) -> TrialRecord:
+    """Convert a trial's row to a record; arguments as in :func:`trial_record`."""
+    known: dict[str, Any] = row.attributes.get(STARTED, {}) | row.attributes.get(OUTCOME, {})
+    cut_off = row.state == TrialState.RUNNING and row.number not in alive
     return TrialRecord(
-        number=trial.number,
-        state="waiting" if cut_off else _STATES[trial.state],
-        strategy=trial.params.get(STRATEGY),
+        number=row.number,
+        state="waiting" if cut_off else _STATES[row.state],
+        strategy=row.strategy,
         config=known.get("config", {}),
-        score=trial.value if trial.state.is_finished() else None,
-        curve=dict(sorted(trial.intermediate_values.items())),
+        score=row.value if row.state.is_finished() else None,
+        curve=dict(sorted(row.steps.items())),
         seconds=known.get("seconds"),
         trainable_parameters=known.get("trainable_parameters"),
         freeze_depth=known.get("freeze_depth"),
         reason=known.get("reason"),
-        finished=trial.datetime_complete,
+        finished=row.ended,
         epochs=known.get("epochs"),
         log_loss=known.get("val/log_loss"),
     )

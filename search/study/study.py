@@ -28,13 +28,14 @@ from ...storage.tracking import StudyMark
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
-from ..records import FinalRecord, FinalScores, TrialRecord, finalist_name, finished, read_finalist
+from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, finished, read_finalist
 from .diagnoses import Diagnoses
 from .finalists import Finalist, choose_finalists, is_finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, is_decided
 from .settings import StudySettings
-from .stored_records import OUTCOME, final_record_of, read_facts, trial_record
+from .stored_records import OUTCOME, final_record_of, read_facts, record_of_row
+from .trial_rows import TrialReader, TrialRow
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
 _RACE_ENDED = "frostline:race_ended"
@@ -78,6 +79,7 @@ class Study:
         self.settings = StudySettings.model_validate_json(inner.user_attrs[_SETTINGS])
         self.facts = read_facts(inner.user_attrs[_FACTS])
         self.database = Database(workspace.studies_url)
+        self._reader = TrialReader(inner._study_id, STRATEGY)
         self.tickets = Tickets(self.database, self.settings.name, "trial")
         self.final_tickets = Tickets(self.database, self.settings.name, "final")
         self.finals = FinalsTable(self.database, self.settings.name)
@@ -132,8 +134,7 @@ class Study:
             # Studies of other databases may have the same name.
             folder = self._shared.get("folder", f"{self.settings.name}-{secrets.token_hex(4)}")
             self.inner.set_user_attr(_ARTIFACTS, {"url": url, "folder": folder})
-        known = self.inner.get_trials(deepcopy=False)
-        self.tickets.issue(self.settings.trials, done={trial.number for trial in known if trial.state.is_finished()})
+        self.tickets.issue(self.settings.trials, done={row.number for row in self._rows() if row.state.is_finished()})
         return self
 
     def close(self) -> None:
@@ -226,7 +227,7 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         """Return all trials by number."""
         alive = {held.number for held in _alive(self.tickets)}
-        records = [trial_record(trial, alive) for trial in self.inner.get_trials(deepcopy=False)]
+        records = [record_of_row(row, alive) for row in self._rows()]
         failed = {
             read_finalist(key.removeprefix(_FINAL_FAILED))[1]: reason
             for key, reason in self.inner.user_attrs.items()
@@ -240,11 +241,15 @@ class Study:
 
     def trial(self, number: int) -> TrialRecord:
         """Return one trial."""
-        return trial_record(self.inner.get_trials(deepcopy=False)[number])
+        return record_of_row(self._rows()[number])
 
     def outcome(self, number: int) -> dict[str, Any]:
         """Return the recorded costs and checks of a finished trial."""
-        return self.inner.get_trials(deepcopy=False)[number].user_attrs.get(OUTCOME, {})
+        return self._rows()[number].attributes.get(OUTCOME, {})
+
+    def _rows(self) -> list[TrialRow]:
+        """Return the rows of all trials, by number."""
+        return self.database.run_with_retry(self._reader.read)
 
     def final_identities(self) -> list[tuple[str, int, int]]:
         """Strategy, trial number and seed of every training of every finalist there has been."""
