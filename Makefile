@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # One thread a test process: two processes fill two cores without fighting over them. -rs: says what was skipped, and why.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
-.PHONY: demo test test-slow check format install clean
+.PHONY: demo test test-slow check format notebooks install clean
 
 demo: $(INSTALLED)
 	$(BIN)/frostline demo
@@ -27,6 +27,9 @@ check: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+notebooks: $(INSTALLED)
+	$(BIN)/python examples/execute.py
 
 install: $(INSTALLED)
 

@@ -8,6 +8,7 @@ from .finalists import (
     restore_config,
 )
 from .fingerprints import sources_digest, training_package, training_sources
+from .given_values import check_given
 from .neighbors import finished_neighbors
 from .observer import LineProgress, Observer
 from .optuna_storage import open_storage, study_names
@@ -47,6 +48,7 @@ __all__ = [
     "StudyFacts",
     "StudyResults",
     "StudySettings",
+    "check_given",
     "choose_finalists",
     "find_default",
     "finished_neighbors",
