@@ -187,6 +187,20 @@ class Study:
             export_study(self._stored, strategy, Path(folder), note=views().observer().note)
         return Path(folder)
 
+    def script(self, trial: int | str | None = None) -> str:
+        """A trial as a script of plain PyTorch that repeats its training without Frostline.
+
+        Args:
+            trial: Number of the trial, or name of a strategy for its finalist; None for that of the recommended one.
+
+        Raises:
+            FrostlineError: There is no such trial, or plain PyTorch cannot repeat it; the message says why.
+        """
+        from ..export import write_script
+
+        with public_errors():
+            return write_script(self._stored, None if trial is None else str(trial))
+
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report, one self-contained HTML file, and log it to the study's MLflow run.
 

@@ -1,5 +1,6 @@
 from .folder import Exported, export_study
 from .kept import KeptNetwork, load_classifier_of, load_kept, open_kept
+from .trial_script import write_script
 
 __all__ = [
     "Exported",
@@ -8,4 +9,5 @@ __all__ = [
     "load_classifier_of",
     "load_kept",
     "open_kept",
+    "write_script",
 ]

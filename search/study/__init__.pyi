@@ -1,4 +1,5 @@
 from .checks import train_images
+from .chosen_trial import ChosenTrial, choose_trial
 from .finalists import (
     SEED_OFFSET,
     Finalist,
@@ -38,6 +39,7 @@ __all__ = [
     "OUTCOME",
     "SEED_OFFSET",
     "STARTED",
+    "ChosenTrial",
     "Finalist",
     "LineProgress",
     "Observer",
@@ -50,6 +52,7 @@ __all__ = [
     "StudySettings",
     "check_given",
     "choose_finalists",
+    "choose_trial",
     "find_default",
     "finished_neighbors",
     "is_study_file",
