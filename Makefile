@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # One thread a test process: two processes fill two cores without fighting over them. -rs: says what was skipped, and why.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
-.PHONY: demo test test-slow check format notebooks install clean
+.PHONY: demo test test-slow check format notebooks docs dist install clean
 
 demo: $(INSTALLED)
 	$(BIN)/frostline demo
@@ -31,6 +31,15 @@ format: $(INSTALLED)
 notebooks: $(INSTALLED)
 	$(BIN)/python examples/execute.py
 
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Pages:  build/docs/index.html"
+
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -45,4 +54,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
