@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_network
 
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.strategies import STRATEGIES, Strategy, get_strategy, head_phase
@@ -16,6 +16,7 @@ from frostline.search.api.objects import name_backbone, name_strategies
 from frostline.search.study.observer import Observer
 from frostline.search.study.request import Request
 
+tiny_network: Any = importlib.import_module("tiny_network")
 SMALL: dict[str, Any] = {
     "backbone": tiny_network.create,
     "weights": "none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import runpy
@@ -14,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_network
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -32,6 +32,7 @@ from frostline.storage.workspace import Workspace
 
 from .conftest import Finished
 
+tiny_network: Any = importlib.import_module("tiny_network")
 CLASSES = ("blue", "green", "red")
 # Every strategy tries other parts of the recipe.
 SPACE: Mapping[str, Any] = {
@@ -79,10 +80,9 @@ def make_study(root: Path) -> Study:
     make_photos(root / "photos")
     torch.manual_seed(0)
     save_file(tiny_network.create(3).state_dict(), root / "tiny.safetensors")
-    torchvision_like = {"backbone": "tiny_network:create", "weights": str(root / "tiny.safetensors")}
     strategies = tuple(name for name in SPACE if name not in ("shared", "scratch"))
     request = Request(
-        *(str(root / "photos"), *torchvision_like.values(), 32),
+        *(str(root / "photos"), "tiny_network:create", str(root / "tiny.safetensors"), 32),
         trials=len(strategies),
         finals_seeds=1,
         candidates=1,
