@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # many processes that import the same modules. -rs: says what was skipped, and why.
 TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
-.PHONY: demo test test-slow check lint format install clean
+.PHONY: demo test test-slow check lint format notebooks docs dist install clean
 
 demo: $(INSTALLED)
 	$(BIN)/frostline demo
@@ -38,6 +38,18 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+notebooks: $(INSTALLED)
+	$(BIN)/python examples/execute.py
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Pages:  build/docs/index.html"
+
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
@@ -52,4 +64,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info

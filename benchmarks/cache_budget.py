@@ -25,7 +25,7 @@ from benchmarks import harness
 from benchmarks.harness import Report, Setting, Target, at_least, at_most
 from frostline.objectives.features import feature_store
 from frostline.objectives.sizes import parse_size
-from frostline.search import run_search
+from frostline.search.execution import run_search
 from frostline.search.records import TrialRecord
 from frostline.search.study import Observer, Study
 from frostline.storage.files import FeatureFiles

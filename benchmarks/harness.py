@@ -28,7 +28,7 @@ from frostline.objectives.devices import choose_device, feature_budget
 from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import Task
 from frostline.objectives.networks import BackbonePool
-from frostline.search import Request
+from frostline.search.study import Request
 from frostline.search.study.fingerprints import sources_digest
 from frostline.search.tracking.provenance import git_tags
 

@@ -33,9 +33,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from frostline.search import Request, run_search
+from frostline.search.execution import run_search
 from frostline.search.records import best_trial
-from frostline.search.study import Study
+from frostline.search.study import Request, Study
 from frostline.storage.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks is no installed package

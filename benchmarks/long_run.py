@@ -34,9 +34,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness
 from benchmarks.harness import Report, Setting
 from benchmarks.made_up_study import make_study
-from frostline.search import Request, run_search
+from frostline.search.execution import run_search
 from frostline.search.records import TrialRecord
-from frostline.search.study import Observer
+from frostline.search.study import Observer, Request
 from frostline.storage.tracking import configure_mlflow
 from frostline.storage.workspace import Workspace
 

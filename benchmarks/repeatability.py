@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import SHARED, Report, Setting
-from frostline.search import run_search
+from frostline.search.execution import run_search
 from frostline.search.study import LineProgress
 from frostline.storage.workspace import Workspace
 

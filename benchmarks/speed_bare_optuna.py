@@ -32,7 +32,7 @@ from frostline.objectives.finetune import NO_STAGES, Task, finetune
 from frostline.objectives.networks import BackbonePool
 from frostline.objectives.populations import finetune_together
 from frostline.objectives.training import Stages
-from frostline.search import run_search
+from frostline.search.execution import run_search
 from frostline.search.records import TrialRecord
 from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
 from frostline.search.study import Observer, restore_config

@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, at_most
-from frostline.search import run_search
-from frostline.search.execution import leased_storage, logged_training, trials
+from frostline.search.execution import leased_storage, logged_training, run_search, trials
 from frostline.search.records import TrialRecord
 from frostline.search.space import space
 from frostline.search.study import Observer

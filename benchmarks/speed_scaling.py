@@ -37,8 +37,7 @@ from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import FinetuneResult, Task, check_trainable, finetune
 from frostline.objectives.networks import BackbonePool
 from frostline.objectives.training import CheckpointStore
-from frostline.search import run_search
-from frostline.search.execution import logged_training
+from frostline.search.execution import logged_training, run_search
 from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
 from frostline.storage.workspace import Workspace
 

@@ -26,7 +26,7 @@ from benchmarks import bare, harness
 from benchmarks.harness import Report, Setting, at_least
 from frostline.objectives.devices import choose_device
 from frostline.objectives.networks import BackbonePool
-from frostline.search import run_search
+from frostline.search.execution import run_search
 from frostline.search.execution.run import SearchInterrupted
 from frostline.search.records import TrialRecord
 from frostline.search.space import COMPETING, create_space, default_tables, resolve_space

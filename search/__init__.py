@@ -1,8 +1,8 @@
 """What to try next: settings, space, sampler, pruner, trial loop, finals, verdict, command line.
 
-from frostline.search import Request, run_search
-study = run_search(Request(data="photos", backbone="resnet18", trials=30))
-print(study.results().verdict.sentence())
+from frostline.search import run_search
+study = run_search("photos", backbone="resnet18", trials=30)
+print(study.verdict)
 """
 
 import lazy_loader

@@ -1,5 +1,13 @@
-from .execution import load_study, resume, run_search
-from .slots import Resources
-from .study import Request
+from .api import FrostlineError, Study, VerdictRecord, list_studies, load_study, resume, run_search
+from .space import Domain
 
-__all__ = ["Request", "Resources", "load_study", "resume", "run_search"]
+__all__ = [
+    "Domain",
+    "FrostlineError",
+    "Study",
+    "VerdictRecord",
+    "list_studies",
+    "load_study",
+    "resume",
+    "run_search",
+]

@@ -1,9 +1,19 @@
 from .listings import backbones_table, studies_table, units_table
 from .live import LiveProgress
-from .rich_tables import print_curve, print_faults, print_textbook, print_truncation, print_verdict, status_table
+from .notebook import NotebookProgress, to_html
+from .rich_tables import (
+    print_curve,
+    print_faults,
+    print_textbook,
+    print_truncation,
+    print_verdict,
+    status_table,
+    verdict_table,
+)
 
 __all__ = [
     "LiveProgress",
+    "NotebookProgress",
     "backbones_table",
     "print_curve",
     "print_faults",
@@ -12,5 +22,7 @@ __all__ = [
     "print_verdict",
     "status_table",
     "studies_table",
+    "to_html",
     "units_table",
+    "verdict_table",
 ]

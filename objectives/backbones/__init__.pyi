@@ -1,8 +1,8 @@
 from .backbone import GIVEN, Backbone, bare_backbone, check_backbone, create_backbone, random_weights
-from .model_sources import preprocessing_for
+from .model_sources import model_source, preprocessing_for
 from .torchvision_models import BackboneInfo, backbone_table
 from .units import is_map
-from .weights_files import is_weights_file
+from .weights_files import is_weights_file, read_mappings, weights_path
 
 __all__ = [
     "GIVEN",
@@ -14,6 +14,9 @@ __all__ = [
     "create_backbone",
     "is_map",
     "is_weights_file",
+    "model_source",
     "preprocessing_for",
     "random_weights",
+    "read_mappings",
+    "weights_path",
 ]

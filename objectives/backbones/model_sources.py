@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -39,6 +39,10 @@ class ModelSource(Protocol):
         Raises:
             InvalidInputError: The network cannot be built; with the reason.
         """
+        ...
+
+    def arguments(self, image_size: int, weights: str | None) -> dict[str, Any]:
+        """Keyword arguments with which :meth:`create` calls the library's builder, or the user's function."""
         ...
 
     def state(self, weights: str) -> Mapping[str, Tensor] | None:

@@ -64,12 +64,9 @@ class TimmModel:
         return max(MIN_IMAGE_SIZE, *smallest[1:]), 1
 
     def create(self, image_size: int, weights: str | None) -> nn.Module:
-        built_for = self._config.get("input_size") or (3, DEFAULT_SIZE, DEFAULT_SIZE)
-        options = {} if built_for[1:] == (image_size, image_size) else {"img_size": image_size}
-        name, pretrained = self.name.removeprefix("timm:"), weights in self.weights
-        create = _timm().create_model
+        name, create = self.name.removeprefix("timm:"), _timm().create_model
         try:
-            return create(name, pretrained=pretrained, **(options if self._has_fixed_size() else {}))
+            return create(name, pretrained=weights in self.weights, **self.arguments(image_size, weights))
         except OSError as error:
             raise InvalidInputError(
                 f"The weights of {self.name} could not be downloaded ({next(iter(str(error).splitlines()), error)}). "
@@ -77,6 +74,11 @@ class TimmModel:
             ) from None
         except (AssertionError, TypeError, ValueError, RuntimeError) as error:
             raise InvalidInputError(f"timm cannot build {self.name} for {image_size} px: {error}") from error
+
+    def arguments(self, image_size: int, weights: str | None) -> dict[str, Any]:
+        built_for = self._config.get("input_size") or (3, DEFAULT_SIZE, DEFAULT_SIZE)
+        other_size = self._has_fixed_size() and built_for[1:] != (image_size, image_size)
+        return {"img_size": image_size} if other_size else {}
 
     def state(self, weights: str) -> Mapping[str, Tensor] | None:
         return None

@@ -96,7 +96,7 @@ class TorchvisionModel:
         return -(-smallest // step) * step, step
 
     def create(self, image_size: int, weights: str | None) -> nn.Module:
-        return get_model(self.name, weights=None, **self._options(image_size, weights))
+        return get_model(self.name, weights=None, **self.arguments(image_size, weights))
 
     def state(self, weights: str) -> Mapping[str, Tensor]:
         try:
@@ -111,8 +111,7 @@ class TorchvisionModel:
         """Published weights by name, ``DEFAULT`` among them."""
         return dict(get_model_weights(self.name).__members__)
 
-    def _options(self, image_size: int, weights: str | None) -> dict[str, Any]:
-        """Keyword arguments that some of the builders need."""
+    def arguments(self, image_size: int, weights: str | None) -> dict[str, Any]:
         if self.name in ("googlenet", "inception_v3"):
             # Their published weights, from TensorFlow, expect other input statistics, to which the model converts.
             return {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}

@@ -72,13 +72,9 @@ class FactoryModel:
         return MIN_IMAGE_SIZE, 1
 
     def create(self, image_size: int, weights: str | None) -> nn.Module:
-        parameters = _parameters(self._factory)
-        asked = {"image_size": image_size} if "image_size" in parameters else {}
-        if "num_classes" in _needed(self._factory):
-            asked["num_classes"] = _NUM_CLASSES
         try:
             with current_folder_last():
-                model = self._factory(**asked)
+                model = self._factory(**self.arguments(image_size, weights))
         # The user's code.
         except Exception as error:
             raise InvalidInputError(f"{self.name} fails: {type(error).__name__}: {error}") from error
@@ -88,6 +84,10 @@ class FactoryModel:
         if weights is None:
             _draw_weights(model, self.name)
         return model
+
+    def arguments(self, image_size: int, weights: str | None) -> dict[str, Any]:
+        asked = {"image_size": image_size} if "image_size" in _parameters(self._factory) else {}
+        return asked | ({"num_classes": _NUM_CLASSES} if "num_classes" in _needed(self._factory) else {})
 
     def state(self, weights: str) -> Mapping[str, Tensor] | None:
         return None

@@ -1,6 +1,6 @@
 from .dataset import AuditedImages, ImageDataset, ImageSplit, decode_dataset, prepare_dataset
 from .dataset_sources import Listing, list_source
-from .decoding import EncodedImage, UndecodableImageError, decode_image, quiet_decoding, to_canvas
+from .decoding import EncodedImage, UndecodableImageError, decode_image, quiet_decoding, to_canvas, to_rgb, upright
 from .duplicates import exact_groups, joined, near_pairs
 from .faults import Copies, DataFaults, FoundImage, LabelError, StraddlingGroup, describe_faults
 from .folders import images_below
@@ -52,5 +52,7 @@ __all__ = [
     "resolve_splits",
     "take_subset",
     "to_canvas",
+    "to_rgb",
+    "upright",
     "write_json",
 ]

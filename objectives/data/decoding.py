@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
+from torchvision.transforms.functional import resize
 
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
@@ -79,7 +79,7 @@ def decode_image(source: EncodedImage, whites: Whites = PixelScale()) -> Image.I
         with _opened(source) as image:
             _check_shape(image)
             with _large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
-                return _to_rgb(_upright(_eight_bits(image, source, whites)))
+                return to_rgb(upright(_eight_bits(image, source, whites)))
     except (UndecodableImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise almost anything on a damaged file
@@ -110,7 +110,7 @@ def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     side, crop = preprocessing.canvas_size, preprocessing.image_size
     # Typed for tensors; it also takes PIL images, as in the weights' own transforms.
     aim = _resized(image.height, image.width, preprocessing)
-    resized: Any = F.resize(cast(Any, image), aim, InterpolationMode(preprocessing.interpolation))
+    resized: Any = resize(cast(Any, image), aim, InterpolationMode(preprocessing.interpolation))
     top, left = (_window_start(length, side, crop) for length in (resized.height, resized.width))
     canvas = Image.new("RGB", (side, side), preprocessing.fill)
     canvas.paste(resized, (-left, -top))
@@ -158,7 +158,8 @@ def _check_shape(image: Image.Image) -> None:
         raise UndecodableImageError(f"{image.width} x {image.height} pixels is too narrow; at most {MAX_ASPECT}:1")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says."""
     image.load()
     # Damaged metadata leaves the pixels usable. In place: copies of large photos take most of the memory.
     with contextlib.suppress(Exception):
@@ -166,7 +167,8 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image of any color mode to RGB, with transparency on white."""
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")

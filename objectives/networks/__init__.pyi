@@ -13,7 +13,7 @@ from .export import (
     save_network,
 )
 from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
-from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop
+from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop, initialize_head
 from .lora import add_lora
 from .network import Network
 from .programs import (
@@ -48,6 +48,7 @@ __all__ = [
     "create_head",
     "drop",
     "holds_network",
+    "initialize_head",
     "load_classifier",
     "load_network",
     "make_program",

@@ -191,7 +191,7 @@ def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes:
         layers += _hidden_layer(config, size_in, size_out)
     layers += [*_dropout(config), OUTPUTS[config.output](sizes[-1], num_classes)]
     head = nn.Sequential(*layers)
-    _initialize(head, config.init)
+    initialize_head(head, config.init)
     return head
 
 
@@ -249,7 +249,8 @@ def _hidden_layer(config: HeadConfig, size_in: int, size_out: int) -> list[nn.Mo
     return [*_dropout(config), linear, *normalization, ACTIVATIONS[config.activation]()]
 
 
-def _initialize(head: nn.Sequential, init: str) -> None:
+def initialize_head(head: nn.Sequential, init: str) -> None:
+    """Initialize the linear layers of a head; see :class:`~frostline.objectives.config.HeadConfig`."""
     linears = [layer for layer in head if isinstance(layer, nn.Linear)]
     if init == "zeros" and linears[-1:] == [head[-1]]:
         nn.init.zeros_(linears[-1].weight)

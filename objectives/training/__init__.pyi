@@ -1,7 +1,9 @@
 from .certificate import Certificate, certify, certify_with_head
 from .checkpoint import CheckpointStore, NoCheckpoints, TrialState, identity
+from .ema import WeightAverage
 from .logistic_regression import solve_logistic_regression, solve_probe
 from .loop import (
+    CPU_EVALUATION_BATCH,
     EVALUATION_BATCH,
     PhaseData,
     PhaseRun,
@@ -14,12 +16,14 @@ from .loop import (
     to_probabilities,
     train_phase,
 )
-from .optimizers import Optimization, decays, rate_factor
+from .optimizers import OPTIMIZERS, Optimization, decays, rate_factor
 from .penalties import l2_sp
 from .stages import Stages, stage_key
 
 __all__ = [
+    "CPU_EVALUATION_BATCH",
     "EVALUATION_BATCH",
+    "OPTIMIZERS",
     "Certificate",
     "CheckpointStore",
     "NoCheckpoints",
@@ -28,6 +32,7 @@ __all__ = [
     "PhaseRun",
     "Stages",
     "TrialState",
+    "WeightAverage",
     "batches_per_epoch",
     "certify",
     "certify_with_head",

@@ -121,9 +121,9 @@ def choose_strength(features: Tensor, labels: Tensor, classes: int, seed: int = 
     for solutions in zip(*paths, strict=True):
         pairs = zip(solutions, splits, strict=True)
         losses.append(sum(_log_loss(solution, features[held], labels[held]) for solution, (_, held) in pairs))
-        if len(losses) - int(np.argmin(losses)) > PATIENCE:
+        if len(losses) - losses.index(min(losses)) > PATIENCE:
             break
-    return int(np.argmin(losses)) if losses else USUAL
+    return losses.index(min(losses)) if losses else USUAL
 
 
 def _folds(labels: Tensor, seed: int) -> list[tuple[Tensor, Tensor]]:

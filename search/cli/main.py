@@ -7,6 +7,7 @@ from .curve import curve
 from .doctor import doctor
 from .info import backbones, space, status, sync
 from .search import demo, resume, search, verdict
+from .show import show
 from .truncate import truncate
 from .winner import export, predict
 from .workers import pause, stop, worker
@@ -15,6 +16,6 @@ __all__ = ["app"]
 
 for _command in (
     search, resume, verdict, demo, status, sync, backbones, space, worker, pause, stop, doctor, curve, truncate,
-    export, predict,
+    export, predict, show,
 ):  # fmt: skip
     app.command()(_command)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..api import describe_verdict
 from ..records import StrategySummary, finished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...objectives.data import Copies, DataFaults, FoundImage
-    from ..analysis import Advice, DataCurve, Leaks, SearchGain, Truncation
+    from ..analysis import Advice, DataCurve, Truncation
     from ..study import StudyResults
 
 
@@ -63,61 +64,8 @@ def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
 
 
 def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:
-    verdict = results.verdict
-    if verdict is None:
-        return None
-    contenders = [
-        {
-            "strategy": contender.strategy,
-            "trial": contender.trial_number,
-            "test": {
-                "mean": contender.mean,
-                "spread": contender.spread,
-                "scores": contender.scores,
-                "interval": contender.score_interval,
-            },
-            "metrics": dict(contender.metrics),
-            "temperature": contender.temperature,
-            "calibrated_metrics": dict(contender.calibrated_metrics),
-            "gap_to_leader": contender.gap_to_leader,
-            "interval": contender.interval,
-            "tied": contender.tied,
-            "as_good": contender.as_good,
-            "validation": {"search": chosen.search_score, "trials": chosen.tried, "mean": chosen.val_mean},
-            "default": _describe_gain(chosen.gain),
-            "probability_best": verdict.best_shares[contender.strategy],
-            "seconds": contender.seconds,
-            "device_seconds": contender.costs.device_seconds,
-            "latency": contender.costs.latency,
-            "size_mb": contender.costs.size_mb,
-            "trainable_parameters": contender.trainable_parameters,
-        }
-        for contender, chosen in zip(verdict.contenders, results.selection, strict=True)
-    ]
-    return {
-        "winner": verdict.winner.strategy,
-        "leader": verdict.leader.strategy,
-        "undecided": verdict.undecided,
-        "would_decide": {"seeds": verdict.remedy.seeds, "test_images": verdict.remedy.test_images},
-        "indifference": verdict.indifference,
-        "metric": verdict.metric,
-        "test_images": verdict.test_images,
-        "confidence": verdict.confidence,
-        "sentence": verdict.sentence(),
-        "classes_never_right": results.never_right,
-        "leaks": None if verdict.leaks is None else _describe_leaks(verdict.leaks),
-        "contenders": contenders,
-    }
-
-
-def _describe_gain(gain: SearchGain | None) -> dict[str, Any] | None:
-    if gain is None:
-        return None
-    return {"test": gain.default_test, "gain": gain.points, "interval": gain.interval}
-
-
-def _describe_leaks(leaks: Leaks) -> dict[str, Any]:
-    return {"test_images": leaks.images, "share": leaks.share, "scores_without": dict(leaks.scores)}
+    verdict = describe_verdict(results)
+    return None if verdict is None else verdict.model_dump()
 
 
 def _describe_faults(faults: DataFaults, results: StudyResults) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...objectives.errors import InvalidInputError, unknown_name
-from ...objectives.networks import ModelCard, TrainedModel, load_network, read_card
+from ...objectives.networks import Classifier, ModelCard, TrainedModel, load_classifier, load_network, read_card
 from ...objectives.user_code import folder_first
 from ...storage.errors import RefusedError, StorageError
 from ..analysis import Contender
@@ -67,6 +67,17 @@ def load_kept(kept: KeptNetwork, device: str) -> TrainedModel:
     """Load a kept network to predict; the user's own modules are those that it was trained with."""
     with folder_first(kept.folder / "code"):
         return load_network(kept.folder / "network", device)
+
+
+def load_classifier_of(study: Study, strategy: str | None, device: str) -> Classifier:
+    """Load the network that a study registers for a strategy, as a plain module that can be trained further.
+
+    Raises:
+        InvalidInputError: See :func:`open_kept`; or this machine does not have the device.
+        StorageError: The network's files are gone.
+    """
+    with open_kept(study, strategy) as kept, folder_first(kept.folder / "code"):
+        return load_classifier(kept.folder / "network", device)
 
 
 def _contender(study: Study, results: StudyResults, strategy: str | None) -> Contender:

@@ -17,7 +17,7 @@ from .space import Domain, Scalar, Space
 def create_space(tables: Mapping[str, Any]) -> Space:
     """Parse and validate a space given as tables, as in a space file.
 
-    A value is a constant, a table ``{choices = [...]}`` or a table ``{low = ..., high = ...}``; see :class:`Domain`.
+    A value is a constant, a table ``{choices = [...]}`` or a table ``{low = ..., high = ...}``; or a :class:`Domain`.
 
     Args:
         tables: Table ``shared`` and one table per strategy, from parameters to values.
@@ -155,7 +155,7 @@ def _parse_domain(place: str, value: Any, faults: list[str]) -> Domain | None:
     if isinstance(value, list):
         faults.append(f"{place}: write a list as {{ choices = [...] }}, a range as {{ low = ..., high = ... }}")
         return None
-    written = value if isinstance(value, Mapping) else {"choices": [value]}
+    written = value if isinstance(value, Mapping | Domain) else {"choices": [value]}
     try:
         return Domain.model_validate(written)
     except ValidationError as error:

@@ -1,4 +1,5 @@
 from .checks import train_images
+from .chosen_trial import ChosenTrial, choose_trial
 from .finalists import (
     SEED_OFFSET,
     Finalist,
@@ -8,6 +9,7 @@ from .finalists import (
     restore_config,
 )
 from .fingerprints import sources_digest, training_package, training_sources
+from .given_values import check_given
 from .neighbors import finished_neighbors
 from .observer import LineProgress, Observer
 from .optuna_storage import open_storage, study_names
@@ -37,6 +39,7 @@ __all__ = [
     "OUTCOME",
     "SEED_OFFSET",
     "STARTED",
+    "ChosenTrial",
     "Finalist",
     "LineProgress",
     "Observer",
@@ -47,7 +50,9 @@ __all__ = [
     "StudyFacts",
     "StudyResults",
     "StudySettings",
+    "check_given",
     "choose_finalists",
+    "choose_trial",
     "find_default",
     "finished_neighbors",
     "is_study_file",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
@@ -77,8 +78,10 @@ def chosen_strategies(request: Request, written: Space | None) -> tuple[str, ...
 
 def _written(request: Request) -> Space | None:
     """Return the space of the request's files; None for the default space."""
-    if request.space is not None:
+    if isinstance(request.space, Path):
         return read_space(request.space)
+    if request.space is not None:
+        return create_space(request.space)
     return request.file.space() if request.file else None
 
 

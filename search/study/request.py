@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...objectives.data import ListingOptions
+from ...objectives.errors import InvalidInputError
 from ..slots import Resources
+from .given_values import check_given
 from .settings import CANDIDATES
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Request:
         name: Name of the study.
         strategies: Names of the competing strategies; by default all of the space file, or the five default ones and
             the plugins'.
-        space: Path of a space file.
+        space: Path of a space file, or its tables.
         metric: Name of the metric.
         seed: Seed of splits, heads, data order and sampling.
         finals_seeds: Largest number of trainings of each finalist; None for 8, as long as the finals cost no more than
@@ -58,7 +60,7 @@ class Request:
     trials: int = 30
     name: str | None = None
     strategies: tuple[str, ...] = ()
-    space: Path | None = None
+    space: Path | Mapping[str, Any] | None = None
     metric: str | None = None
     seed: int = 0
     finals_seeds: int | None = None
@@ -96,6 +98,33 @@ class Request:
         file = read_study(Path(path))
         options = ListingOptions(**{**file.listing, **(listing or {})})
         return cls(**{"data": "", "listing": options, **file.options, **given}, file=file)
+
+    @classmethod
+    def create(cls, source: str, **given: Any) -> Request:
+        """Create a request from the values that a program gives.
+
+        Args:
+            source: Dataset, or path of a study file.
+            given: Fields of the request, and of its listing options; those given override the study file.
+
+        Raises:
+            InvalidInputError: A name is unknown or a value has the wrong type; the message names all. Other faults are
+                reported by the checks.
+        """
+        from .study_file import is_study_file
+
+        of_listing = {each.name for each in fields(ListingOptions)}
+        listing = {name: value for name, value in given.items() if name in of_listing}
+        given = {name: value for name, value in given.items() if name not in of_listing}
+        check_given(listing, ListingOptions)
+        check_given(given, cls, without=("file", "listing"))
+        if is_study_file(source):
+            return cls.read(source, listing, **given)
+        if "data" in given:
+            raise InvalidInputError(
+                f"data replaces the dataset of a study file, and {source!r} is not a study file: leave out one of them."
+            )
+        return cls(data=source, listing=ListingOptions(**listing), **given)
 
     @property
     def resources(self) -> Resources:

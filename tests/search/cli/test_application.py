@@ -95,7 +95,8 @@ def test_commands_that_bring_results_have_the_common_options(command: Callable[.
 
 def test_a_request_needs_no_torch() -> None:
     script = (
-        "import sys; import frostline.search.space.space; from frostline.search import Request; Request('photos'); "
+        "import sys; import frostline.search.space.space; from frostline.search.study import Request; "
+        "Request('photos'); "
         "print({'torch', 'torchvision', 'mlflow'} & set(sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

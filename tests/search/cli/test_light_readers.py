@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from frostline.search import Request, run_search
+from frostline.search.execution import run_search
+from frostline.search.study import Request
 from frostline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("mlflow_records")

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from frostline.objectives.epochs import EpochResult
-from frostline.search import Request, Resources, resume, run_search
+from frostline.search.execution import resume, run_search
 from frostline.search.execution.run import SearchInterrupted
 from frostline.search.sampling.budget import strategy_floor
+from frostline.search.slots import Resources
+from frostline.search.study import Request
 from frostline.search.study.observer import Observer
 from frostline.search.study.settings import MAX_POPULATION, POPULATION, default_population
 from frostline.search.study.study import Study

@@ -20,8 +20,10 @@ from mlflow import MlflowClient
 
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError
-from frostline.search import Request, Resources, resume, run_search
+from frostline.search.execution import resume, run_search
 from frostline.search.execution.run import SearchInterrupted, join
+from frostline.search.slots import Resources
+from frostline.search.study import Request
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
 from frostline.storage.timing import Timing

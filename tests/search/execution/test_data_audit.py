@@ -17,10 +17,10 @@ from frostline.dashboards.report.report import render_report
 from frostline.objectives.config import BackboneSpec
 from frostline.objectives.data import find_gallery
 from frostline.objectives.networks import BackbonePool
-from frostline.search import Request, run_search
 from frostline.search.cli.results_json import describe
+from frostline.search.execution import run_search
 from frostline.search.space.default_space import default_tables
-from frostline.search.study import LineProgress, Study
+from frostline.search.study import LineProgress, Request, Study
 from frostline.storage.workspace import Workspace
 
 CLASSES = ("red", "blue")

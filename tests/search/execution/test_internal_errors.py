@@ -12,7 +12,7 @@ import torch
 
 from frostline.objectives.errors import TrainingFailedError
 from frostline.objectives.training import loop
-from frostline.search import Request, resume, run_search
+from frostline.search.execution import resume, run_search
 from frostline.search.execution.held_study import hold_study
 from frostline.search.execution.internal_errors import InternalErrors, internal_reason
 from frostline.search.execution.retries import reason
@@ -21,6 +21,7 @@ from frostline.search.execution.supervisor import SlotSupervisor
 from frostline.search.records import TrialRecord
 from frostline.search.slots import Resources, RunningSlot, SlotSpec, TrialFinished, encode
 from frostline.search.stopping import Stopper
+from frostline.search.study import Request
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.study import Study

@@ -21,11 +21,11 @@ from torch import Tensor
 from frostline.objectives import devices
 from frostline.objectives.errors import DeviceLostError, InvalidInputError, TrainingFailedError
 from frostline.objectives.networks.network import Network
-from frostline.search import Request, run_search
-from frostline.search.execution import trials
+from frostline.search.execution import run_search, trials
 from frostline.search.execution.retries import run_with_retries
 from frostline.search.execution.started_trial import MAX_INTERRUPTIONS
 from frostline.search.records import read_finalist
+from frostline.search.study import Request
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.study import Study

@@ -9,7 +9,8 @@ import pytest
 from mlflow import MlflowClient
 
 from frostline.objectives.epochs import EpochResult
-from frostline.search import Request, run_search
+from frostline.search.execution import run_search
+from frostline.search.study import Request
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
 from frostline.storage.tracking.mlflow_runs import find_runs

@@ -22,11 +22,12 @@ from frostline.dashboards.cli import TerminalViews
 from frostline.objectives import devices
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
 from frostline.objectives.networks.network import Network
-from frostline.search import Request, Resources, resume, run_search
 from frostline.search.cli.main import app
-from frostline.search.execution import slot
+from frostline.search.execution import resume, run_search, slot
 from frostline.search.execution.slot_protocol import MessagePipe, SlotJob
 from frostline.search.records import TrialRecord
+from frostline.search.slots import Resources
+from frostline.search.study import Request
 from frostline.search.study.observer import Observer
 from frostline.search.study.study import Study
 from frostline.storage.database.tickets import ActiveLease

@@ -16,10 +16,9 @@ from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.config import BackboneSpec
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.networks import BackbonePool
-from frostline.search import Request, run_search
-from frostline.search.execution import resume, run_truncation, truncation
+from frostline.search.execution import resume, run_search, run_truncation, truncation
 from frostline.search.slots.resources import Resources
-from frostline.search.study import Study
+from frostline.search.study import Request, Study
 from frostline.storage.workspace import Workspace
 
 CPU = Resources("cpu")

@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from frostline.search import Resources
+from frostline.search.slots import Resources
 from frostline.search.slots.engines import create_engine
 
 

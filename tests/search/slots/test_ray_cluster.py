@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from benchmarks import chaos
 from benchmarks.damage import judge
 from frostline.objectives.errors import InvalidInputError
-from frostline.search import Resources
-from frostline.search.slots import ray_cluster
+from frostline.search.slots import Resources, ray_cluster
 from frostline.search.slots.engines import check_resources
 from frostline.search.slots.ray_actor import RaySlotActor
 from frostline.search.slots.ray_cluster import Cluster, Node

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.config import BackboneSpec
 from frostline.objectives.networks import BackbonePool
-from frostline.search import Request, run_search
-from frostline.search.study import Study, finished_neighbors
+from frostline.search.execution import run_search
+from frostline.search.study import Request, Study, finished_neighbors
 from frostline.storage.errors import StorageError
 from frostline.storage.workspace import Workspace
 

@@ -18,8 +18,10 @@ from frostline.dashboards.cli import TerminalViews, app
 from frostline.dashboards.report.report import render_report, search_command
 from frostline.objectives.data import ListingOptions
 from frostline.objectives.errors import InvalidInputError
-from frostline.search import Request, Resources, run_search
+from frostline.search.execution import run_search
 from frostline.search.execution.run import join
+from frostline.search.slots import Resources
+from frostline.search.study import Request
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.resume import prepare_fork, prepare_resume, reopen

@@ -30,10 +30,10 @@ from scipy.special import log_softmax, softmax
 from frostline.dashboards.report.error_analysis import analyze_finalists
 from frostline.dashboards.tables import verdict_rows
 from frostline.objectives.networks.export import load_network
-from frostline.search import Resources
 from frostline.search.analysis import Verdict
 from frostline.search.execution.run import resume, run_search
 from frostline.search.records import FinalRecord
+from frostline.search.slots import Resources
 from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.search.tracking.provenance import command_line

@@ -10,7 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from frostline.search import Request, run_search
+from frostline.search.execution import run_search
+from frostline.search.study import Request
 from frostline.storage.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("mlflow_records")

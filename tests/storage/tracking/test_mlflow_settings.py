@@ -58,7 +58,9 @@ import optuna, sklearn, torch  # scikit-learn sets variables of OpenMP.
 before = dict(os.environ)
 verbosity = optuna.logging.get_verbosity()
 import frostline.search
-from frostline.search import Request, Resources, load_study, resume, run_search
+from frostline.search.execution import load_study, resume, run_search
+from frostline.search.slots import Resources
+from frostline.search.study import Request
 import frostline.search.analysis.importance, frostline.search.doctor, frostline.search.study.study
 import frostline.storage.tracking.tracker, frostline.storage.tracking.sender_process
 assert "mlflow" not in sys.modules

@@ -1,0 +1,115 @@
+"""Searches from Python: the command line's, with the same settings, checks and messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...objectives.strategies import Strategy
+from ..execution import resume as resume_study
+from ..execution import run_search as run_request
+from ..slots import Resources
+from ..study import Observer, Request, check_given
+from .errors import public_errors
+from .objects import name_backbone, name_strategies
+from .stored_studies import locate
+from .study import Study
+from .views import views
+
+
+def run_search(
+    data: str | Path,
+    *,
+    backbone: str | Callable[..., Any] | None = None,
+    strategies: Iterable[str | Strategy] = (),
+    trials: int | None = None,
+    space: str | Path | Mapping[str, Any] | None = None,
+    metric: str | None = None,
+    name: str | None = None,
+    workspace: str | Path | None = None,
+    storage: str | None = None,
+    artifacts: str | None = None,
+    observer: Observer | None = None,
+    **settings: Any,
+) -> Study:
+    """Run a study to its verdict; the same call resumes it, and returns at once if it has ended.
+
+    Args:
+        data: Folder of class folders, table of images (CSV, TSV, Parquet), ``sklearn:digits``, ``torchvision:NAME``, or
+            a study file (``.toml``).
+        backbone: Name of a torchvision model, ``timm:NAME`` or ``module:function``; or a function of an importable
+            module that makes the network. By default ``mobilenet_v3_small``.
+        strategies: Names of the competing strategies, or :class:`Strategy` objects that an importable module registers.
+            By default all of the space, or the five default ones.
+        trials: Number of trials; by default 30.
+        space: Search space: a file, or its tables, whose values may be :class:`Domain` objects.
+        metric: Name of the metric; by default accuracy, or balanced accuracy for imbalanced classes.
+        name: Name of the study; by default that of data and backbone.
+        workspace: Folder of all files of studies; by default ``$FROSTLINE_WORKSPACE``, else ``frostline-workspace``.
+        storage: URL of a shared database; by default ``$FROSTLINE_STORAGE``, else in the workspace.
+        artifacts: URL of shared checkpoints; by default ``$FROSTLINE_ARTIFACTS``, else in the workspace.
+        observer: Observer of the work; by default a live view in a terminal or notebook, and lines elsewhere.
+        settings: Any other setting of the command line, by the field of :class:`Request`: ``weights``, ``image_size``,
+            ``seed``, ``finals_seeds``, ``device``, ``workers``, ``audit``, ``label_column``, ``group``, ...
+
+    Returns:
+        The study, with its verdict.
+
+    Raises:
+        FrostlineError: The input is wrong, and nothing was created; or something failed while running. The messages are
+            those of the command line.
+        KeyboardInterrupt: The user interrupted the search. The same call continues it.
+    """
+    with public_errors():
+        named, plugins = name_strategies(strategies)
+        chosen = {
+            "backbone": None if backbone is None else name_backbone(backbone),
+            "strategies": named or None,
+            "trials": trials,
+            "space": Path(space) if isinstance(space, str) else space,
+            "metric": metric,
+            "name": name,
+        }
+        given = {**settings, **{key: value for key, value in chosen.items() if value is not None}}
+        if brought := (*_as_tuple(settings.get("plugins", ())), *plugins):
+            given["plugins"] = tuple(dict.fromkeys(brought))
+        place = locate(workspace, storage, artifacts)
+        return Study(run_request(Request.create(str(data), **given), place, observer or views().observer()))
+
+
+def resume(
+    name: str,
+    *,
+    trials: int | None = None,
+    seeds: int | None = None,
+    workspace: str | Path | None = None,
+    storage: str | None = None,
+    artifacts: str | None = None,
+    observer: Observer | None = None,
+    **resources: Any,
+) -> Study:
+    """Continue a study: finished trials stay, an interrupted trial resumes from its last checkpoint.
+
+    Args:
+        name: Name of the study.
+        trials: Larger number of trials; None keeps it.
+        seeds: Number of trainings that a finalist may have: an undecided race of the finals goes on.
+        workspace: Folder of the study's files; see :func:`run_search`.
+        storage: URL of its shared database.
+        artifacts: URL of shared checkpoints.
+        observer: Observer of the work; see :func:`run_search`.
+        resources: Fields of :class:`Resources`: ``device``, ``workers``, ...
+
+    Raises:
+        FrostlineError: There is no such study, or its data, weights, code or libraries changed; see :func:`run_search`.
+    """
+    with public_errors():
+        check_given(resources, Resources)
+        place = locate(workspace, storage, artifacts)
+        watch = observer or views().observer()
+        return Study(resume_study(name, place, watch, trials=trials, seeds=seeds, resources=Resources(**resources)))
+
+
+def _as_tuple(names: Any) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -1,0 +1,142 @@
+"""A backbone in torchvision's terms: which node gives its features, which parts of the model are which units, and how
+to build it with its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torchvision.ops import StochasticDepth
+
+from ...objectives.backbones import Backbone, is_weights_file, model_source, read_mappings, weights_path
+from ...objectives.config import BackboneSpec
+from ...objectives.errors import InvalidInputError
+
+# Kept whole, so that it is off in frozen parts.
+TRACER = {"leaf_modules": [StochasticDepth]}
+
+
+@dataclass(frozen=True)
+class WeightsSource:
+    """Where a script finds the tensors of a weights file.
+
+    Attributes:
+        file: Path of the file.
+        place: Keys that lead to the tensors in a file of torch.
+        prefix: What comes before the network's names.
+    """
+
+    file: str
+    place: tuple[str, ...]
+    prefix: str
+
+
+def feature_node(backbone: Backbone, image_size: int) -> str:
+    """Return the name of the node, as torchvision's feature extraction has it, that gives the backbone's features.
+
+    Args:
+        backbone: Backbone.
+        image_size: Side of the images that it was cut for, pixels.
+
+    Raises:
+        InvalidInputError: torchvision cannot trace the network, or no node gives the features.
+    """
+    model = backbone.model.eval()
+    images = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    try:
+        train, evaluated = get_graph_node_names(model, TRACER)
+        common = [name for name in evaluated if name in set(train)]
+        with torch.no_grad():
+            expected = backbone.segment(0, len(backbone.units))(images)
+            alike = [name for name, value in _extract(model, common, images).items() if _same(value, expected)]
+            # A later operation may have written into the value of an earlier node: each is tried alone.
+            same = [name for name in alike if _same(_extract(model, [name], images)[name], expected)]
+    # The code of any network.
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InvalidInputError(f"torchvision's feature extraction cannot trace {backbone.name}: {reason}") from error
+    if not same:
+        raise InvalidInputError(f"torchvision's feature extraction has no node with the features of {backbone.name}")
+    # The first: later ones, such as a dropout in evaluation mode, belong to the classifier.
+    return same[0]
+
+
+def _extract(model: nn.Module, names: Collection[str], images: Tensor) -> dict[str, Any]:
+    return create_feature_extractor(model, {name: name for name in names}, tracer_kwargs=TRACER)(images.clone())
+
+
+def _same(found: Any, expected: Tensor) -> bool:
+    if not isinstance(found, Tensor):
+        return False
+    return found.shape == expected.shape and bool(torch.allclose(found, expected, rtol=1e-5, atol=1e-6))
+
+
+def parts_of(backbone: Backbone, units: Collection[int]) -> tuple[str, ...]:
+    """Return the names of the modules and parameters that some units consist of, as few as possible.
+
+    Args:
+        backbone: Backbone.
+        units: Numbers of the units.
+
+    Example:
+        The first three units of a ResNet-18 are ``("conv1", "bn1", "relu", "maxpool", "layer1")``.
+    """
+    inside = {name for unit in units for name in _used(backbone, unit)}
+    outside = {name for unit in range(len(backbone.units)) if unit not in units for name in _used(backbone, unit)}
+    return tuple(dict.fromkeys(_outermost(name, outside) for name in _ordered(backbone, inside)))
+
+
+def _used(backbone: Backbone, unit: int) -> list[str]:
+    """Return the modules and tensors that a unit calls or reads."""
+    nodes = backbone.segment(unit, unit + 1).graph.nodes
+    return [str(node.target) for node in nodes if node.op in ("call_module", "get_attr")]
+
+
+def _ordered(backbone: Backbone, names: Collection[str]) -> list[str]:
+    every = dict.fromkeys(name for unit in range(len(backbone.units)) for name in _used(backbone, unit))
+    return [name for name in every if name in names]
+
+
+def _outermost(name: str, outside: Iterable[str]) -> str:
+    """Return the outermost module around a name that holds nothing of the others."""
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        outer = ".".join(parts[:end])
+        if not any(other == outer or other.startswith(f"{outer}.") for other in outside):
+            return outer
+    return name
+
+
+def build_arguments(spec: BackboneSpec, weights: str | None) -> dict[str, Any]:
+    """Return the keyword arguments that build the network, besides its weights."""
+    return model_source(spec.name).arguments(spec.image_size, weights)
+
+
+def find_weights(backbone: Backbone, spec: BackboneSpec) -> WeightsSource | None:
+    """Find the tensors of a weights file; None for published weights or none.
+
+    Raises:
+        InvalidInputError: The file names the network's tensors in another way than by a common prefix.
+    """
+    if spec.weights == "none" or not is_weights_file(spec.weights):
+        return None
+    path = weights_path(spec.weights)
+    own = backbone.model.state_dict()
+    needed = [name for names in backbone.unit_tensors().values() for name in names if name in own]
+    needed = [name for name in needed if not name.endswith("num_batches_tracked")]
+    for where, tensors in read_mappings(path).items():
+        for prefix in {name[: -len(needed[0])] for name in tensors if name.endswith(needed[0])}:
+            if all(_equal(tensors.get(f"{prefix}{name}"), own[name]) for name in needed):
+                return WeightsSource(str(path), tuple(filter(None, where.split("."))), prefix)
+    raise InvalidInputError(
+        f"the weights file {path.name} names the network's tensors in another way than torchvision, or lacks some"
+    )
+
+
+def _equal(found: Tensor | None, own: Tensor) -> bool:
+    return found is not None and found.shape == own.shape and torch.equal(found.to(own.dtype), own)
