@@ -55,8 +55,8 @@ def grouped_split(
     Example:
         >>> from frostline.objectives.data.grouped_splits import grouped_split
         >>> parts = grouped_split([0, 1] * 6, list("aabbccddeeff"), {"train": 0.5, "val": 0.5}, seed=0)
-        >>> sorted("aabbccddeeff"[position] for position in parts["train"])
-        ['a', 'a', 'b', 'b', 'c', 'c']
+        >>> "".join("aabbccddeeff"[position] for position in parts["train"])
+        'bbccdd'
     """
     _, label_codes = np.unique(np.asarray(labels), return_inverse=True)
     _, group_codes = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
