@@ -2,8 +2,8 @@
 
 scikit-learn's ``StratifiedGroupKFold`` makes twenty folds (seven of very many groups), each with about the same share
 of every class. Three of them go to each of validation and test: of many choices, the one with the best shares. Fewer
-groups than that are folds themselves. Where no choice puts every class into every split, an integer program assigns
-the groups; it has no solution only if there is no such split.
+groups than that are folds themselves. Where a class is missing in a split, single groups are moved while that helps;
+where that does not suffice, an integer program assigns them, which has no solution only if there is no such split.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _FOLDS, _FEWER_FOLDS = 20, 7
 _MANY_GROUPS = 2000
 _CHOICES = 500
 _CHANCES = 50
+# Groups that are moved one by one, and the largest table of groups and classes whose groups are.
+_MOVES, _LARGEST_TABLE = 200, 5_000_000
 # Classes that are examined one by one where a split is impossible.
 _EXAMINED = 20
 _SHOWN = 3
@@ -53,18 +55,22 @@ def grouped_split(
     Example:
         >>> from frostline.objectives.data.grouped_splits import grouped_split
         >>> parts = grouped_split([0, 1] * 6, list("aabbccddeeff"), {"train": 0.5, "val": 0.5}, seed=0)
-        >>> sorted("aabbccddeeff"[position] for position in parts["train"])
-        ['a', 'a', 'b', 'b', 'c', 'c']
+        >>> "".join("aabbccddeeff"[position] for position in parts["train"])
+        'bbccdd'
     """
     _, label_codes = np.unique(np.asarray(labels), return_inverse=True)
     _, group_codes = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     names = list(fractions)
     shares = np.array([fractions[name] for name in names])
+    table = _table(label_codes, group_codes)
     placed = _by_folds(label_codes, group_codes, shares, seed)
-    if placed is None:
-        placed = _by_program(_table(label_codes, group_codes), shares)
-    if placed is None:
-        raise InvalidInputError("No split puts every class into every split and each group into one.")
+    if not _covers(placed, table, len(shares)):
+        placed = _repaired(placed, table, shares)
+    if not _covers(placed, table, len(shares)):
+        found = _by_program(table, shares)
+        if found is None:
+            raise InvalidInputError("No split puts every class into every split and each group into one.")
+        placed = _repaired(found, table, shares)
     return {name: np.flatnonzero(placed[group_codes] == place) for place, name in enumerate(names)}
 
 
@@ -97,9 +103,14 @@ def _covers_by_chance(table: Ints, splits: int) -> bool:
     rng = np.random.default_rng(0)
     for _ in range(_CHANCES):
         placed = rng.integers(0, splits, len(table))
-        if all(table[placed == split].any(axis=0).all() for split in range(splits)):
+        if _covers(placed, table, splits):
             return True
     return False
+
+
+def _covers(placed: Ints, table: Ints, splits: int) -> bool:
+    """Whether every class is in every split."""
+    return all(table[placed == split].any(axis=0).all() for split in range(splits))
 
 
 def _even(count: int) -> NDArray[np.float64]:
@@ -125,8 +136,8 @@ def _table(labels: Ints, group_codes: Ints, classes: int | None = None) -> Ints:
     return table
 
 
-def _by_folds(labels: Ints, group_codes: Ints, shares: NDArray[np.float64], seed: int) -> Ints | None:
-    """The split of each group (G,), of whole folds; None if no choice of folds has every class in every split."""
+def _by_folds(labels: Ints, group_codes: Ints, shares: NDArray[np.float64], seed: int) -> Ints:
+    """The split of each group (G,), of whole folds: of many choices, the one with the best shares."""
     table = _table(labels, group_codes)
     folds = _folds(labels.tobytes(), group_codes.tobytes(), seed)
     per_fold = np.zeros((folds.max() + 1, table.shape[1]), dtype=np.int64)
@@ -134,14 +145,34 @@ def _by_folds(labels: Ints, group_codes: Ints, shares: NDArray[np.float64], seed
     # Which split each fold goes to (choice, fold), and the images of each class there (choice, split, class).
     choices = _choices(len(per_fold), len(table), shares, np.random.default_rng(seed))
     member = choices[:, None, :] == np.arange(len(shares))[:, None]
-    images = member.astype(np.int64) @ per_fold
-    allowed = np.flatnonzero((images > 0).all(axis=(1, 2)))
-    if not len(allowed):
-        return None
-    off = images[allowed] / table.sum(axis=0) - shares[:, None]
-    total = images[allowed].sum(axis=2) / table.sum() - shares
-    best = allowed[np.argmin((off**2).mean(axis=(1, 2)) + (total**2).mean(axis=1))]
-    return choices[best][folds]
+    costs = _costs(member.astype(np.int64) @ per_fold, table, shares[:, None]).sum(axis=1)
+    return choices[np.argmin(costs)][folds]
+
+
+def _costs(images: NDArray[Any], table: Ints, shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far splits with these images of each class (..., K) are from their shares (..., 1); a lack costs most."""
+    off = images / table.sum(axis=0) - shares
+    total = images.sum(axis=-1) / table.sum() - shares[..., 0]
+    return (off**2).mean(axis=-1) + total**2 + (images == 0).sum(axis=-1)
+
+
+def _repaired(placed: Ints, table: Ints, shares: NDArray[np.float64]) -> Ints:
+    """Move one group after the other, each time the one that helps most, until none helps."""
+    placed, splits, every = placed.copy(), np.arange(len(shares)), np.arange(len(placed))
+    if table.size > _LARGEST_TABLE:
+        return placed
+    for _ in range(_MOVES):
+        images = np.array([table[placed == split].sum(axis=0) for split in splits])
+        costs = _costs(images, table, shares[:, None])
+        left = _costs(images[placed] - table, table, shares[placed][:, None]) - costs[placed]
+        joined = np.stack([_costs(images[s] + table, table, shares[[s]][:, None]) - costs[s] for s in splits], axis=1)
+        gains = left[:, None] + joined
+        gains[every, placed] = 0
+        group, split = np.unravel_index(np.argmin(gains), gains.shape)
+        if gains[group, split] > -1e-12:
+            break
+        placed[group] = split
+    return placed
 
 
 def _choices(folds: int, groups: int, shares: NDArray[np.float64], rng: np.random.Generator) -> Ints:
