@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..objectives.backbones import Backbone
-    from ..search.study import Observer, Study, StudyResults
+    from ..search.study import DryRun, Observer, Study, StudyResults
 
 MLFLOW_PORT = 5000
 
@@ -88,6 +88,11 @@ class TerminalViews:
 
     def report(self, study: Study) -> Path:
         return _report(study)
+
+    def plan(self, plan: DryRun) -> None:
+        from .terminal import print_plan
+
+        print_plan(self._console, plan)
 
     def backbones(self) -> None:
         from ..objectives.backbones import backbone_table

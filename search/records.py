@@ -19,6 +19,8 @@ from ..storage.errors import StorageError
 STRATEGY = "strategy"
 FINISHED = ("complete", "pruned", "failed")
 STATES = ("waiting", "running", *FINISHED)
+# What ended a trial that counts as pruned, other than the pruner.
+BUDGET = "budget"
 # What the database keeps of a final's scores and costs, by these names.
 _ROW = ("strategy", "trial_number", "val_score", "test_score", "seconds", "trainable_parameters")
 # What it keeps besides; older versions do not.
@@ -34,15 +36,16 @@ class TrialRecord:
         state: One of :data:`STATES`.
         strategy: Name of the strategy; None while the trial waits.
         config: Active parameters by dotted name.
-        score: Best validation score, in [0, 1]; for a pruned trial, the last score.
+        score: Best validation score, in [0, 1]; for a trial that the pruner ended, the last score.
         curve: Validation scores by epoch.
         seconds: Wall time of the training.
         trainable_parameters: Number of parameters that train in the last phase.
         freeze_depth: Number of units frozen in the last phase.
-        reason: Reason of a failure.
+        reason: Reason of a failure, or of an end by the budget.
         finished: Time when the trial ended.
         epochs: Maximum number of epochs; None before the trial starts, and in older studies.
         final_failed: Reason why its configuration could not be trained again; None if it could, or was not tried.
+        ended_by: :data:`BUDGET` if the end of the study's budget ended the trial, whose state is then ``pruned``.
     """
 
     number: int
@@ -58,6 +61,15 @@ class TrialRecord:
     finished: datetime | None = None
     epochs: int | None = None
     final_failed: str | None = None
+    ended_by: str | None = None
+
+    @property
+    def ranked(self) -> bool:
+        """Return whether the score is one of those from which the best is chosen.
+
+        What the pruner ended trailed; what the budget ended may lead, and its configuration can be trained to its end.
+        """
+        return self.score is not None and (self.state == "complete" or self.ended_by == BUDGET)
 
 
 def finalist_name(strategy: str, trial_number: int) -> str:
@@ -219,7 +231,7 @@ class StrategySummary:
         pruned: Number of pruned trials.
         failed: Number of failed trials.
         running: Number of running trials.
-        best: Complete trial with the highest validation score.
+        best: Trial with the highest validation score of those that no pruner ended.
         seconds: Wall time of all trials.
     """
 
@@ -233,7 +245,7 @@ class StrategySummary:
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return the complete trial with the highest score; of equals, that with fewer trained weights, then the earlier.
+    """Return the ranked trial with the highest score; of equals, that with fewer trained weights, then the earlier.
 
     Examples:
         >>> from frostline.search.records import TrialRecord, best_trial
@@ -244,9 +256,9 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def best_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the complete trials in the order of :func:`best_trial`, the best first."""
-    complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
-    return sorted(complete, key=lambda trial: (-(trial.score or 0.0), trial.trainable_parameters or 0, trial.number))
+    """Return the ranked trials in the order of :func:`best_trial`, the best first."""
+    ranked = [trial for trial in trials if trial.ranked]
+    return sorted(ranked, key=lambda trial: (-(trial.score or 0.0), trial.trainable_parameters or 0, trial.number))
 
 
 def summarize(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:

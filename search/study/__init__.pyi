@@ -1,4 +1,6 @@
 from .checks import train_images
+from .dry_run import DryRun, StrategyPlan, dry_run
+from .extension import Extension
 from .finalists import (
     SEED_OFFSET,
     Finalist,
@@ -8,6 +10,7 @@ from .finalists import (
     restore_config,
 )
 from .fingerprints import sources_digest, training_package, training_sources
+from .forecast import trials_left
 from .neighbors import finished_neighbors
 from .observer import LineProgress, Observer
 from .optuna_storage import open_storage, study_names
@@ -30,6 +33,7 @@ from .settings import CANDIDATES, StudySettings
 from .stored_records import OUTCOME, STARTED, trial_record
 from .study import Study
 from .study_file import is_study_file
+from .trial_supply import issue_further
 from .watch import watch_study
 
 __all__ = [
@@ -37,20 +41,25 @@ __all__ = [
     "OUTCOME",
     "SEED_OFFSET",
     "STARTED",
+    "DryRun",
+    "Extension",
     "Finalist",
     "LineProgress",
     "Observer",
     "PendingChanges",
     "Prepared",
     "Request",
+    "StrategyPlan",
     "Study",
     "StudyFacts",
     "StudyResults",
     "StudySettings",
     "choose_finalists",
+    "dry_run",
     "find_default",
     "finished_neighbors",
     "is_study_file",
+    "issue_further",
     "list_candidates",
     "make_trial",
     "open_storage",
@@ -71,6 +80,7 @@ __all__ = [
     "training_package",
     "training_sources",
     "trial_record",
+    "trials_left",
     "watch_study",
     "write_changes",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..slots import Resources
-from .settings import CANDIDATES
+from .settings import CANDIDATES, TRIALS
 
 if TYPE_CHECKING:
     from .study_file import StudyFile
@@ -22,7 +22,8 @@ class Request:
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
         weights: Name of published weights, path of a file, or ``none``.
         image_size: Image side in pixels.
-        trials: Budget: number of trials.
+        trials: Number of trials; None for 30, or for no limit if there is a budget.
+        budget: Device seconds that the trials of all workers may use together, such as ``20m`` or ``1h30m``.
         name: Name of the study.
         strategies: Names of the competing strategies; by default all of the space file, or the five default ones and
             the plugins'.
@@ -52,7 +53,8 @@ class Request:
     backbone: str = "mobilenet_v3_small"
     weights: str = "DEFAULT"
     image_size: int | None = None
-    trials: int = 30
+    trials: int | None = None
+    budget: str | None = None
     name: str | None = None
     strategies: tuple[str, ...] = ()
     space: Path | None = None
@@ -90,6 +92,11 @@ class Request:
 
         file = read_study(Path(path))
         return cls(**{"data": "", **file.options, **given}, file=file)
+
+    @property
+    def planned_trials(self) -> int | None:
+        """Return the number of trials; None if only the budget limits it."""
+        return TRIALS if self.trials is None and self.budget is None else self.trials
 
     @property
     def resources(self) -> Resources:

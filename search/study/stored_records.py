@@ -32,20 +32,24 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
         alive: Numbers of the trials under a valid lease; other running trials wait for a worker.
     """
     known: dict[str, Any] = trial.user_attrs.get(STARTED, {}) | trial.user_attrs.get(OUTCOME, {})
+    curve = dict(sorted(trial.intermediate_values.items()))
+    score = trial.value if trial.state.is_finished() else None
     cut_off = trial.state == TrialState.RUNNING and trial.number not in alive
     return TrialRecord(
         number=trial.number,
         state="waiting" if cut_off else _STATES[trial.state],
         strategy=trial.params.get(STRATEGY),
         config=known.get("config", {}),
-        score=trial.value if trial.state.is_finished() else None,
-        curve=dict(sorted(trial.intermediate_values.items())),
+        # Optuna keeps the last report of a pruned trial; the budget prunes also what leads.
+        score=max(curve.values()) if known.get("ended_by") and curve else score,
+        curve=curve,
         seconds=known.get("seconds"),
         trainable_parameters=known.get("trainable_parameters"),
         freeze_depth=known.get("freeze_depth"),
         reason=known.get("reason"),
         finished=trial.datetime_complete,
         epochs=known.get("epochs"),
+        ended_by=known.get("ended_by"),
     )
 
 
