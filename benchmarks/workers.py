@@ -219,7 +219,7 @@ def server(kind: str, folder: Path) -> Iterator[Any]:
 
 def wrong(study: Study, crew: Crew) -> dict[str, int]:
     """What must be zero."""
-    trials, budget = study.trials(), study.settings.trials
+    trials, budget = study.trials(), study.settings.planned_trials
     numbers = [trial.number for trial in trials]
     reported = [took.number for took in crew.took]
     return {

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..objectives.backbones import Backbone
-    from ..search.study import Observer, Study, StudyResults
+    from ..search.study import DryRun, Observer, Study, StudyResults
 
 
 class TerminalViews:
@@ -85,6 +85,11 @@ class TerminalViews:
 
     def report(self, study: Study, path: Path | None = None) -> Path:
         return write_study_report(study, path)
+
+    def plan(self, plan: DryRun) -> None:
+        from .terminal import print_plan
+
+        print_plan(self._console, plan)
 
     def html(self, results: StudyResults) -> str:
         from rich.text import Text

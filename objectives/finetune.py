@@ -112,6 +112,22 @@ def check_trainable(config: TrialConfig, backbones: BackbonePool) -> None:
         Network(backbone, phase, nn.Sequential())
 
 
+def count_trained(config: TrialConfig, backbones: BackbonePool, classes: int) -> tuple[int, int]:
+    """Return how many parameters a configuration trains in its last phase, and how many its network has.
+
+    Args:
+        config: Configuration that passes :func:`check_trainable`.
+        backbones: Pool of the backbone.
+        classes: Number of classes.
+    """
+    backbone = backbones.fresh(pretrained=True, seed=0).truncated(config.truncate)
+    head = create_head(config.head, backbone.units[-1].output_shape, classes)
+    network = Network(backbone, plan_phases(config, len(backbones.pretrained.units))[-1], head)
+    counts = sum(value.numel() for _, value in network.trainable()), sum(v.numel() for v in network.parameters())
+    backbones.fresh(pretrained=True, seed=0)
+    return counts
+
+
 def finetune(
     config: TrialConfig,
     task: Task,

@@ -20,6 +20,8 @@ from ..storage.errors import StorageError
 STRATEGY = "strategy"
 FINISHED = ("complete", "pruned", "failed")
 STATES = ("waiting", "running", *FINISHED)
+# What ended a trial that counts as pruned, other than the pruner.
+BUDGET = "budget"
 # What the database keeps of a final's scores and costs, by these names.
 _ROW = ("strategy", "trial_number", "val_score", "test_score", "seconds", "trainable_parameters")
 # What it keeps besides; older versions do not.
@@ -35,16 +37,17 @@ class TrialRecord:
         state: One of :data:`STATES`.
         strategy: Name of the strategy; None while the trial waits.
         config: Active parameters by dotted name.
-        score: Best validation score, in [0, 1]; for a pruned trial, the last score.
+        score: Best validation score, in [0, 1]; for a trial that the pruner ended, the last score.
         curve: Validation scores by epoch.
         seconds: Wall time of the training.
         trainable_parameters: Number of parameters that train in the last phase.
         freeze_depth: Number of units frozen in the last phase.
-        reason: Reason of a failure.
+        reason: Reason of a failure, or of an end by the budget.
         finished: Time when the trial ended.
         epochs: Maximum number of epochs; None before the trial starts, and in older studies.
         final_failed: Reason why its configuration could not be trained again; None if it could, or was not tried.
         log_loss: Log loss on the validation images by the kept weights, in nats; None unless complete.
+        ended_by: :data:`BUDGET` if the end of the study's budget ended the trial, whose state is then ``pruned``.
     """
 
     number: int
@@ -61,6 +64,15 @@ class TrialRecord:
     epochs: int | None = None
     final_failed: str | None = None
     log_loss: float | None = None
+    ended_by: str | None = None
+
+    @property
+    def ranked(self) -> bool:
+        """Return whether the score is one of those from which the best is chosen.
+
+        What the pruner ended trailed; what the budget ended may lead, and its configuration can be trained to its end.
+        """
+        return self.score is not None and (self.state == "complete" or self.ended_by == BUDGET)
 
 
 def finalist_name(strategy: str, trial_number: int) -> str:
@@ -222,7 +234,7 @@ class StrategySummary:
         pruned: Number of pruned trials.
         failed: Number of failed trials.
         running: Number of running trials.
-        best: Complete trial with the highest validation score.
+        best: Trial with the highest validation score of those that no pruner ended.
         seconds: Wall time of all trials.
     """
 
@@ -236,7 +248,7 @@ class StrategySummary:
 
 
 def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """Return the complete trial with the highest score.
+    """Return the ranked trial with the highest score.
 
     Few validation images give few different scores. Of equal ones, the lower log loss comes first, then fewer trained
     weights, then the earlier trial.
@@ -250,9 +262,8 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
 
 
 def best_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Return the complete trials in the order of :func:`best_trial`, the best first."""
-    complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
-    return sorted(complete, key=_rank)
+    """Return the ranked trials in the order of :func:`best_trial`, the best first."""
+    return sorted((trial for trial in trials if trial.ranked), key=_rank)
 
 
 def _rank(trial: TrialRecord) -> tuple[float, float, int, int]:

@@ -18,7 +18,8 @@ from plotly.offline import get_plotlyjs
 from ...objectives.data import Gallery, option_name
 from ...objectives.metrics import METRICS
 from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict, count_outcomes
-from ...search.formats import count, duration, points
+from ...search.durations import write_duration
+from ...search.formats import count, duration, plural, points
 from ...search.records import finished
 from ...search.space import COMPETING, tables_of, write_space
 from ...search.study import CANDIDATES, SEED_OFFSET, StudyResults, StudySettings
@@ -87,13 +88,23 @@ def render_report(results: StudyResults, gallery: Gallery | None = None, others:
     return environment.get_template("report.html.j2").render(_context(results, gallery, others))
 
 
+def describe_extent(results: StudyResults) -> str:
+    """Return how many trials are done, and what is used of the budget, in a sentence."""
+    settings, done = results.settings, finished(results.trials)
+    of = plural(done, "trial") if settings.trials is None else f"{done} of {settings.trials} trials"
+    if settings.budget is None:
+        return f"{of} done."
+    return f"{of} done; {duration(results.used_seconds)} of the budget of {duration(settings.budget)} used."
+
+
 def search_command(settings: StudySettings) -> str:
     """Return the command that repeats the search, with one option a line."""
     options: list[tuple[str, Any]] = [
         ("--backbone", settings.backbone),
         ("--weights", settings.weights),
         ("--image-size", settings.image_size),
-        ("--trials", settings.trials),
+        *([("--trials", settings.trials)] if settings.trials else []),
+        *([("--budget", write_duration(settings.budget))] if settings.budget else []),
         ("--metric", settings.metric),
         ("--seed", settings.seed),
     ]
@@ -150,7 +161,7 @@ def _context(results: StudyResults, gallery: Gallery | None, others: Sequence[St
         "facts": results.facts,
         "device": results.device,
         "versions": results.versions,
-        "done": finished(results.trials),
+        "extent": describe_extent(results),
         "verdict": verdict,
         "evidence": describe_evidence(verdict) if verdict else None,
         "warnings": results.warnings,

@@ -1,6 +1,7 @@
 from .listings import backbones_table, studies_table, units_table
 from .live import LiveProgress
 from .notebook import NotebookProgress, to_html
+from .plan import print_plan
 from .rich_tables import (
     print_curve,
     print_faults,
@@ -17,6 +18,7 @@ __all__ = [
     "backbones_table",
     "print_curve",
     "print_faults",
+    "print_plan",
     "print_textbook",
     "print_truncation",
     "print_verdict",

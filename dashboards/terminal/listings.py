@@ -32,7 +32,7 @@ def studies_table(every: Sequence[StudyResults]) -> Table:
         verdict = results.verdict
         table.add_row(
             results.settings.name,
-            f"{finished(results.trials)}/{results.settings.trials}",
+            f"{finished(results.trials)}" + (f"/{limit}" if (limit := results.settings.trials) else ""),
             percent(best),
             verdict.winner.strategy if verdict else "-",
             percent(verdict.winner.mean) if verdict else "-",

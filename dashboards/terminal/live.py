@@ -106,13 +106,17 @@ def _header(settings: StudySettings, device: str | None) -> Text:
 
 def _budget_line(state: LiveState, settings: StudySettings) -> RenderableType:
     done, left = finished(list(state.trials.values())), state.seconds_left()
-    text = f"trials {done}/{settings.trials}"
-    if state.trained_seconds:
+    text = f"trials {done}" + ("" if settings.trials is None else f"/{settings.trials}")
+    share = 0.0 if settings.trials is None else done / settings.trials
+    if settings.budget is not None:
+        text += f", {duration(state.budget_seconds)} of {duration(settings.budget)} used"
+        share = max(share, state.budget_seconds / settings.budget)
+    elif state.trained_seconds:
         text += f", trained for {duration(state.trained_seconds)}"
     # Nothing is left for a moment after the last final.
     if left:
         text += f", about {duration(left)} left"
-    return _bar_line(done, settings.trials, text)
+    return _bar_line(share, 1, text)
 
 
 def _bar_line(done: float, total: int, text: str) -> RenderableType:

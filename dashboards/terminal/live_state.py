@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -64,6 +65,7 @@ class LiveState(Observer):
         finals_total: Number of finals in total; 0 before the first.
         events: Latest events.
         workers: Number of processes that work on the study.
+        budget_seconds: Seconds of the budget that all workers have used.
     """
 
     def __init__(self) -> None:
@@ -76,6 +78,7 @@ class LiveState(Observer):
         self.finals_place = self.finals_total = 0
         self.events: deque[Event] = deque(maxlen=EVENTS_KEPT)
         self.workers = 1
+        self.budget_seconds = 0.0
 
     def changed(self) -> None:
         """Called after each change; subclasses override it."""
@@ -94,6 +97,11 @@ class LiveState(Observer):
     def workers_at_work(self, count: int) -> None:
         with self.lock:
             self.workers = count
+        self.changed()
+
+    def budget_used(self, seconds: float) -> None:
+        with self.lock:
+            self.budget_seconds = seconds
         self.changed()
 
     def trial_started(self, number: int, strategy: str, epochs: int) -> None:
@@ -163,11 +171,21 @@ class LiveState(Observer):
         if self.settings is None or not known:
             return None
         usual = float(np.mean(known))
-        left = max(0, self.settings.trials - finished(list(self.trials.values())))
+        left = self._trials_left(self.settings, usual)
         under_way = [1 - trial.share for trial in self.running.values()][:left]
         trials = usual * (left - len(under_way) + sum(under_way))
         finals = self._finals_left(self.settings, usual if left else None)
         return trials / self._at_once(left) + sum(finals) / self._at_once(len(finals))
+
+    def _trials_left(self, settings: StudySettings, usual: float) -> int:
+        """Return how many trials will end before the search does, by its number of trials or its budget."""
+        limits = []
+        if settings.trials is not None:
+            limits.append(settings.trials - finished(list(self.trials.values())))
+        if settings.budget is not None:
+            # The trial in which the budget ends is the last.
+            limits.append(math.ceil((settings.budget - self.budget_seconds) / usual))
+        return max(0, min(limits))
 
     def _at_once(self, pieces: int) -> int:
         return max(1, min(self.workers, pieces))

@@ -13,7 +13,7 @@ from rich.text import Text
 from ...objectives.data import describe_faults
 from ...search.analysis import DataCurve, Truncation, Verdict
 from ...search.study import StudyResults
-from ..tables import TextTable, curve_rows, leak_rows, status_rows, truncation_rows, verdict_rows
+from ..tables import Column, TextTable, curve_rows, leak_rows, status_rows, truncation_rows, verdict_rows
 
 _NARROW = 80
 
@@ -76,6 +76,11 @@ def print_truncation(console: Console, truncation: Truncation) -> None:
 def status_table(results: StudyResults) -> RenderableType:
     """Return the table of a study's strategies: trials by state, best score, time."""
     return _rich_table(status_rows(results))
+
+
+def text_table(titles: Sequence[str], rows: Sequence[tuple[str, ...]]) -> RenderableType:
+    """Return a table of a text column and number columns."""
+    return _rich_table(TextTable(tuple(Column(title, place > 0) for place, title in enumerate(titles)), tuple(rows)))
 
 
 def _rich_table(content: TextTable) -> Table:

@@ -10,6 +10,8 @@ from .projection import Gain, Projection
 from .race import Race, RaceCosts, RaceRules, run_race
 from .selection import SearchGain, Selection, examine_selection
 from .textbook import Advice, advise, count_outcomes
+from .trial_memory import peak_memory
+from .trial_seconds import MeasuredTrial, SecondsModel
 from .truncation import Cut, Truncation, compare_cuts
 from .verdict import INDIFFERENCE, Contender, Verdict, reach_verdict
 from .verdict_cells import verdict_cells, verdict_titles
@@ -31,12 +33,14 @@ __all__ = [
     "Gain",
     "KeptComparisons",
     "Leaks",
+    "MeasuredTrial",
     "Mistake",
     "Projection",
     "Race",
     "RaceCosts",
     "RaceRules",
     "SearchGain",
+    "SecondsModel",
     "Selection",
     "Step",
     "Truncation",
@@ -53,6 +57,7 @@ __all__ = [
     "find_warnings",
     "measure_leaks",
     "pareto_front",
+    "peak_memory",
     "reach_verdict",
     "run_race",
     "trace_curve",

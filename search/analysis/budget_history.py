@@ -17,7 +17,7 @@ class Step:
         at_work: Seconds that the search had run, without the pauses between its sessions.
         trials: Number of the strategy's finished trials, including this one.
         seconds: Device seconds that the strategy had used.
-        best: Highest validation score of the strategy's complete trials; None before the first.
+        best: Highest validation score of the strategy's trials that no pruner ended; None before the first.
     """
 
     trial: TrialRecord
@@ -56,6 +56,6 @@ def _running_at(before: Step | None, trial: TrialRecord) -> float:
 
 
 def _better(best: float | None, trial: TrialRecord) -> float | None:
-    if trial.state != "complete" or trial.score is None:
+    if not trial.ranked or trial.score is None:
         return best
     return trial.score if best is None else max(best, trial.score)

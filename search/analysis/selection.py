@@ -97,7 +97,7 @@ def _selection(contender: Contender, trials: Sequence[TrialRecord], gain: Search
     scores = {
         trial.number: trial.score
         for trial in trials
-        if trial.strategy == contender.strategy and trial.state == "complete" and trial.score is not None
+        if trial.strategy == contender.strategy and trial.ranked and trial.score is not None
     }
     return Selection(
         strategy=contender.strategy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ..records import TrialRecord
+from ..records import BUDGET, TrialRecord
 from .verdict import Verdict
 
 # With fewer test images, an interval of an accuracy of 80 % is wider than 28 points.
@@ -47,7 +47,8 @@ def describe_missing(strategy: str, trials: Sequence[TrialRecord]) -> str:
     """Return why a strategy has no finalist."""
     own = [trial for trial in trials if trial.strategy == strategy]
     if not own:
-        return f"{strategy} is not judged: it had no trial. More trials change that: frostline resume STUDY --trials N"
+        more = "More trials or budget change that: frostline resume STUDY --trials N, or --budget +10m"
+        return f"{strategy} is not judged: it had no trial. {more}"
     reasons = Counter(why for trial in own if (why := trial.reason or trial.final_failed))
     told = f" ({'; '.join(reasons)})" if reasons else ""
     if len(own) == 1:
@@ -62,4 +63,6 @@ def describe_missing(strategy: str, trials: Sequence[TrialRecord]) -> str:
 def _ended(trial: TrialRecord) -> str:
     if trial.final_failed:
         return "failed when it was trained again"
+    if trial.ended_by == BUDGET:
+        return "was ended"
     return {"failed": "failed", "pruned": "was pruned"}.get(trial.state, "did not end")

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 if TYPE_CHECKING:
     from ...objectives.backbones import Backbone
     from ...storage.workspace import Workspace
-    from ..study import Observer, Study, StudyResults
+    from ..study import DryRun, Observer, Study, StudyResults
 
 INTERRUPTED = 130
 
@@ -49,6 +49,10 @@ class Views(Protocol):
 
     def truncation(self, study: Study) -> None:
         """Show what the cuts of a study's pretrained network score and cost."""
+        ...
+
+    def plan(self, plan: DryRun) -> None:
+        """Show what a search would do and take."""
         ...
 
     def backbones(self) -> None:

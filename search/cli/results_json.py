@@ -27,6 +27,7 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "study": results.settings.name,
         "settings": results.settings.model_dump(mode="json", exclude={"space"}),
         "budget": results.settings.trials,
+        "device_budget": _describe_budget(results),
         "finished": finished(results.trials),
         "state": results.state,
         "workers": results.workers,
@@ -49,6 +50,17 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "curve": _describe_curve(results.curve),
         "truncation": None if results.truncation is None else _describe_truncation(results.truncation),
     }
+
+
+def _describe_budget(results: StudyResults) -> dict[str, Any] | None:
+    """Return the device seconds of the budget; None without one."""
+    from ..study import trials_left
+
+    if (budget := results.settings.budget) is None:
+        return None
+    used = results.used_seconds
+    left = max(0.0, budget - used)
+    return {"seconds": budget, "used": used, "left": left, "predicted_trials_left": trials_left(results)}
 
 
 def _describe_summary(summary: StrategySummary) -> dict[str, Any]:

@@ -5,6 +5,7 @@ The commands import heavy modules when they run, so ``--help`` is fast.
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from ..study import Request
 
 # Options that are no fields of the request.
-_NO_FIELDS = {"data", *(field.name for field in fields(CommonValues))}
+_NO_FIELDS = {"data", "dry_run", *(field.name for field in fields(CommonValues))}
 
 
 @common_options
@@ -60,7 +61,19 @@ def search(
     weights: Annotated[
         str, typer.Option("--weights", help="torchvision weights' name, a file (safetensors or torch), or none.")
     ] = "DEFAULT",
-    trials: Annotated[int, typer.Option("--trials", "-n", help="Total number of trials.")] = 30,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", "-n", help="Total number of trials.", show_default="30; no limit with --budget"),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="Training time of all trials and workers together, such as 20m or 1h30m; finals are extra. With "
+            "--trials, whichever ends first.",
+            show_default="no limit",
+        ),
+    ] = None,
     image_size: Annotated[
         int | None, typer.Option("--image-size", help="Image side in pixels.", show_default="the weights' own")
     ] = None,
@@ -118,6 +131,10 @@ def search(
             show_default="up to 8 on a GPU, 1 on a CPU",
         ),
     ] = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show settings, space, and what each strategy would take; train nothing."),
+    ] = False,
     audit: Annotated[
         bool,
         typer.Option("--audit/--no-audit", help="Look for copies and label errors in the data before the first trial."),
@@ -144,6 +161,7 @@ def search(
         weights=weights,
         image_size=image_size,
         trials=trials,
+        budget=budget,
         name=name,
         strategies=tuple(strategies or ()),
         space=space,
@@ -161,7 +179,21 @@ def search(
         **resources,
     )
     request = _with_study_file(ctx, data, request)
+    if dry_run:
+        _show_dry_run(ctx, request, common)
+        return
     end(ctx, run_search(request, common.locate(), observer_of(ctx, common.as_json)), common.as_json)
+
+
+def _show_dry_run(ctx: typer.Context, request: Request, common: CommonValues) -> None:
+    from ..study import dry_run
+    from .plan_json import describe_plan
+
+    plan = dry_run(request, common.locate())
+    if common.as_json:
+        typer.echo(json.dumps(describe_plan(plan), indent=2))
+    else:
+        ctx.obj.plan(plan)
 
 
 def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request:
@@ -203,7 +235,11 @@ def resume(
     study: StudyArgument,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", "-n", help="Raise the budget to this number of trials.", show_default=False),
+        typer.Option("--trials", "-n", help="Raise the number of trials to this.", show_default=False),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="Raise the budget to this (30m), or by this (+10m).", show_default=False),
     ] = None,
     seeds: Annotated[
         int | None,
@@ -237,7 +273,7 @@ def resume(
     check_resources(wanted, place)
     try:
         observer = observer_of(ctx, common.as_json)
-        ended = go_on(study, place, observer, trials=trials, seeds=seeds, fork=fork, resources=wanted)
+        ended = go_on(study, place, observer, trials=trials, budget=budget, seeds=seeds, fork=fork, resources=wanted)
     except StudyBusyError:
         if fork is not None or not request_run(Study.load(study, place)):
             raise

@@ -31,9 +31,9 @@ def doubled_numbers(evidence: StudySnapshot) -> Iterator[Finding]:
 
 
 def missing_tickets(evidence: StudySnapshot) -> Iterator[Finding]:
-    """Find trials of the budget without a ticket, which no worker would run."""
+    """Find trials without a ticket, which no worker would run; where only the budget limits them, none is missing."""
     study, there = evidence.study, evidence.tables.tickets
-    if missing := [number for number in range(study.settings.trials) if number not in there]:
+    if missing := [number for number in range(study.settings.trials or 0) if number not in there]:
         yield Finding(
             f"{len(missing)} of {study.settings.trials} trials of the budget have no ticket",
             f"trial {', '.join(map(str, missing[:10]))}{' ...' if missing[10:] else ''}",
@@ -45,6 +45,8 @@ def missing_tickets(evidence: StudySnapshot) -> Iterator[Finding]:
 def trials_over_budget(evidence: StudySnapshot) -> Iterator[Finding]:
     """Find trials beyond the budget, which no worker of Frostline created."""
     study, there = evidence.study, evidence.tables.tickets
+    if study.settings.trials is None:
+        return
     for trial in evidence.tables.trials:
         if trial.number >= study.settings.trials and trial.number not in there:
             yield Finding(

@@ -55,7 +55,7 @@ def run_finals(session: WorkerSession) -> None:
 def _run_issued(session: WorkerSession) -> None:
     """Train and test all finals that have tickets, until no worker has one left."""
     study = session.study
-    for lease in session.claims(session.worker.claim_final, study.final_tickets):
+    for lease in session.claims(session.worker.claim_final, study.final_tickets.exhausted):
         # Read again each time: another worker may have gone on to the next round, or failed a candidate.
         every = {finalist.subject: finalist for finalist in study.candidates(study.trials())}
         finalist = every.get(str(lease.subject))

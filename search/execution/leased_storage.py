@@ -26,6 +26,8 @@ from .held_trial import HeldTrial
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
 
+_Claim = tuple[FrozenTrial, Lease]
+
 
 class LeasedStorage(BaseStorage):
     """Optuna's storage as a worker of a study sees it.
@@ -79,23 +81,23 @@ class LeasedStorage(BaseStorage):
         self._gathers = False
         self.refresh()
 
-    def claim(self, limit: int = 1) -> list[tuple[int, Lease]]:
-        """Claim at most so many trials that nobody works on: cut off ones first, then new ones.
+    def claim(self, limit: int = 1, budget: float | None = None) -> list[tuple[int, Lease]]:
+        """Claim at most so many trials that nobody works on: cut off ones first, then new ones within a budget.
 
         Returns:
             Ids of the trials, each with its lease; the trials are RUNNING now. Empty if none is free.
         """
         asked = self._keeper.now()
-        claimed, read = self._database.run_with_retry(lambda session: self._claim(session, limit))
+        claimed, read = self._database.run_with_retry(lambda session: self._claim(session, limit, budget))
         leases = {trial._trial_id: lease for trial, lease in claimed}
         self._keeper.add(leases.values(), asked)
         self._held |= {trial_id: HeldTrial(lease) for trial_id, lease in leases.items()}
         self._take(read)
         return list(leases.items())
 
-    def _claim(self, session: Session, limit: int) -> tuple[list[tuple[FrozenTrial, Lease]], list[FrozenTrial]]:
+    def _claim(self, session: Session, limit: int, budget: float | None) -> tuple[list[_Claim], list[FrozenTrial]]:
         """Claimed trials, made where there are none yet; and all that is new."""
-        leases = self._tickets.claim(session, self._keeper.owner, self._keeper.seconds, limit)
+        leases = self._tickets.claim(session, self._keeper.owner, self._keeper.seconds, limit, budget)
         if not leases:
             return [], []
         numbers = {lease.number: lease for lease in leases}
@@ -118,7 +120,7 @@ class LeasedStorage(BaseStorage):
 
         def work(session: Session) -> None:
             for trial_id, held in released.items():
-                if release(session, held.lease):
+                if release(session, held.lease, held.used_seconds):
                     set_state(session, trial_id, state=TrialState.WAITING)
 
         self._database.run_with_retry(work, patience=0.0)
@@ -177,10 +179,9 @@ class LeasedStorage(BaseStorage):
             return
         self._flushed = time.monotonic()
         # In one order for all workers: two that lock the same tickets crosswise would wait for each other.
-        touched = {trial_id: held for trial_id, held in sorted(self._held.items()) if held.pending}
+        touched = {trial_id: held for trial_id, held in sorted(self._held.items()) if held.changed}
         if not touched:
             return
-        # If no answer came to an attempt, its rows may be in the database.
         again = {trial_id for trial_id, held in touched.items() if held.unsure}
 
         def work(session: Session) -> set[int]:
@@ -216,6 +217,11 @@ class LeasedStorage(BaseStorage):
         lost = {trial_id for trial_id, held in touched.items() if not held.prove(session, self._keeper.seconds)}
         write_changes(session, {each: held.pending for each, held in touched.items() if each not in lost}, again)
         return lost
+
+    def spend(self, trial_id: int, seconds: float) -> None:
+        """Count device seconds of a trial; they are written with its next changes."""
+        if trial_id in self._held:
+            self._held[trial_id].seconds += seconds
 
     def require(self, lease: Lease) -> None:
         """See that a lease still holds; of a trial that is another worker's now, what this one knew is dropped.

@@ -12,6 +12,7 @@ from ...storage.workspace import Workspace
 from ..slots import ProcessResources, Resources, check_resources, create_engine
 from ..stopping import Stopped, Stopper
 from ..study import (
+    Extension,
     Observer,
     Prepared,
     Request,
@@ -57,6 +58,7 @@ def resume(
     observer: Observer | None = None,
     *,
     trials: int | None = None,
+    budget: str | None = None,
     seeds: int | None = None,
     fork: str | None = None,
     resources: Resources | None = None,
@@ -67,7 +69,8 @@ def resume(
         name: Name of the study.
         workspace: Workspace of the study.
         observer: Observer of the work.
-        trials: Larger budget; None keeps the budget.
+        trials: Larger number of trials; None keeps it.
+        budget: Larger budget, such as ``30m``, or ``+10m`` for so much more; None keeps it.
         seeds: Number of seeds that a finalist may have, whatever they cost: an undecided race of the finals goes on.
         fork: Name of a new study with the same settings, to start instead because data or code changed.
         resources: Resources to train on.
@@ -78,9 +81,10 @@ def resume(
     place, watch = workspace or Workspace.locate(), observer or Observer()
     resources = resources or Resources()
     check_resources(resources, place)
+    extension = Extension(trials, seeds, budget)
     if fork is not None:
-        return _lead(prepare_fork(name, fork, place, watch, trials, seeds), resources, watch, search=True)
-    prepared = prepare_resume(name, place, watch, trials, seeds)
+        return _lead(prepare_fork(name, fork, place, watch, extension), resources, watch, search=True)
+    prepared = prepare_resume(name, place, watch, extension)
     request_run(prepared.study)
     return _lead(prepared, resources, watch, search=True)
 

@@ -16,13 +16,14 @@ from ...objectives.features import FeatureStore
 from ...objectives.finetune import Task
 from ...objectives.networks import BackbonePool
 from ...objectives.training import Stages
-from ...storage.database import Lease, Tickets
+from ...storage.database import Lease
 from ...storage.files import CheckpointPlace, FeatureFiles, PacedCheckpoints
 from ...storage.tracking import Tracker
 from ..slots import ProcessResources
 from ..stopping import Stopper
 from ..study import Observer, Study
 from ..tracking import sampled
+from .device_time import DeviceTime
 from .worker import Worker, open_worker
 
 Claimed = TypeVar("Claimed")
@@ -45,6 +46,7 @@ class WorkerSession:
         stopper: Stop request of this process.
         retries: Number of retries of a training after an unexpected error.
         place: Store of the checkpoints.
+        device_time: Device seconds of the trials, and the budget.
     """
 
     study: Study
@@ -56,19 +58,20 @@ class WorkerSession:
     stopper: Stopper
     retries: int
     place: CheckpointPlace
+    device_time: DeviceTime
 
-    def claims(self, claim: Callable[[], Claimed | None], tickets: Tickets) -> Iterator[Claimed]:
+    def claims(self, claim: Callable[[], Claimed | None], ended: Callable[[], bool]) -> Iterator[Claimed]:
         """Yield what this worker claims, until no work is left on any machine.
 
         Args:
             claim: Function that claims work. Returns None or an empty list if other workers have the rest, which
                 may return if they die.
-            tickets: Tickets of the work.
+            ended: Function that returns whether no work is left.
 
         Raises:
             Stopped: A stop was requested.
         """
-        while (found := claim()) or not tickets.exhausted():
+        while (found := claim()) or not ended():
             self.stopper.check()
             if found:
                 yield found
@@ -142,7 +145,8 @@ def open_session(
         study.record_run(describe_device(chosen))
         with sampled(tracker, chosen, study.workspace.timing.sample):
             place, retries = study.checkpoints(observer.note), resources.retries
-            yield WorkerSession(study, worker, dataset, task, tracker, observer, stopper, retries, place)
+            clock = DeviceTime(worker, observer)
+            yield WorkerSession(study, worker, dataset, task, tracker, observer, stopper, retries, place, clock)
 
 
 def describe_device(device: torch.device) -> str:

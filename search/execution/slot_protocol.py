@@ -12,6 +12,7 @@ from ...storage.timing import Timing
 from ...storage.tracking import FINISH, START
 from ..records import FinalScores, TrialRecord
 from ..slots import (
+    BudgetUsed,
     EpochFinished,
     FinalCutOff,
     FinalFinished,
@@ -114,6 +115,9 @@ class ForwardingObserver(Observer):
     def note(self, message: str) -> None:
         self._line.send(Note(message))
 
+    def budget_used(self, seconds: float) -> None:
+        self._line.send(BudgetUsed(seconds))
+
     def trial_started(self, number: int, strategy: str, epochs: int) -> None:
         self._line.send(TrialStarted(number, strategy, epochs))
 
@@ -146,6 +150,8 @@ def tell(observer: Observer, message: Message) -> None:
     match message:
         case Note(text):
             observer.note(text)
+        case BudgetUsed(seconds):
+            observer.budget_used(seconds)
         case TrialStarted(number, strategy, epochs):
             observer.trial_started(number, strategy, epochs)
         case EpochFinished(number, result):

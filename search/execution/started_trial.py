@@ -81,7 +81,7 @@ class StartedTrial:
     progress: Progress
 
     def on_epoch(self, result: EpochResult) -> None:
-        """Log and report an epoch, and prune, except after the last epoch."""
+        """Log and report an epoch; after all but the last, prune, and stop if the budget is spent."""
         observer, trial, progress = self.session.observer, self.trial, self.progress
         if not self.log.seen and result.epoch > 0:
             observer.note(f"trial {trial.number} resumed from epoch {result.epoch}")
@@ -93,31 +93,41 @@ class StartedTrial:
         progress.seconds += result.seconds
         self.log.epoch(result)
         observer.epoch_finished(trial.number, result)
+        self.session.device_time.spend(trial)
         if result.epoch not in progress.reported:
             trial.report(result.score, result.epoch)
             progress.reported.add(result.epoch)
-        if result.epoch + 1 < self.planned.epochs and trial.should_prune():
-            raise optuna.TrialPruned
+        if result.epoch + 1 < self.planned.epochs:
+            if trial.should_prune():
+                raise optuna.TrialPruned
+            self.session.device_time.require(trial)
 
     def train(self) -> FinetuneResult:
         """Train from the last checkpoint, with the retries that are left.
 
         Raises:
             TrainingFailedError: The trial crashed too many workers.
+            BudgetSpentError: The budget is spent.
             Exception: What ended the last attempt; see :func:`logged_training`.
         """
         self.session.worker.write(self.lease)
         require_survivable(self.lease)
-        return logged_training(
-            self.log,
-            self.planned.config,
-            self.session.task,
-            seed=self.session.study.settings.seed,
-            checkpoints=self.checkpoints,
-            retries=self.session.retries - self.progress.retries,
-            on_epoch=self.on_epoch,
-            on_retry=self.retried,
-        )
+        self.session.device_time.begin()
+        # One that was interrupted when the budget was spent ends with what it has.
+        self.session.device_time.require(self.trial)
+        try:
+            return logged_training(
+                self.log,
+                self.planned.config,
+                self.session.task,
+                seed=self.session.study.settings.seed,
+                checkpoints=self.checkpoints,
+                retries=self.session.retries - self.progress.retries,
+                on_epoch=self.on_epoch,
+                on_retry=self.retried,
+            )
+        finally:
+            self.session.device_time.spend(self.trial)
 
     def retried(self, error: Exception) -> None:
         """Record a retry, so that later workers know it."""

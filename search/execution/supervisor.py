@@ -155,7 +155,7 @@ class SlotSupervisor:
 
     def _require_done(self, reasons: list[str]) -> None:
         study = self._study
-        if not study.tickets.exhausted() or not study.decided():
+        if not study.search_ended() or not study.decided():
             raise TrainingFailedError(
                 "\n".join(
                     [

@@ -10,10 +10,11 @@ from optuna.trial import Trial, TrialState
 
 from ...objectives.finetune import FinetuneResult
 from ...storage.errors import LeaseLostError
-from ..records import TrialRecord
+from ..records import BUDGET, TrialRecord
 from ..study import OUTCOME
 from ..tracking import describe, finish_trial_run, log_traceback
 from .batches import RefusedTrial
+from .device_time import BudgetSpentError
 from .retries import is_unexpected, reason
 from .session import WorkerSession
 from .started_trial import Progress, StartedTrial
@@ -63,7 +64,22 @@ class EndedTrial:
 
 def ended_trial(started: StartedTrial, result: Result) -> EndedTrial:
     """Return how a started trial ended."""
-    return EndedTrial(started.trial, result, _outcome(result, started.progress), started)
+    outcome = _outcome(result, started.progress)
+    if isinstance(result, BudgetSpentError):
+        outcome |= _ended_by_budget(started)
+    return EndedTrial(started.trial, result, outcome, started)
+
+
+def _ended_by_budget(started: StartedTrial) -> dict[str, Any]:
+    """Return what is known of a trial that the budget ended, which may be a finalist as it is."""
+    done, progress, planned = len(started.progress.reported), started.progress, started.planned
+    when = f"after epoch {done} of {planned.epochs}" if done else "before its first epoch"
+    return {
+        "seconds": started.lease.used_seconds + progress.seconds,
+        "ended_by": BUDGET,
+        "reason": f"the budget ended {when}",
+        "freeze_depth": planned.phases[-1].freeze_depth,
+    }
 
 
 def refused_trial(refused: RefusedTrial) -> EndedTrial:

@@ -11,6 +11,7 @@ from ...objectives.populations import finetune_together
 from ...storage.errors import LeaseLostError, StorageError
 from ..records import TrialRecord
 from .batches import AskedTrial, RefusedTrial, TrialBatches
+from .device_time import BudgetSpentError
 from .internal_errors import InternalErrors
 from .retries import is_unexpected, reason, require_device, require_disk
 from .session import WorkerSession
@@ -19,14 +20,14 @@ from .trial_outcome import EndedTrial, Result, ended_trial, refused_trial
 
 
 def run_trials(session: WorkerSession) -> None:
-    """Run trials until the budget is spent: that many trials are complete, pruned or failed, on all machines.
+    """Run trials until so many are complete, pruned or failed on all machines, or the budget is spent.
 
     Raises:
         DeviceLostError: The device refuses further work of this process.
         TrainingFailedError: A bug has failed several trials.
     """
     batches, internal = TrialBatches(session.worker), InternalErrors()
-    for batch in session.claims(batches.next, session.study.tickets):
+    for batch in session.claims(batches.next, session.study.search_ended):
         for record in _run_batch(session, batch):
             internal.note(record)
         internal.check()
@@ -102,9 +103,19 @@ def _run_together(session: WorkerSession, every: list[StartedTrial]) -> tuple[li
     Raises:
         DeviceLostError: The device refuses further work of this process.
     """
+    if not every:
+        return [], []
     for started in every:
         session.worker.write(started.lease)
-    results = _train_together(session, every) if every else []
+    session.device_time.begin()
+    try:
+        session.device_time.require(every[0].trial)
+        results = _train_together(session, every)
+    except BudgetSpentError as error:
+        results = [error] * len(every)
+    finally:
+        # Of the work that they share, any of them can count the seconds.
+        session.device_time.spend(every[0].trial)
     if results is None:
         return [], every
     ended: list[EndedTrial] = []

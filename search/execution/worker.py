@@ -16,7 +16,7 @@ from ..records import TrialRecord
 from ..sampling import BudgetAllocation, StrategyPruner, StrategySampler, costs_by_strategy
 from ..space import optuna_name
 from ..stopping import Stopper
-from ..study import Study, StudyFacts, StudySettings, open_storage, trial_record
+from ..study import Study, StudyFacts, StudySettings, issue_further, open_storage, trial_record
 from .leased_storage import LeasedStorage
 
 
@@ -51,7 +51,7 @@ class Worker:
         self._keeper = keeper
 
     def claim(self, limit: int = 1) -> list[Trial]:
-        """Claim the first free trials; return an empty list if none is free.
+        """Claim the first free trials; return an empty list if none is free, or the budget is spent.
 
         One that was cut off keeps its parameters and what it reported.
 
@@ -61,7 +61,10 @@ class Worker:
         Raises:
             UnreachableError: The database cannot be used.
         """
-        claimed = [trial_id for trial_id, _ in self._storage.claim(limit)]
+        study = self.study
+        claimed = [trial_id for trial_id, _ in self._storage.claim(limit, study.settings.budget)]
+        if not claimed and issue_further(study.tickets, study.settings):
+            claimed = [trial_id for trial_id, _ in self._storage.claim(limit, study.settings.budget)]
         for trial_id in claimed:
             self._optuna.sampler.before_trial(self._optuna, self._storage.get_trial(trial_id))
         return [Trial(self._optuna, trial_id) for trial_id in claimed]
@@ -89,6 +92,10 @@ class Worker:
             UnreachableError: The database does not answer.
         """
         self._storage.require(lease)
+
+    def spend(self, trial: Trial, seconds: float) -> None:
+        """Count device seconds of a trial; those of a trial that another worker has now do not count."""
+        self._storage.spend(trial._trial_id, seconds)
 
     def reset_interruptions(self, lease: Lease) -> None:
         """A checkpoint was written: reset the ticket's interruption count."""
@@ -164,7 +171,11 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
     known = [STRATEGIES[name] for name in settings.strategies if name in STRATEGIES]
     controls = [strategy.name for strategy in known if not strategy.pretrained]
     allotment = BudgetAllocation(
-        settings.trials, costs_by_strategy(settings.space, facts.frozen_flops), controls, facts.val_images
+        settings.planned_trials,
+        costs_by_strategy(settings.space, facts.frozen_flops),
+        controls,
+        facts.val_images,
+        one_each=settings.budget is not None,
     )
     defaults = {
         strategy: {optuna_name(strategy, name): value for name, value in settings.space.default(strategy).items()}

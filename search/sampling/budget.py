@@ -53,6 +53,8 @@ class BudgetAllocation:
         controls: Strategies that serve for comparison and are not expected to lead.
         images: Number of validation images, from which the chance in scores follows; None if no strategy counts as
             behind.
+        one_each: Whether the controls too run a trial before any strategy runs its second: a search that may end at any
+            time shall judge all of them.
 
     Examples:
         >>> from frostline.search.sampling import BudgetAllocation
@@ -64,6 +66,7 @@ class BudgetAllocation:
     costs: Mapping[str, float] = field(default_factory=dict)
     controls: Collection[str] = ()
     images: int | None = None
+    one_each: bool = False
 
     def next_strategy(self, trials: Sequence[FrozenTrial], number: int, strategies: Sequence[str]) -> str | None:
         """Return the strategy whose floor a trial counts towards; None if the sampler chooses.
@@ -80,7 +83,10 @@ class BudgetAllocation:
         floor, fair_share = strategy_floor(self.budget, len(strategies)), self.budget // len(strategies)
         below = [name for name in strategies if count[name] < floor]
         first = [name for name in below if not count[name]]
-        if expected := [name for name in first if name not in self.controls]:
+        expected = [name for name in first if name not in self.controls]
+        if self.one_each:
+            expected += [name for name in first if name in self.controls]
+        if expected:
             # Workers that start at the same moment try different strategies.
             choosing = sum(_chooses(trial) and trial.number < number for trial in others)
             return expected[min(choosing, len(expected) - 1)]

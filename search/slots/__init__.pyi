@@ -1,5 +1,6 @@
 from .engines import check_resources, create_engine
 from .messages import (
+    BudgetUsed,
     EpochFinished,
     FinalCutOff,
     FinalFinished,
@@ -18,6 +19,7 @@ from .process import RunningSlot, SlotSpec
 from .resources import ProcessResources, Resources
 
 __all__ = [
+    "BudgetUsed",
     "EpochFinished",
     "FinalCutOff",
     "FinalFinished",

@@ -54,6 +54,14 @@ class Note:
 
 @_exact
 @dataclass(frozen=True)
+class BudgetUsed:
+    """What all workers have used of the budget, in device seconds."""
+
+    seconds: float
+
+
+@_exact
+@dataclass(frozen=True)
 class TrialStarted:
     """A trial starts, with its maximum number of epochs."""
 
@@ -121,6 +129,7 @@ Message = (
     Waits
     | JournalEntry
     | Note
+    | BudgetUsed
     | TrialStarted
     | EpochFinished
     | TrialFinished

@@ -1,5 +1,7 @@
 from .checks import train_images
 from .chosen_trial import ChosenTrial, choose_trial
+from .dry_run import DryRun, StrategyPlan, dry_run
+from .extension import Extension
 from .finalists import (
     SEED_OFFSET,
     Finalist,
@@ -9,6 +11,7 @@ from .finalists import (
     restore_config,
 )
 from .fingerprints import sources_digest, training_package, training_sources
+from .forecast import trials_left
 from .given_values import check_given
 from .neighbors import finished_neighbors
 from .observer import LineProgress, Observer
@@ -32,6 +35,7 @@ from .settings import CANDIDATES, StudySettings
 from .stored_records import OUTCOME, STARTED, trial_record
 from .study import Study
 from .study_file import is_study_file
+from .trial_supply import issue_further
 from .watch import watch_study
 
 __all__ = [
@@ -40,12 +44,15 @@ __all__ = [
     "SEED_OFFSET",
     "STARTED",
     "ChosenTrial",
+    "DryRun",
+    "Extension",
     "Finalist",
     "LineProgress",
     "Observer",
     "PendingChanges",
     "Prepared",
     "Request",
+    "StrategyPlan",
     "Study",
     "StudyFacts",
     "StudyResults",
@@ -53,9 +60,11 @@ __all__ = [
     "check_given",
     "choose_finalists",
     "choose_trial",
+    "dry_run",
     "find_default",
     "finished_neighbors",
     "is_study_file",
+    "issue_further",
     "list_candidates",
     "make_trial",
     "open_storage",
@@ -76,6 +85,7 @@ __all__ = [
     "training_package",
     "training_sources",
     "trial_record",
+    "trials_left",
     "watch_study",
     "write_changes",
 ]

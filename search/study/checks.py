@@ -19,6 +19,7 @@ from ...objectives.sizes import parse_size
 from ...storage.files import artifacts_fault
 from ...storage.tracking import uri_fault
 from ...storage.workspace import Workspace
+from ..durations import parse_duration
 from ..limits import number_faults
 from ..slots import check_resources
 from ..space import COMPETING, Space, create_space, default_tables, load_plugins, read_space
@@ -51,6 +52,8 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         check_resources(request.resources, workspace)
     with _collecting(faults):
         parse_size(request.cache_budget)
+    with _collecting(faults):
+        budget_of(request)
     space: Space | None = None
     with _collecting(faults):
         load_plugins(request.plugins)
@@ -58,7 +61,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         chosen = (space or create_space(default_tables())).only(chosen_strategies(request, space))
         # An invalid space skips the rest of this block only.
         if not number_faults({"--trials": request.trials}):
-            faults += budget_faults(request.trials, len(chosen.strategies))
+            faults += trials_faults(request.planned_trials, len(chosen.strategies))
     listing: Listing | None = None
     with _collecting(faults):
         listing = list_data(request.data, request.listing.located(request.data), workspace)
@@ -143,16 +146,25 @@ def _check_numbers(request: Request) -> None:
         raise InvalidInputError(faults)
 
 
-def budget_faults(trials: int, strategies: int) -> list[str]:
-    """Return the faults of a budget.
+def budget_of(request: Request) -> float | None:
+    """Return the budget of a request in device seconds; None without one.
+
+    Raises:
+        InvalidInputError: The budget is not a time.
+    """
+    return None if request.budget is None else parse_duration("--budget", request.budget)
+
+
+def trials_faults(trials: int | None, strategies: int) -> list[str]:
+    """Return the faults of a number of trials; None is no limit.
 
     Examples:
-        >>> from frostline.search.study.checks import budget_faults
-        >>> budget_faults(30, strategies=5)
+        >>> from frostline.search.study.checks import trials_faults
+        >>> trials_faults(30, strategies=5)
         []
-        >>> budget_faults(0, strategies=5)
+        >>> trials_faults(0, strategies=5)
         ['--trials must be at least 1, got 0.']"""
-    if (faults := number_faults({"--trials": trials})) or trials >= strategies:
+    if (faults := number_faults({"--trials": trials})) or trials is None or trials >= strategies:
         return faults
     return [
         f"--trials {trials} is too few for {strategies} strategies, which need at least one each. "
@@ -162,9 +174,18 @@ def budget_faults(trials: int, strategies: int) -> list[str]:
 
 def train_counts(listing: Listing, seed: int) -> list[int]:
     """Return the number of training images of each class."""
+    labels, splits = _splits(listing, seed)
+    return np.bincount(labels[splits["train"]], minlength=len(listing.classes)).tolist()
+
+
+def split_counts(listing: Listing, seed: int) -> dict[str, int]:
+    """Return the number of listed images of each split; files that do not decode are among them."""
+    return {split: len(rows) for split, rows in _splits(listing, seed)[1].items()}
+
+
+def _splits(listing: Listing, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     labels = np.array(listing.labels)
-    train = resolve_splits(listing.splits, labels, seed, listing.groups)["train"]
-    return np.bincount(labels[train], minlength=len(listing.classes)).tolist()
+    return labels, resolve_splits(listing.splits, labels, seed, listing.groups)
 
 
 def train_images(data: str, workspace: Workspace, options: ListingOptions = ListingOptions()) -> int:  # noqa: B008

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ...objectives.data import Nearness
+from ...objectives.speed import SpeedProbe
 from ...storage.database import Database, DiagnosesTable
 from ..analysis import Truncation
 
-_TRUNCATION, _NEARNESS = "truncation", "nearness"
+_TRUNCATION, _NEARNESS, _SPEED = "truncation", "nearness", "speed"
 
 
 class Diagnoses:
@@ -37,3 +38,15 @@ class Diagnoses:
     def keep_nearness(self, measured: Nearness) -> None:
         """Keep how near the data are to those of the pretraining."""
         self._table.set(_NEARNESS, measured.to_row())
+
+    def speed(self) -> SpeedProbe | None:
+        """Return the speed of the backbone on the device of the first trial; None unless the study began with a budget.
+
+        Readers need no torch for it.
+        """
+        row = self._table.get(_SPEED)
+        return None if row is None else SpeedProbe.from_row(row)
+
+    def keep_speed(self, measured: SpeedProbe) -> None:
+        """Keep the speed of the backbone on the device of the first trial."""
+        self._table.set(_SPEED, measured.to_row())

@@ -21,6 +21,9 @@ class Observer:
     def workers_at_work(self, count: int) -> None:
         """The number of working processes is now ``count``."""
 
+    def budget_used(self, seconds: float) -> None:
+        """All workers have used ``seconds`` of the study's budget together."""
+
     def decoding(self, done: int, total: int) -> None:
         """``done`` of ``total`` images are decoded."""
 
@@ -65,14 +68,12 @@ class LineProgress(Observer):
 
     def __init__(self, write: Callable[[str], None] = print) -> None:
         self._write = write
-        self._budget = 0
+        self._trials: int | None = None
 
     def study_started(self, settings: StudySettings, trials: list[TrialRecord]) -> None:
-        self._budget = settings.trials
+        self._trials = settings.trials
         done = f", {finished(trials)} done" if finished(trials) else ""
-        number, strategies = settings.trials, len(settings.strategies)
-        of = f"{number} trial{'s' * (number > 1)} of {strategies} strateg{'ies' if strategies > 1 else 'y'}"
-        self._write(f"study {settings.name}: {of}{done}")
+        self._write(f"study {settings.name}: {settings.extent}{done}")
 
     def note(self, message: str) -> None:
         self._write(f"note: {message}")
@@ -81,11 +82,13 @@ class LineProgress(Observer):
         score = "" if trial.score is None else f" {trial.score:.4f}"
         reason = f" ({trial.reason})" if trial.reason else ""
         seconds = "" if trial.seconds is None else f" in {trial.seconds:.1f} s"
-        place = f"trial {trial.number + 1}/{self._budget}"
-        self._write(f"{place} {trial.strategy} {trial.state}{score}{seconds}{reason}")
+        self._write(f"{self._place(trial.number)} {trial.strategy} {trial.state}{score}{seconds}{reason}")
 
     def trial_cut_off(self, number: int) -> None:
-        self._write(f"trial {number + 1}/{self._budget} was interrupted")
+        self._write(f"{self._place(number)} was interrupted")
+
+    def _place(self, number: int) -> str:
+        return f"trial {number + 1}" + ("" if self._trials is None else f"/{self._trials}")
 
     def final_started(self, finalist: str, seed: int, place: int, total: int) -> None:
         self._write(f"final {place}/{total} {finalist} seed {seed}")

@@ -18,15 +18,18 @@ from ...objectives.preprocessing import Preprocessing
 from ...storage.locks import exclusive
 from ...storage.tracking import name_in_use
 from ...storage.workspace import Workspace
+from ..durations import write_duration
 from ..slots import create_engine
 from ..space import Space, create_space, default_tables, resolve_space
-from .checks import check_request, chosen_strategies, train_counts
+from .checks import budget_of, check_request, chosen_strategies, train_counts
 from .fingerprints import code_fingerprints, require_unchanged
+from .forecast import fitted_model, forecast_search, require_budget
 from .observer import Observer
 from .optuna_storage import study_names
 from .request import Request
 from .results import StudyFacts
-from .settings import SEEDS, StudySettings, default_population
+from .settings import SEEDS, TRIALS, StudySettings, default_population
+from .speed import measure_speed
 from .study import Study
 from .study_file import option_of
 
@@ -55,13 +58,19 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     listing, written = check_request(request, workspace)
     preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
     backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
-    settings = _settings(request, listing, written, len(backbones.pretrained.units), preprocessing)
-    _check_trainable(settings, backbones)
-    existing = _existing(settings, workspace)
+    settings = settings_of(request, listing, written, len(backbones.pretrained.units), preprocessing)
+    check_strategies(settings, backbones)
+    existing = existing_study(settings, workspace)
     if existing is None:
         require_free_name(request.tracking_uri, settings.name, "--name")
     dataset = decode(listing, settings, preprocessing, workspace, observer)
     facts = gather_facts(settings, dataset, backbones)
+    probe = None
+    if existing is None and settings.budget is not None:
+        probe = measure_speed(settings, backbones, preprocessing, request.resources, len(facts.classes))
+        model = fitted_model(facts, probe, [])
+        require_budget(settings, len(facts.units), model)
+        observer.note(forecast_search(settings, len(facts.units), model).sentence)
     if existing:
         trains = not existing.complete()
         require_unchanged(existing.settings, existing.facts, dataset, backbones, trains=trains, option=workspace.option)
@@ -70,6 +79,8 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     for note in facts.notes:
         observer.note(note)
     study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
+    if probe is not None:
+        study.diagnoses.keep_speed(probe)
     return Prepared(study, dataset, backbones)
 
 
@@ -127,9 +138,18 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
     )
 
 
-def _settings(
+def settings_of(
     request: Request, listing: Listing, written: Space | None, units: int, preprocessing: Preprocessing
 ) -> StudySettings:
+    """Return the settings of a checked request.
+
+    Args:
+        request: Request of the search.
+        listing: Listing of its images.
+        written: Space of its files; None for the default space.
+        units: Units of the backbone.
+        preprocessing: Preprocessing of the images.
+    """
     counts, device = train_counts(listing, request.seed), create_engine(request.resources).device_type
     space = written or create_space(default_tables(sum(counts)))
     return StudySettings(
@@ -138,7 +158,8 @@ def _settings(
         backbone=request.backbone,
         weights=_absolute(request.weights),
         image_size=preprocessing.image_size,
-        trials=request.trials,
+        trials=request.planned_trials,
+        budget=budget_of(request),
         metric=request.metric or default_metric(counts),
         seed=request.seed,
         finals_seeds=request.finals_seeds or SEEDS,
@@ -146,14 +167,19 @@ def _settings(
         candidates=request.candidates,
         racing=request.racing,
         indifference=request.indifference,
-        population=request.population or default_population(request.trials, sum(counts), device),
+        population=request.population or default_population(request.planned_trials or TRIALS, sum(counts), device),
         space=resolve_space(space.only(chosen_strategies(request, written)), units),
         plugins=request.plugins,
         listing=request.listing.located(request.data),
     )
 
 
-def _check_trainable(settings: StudySettings, backbones: BackbonePool) -> None:
+def check_strategies(settings: StudySettings, backbones: BackbonePool) -> None:
+    """Check that every strategy finds something to train in the backbone.
+
+    Raises:
+        InvalidInputError: Some do not; the message names them.
+    """
     faults: list[str] = []
     for strategy in settings.strategies:
         try:
@@ -184,7 +210,7 @@ def _shown(value: Any) -> str:
     return "nothing" if value == "" else str(value)
 
 
-def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
+def existing_study(settings: StudySettings, workspace: Workspace) -> Study | None:
     """Return the study of this name; None if there is none.
 
     Raises:
@@ -198,9 +224,14 @@ def _existing(settings: StudySettings, workspace: Workspace) -> Study | None:
         present = study.settings
         raised = (
             ("--trials", settings.trials, present.trials),
+            ("--budget", settings.budget, present.budget),
             ("--seeds", settings.finals_seeds, present.finals_seeds),
         )
-        more = "".join(f" {option} {new}" for option, new, old in raised if new > old)
+        more = "".join(
+            f" {option} {write_duration(new) if option == '--budget' else new}"
+            for option, new, old in raised
+            if new is not None and old is not None and new > old
+        )
         raise InvalidInputError(
             [
                 f"Study {settings.name!r} exists with other settings:",

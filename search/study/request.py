@@ -11,7 +11,7 @@ from ...objectives.data import ListingOptions
 from ...objectives.errors import InvalidInputError
 from ..slots import Resources
 from .given_values import check_given
-from .settings import CANDIDATES
+from .settings import CANDIDATES, TRIALS
 
 if TYPE_CHECKING:
     from .study_file import StudyFile
@@ -26,7 +26,8 @@ class Request:
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
         weights: Name of published weights, path of a file, or ``none``.
         image_size: Image side in pixels.
-        trials: Budget: number of trials.
+        trials: Number of trials; None for 30, or for no limit if there is a budget.
+        budget: Device seconds that the trials of all workers may use together, such as ``20m`` or ``1h30m``.
         name: Name of the study.
         strategies: Names of the competing strategies; by default all of the space file, or the five default ones and
             the plugins'.
@@ -57,7 +58,8 @@ class Request:
     backbone: str = "mobilenet_v3_small"
     weights: str = "DEFAULT"
     image_size: int | None = None
-    trials: int = 30
+    trials: int | None = None
+    budget: str | None = None
     name: str | None = None
     strategies: tuple[str, ...] = ()
     space: Path | Mapping[str, Any] | None = None
@@ -125,6 +127,11 @@ class Request:
                 f"data replaces the dataset of a study file, and {source!r} is not a study file: leave out one of them."
             )
         return cls(data=source, listing=ListingOptions(**listing), **given)
+
+    @property
+    def planned_trials(self) -> int | None:
+        """Return the number of trials; None if only the budget limits it."""
+        return TRIALS if self.trials is None and self.budget is None else self.trials
 
     @property
     def resources(self) -> Resources:

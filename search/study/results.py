@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ...objectives.data import DataFaults, Nearness
+from ...objectives.speed import SpeedProbe
 from ...storage.database import RUN
 from ..analysis import (
     Advice,
@@ -99,6 +100,8 @@ class StudyResults:
         workers: Number of workers that hold a trial or final.
         running_finals: Number of finals that they train.
         wish: Desired state of the workers: run, pause or stop.
+        used_seconds: Device seconds that the trials have used.
+        speed: Speed of the backbone on the device of the first trial; None unless the study began with a budget.
     """
 
     settings: StudySettings
@@ -117,11 +120,13 @@ class StudyResults:
     workers: int = 0
     running_finals: int = 0
     wish: str = RUN
+    used_seconds: float = 0.0
+    speed: SpeedProbe | None = None
 
     @property
     def state(self) -> str:
         """Return what is missing: trials, finals, or nothing (finished)."""
-        if finished(self.trials) < self.settings.trials:
+        if not has_ended(self.settings, self.trials, self.used_seconds):
             return "trials"
         return "finished" if self.decided else "finals"
 
@@ -218,7 +223,7 @@ class StudyResults:
         """Return the finals of each strategy's default configuration."""
         found: dict[str, list[FinalRecord]] = {}
         for strategy in self.settings.strategies:
-            own = [trial for trial in self.trials if trial.strategy == strategy and trial.state == "complete"]
+            own = [trial for trial in self.trials if trial.strategy == strategy and trial.ranked]
             default = find_default(self.settings, own, strategy)
             found[strategy] = [
                 final
@@ -255,6 +260,28 @@ class StudyResults:
     def summaries(self) -> list[StrategySummary]:
         """Return one summary per strategy."""
         return summarize(self.trials, self.settings.strategies)
+
+
+def has_ended(settings: StudySettings, trials: Sequence[TrialRecord], used_seconds: float) -> bool:
+    """Return whether a search has ended: by its number of trials, or its budget.
+
+    Args:
+        settings: Settings of the study.
+        trials: Trials of the study.
+        used_seconds: Device seconds that they have used.
+
+    Examples:
+        >>> from frostline.search.records import TrialRecord
+        >>> from frostline.search.study import StudySettings
+        >>> from frostline.search.study.results import has_ended
+        >>> settings = StudySettings.model_construct(trials=None, budget=60.0)
+        >>> [has_ended(settings, [TrialRecord(0, state)], 61.0) for state in ("running", "pruned")]
+        [False, True]
+    """
+    ended = finished(trials)
+    if settings.trials is not None and ended >= settings.trials:
+        return True
+    return settings.budget is not None and used_seconds >= settings.budget and ended == len(trials)
 
 
 def is_decided(

@@ -12,7 +12,8 @@ from ...storage.locks import exclusive
 from ...storage.workspace import Workspace
 from ..limits import number_faults
 from ..space import load_plugins
-from .checks import budget_faults, list_data, name_fault
+from .checks import list_data, name_fault, trials_faults
+from .extension import NO_EXTENSION, Extension
 from .fingerprints import require_unchanged
 from .observer import Observer
 from .optuna_storage import study_names
@@ -59,8 +60,7 @@ def prepare_resume(
     name: str,
     workspace: Workspace,
     observer: Observer,
-    trials: int | None = None,
-    seeds: int | None = None,
+    extension: Extension = NO_EXTENSION,
     *,
     curve: bool = False,
 ) -> Prepared:
@@ -70,30 +70,20 @@ def prepare_resume(
         name: Name of the study.
         workspace: Workspace of the study.
         observer: Observer of the decoding.
-        trials: Larger budget; None keeps the budget.
-        seeds: Number of seeds that a finalist may have, whatever they cost; None keeps it.
+        extension: Further trials, device seconds and seeds.
         curve: Whether the data-size curve is trained too.
 
     Raises:
-        InvalidInputError: There is no such study, the budget is smaller, or data, weights or code changed.
+        InvalidInputError: There is no such study, it would shrink, or data, weights or code changed.
         StudyBusyError: Another process works on the study.
     """
     study = Study.load(name, workspace)
-    present = study.settings
-    limits = (("--trials", trials, present.trials), ("--seeds", seeds, present.finals_seeds))
-    faults = [
-        f"{option} {new} is below the study's {old}; it can only grow."
-        for option, new, old in limits
-        if new is not None and new < old
-    ]
-    if faults := [*faults, *number_faults({"--trials": trials, "--seeds": seeds})]:
-        raise InvalidInputError(faults)
+    extended = extension.of(study)
     study.require_artifacts()
-    more = seeds is not None or (trials or 0) > present.trials
-    prepared = reopen(study, observer, trains=curve or more or lacks(study))
+    prepared = reopen(study, observer, trains=curve or extended is not None or lacks(study))
     with exclusive(workspace, name):
-        if more:
-            study.set_budget(present.trials if trials is None else trials, seeds)
+        if extended is not None:
+            study.extend(extended, extension.seeds)
         study.ready()
     return prepared
 
@@ -103,8 +93,7 @@ def prepare_fork(
     fork: str,
     workspace: Workspace,
     observer: Observer,
-    trials: int | None = None,
-    seeds: int | None = None,
+    extension: Extension = NO_EXTENSION,
 ) -> Prepared:
     """Create a study with the settings of another one and the present data, weights and code.
 
@@ -115,8 +104,7 @@ def prepare_fork(
         fork: Name of the new study.
         workspace: Workspace of both.
         observer: Observer of the decoding.
-        trials: Budget of the new study; None for the same budget.
-        seeds: Largest number of seeds of a finalist of the new study; None for the same number.
+        extension: Trials, device seconds and seeds of the new study, where they differ.
 
     Raises:
         InvalidInputError: There is no such study, or the new name is taken or invalid.
@@ -127,14 +115,19 @@ def prepare_fork(
         faults.append(
             f"--fork {fork}: a study of this name exists. Resume it: frostline resume {fork}{workspace.option}"
         )
-    budget = old.settings.trials if trials is None else trials
-    faults += budget_faults(budget, len(old.settings.strategies))
-    faults += number_faults({"--seeds": seeds})
+    trials = old.settings.trials if extension.trials is None else extension.trials
+    faults += trials_faults(trials, len(old.settings.strategies))
+    faults += number_faults({"--seeds": extension.seeds})
+    budget, seeds = old.settings.budget, extension.seeds
+    try:
+        budget = extension.budget_of(old.settings) or budget
+    except InvalidInputError as error:
+        faults += error.faults
     if faults:
         raise InvalidInputError(faults)
     require_free_name(old.tracking_uri, fork, "--fork")
     old.require_artifacts()
-    changed = {"name": fork, "trials": budget, "earlier_seeds": ()}
+    changed = {"name": fork, "trials": trials, "budget": budget, "earlier_seeds": ()}
     changed |= {} if seeds is None else {"finals_seeds": seeds, "finals_limited": False}
     settings = old.settings.model_copy(update=changed)
     load_plugins(settings.plugins)

@@ -9,8 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ...objectives.config import BackboneSpec
 from ...objectives.data import ListingOptions
 from ..analysis import INDIFFERENCE, RaceRules
+from ..formats import duration, plural
 from ..space import Space
 
+# Default of the number of trials.
+TRIALS = 30
 # Default of the largest number of trainings of a finalist.
 SEEDS = 8
 # Default of the number of configurations of each strategy that its finalist is chosen from.
@@ -31,7 +34,8 @@ class StudySettings(BaseModel):
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
         weights: Name of published weights, path of a file, or ``none``.
         image_size: Side of the network's square input, in pixels.
-        trials: Budget: number of trials that end complete, pruned or failed.
+        trials: Number of trials that end complete, pruned or failed; None if only the budget limits it.
+        budget: Device seconds that the trials of all workers may use together; None for no limit.
         metric: Name of the validation metric, which trials maximize.
         seed: Seed of splits, data order, heads and sampling.
         finals_seeds: Largest number of trainings of each finalist.
@@ -53,7 +57,8 @@ class StudySettings(BaseModel):
     backbone: str
     weights: str
     image_size: int
-    trials: int = Field(ge=1)
+    trials: int | None = Field(ge=1)
+    budget: float | None = Field(default=None, gt=0)
     metric: str
     seed: int = Field(ge=0)
     finals_seeds: int = Field(ge=1)
@@ -76,6 +81,25 @@ class StudySettings(BaseModel):
     def strategies(self) -> tuple[str, ...]:
         """Return the names of the competing strategies."""
         return tuple(self.space.strategies)
+
+    @property
+    def planned_trials(self) -> int:
+        """Return the number of trials that the strategies' minimum numbers are shares of.
+
+        It does not depend on the budget: so trials are sampled alike on fast and slow machines.
+        """
+        return TRIALS if self.trials is None else self.trials
+
+    @property
+    def extent(self) -> str:
+        """Return how far the search goes, in words."""
+        of = f"{len(self.strategies)} strateg{'ies' if len(self.strategies) > 1 else 'y'}"
+        if self.budget is None:
+            return f"{plural(self.trials or 0, 'trial')} of {of}"
+        time = f"{duration(self.budget)} of training"
+        if self.trials is None:
+            return f"{of}, {time}"
+        return f"{plural(self.trials, 'trial')} of {of} or {time}, whichever ends first"
 
     @property
     def race_rules(self) -> RaceRules:

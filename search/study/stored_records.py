@@ -47,14 +47,17 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
 def record_of_row(row: TrialRow, alive: Container[int] = ()) -> TrialRecord:
     """Convert a trial's row to a record; arguments as in :func:`trial_record`."""
     known: dict[str, Any] = row.attributes.get(STARTED, {}) | row.attributes.get(OUTCOME, {})
+    curve = dict(sorted(row.steps.items()))
+    score = row.value if row.state.is_finished() else None
     cut_off = row.state == TrialState.RUNNING and row.number not in alive
     return TrialRecord(
         number=row.number,
         state="waiting" if cut_off else _STATES[row.state],
         strategy=row.strategy,
         config=known.get("config", {}),
-        score=row.value if row.state.is_finished() else None,
-        curve=dict(sorted(row.steps.items())),
+        # Optuna keeps the last report of a pruned trial; the budget prunes also what leads.
+        score=max(curve.values()) if known.get("ended_by") and curve else score,
+        curve=curve,
         seconds=known.get("seconds"),
         trainable_parameters=known.get("trainable_parameters"),
         freeze_depth=known.get("freeze_depth"),
@@ -62,6 +65,7 @@ def record_of_row(row: TrialRow, alive: Container[int] = ()) -> TrialRecord:
         finished=row.ended,
         epochs=known.get("epochs"),
         log_loss=known.get("val/log_loss"),
+        ended_by=known.get("ended_by"),
     )
 
 

@@ -28,14 +28,15 @@ from ...storage.tracking import StudyMark
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord, KeptComparisons
 from ..optuna_logging import quiet_optuna
-from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, finished, read_finalist
+from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, read_finalist
 from .diagnoses import Diagnoses
 from .finalists import Finalist, choose_finalists, is_finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
-from .results import StudyFacts, StudyResults, is_decided
+from .results import StudyFacts, StudyResults, has_ended, is_decided
 from .settings import StudySettings
 from .stored_records import OUTCOME, final_record_of, read_facts, record_of_row
 from .trial_rows import TrialReader, TrialRow
+from .trial_supply import issue_trials, search_ended
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
 _RACE_ENDED = "frostline:race_ended"
@@ -64,7 +65,7 @@ class Study:
         workspace: Workspace of the study.
 
     Attributes:
-        tickets: Tickets of the trials, one per trial of the budget.
+        tickets: Tickets of the trials, one per trial.
         final_tickets: Tickets of the finals, one per finalist and seed.
         finals: Recorded finals.
         curve: Recorded trainings on part of the images.
@@ -92,7 +93,7 @@ class Study:
     def create(
         cls, settings: StudySettings, facts: StudyFacts, workspace: Workspace, tracking_uri: str | None
     ) -> Study:
-        """Create a study, with a ticket for every trial of its budget."""
+        """Create a study, with tickets for its trials."""
         storage = open_storage(workspace.create())
         with quiet_optuna():
             inner = optuna.create_study(study_name=settings.name, storage=storage, direction="maximize")
@@ -126,7 +127,7 @@ class Study:
         return cls(inner, workspace)
 
     def ready(self) -> Study:
-        """Issue the missing tickets of the budget, and record the shared location of checkpoints.
+        """Issue the missing tickets of the trials, and record the shared location of checkpoints.
 
         Joining workers find the location in the database.
         """
@@ -134,8 +135,17 @@ class Study:
             # Studies of other databases may have the same name.
             folder = self._shared.get("folder", f"{self.settings.name}-{secrets.token_hex(4)}")
             self.inner.set_user_attr(_ARTIFACTS, {"url": url, "folder": folder})
-        self.tickets.issue(self.settings.trials, done={row.number for row in self._rows() if row.state.is_finished()})
+        done = {row.number for row in self._rows() if row.state.is_finished()}
+        issue_trials(self.tickets, self.settings, done)
         return self
+
+    def search_ended(self) -> bool:
+        """Return whether no trial is left on any machine."""
+        if not search_ended(self.tickets, self.settings):
+            return False
+        # Another process may have extended it.
+        self.read_budget()
+        return search_ended(self.tickets, self.settings)
 
     def close(self) -> None:
         """Close the connections to the database; the next use opens new ones."""
@@ -189,10 +199,18 @@ class Study:
         local, folder = self.workspace.checkpoints(name), self._shared.get("folder", name)
         return checkpoint_place(local, self.artifacts_url, folder, note)
 
-    def set_budget(self, trials: int, seeds: int | None = None) -> None:
-        """Set the number of trials, and the largest number of seeds of a finalist, which lets an ended race go on."""
+    def extend(self, settings: StudySettings, seeds: int | None = None) -> None:
+        """Set how far the search goes, and the largest number of seeds of a finalist, which lets an ended race go on.
+
+        Args:
+            settings: Settings of the study with other trials and budget.
+            seeds: Largest number of seeds; None keeps it.
+        """
         present = self.settings
-        changed: dict[str, Any] = {"trials": trials}
+        changed: dict[str, Any] = {"trials": settings.trials, "budget": settings.budget}
+        if settings.budget is not None:
+            # Older versions recorded the seconds with the trials alone.
+            self.tickets.fill_used_seconds({trial.number: trial.seconds for trial in self.trials() if trial.seconds})
         if seeds is not None:
             changed |= {"finals_seeds": seeds, "finals_limited": False}
             # A race that has not ended follows the new number as if it had had it from the first.
@@ -296,7 +314,7 @@ class Study:
     def complete(self) -> bool:
         """Return whether all trials and finals are done, without reading predictions."""
         trials = self.trials()
-        return finished(trials) >= self.settings.trials and self._decided(trials)
+        return has_ended(self.settings, trials, self.tickets.use().seconds) and self._decided(trials)
 
     def _decided(self, trials: list[TrialRecord]) -> bool:
         return is_decided(self.settings, self.facts, trials, self.final_scores(), self.race_ended)
@@ -328,6 +346,8 @@ class Study:
             workers=len({each.owner for each in (*held, *held_finals)}),
             running_finals=len(held_finals),
             wish=self.wish.get(),
+            used_seconds=self.tickets.use().seconds,
+            speed=self.diagnoses.speed(),
         )
 
 

@@ -27,6 +27,7 @@ class _Options(BaseModel):
     weights: str = ""
     image_size: int = 0
     trials: int = 0
+    budget: str = ""
     name: str = ""
     strategies: list[str] = []
     metric: str = ""

@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ...objectives.epochs import EpochResult
 from ...storage.database import PAUSE, RUN, STOP, ActiveLease
-from ..records import FINISHED, FinalScores, TrialRecord, finished
+from ..records import FINISHED, FinalScores, TrialRecord
 from ..stopping import Stopper
 from .observer import Observer
-from .results import is_decided
+from .results import has_ended, is_decided
 from .settings import StudySettings
 from .study import Study
 
@@ -75,6 +75,7 @@ class Watcher:
         self._finals_done: int | None = None
         self._finals_told: set[tuple[str, int, int]] = set()
         self._finals_running: set[tuple[str, int]] = set()
+        self._used_seconds = 0.0
         self._workers = -1
         self._seen: dict[str, float] = {}
         self._idle_since: float | None = None
@@ -105,6 +106,9 @@ class Watcher:
             self._trials = {trial.number: trial for trial in trials if trial.state in FINISHED}
             self._finals_told.clear()
             self._observer.study_started(study.settings, [trial for trial in trials if trial.state != "running"])
+        if study.settings.budget is not None:
+            self._used_seconds = study.tickets.use().seconds
+            self._observer.budget_used(self._used_seconds)
         self._tell_workers({each.owner for each in (*held, *finals)})
         for trial in trials:
             self._tell_trial(trial)
@@ -151,7 +155,7 @@ class Watcher:
                 self._finals_running.discard((final.finalist, final.seed))
                 self._observer.final_finished(final)
         self._tell_running_finals(trials, held)
-        self.finished = finished(trials) >= study.settings.trials and is_decided(
+        self.finished = has_ended(study.settings, trials, self._used_seconds) and is_decided(
             study.settings, study.facts, trials, self._finals, study.race_ended
         )
 

@@ -6,6 +6,7 @@ from .engine import Database, database_error, probe, share_sqlite
 from .finals import FinalsTable, StoredFinal
 from .leases import LeaseKeeper, describe_worker, expire_dead_workers, expire_process_without_penalty, has_ended
 from .ticket_repair import Ticket, read_tickets, reclaim_expired, set_done
+from .ticket_use import TicketUse
 from .tickets import ActiveLease, Lease, Tickets, credit_progress, finish, prove, release, release_crashed
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "StoredFinal",
     "StudyControl",
     "Ticket",
+    "TicketUse",
     "Tickets",
     "credit_progress",
     "database_error",

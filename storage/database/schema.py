@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, String, insert, inspect, select, text
+from sqlalchemy import Column, Connection, Engine, Float, Integer, LargeBinary, String, insert, inspect, select, text
 from sqlalchemy.dialects.mysql import LONGBLOB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -87,6 +87,10 @@ def _keep_precision(connection: Connection) -> None:
         add_column(connection, table, Column("probability_bytes", Integer))
 
 
+def _count_device_seconds(connection: Connection) -> None:
+    add_column(connection, "frostline_tickets", Column("used_seconds", Float))
+
+
 # Only ever append here: a new column, table or meaning of a value is one more migration. A table that is only new needs
 # a migration without a change, so that older programs refuse the database.
 MIGRATIONS: tuple[Migration, ...] = (
@@ -95,6 +99,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("studies keep the faults of their data", lambda connection: None),
     Migration("finals keep probabilities of double precision", _keep_precision),
     Migration("studies keep diagnoses", lambda connection: None),
+    Migration("tickets count device seconds", _count_device_seconds),
 )
 
 

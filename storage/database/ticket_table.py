@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import sqlalchemy
-from sqlalchemy import Index, String, UniqueConstraint, bindparam, case, update
+from sqlalchemy import Float, Index, String, UniqueConstraint, bindparam, case, func, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .engine import now_seconds
@@ -30,6 +30,8 @@ class TicketRow(Table):
     token: Mapped[int] = mapped_column(default=0)
     expires: Mapped[float | None]
     lapses: Mapped[int] = mapped_column(default=0)
+    # Device seconds of all who held it; NULL before the first is recorded, and in older studies.
+    used_seconds: Mapped[float | None]
 
 
 # Statements on the table cost a fraction of statements on the class, and less if they are built once. Every epoch runs
@@ -50,7 +52,12 @@ LEASING = (
 
 # Updates of a ticket that still has the given token.
 _UPDATE_HELD = update(TICKETS).where(TICKETS.c.id == bindparam("ticket"), TICKETS.c.token == bindparam("held"))
-PROVING = _UPDATE_HELD.values(expires=now_seconds() + bindparam("seconds"))
-CREDITING = _UPDATE_HELD.values(expires=now_seconds() + bindparam("seconds"), lapses=0)
-CRASHING = _UPDATE_HELD.where(TICKETS.c.done.is_(False)).values(owner=None, expires=None, lapses=TICKETS.c.lapses + 1)
-FINISHING = _UPDATE_HELD.values(owner=None, expires=None, done=True, lapses=0)
+# A total, not an increase: a transaction that is tried again because its answer was lost counts nothing twice.
+_USED = func.coalesce(bindparam("used", type_=Float), TICKETS.c.used_seconds)
+PROVING = _UPDATE_HELD.values(expires=now_seconds() + bindparam("seconds"), used_seconds=_USED)
+CREDITING = _UPDATE_HELD.values(expires=now_seconds() + bindparam("seconds"), lapses=0, used_seconds=_USED)
+FINISHING = _UPDATE_HELD.values(owner=None, expires=None, done=True, lapses=0, used_seconds=_USED)
+RELEASING = _UPDATE_HELD.where(TICKETS.c.done.is_(False)).values(owner=None, expires=None, used_seconds=_USED)
+CRASHING = _UPDATE_HELD.where(TICKETS.c.done.is_(False)).values(
+    owner=None, expires=None, lapses=TICKETS.c.lapses + 1, used_seconds=_USED
+)

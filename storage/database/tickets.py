@@ -7,8 +7,9 @@ Every write proves its token in the same transaction, so a worker that lost its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Update, and_, bindparam, case, func, insert, or_, select, update
@@ -17,7 +18,8 @@ from sqlalchemy.orm import Session
 
 from ..errors import UnreachableError
 from .engine import Database, now_seconds
-from .ticket_table import CRASHING, CREDITING, FINISHING, LEASING, PROVING, TICKETS, TicketRow
+from .ticket_table import CRASHING, CREDITING, FINISHING, LEASING, PROVING, RELEASING, TICKETS, TicketRow
+from .ticket_use import TicketUse, fill_used_seconds, read_use, used_seconds
 
 # Attempts to issue tickets while other processes issue some too.
 ISSUERS = 20
@@ -34,6 +36,7 @@ class Lease:
         owner: Name of the worker.
         token: Fencing token; increases with every claim of this ticket.
         lapses: Number of workers that crashed, or lost their device, while they held the ticket.
+        used_seconds: Device seconds that earlier leases of the ticket recorded.
     """
 
     ticket: int
@@ -42,6 +45,7 @@ class Lease:
     owner: str
     token: int
     lapses: int
+    used_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,8 @@ class Tickets:
       :func:`credit_progress` and :func:`finish` return False for the old lease, and the caller writes nothing.
     - A ticket that is done stays done; only :func:`set_done`, a repair, reopens it, and overrides leases.
     - Expiry follows the database's clock: clocks of machines need not agree.
+    - Device seconds are recorded in the transaction that proves the lease: those of a worker that lost it do not count,
+      and none count twice.
     - Methods may be called from any thread and retry while a database server is down, except :meth:`claim`, which
       leaves that to its caller.
 
@@ -104,13 +110,15 @@ class Tickets:
         self._kind = kind
         self._mine = and_(TICKETS.c.study == study, TICKETS.c.kind == kind)
         row = TICKETS.c
-        self._open = (
-            select(row.id, row.number, row.subject, row.token, row.owner, row.lapses)
+        open_tickets = (
+            select(row.id, row.number, row.subject, row.token, row.owner, row.lapses, row.used_seconds)
             .where(self._mine, row.done.is_(False), or_(row.owner.is_(None), row.expires < now_seconds()))
             .order_by(row.number)
             .limit(bindparam("most"))
             .with_for_update(skip_locked=True)
         )
+        self._open = open_tickets
+        self._begun = open_tickets.where(row.token > 0)
 
     def issue(self, count: int, done: Collection[int] = ()) -> None:
         """Create the missing tickets among 0..count-1; existing tickets stay unchanged.
@@ -160,7 +168,9 @@ class Tickets:
                 # Another process issued the same tickets: retry.
         return self._database.run_with_retry(work)
 
-    def claim(self, session: Session, owner: str, seconds: float, limit: int = 1) -> list[Lease]:
+    def claim(
+        self, session: Session, owner: str, seconds: float, limit: int = 1, budget: float | None = None
+    ) -> list[Lease]:
         """Lease open tickets, lowest numbers first; tickets that expired are among them.
 
         Args:
@@ -168,13 +178,16 @@ class Tickets:
             owner: Name of the worker, unique among all workers.
             seconds: Seconds until the leases expire unless renewed.
             limit: Maximum number of tickets.
+            budget: Device seconds that all tickets may use; None for no limit. When they are spent, only tickets that
+                were claimed before are leased, so that their work can be ended.
 
         Returns:
             The new leases; empty if no ticket is open.
         """
-        rows = session.execute(self._open, {"most": limit}).all()
+        spent = budget is not None and used_seconds(session, self._mine) >= budget
+        rows = session.execute(self._begun if spent else self._open, {"most": limit}).all()
         leases = [
-            Lease(row.id, row.number, row.subject, owner, row.token + 1, row.lapses + (row.owner is not None))
+            Lease(row.id, row.number, row.subject, owner, row.token + 1, _lapses(row), row.used_seconds or 0.0)
             for row in rows
         ]
         if leases:
@@ -197,6 +210,14 @@ class Tickets:
 
         return self._database.run_with_retry(work)
 
+    def use(self) -> TicketUse:
+        """Return what has become of the tickets."""
+        return self._database.run_with_retry(partial(read_use, chosen=self._mine))
+
+    def fill_used_seconds(self, seconds: Mapping[int, float]) -> None:
+        """Record the device seconds, by number, of tickets for which an older version recorded none."""
+        self._database.run_with_retry(partial(fill_used_seconds, chosen=self._mine, seconds=seconds))
+
     def held(self) -> list[ActiveLease]:
         """Return the leased tickets, those with expired leases included."""
 
@@ -212,7 +233,7 @@ class Tickets:
         return self._database.run_with_retry(work)
 
 
-def prove(session: Session, lease: Lease, seconds: float) -> bool:
+def prove(session: Session, lease: Lease, seconds: float, used: float | None = None) -> bool:
     """Prove within a transaction that a lease is still valid, and renew it.
 
     Until the transaction ends, no other worker can claim the ticket.
@@ -221,27 +242,28 @@ def prove(session: Session, lease: Lease, seconds: float) -> bool:
         session: Transaction that the proof protects.
         lease: Lease to prove.
         seconds: Seconds until the renewed lease expires.
+        used: Device seconds of the ticket, of earlier leases too, to record; None leaves them.
 
     Returns:
         True if the lease is valid. False if another worker has claimed the ticket: the caller must write nothing.
     """
-    return _update_held(session, PROVING, lease, seconds=seconds)
+    return _update_held(session, PROVING, lease, seconds=seconds, used=used)
 
 
-def credit_progress(session: Session, lease: Lease, seconds: float) -> bool:
+def credit_progress(session: Session, lease: Lease, seconds: float, used: float | None = None) -> bool:
     """Prove and renew a lease as :func:`prove` does, and reset the ticket's count of crashes."""
-    return _update_held(session, CREDITING, lease, seconds=seconds)
+    return _update_held(session, CREDITING, lease, seconds=seconds, used=used)
 
 
-def finish(session: Session, lease: Lease) -> bool:
+def finish(session: Session, lease: Lease, used: float | None = None) -> bool:
     """Prove a lease as :func:`prove` does, and mark its ticket done, which ends the lease.
 
     A repeated call returns True too: the answer to the first may have been lost.
     """
-    return _update_held(session, FINISHING, lease)
+    return _update_held(session, FINISHING, lease, used=used)
 
 
-def _update_held(session: Session, statement: Update, lease: Lease, **values: float) -> bool:
+def _update_held(session: Session, statement: Update, lease: Lease, **values: float | None) -> bool:
     """Update the ticket of a lease; return whether the lease was valid."""
     return row_count(session.execute(statement, {"ticket": lease.ticket, "held": lease.token, **values})) == 1
 
@@ -272,19 +294,22 @@ def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[in
     return good
 
 
-def release(session: Session, lease: Lease) -> bool:
-    """Release a ticket, so that other workers can claim it; return False if the lease was no longer valid."""
-    released = session.execute(
-        update(TICKETS)
-        .where(TICKETS.c.id == lease.ticket, TICKETS.c.token == lease.token, TICKETS.c.done.is_(False))
-        .values(owner=None, expires=None),
-    )
-    return row_count(released) == 1
+def release(session: Session, lease: Lease, used: float | None = None) -> bool:
+    """Release a ticket, so that other workers can claim it; return False if the lease was no longer valid.
+
+    Seconds are recorded as by :func:`prove`.
+    """
+    return _update_held(session, RELEASING, lease, used=used)
+
+
+def _lapses(row: Any) -> int:
+    # With the worker whose lease has expired.
+    return row.lapses + (row.owner is not None)
 
 
 def release_crashed(session: Session, lease: Lease) -> bool:
     """Release a ticket as :func:`release` does, and count a crash: its work cost the worker its device."""
-    return _update_held(session, CRASHING, lease)
+    return _update_held(session, CRASHING, lease, used=None)
 
 
 def row_count(result: Any) -> int:

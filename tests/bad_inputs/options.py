@@ -26,6 +26,24 @@ WRONG_OPTIONS = {
     "unknown option of markup": search("--[red]x:smile:", say=("--[red]x:smile:",)),
     "--trials below the strategies": search("--trials", "2", say=("--trials 2", "--strategy")),
     "--image-size huge": search("--image-size", "1000000", say=("1000000",)),
+    **{
+        f"--budget {value!r}": search("--budget", value, say=("--budget", repr(value), "20m"))
+        for value in ("0", "20", "-5m", "4 apples", "", "1h30", "30m1h", "nan", "1e3s", "5 M m", "١m", "infs")
+    },
+    **{
+        f"--budget {value!r}": search("--budget", value, say=("more than 0 seconds", value, "20m"))
+        for value in ("0s", "0m", "0.0h", "0h0m0s")
+    },
+    "--budget below a trial of each strategy": Row(
+        ("search", "photos", *GOOD, "--budget", "0.001s"),
+        ("--budget 0.001s is too small", "full", "scratch could not be judged", "Give --budget", "--strategy"),
+        cached=True,
+    ),
+    "--budget too small for a dry run": search(
+        "--budget", "0.001s", "--dry-run", say=("--budget 0.001s is too small", "could not be judged")
+    ),
+    "--dry-run of a bad space": search("--dry-run", "--metric", "acuracy", say=("acuracy",)),
+    "--budget huge": search("--budget", "99999d", say=("--budget", "3650d", "99999d")),
     "--device unknown": search("--device", "tpu", say=("tpu", "cuda")),
     "--device not there": search("--device", "cuda:99", say=("cuda:99",)),
     "--device empty": search("--device", "", say=("cpu",)),
@@ -107,6 +125,7 @@ STUDY_FILES = {
         ("without [study]", "[full]\nepochs = 1", "[study]", "--space"),
         ("of an unknown key", '[study]\ndata = "photos"\ntrails = 9', "trails", "trials"),
         ("of a wrong type", '[study]\ndata = "photos"\nseed = "x"', "seed"),
+        ("of a budget without unit", '[study]\ndata = "photos"\nbudget = 20', "budget"),
         ("of a wrong list", '[study]\ndata = "photos"\nstrategies = "full"', "strategies"),
         ("that is no table", "study = 3", "[study]"),
         ("that is no TOML", "[study", "not valid TOML"),

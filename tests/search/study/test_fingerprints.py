@@ -18,6 +18,7 @@ from frostline.objectives.errors import InvalidInputError
 from frostline.search.execution.run import join
 from frostline.search.slots.resources import Resources
 from frostline.search.study import fingerprints
+from frostline.search.study.extension import Extension
 from frostline.search.study.observer import Observer
 from frostline.search.study.optuna_storage import study_names
 from frostline.search.study.prepare import prepare_search
@@ -72,7 +73,7 @@ def refusal(call: Callable[[], Any]) -> str:
 
 def test_with_what_it_began_with_it_goes_on(study: Study, request_: Request, workspace: Workspace) -> None:
     assert {"space", "frostline", "torch", "torchvision", "training code"} <= study.facts.code.keys()
-    prepare_resume("pets", workspace, Observer(), 6).study.close()
+    prepare_resume("pets", workspace, Observer(), Extension(trials=6)).study.close()
     assert study.settings.trials == 4
 
 
@@ -211,7 +212,7 @@ def test_where_nothing_is_left_to_train_code_does_not_matter(study: Study, monke
 
 @pytest.mark.parametrize("trials", [0, -3, 1])
 def test_a_fork_is_checked_before_it_is_made(study: Study, workspace: Workspace, trials: int) -> None:
-    said = refusal(lambda: prepare_fork("pets", "pets-2", workspace, Observer(), trials))
+    said = refusal(lambda: prepare_fork("pets", "pets-2", workspace, Observer(), Extension(trials=trials)))
     assert f"--trials {trials} is too few" in said or f"at least 1, got {trials}" in said
     assert study_names(workspace) == ["pets"]
 
@@ -228,7 +229,7 @@ def test_a_fork_asks_the_same_of_what_is_here_now(
     study: Study, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     another_torch(monkeypatch)
-    fork = prepare_fork("pets", "pets-2", workspace, Observer(), 5).study
+    fork = prepare_fork("pets", "pets-2", workspace, Observer(), Extension(trials=5)).study
     assert fork.settings.differences(study.settings).keys() == {"name", "trials"}
     assert (fork.facts.code["torch"], fork.facts.forked_from) == ("1.0", "pets")
     assert fork.tickets.counts() == (5, 0)

@@ -114,7 +114,7 @@ def test_default_configurations_come_first(study: Study, workspace: Workspace, w
     assert study.trials() == []
     first = begin(worker)
     assert first.params == {STRATEGY: "full", "full/learning_rate": 1e-3, "full/batch_norm": "train"}
-    later = [begin(worker) for _ in range(study.settings.trials - 1)]
+    later = [begin(worker) for _ in range(study.settings.planned_trials - 1)]
     second = next(trial for trial in later if trial.params[STRATEGY] == "scratch")
     assert second.params == {STRATEGY: "scratch", "scratch/learning_rate": 1e-3}
     Study.load("flowers", workspace).ready()
@@ -234,7 +234,7 @@ def test_who_lost_a_trial_writes_nothing_of_it(study: Study, workspace: Workspac
 
 
 def test_a_budget_is_kept(study: Study, workspace: Workspace) -> None:
-    study.set_budget(9)
+    study.extend(study.settings.model_copy(update={"trials": 9}))
     opened = Study.load("flowers", workspace)
     assert opened.settings.trials == study.settings.trials == 9
     assert opened.settings.differences(make_settings()) == {"trials": (9, 6)}

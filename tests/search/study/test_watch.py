@@ -179,7 +179,7 @@ def test_trials_and_finals_of_several_workers_are_told_from_the_database(study: 
     watcher.look()
     assert told.take() == [("workers", 0), ("final finished", "scratch", 1000, 0.5)]
     assert watcher.finished
-    study.set_budget(3)
+    study.extend(study.settings.model_copy(update={"trials": 3}))
     watcher.look()
     assert told.take()[0] == ("study", 3, [0, 1])
     assert not watcher.finished

@@ -1,0 +1,49 @@
+"""The terminal's view of a dry run: settings, space, and a table of what each strategy would take."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from ...search.formats import count, duration, megabytes, percent, plural
+from ...search.space import tables_of, write_space
+from ...search.study import DryRun, StrategyPlan
+from .rich_tables import text_table
+
+
+def print_plan(console: Console, plan: DryRun) -> None:
+    """Print what a search would do and take."""
+    settings = plan.settings
+    images = ", ".join(f"{number:,} {split}" for split, number in plan.images.items())
+    rows = {
+        "study": settings.name + (" (exists: the search resumes it)" if plan.exists else ""),
+        "data": f"{settings.data}: {plan.classes} classes, {images} images",
+        "backbone": f"{settings.backbone}, weights {settings.weights}, {settings.image_size} px",
+        "search": f"{settings.extent}; metric {settings.metric}, seed {settings.seed}",
+        "finals": f"{plural(settings.candidates, 'candidate')} of each strategy, up to {settings.finals_seeds} seeds"
+        + (", at most as long as the search" if settings.finals_limited else ""),
+        "device": plan.device,
+    }
+    for name, value in rows.items():
+        console.print(Text.assemble((f"{name:10}", "bold"), value), soft_wrap=True)
+    console.print()
+    tables = write_space(tables_of(settings.space))
+    console.print("\n".join(line for line in tables.splitlines() if not line.startswith("#")).strip(), soft_wrap=True)
+    console.print()
+    titles = ("strategy", "first trial", "later trials, mean", "trials", "trained", "of all weights", "peak memory")
+    console.print(text_table(titles, [_row(each) for each in plan.strategies]))
+    console.print()
+    console.print(Text(f"Predicted: {plan.forecast.sentence}. Nothing was trained or created.", style="bold"))
+
+
+def _row(plan: StrategyPlan) -> tuple[str, ...]:
+    forecast = plan.forecast
+    return (
+        forecast.strategy,
+        duration(forecast.first),
+        duration(forecast.later),
+        f"{forecast.trials:,}",
+        count(plan.trained),
+        percent(plan.trainable_share),
+        megabytes(plan.memory),
+    )

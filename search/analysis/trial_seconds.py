@@ -1,0 +1,212 @@
+"""Predicted device seconds of a trial: by the speed probe before any trial, then by what trials took.
+
+A trial's work has parts: set-up, forward passes of frozen units, training and validation of the others, images to load
+and augment, optimizer steps. The speed probe gives each part its seconds. Finished trials correct them: one factor for
+each part, by non-negative least squares of relative errors that keeps near the common factor, then one for each
+strategy. What early stopping and pruning save is the mean share of the epochs that a strategy's trials ran, apart for
+its first ones, which nothing prunes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from ...objectives.phases import Phase
+from ...objectives.speed import SpeedProbe
+from ...objectives.strategies import PlannedTrial
+
+# Parts of a trial's work.
+START, FROZEN, NETWORK, IMAGES, STEPS = range(5)
+_PARTS = 5
+# Weight of a part's common factor, in trials.
+_PRIOR = 0.5
+# Trials of a strategy that the pruner needs before it prunes.
+_UNPRUNED = 2
+# Optimizer steps that solving a head takes about as long as.
+_SOLVER_STEPS = 500
+_VAL = "validation"
+
+ViewKey = tuple[int, str, int]
+"""What cached features depend on within a study: frozen units, augmentation, view."""
+
+
+@dataclass(frozen=True)
+class MeasuredTrial:
+    """A trial that ended.
+
+    Attributes:
+        planned: Its configuration and phases.
+        epochs: Number of epochs that it ran.
+        seconds: Seconds that it took.
+    """
+
+    planned: PlannedTrial
+    epochs: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SecondsModel:
+    """Predicts the seconds of trials.
+
+    Attributes:
+        probe: Measurements of the backbone on the device.
+        train: Number of training images.
+        val: Number of validation images.
+        caches: Whether features of frozen units are cached.
+        factors: Correction of each part (5,).
+        ratios: Further correction of each strategy; 1 for others.
+        shares: Share of its epochs that a trial runs, by strategy and whether it can be pruned.
+        ended: Number of trials of each strategy so far.
+        kept: Views whose features are cached.
+    """
+
+    probe: SpeedProbe
+    train: int
+    val: int
+    caches: bool = True
+    factors: NDArray[np.float64] = field(default_factory=lambda: np.ones(_PARTS))
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[tuple[str | None, bool], float] = field(default_factory=dict)
+    ended: Mapping[str, int] = field(default_factory=dict)
+    kept: frozenset[ViewKey] = frozenset()
+
+    def seconds(self, planned: PlannedTrial, epochs: float | None = None) -> float:
+        """Return the predicted seconds of a trial.
+
+        Args:
+            planned: Configuration and phases of the trial.
+            epochs: Number of epochs that it runs; None for the number expected.
+        """
+        strategy = planned.config.strategy
+        if epochs is None:
+            prunable = self.ended.get(strategy, 0) >= _UNPRUNED
+            epochs = planned.epochs * self.shares.get((strategy, prunable), self.shares.get((None, prunable), 1.0))
+        work, _ = self._work(planned, epochs, self.kept)
+        return float(work @ self.factors) * self.ratios.get(strategy, 1.0)
+
+    def after(self, planned: PlannedTrial) -> SecondsModel:
+        """Return the model with the features cached that a trial leaves."""
+        return replace(self, kept=self._work(planned, planned.epochs, self.kept)[1])
+
+    def fit(self, trials: Sequence[MeasuredTrial]) -> SecondsModel:
+        """Return the model corrected by trials, in the order in which they ended."""
+        kept, works = frozenset[ViewKey](), []
+        for trial in trials:
+            work, kept = self._work(trial.planned, trial.epochs, kept)
+            works.append(work)
+        known = [place for place, trial in enumerate(trials) if trial.seconds > 0]
+        if not known:
+            return replace(self, kept=kept)
+        works = np.stack(works)[known]
+        seconds = np.array([trials[place].seconds for place in known])
+        factors = _fit_factors(works, seconds)
+        residuals = np.log(seconds / (works @ factors))
+        names = [trials[place].planned.config.strategy for place in known]
+        own = {name: [residuals[place] for place, of in enumerate(names) if of == name] for name in set(names)}
+        # Shrunk, as if a trial without an error came on top.
+        ratios = {name: float(np.exp(np.median(of) * len(of) / (len(of) + 1))) for name, of in own.items()}
+        ended = Counter(trial.planned.config.strategy for trial in trials)
+        return replace(self, factors=factors, ratios=ratios, shares=_shares(trials), ended=ended, kept=kept)
+
+    def _work(
+        self, planned: PlannedTrial, epochs: float, kept: frozenset[ViewKey]
+    ) -> tuple[NDArray[np.float64], frozenset[ViewKey]]:
+        """Return the seconds of each part by the probe (5,), and the views that are cached afterwards."""
+        work, left = np.zeros(_PARTS), epochs
+        first = 0
+        for phase in planned.phases:
+            run = min(float(phase.epochs), left)
+            if run <= 0:
+                break
+            own, kept = self._phase_work(planned, phase, first, run, kept)
+            work += own
+            left -= run
+            first += phase.epochs
+        return work, kept
+
+    def _phase_work(
+        self, planned: PlannedTrial, phase: Phase, first: int, epochs: float, kept: frozenset[ViewKey]
+    ) -> tuple[NDArray[np.float64], frozenset[ViewKey]]:
+        config, probe, depth = planned.config, self.probe, phase.freeze_depth
+        units = probe.units[: len(probe.units) - config.truncate]
+        prefix = sum(unit.forward for unit in units[:depth])
+        rates = phase.unit_learning_rates
+        # A gradient passes through the frozen units after the first that trains.
+        trains = next((place for place, rate in enumerate(rates) if rate > 0), len(rates)) + depth
+        suffix = sum(unit.forward for unit in units[depth:trains]) + sum(unit.training for unit in units[trains:])
+        trained = sum(unit.parameters for unit, rate in zip(units[depth:], rates, strict=True) if rate > 0)
+        count = 0 if config.mixing != "none" else 1 if config.augmentation == "none" else config.views
+        after = self._views(config.augmentation, count, depth, range(first, first + max(1, round(epochs))), len(units))
+        new = after - kept
+        passes = self.train * (sum(key[1] != _VAL for key in new) if count and after else epochs)
+        tested = self.val * (sum(key[1] == _VAL for key in new) if after else epochs)
+        work = np.zeros(_PARTS)
+        work[START] = probe.start
+        work[FROZEN] = prefix * (passes + tested)
+        load = probe.images.get(config.augmentation, max(probe.images.values()))
+        work[IMAGES] = load * passes + min(probe.images.values()) * tested
+        evaluated = sum(unit.forward for unit in units[depth:])
+        work[NETWORK] = epochs * (suffix * self.train + evaluated * self.val)
+        steps = _SOLVER_STEPS if phase.solve else max(1, -(-self.train // config.batch_size))
+        work[STEPS] = epochs * (steps * (probe.step + probe.per_parameter * trained) + probe.step * self.val / 128)
+        return work, kept | new
+
+    def _views(self, augmentation: str, count: int, depth: int, epochs: range, units: int) -> frozenset[ViewKey]:
+        """Return the views that a phase caches, of ``count`` views that can be: those of its epochs, and the
+        validation images; none where features of the frozen units are not worth caching.
+        """
+        if not self.keepable(depth, units):
+            return frozenset()
+        own = {(depth, augmentation, epoch % count) for epoch in epochs if count}
+        return frozenset(own | {(depth, _VAL, 0)})
+
+    def keepable(self, depth: int, units: int) -> bool:
+        """Return whether features of so many frozen units are cached: pooled ones, and those no larger than images."""
+        if not self.caches or not depth:
+            return False
+        return depth == units or self.probe.units[depth - 1].output_bytes <= self.probe.image_bytes
+
+
+def _shares(trials: Sequence[MeasuredTrial]) -> dict[tuple[str | None, bool], float]:
+    """Return the mean share of its epochs that a trial runs, by strategy (None: of all) and whether it can be pruned.
+
+    Each mean has one more trial: of all strategies' share, which has one of all its epochs, or of the unpruned ones'.
+    """
+    ran: dict[tuple[str | None, bool], list[float]] = {}
+    count: Counter[str] = Counter()
+    for trial in trials:
+        name, share = trial.planned.config.strategy, trial.epochs / trial.planned.epochs
+        for key in (name, None):
+            ran.setdefault((key, count[name] >= _UNPRUNED), []).append(share)
+        count[name] += 1
+    shares: dict[tuple[str | None, bool], float] = {}
+    prior = 1.0
+    for prunable in (False, True):
+        prior = shares[None, prunable] = _shrunk(ran.get((None, prunable), []), prior)
+        shares |= {key: _shrunk(own, prior) for key, own in ran.items() if key[0] and key[1] == prunable}
+    return shares
+
+
+def _shrunk(values: Sequence[float], prior: float) -> float:
+    return (prior + sum(values)) / (1 + len(values))
+
+
+def _fit_factors(works: NDArray[np.float64], seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the factor of each part (5,) that brings the predictions near the seconds, by relative errors.
+
+    Args:
+        works: Seconds of each part by the probe (N, 5).
+        seconds: Seconds of each trial (N,).
+    """
+    common = float(np.median(seconds / works.sum(axis=1)))
+    prior = np.sqrt(_PRIOR) * np.eye(_PARTS)
+    rows = np.concatenate([common * works / seconds[:, None], prior])
+    factors, _ = nnls(rows, np.concatenate([np.ones(len(seconds)), prior.sum(axis=1)]))
+    return common * factors

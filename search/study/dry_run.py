@@ -1,0 +1,97 @@
+"""A dry run: what a search would do and take, with nothing trained, created or decoded for good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...objectives.backbones import preprocessing_for
+from ...objectives.config import BackboneSpec, create_config
+from ...objectives.data import Listing
+from ...objectives.finetune import count_trained
+from ...objectives.networks import BackbonePool
+from ...objectives.sizes import parse_size
+from ...objectives.strategies import plan_trial
+from ...storage.workspace import Workspace
+from ..analysis import SecondsModel, peak_memory
+from .checks import check_request, split_counts
+from .forecast import Forecast, StrategyForecast, forecast_search, require_budget
+from .prepare import check_strategies, existing_study, settings_of
+from .request import Request
+from .settings import StudySettings
+from .speed import measure_speed
+
+
+@dataclass(frozen=True)
+class StrategyPlan:
+    """What a strategy would train and take.
+
+    Attributes:
+        forecast: Seconds and number of its trials.
+        trained: Number of parameters that its default configuration trains.
+        parameters: Number of parameters of the network.
+        memory: Estimated peak memory of its default configuration, bytes.
+    """
+
+    forecast: StrategyForecast
+    trained: int
+    parameters: int
+    memory: int
+
+    @property
+    def trainable_share(self) -> float:
+        """Return the share of the parameters that train, in [0, 1]."""
+        return self.trained / self.parameters
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a search would do and take.
+
+    Attributes:
+        settings: Settings of the study.
+        images: Numbers of images by split.
+        classes: Number of classes.
+        device: Type of the device.
+        forecast: Seconds and trials of the search.
+        strategies: By strategy, in the order of the settings.
+        exists: Whether there is a study of these settings, which the search would resume.
+    """
+
+    settings: StudySettings
+    images: dict[str, int]
+    classes: int
+    device: str
+    forecast: Forecast
+    strategies: tuple[StrategyPlan, ...]
+    exists: bool
+
+
+def dry_run(request: Request, workspace: Workspace) -> DryRun:
+    """Return what a search would do and take.
+
+    Raises:
+        InvalidInputError: The request has faults; the message names all of them.
+    """
+    listing, written = check_request(request, workspace)
+    preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
+    backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
+    units = len(backbones.pretrained.units)
+    settings = settings_of(request, listing, written, units, preprocessing)
+    check_strategies(settings, backbones)
+    exists = existing_study(settings, workspace) is not None
+    images = split_counts(listing, settings.seed)
+    probe = measure_speed(settings, backbones, preprocessing, request.resources, len(listing.classes))
+    model = SecondsModel(probe, images["train"], images["val"], caches=parse_size(request.cache_budget) != 0)
+    require_budget(settings, units, model)
+    forecast = forecast_search(settings, units, model)
+    plans = tuple(_plan(each, settings, backbones, model, listing) for each in forecast.strategies)
+    return DryRun(settings, images, len(listing.classes), probe.device, forecast, plans, exists)
+
+
+def _plan(
+    forecast: StrategyForecast, settings: StudySettings, backbones: BackbonePool, model: SecondsModel, listing: Listing
+) -> StrategyPlan:
+    config = create_config(settings.space.default(forecast.strategy))
+    trained, parameters = count_trained(config, backbones, len(listing.classes))
+    planned = plan_trial(config, len(backbones.pretrained.units))
+    return StrategyPlan(forecast, trained, parameters, peak_memory(planned, model, parameters, trained))

@@ -1,0 +1,153 @@
+"""Predicted seconds: the arithmetic of a trial's work, and corrections by trials of known truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frostline.objectives.config import TrialConfig
+from frostline.objectives.speed import SpeedProbe, UnitSpeed
+from frostline.objectives.strategies.plans import PlannedTrial, plan_trial
+from frostline.search.analysis.trial_memory import peak_memory
+from frostline.search.analysis.trial_seconds import MeasuredTrial, SecondsModel
+
+# Seconds forward and forward-and-backward per image; outputs of the first unit are larger than images.
+UNITS = (
+    UnitSpeed(0.001, 0.004, 10, 100, output_bytes=2000, pooled_bytes=40, saved_bytes=3000),
+    UnitSpeed(0.002, 0.005, 20, 200, output_bytes=500, pooled_bytes=80, saved_bytes=700),
+    UnitSpeed(0.003, 0.010, 30, 300, output_bytes=400, pooled_bytes=100, saved_bytes=900),
+)
+PROBE = SpeedProbe(
+    UNITS,
+    images={"none": 1e-4, "flip_crop": 2e-4},
+    step=0.01,
+    per_parameter=1e-5,
+    start=0.5,
+    image_bytes=1000,
+    base_bytes=10**6,
+    device="cpu",
+)
+TRAIN, VAL = 320, 100
+MODEL = SecondsModel(PROBE, TRAIN, VAL)
+
+
+def planned(strategy: str, **values: object) -> PlannedTrial:
+    return plan_trial(TrialConfig.model_validate({"strategy": strategy, "epochs": 4, "batch_size": 32, **values}), 3)
+
+
+def test_a_full_trial_trains_every_unit_each_epoch() -> None:
+    epoch = TRAIN * 0.019 + VAL * 0.006
+    load = 1e-4 * (TRAIN + VAL)
+    steps = 10 * (0.01 + 600e-5) + 0.01 * VAL / 128
+    assert MODEL.seconds(planned("full")) == pytest.approx(0.5 + 4 * (epoch + load + steps))
+    assert MODEL.seconds(planned("full"), epochs=1) == pytest.approx(0.5 + epoch + load + steps)
+
+
+def test_features_of_frozen_units_are_computed_once() -> None:
+    trial = planned("feature_extraction")
+    steps = 4 * (10 * 0.01 + 0.01 * VAL / 128)
+    first = 0.5 + (0.006 + 1e-4) * (TRAIN + VAL) + steps
+    assert MODEL.seconds(trial) == pytest.approx(first)
+    # A second trial finds them; so does one with other settings of the head.
+    later = MODEL.after(trial)
+    assert later.seconds(planned("feature_extraction", learning_rate=0.1)) == pytest.approx(0.5 + steps)
+    # With views, one for each epoch; the validation images have one.
+    views = planned("feature_extraction", augmentation="flip_crop", views=2)
+    extracted = 0.006 * (2 * TRAIN + VAL) + 2e-4 * 2 * TRAIN + 1e-4 * VAL
+    assert MODEL.seconds(views) == pytest.approx(0.5 + extracted + steps)
+    # Without a limit of views, or with mixed images, each epoch computes them.
+    for each in (
+        planned("feature_extraction", augmentation="flip_crop"),
+        planned("feature_extraction", augmentation="flip_crop", views=2, mixing="mixup"),
+    ):
+        computed = 0.006 * (4 * TRAIN + VAL) + 2e-4 * 4 * TRAIN + 1e-4 * VAL
+        assert MODEL.seconds(each) == pytest.approx(0.5 + computed + steps)
+
+
+def test_features_larger_than_their_images_are_computed_each_epoch() -> None:
+    large, small = (MODEL.after(planned("partial", freeze_depth=depth)) for depth in (1, 2))
+    assert large.kept == frozenset()
+    assert len(small.kept) == 2
+    again = small.seconds(planned("partial", freeze_depth=2))
+    assert MODEL.seconds(planned("partial", freeze_depth=2)) - again == pytest.approx(0.0031 * (TRAIN + VAL))
+    without = SecondsModel(PROBE, TRAIN, VAL, caches=False)
+    assert without.after(planned("feature_extraction")).kept == frozenset()
+
+
+def random_trials(rng: np.random.Generator, count: int) -> list[PlannedTrial]:
+    every = [
+        planned("feature_extraction", epochs=30),
+        planned("partial", freeze_depth=2),
+        planned("partial", freeze_depth=1),
+        planned("full"),
+        planned("lp_ft", probe_epochs=2),
+    ]
+    return [every[number] for number in rng.integers(0, len(every), count)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_trials_correct_a_probe_that_is_wrong_in_every_part(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = SecondsModel(PROBE, TRAIN, VAL, factors=np.array([2.0, 0.5, 3.0, 1.5, 4.0]))
+    trials = random_trials(rng, 30)
+    measured, model = [], truth
+    for trial in trials:
+        noise = float(np.exp(rng.normal(0, 0.1)))
+        measured.append(MeasuredTrial(trial, trial.epochs, model.seconds(trial) * noise))
+        model = model.after(trial)
+    errors = {}
+    for known in (0, 10):
+        fitted = MODEL.fit(measured[:known])
+        late = measured[10:]
+        errors[known] = np.median([abs(fitted.seconds(each.planned) / each.seconds - 1) for each in late])
+    assert errors[0] > 0.4
+    assert errors[10] < 0.2
+
+
+def test_one_trial_corrects_all_predictions_alike() -> None:
+    trial = planned("full")
+    fitted = MODEL.fit([MeasuredTrial(trial, 4, 3 * MODEL.seconds(trial))])
+    assert fitted.seconds(planned("full")) == pytest.approx(3 * MODEL.seconds(trial), rel=0.01)
+    other = planned("partial", freeze_depth=1)
+    assert fitted.seconds(other) == pytest.approx(3 * MODEL.seconds(other), rel=0.05)
+
+
+def test_trials_that_stop_early_shorten_the_predictions_of_their_strategy_most() -> None:
+    short, whole = planned("full"), planned("partial", freeze_depth=1)
+    trials = [MeasuredTrial(short, 2, MODEL.seconds(short, 2)) for _ in range(9)]
+    trials += [MeasuredTrial(whole, 4, MODEL.seconds(whole, 4)) for _ in range(9)]
+    fitted = MODEL.fit(trials)
+    assert fitted.shares["full", True] == pytest.approx(0.5, abs=0.05)
+    assert fitted.shares["partial", True] == pytest.approx(1.0, abs=0.05)
+    assert 0.5 < fitted.shares[None, True] < 1.0
+    assert fitted.seconds(short) == pytest.approx(MODEL.seconds(short, 2), rel=0.1)
+
+
+def test_what_pruning_saves_is_not_expected_of_trials_that_nothing_prunes() -> None:
+    pruned, fresh = planned("full"), planned("partial", freeze_depth=1)
+    trials = [MeasuredTrial(pruned, epochs, MODEL.seconds(pruned, epochs)) for epochs in (4, 4, *[1] * 8)]
+    fitted = MODEL.fit(trials)
+    assert fitted.seconds(pruned) == pytest.approx(MODEL.seconds(pruned, 1.2), rel=0.1)
+    # No trial of it has ended: the pruner has nothing to compare its first one with.
+    assert fitted.seconds(fresh) == pytest.approx(MODEL.seconds(fresh), rel=0.1)
+    again = MODEL.fit([*trials, *(MeasuredTrial(fresh, 4, MODEL.seconds(fresh)) for _ in range(2))])
+    assert again.seconds(fresh) < 0.6 * MODEL.seconds(fresh)
+
+
+def test_trials_without_seconds_correct_nothing() -> None:
+    trial = planned("full")
+    assert MODEL.fit([MeasuredTrial(trial, 4, 0.0)]).seconds(trial) == MODEL.seconds(trial)
+    assert MODEL.fit([]).seconds(trial) == MODEL.seconds(trial)
+
+
+def test_memory_is_of_weights_activations_and_features() -> None:
+    full = peak_memory(planned("full", batch_size=64), MODEL, parameters=700, trained=700)
+    weights = 4 * (2 * 700 + 4 * 700)
+    assert full == 10**6 + weights + 64 * (3000 + 700 + 900 + 1000)
+    large = peak_memory(planned("full", batch_size=128), MODEL, parameters=700, trained=700)
+    assert large - full == 64 * (3000 + 700 + 900 + 1000)
+    heads = peak_memory(planned("feature_extraction"), MODEL, parameters=700, trained=100)
+    # Of the frozen units, 32 images at once.
+    assert heads == 10**6 + 4 * (2 * 700 + 4 * 100) + 100 * (TRAIN + VAL) + 2 * 32 * (2000 + 1000)
+    plain = peak_memory(planned("full", optimizer="sgd", batch_size=64), MODEL, parameters=700, trained=700)
+    assert full - plain == 4 * 700
