@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from benchmarks.fault_scene import Act, Scene
 
@@ -109,7 +110,7 @@ def obey_permissions() -> None:
         raise OSError(ctypes.get_errno(), "capset")
 
 
-def _moment(act: Act, at_once: bool) -> dict[str, object]:
+def _moment(act: Act, at_once: bool) -> dict[str, Any]:
     return {"before": act} if at_once else {"at": {MIDST: act}}
 
 

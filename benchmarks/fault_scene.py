@@ -22,8 +22,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from frostline.dashboards import cli
-from frostline.dashboards.cli import TerminalViews, app
+from frostline.dashboards import views
+from frostline.dashboards.cli import app, print_anywhere
+from frostline.dashboards.views import TerminalViews
 from frostline.objectives.epochs import EpochResult
 from frostline.search.execution import held_study
 from frostline.search.study import LineProgress, Observer
@@ -214,13 +215,13 @@ class Scene:
         # Loading networks elsewhere takes seconds, and is no matter of these faults.
         registered_models.load_faults = lambda folders: {}
         if not self.reports:
-            cli._report = lambda study, path=None: study.workspace.report(study.settings.name)
+            views.write_study_report = lambda study, path=None: study.workspace.report(study.settings.name)
         if not self.real_sender:
             tracker: Any = functools.partial(StudyTracker, sender=_InProcess)
             held_study.StudyTracker = tracker
         if before is not None:
             before()
-        cli.print_anywhere()
+        print_anywhere()
         try:
             app(args, obj=_Views(at), prog_name="frostline")
         except SystemExit as end:

@@ -137,6 +137,7 @@ def test_valid_settings_run_to_their_end(studies: int, tmp_path: Path) -> None:
     facts = StudyFacts(("a", "b"), {"train": 90, "val": 30}, "", (), units, tuple(k / UNITS for k in range(UNITS + 1)))
     for number in range(studies):
         wanted = random_settings(number)
+        assert wanted.trials
         assert StudySettings.model_validate_json(wanted.model_dump_json()) == wanted
         study = Study.create(wanted, facts, Workspace(tmp_path), None)
         asked = run(study, np.random.default_rng(number))

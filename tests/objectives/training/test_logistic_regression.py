@@ -208,15 +208,8 @@ def folds(labels: Labels, seed: int = 0) -> list[tuple[Labels, Labels]]:
 @pytest.mark.parametrize("case", [plain, two_classes], ids=lambda case: case.__name__)
 def test_the_strength_is_the_one_that_scikit_learn_chooses_by_log_loss(case: Case, seed: int):
     features, labels = standardized(case)
-    model = LogisticRegressionCV(
-        Cs=INVERSE_STRENGTHS,
-        cv=folds(labels, seed),
-        scoring="neg_log_loss",
-        tol=1e-6,
-        max_iter=20_000,
-        l1_ratios=(0.0,),
-        use_legacy_attributes=False,
-    )
+    options: dict[str, Any] = {"Cs": INVERSE_STRENGTHS, "l1_ratios": (0.0,), "use_legacy_attributes": False}
+    model = LogisticRegressionCV(cv=folds(labels, seed), scoring="neg_log_loss", tol=1e-6, max_iter=20_000, **options)
     assert INVERSE_STRENGTHS[choose(features, labels, seed)] == pytest.approx(model.fit(features, labels).C_)
 
 

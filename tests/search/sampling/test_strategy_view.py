@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna.samplers._tpe.sampler import default_gamma
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -169,4 +170,4 @@ def test_of_many_trials_the_best_and_the_latest_are_modeled() -> None:
     assert {each.number for each in best} <= set(numbers)
     assert set(range(900 - MODELED + BEST, 900)) <= set(numbers)
     # The best of those that are modeled are the best of all: what TPE takes for good is the same.
-    assert optuna.samplers._tpe.sampler.default_gamma(len(kept)) == BEST
+    assert default_gamma(len(kept)) == BEST
