@@ -202,9 +202,7 @@ class Study:
     def extend(self, settings: StudySettings, seeds: int | None = None) -> None:
         """Set how far the search goes, and the largest number of seeds of a finalist, which lets an ended race go on.
 
-        Args:
-            settings: Settings of the study with other trials and budget.
-            seeds: Largest number of seeds; None keeps it.
+        The settings are those of the study with other trials and budget.
         """
         present = self.settings
         changed: dict[str, Any] = {"trials": settings.trials, "budget": settings.budget}

@@ -192,3 +192,25 @@ def test_a_later_versions_database_is_refused(
     with pytest.raises(SchemaError, match=message):
         opened(engine)
     assert inspect(engine).get_table_names() == tables
+
+
+def test_tickets_of_an_earlier_version_have_no_device_seconds_yet(engine: sqlalchemy.Engine, database_url: str) -> None:
+    """The table of tickets as 16013a8 made it, with a trial that had ended and one that had not."""
+    columns = [
+        Column(each.name, each.type, primary_key=each.primary_key, nullable=each.nullable)
+        for each in Table.metadata.tables["frostline_tickets"].columns
+        if each.name != "used_seconds"
+    ]
+    table = sqlalchemy.Table("frostline_tickets", sqlalchemy.MetaData(), *columns)
+    row = {"study": "flowers", "kind": "trial", "token": 1, "lapses": 0}
+    with engine.begin() as connection:
+        table.create(connection)
+        connection.execute(table.insert(), [{**row, "number": number, "done": number == 0} for number in range(2)])
+    database = Database(database_url)
+    tickets = Tickets(database, "flowers", "trial")
+    assert (tickets.use().seconds, tickets.counts()) == (0.0, (2, 1))
+    [lease] = database.run_with_retry(lambda session: tickets.claim(session, "me", 60.0, budget=1.0))
+    assert (lease.number, lease.used_seconds) == (1, 0.0)
+    tickets.fill_used_seconds({0: 2.5})
+    assert tickets.use().seconds == 2.5
+    database.engine.dispose()

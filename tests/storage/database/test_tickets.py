@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
 from frostline.storage.database import ticket_repair
 from frostline.storage.database import tickets as tickets_module
@@ -309,3 +310,63 @@ def test_a_server_that_is_restarted_is_waited_for(request: pytest.FixtureRequest
     stopper.join()
     assert [lease.number for lease in claim(database, tickets, "a")] == [0]
     database.engine.dispose()
+
+
+# Device seconds
+
+
+def spend(database: Database, lease: Lease, used: float, step: str = "credit_progress") -> bool:
+    return database.run_with_retry(
+        lambda session: getattr(tickets_module, step)(
+            session, lease, *((LONG,) if step in ("prove", "credit_progress") else ()), used=used
+        )
+    )
+
+
+def test_device_seconds_are_those_of_the_leases_that_were_valid(database: Database, tickets: Tickets) -> None:
+    [first] = claim(database, tickets, "a", 0.0)
+    assert first.used_seconds == 0.0
+    # Said twice, as after an answer that was lost, they count once.
+    assert spend(database, first, 2.0)
+    assert spend(database, first, 2.0)
+    database.run_with_retry(lambda session: tickets_module.expire(session, "flowers", ["a"]))
+    [second] = claim(database, tickets, "b")
+    assert (second.number, second.used_seconds) == (first.number, 2.0)
+    for step in ("prove", "credit_progress", "finish", "release"):
+        assert not spend(database, first, 50.0, step)
+    assert tickets.use().seconds == 2.0
+    assert spend(database, second, 3.5, "prove")
+    assert prove(database, second)
+    assert spend(database, second, 4.0, "release")
+    [third] = claim(database, tickets, "c")
+    assert third.used_seconds == 4.0
+    assert spend(database, third, 6.0, "finish")
+    use = tickets.use()
+    assert (use.issued, use.done, use.begun, use.seconds, use.workers) == (3, 1, 0, 6.0, 0)
+    assert Tickets(database, "flowers", "final").use().seconds == 0.0
+
+
+def test_when_a_budget_is_spent_only_what_was_begun_is_leased(database: Database, tickets: Tickets) -> None:
+    [lease] = claim(database, tickets, "a", 0.0)
+    spend(database, lease, 5.0)
+
+    def claimed(budget: float | None) -> list[int]:
+        def work(session: Session) -> list[Lease]:
+            leases = tickets.claim(session, "b", LONG, 3, budget)
+            session.rollback()
+            return leases
+
+        return [lease.number for lease in database.run_with_retry(work)]
+
+    database.run_with_retry(lambda session: tickets_module.expire(session, "flowers", ["a"]))
+    assert claimed(None) == [0, 1, 2]
+    assert claimed(5.5) == [0, 1, 2]
+    assert claimed(5.0) == [0]
+    assert tickets.use().begun == 1
+
+
+def test_seconds_of_older_versions_are_filled_in_where_none_are_known(database: Database, tickets: Tickets) -> None:
+    [lease] = claim(database, tickets, "a")
+    spend(database, lease, 5.0, "finish")
+    tickets.fill_used_seconds({0: 99.0, 1: 2.0})
+    assert tickets.use().seconds == 7.0
