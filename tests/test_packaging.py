@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
@@ -102,16 +101,6 @@ def test_the_annotated_tree_names_every_sub_package_and_file_on_the_ground(folde
 def test_every_command_is_documented():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert not [name for name in COMMANDS if f"`frostline {name}" not in text]
-
-
-@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "examples" / "README.md"], ids=lambda path: path.name)
-def test_commands_of_the_documents_have_these_arguments_and_options(path: Path):
-    """They are parsed as a terminal would, and not run."""
-    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-    for line in re.findall(r"^\w*\$ (?:\w+=\S+ )*frostline (.*)$", text, re.MULTILINE):
-        name, *arguments = shlex.split(line, comments=True)
-        if name in COMMANDS:
-            COMMANDS[name].make_context(name, [each for each in arguments if each not in ("&", ">")])
 
 
 @pytest.mark.parametrize("name", COMMANDS)

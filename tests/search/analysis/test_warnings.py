@@ -32,7 +32,11 @@ def test_a_small_test_split_decides_little() -> None:
 @pytest.mark.parametrize(
     ("states", "expected"),
     [
-        ([], "scratch is not judged: it had no trial. More trials change that: frostline resume STUDY --trials N"),
+        (
+            [],
+            "scratch is not judged: it had no trial. More trials or budget change that: frostline resume STUDY "
+            "--trials N, or --budget +10m",
+        ),
         (["failed"], "scratch is not judged: its only trial failed (no memory)."),
         (["failed"] * 3, "scratch is not judged: all of its 3 trials failed (no memory)."),
         (["failed", "pruned"], "scratch is not judged: all of its 2 trials failed or were pruned (no memory)."),

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import app
+from frostline.objectives.data import ListingOptions
 from frostline.search.cli import options as options_module
 from frostline.search.cli.curve import curve
 from frostline.search.cli.search import resume, search, verdict
@@ -48,9 +49,10 @@ def test_resource_options_are_the_fields_of_resources_with_their_defaults() -> N
 
 
 def test_an_option_of_search_has_the_name_of_its_field() -> None:
-    others = {"ctx", "other_data", "storage", "artifacts", "workspace", "as_json"}
+    others = {"ctx", "other_data", "storage", "artifacts", "workspace", "as_json", "dry_run"}
     options = set(inspect.signature(search).parameters) - others
-    assert options == {field.name for field in fields(Request)} - {"file"}
+    listing = {field.name for field in fields(ListingOptions)}
+    assert options == {field.name for field in fields(Request)} - {"file", "listing"} | listing
 
 
 def test_a_command_gets_its_resources_together() -> None:

@@ -95,6 +95,10 @@ def assert_documented(described: dict[str, Any]) -> None:
         # Of the diagnosis by `frostline truncate`; see test_truncation.py.
         *("joint_interval", "by_validation", "smaller", "confirmed", "device", "batch", "cuts", "units", "last_unit"),
         *("latency", "batch_latency", "parameters", "size_mb", "truncate"),
+        # Of a study with a budget; see test_device_time.py.
+        *("used", "left", "predicted_trials_left"),
+        # Of data with groups.
+        "group",
         # Of data with faults.
         *("share", "scores_without", "suggested", "probability", "label_probability"),
         *("json", "search", "resume", "status", "low", "high", "null", "frostline"),
