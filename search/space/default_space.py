@@ -21,6 +21,10 @@ COMPETING = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 # MobileNetV2 on three small sets of photos: 7 lower, 2 higher; weak evidence, so users can still ask for them).
 # Without mixing: it would compute the frozen prefix again at every step.
 _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "flip_crop"}
+# The head starts where logistic regression ends. That was worth 7.9 +- 3.4 points of test accuracy in 14 pairs of
+# trainings with the default configuration (six datasets of about 240 test images, two networks at 64 px), and nothing
+# to the strategies that train more than the head (full: 1.4 +- 1.2 points less, 13 pairs).
+_SOLVED_FIRST = {"choices": ["probe", "default"], "default": "probe", "when": {"head.hidden_layers": [0]}}
 _BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
 
 
@@ -53,6 +57,7 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
         "feature_extraction": {
             "learning_rate": {"low": 3e-4, "high": 1e-1, "log": True, "default": 3e-3},
             "augmentation": {**_AUGMENTATION, "default": "none"},
+            "head": {"init": _SOLVED_FIRST},
             "views": VIEWS,
             "epochs": 3 * epochs,
         },
