@@ -24,6 +24,7 @@ def run_search(
     backbone: str | Callable[..., Any] | None = None,
     strategies: Iterable[str | Strategy] = (),
     trials: int | None = None,
+    budget: str | None = None,
     space: str | Path | Mapping[str, Any] | None = None,
     metric: str | None = None,
     name: str | None = None,
@@ -42,7 +43,8 @@ def run_search(
             module that makes the network. By default ``mobilenet_v3_small``.
         strategies: Names of the competing strategies, or :class:`Strategy` objects that an importable module registers.
             By default all of the space, or the five default ones.
-        trials: Number of trials; by default 30.
+        trials: Number of trials; by default 30, or no limit with a budget.
+        budget: Device seconds of all trials and workers, such as ``20m``; the finals are extra. By default no limit.
         space: Search space: a file, or its tables, whose values may be :class:`Domain` objects.
         metric: Name of the metric; by default accuracy, or balanced accuracy for imbalanced classes.
         name: Name of the study; by default that of data and backbone.
@@ -67,6 +69,7 @@ def run_search(
             "backbone": None if backbone is None else name_backbone(backbone),
             "strategies": named or None,
             "trials": trials,
+            "budget": budget,
             "space": Path(space) if isinstance(space, str) else space,
             "metric": metric,
             "name": name,
@@ -82,6 +85,7 @@ def resume(
     name: str,
     *,
     trials: int | None = None,
+    budget: str | None = None,
     seeds: int | None = None,
     workspace: str | Path | None = None,
     storage: str | None = None,
@@ -94,6 +98,7 @@ def resume(
     Args:
         name: Name of the study.
         trials: Larger number of trials; None keeps it.
+        budget: More device seconds, such as ``+10m``, or all of them; None keeps them.
         seeds: Number of trainings that a finalist may have: an undecided race of the finals goes on.
         workspace: Folder of the study's files; see :func:`run_search`.
         storage: URL of its shared database.
@@ -108,7 +113,8 @@ def resume(
         check_given(resources, Resources)
         place = locate(workspace, storage, artifacts)
         watch = observer or views().observer()
-        return Study(resume_study(name, place, watch, trials=trials, seeds=seeds, resources=Resources(**resources)))
+        extension: dict[str, Any] = {"trials": trials, "budget": budget, "seeds": seeds}
+        return Study(resume_study(name, place, watch, **extension, resources=Resources(**resources)))
 
 
 def _as_tuple(names: Any) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ...objectives.data import EncodedImage
 
 _TRIAL_COLUMNS = (
-    "strategy", "state", "score", "seconds", "epochs", "freeze_depth", "trainable_parameters", "reason", "finished",
+    "strategy", "state", "score", "log_loss", "seconds", "epochs", "freeze_depth", "trainable_parameters", "reason",
+    "finished",
 )  # fmt: skip
 _FINAL_COLUMNS = (
     "strategy", "trial_number", "seed", "val_score", "test_score", "seconds", "device_seconds", "trainable_parameters",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from frostline.objectives.data import ListingOptions
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.strategies import STRATEGIES, Strategy, get_strategy, head_phase
 from frostline.search import Domain, FrostlineError, resume, run_search
@@ -56,6 +57,9 @@ def test_the_same_call_resumes_and_a_larger_budget_goes_on(tmp_path: Path) -> No
     [
         ({"trails": 3}, "Unknown setting 'trails'. Did you mean 'trials'?"),
         ({"trials": "3"}, "trials: Input should be a valid integer, got '3'"),
+        ({"budget": "0m"}, "--budget must be more than 0 seconds, got 0m."),
+        ({"budget": 20}, "budget: Input should be a valid string, got 20"),
+        ({"group": 3}, "group: Input should be a valid string, got 3"),
         ({"seed": 1.5}, "seed: Input should be a valid integer, got 1.5"),
         ({"backbone": "resnet81"}, "Unknown backbone 'resnet81'"),
         ({"strategies": ["fulll"]}, "Unknown strategy 'fulll'. Did you mean 'full'?"),
@@ -88,6 +92,9 @@ def test_a_study_file_gives_what_is_not_given(tmp_path: Path) -> None:
     file.write_text('[study]\ndata = "photos"\nbackbone = "resnet18"\ntrials = 7\n')
     request = Request.create(str(file), trials=9)
     assert (request.backbone, request.trials, request.data) == ("resnet18", 9, str(tmp_path / "photos"))
+    grouped = Request.create("photos.csv", group="patient", label_column="species")
+    assert grouped.listing == ListingOptions(group="patient", label_column="species")
+    assert Request.create(str(file), group="patient").listing.group == "patient"
     with pytest.raises(InvalidInputError, match="is not a study file: leave out one of them"):
         Request.create("photos", data="others")
 
