@@ -22,9 +22,10 @@ from .speed import SpeedProbe, UnitSpeed
 
 # Batch sizes to choose from: the largest that fits into the time.
 _BATCHES = (32, 16, 8, 4, 2)
-# What a probe costs, in forward passes: three of them, and two forward and backward.
-_PASSES = 10
-_STEPS = 10
+# The shortest of so many runs counts: other processes make single ones many times as long.
+_RUNS = 3
+# What a probe costs, in forward passes: one more of each kind, and forward and backward count as three.
+_PASSES = 4 * (_RUNS + 1)
 
 
 def probe_speed(
@@ -109,10 +110,10 @@ def _measure(modules: Sequence[nn.Module], batch: Tensor, device: torch.device) 
 
         module.eval()
         output = forward()
-        forward_seconds = min(_timed(forward, device) for _ in range(2))
+        forward_seconds = _shortest(forward, device)
         module.train()
         train()
-        training_seconds = _timed(train, device)
+        training_seconds = _shortest(train, device)
         module.eval()
         module.zero_grad(set_to_none=True)
         found.append((forward_seconds / count, training_seconds / count, output[0].nbytes, saved.bytes))
@@ -149,13 +150,13 @@ def _optimizer_seconds(model: nn.Module, width: int, classes: int, device: torch
         optimizer.step()
 
     _timed(step, device)
-    head_seconds = sum(_timed(step, device) for _ in range(_STEPS)) / _STEPS
+    head_seconds = _shortest(step, device)
     copies = [nn.Parameter(value.detach().clone()) for value in model.parameters()]
     for copy in copies:
         copy.grad = torch.zeros_like(copy)
     whole = torch.optim.AdamW(copies, lr=1e-9)
     _timed(whole.step, device)
-    return head_seconds, _timed(whole.step, device) / max(1, sum(copy.numel() for copy in copies))
+    return head_seconds, _shortest(whole.step, device) / max(1, sum(copy.numel() for copy in copies))
 
 
 def _image_seconds(config: TrialConfig, preprocessing: Preprocessing, device: torch.device) -> float:
@@ -168,7 +169,12 @@ def _image_seconds(config: TrialConfig, preprocessing: Preprocessing, device: to
         views.apply(canvases.to(device), torch.arange(count), 0)
 
     _timed(load, device)
-    return _timed(load, device) / count
+    return _shortest(load, device) / count
+
+
+def _shortest(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of the shortest of some runs."""
+    return min(_timed(work, device) for _ in range(_RUNS))
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:
