@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -59,14 +60,16 @@ def probe_speed(
         modules = [backbone.segment(unit, unit + 1) for unit in range(len(backbone.units))]
         side = preprocessing.image_size
         batch = torch.randn(_BATCHES[0], 3, side, side).to(device, memory_format=torch.channels_last)
-        batch = batch[: _batch_size(modules, batch, device, seconds)]
-        measured = tuple(_measure(modules, batch, device))
+        count, threads = _sizes(modules, batch, device, seconds)
+        last = backbone.units[-1]
+        with _torch_threads(threads):
+            measured = tuple(_measure(modules, batch[:count], device))
+            step, per_parameter = _optimizer_seconds(backbone.model, last.output_shape[0], classes, device)
+            images = {config.augmentation: _image_seconds(config, preprocessing, device) for config in configs}
         units = tuple(
             UnitSpeed(forward, training, unit.flops, unit.parameters, output, _pooled(output, unit.output_shape), saved)
             for unit, (forward, training, output, saved) in zip(backbone.units, measured, strict=True)
         )
-        step, per_parameter = _optimizer_seconds(backbone.model, backbone.units[-1].output_shape[0], classes, device)
-        images = {config.augmentation: _image_seconds(config, preprocessing, device) for config in configs}
         # The running statistics of the batch norms have changed.
         backbones.fresh(pretrained=True, seed=0)
     return SpeedProbe(units, images, step, per_parameter, start, batch[0].nbytes, base, device.type)
@@ -77,18 +80,35 @@ def _pooled(output_bytes: int, shape: tuple[int, ...]) -> int:
     return output_bytes // max(1, math.prod(maps))
 
 
-def _batch_size(modules: Sequence[nn.Module], batch: Tensor, device: torch.device, seconds: float) -> int:
-    """Return the size of the largest batch with which all passes take so many seconds."""
+def _sizes(modules: Sequence[nn.Module], batch: Tensor, device: torch.device, seconds: float) -> tuple[int, int]:
+    """Return the size of the largest batch with which all passes take so many seconds, and the number of threads.
+
+    Where other processes use the cores, threads wait for each other most of the time, and a single one is faster.
+    """
 
     def forward() -> None:
         features = batch[: _BATCHES[-1]]
         for module in modules:
             features = module(features)
 
-    with torch.inference_mode(), autocast(device):
-        _timed(forward, device)
-        each = _timed(forward, device) / _BATCHES[-1]
-    return next((size for size in _BATCHES if size * each * _PASSES < seconds), _BATCHES[-1])
+    each = {}
+    for threads in {torch.get_num_threads(), 1} if device.type == "cpu" else {torch.get_num_threads()}:
+        with torch.inference_mode(), autocast(device), _torch_threads(threads):
+            _timed(forward, device)
+            each[threads] = _shortest(forward, device) / _BATCHES[-1]
+    fastest = min(each, key=lambda threads: each[threads])
+    return next((size for size in _BATCHES if size * each[fastest] * _PASSES < seconds), _BATCHES[-1]), fastest
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _measure(modules: Sequence[nn.Module], batch: Tensor, device: torch.device) -> list[tuple[float, float, int, int]]:

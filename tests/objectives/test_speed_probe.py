@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
+from frostline.objectives import speed_probe
 from frostline.objectives.config import BackboneSpec, TrialConfig
 from frostline.objectives.finetune import count_trained
 from frostline.objectives.networks.backbone_pool import BackbonePool
@@ -60,3 +63,23 @@ def test_trained_parameters_are_counted_as_they_are_in_the_network(pool: Backbon
     depth = len(pool.pretrained.units) - 1
     partial = TrialConfig(strategy="partial", freeze_depth=depth)
     assert count_trained(partial, pool, 10) == (last.parameters + head, backbone + head)
+
+
+def test_where_threads_wait_for_each_other_one_is_measured(pool: BackbonePool, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def held_up(work: Callable[[], object], device: torch.device) -> float:
+        work()
+        threads.append(torch.get_num_threads())
+        return 1.0 if torch.get_num_threads() > 1 else 0.01
+
+    monkeypatch.setattr(speed_probe, "_timed", held_up)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        probe = probe_speed(pool, SIZE, CONFIGS[:1], torch.device("cpu"), classes=10)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(threads) == {1, 2}
+    assert {probe.step, *(16 * each for each in probe.images.values())} == {0.01}
