@@ -267,7 +267,8 @@ def measure(
         contest = Contest(setting, folder, workers=workers, cached=cached)
         changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
         if "head" in parts:
-            head = default_config(contest.task, "feature_extraction", **changes)
+            # The bare script solves no head.
+            head = default_config(contest.task, "feature_extraction", **changes, **{"head.init": "default"})
             compare(report, contest, "head only, features there", head, at_least(100), seeing_all_views(head))
             compare_population(report, contest, head, at_least(100))
         if "study" in parts:
