@@ -12,16 +12,14 @@ import json
 import os
 import re
 import shutil
-import signal
 import sys
-import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.forked_processes import PATIENCE, fork, wait
 from frostline.dashboards import views
 from frostline.dashboards.cli import app, print_anywhere
 from frostline.dashboards.views import TerminalViews
@@ -45,8 +43,6 @@ probe_epochs = 2
 [partial]
 freeze_depth = 2
 """
-# Seconds after which a command counts as hanging.
-PATIENCE = 150.0
 # Of the network: a module that needs nothing of ours.
 _BACKBONES = str(Path(__file__).parents[1] / "tests/backbones")
 _TRACEBACK = "Traceback (most recent call last)"
@@ -176,10 +172,10 @@ class Scene:
         """
         args = [str(argument) for argument in arguments]
         output = self.folder / f"output-{len(self.ended)}.txt"
-        pid = _fork(lambda: self._command(args, before, at or {}), output)
+        pid = fork(lambda: self._command(args, before, at or {}), output)
         if beside is not None:
             beside(pid)
-        code = _wait(pid, patience)
+        code = wait(pid, patience)
         ended = Ended(" ".join(args[:2]), code, output.read_text(errors="replace"))
         self.ended.append(ended)
         return ended
@@ -196,7 +192,7 @@ class Scene:
             return 0
 
         output = self.folder / "judge.txt"
-        if _wait(_fork(work, output), PATIENCE) != 0:
+        if wait(fork(work, output), PATIENCE) != 0:
             lines = output.read_text().strip().splitlines()
             raise RuntimeError(f"The study cannot be judged: {lines[-1] if lines else 'it hangs'}")
         return json.loads(answer.read_text())
@@ -266,94 +262,9 @@ class _Views(TerminalViews):
         return Watching(lambda line: print(line, flush=True))
 
 
-def _fork(work: Callable[[], int], output: Path) -> int:
-    """Run in a new process, with what it prints in a file; its process id."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if pid := os.fork():
-        return pid
-    code = 1
-    try:
-        os.setsid()
-        target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
-        os.dup2(target, 1)
-        os.dup2(target, 2)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        code = work()
-    # As the interpreter would for a bug of the command.
-    except BaseException:
-        traceback.print_exc()
-    with suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
-
-
-def _wait(pid: int, seconds: float) -> int | None:
-    """Exit status of a process of ours; None if it had to be killed, with all that it started."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.05)
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return None
-
-
 def plain(text: str, *places: Path) -> str:
     """A message without terminal colors and without this machine's paths."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     for place in places:
         text = text.replace(str(place), place.name or "FOLDER")
     return text
-
-
-def import_everything() -> None:
-    """Before anything is forked: a command that imports for itself takes ten seconds more."""
-    import importlib
-    import pkgutil
-
-    for library in (
-        "mlflow.entities",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "sklearn.datasets",
-        "benchmarks.damage",
-    ):
-        importlib.import_module(library)
-
-    import frostline.dashboards
-    import frostline.objectives
-    import frostline.search
-    import frostline.storage
-
-    layers: list[Any] = [frostline.storage, frostline.objectives, frostline.search, frostline.dashboards]
-    for layer in layers:
-        for module in pkgutil.walk_packages(layer.__path__, f"{layer.__name__}."):
-            if "ray" not in module.name and not module.name.endswith(("mlflow_app", "optuna_ui")):
-                with suppress(ImportError):
-                    importlib.import_module(module.name)
-    # What processes keep once they have made it.
-    from plotly import graph_objects
-
-    from frostline.search.study import sources_digest
-
-    sources_digest()
-    graph_objects.Figure(graph_objects.Scatter(x=[0], y=[0])).to_json()
-
-
-def make_templates(folder: Path) -> Path:
-    """A MLflow database without runs, to be copied: making its tables takes seconds."""
-    from mlflow import MlflowClient
-
-    folder.mkdir()
-
-    def work() -> int:
-        MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
-        return 0
-
-    if _wait(_fork(work, folder / "output.txt"), PATIENCE) != 0:
-        raise RuntimeError((folder / "output.txt").read_text()[-2000:])
-    return folder

@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import disk_faults, harness
 from benchmarks.fault_list import Fault, every_fault
-from benchmarks.fault_scene import Ended, Scene, import_everything, make_templates, plain
+from benchmarks.fault_scene import Ended, Scene, plain
+from benchmarks.forked_processes import import_everything, make_templates
 from frostline.storage.tracking import configure_mlflow
 
 NAME = "faults"

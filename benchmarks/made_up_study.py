@@ -18,6 +18,37 @@ from frostline.search.study import OUTCOME, STARTED, Study, StudyFacts, StudySet
 from frostline.storage.workspace import Workspace
 
 UNITS, TEST_IMAGES, EPOCHS, SEEDS = 9, 400, 8, 3
+COUNTS = {"train": 1000, "val": 200, "test": TEST_IMAGES}
+
+
+def create_study(
+    name: str, workspace: Workspace, trials: int, *, units: int, seeds: int = 1, counts: dict[str, int] | None = None
+) -> Study:
+    """A study of the default space, without data: nothing is trained.
+
+    Args:
+        name: Of the study.
+        workspace: Where it is kept.
+        trials: How many.
+        units: Of its network.
+        seeds: Of its finals.
+        counts: Number of images by split.
+    """
+    settings = StudySettings(
+        name=name,
+        data="none",
+        backbone="none",
+        weights="none",
+        image_size=32,
+        trials=trials,
+        metric="accuracy",
+        seed=0,
+        finals_seeds=seeds,
+        space=resolve_space(create_space(default_tables(1000)).only(COMPETING), units),
+    )
+    shares = tuple(place / units for place in range(units + 1))
+    names = tuple(f"unit{place}" for place in range(units))
+    return Study.create(settings, StudyFacts(("a", "b"), counts or {}, "", (), names, shares), workspace, None)
 
 
 def make_study(name: str, workspace: Workspace, trials: int) -> Study:
@@ -28,24 +59,7 @@ def make_study(name: str, workspace: Workspace, trials: int) -> Study:
         workspace: Where it is kept.
         trials: How many.
     """
-    space = resolve_space(create_space(default_tables(1000)).only(COMPETING), UNITS)
-    settings = StudySettings(
-        name=name,
-        data="none",
-        backbone="none",
-        weights="none",
-        image_size=32,
-        trials=trials,
-        metric="accuracy",
-        seed=0,
-        finals_seeds=SEEDS,
-        space=space,
-    )
-    units, shares = tuple(f"unit{place}" for place in range(UNITS)), np.linspace(0, 1, UNITS + 1)
-    counts = {"train": 1000, "val": 200, "test": TEST_IMAGES}
-    study = Study.create(
-        settings, StudyFacts(("a", "b"), counts, "", (), units, tuple(shares.tolist())), workspace, None
-    )
+    study = create_study(name, workspace, trials, units=UNITS, seeds=SEEDS, counts=COUNTS)
     rng = np.random.default_rng(0)
     _run_trials(study, rng)
     _run_finals(study, rng)

@@ -38,11 +38,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, Table
+from benchmarks.made_up_study import create_study
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.execution.worker import Worker, open_worker
 from frostline.search.records import STRATEGY
-from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
-from frostline.search.study import STARTED, Study, StudyFacts, StudySettings
+from frostline.search.study import STARTED, Study
 from frostline.storage.workspace import Workspace
 
 NAME = "workers"
@@ -73,26 +73,6 @@ class Took:
     @property
     def database(self) -> float:
         return self.claim + self.report
-
-
-def create(folder: Path, storage: str | None, trials: int) -> Study:
-    """A study of the default space, without data: nothing is trained."""
-    space = resolve_space(create_space(default_tables(1000)).only(COMPETING), UNITS)
-    settings = StudySettings(
-        name=NAME,
-        data="none",
-        backbone="none",
-        weights="none",
-        image_size=32,
-        trials=trials,
-        metric="accuracy",
-        seed=0,
-        finals_seeds=1,
-        space=space,
-    )
-    units = tuple(f"unit{place}" for place in range(UNITS))
-    facts = StudyFacts(("a", "b"), {}, "", (), units, tuple(place / UNITS for place in range(UNITS + 1)))
-    return Study.create(settings, facts, Workspace(folder, storage), None)
 
 
 @dataclass(frozen=True)
@@ -254,7 +234,7 @@ def measure(options: argparse.Namespace) -> tuple[Report, bool]:
         for workers in (1, options.workers):
             url = running.create_database(f"workers{workers}") if running else None
             trials = options.trials if workers > 1 else max(100, options.trials // options.workers)
-            study = create(folder / str(workers), url, trials)
+            study = create_study(NAME, Workspace(folder / str(workers), url), trials, units=UNITS)
             study.close()
             crew = Crew(study.workspace, workers, options)
             restart = running.restart if options.restart and workers > 1 else None

@@ -26,8 +26,6 @@ from .held_trial import HeldTrial
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
 
-_Claim = tuple[FrozenTrial, Lease]
-
 
 class LeasedStorage(BaseStorage):
     """Optuna's storage as a worker of a study sees it.
@@ -88,25 +86,24 @@ class LeasedStorage(BaseStorage):
             Ids of the trials, each with its lease; the trials are RUNNING now. Empty if none is free.
         """
         asked = self._keeper.now()
-        claimed, read = self._database.run_with_retry(lambda session: self._claim(session, limit, budget))
-        leases = {trial._trial_id: lease for trial, lease in claimed}
+        leases, read = self._database.run_with_retry(lambda session: self._claim(session, limit, budget))
         self._keeper.add(leases.values(), asked)
         self._held |= {trial_id: HeldTrial(lease) for trial_id, lease in leases.items()}
         self._take(read)
         return list(leases.items())
 
-    def _claim(self, session: Session, limit: int, budget: float | None) -> tuple[list[_Claim], list[FrozenTrial]]:
-        """Claimed trials, made where there are none yet; and all that is new."""
+    def _claim(self, session: Session, limit: int, budget: float | None) -> tuple[dict[int, Lease], list[FrozenTrial]]:
+        """Leases by the ids of their trials, which are made where there are none yet; and all that is new."""
         leases = self._tickets.claim(session, self._keeper.owner, self._keeper.seconds, limit, budget)
         if not leases:
-            return [], []
+            return {}, []
         numbers = {lease.number: lease for lease in leases}
         there = start_trials(session, self._study_id, numbers)
         read = self._read(session, set(there))
         known = {trial.number for trial in read}
         made = [make_trial(session, self._study_id, number) for number in sorted(numbers.keys() - known)]
-        claimed = [(trial, numbers[trial.number]) for trial in (*read, *made) if trial.number in numbers]
-        return claimed, [*read, *made]
+        new = [*read, *made]
+        return {trial._trial_id: numbers[trial.number] for trial in new if trial.number in numbers}, new
 
     def release(self) -> None:
         """Let other workers have this one's trials, from where they were written last.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from ...objectives.metrics import one_hot
 from ...storage.database import StoredFinal
-from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord
+from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, read_finalist
 from .results import StudyFacts
 from .trial_rows import TrialRow
 
 # User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
+# Attributes of a study that name a finalist which could not be trained again begin so.
+FINAL_FAILED = "frostline:final_failed:"
 _STATES = {
     TrialState.WAITING: "waiting",
     TrialState.RUNNING: "running",
@@ -75,6 +77,15 @@ def final_record_of(final: StoredFinal, classes: int) -> FinalRecord:
     probabilities = one_hot(final.predictions, classes) if known is None else known
     scores = FinalScores.from_row(final.outcome, final.seed)
     return scores.with_predictions(final.labels, probabilities, classes_only=known is None)
+
+
+def failed_finals(attributes: Mapping[str, Any]) -> dict[int, str]:
+    """Return why configurations could not be trained again, by trial number, from the attributes of a study."""
+    return {
+        read_finalist(name.removeprefix(FINAL_FAILED))[1]: reason
+        for name, reason in attributes.items()
+        if name.startswith(FINAL_FAILED)
+    }
 
 
 def read_facts(text: str) -> StudyFacts:

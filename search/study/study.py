@@ -34,14 +34,13 @@ from .finalists import Finalist, choose_finalists, is_finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, has_ended, is_decided
 from .settings import StudySettings
-from .stored_records import OUTCOME, final_record_of, read_facts, record_of_row
+from .stored_records import FINAL_FAILED, OUTCOME, failed_finals, final_record_of, read_facts, record_of_row
 from .trial_rows import TrialReader, TrialRow
 from .trial_supply import issue_trials, search_ended
 
 _SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
 _RACE_ENDED = "frostline:race_ended"
 # With the name of the configuration behind it: one attribute each, since several workers may write at once.
-_FINAL_FAILED = "frostline:final_failed:"
 _TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
 # Tells the study from others of its name; of a study that an earlier version created, it says so.
 _IDENTITY = "frostline:identity"
@@ -229,7 +228,7 @@ class Study:
 
     def fail_final(self, finalist: str, reason: str) -> None:
         """Record that a configuration cannot be trained again, and why."""
-        self.inner.set_user_attr(f"{_FINAL_FAILED}{finalist}", reason)
+        self.inner.set_user_attr(f"{FINAL_FAILED}{finalist}", reason)
 
     def end_race(self, candidates: Collection[str]) -> None:
         """Record that the race of these candidates has ended; a later race has other candidates."""
@@ -244,11 +243,7 @@ class Study:
         """Return all trials by number."""
         alive = {held.number for held in _alive(self.tickets)}
         records = [record_of_row(row, alive) for row in self._rows()]
-        failed = {
-            read_finalist(key.removeprefix(_FINAL_FAILED))[1]: reason
-            for key, reason in self.inner.user_attrs.items()
-            if key.startswith(_FINAL_FAILED)
-        }
+        failed = failed_finals(self.inner.user_attrs)
         return [replace(each, final_failed=failed.get(each.number)) for each in records] if failed else records
 
     def candidates(self, trials: Sequence[TrialRecord]) -> list[Finalist]:

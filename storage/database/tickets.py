@@ -187,7 +187,12 @@ class Tickets:
         spent = budget is not None and used_seconds(session, self._mine) >= budget
         rows = session.execute(self._begun if spent else self._open, {"most": limit}).all()
         leases = [
-            Lease(row.id, row.number, row.subject, owner, row.token + 1, _lapses(row), row.used_seconds or 0.0)
+            Lease(
+                *(row.id, row.number, row.subject, owner, row.token + 1),
+                # With the worker whose lease has expired.
+                lapses=row.lapses + (row.owner is not None),
+                used_seconds=row.used_seconds or 0.0,
+            )
             for row in rows
         ]
         if leases:
@@ -280,17 +285,12 @@ def renew(session: Session, leases: Collection[Lease], seconds: float) -> set[in
         Row ids of the tickets whose leases are valid: not done, and not claimed by another worker.
     """
     tickets = [lease.ticket for lease in leases]
-    rows = session.execute(
-        select(TICKETS.c.id, TICKETS.c.token)
-        .where(TICKETS.c.id.in_(tickets), TICKETS.c.done.is_(False))
-        .with_for_update()
-    ).all()
+    open_ = select(TICKETS.c.id, TICKETS.c.token).where(TICKETS.c.id.in_(tickets), TICKETS.c.done.is_(False))
+    rows = session.execute(open_.with_for_update()).all()
     tokens = {row.id: row.token for row in rows}
     good = {lease.ticket for lease in leases if tokens.get(lease.ticket) == lease.token}
     if good:
-        session.execute(
-            update(TICKETS).where(TICKETS.c.id.in_(good)).values(expires=now_seconds() + seconds),
-        )
+        session.execute(update(TICKETS).where(TICKETS.c.id.in_(good)).values(expires=now_seconds() + seconds))
     return good
 
 
@@ -300,11 +300,6 @@ def release(session: Session, lease: Lease, used: float | None = None) -> bool:
     Seconds are recorded as by :func:`prove`.
     """
     return _update_held(session, RELEASING, lease, used=used)
-
-
-def _lapses(row: Any) -> int:
-    # With the worker whose lease has expired.
-    return row.lapses + (row.owner is not None)
 
 
 def release_crashed(session: Session, lease: Lease) -> bool:
