@@ -28,7 +28,7 @@ from frostline.objectives.backbones import Backbone
 from frostline.objectives.backbones.model_sources import model_source
 from frostline.objectives.config import TrialConfig
 from frostline.objectives.data import ImageDataset, ImageSplit, list_source
-from frostline.objectives.devices import autocast
+from frostline.objectives.devices import autocast, usual_precision
 from frostline.objectives.networks import BackbonePool, create_head
 from frostline.objectives.preprocessing import Preprocessing
 from frostline.objectives.training import decays
@@ -250,7 +250,7 @@ def _train_stretch(
         net.train()
         for images, labels in batches:
             images = images.to(device, memory_format=torch.channels_last, non_blocking=True)
-            with autocast(device):
+            with autocast(device, usual_precision(device)):
                 logits = net(images)
             loss = F.cross_entropy(logits.float(), labels.to(device), label_smoothing=config.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
@@ -278,7 +278,7 @@ def _validate(net: BareNet, val: DataLoader[tuple[Tensor, int]], device: torch.d
     right = torch.zeros((), device=device)
     seen = 0
     for images, labels in val:
-        with autocast(device):
+        with autocast(device, usual_precision(device)):
             logits = net(images.to(device, memory_format=torch.channels_last, non_blocking=True))
         right += (logits.argmax(dim=1) == labels.to(device)).sum()
         seen += len(labels)

@@ -32,7 +32,7 @@ from frostline.search.execution.session import open_session
 from frostline.search.execution.trials import run_trials
 from frostline.search.records import TrialRecord
 from frostline.search.slots import ProcessResources
-from frostline.search.study import Observer, Prepared, Study, prepare_search
+from frostline.search.study import Observer, Prepared, Study, device_of_trials, precision_of, prepare_search
 from frostline.search.study.forecast import fitted_model, measured_trials
 from frostline.search.study.speed import measure_speed
 from frostline.storage.workspace import Workspace
@@ -76,7 +76,12 @@ def run_study(
     if probe is None:
         preprocessing: Preprocessing = prepared.dataset.preprocessing
         probe = measure_speed(
-            study.settings, prepared.backbones, preprocessing, request.resources, len(study.facts.classes)
+            study.settings,
+            prepared.backbones,
+            preprocessing,
+            request.resources,
+            len(study.facts.classes),
+            precision_of(study.facts, device_of_trials(request.resources)),
         )
         study.diagnoses.keep_speed(probe)
     if not train:

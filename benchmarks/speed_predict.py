@@ -28,7 +28,7 @@ from benchmarks.harness import Report, Setting, at_least
 from frostline.objectives.backbones import create_backbone, preprocessing_for
 from frostline.objectives.config import HeadConfig
 from frostline.objectives.data import images_below
-from frostline.objectives.devices import autocast, choose_device
+from frostline.objectives.devices import autocast, choose_device, usual_precision
 from frostline.objectives.networks import Classifier, ModelCard, TrainedModel, create_head
 from frostline.objectives.preprocessing import Preprocessing
 
@@ -91,7 +91,7 @@ def trained_model(setting: Setting) -> tuple[Classifier, TrainedModel]:
 def bare(network: nn.Module, batches: Callable[[], Iterable[Tensor]], device: torch.device) -> np.ndarray:
     """Probabilities (N, classes) by a bare loop."""
     found = []
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode(), autocast(device, usual_precision(device)):
         for images in batches():
             found.append(network(images.to(device, memory_format=torch.channels_last)).softmax(dim=1).cpu().numpy())
     return np.concatenate(found)

@@ -30,7 +30,7 @@ from benchmarks.speed_bare_optuna import default_config, depths
 from frostline.objectives.augmentation import AugmentedViews
 from frostline.objectives.config import TrialConfig
 from frostline.objectives.data import ImageSplit
-from frostline.objectives.devices import autocast
+from frostline.objectives.devices import autocast, usual_precision
 from frostline.objectives.features import ImageSource
 from frostline.objectives.finetune import Task, finetune
 from frostline.objectives.networks import BackbonePool, create_head
@@ -89,7 +89,7 @@ def loop_seconds(
     for epoch in range(epochs + 1):
         started = time.perf_counter()
         for inputs, labels in batches(epoch):
-            with autocast(task.device):
+            with autocast(task.device, usual_precision(task.device)):
                 logits = net.head(body(inputs))
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(logits.float(), labels).backward()

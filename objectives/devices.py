@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from .errors import InvalidInputError
+from .precision import BFLOAT16, FLOAT32
 
 Made = TypeVar("Made")
 
@@ -46,9 +47,29 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """Context of mixed precision: bfloat16 on CUDA, where it is fast; full precision elsewhere."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Context of automatic mixed precision.
+
+    Args:
+        device: Device of the tensors.
+        precision: ``bfloat16``, or ``float32`` for no mixed precision.
+    """
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == BFLOAT16)
+
+
+def usual_precision(device: torch.device) -> str:
+    """Precision that needs no measurement: bfloat16 on CUDA, where it is fast; float32 elsewhere."""
+    return BFLOAT16 if device.type == "cuda" else FLOAT32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 with instructions of its own, which it needs to gain by it."""
+    if device.type == "cpu":
+        # oneDNN's answer: AVX-512 with or without AMX, or Arm's.
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return False
 
 
 def feature_budget(device: torch.device) -> int:

@@ -30,8 +30,9 @@ from .data import (
     never_right,
     out_of_fold,
 )
-from .devices import autocast, free_memory
+from .devices import free_memory
 from .networks import BackbonePool, FixedPooling, FrozenPrefix
+from .precision import FLOAT32
 
 # Number of images above which only exact copies are looked for: all pairs take a minute or two at that size.
 MAX_IMAGES = 50_000
@@ -63,13 +64,14 @@ class Examined:
     not_sought: dict[str, str]
 
 
-def examine(dataset: ImageDataset, backbones: BackbonePool, device: torch.device) -> Examined:
+def examine(dataset: ImageDataset, backbones: BackbonePool, device: torch.device, precision: str = FLOAT32) -> Examined:
     """Compute what the search for faults needs of all images.
 
     Args:
         dataset: Dataset.
         backbones: Pool of the backbone whose features are compared.
         device: Device on which to compute the features.
+        precision: Precision of the features, ``float32`` or ``bfloat16``.
     """
     images = dataset.audited()
     not_sought: dict[str, str] = {}
@@ -77,7 +79,7 @@ def examine(dataset: ImageDataset, backbones: BackbonePool, device: torch.device
     if len(images.found) > MAX_IMAGES:
         not_sought["near copies, label errors"] = f"{len(images.found):,} images are more than {MAX_IMAGES:,}"
     else:
-        features = _trusted_features(images.whole, backbones, device, not_sought)
+        features = _trusted_features(images.whole, backbones, device, precision, not_sought)
     searched = np.array([image.row for image in images.found if image.split != "test"])
     labels = images.whole.labels[searched]
     predictions = None if features is None else _predictions(features[searched], labels, dataset.classes, not_sought)
@@ -118,33 +120,38 @@ def find_straddling(images: AuditedImages) -> tuple[StraddlingGroup, ...]:
 
 
 def pooled_features(
-    images: ImageSplit, backbones: BackbonePool, device: torch.device, *, pretrained: bool = True, seed: int = 0
+    images: ImageSplit,
+    backbones: BackbonePool,
+    device: torch.device,
+    precision: str = FLOAT32,
+    *,
+    pretrained: bool = True,
+    seed: int = 0,
 ) -> NDArray[np.float32]:
     """Global averages of the network's last features, pretrained or with random weights, float32 (N, D)."""
     backbone = backbones.fresh(pretrained=pretrained, seed=seed).to(device)
     depth = len(backbone.units)
     pooling = FixedPooling.average(backbone.units[-1].output_shape)
-    prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling)
+    prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling, precision)
     views = AugmentedViews("none", 1, images.preprocessing, len(images), seed=0)
     features = []
     for positions in torch.arange(len(images)).split(_BATCH):
         inputs = views.apply(images.images(positions).to(device), positions, view=0)
-        with autocast(device):
-            features.append(prefix(inputs).float().cpu())
+        features.append(prefix(inputs).float().cpu())
     backbone.to("cpu")
     free_memory(device)
     return torch.cat(features).numpy()
 
 
 def _trusted_features(
-    images: ImageSplit, backbones: BackbonePool, device: torch.device, not_sought: dict[str, str]
+    images: ImageSplit, backbones: BackbonePool, device: torch.device, precision: str, not_sought: dict[str, str]
 ) -> NDArray[np.float32] | None:
     """Features of all images; None, with the reason, where they would mean nothing."""
     missing = "label errors, cropped or mirrored copies"
     if backbones.spec.weights == "none":
         not_sought[missing] = "the network has no pretrained weights"
         return None
-    features = pooled_features(images, backbones, device)
+    features = pooled_features(images, backbones, device, precision)
     if not np.isfinite(features).all():
         not_sought[missing] = "the pretrained network's features are not finite"
         return None

@@ -21,6 +21,7 @@ from .features import FeatureSource, FeatureStore, ImageSource, SubsetFeatures
 from .metrics import all_scores
 from .networks import BackbonePool, Network, create_head
 from .phases import Phase, chains
+from .precision import EXACT, Precision
 from .strategies import get_strategy, plan_phases
 from .training import (
     Certificate,
@@ -57,6 +58,7 @@ class Task:
         store: Store of features, shared between trials.
         stages: Head-only phases, shared by the trials that start with them.
         micro_batches: Number of pieces in which a batch is computed; see :class:`PhaseData`.
+        precision: Precision of the networks' units while they train and are validated.
     """
 
     train: ImageSplit
@@ -67,6 +69,7 @@ class Task:
     store: FeatureStore
     stages: Stages = NO_STAGES
     micro_batches: int = 1
+    precision: Precision = EXACT
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ class FinetuneResult:
     Attributes:
         score: Best validation score of the last phase, in [0, 1].
         best_epoch: Number of the epoch with that score.
-        val_probabilities: Class probabilities of the validation images by the returned network, float64 (N, classes).
+        val_probabilities: Class probabilities of the validation images, float64 (N, classes), by the returned network
+            in the precision of the training.
         val_metrics: Every metric of these, by name.
         epochs: Results of all epochs of all phases.
         certificates: Certificates of all phases, all passed.
@@ -84,7 +88,7 @@ class FinetuneResult:
         peak_memory_bytes: Peak memory, bytes; see :class:`PeakMemory`.
         trainable_parameters: Number of trainable parameters in the last phase.
         frozen_share: Share of the backbone's parameters, and of its forward operations, before the last phase's cut.
-        network: Network with the weights of the best epoch, in evaluation mode.
+        network: Network with the weights of the best epoch, in evaluation mode; it computes in float32.
     """
 
     score: float
@@ -195,10 +199,11 @@ def _finetune(
         key = stage_key(phases, run, config, data) if task.stages.enabled else None
         state.leave(run, task.stages.run_or_restore(key, run, task.device, train, watch))
 
-    run = _run_chains(phases, lambda phase: Network(backbone, phase, head), config, task, state, finish)
+    run = _run_chains(phases, lambda phase: Network(backbone, phase, head, task.precision), config, task, state, finish)
     network, best, logits = run.network.eval(), run.best, run.best_logits
     assert best is not None
     probabilities = predict(network, task.val, task) if logits is None else to_probabilities(logits)
+    network.compute_in(EXACT)
     return FinetuneResult(
         score=best.score,
         best_epoch=best.epoch,
@@ -263,6 +268,7 @@ def _identity(config: TrialConfig, task: Task, seed: int, phases: tuple[Phase, .
         seed=seed,
         data=[task.train.fingerprint, task.val.fingerprint, task.metric],
         backbone=[asdict(task.backbones.spec), task.backbones.fingerprint],
+        precision=asdict(task.precision),
     )
 
 

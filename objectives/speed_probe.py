@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +17,15 @@ from .augmentation import AugmentedViews, random_ops
 from .config import TrialConfig
 from .devices import autocast, resident_bytes
 from .networks import BackbonePool, state_hash
+from .precision import EXACT, FLOAT32, Precision
 from .preprocessing import Preprocessing
 from .speed import SpeedProbe, UnitSpeed
+from .stopwatch import RUNS, seconds_of, shortest, torch_threads
 
 # Batch sizes to choose from: the largest that fits into the time.
 _BATCHES = (32, 16, 8, 4, 2)
-# The shortest of so many runs counts: other processes make single ones many times as long.
-_RUNS = 3
 # What a probe costs, in forward passes: one more of each kind, and forward and backward count as three.
-_PASSES = 4 * (_RUNS + 1)
+_PASSES = 4 * (RUNS + 1)
 
 
 def probe_speed(
@@ -37,6 +36,7 @@ def probe_speed(
     *,
     classes: int,
     seconds: float = 2.0,
+    precision: Precision = EXACT,
 ) -> SpeedProbe:
     """Measure a backbone on a device. Nothing is trained, and the global random state is left unchanged.
 
@@ -47,6 +47,7 @@ def probe_speed(
         device: Device to measure on.
         classes: Number of classes.
         seconds: About how long the passes through the backbone may take.
+        precision: Precision of the units.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
@@ -60,10 +61,10 @@ def probe_speed(
         modules = [backbone.segment(unit, unit + 1) for unit in range(len(backbone.units))]
         side = preprocessing.image_size
         batch = torch.randn(_BATCHES[0], 3, side, side).to(device, memory_format=torch.channels_last)
-        count, threads = _sizes(modules, batch, device, seconds)
+        count, threads = _sizes(modules, batch, device, seconds, precision.frozen)
         last = backbone.units[-1]
-        with _torch_threads(threads):
-            measured = tuple(_measure(modules, batch[:count], device))
+        with torch_threads(threads):
+            measured = tuple(_measure(modules, batch[:count], device, precision))
             step, per_parameter = _optimizer_seconds(backbone.model, last.output_shape[0], classes, device)
             images = {config.augmentation: _image_seconds(config, preprocessing, device) for config in configs}
         units = tuple(
@@ -80,7 +81,9 @@ def _pooled(output_bytes: int, shape: tuple[int, ...]) -> int:
     return output_bytes // max(1, math.prod(maps))
 
 
-def _sizes(modules: Sequence[nn.Module], batch: Tensor, device: torch.device, seconds: float) -> tuple[int, int]:
+def _sizes(
+    modules: Sequence[nn.Module], batch: Tensor, device: torch.device, seconds: float, precision: str
+) -> tuple[int, int]:
     """Return the size of the largest batch with which all passes take so many seconds, and the number of threads.
 
     Where other processes use the cores, threads wait for each other most of the time, and a single one is faster.
@@ -93,25 +96,16 @@ def _sizes(modules: Sequence[nn.Module], batch: Tensor, device: torch.device, se
 
     each = {}
     for threads in {torch.get_num_threads(), 1} if device.type == "cpu" else {torch.get_num_threads()}:
-        with torch.inference_mode(), autocast(device), _torch_threads(threads):
-            _timed(forward, device)
-            each[threads] = _shortest(forward, device) / _BATCHES[-1]
+        with torch.inference_mode(), autocast(device, precision), torch_threads(threads):
+            seconds_of(forward, device)
+            each[threads] = shortest(forward, device) / _BATCHES[-1]
     fastest = min(each, key=lambda threads: each[threads])
     return next((size for size in _BATCHES if size * each[fastest] * _PASSES < seconds), _BATCHES[-1]), fastest
 
 
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    """Let torch compute with so many threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _measure(modules: Sequence[nn.Module], batch: Tensor, device: torch.device) -> list[tuple[float, float, int, int]]:
+def _measure(
+    modules: Sequence[nn.Module], batch: Tensor, device: torch.device, precision: Precision
+) -> list[tuple[float, float, int, int]]:
     """Return seconds forward, seconds forward and backward, and bytes of outputs and activations of each unit, per
     image."""
     found: list[tuple[float, float, int, int]] = []
@@ -120,20 +114,21 @@ def _measure(modules: Sequence[nn.Module], batch: Tensor, device: torch.device) 
         saved = _SavedBytes()
 
         def forward(module: nn.Module = module, features: Tensor = features) -> Tensor:
-            with torch.no_grad(), autocast(device):
+            with torch.no_grad(), autocast(device, precision.frozen):
                 return module(features)
 
         def train(module: nn.Module = module, features: Tensor = features, saved: _SavedBytes = saved) -> None:
-            with autocast(device), saved.counting(count):
-                output = module(features.detach().requires_grad_())
+            with autocast(device, precision.trained), saved.counting(count):
+                inputs = features.float() if precision.trained == FLOAT32 else features
+                output = module(inputs.detach().requires_grad_())
             output.float().sum().backward()
 
         module.eval()
         output = forward()
-        forward_seconds = _shortest(forward, device)
+        forward_seconds = shortest(forward, device)
         module.train()
         train()
-        training_seconds = _shortest(train, device)
+        training_seconds = shortest(train, device)
         module.eval()
         module.zero_grad(set_to_none=True)
         found.append((forward_seconds / count, training_seconds / count, output[0].nbytes, saved.bytes))
@@ -169,14 +164,14 @@ def _optimizer_seconds(model: nn.Module, width: int, classes: int, device: torch
         head(features).logsumexp(dim=1).mean().backward()
         optimizer.step()
 
-    _timed(step, device)
-    head_seconds = _shortest(step, device)
+    seconds_of(step, device)
+    head_seconds = shortest(step, device)
     copies = [nn.Parameter(value.detach().clone()) for value in model.parameters()]
     for copy in copies:
         copy.grad = torch.zeros_like(copy)
     whole = torch.optim.AdamW(copies, lr=1e-9)
-    _timed(whole.step, device)
-    return head_seconds, _shortest(whole.step, device) / max(1, sum(copy.numel() for copy in copies))
+    seconds_of(whole.step, device)
+    return head_seconds, shortest(whole.step, device) / max(1, sum(copy.numel() for copy in copies))
 
 
 def _image_seconds(config: TrialConfig, preprocessing: Preprocessing, device: torch.device) -> float:
@@ -188,19 +183,5 @@ def _image_seconds(config: TrialConfig, preprocessing: Preprocessing, device: to
     def load() -> None:
         views.apply(canvases.to(device), torch.arange(count), 0)
 
-    _timed(load, device)
-    return _shortest(load, device) / count
-
-
-def _shortest(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of the shortest of some runs."""
-    return min(_timed(work, device) for _ in range(_RUNS))
-
-
-def _timed(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds of some work, to its end on the device."""
-    began = time.perf_counter()
-    work()
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
-    return time.perf_counter() - began
+    seconds_of(load, device)
+    return shortest(load, device) / count

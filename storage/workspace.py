@@ -133,6 +133,11 @@ class Workspace:
         """Folder of comparisons of finals that were made before, shared by all studies."""
         return self.root / "comparisons"
 
+    @property
+    def precisions(self) -> Path:
+        """Folder of what was measured to choose a precision, shared by all studies."""
+        return self.root / "precisions"
+
     def report(self, study: str) -> Path:
         """Path of a study's HTML report."""
         return self.root / "reports" / f"{study}.html"

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from ...objectives.data import Gallery, option_name
 from ...objectives.metrics import METRICS
+from ...objectives.precision import AUTO
 from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict, count_outcomes
 from ...search.durations import write_duration
 from ...search.formats import count, duration, plural, points
@@ -115,6 +116,8 @@ def search_command(settings: StudySettings) -> str:
     if set(settings.strategies) != set(COMPETING):
         options += [("--strategy", name) for name in settings.strategies]
     options += [("--plugin", name) for name in settings.plugins]
+    if settings.precision != AUTO:
+        options.append(("--precision", settings.precision))
     if settings.indifference != 100 * INDIFFERENCE:
         options.append(("--indifference", f"{settings.indifference:g}"))
     lines = [["frostline", "search", settings.data], *([name, str(setting)] for name, setting in options)]

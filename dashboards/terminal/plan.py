@@ -23,6 +23,7 @@ def print_plan(console: Console, plan: DryRun) -> None:
         "finals": f"{plural(settings.candidates, 'candidate')} of each strategy, up to {settings.finals_seeds} seeds"
         + (", at most as long as the search" if settings.finals_limited else ""),
         "device": plan.device,
+        "precision": plan.precision.sentence,
     }
     for name, value in rows.items():
         console.print(Text.assemble((f"{name:10}", "bold"), value), soft_wrap=True)

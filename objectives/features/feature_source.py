@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..augmentation import AugmentedViews, Mix
 from ..data import ImageSplit, ImageSubset
-from ..devices import autocast
 from ..networks import CANONICAL_BATCH, FrozenPrefix, state_hash
 from .feature_store import FeatureStore, Probe
 
@@ -119,9 +118,7 @@ class FeatureSource:
         images = self._views.apply(self._images.batch(positions), positions, view)
         if mix is not None:
             images = mix.images(images)
-        # Here, so that a feature has the same precision for every caller.
-        with autocast(images.device):
-            return self._prefix.kept(images)
+        return self._prefix.kept(images)
 
     def _whole(self, view: int) -> Tensor:
         """Features of all images in a view; those of the latest view are held."""
@@ -211,10 +208,9 @@ def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device) ->
     """Measure a prefix on one canonical batch of noise (32, 3, S, S), the same on all machines."""
     noise = torch.randn(CANONICAL_BATCH, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     images = noise.to(device)
-    with autocast(device):
-        if device.type != "cpu":
-            prefix.kept(images).cpu()  # warm-up: the first run on a device is slower
-        started = time.perf_counter()
-        features = prefix.kept(images).cpu()
+    if device.type != "cpu":
+        prefix.kept(images).cpu()  # warm-up: the first run on a device is slower
+    started = time.perf_counter()
+    features = prefix.kept(images).cpu()
     seconds = (time.perf_counter() - started) / CANONICAL_BATCH
     return Probe(seconds, features[0].nbytes, images[0].nbytes, state_hash({"features": features}))

@@ -12,7 +12,7 @@ from .export import (
     read_card,
     save_network,
 )
-from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
+from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, folded_in, state_hash
 from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop, initialize_head
 from .lora import add_lora
 from .network import Network
@@ -47,6 +47,7 @@ __all__ = [
     "copy_network",
     "create_head",
     "drop",
+    "folded_in",
     "holds_network",
     "initialize_head",
     "load_classifier",

@@ -29,7 +29,7 @@ from ..augmentation import AugmentedViews
 from ..backbones import GIVEN, bare_backbone
 from ..config import BackboneSpec, HeadConfig
 from ..data import EncodedImage, PixelScale, UndecodableImageError, decode_image, in_threads, to_canvas
-from ..devices import autocast, choose_device
+from ..devices import autocast, choose_device, usual_precision
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
 from .classifier import Classifier
@@ -144,7 +144,7 @@ class TrainedModel:
         Returns:
             Probabilities, float32 (N, classes).
         """
-        with autocast(self.device):
+        with autocast(self.device, usual_precision(self.device)):
             return self.network(self.inputs(canvases)).softmax(dim=1).cpu().numpy()
 
     def inputs(self, canvases: NDArray[np.uint8]) -> Tensor:

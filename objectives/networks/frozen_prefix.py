@@ -9,12 +9,16 @@ from collections.abc import Hashable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ..devices import autocast
+from ..precision import FLOAT32
 from .batchnorm_folding import fold
 from .heads import FixedPooling
 
 # Batch size of every run of a frozen prefix. Convolutions may round differently for another batch size; with this one
 # a feature is the same number in every trial and process (contract C3).
 CANONICAL_BATCH = 32
+# Modules that mixed precision computes in bfloat16 whatever their inputs.
+_PRODUCTS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
@@ -39,19 +43,24 @@ class FrozenPrefix(nn.Module):
     Args:
         prefix: Network before the cut.
         depth: Number of its units; 0 passes images through.
-        pooling: Part of the head's pooling to run at once, since its output is smaller to store.
+        pooling: Part of the head's pooling to run at once, since its output is smaller to store. It
+            computes in float32.
+        precision: Precision of the units, ``float32`` or ``bfloat16``.
 
     Attributes:
         pick: Module that selects this prefix's part of the stored features (N, ...).
         fingerprint: Hash of parameters and buffers at construction.
     """
 
-    def __init__(self, prefix: nn.Module, depth: int, pooling: FixedPooling | None = None) -> None:
+    def __init__(
+        self, prefix: nn.Module, depth: int, pooling: FixedPooling | None = None, precision: str = FLOAT32
+    ) -> None:
         super().__init__()
         self.prefix = prefix.requires_grad_(False).eval()
         pooling = pooling or FixedPooling()
         self.pooling, self.pick = nn.Sequential(*pooling.modules), pooling.pick
         self.depth = depth
+        self.precision = precision
         self.fingerprint = state_hash(self.state_dict())
         # Listed once, since train() visits them twice an epoch.
         self._frozen = tuple(prefix.modules())
@@ -67,7 +76,7 @@ class FrozenPrefix(nn.Module):
     @property
     def kept_key(self) -> tuple[Hashable, ...]:
         """All that the stored features depend on, besides the images."""
-        return (self.fingerprint, self.depth, repr(self.pooling))
+        return (self.fingerprint, self.depth, repr(self.pooling), self.precision)
 
     @property
     def key(self) -> tuple[Hashable, ...]:
@@ -92,23 +101,42 @@ class FrozenPrefix(nn.Module):
         if self.depth == 0:
             return images
         network = self._run()
-        return torch.cat([self._chunk(network, chunk) for chunk in images.split(CANONICAL_BATCH)])
+        with autocast(images.device, self.precision):
+            return torch.cat([self._chunk(network, chunk) for chunk in images.split(CANONICAL_BATCH)])
 
     def _run(self) -> nn.Module:
         """The module that computes the features: the present prefix with folded batch norms."""
         # The key changes when a tensor is written to or moved to another device.
-        state = tuple(
-            (value.data_ptr(), value._version) for value in (*self.prefix.parameters(), *self.prefix.buffers())
-        )
+        tensors = (*self.prefix.parameters(), *self.prefix.buffers())
+        state = (self.precision, *((value.data_ptr(), value._version) for value in tensors))
         if not self._folded or self._folded[0][0] != state:
-            self._folded[:] = [(state, fold(self.prefix))]
+            self._folded[:] = [(state, folded_in(self.prefix, self.precision))]
         return self._folded[0][1]
 
     def _chunk(self, network: nn.Module, images: Tensor) -> Tensor:
         count = len(images)
         if count < CANONICAL_BATCH:
             images = torch.cat([images, images[-1:].expand(CANONICAL_BATCH - count, *images.shape[1:])])
-        return self.pooling(network(_channels_last(images)))[:count]
+        features = network(_channels_last(images))
+        return (self.pooling(features.float()) if len(self.pooling) else features)[:count]
+
+
+def folded_in(network: nn.Module, precision: str) -> nn.Module:
+    """A network with folded batch norms, to run in a precision: in bfloat16, its weights are rounded once.
+
+    Args:
+        network: Network in evaluation mode; it stays as it is.
+        precision: ``float32`` or ``bfloat16``.
+    """
+    folded = fold(network)
+    if precision == FLOAT32:
+        return folded
+    rounded = copy.deepcopy(folded)
+    for module in rounded.modules():
+        # Exactly these: what a subclass does with its weights is not known.
+        if type(module) in _PRODUCTS:
+            module.to(torch.bfloat16)
+    return rounded
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..backbones import Backbone
+from ..devices import autocast
 from ..errors import InvalidInputError
 from ..phases import Phase
+from ..precision import EXACT, FLOAT32, Precision
 from .frozen_prefix import FrozenPrefix, state_hash
 from .heads import FixedPooling
 
@@ -24,7 +26,8 @@ class Network(nn.Module):
     Args:
         backbone: Backbone, whose units are shared, not copied.
         phase: Phase that says what is frozen and what trains.
-        head: Module from the backbone's last features to logits.
+        head: Module from the backbone's last features to logits; it computes in float32.
+        precision: Precision of the units.
 
     Attributes:
         suffix: Trainable segments, one per unit.
@@ -34,11 +37,12 @@ class Network(nn.Module):
         InvalidInputError: The units have nothing of what the phase trains.
     """
 
-    def __init__(self, backbone: Backbone, phase: Phase, head: nn.Sequential) -> None:
+    def __init__(self, backbone: Backbone, phase: Phase, head: nn.Sequential, precision: Precision = EXACT) -> None:
         super().__init__()
         depth = phase.freeze_depth
         pooling = FixedPooling.of(head) if depth == len(backbone.units) else FixedPooling()
-        self.prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling)
+        self.prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling, precision.frozen)
+        self.precision = precision
         self._pooled = pooling.layers
         self.suffix = nn.Sequential(*(backbone.segment(unit, unit + 1) for unit in range(depth, len(backbone.units))))
         self.head = head
@@ -73,8 +77,15 @@ class Network(nn.Module):
         return self.classify(self.prefix(images))
 
     def classify(self, features: Tensor) -> Tensor:
-        """Logits (N, classes) of the prefix's features (N, ...): the part that trains."""
-        return self.pooled_head(self.suffix(features))
+        """Logits, float32 (N, classes), of the prefix's features (N, ...): the part that trains."""
+        precision = self.precision.trained
+        with autocast(features.device, precision):
+            features = self.suffix(features.float() if precision == FLOAT32 else features)
+        return self.pooled_head(features.float())
+
+    def compute_in(self, precision: Precision) -> None:
+        """Change the precision of the units; the weights stay as they are."""
+        self.precision, self.prefix.precision = precision, precision.frozen
 
     @property
     def pooled_head(self) -> nn.Sequential:

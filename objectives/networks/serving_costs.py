@@ -10,7 +10,7 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from ..devices import autocast
+from ..devices import autocast, usual_precision
 from .lora import remove_adapters
 from .network import Network
 
@@ -61,7 +61,7 @@ def measure_latency(
     images = torch.randn(batch, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(device)
     images = images.contiguous(memory_format=torch.channels_last)
     times: list[list[float]] = [[] for _ in networks]
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode(), autocast(device, usual_precision(device)):
         for network in networks:
             network.eval()
             for _ in range(_WARM_UP):

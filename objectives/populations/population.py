@@ -20,6 +20,7 @@ from ..errors import TrainingFailedError
 from ..finetune import FinetuneResult, Task, phase_data
 from ..metrics import all_scores
 from ..networks import Network, create_head
+from ..precision import EXACT
 from ..strategies import PlannedTrial, get_strategy, plan_phases
 from ..training import Certificate, PhaseData, PhaseRun, certify, certify_with_head, to_probabilities
 from .population_loop import Member, train_stack
@@ -124,7 +125,7 @@ class _Population:
         if config.truncate in self._networks:
             network = self._networks[config.truncate].with_head(head, phase)
         else:
-            network = self._networks[config.truncate] = Network(backbone, phase, head)
+            network = self._networks[config.truncate] = Network(backbone, phase, head, self._task.precision)
         seen = (network.prefix.key, config.augmentation, config.views, random_ops(config))
         if seen not in self._data:
             self._data[seen] = phase_data(network, config, self._task, self._seed)
@@ -138,6 +139,7 @@ class _Population:
         fill(network.pooled_head, member.run.best_state)
         backbone = self._whole.truncated(member.config.truncate)
         probabilities = to_probabilities(member.logits)
+        network.compute_in(EXACT)
         return FinetuneResult(
             score=best.score,
             best_epoch=best.epoch,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..config import TrialConfig
-from ..devices import PeakMemory, autocast
+from ..devices import PeakMemory
 from ..epochs import EpochResult, OnEpoch
 from ..networks import Network
 from ..training import (
@@ -130,10 +130,9 @@ def _train_epoch(
     weights, smoothing = _criteria(members)
     total = torch.zeros(len(members), device=device)
     for positions in epoch_batches(members[0].config, source.labels, seed, epoch):
-        with autocast(device):
-            features = _side_by_side(members, lambda data, places=positions: data.train.batch(places, epoch))
-            logits = stack.logits(features, training=True)
-        losses = cross_entropies(logits.float(), source.labels[positions.to(device)], weights, smoothing)
+        features = _side_by_side(members, lambda data, places=positions: data.train.batch(places, epoch))
+        logits = stack.logits(features, training=True)
+        losses = cross_entropies(logits, source.labels[positions.to(device)], weights, smoothing)
         optimization.zero_grad()
         losses.sum().backward()
         optimization.step()
@@ -146,16 +145,15 @@ def _predict(members: list[Member], stack: HeadStack) -> Tensor:
     """Logits of the validation images, float32 (M, N, classes)."""
     logits = []
     for positions in torch.arange(len(members[0].data.val)).split(EVALUATION_BATCH):
-        with autocast(members[0].data.device):
-            features = _side_by_side(members, lambda data, places=positions: data.val.batch(places, 0))
-            logits.append(stack.logits(features, training=False).float())
+        features = _side_by_side(members, lambda data, places=positions: data.val.batch(places, 0))
+        logits.append(stack.logits(features, training=False))
     return torch.cat(logits, dim=1)
 
 
 def _side_by_side(members: list[Member], batch: Callable[[PhaseData], Tensor]) -> Tensor:
     """Features (M, N, D) of the members' inputs; (1, N, D) where all members have the same inputs."""
     distinct = {id(member.data): member.data for member in members}
-    batches = {key: batch(data) for key, data in distinct.items()}
+    batches = {key: batch(data).float() for key, data in distinct.items()}
     if len(batches) == 1:
         return next(iter(batches.values())).unsqueeze(0)
     return torch.stack([batches[id(member.data)] for member in members])

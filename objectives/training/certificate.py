@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import TrainingFailedError
 from ..networks import Network
+from ..precision import EXACT, Precision
 from .optimizers import Optimization, parameter_groups
 
 
@@ -45,6 +46,7 @@ class Certificate:
         batch_norms: Mode of each batch norm of the backbone during training: ``train`` or ``eval``.
         frozen_in_train_mode: Names of modules of frozen units that were in training mode; must be empty.
         groups: Parameter groups of the optimizer; None where the head was solved.
+        precision: Precision of the frozen and of the trained units.
     """
 
     phase: str
@@ -57,6 +59,7 @@ class Certificate:
     batch_norms: dict[str, str]
     frozen_in_train_mode: tuple[str, ...]
     groups: tuple[ParameterGroup, ...] | None
+    precision: Precision = EXACT
 
     @property
     def faults(self) -> list[str]:
@@ -122,6 +125,7 @@ def certify(network: Network, optimization: Optimization | None) -> Certificate:
             name for unit in network.frozen_units() for name, module in unit.named_modules() if module.training
         ),
         groups=None if optimization is None else _groups(optimization.optimizer.param_groups, names),
+        precision=network.precision,
     )
     network.eval()
     return certificate

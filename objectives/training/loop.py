@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from ..augmentation import Mixer, mixed_loss
 from ..config import TrialConfig
-from ..devices import autocast
 from ..epochs import EpochResult, OnEpoch
 from ..errors import TrainingFailedError
 from ..features import FeatureSource
@@ -239,15 +238,13 @@ def _train_epoch(
     mixer = Mixer(config.mixing, config.mixing_alpha, data.train.image_size, data.seed)
     for step, positions in enumerate(epoch_batches(config, data.train.labels, data.seed, epoch)):
         mix = mixer.draw(len(positions), epoch, step)
-        with autocast(data.device):
-            # For the whole batch: partners of a mix may be in another piece, and the prefix has its own batch size.
-            features = data.train.batch(positions, epoch, mix)
+        # For the whole batch: partners of a mix may be in another piece, and the prefix has its own batch size.
+        features = data.train.batch(positions, epoch, mix)
         labels = data.train.labels[positions.to(data.device)]
         optimization.zero_grad()
         for piece in _pieces(len(positions), data.micro_batches):
-            with autocast(data.device):
-                logits = network.classify(features[piece])
-            loss = mixed_loss(partial(_share_of_loss, criterion, logits.float(), piece), labels, mix)
+            logits = network.classify(features[piece])
+            loss = mixed_loss(partial(_share_of_loss, criterion, logits, piece), labels, mix)
             if penalty is not None and piece.start == 0:
                 loss = loss + penalty()
             loss.backward()
@@ -291,8 +288,7 @@ def predict_logits(network: Network, source: FeatureSource, micro_batches: int =
     device = network_device(network)
     at_once = CPU_EVALUATION_BATCH if device.type == "cpu" and len(network.suffix) else EVALUATION_BATCH
     for positions in torch.arange(len(source)).split(max(1, at_once // micro_batches)):
-        with autocast(device):
-            logits.append(network.classify(source.batch(positions, 0)).float())
+        logits.append(network.classify(source.batch(positions, 0)))
     return torch.cat(logits)
 
 

@@ -21,6 +21,7 @@ def describe_plan(plan: DryRun) -> dict[str, Any]:
         "images": plan.images,
         "classes": plan.classes,
         "device": plan.device,
+        "precision": plan.precision.to_row(),
         "predicted": {
             "trials": forecast.trials,
             "seconds": forecast.seconds,

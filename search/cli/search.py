@@ -131,6 +131,12 @@ def search(
             show_default="up to 8 on a GPU, 1 on a CPU",
         ),
     ] = 0,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", help="float32, bfloat16, or auto: the faster one, measured for features and for training."
+        ),
+    ] = "auto",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show settings, space, and what each strategy would take; train nothing."),
@@ -172,6 +178,7 @@ def search(
         racing=racing,
         indifference=indifference,
         population=population,
+        precision=precision,
         tracking_uri=tracking_uri,
         plugins=tuple(plugins or ()),
         listing=ListingOptions(**listing),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from ...objectives.data import DataFaults, Nearness, describe_faults
-from ...objectives.devices import choose_device
 from ...objectives.fault_finder import examine, find_faults, find_straddling
 from ...objectives.nearness_probe import measure_nearness
 from ..slots import Resources
-from ..study import Observer, Prepared
+from ..study import Observer, Prepared, device_of_trials, precision_of
 
 # Number of images above which the search takes long enough to be announced.
 _MANY = 5000
@@ -52,8 +51,9 @@ def _examine(prepared: Prepared, resources: Resources, observer: Observer) -> Da
     images = sum(study.facts.counts.values())
     if images > _MANY:
         observer.note(f"looking for copies and label errors among {images:,} images (--no-audit leaves it out)")
-    # The devices of a cluster's workers may not be there on the machine that starts them.
-    device = choose_device("auto" if resources.engine == "ray" else resources.device)
-    seen = examine(prepared.dataset, prepared.backbones, device)
-    study.diagnoses.keep_nearness(measure_nearness(seen, prepared.backbones, device, study.settings.seed))
+    device = device_of_trials(resources)
+    precision = precision_of(study.facts, device).frozen
+    seen = examine(prepared.dataset, prepared.backbones, device, precision)
+    nearness = measure_nearness(seen, prepared.backbones, device, precision, seed=study.settings.seed)
+    study.diagnoses.keep_nearness(nearness)
     return find_faults(seen)

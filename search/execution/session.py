@@ -21,7 +21,7 @@ from ...storage.files import CheckpointPlace, FeatureFiles, PacedCheckpoints
 from ...storage.tracking import Tracker
 from ..slots import ProcessResources
 from ..stopping import Stopper
-from ..study import Observer, Study
+from ..study import Observer, Study, precision_of
 from ..tracking import sampled
 from .device_time import DeviceTime
 from .worker import Worker, open_worker
@@ -139,7 +139,8 @@ def open_session(
     train, val = dataset.search_splits()
     store = FeatureStore.open(chosen, resources.cache_bytes, FeatureFiles(study.workspace.features))
     stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
-    task = Task(train, val, backbones, study.settings.metric, chosen, store, stages)
+    precision = precision_of(study.facts, chosen)
+    task = Task(train, val, backbones, study.settings.metric, chosen, store, stages, precision=precision)
     stopper = Stopper()
     with stopper.listening(), open_worker(study, stopper) as worker:
         study.record_run(describe_device(chosen))

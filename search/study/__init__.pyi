@@ -26,12 +26,14 @@ from .optuna_tables import (
     start_trials,
     write_changes,
 )
+from .precision import precision_of
 from .prepare import Prepared, prepare_search
 from .progress import progress_sentence
 from .request import Request
 from .results import StudyFacts, StudyResults
 from .resume import prepare_fork, prepare_resume, reopen
 from .settings import CANDIDATES, StudySettings
+from .speed import device_of_trials
 from .stored_records import OUTCOME, STARTED, trial_record
 from .study import Study
 from .study_file import is_study_file
@@ -60,6 +62,7 @@ __all__ = [
     "check_given",
     "choose_finalists",
     "choose_trial",
+    "device_of_trials",
     "dry_run",
     "find_default",
     "finished_neighbors",
@@ -68,6 +71,7 @@ __all__ = [
     "list_candidates",
     "make_trial",
     "open_storage",
+    "precision_of",
     "prepare_fork",
     "prepare_resume",
     "prepare_search",

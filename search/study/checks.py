@@ -23,6 +23,7 @@ from ..durations import parse_duration
 from ..limits import number_faults
 from ..slots import check_resources
 from ..space import COMPETING, Space, create_space, default_tables, load_plugins, read_space
+from .precision import precision_faults
 from .request import Request
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -50,6 +51,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         check_metric(OBJECTIVES[0] if request.metric is None else request.metric)
     with _collecting(faults):
         check_resources(request.resources, workspace)
+        faults += precision_faults(request.precision, request.resources)
     with _collecting(faults):
         parse_size(request.cache_budget)
     with _collecting(faults):

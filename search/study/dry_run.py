@@ -9,12 +9,14 @@ from ...objectives.config import BackboneSpec, create_config
 from ...objectives.data import Listing
 from ...objectives.finetune import count_trained
 from ...objectives.networks import BackbonePool
+from ...objectives.precision import PrecisionChoice
 from ...objectives.sizes import parse_size
 from ...objectives.strategies import plan_trial
 from ...storage.workspace import Workspace
 from ..analysis import SecondsModel, peak_memory
 from .checks import check_request, split_counts
 from .forecast import Forecast, StrategyForecast, forecast_search, require_budget
+from .precision import study_precision
 from .prepare import check_strategies, existing_study, settings_of
 from .request import Request
 from .settings import StudySettings
@@ -54,6 +56,7 @@ class DryRun:
         device: Type of the device.
         forecast: Seconds and trials of the search.
         strategies: By strategy, in the order of the settings.
+        precision: Precision that the search would have.
         exists: Whether there is a study of these settings, which the search would resume.
     """
 
@@ -63,6 +66,7 @@ class DryRun:
     device: str
     forecast: Forecast
     strategies: tuple[StrategyPlan, ...]
+    precision: PrecisionChoice
     exists: bool
 
 
@@ -80,12 +84,13 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     check_strategies(settings, backbones)
     exists = existing_study(settings, workspace) is not None
     images = split_counts(listing, settings.seed)
-    probe = measure_speed(settings, backbones, preprocessing, request.resources, len(listing.classes))
+    chosen = study_precision(settings.precision, backbones, request.resources, workspace)
+    probe = measure_speed(settings, backbones, preprocessing, request.resources, len(listing.classes), chosen.precision)
     model = SecondsModel(probe, images["train"], images["val"], caches=parse_size(request.cache_budget) != 0)
     require_budget(settings, units, model)
     forecast = forecast_search(settings, units, model)
     plans = tuple(_plan(each, settings, backbones, model, listing) for each in forecast.strategies)
-    return DryRun(settings, images, len(listing.classes), probe.device, forecast, plans, exists)
+    return DryRun(settings, images, len(listing.classes), probe.device, forecast, plans, chosen, exists)
 
 
 def _plan(

@@ -14,6 +14,7 @@ from ...objectives.errors import InvalidInputError
 from ...objectives.finetune import check_trainable
 from ...objectives.metrics import default_metric
 from ...objectives.networks import BackbonePool
+from ...objectives.precision import PrecisionChoice
 from ...objectives.preprocessing import Preprocessing
 from ...storage.locks import exclusive
 from ...storage.tracking import name_in_use
@@ -26,6 +27,7 @@ from .fingerprints import code_fingerprints, require_unchanged
 from .forecast import fitted_model, forecast_search, require_budget
 from .observer import Observer
 from .optuna_storage import study_names
+from .precision import study_precision
 from .request import Request
 from .results import StudyFacts
 from .settings import SEEDS, TRIALS, StudySettings, default_population
@@ -64,10 +66,18 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     if existing is None:
         require_free_name(request.tracking_uri, settings.name, "--name")
     dataset = decode(listing, settings, preprocessing, workspace, observer)
-    facts = gather_facts(settings, dataset, backbones)
+    precision = (
+        existing.facts.precision
+        if existing
+        else study_precision(settings.precision, backbones, request.resources, workspace)
+    )
+    facts = gather_facts(settings, dataset, backbones, precision)
     probe = None
     if existing is None and settings.budget is not None:
-        probe = measure_speed(settings, backbones, preprocessing, request.resources, len(facts.classes))
+        assert precision is not None
+        probe = measure_speed(
+            settings, backbones, preprocessing, request.resources, len(facts.classes), precision.precision
+        )
         model = fitted_model(facts, probe, [])
         require_budget(settings, len(facts.units), model)
         observer.note(forecast_search(settings, len(facts.units), model).sentence)
@@ -112,7 +122,9 @@ def decode(
     return dataset
 
 
-def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: BackbonePool) -> StudyFacts:
+def gather_facts(
+    settings: StudySettings, dataset: ImageDataset, backbones: BackbonePool, precision: PrecisionChoice | None
+) -> StudyFacts:
     """Return the facts to record when a study starts."""
     backbone = backbones.pretrained
     depths = range(len(backbone.units) + 1)
@@ -135,6 +147,7 @@ def gather_facts(settings: StudySettings, dataset: ImageDataset, backbones: Back
         data_notes=dataset.notes,
         pixel_scale=dataset.scale.known(),
         splits=dataset.split_fingerprint,
+        precision=precision,
     )
 
 
@@ -170,6 +183,7 @@ def settings_of(
         population=request.population or default_population(request.planned_trials or TRIALS, sum(counts), device),
         space=resolve_space(space.only(chosen_strategies(request, written)), units),
         plugins=request.plugins,
+        precision=request.precision,
         listing=request.listing.located(request.data),
     )
 

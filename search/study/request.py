@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...objectives.data import ListingOptions
 from ...objectives.errors import InvalidInputError
+from ...objectives.precision import AUTO
 from ..slots import Resources
 from .given_values import check_given
 from .settings import CANDIDATES, TRIALS
@@ -40,6 +41,7 @@ class Request:
         racing: Whether the finals race; otherwise every finalist is trained with all seeds.
         indifference: Difference of score that does not matter, in points.
         population: Maximum number of head-only trials that train together; 0 for the default.
+        precision: ``float32``, ``bfloat16``, or ``auto`` for the faster one of each part.
         device: Device on which to train.
         cache_budget: Size of the feature cache, such as ``4GB``; ``auto``, or ``0`` for none.
         tracking_uri: URI of MLflow.
@@ -70,6 +72,7 @@ class Request:
     racing: bool = True
     indifference: float = 1.0
     population: int = 0
+    precision: str = AUTO
     device: str = "auto"
     cache_budget: str = "auto"
     tracking_uri: str | None = None

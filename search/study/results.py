@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ...objectives.data import DataFaults, Nearness
+from ...objectives.precision import PrecisionChoice
 from ...objectives.speed import SpeedProbe
 from ...storage.database import RUN
 from ..analysis import (
@@ -54,6 +55,7 @@ class StudyFacts:
         pixel_scale: Values that became white in images of more than 8 bits, by kind; empty without such images.
         forked_from: Name of the study whose settings this one took over.
         splits: Fingerprint of the images and their splits; empty in older studies.
+        precision: Precision of the arithmetic, and why; None in older studies.
         prepared: Sentence about what happens to each image before the network sees it; empty in older studies.
     """
 
@@ -72,6 +74,7 @@ class StudyFacts:
     forked_from: str = ""
     prepared: str = ""
     splits: str = ""
+    precision: PrecisionChoice | None = None
 
     @property
     def val_images(self) -> int | None:

@@ -135,7 +135,7 @@ def prepare_fork(
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     listing, backbones = list_data(settings.data, settings.listing, workspace), BackbonePool(settings.spec)
     dataset = decode(listing, settings, preprocessing, workspace, observer)
-    facts = replace(gather_facts(settings, dataset, backbones), forked_from=name)
+    facts = replace(gather_facts(settings, dataset, backbones, old.facts.precision), forked_from=name)
     place = replace(workspace, artifacts_url=old.artifacts_url)
     return Prepared(Study.create(settings, facts, place, old.tracking_uri), dataset, backbones)
 

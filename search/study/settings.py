@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...objectives.config import BackboneSpec
 from ...objectives.data import ListingOptions
+from ...objectives.precision import AUTO
 from ..analysis import INDIFFERENCE, RaceRules
 from ..formats import duration, plural
 from ..space import Space
@@ -47,6 +48,7 @@ class StudySettings(BaseModel):
         population: Maximum number of head-only trials that are sampled and trained together.
         space: Search space.
         plugins: Names of modules that register strategies of the space; training processes import them.
+        precision: ``auto``, ``float32`` or ``bfloat16``, as it was asked for.
         listing: What the data do not say of themselves; an image root in the table's folder is relative to it.
     """
 
@@ -70,6 +72,7 @@ class StudySettings(BaseModel):
     population: int = Field(default=1, ge=1)
     space: Space
     plugins: tuple[str, ...] = ()
+    precision: str = AUTO
     listing: ListingOptions = ListingOptions()
 
     @property

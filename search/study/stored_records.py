@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from ...objectives.metrics import one_hot
+from ...objectives.precision import PrecisionChoice
 from ...storage.database import StoredFinal
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, read_finalist
 from .results import StudyFacts
@@ -93,4 +94,9 @@ def read_facts(text: str) -> StudyFacts:
     facts = json.loads(text)
     listed = ("classes", "units", "frozen_flops", "notes", "data_notes")
     tuples = {name: tuple(facts.get(name, ())) for name in listed}
-    return StudyFacts(**{**facts, **tuples, "skipped": tuple((path, reason) for path, reason in facts["skipped"])})
+    chosen = facts.get("precision")
+    own = {
+        "skipped": tuple((path, reason) for path, reason in facts["skipped"]),
+        "precision": None if chosen is None else PrecisionChoice.from_row(chosen),
+    }
+    return StudyFacts(**{**facts, **tuples, **own})

@@ -36,6 +36,7 @@ class _Options(BaseModel):
     race: bool = True
     indifference: float = 0.0
     population: int = 0
+    precision: str = ""
     device: str = ""
     cache_budget: str = ""
     plugins: list[str] = []

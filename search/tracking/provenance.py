@@ -55,6 +55,7 @@ def parent_tags(study: Study) -> dict[str, str]:
         "frostline.backbone": settings.backbone,
         "frostline.weights": settings.weights,
         "frostline.metric": settings.metric,
+        **({"frostline.precision": facts.precision.precision.sentence} if facts.precision else {}),
         "frostline.fingerprint": facts.fingerprint,
         "frostline.command": command_line(),
         "frostline.version": version("frostline"),

@@ -15,15 +15,15 @@ from sklearn.utils.class_weight import compute_class_weight
 from frostline.objectives.config import create_config
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.errors import InvalidInputError, TrainingFailedError
-from frostline.objectives.features import feature_source
 from frostline.objectives.finetune import FinetuneResult, Task, finetune, predict
 from frostline.objectives.metrics import all_scores
 from frostline.objectives.populations import finetune_together
-from frostline.objectives.training import loop
+from frostline.objectives.precision import BFLOAT16, FLOAT32, Precision
 from frostline.objectives.training.loop import create_criterion, epoch_batches
 
 from .tiny import own_task, task
 
+HALF = Precision.both(BFLOAT16)
 BASE = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3}
 CASES = [
     {"strategy": "feature_extraction"},
@@ -58,6 +58,16 @@ def assert_same(first: FinetuneResult, second: FinetuneResult) -> None:
 @pytest.mark.parametrize("values", CASES, ids=str)
 def test_cached_equals_uncached_bit_for_bit(values: dict[str, object]):
     assert_same(train(values), train(values, task(budget=0)))
+
+
+@pytest.mark.parametrize("precision", [HALF, Precision(BFLOAT16, FLOAT32)], ids=str)
+@pytest.mark.parametrize("values", CASES[1:7:2] + CASES[7:], ids=str)
+def test_cached_equals_uncached_in_every_precision(values: dict[str, object], precision: Precision):
+    cached = train(values, replace(task(), precision=precision))
+    assert_same(cached, train(values, replace(task(budget=0), precision=precision)))
+    rounded = precision.trained == BFLOAT16 or values["strategy"] != "full"
+    assert (cached.epochs[-1].train_loss != train(values).epochs[-1].train_loss) == rounded
+    assert {certificate.precision for certificate in cached.certificates} == {precision}
 
 
 @pytest.mark.parametrize("values", CASES[4:], ids=str)
@@ -197,16 +207,10 @@ def test_a_head_from_the_probe_starts_at_the_exact_solution():
     assert first.epochs[1].val_loss == pytest.approx(exact.epochs[0].val_loss, rel=1e-4)
 
 
-def test_features_have_one_precision_whoever_asks_for_them(monkeypatch: pytest.MonkeyPatch):
-    """Under autocast, as on CUDA: what the exact probe reads does not depend on a trial that came before."""
-
-    def half(device: torch.device) -> torch.autocast:
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-
-    for module in (feature_source, loop):
-        monkeypatch.setattr(module, "autocast", half)
+def test_features_have_one_precision_whoever_asks_for_them():
+    """What the exact probe reads does not depend on a trial that came before."""
     probe = create_config({"strategy": "linear_probe_exact"})
-    alone = finetune(probe, task(), seed=0)
-    shared = task()
+    alone = finetune(probe, replace(task(), precision=HALF), seed=0)
+    shared = replace(task(), precision=HALF)
     finetune(create_config({**BASE, "strategy": "feature_extraction"}), shared, seed=0)
     assert_same(alone, finetune(probe, shared, seed=0))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from frostline.objectives import speed_probe
+from frostline.objectives import stopwatch
 from frostline.objectives.config import BackboneSpec, TrialConfig
 from frostline.objectives.finetune import count_trained
 from frostline.objectives.networks.backbone_pool import BackbonePool
@@ -73,7 +73,7 @@ def test_where_threads_wait_for_each_other_one_is_measured(pool: BackbonePool, m
         threads.append(torch.get_num_threads())
         return 1.0 if torch.get_num_threads() > 1 else 0.01
 
-    monkeypatch.setattr(speed_probe, "_timed", held_up)
+    monkeypatch.setattr(stopwatch, "seconds_of", held_up)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
