@@ -13,7 +13,7 @@ from frostline.objectives.devices import feature_budget
 from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import Task, finetune, predict
 from frostline.search.records import FINISHED
-from frostline.search.study import Observer, Study, reopen, restore_config
+from frostline.search.study import Observer, Study, precision_of, reopen, restore_config
 from frostline.search.tracking import SCORE_CURVE
 from frostline.storage.workspace import Workspace
 
@@ -52,7 +52,8 @@ def judge(name: str, workspace: Workspace, budget: int) -> Damage:
     numbers = Counter(trial.number for trial in trials)
     device, metric = torch.device("cpu"), study.settings.metric
     train, val = prepared.dataset.search_splits()
-    task = Task(train, val, prepared.backbones, metric, device, FeatureStore(feature_budget(device)))
+    store, precision = FeatureStore(feature_budget(device)), precision_of(study.facts, device)
+    task = Task(train, val, prepared.backbones, metric, device, store, precision=precision)
     scores = 0
     for trial in trials:
         curve = {}

@@ -17,12 +17,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import harness, speed_bare_optuna, speed_overhead, speed_scaling, speed_suffix
+from benchmarks import harness, precision, speed_bare_optuna, speed_overhead, speed_scaling, speed_suffix
 from benchmarks.harness import Report, Setting, at_least
 from frostline.objectives.devices import choose_device
 from frostline.objectives.networks import BackbonePool
 
-PARTS = ("throughput", "bare", "suffix", "overhead", "scaling")
+PARTS = ("throughput", "precision", "bare", "suffix", "overhead", "scaling")
 
 
 def require_device(name: str) -> None:
@@ -95,6 +95,7 @@ def measure(
 
 def _whole(setting: Setting) -> dict[str, Callable[[], Report]]:
     return {
+        "precision": lambda: precision.measure_speed(setting),
         "bare": lambda: speed_bare_optuna.measure(setting, workers=8),
         "suffix": lambda: speed_suffix.measure(setting),
         "overhead": lambda: speed_overhead.measure(setting),
@@ -104,6 +105,7 @@ def _whole(setting: Setting) -> dict[str, Callable[[], Report]]:
 
 def _smallest(setting: Setting) -> dict[str, Callable[[], Report]]:
     return {
+        "precision": lambda: precision.measure_speed(setting, precision.QUICK),
         "bare": lambda: speed_bare_optuna.measure(setting, parts=("head",), epochs=2),
         "suffix": lambda: speed_suffix.measure(setting, epochs=1, shares=(0.5,)),
         "overhead": lambda: speed_overhead.measure(setting, head_trials=2, mixed_trials=5),

@@ -23,11 +23,12 @@ import torchvision
 
 from frostline.objectives.backbones import preprocessing_for
 from frostline.objectives.config import BackboneSpec
-from frostline.objectives.data import ImageDataset, prepare_dataset
-from frostline.objectives.devices import choose_device, feature_budget
+from frostline.objectives.data import ImageDataset, ImageSplit, prepare_dataset
+from frostline.objectives.devices import choose_device, feature_budget, usual_precision
 from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import Task
 from frostline.objectives.networks import BackbonePool
+from frostline.objectives.precision import Precision
 from frostline.search.study import Request
 from frostline.search.study.fingerprints import sources_digest
 from frostline.search.tracking.provenance import git_tags
@@ -78,7 +79,14 @@ class Setting:
         """What trials of a study on this share, with an empty feature store."""
         device = choose_device(self.device)
         train, val = dataset.search_splits()
-        return Task(train, val, BackbonePool(self.spec), "accuracy", device, FeatureStore(feature_budget(device)))
+        return create_task(train, val, BackbonePool(self.spec), device)
+
+
+def create_task(train: ImageSplit, val: ImageSplit, backbones: BackbonePool, device: torch.device) -> Task:
+    """A task with an empty feature store, in the precision that needs no measurement: the rival's."""
+    precision = Precision.both(usual_precision(device))
+    store = FeatureStore(feature_budget(device))
+    return Task(train, val, backbones, "accuracy", device, store, precision=precision)
 
 
 def parser(document: str | None) -> argparse.ArgumentParser:

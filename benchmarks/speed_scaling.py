@@ -31,9 +31,8 @@ from benchmarks.speed_bare_optuna import Clock, default_config
 from frostline.objectives.backbones import preprocessing_for
 from frostline.objectives.config import BackboneSpec, TrialConfig
 from frostline.objectives.data import ImageSplit
-from frostline.objectives.devices import choose_device, feature_budget
+from frostline.objectives.devices import choose_device
 from frostline.objectives.epochs import EpochResult, OnEpoch
-from frostline.objectives.features.feature_source import FeatureStore
 from frostline.objectives.finetune import FinetuneResult, Task, check_trainable, finetune
 from frostline.objectives.networks import BackbonePool
 from frostline.objectives.training import CheckpointStore
@@ -56,8 +55,7 @@ def random_task(setting: Setting, images: int, val: int = 50) -> Task:
         return ImageSplit(canvas, np.arange(count), labels, CLASSES, preprocessing, f"{name}-{count}")
 
     device = choose_device(setting.device)
-    store = FeatureStore(feature_budget(device))
-    return Task(split(images, "train"), split(val, "val"), BackbonePool(setting.spec), "accuracy", device, store)
+    return harness.create_task(split(images, "train"), split(val, "val"), BackbonePool(setting.spec), device)
 
 
 def measure_images(report: Report, setting: Setting, counts: Sequence[int]) -> None:

@@ -56,7 +56,8 @@ def choose_precision(
         # The running statistics of the batch norms have changed.
         backbones.fresh(pretrained=True, seed=0)
     if not error <= MAX_ERROR:
-        return PrecisionChoice(EXACT, gains, error, f"in bfloat16 this network's features are off by {error:.0%}")
+        off = f"off by {error:.0%}" if math.isfinite(error) else "not finite"
+        return PrecisionChoice(EXACT, gains, error, f"in bfloat16 this network's features are {off}")
     frozen, trained = (BFLOAT16 if gain >= MIN_GAIN else FLOAT32 for gain in gains)
     return PrecisionChoice(Precision(frozen, trained), gains, error)
 

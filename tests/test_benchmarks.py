@@ -22,6 +22,7 @@ from benchmarks import (
     gpu,
     harness,
     logistic_regression,
+    precision,
     repeatability,
     speed_bare_optuna,
     speed_compile,
@@ -166,6 +167,15 @@ def test_ways_to_solve_a_head_are_compared_on_new_images(tiny: Setting) -> None:
     assert rows.keys() >= {exact_probe.BEFORE, exact_probe.NOW}
     assert rows[exact_probe.BEFORE][2] == "+0.00 ± 0.00"
     assert all(row[-1] == "2" for row in rows.values())
+
+
+def test_precisions_are_compared_part_by_part_and_seed_by_seed(tiny: Setting) -> None:
+    speed = precision.measure_speed(tiny, {(tiny.backbone, 32, 4): (3.0, None)})
+    assert [row[1] for row in speed.tables["Speed"].rows] == ["features", "training step"]
+    # A network this small stays in float32.
+    assert [row[7:] for row in speed.tables["Speed"].rows] == [("float32", "1")] * 2
+    (row,) = precision.measure_scores([tiny], 2, ["full"]).tables["Test accuracy"].rows
+    assert row[2] == "full"
 
 
 def test_solving_heads(tiny: Setting) -> None:

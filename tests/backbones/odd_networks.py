@@ -128,3 +128,24 @@ def without_values() -> nn.Module:
 def of_inference() -> nn.Module:
     with torch.inference_mode():
         return Net()
+
+
+class Precise(nn.Module):
+    """Takes small differences of large values, which bfloat16 rounds away; it may divide by them."""
+
+    def __init__(self, divides: bool) -> None:
+        super().__init__()
+        self.conv, self.output, self.divides = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 5), divides
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).abs() + 0.1
+        rounded = (x + 1000) - 1000
+        return self.output((x / rounded if self.divides else rounded).mean((2, 3)))
+
+
+def cancels() -> nn.Module:
+    return Precise(divides=False)
+
+
+def divides_by_zero_in_bfloat16() -> nn.Module:
+    return Precise(divides=True)

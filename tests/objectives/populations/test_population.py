@@ -20,6 +20,7 @@ from frostline.objectives.finetune import FinetuneResult, Task, finetune, predic
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.populations.population import can_train_together, finetune_together
 from frostline.objectives.populations.population_loop import cross_entropies
+from frostline.objectives.precision import BFLOAT16, FLOAT32, Precision
 from frostline.objectives.strategies.plans import plan_trial
 
 from ..tiny import SPEC, task
@@ -93,8 +94,9 @@ def test_each_comes_to_what_it_comes_to_alone(structure: str, optimizer: str):
         assert_close(found, finetune(config, work, seed=3), work)
 
 
-def test_all_kinds_can_be_in_one_population():
-    work = task()
+@pytest.mark.parametrize("frozen", [FLOAT32, BFLOAT16])
+def test_all_kinds_can_be_in_one_population(frozen: str):
+    work = replace(task(), precision=Precision(frozen))
     mixed = [
         {"batch_size": 16},
         {"sampling": "balanced", "truncate": 2},

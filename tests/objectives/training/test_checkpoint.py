@@ -16,6 +16,7 @@ from frostline.objectives.finetune import FinetuneResult, Task, finetune
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.networks.lora import add_lora
 from frostline.objectives.phases import Phase
+from frostline.objectives.precision import BFLOAT16, FLOAT32, Precision
 from frostline.objectives.strategies import (
     STRATEGIES,
     Strategy,
@@ -27,6 +28,7 @@ from frostline.objectives.training.certificate import Certificate
 
 from ..tiny import SPEC, own_task, split, task
 
+HALF = Precision.both(BFLOAT16)
 BASE: dict[str, Any] = {"epochs": 3, "batch_size": 8, "learning_rate": 5e-3, "patience": 99, "weight_decay": 0.1}
 AUGMENTED = {"augmentation": "flip_crop", "head.dropout": 0.3}
 AVERAGED = {"ema_decay": 0.9, "schedule": "one_cycle"}
@@ -154,6 +156,16 @@ def test_whatever_epoch_it_was_cut_off_after_it_ends_as_if_it_had_not(case: str)
         assert all(certificate.passed for certificate in resumed.certificates)
 
 
+@pytest.mark.parametrize("precision", [HALF, Precision(BFLOAT16, FLOAT32)], ids=str)
+@pytest.mark.parametrize("case", ["full", "lp_ft", "norm_bias"])
+def test_so_it_does_in_every_precision(case: str, precision: Precision):
+    config, kept = configuration(case), Kept()
+    undisturbed, _ = go_on(config, replace(task(), precision=precision), kept)
+    elsewhere = replace(own_task(), precision=precision)
+    for state in kept.states[:-1]:
+        assert_same(undisturbed, go_on(config, elsewhere, Kept([state]))[0])
+
+
 @pytest.mark.parametrize("case", ["lp_ft", "gradual_unfreezing", "refreezes"])
 def test_it_may_be_cut_off_after_every_single_epoch(case: str):
     config, kept = configuration(case), Kept(room=1)
@@ -193,9 +205,10 @@ def _other_data(work: Task) -> Task:
         ({"freeze_depth": 8}, lambda work: work),
         ({}, _other_data),
         ({}, lambda work: replace(work, metric="balanced_accuracy")),
+        ({}, lambda work: replace(work, precision=HALF)),
         ({}, lambda work: replace(work, backbones=BackbonePool(replace(SPEC, name="shufflenet_v2_x1_0")))),
     ],
-    ids=["rate", "depth", "data", "metric", "backbone"],
+    ids=["rate", "depth", "data", "metric", "precision", "backbone"],
 )
 def test_another_training_does_not_go_on_from_it(values: dict[str, Any], change: Callable[[Task], Task]):
     kept = Kept()

@@ -22,6 +22,7 @@ from frostline.objectives.config import TrialConfig, create_config
 from frostline.objectives.epochs import EpochResult
 from frostline.objectives.finetune import FinetuneResult, Task, finetune
 from frostline.objectives.phases import Phase
+from frostline.objectives.precision import BFLOAT16, Precision
 from frostline.objectives.strategies import (
     Strategy,
     finetuning_phase,
@@ -157,6 +158,19 @@ def test_a_trial_that_finds_its_stage_ends_as_if_it_had_trained_it(case: str, tm
     assert_same(result, alone(case))
     assert all(certificate.passed for certificate in result.certificates)
     assert tuple(told) == result.epochs
+
+
+@pytest.mark.parametrize("case", ["lp_ft", "head.init"])
+def test_a_stage_is_shared_in_one_precision(case: str, tmp_path: Path):
+    first, second, phases = CASES[case]
+    half = replace(staged(tmp_path), precision=Precision(BFLOAT16))
+    train(configure(first), half)
+    shared = train(configure(second), half)[0]
+    assert half.stages.restored == phases
+    assert_same(shared, train(configure(second), replace(own_task(), precision=Precision(BFLOAT16)))[0])
+    exact = staged(tmp_path)
+    assert_same(train(configure(second), exact)[0], alone(case))
+    assert exact.stages.restored == 0
 
 
 @pytest.mark.parametrize("case", ["lp_ft", "gradual_unfreezing", "head.init and lp_ft"])
