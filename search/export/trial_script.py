@@ -18,6 +18,7 @@ from ...objectives.config import BackboneSpec, TrialConfig, flatten
 from ...objectives.data import ImageDataset, to_canvas, to_rgb, upright
 from ...objectives.errors import InvalidInputError
 from ...objectives.phases import Phase, every_parameter
+from ...objectives.precision import BFLOAT16, EXACT
 from ...objectives.strategies import get_strategy, plan_phases
 from ...objectives.training import (
     CPU_EVALUATION_BATCH,
@@ -71,6 +72,7 @@ def write_script(study: Study, name: str | None = None) -> str:
     values = {
         **_about(study, chosen, spec),
         **_recipe(config, phases, cut, prepared.dataset, study.settings.metric),
+        "mixed_precision": _mixed_precision(phases, study),
         "network": network,
         "head_parts": head.parts,
         "head_layers": head.layers,
@@ -102,6 +104,13 @@ def _require_repeatable(phases: Sequence[Phase], dataset: ImageDataset, study: S
         faults.append(f"its images are those of {study.settings.data}; a script reads folders and sklearn:digits")
     if faults:
         raise InvalidInputError(faults)
+
+
+def _mixed_precision(phases: Sequence[Phase], study: Study) -> bool:
+    """Return whether the backbone computes in bfloat16: its trained part where there is one, else its frozen part."""
+    precision = study.facts.precision.precision if study.facts.precision else EXACT
+    trains = any(any(phase.unit_learning_rates) for phase in phases)
+    return (precision.trained if trains else precision.frozen) == BFLOAT16
 
 
 def _solves(phases: Sequence[Phase]) -> bool:

@@ -157,7 +157,8 @@ def test_a_script_comes_to_the_recorded_numbers(study: Study, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_torchvisions_networks_and_random_weights_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_torchvisions_networks_and_random_weights_too(precision: str, tmp_path: Path) -> None:
     make_photos(tmp_path / "photos")
     request = Request(
         *(str(tmp_path / "photos"), "shufflenet_v2_x0_5", "none", 32),
@@ -166,6 +167,7 @@ def test_torchvisions_networks_and_random_weights_too(tmp_path: Path) -> None:
         candidates=1,
         audit=False,
         space={"scratch": {"epochs": 2, **SPACE["scratch"]}},
+        precision=precision,
         device="cpu",
         name="random",
     )
