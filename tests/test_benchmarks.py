@@ -24,6 +24,7 @@ from benchmarks import (
     logistic_regression,
     precision,
     repeatability,
+    shared_cores,
     speed_bare_optuna,
     speed_compile,
     speed_overhead,
@@ -176,6 +177,12 @@ def test_precisions_are_compared_part_by_part_and_seed_by_seed(tiny: Setting) ->
     assert [row[7:] for row in speed.tables["Speed"].rows] == [("float32", "1")] * 2
     (row,) = precision.measure_scores([tiny], 2, ["full"]).tables["Test accuracy"].rows
     assert row[2] == "full"
+
+
+@pytest.mark.slow
+def test_processes_share_cores(tiny: Setting) -> None:
+    (row,) = shared_cores.measure(tiny, steps=1, most=1).tables["1 training steps"].rows
+    assert min(float(cell.split()[0]) for cell in row[1:4]) > 0
 
 
 def test_solving_heads(tiny: Setting) -> None:

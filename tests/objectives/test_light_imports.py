@@ -1,5 +1,6 @@
 """What reading a study needs of a strategy must not load torch: it takes seconds."""
 
+import os
 import subprocess
 import sys
 
@@ -26,6 +27,35 @@ assert "torch" not in sys.modules
 
 def test_strategies_are_read_and_planned_without_torch():
     subprocess.run([sys.executable, "-c", READ, *LIGHT], check=True)
+
+
+# Prints how threads wait when torch is loaded.
+WAITING = """
+import importlib, os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("OMP_WAIT_POLICY"))
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Watch())
+try:
+    importlib.import_module(sys.argv[1])
+except ModuleNotFoundError:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["search.execution.session", "search.execution.slot", "objectives.finetune", "dashboards.report.thumbnails"]
+)
+@pytest.mark.parametrize("own", [None, "ACTIVE"])
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(name: str, own: str | None):
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    environment |= {} if own is None else {"OMP_WAIT_POLICY": own}
+    command = [sys.executable, "-c", WAITING, f"frostline.{name}"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.split()
+    assert set(said) <= {own or "PASSIVE"}
+    assert said or name.startswith("dashboards")
 
 
 @pytest.mark.parametrize(
