@@ -210,7 +210,7 @@ class SubsetFeatures(FeatureSource):
 
 
 def filled(rows: int, parts: Iterable[Tensor]) -> Tensor:
-    """What :func:`torch.cat` gives for parts (n, ...) of together ``rows`` rows, without holding all parts beside it."""
+    """What :func:`torch.cat` gives for parts (n, ...) of together ``rows`` rows, without all parts held beside it."""
     whole, done = torch.empty(0), 0
     for part in parts:
         if done == 0:

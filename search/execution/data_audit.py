@@ -1,12 +1,16 @@
-"""The search for faults of a study's data, and their nearness to the pretraining: once, before its first trial."""
+"""The search for faults of a study's data, once, before its first trial; and the data's nearness to the pretraining."""
 
 from __future__ import annotations
+
+import torch
 
 from ...objectives.data import DataFaults, Nearness, describe_faults
 from ...objectives.devices import choose_device
 from ...objectives.fault_finder import examine, find_faults, find_straddling
-from ...objectives.nearness_probe import measure_nearness
-from ..slots import Resources
+from ...objectives.features import FeatureStore
+from ...objectives.nearness_probe import finish_nearness, pretrained_nearness
+from ...storage.files import FeatureFiles
+from ..slots import ProcessResources, Resources
 from ..study import Observer, Prepared
 
 # Number of images above which the search takes long enough to be announced.
@@ -52,8 +56,25 @@ def _examine(prepared: Prepared, resources: Resources, observer: Observer) -> Da
     images = sum(study.facts.counts.values())
     if images > _MANY:
         observer.note(f"looking for copies and label errors among {images:,} images (--no-audit leaves it out)")
-    # The devices of a cluster's workers may not be there on the machine that starts them.
-    device = choose_device("auto" if resources.engine == "ray" else resources.device)
-    seen = examine(prepared.dataset, prepared.backbones, device)
-    study.diagnoses.keep_nearness(measure_nearness(seen, prepared.backbones, device, study.settings.seed))
+    device = _device(resources)
+    # Trials on the last features find them there: no image passes the network twice.
+    size = ProcessResources.all_of(resources).cache_bytes
+    store = FeatureStore.open(device, size, FeatureFiles(study.workspace.features))
+    seen = examine(prepared.dataset, prepared.backbones, device, store)
+    study.diagnoses.keep_nearness(pretrained_nearness(seen))
     return find_faults(seen)
+
+
+def complete_nearness(prepared: Prepared, resources: Resources) -> None:
+    """Measure what is left of the nearness of a study's data to the pretraining, when its trials have ended."""
+    study = prepared.study
+    if (begun := study.diagnoses.nearness()) is not None:
+        images, seed = prepared.dataset.audited(), study.settings.seed
+        finished = finish_nearness(begun, images, prepared.backbones, _device(resources), seed)
+        if finished != begun:
+            study.diagnoses.keep_nearness(finished)
+
+
+def _device(resources: Resources) -> torch.device:
+    # The devices of a cluster's workers may not be there on the machine that starts them.
+    return choose_device("auto" if resources.engine == "ray" else resources.device)
