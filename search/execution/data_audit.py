@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...objectives.data import DataFaults, Nearness, describe_faults
-from ...objectives.devices import choose_device
+from ...objectives.devices import choose_device, free_memory
 from ...objectives.fault_finder import examine, find_faults, find_straddling
 from ...objectives.features import FeatureStore
 from ...objectives.nearness_probe import finish_nearness, pretrained_nearness
@@ -69,8 +69,9 @@ def complete_nearness(prepared: Prepared, resources: Resources) -> None:
     """Measure what is left of the nearness of a study's data to the pretraining, when its trials have ended."""
     study = prepared.study
     if (begun := study.diagnoses.nearness()) is not None:
-        images, seed = prepared.dataset.audited(), study.settings.seed
-        finished = finish_nearness(begun, images, prepared.backbones, _device(resources), seed)
+        images, seed, device = prepared.dataset.audited(), study.settings.seed, _device(resources)
+        finished = finish_nearness(begun, images, prepared.backbones, device, seed)
+        free_memory(device)
         if finished != begun:
             study.diagnoses.keep_nearness(finished)
 
