@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 SETS = ("flowers", "garments_small")
-_DISTINCT = 64
+_GRAINS = 16
 
 
 def link_photos(source: Path, folder: Path, count: int) -> Path:
@@ -35,7 +35,7 @@ def link_photos(source: Path, folder: Path, count: int) -> Path:
 
 
 def write_jpegs(folder: Path, count: int, side: int = 500, classes: int = 10) -> Path:
-    """Made-up JPEGs of ``side`` x 3/4 ``side`` pixels, all different: smooth noise, of the detail of a photo.
+    """Made-up JPEGs of ``side`` x 3/4 ``side`` pixels, all different: colored patches and grain.
 
     Args:
         folder: Folder to make.
@@ -44,20 +44,13 @@ def write_jpegs(folder: Path, count: int, side: int = 500, classes: int = 10) ->
         classes: Number of class folders.
     """
     rng = np.random.default_rng(0)
-    shape = (3 * side // 4, side)
-    bodies: list[Image.Image] = []
-    for _ in range(_DISTINCT):
-        coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize(
-            shape[::-1], Image.Resampling.BICUBIC
-        )
-        fine = rng.normal(0, 12, (*shape, 1))
-        bodies.append(Image.fromarray((np.asarray(coarse) + fine).clip(0, 255).astype(np.uint8)))
+    width, height = side, 3 * side // 4
+    grains = [rng.normal(0, 12, (height, width, 1)).astype(np.float32) for _ in range(_GRAINS)]
     for label in range(classes):
         (folder / f"class{label}").mkdir(parents=True)
     for place in range(count):
-        image = bodies[place % _DISTINCT].copy()
-        # Files of equal bytes would be copies of one another.
-        image.paste(tuple(rng.integers(0, 256, 3).tolist()), (0, 0, 16, 16))
-        image.putpixel((20, 20), (place % 256, place // 256 % 256, 0))
-        image.save(folder / f"class{place % classes}" / f"{place}.jpg", quality=90)
+        patches = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        smooth = np.asarray(patches.resize((width, height), Image.Resampling.BICUBIC))
+        pixels = (smooth + grains[place % _GRAINS]).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"class{place % classes}" / f"{place}.jpg", quality=90)
     return folder
