@@ -100,7 +100,7 @@ class Images:
     def features_of(self, canvases: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = np.arange(len(canvases))
         split = replace(self.audited.whole, canvas=canvases, indices=rows, labels=np.zeros(len(rows), dtype=np.int64))
-        return pooled_features(split, self.pool, choose_device(self.setting.device))
+        return pooled_features([split], self.pool, choose_device(self.setting.device))[0]
 
 
 def plant_copies(images: Images, kind: str, rows: NDArray[np.int64]) -> tuple[set[Any], set[Any]]:

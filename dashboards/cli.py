@@ -109,8 +109,10 @@ def print_anywhere() -> None:
 
 def main() -> None:
     """Run the command ``frostline``."""
+    from ..objectives.heap import keep_freed_memory
     from ..storage.tracking import configure_mlflow
 
     configure_mlflow()
+    keep_freed_memory()
     print_anywhere()
     app(obj=TerminalViews())

@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from .errors import InvalidInputError
+from .heap import give_back
 from .precision import BFLOAT16, FLOAT32
 
 Made = TypeVar("Made")
@@ -80,8 +81,9 @@ def feature_budget(device: torch.device) -> int:
 
 
 def free_memory(device: torch.device) -> None:
-    """Release the memory of a finished trial."""
+    """Release the memory of a finished trial, to the system too."""
     gc.collect()
+    give_back()
     if device.type != "cpu":
         torch.get_device_module(device).empty_cache()
 

@@ -7,7 +7,7 @@ is one pass of the pretrained network over all images, the products of :func:`ne
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from .data import (
     out_of_fold,
 )
 from .devices import free_memory
+from .features import FeatureSource, FeatureStore, ImageSource
 from .networks import BackbonePool, FixedPooling, FrozenPrefix
 from .precision import FLOAT32
 
@@ -64,13 +65,20 @@ class Examined:
     not_sought: dict[str, str]
 
 
-def examine(dataset: ImageDataset, backbones: BackbonePool, device: torch.device, precision: str = FLOAT32) -> Examined:
+def examine(
+    dataset: ImageDataset,
+    backbones: BackbonePool,
+    device: torch.device,
+    store: FeatureStore | None = None,
+    precision: str = FLOAT32,
+) -> Examined:
     """Compute what the search for faults needs of all images.
 
     Args:
         dataset: Dataset.
         backbones: Pool of the backbone whose features are compared.
         device: Device on which to compute the features.
+        store: Store of the features of training and validation images, which trials use too.
         precision: Precision of the features, ``float32`` or ``bfloat16``.
     """
     images = dataset.audited()
@@ -79,7 +87,7 @@ def examine(dataset: ImageDataset, backbones: BackbonePool, device: torch.device
     if len(images.found) > MAX_IMAGES:
         not_sought["near copies, label errors"] = f"{len(images.found):,} images are more than {MAX_IMAGES:,}"
     else:
-        features = _trusted_features(images.whole, backbones, device, precision, not_sought)
+        features = _trusted_features(dataset, images.whole, backbones, device, store, precision, not_sought)
     searched = np.array([image.row for image in images.found if image.split != "test"])
     labels = images.whole.labels[searched]
     predictions = None if features is None else _predictions(features[searched], labels, dataset.classes, not_sought)
@@ -120,42 +128,74 @@ def find_straddling(images: AuditedImages) -> tuple[StraddlingGroup, ...]:
 
 
 def pooled_features(
-    images: ImageSplit,
+    splits: Sequence[ImageSplit],
     backbones: BackbonePool,
     device: torch.device,
+    store: FeatureStore | None = None,
     precision: str = FLOAT32,
     *,
     pretrained: bool = True,
     seed: int = 0,
-) -> NDArray[np.float32]:
-    """Global averages of the network's last features, pretrained or with random weights, float32 (N, D)."""
+) -> list[NDArray[np.float32]]:
+    """Global averages of the network's last features, pretrained or with random weights, float32 (N, D) of each split.
+
+    Args:
+        splits: Images.
+        backbones: Pool of the backbone.
+        device: Device on which to compute.
+        store: Store of the features; None computes all and keeps none.
+        precision: Precision of the features, ``float32`` or ``bfloat16``.
+        pretrained: Whether the weights are the pretrained ones.
+        seed: Seed of random weights.
+    """
     backbone = backbones.fresh(pretrained=pretrained, seed=seed).to(device)
     depth = len(backbone.units)
     pooling = FixedPooling.average(backbone.units[-1].output_shape)
     prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling, precision)
-    views = AugmentedViews("none", 1, images.preprocessing, len(images), seed=0)
-    features = []
-    for positions in torch.arange(len(images)).split(_BATCH):
-        inputs = views.apply(images.images(positions).to(device), positions, view=0)
-        features.append(prefix(inputs).float().cpu())
+    found: list[NDArray[np.float32]] = []
+    for images in splits:
+        views = AugmentedViews("none", 1, images.preprocessing, len(images), seed=0)
+        source = FeatureSource(ImageSource(images, device), views, prefix, store or FeatureStore(0))
+        batches = torch.arange(len(images)).split(_BATCH)
+        found.append(torch.cat([source.batch(positions, epoch=0).float().cpu() for positions in batches]).numpy())
     backbone.to("cpu")
-    free_memory(device)
-    return torch.cat(features).numpy()
+    # A CPU's is used again at once.
+    if device.type != "cpu":
+        free_memory(device)
+    return found
 
 
 def _trusted_features(
-    images: ImageSplit, backbones: BackbonePool, device: torch.device, precision: str, not_sought: dict[str, str]
+    dataset: ImageDataset,
+    whole: ImageSplit,
+    backbones: BackbonePool,
+    device: torch.device,
+    store: FeatureStore | None,
+    precision: str,
+    not_sought: dict[str, str],
 ) -> NDArray[np.float32] | None:
     """Features of all images; None, with the reason, where they would mean nothing."""
     missing = "label errors, cropped or mirrored copies"
     if backbones.spec.weights == "none":
         not_sought[missing] = "the network has no pretrained weights"
         return None
-    features = pooled_features(images, backbones, device, precision)
+    searched = dataset.search_splits()
+    rest = _without(whole, searched)
+    found = pooled_features(searched, backbones, device, store, precision)
+    found += pooled_features([rest], backbones, device, precision=precision)
+    features = np.empty((len(whole), found[0].shape[1]), np.float32)
+    for split, part in zip((*searched, rest), found, strict=True):
+        features[split.indices] = part
     if not np.isfinite(features).all():
         not_sought[missing] = "the pretrained network's features are not finite"
         return None
     return features
+
+
+def _without(whole: ImageSplit, splits: Sequence[ImageSplit]) -> ImageSplit:
+    """The images of a dataset that are in none of some splits."""
+    rows = np.setdiff1d(whole.indices, np.concatenate([split.indices for split in splits]))
+    return replace(whole, indices=rows, labels=whole.labels[rows])
 
 
 def _with_near_copies(

@@ -4,42 +4,68 @@ same network with random weights. It sees training and validation images only.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from .data import Nearness, class_separation, out_of_fold
+from .data import AuditedImages, Nearness, class_separation, out_of_fold
 from .errors import ObjectiveError
 from .fault_finder import Examined, pooled_features
 from .metrics import score
 from .networks import BackbonePool
 from .precision import FLOAT32
 
+# The random network's half is for readers of the verdict: it is computed when the trials have ended.
+UNFINISHED = "the search has not ended"
 
-def measure_nearness(
-    seen: Examined, backbones: BackbonePool, device: torch.device, precision: str = FLOAT32, *, seed: int = 0
-) -> Nearness:
-    """Compare probes on pretrained and on random features.
+
+def pretrained_nearness(seen: Examined) -> Nearness:
+    """Return the half that the pretrained features tell; see :func:`finish_nearness`.
 
     Args:
         seen: The images with their pretrained features and the probe's predictions.
+    """
+    if seen.features is None or seen.predictions is None:
+        return Nearness(reason=next(iter(seen.not_sought.values()), "no probe was fitted"))
+    return Nearness(
+        pretrained=score("balanced_accuracy", seen.predictions, seen.labels),
+        separation=class_separation(seen.features[seen.searched], seen.labels),
+        reason=UNFINISHED,
+    )
+
+
+def finish_nearness(
+    begun: Nearness,
+    images: AuditedImages,
+    backbones: BackbonePool,
+    device: torch.device,
+    precision: str = FLOAT32,
+    *,
+    seed: int = 0,
+) -> Nearness:
+    """Return the nearness with its other half, by a probe on the features of random weights.
+
+    Args:
+        begun: What :func:`pretrained_nearness` returned; returned as it is if it is not unfinished.
+        images: All images of the dataset.
         backbones: Pool of the backbone.
         device: Device on which to compute the features.
         precision: Precision of the features, ``float32`` or ``bfloat16``.
         seed: Seed of the random weights.
     """
-    if seen.features is None or seen.predictions is None:
-        return Nearness(reason=next(iter(seen.not_sought.values()), "no probe was fitted"))
-    labels, searched = seen.labels, seen.searched
+    if begun.reason != UNFINISHED:
+        return begun
+    searched = np.array([image.row for image in images.found if image.split != "test"])
+    labels = images.whole.labels[searched]
     try:
-        random = pooled_features(seen.images.whole, backbones, device, precision, pretrained=False, seed=seed)
-        random = random[searched]
+        (features,) = pooled_features(
+            [images.whole], backbones, device, precision=precision, pretrained=False, seed=seed
+        )
     # The user's own network may have no random weights.
     except ObjectiveError as error:
         return Nearness(reason=str(error))
+    random = features[searched]
     if not np.isfinite(random).all():
         return Nearness(reason="the features of random weights are not finite")
-    return Nearness(
-        pretrained=score("balanced_accuracy", seen.predictions, labels),
-        random=score("balanced_accuracy", out_of_fold(random, labels), labels),
-        separation=class_separation(seen.features[searched], labels),
-    )
+    return replace(begun, random=score("balanced_accuracy", out_of_fold(random, labels), labels), reason="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from functools import cached_property
 
 import PIL
@@ -130,7 +131,8 @@ class FeatureSource:
 
     def _all(self, view: int) -> Tensor:
         place = self._store.place(len(self._images) * self._probe.bytes, self._images.device)
-        return torch.cat([self._compute(chunk, view).to(place) for chunk in torch.arange(len(self._images)).split(256)])
+        chunks = torch.arange(len(self._images)).split(256)
+        return filled(len(self._images), (self._compute(chunk, view).to(place) for chunk in chunks))
 
     @cached_property
     def _kept_views(self) -> int:
@@ -202,6 +204,24 @@ class SubsetFeatures(FeatureSource):
         split.
         """
         return f"{super().key(view)}/{self._subset.fingerprint}"
+
+
+def filled(rows: int, parts: Iterable[Tensor]) -> Tensor:
+    """What :func:`torch.cat` gives for parts (n, ...) of together ``rows`` rows, without all parts held beside it."""
+    whole, done = torch.empty(0), 0
+    for part in parts:
+        if done == 0:
+            whole = _like(part, rows)
+        whole[done : done + len(part)] = part
+        done += len(part)
+    return whole
+
+
+def _like(part: Tensor, rows: int) -> Tensor:
+    """An empty tensor with the memory layout of a part."""
+    channels_last = part.ndim == 4 and part.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty((rows, *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=layout)
 
 
 def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device) -> Probe:

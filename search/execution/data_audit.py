@@ -1,11 +1,14 @@
-"""The search for faults of a study's data, and their nearness to the pretraining: once, before its first trial."""
+"""The search for faults of a study's data, once, before its first trial; and the data's nearness to the pretraining."""
 
 from __future__ import annotations
 
 from ...objectives.data import DataFaults, Nearness, describe_faults
+from ...objectives.devices import free_memory
 from ...objectives.fault_finder import examine, find_faults, find_straddling
-from ...objectives.nearness_probe import measure_nearness
-from ..slots import Resources
+from ...objectives.features import FeatureStore
+from ...objectives.nearness_probe import finish_nearness, pretrained_nearness
+from ...storage.files import FeatureFiles
+from ..slots import ProcessResources, Resources
 from ..study import Observer, Prepared, device_of_trials, precision_of
 
 # Number of images above which the search takes long enough to be announced.
@@ -52,8 +55,22 @@ def _examine(prepared: Prepared, resources: Resources, observer: Observer) -> Da
     if images > _MANY:
         observer.note(f"looking for copies and label errors among {images:,} images (--no-audit leaves it out)")
     device = device_of_trials(resources)
-    precision = precision_of(study.facts, device).frozen
-    seen = examine(prepared.dataset, prepared.backbones, device, precision)
-    nearness = measure_nearness(seen, prepared.backbones, device, precision, seed=study.settings.seed)
-    study.diagnoses.keep_nearness(nearness)
+    # Trials on the last features find them there: no image passes the network twice.
+    size = ProcessResources.all_of(resources).cache_bytes
+    store = FeatureStore.open(device, size, FeatureFiles(study.workspace.features))
+    seen = examine(prepared.dataset, prepared.backbones, device, store, precision_of(study.facts, device).frozen)
+    study.diagnoses.keep_nearness(pretrained_nearness(seen))
     return find_faults(seen)
+
+
+def complete_nearness(prepared: Prepared, resources: Resources) -> None:
+    """Measure what is left of the nearness of a study's data to the pretraining, when its trials have ended."""
+    study = prepared.study
+    if (begun := study.diagnoses.nearness()) is not None:
+        device = device_of_trials(resources)
+        precision = precision_of(study.facts, device).frozen
+        images, seed = prepared.dataset.audited(), study.settings.seed
+        finished = finish_nearness(begun, images, prepared.backbones, device, precision, seed=seed)
+        free_memory(device)
+        if finished != begun:
+            study.diagnoses.keep_nearness(finished)

@@ -23,7 +23,7 @@ from ..study import (
     reopen,
 )
 from ..tracking import describe_datasets, kept_models, log_models, log_verdict
-from .data_audit import audit_data
+from .data_audit import audit_data, complete_nearness
 from .finals import run_finals
 from .frozen_libraries import libraries_frozen
 from .held_study import hold_study, parent_run
@@ -130,6 +130,7 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
                 audit_data(prepared, resources, observer, wanted=audit)
             _work(prepared, resources, tracker, observer, search=search)
             _require_finalists(study)
+            complete_nearness(prepared, resources)
             results = study.results()
             if results.verdict is not None:
                 log_verdict(study, tracker, results.verdict, results, observer.note)

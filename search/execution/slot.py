@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ...objectives.heap import keep_freed_memory
 from ...storage.tracking import Tracker
 from ...storage.workspace import Workspace
 from ..slots import ProcessResources
@@ -31,6 +32,7 @@ def main() -> None:
     # Printed output goes to the log; standard output is for messages only.
     line = MessagePipe(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
+    keep_freed_memory()
     work = SlotJob.decode(sys.stdin.readline())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:

@@ -73,7 +73,11 @@ def code_of(source: str) -> str:
 
 def _docstrings(tree: ast.Module) -> Iterator[ast.stmt]:
     """Yield the docstrings of a module, except those on the line of their ``def`` or ``class``."""
-    for node in ast.walk(tree):
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        # No expression has a docstring below it.
+        pending += (below for below in ast.iter_child_nodes(node) if not isinstance(below, ast.expr))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             match node.body:
                 case [ast.Expr(value=ast.Constant(value=str())) as first, *_]:

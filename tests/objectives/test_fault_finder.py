@@ -13,9 +13,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from frostline.objectives import fault_finder
-from frostline.objectives.config import BackboneSpec
+from frostline.objectives.config import BackboneSpec, create_config
 from frostline.objectives.data import ImageDataset, prepare_dataset
 from frostline.objectives.fault_finder import examine, find_faults, pooled_features
+from frostline.objectives.features import FeatureStore
+from frostline.objectives.finetune import Task, finetune
 from frostline.objectives.networks import BackbonePool, state_hash
 from frostline.objectives.preprocessing import Preprocessing
 
@@ -105,11 +107,29 @@ def test_a_probe_that_would_take_too_long_is_left_out(
     assert list(faults.not_sought) == ["label errors"]
 
 
+def test_the_first_trial_finds_the_features_of_the_search_for_faults(
+    dataset: ImageDataset, pretrained: BackbonePool
+) -> None:
+    """No image passes the network twice; and the features are those of one pass over all images, bit for bit."""
+    store = FeatureStore(10**9)
+    seen = examine(dataset, pretrained, CPU, store)
+    (uncached,) = pooled_features([dataset.audited().whole], pretrained, CPU)
+    assert seen.features is not None
+    np.testing.assert_array_equal(seen.features, uncached)
+    assert store.computed == 2
+    train, val = dataset.search_splits()
+    config = create_config({"strategy": "feature_extraction", "augmentation": "none", "epochs": 1})
+    shared = finetune(config, Task(train, val, pretrained, "accuracy", CPU, store), seed=5)
+    assert store.computed == 2
+    alone = finetune(config, Task(train, val, pretrained, "accuracy", CPU, FeatureStore(0)), seed=5)
+    assert shared.epochs[0].train_loss == alone.epochs[0].train_loss
+
+
 def test_features_are_global_averages_and_the_network_stays_as_it_was(
     dataset: ImageDataset, pretrained: BackbonePool
 ) -> None:
     before, drawn = state_hash(pretrained.pretrained.model.state_dict()), torch.random.get_rng_state()
-    features = pooled_features(dataset.audited().whole, pretrained, CPU)
+    (features,) = pooled_features([dataset.audited().whole], pretrained, CPU)
     assert state_hash(pretrained.pretrained.model.state_dict()) == before
     assert torch.equal(torch.random.get_rng_state(), drawn)
     model: Any = pretrained.pretrained.model.eval()

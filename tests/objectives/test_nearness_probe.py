@@ -16,9 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from frostline.objectives.config import BackboneSpec
-from frostline.objectives.data import ImageDataset, prepare_dataset
+from frostline.objectives.data import ImageDataset, Nearness, prepare_dataset
 from frostline.objectives.fault_finder import examine, pooled_features
-from frostline.objectives.nearness_probe import measure_nearness
+from frostline.objectives.nearness_probe import finish_nearness, pretrained_nearness
 from frostline.objectives.networks import BackbonePool
 
 from .data.photos import photos
@@ -42,6 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def nearness(dataset: ImageDataset, pool: BackbonePool, seed: int = 0) -> Nearness:
+    """Both halves."""
+    begun = pretrained_nearness(examine(dataset, pool, CPU))
+    return finish_nearness(begun, dataset.audited(), pool, CPU, seed=seed)
+
+
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> BackbonePool:
     weights = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
@@ -52,13 +58,13 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> BackbonePool:
 
 def test_it_is_scikit_learns_probe_on_training_and_validation_images(folder: Path, pool: BackbonePool) -> None:
     dataset = dataset_of(folder)
-    found = measure_nearness(examine(dataset, pool, CPU), pool, CPU, seed=3)
+    found = nearness(dataset, pool, seed=3)
     images = dataset.audited()
     rows = [image.row for image in images.found if image.split != "test"]
     assert len(rows) == 44
     labels = images.whole.labels[rows]
     for pretrained, own in ((True, found.pretrained), (False, found.random)):
-        features = pooled_features(images.whole, pool, CPU, pretrained=pretrained, seed=3)[rows]
+        features = pooled_features([images.whole], pool, CPU, pretrained=pretrained, seed=3)[0][rows]
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=200, tol=1e-3))
         folds = StratifiedKFold(5, shuffle=True, random_state=0)
         predicted = cross_val_predict(probe, features, labels, cv=folds)
@@ -66,7 +72,7 @@ def test_it_is_scikit_learns_probe_on_training_and_validation_images(folder: Pat
     assert 0 <= found.separation <= 1
     assert found.reason == ""
     # The pool is as before.
-    again = pooled_features(images.whole, pool, CPU)
+    (again,) = pooled_features([images.whole], pool, CPU)
     np.testing.assert_array_equal(again, examine(dataset, pool, CPU).features)
 
 
@@ -75,11 +81,11 @@ def test_test_images_do_not_matter(folder: Path, tmp_path: Path, pool: BackboneP
     shutil.copytree(folder, other)
     for file, replaced in zip((folder / "test/cat").iterdir(), (other / "test/dog").iterdir(), strict=True):
         shutil.copy(file, replaced)
-    one, two = (measure_nearness(examine(dataset_of(each), pool, CPU), pool, CPU) for each in (folder, other))
+    one, two = (nearness(dataset_of(each), pool) for each in (folder, other))
     assert one == two
 
 
 def test_without_pretrained_weights_nothing_is_measured(folder: Path) -> None:
     pool = BackbonePool(BackboneSpec("tiny_network:create_many_units", "none", 32))
-    found = measure_nearness(examine(dataset_of(folder), pool, CPU), pool, CPU)
+    found = nearness(dataset_of(folder), pool)
     assert found.reason == "the network has no pretrained weights"

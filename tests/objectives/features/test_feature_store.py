@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from frostline.objectives.augmentation.views import AugmentedViews
 from frostline.objectives.config import create_config
-from frostline.objectives.features.feature_source import FeatureSource, ImageSource
+from frostline.objectives.features.feature_source import FeatureSource, ImageSource, filled
 from frostline.objectives.features.feature_store import FeatureStore, Probe, Tier, bytes_of, tensor_of
 from frostline.objectives.finetune import FinetuneResult, Task, finetune
 from frostline.objectives.networks.frozen_prefix import FrozenPrefix
@@ -177,3 +177,22 @@ def test_any_tensor_comes_back_from_its_bytes(dtype: torch.dtype, shape: tuple[i
         assert back.dtype == dtype
         assert back.stride() == one.stride()
         assert torch.equal(back, one)
+
+
+def test_what_a_file_holds_is_not_held_in_memory_beside_it(tmp_path: Path):
+    store = disk_store(tmp_path, memory=10**9)
+    in_memory = FeatureStore(10**9)
+    assert run(store) == run(in_memory)
+    assert in_memory.memory.used > 0
+    assert (store.memory.used, len(store._files.held())) == (0, 4)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 3, 2)])
+def test_features_are_filled_as_concatenated(shape: tuple[int, ...]):
+    parts = [torch.randn(rows, *shape) for rows in (4, 4, 3)]
+    if len(shape) == 3:
+        parts = [part.contiguous(memory_format=torch.channels_last) for part in parts]
+    expected = torch.cat(parts)
+    found = filled(11, iter(parts))
+    assert torch.equal(found, expected)
+    assert found.stride() == expected.stride()

@@ -76,6 +76,17 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
+def test_the_sender_imports_no_library_of_training_or_search():
+    heavy = ("torch", "torchvision", "optuna", "sklearn", "frostline.objectives", "frostline.search")
+    program = (
+        "import sys; import frostline.storage.tracking.sender_process, frostline.storage.tracking.mlflow_runs, "
+        f"mlflow.pyfunc; print([name for name in {heavy} if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said == "[]\n"
+
+
 def steps(place: Workspace) -> list[int]:
     """Of the trial, as MLflow has them."""
     found = find_runs(place.tracking_url, MARK)
