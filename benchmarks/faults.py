@@ -54,6 +54,10 @@ def happen(fault: Fault, scene: Scene) -> Outcome:
             scene.run("sync", scene.name)
         doctor = scene.run("doctor", scene.name)
         said = "nothing" if doctor.code == 0 else _say(scene, doctor)
+        if doctor.code != 0 and fault.mends:
+            scene.run("doctor", scene.name, "--fix")
+            doctor = scene.run("doctor", scene.name)
+            said = f"mended: {said}" if doctor.code == 0 else _say(scene, doctor)
         lost, whole = _lost(fault, scene)
     hung = [ended.command for ended in scene.ended if ended.code is None]
     tracebacks = sum(ended.tracebacks for ended in scene.ended)

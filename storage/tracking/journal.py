@@ -185,6 +185,14 @@ class Journal:
         with self._lock:
             return list(self._cut_off)
 
+    def may_lack_records(self, alone: bool) -> bool:
+        """Return whether an earlier process may have appended records that are lost, as after a power failure.
+
+        Args:
+            alone: Whether no other machine has a journal of the study, so that this one is not missing for that reason.
+        """
+        return self.damaged > 0 or self._file.torn or (self._file.missing and alone)
+
     def close(self) -> None:
         """Drop uploaded records, and close the file.
 

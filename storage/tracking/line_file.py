@@ -23,6 +23,8 @@ class LineFile:
 
     Attributes:
         size: Bytes of the complete lines.
+        missing: Whether :meth:`recover` found no file.
+        torn: Whether :meth:`recover` removed an incomplete last line.
 
     Raises:
         OSError: From all methods, if the file cannot be used.
@@ -44,15 +46,18 @@ class LineFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
+        self.missing = self.torn = False
         self._descriptor: int | None = None
 
     def recover(self) -> Iterator[bytes]:
         """Yield the lines of an earlier process, and remove an incomplete last one."""
         if not self.path.exists():
+            self.missing = True
             return
         with self.path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
+                    self.torn = True
                     break
                 self.size += len(line)
                 yield line
