@@ -93,6 +93,7 @@ def _torn() -> Iterator[Fault]:
         again = place in ("features", "stages")
         yield Fault("cut off by a power failure", place, STOPS, disks.torn(pattern, disks.cut), mends=again)
         yield Fault("zeros after a power failure", place, STOPS, disks.torn(pattern, disks.zeros), mends=again)
+        yield Fault("empty after a power failure", place, STOPS, disks.torn(pattern, disks.empty), mends=again)
 
 
 def _machines() -> Iterator[Fault]:

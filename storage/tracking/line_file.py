@@ -23,7 +23,7 @@ class LineFile:
 
     Attributes:
         size: Bytes of the complete lines.
-        missing: Whether :meth:`recover` found no file.
+        missing: Whether :meth:`recover` found no line: a power failure can leave an empty file.
         torn: Whether :meth:`recover` removed an incomplete last line.
 
     Raises:
@@ -51,8 +51,8 @@ class LineFile:
 
     def recover(self) -> Iterator[bytes]:
         """Yield the lines of an earlier process, and remove an incomplete last one."""
+        self.missing = True
         if not self.path.exists():
-            self.missing = True
             return
         with self.path.open("rb") as file:
             for line in file:
@@ -60,6 +60,7 @@ class LineFile:
                     self.torn = True
                     break
                 self.size += len(line)
+                self.missing = False
                 yield line
         os.truncate(self.path, self.size)
         self.keep()

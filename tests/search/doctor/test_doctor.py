@@ -410,7 +410,11 @@ def tear(journal: Path) -> None:
         file.write(bytes(50))
 
 
-@pytest.mark.parametrize("damage", [tear, Path.unlink])
+def empty(journal: Path) -> None:
+    journal.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [tear, empty, Path.unlink])
 @pytest.mark.parametrize("command", ["sync", "resume"])
 def test_what_a_power_failure_took_from_the_journal_is_logged_again_without_the_doctor(
     root: Path, damage: Callable[[Path], None], command: str
