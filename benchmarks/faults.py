@@ -1,6 +1,6 @@
 """Faults during a search: does it go on, or stop with the reason and resume, and is anything lost?
 
-    python benchmarks/faults.py --keep                   # all of them: about 40 minutes
+    python benchmarks/faults.py --keep                   # all of them: an hour of one core
     python benchmarks/faults.py --only "disk full"       # those whose name, or kind of file, has these words
     python benchmarks/faults.py --list
     python benchmarks/faults.py --outcomes FILE --keep   # goes on after those in the file; --again: once more
