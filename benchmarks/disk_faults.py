@@ -265,6 +265,11 @@ def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
+def empty(_: bytes) -> bytes:
+    """The file has its name, and none of its content."""
+    return b""
+
+
 def zeros(content: bytes) -> bytes:
     """The file has its length, and blocks that were never written."""
     half = len(content) // 2

@@ -29,6 +29,7 @@ class Fault:
         expected: What a search must do.
         happen: Makes it go wrong in a scene, and sets it right.
         allowed: What may be counted as damage: a trial that must fail has failed.
+        mends: Whether the doctor may find something, which it must mend: a damaged file that nobody reads again.
         mounts: Whether it takes a disk.
         server: Whether it takes an MLflow server.
     """
@@ -38,6 +39,7 @@ class Fault:
     expected: str
     happen: Callable[[Scene], None]
     allowed: Mapping[str, int] = field(default_factory=dict)
+    mends: bool = False
     mounts: bool = False
     server: bool = False
 
@@ -83,13 +85,15 @@ def _disks() -> Iterator[Fault]:
     for place, pattern in (("decoded images", "images/*"), ("features", "features/*.features"), ("stages", "stages/*")):
         yield Fault("deleted while it runs", place, EITHER, disks.remove(pattern))
     yield Fault("deleted while it runs", "checkpoints", EITHER, disks.remove("checkpoints"))
-    yield Fault("deleted while it runs", "journal", EITHER, disks.remove("journal"), {"runs": 9, "steps": 99})
+    yield Fault("deleted while it runs", "journal", GOES_ON, disks.remove("journal"))
 
 
 def _torn() -> Iterator[Fault]:
     for place, pattern in disks.TORN.items():
-        yield Fault("cut off by a power failure", place, STOPS, disks.torn(pattern, disks.cut))
-        yield Fault("zeros after a power failure", place, STOPS, disks.torn(pattern, disks.zeros))
+        again = place in ("features", "stages")
+        yield Fault("cut off by a power failure", place, STOPS, disks.torn(pattern, disks.cut), mends=again)
+        yield Fault("zeros after a power failure", place, STOPS, disks.torn(pattern, disks.zeros), mends=again)
+        yield Fault("empty after a power failure", place, STOPS, disks.torn(pattern, disks.empty), mends=again)
 
 
 def _machines() -> Iterator[Fault]:

@@ -1,8 +1,9 @@
 """Faults during a search: does it go on, or stop with the reason and resume, and is anything lost?
 
-    python benchmarks/faults.py --keep                   # all of them: about 40 minutes
+    python benchmarks/faults.py --keep                   # all of them: an hour of one core
     python benchmarks/faults.py --only "disk full"       # those whose name, or kind of file, has these words
     python benchmarks/faults.py --list
+    python benchmarks/faults.py --outcomes FILE --keep   # goes on after those in the file; --again: once more
 
 Each fault has a toy study of its own: three trials of a tiny network on digits, and two finals. Something
 goes wrong from its beginning, in its second trial, or while it is stopped. Then all is as before, the study is resumed
@@ -19,7 +20,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,33 +29,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import disk_faults, harness
 from benchmarks.fault_list import Fault, every_fault
+from benchmarks.fault_outcomes import Outcome, add_tables, append_outcome, read_outcomes, table_row
 from benchmarks.fault_scene import Ended, Scene, plain
 from benchmarks.forked_processes import import_everything, make_templates
 from frostline.storage.tracking import configure_mlflow
 
 NAME = "faults"
 _SHOWN = 110
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a study in which something went wrong.
-
-    Attributes:
-        happened: What the command did, and said.
-        resumed: Whether it ended after all, and how.
-        doctor: What the doctor said.
-        lost: What is lost, doubled or not what it was.
-        tracebacks: Printed by all commands.
-        good: Whether that is what was expected.
-    """
-
-    happened: str
-    resumed: str
-    doctor: str
-    lost: str
-    tracebacks: int
-    good: bool
 
 
 def happen(fault: Fault, scene: Scene) -> Outcome:
@@ -73,6 +54,10 @@ def happen(fault: Fault, scene: Scene) -> Outcome:
             scene.run("sync", scene.name)
         doctor = scene.run("doctor", scene.name)
         said = "nothing" if doctor.code == 0 else _say(scene, doctor)
+        if doctor.code != 0 and fault.mends:
+            scene.run("doctor", scene.name, "--fix")
+            doctor = scene.run("doctor", scene.name)
+            said = f"mended: {said}" if doctor.code == 0 else _say(scene, doctor)
         lost, whole = _lost(fault, scene)
     hung = [ended.command for ended in scene.ended if ended.code is None]
     tracebacks = sum(ended.tracebacks for ended in scene.ended)
@@ -144,32 +129,29 @@ def measure(options: argparse.Namespace) -> tuple[harness.Report, bool]:
     """Let all chosen faults happen, one after the other; whether all was as expected."""
     setting = harness.Setting(data="digits", backbone="tiny_network", weights="none", image_size=32)
     report = harness.Report(NAME, "Faults during a search: what it did, and what was lost.", setting)
-    columns = ("fault", "of what", "expected", "what happened", "resumed", "doctor found", "lost", "tracebacks", "good")
-    table = report.table("Faults", *columns)
-    began, bad = time.monotonic(), 0
+    outcomes = read_outcomes(options.outcomes)
+    known = set() if options.again else set(outcomes)
+    sources = harness.machine_facts()["commit"].replace(" with changes", "+")
     with harness.scratch_folder() as folder:
         folder.chmod(0o755)
         mounts = disk_faults.may_mount(folder / "disk")
         chosen = [fault for fault in every_fault() if _is_chosen(fault, options) and (mounts or not fault.mounts)]
+        left = [fault for fault in chosen if (fault.name, fault.place) not in known]
         templates = make_templates(folder / "templates")
-        with mlflow_server(folder / "server", chosen) as uri:
-            for number, fault in enumerate(chosen):
+        with mlflow_server(folder / "server", left) as uri:
+            for number, fault in enumerate(left):
                 scene = Scene(folder / f"fault-{number}", templates, name=f"toy{number}", mlflow=uri)
+                began = time.monotonic()
                 outcome = _observed(fault, scene, options.show)
-                bad += not outcome.good
-                shown = (outcome.happened, outcome.resumed, outcome.doctor, outcome.lost, outcome.tracebacks)
-                table.add(fault.name, fault.place, fault.expected, *shown, "yes" if outcome.good else "NO")
-                print(f"{number + 1}/{len(chosen)}", *table.rows[-1], sep=" | ", flush=True)
-    tracebacks = sum(int(row[7]) for row in table.rows)
-    counts = report.table("Counts", "what", "count")
-    counts.add("faults", len(table.rows))
-    counts.add("kinds of fault", len({(row[0], row[1]) for row in table.rows}))
-    counts.add("as expected, nothing lost", len(table.rows) - bad)
-    counts.add("tracebacks", tracebacks)
-    report.notes.append(f"Three trials and two finals a study; {time.monotonic() - began:.0f} s.")
+                outcome = replace(outcome, seconds=round(time.monotonic() - began, 1), sources=sources)
+                outcomes[fault.name, fault.place] = outcome
+                if options.outcomes:
+                    append_outcome(options.outcomes, fault, outcome)
+                print(f"{number + 1}/{len(left)}", *table_row(fault, outcome), sep=" | ", flush=True)
+    add_tables(report, chosen, outcomes)
     if not mounts:
         report.notes.append("This user may not mount disks: full and read-only ones were not among the faults.")
-    return report, not bad
+    return report, all(outcomes[fault.name, fault.place].good for fault in chosen)
 
 
 def _observed(fault: Fault, scene: Scene, show: bool) -> Outcome:
@@ -194,6 +176,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="WORDS", help="those with one of these words alone")
     parser.add_argument("--list", action="store_true", help="say which there are")
     parser.add_argument("--show", action="store_true", help="print what all commands said, not only after a bad end")
+    parser.add_argument("--outcomes", type=Path, metavar="FILE", help="where outcomes are; these are not run again")
+    parser.add_argument("--again", action="store_true", help="run them again")
     parser.add_argument("--keep", nargs="?", const="", metavar="NAME", help="write the table to benchmarks/results/")
     options = parser.parse_args()
     if options.list:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 # Seconds after which a command counts as hanging.
 PATIENCE = 150.0
 
@@ -25,10 +27,15 @@ def fork(work: Callable[[], int], output: Path) -> int:
     code = 1
     try:
         os.setsid()
+        # A benchmark in the background of a shell ignores them, and so would its commands.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
         os.dup2(target, 1)
         os.dup2(target, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        # The parent's pool of threads is no good here: two threads that renew it at once abort the process.
+        torch.set_num_threads(torch.get_num_threads())
         code = work()
     # As the interpreter would for a bug of the command.
     except BaseException:

@@ -19,6 +19,8 @@ from benchmarks.disk_faults import MIDST
 from benchmarks.fault_scene import Scene
 
 Change = Callable[[Path], None]
+# Made by code in a file of weights.
+_MARKER = "code was run"
 
 
 def write_photos(folder: Path) -> Path:
@@ -52,6 +54,7 @@ def weights(change: Change, *, running: bool = False) -> Callable[[Scene], None]
         file = write_weights(scene.folder / "weights" / "tiny.safetensors")
         scene.weights = str(file)
         _change(scene, file, change, running)
+        assert not file.with_name(_MARKER).exists(), "code in a file of weights was run"
 
     return scenario
 
@@ -141,4 +144,4 @@ class _Code:
 
 def code_in_weights(file: Path) -> None:
     """A pickle under the name of the weights."""
-    file.write_bytes(pickle.dumps(_Code(file.with_name("code was run"))))
+    file.write_bytes(pickle.dumps(_Code(file.with_name(_MARKER))))

@@ -79,7 +79,7 @@ def check_weights_file(path: Path) -> str | None:
     if os.path.isdir(path):
         return f"Weights {str(path)!r} are a folder. Name the file in it."
     if not os.path.isfile(path):
-        return f"Weights file {str(path)!r} does not exist."
+        return f"Weights file {str(path)!r} does not exist. Put it there, or name another with --weights."
     try:
         if _by_torch(path):
             return None

@@ -1,14 +1,17 @@
-"""The array file of a dataset's canvases, written one canvas at a time."""
+"""The array file of a dataset's canvases, written one canvas at a time, with a checksum in a file beside it."""
 
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .json_files import read_json, write_json
 from .listing import Item
 
 
@@ -17,6 +20,7 @@ def write_canvases(
 ) -> dict[str, str]:
     """Append the canvases to an array file and return the skipped items with their reasons."""
     skipped: dict[str, str] = {}
+    checksum = 0
     with file.open("wb") as stream:
         _write_header(stream, len(items), side)
         start = stream.tell()
@@ -24,14 +28,54 @@ def write_canvases(
             if isinstance(canvas, str):
                 skipped[item.name] = canvas
             else:
-                stream.write(np.ascontiguousarray(canvas).data)
+                content = np.ascontiguousarray(canvas).data
+                stream.write(content)
+                checksum = zlib.crc32(content, checksum)
         stream.seek(0)
         _write_header(stream, len(items) - len(skipped), side)
         if stream.tell() != start:
             raise RuntimeError("NumPy's header changed its length with the number of rows")
         stream.flush()
         os.fsync(stream.fileno())
+    _seal(file, checksum)
     return skipped
+
+
+def read_canvases(file: Path) -> np.ndarray | None:
+    """Return the canvases, uint8 (N, R, R, 3), a read-only memory map; None if they are not what was written.
+
+    The content is compared with its CRC-32 only if the file's size or times are not those that it was written with, as
+    after a copy or a repair of the disk.
+    """
+    try:
+        canvas = np.load(file, mmap_mode="r", allow_pickle=False)
+        stamp = _stamp(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    seal = read_json(_seal_of(file))
+    # Earlier versions wrote none.
+    if seal is None or seal["stamp"] == stamp:
+        return canvas
+    if seal["checksum"] != zlib.crc32(canvas.data):
+        return None
+    # A workspace that cannot be written is compared each time.
+    with suppress(OSError):
+        _seal(file, seal["checksum"])
+    return canvas
+
+
+def _seal(file: Path, checksum: int) -> None:
+    write_json(_seal_of(file), {"checksum": checksum, "stamp": _stamp(file)})
+
+
+def _seal_of(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _stamp(file: Path) -> list[int]:
+    """Return size, modification time and change time."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def _write_header(stream: Any, rows: int, side: int) -> None:

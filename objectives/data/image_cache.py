@@ -3,6 +3,7 @@
 A cache folder belongs to one content and one geometry and never changes after it was moved into place::
 
     <cache_dir>/<key>/images.npy         uint8 (N, R, R, 3), canvases of all images that decode
+    <cache_dir>/<key>/images.json        their checksum, and size and times of the file that has it
     <cache_dir>/<key>/manifest.json      classes, labels, names, pixels, skipped files, fingerprint
     <cache_dir>/<key>/splits-<seed>.json positions of train, val and test; kept, so that they stay fixed
     <cache_dir>/hashes/<source>.json     SHA-256 of each file, valid while its size and times do not change
@@ -26,7 +27,7 @@ from filelock import FileLock
 
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
-from .canvas_file import write_canvases
+from .canvas_file import read_canvases, write_canvases
 from .canvas_reader import CanvasReader, Progress
 from .digests import DigestIndex, Stamp, fingerprint, sha256
 from .json_files import read_json, write_json
@@ -263,13 +264,9 @@ def _write_manifest(partial: Path, listing: Listing, preprocessing: Preprocessin
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether a cache folder is complete: nothing missing, nothing truncated."""
-    manifest = read_json(folder / "manifest.json")
-    try:
-        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return False
-    return manifest is not None and len(images) == len(manifest["labels"])
+    """Whether a cache folder is complete: nothing missing, truncated or changed."""
+    manifest, images = read_json(folder / "manifest.json"), read_canvases(folder / "images.npy")
+    return manifest is not None and images is not None and len(images) == len(manifest["labels"])
 
 
 def _stored_splits(folder: Path, manifest: dict[str, Any], seed: int) -> dict[str, np.ndarray]:

@@ -64,6 +64,9 @@ class Views(Protocol):
         ...
 
 
+_TYPE_AGAIN = "Set that right, then type the command again: what is finished is kept."
+
+
 class _Group(TyperGroup):
     """Turn errors meant for users into messages and exit codes."""
 
@@ -89,18 +92,21 @@ def _explain(error: Exception) -> tuple[str, int | None]:
     The status is None for a bug, which keeps its traceback.
     """
     from ...objectives.errors import InvalidInputError, ObjectiveError
-    from ...storage.errors import StorageError, UnusableError, machine_fault
+    from ...storage.errors import StorageError, UnreachableError, UnusableError, machine_fault
 
     if isinstance(error, InvalidInputError | UnusableError):
         return str(error), 2
     if isinstance(error, ObjectiveError | StorageError):
-        return str(error), 1
+        said, cause = str(error), error.__cause__
+        failing = isinstance(error, UnreachableError) or (cause is not None and machine_fault(cause))
+        # Others say what to type.
+        return f"{said.rstrip('.')}. {_TYPE_AGAIN}" if failing and "frostline " not in said else said, 1
     # Optuna's error of a database that fails; its class is not imported for this.
     if type(error).__name__ == "StorageInternalError":
         reason = str(getattr(error.__cause__, "orig", None) or error).splitlines()[0]
         return f"The studies' database cannot be used: {reason}. Restore it from a copy, or name another workspace.", 1
     if fault := machine_fault(error):
-        return f"{fault} Set that right, then type the command again: what is finished is kept.", 1
+        return f"{fault} {_TYPE_AGAIN}", 1
     return "", None
 
 

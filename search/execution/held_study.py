@@ -61,6 +61,7 @@ def _close_finished_runs(study: Study, tracker: StudyTracker, observer: Observer
     trained |= {curve_key(*identity) for identity in study.curve.trained()}
     study.checkpoints(observer.note).sweep(trained)
     unfinished = dict(tracker.unfinished())
-    ended = complete_runs(study, tracker, (unfinished | dict(tracker.cut_off())).keys())
+    open_keys = (unfinished | dict(tracker.cut_off())).keys()
+    ended = complete_runs(study, tracker, open_keys, every=tracker.may_lack_records)
     for key in unfinished.keys() - ended:
         unfinished[key].finish("KILLED")

@@ -14,7 +14,7 @@ from ..analysis import CurveRecord, errors_of
 from ..records import FINISHED, FinalRecord, TrialRecord
 from ..study import Study
 from .keys import curve_key, final_key, trial_key
-from .training_runs import finish_trial_run, log_errors, test_numbers
+from .training_runs import finish_trial_run, log_errors, start_final_run, start_trial_run, test_numbers
 
 
 def finish_final_run(run: TrackedRun, final: FinalRecord, study: Study) -> None:
@@ -36,24 +36,25 @@ def curve_name(strategy: str, images: int, seed: int) -> str:
     return f"curve {images} images seed {seed} {strategy}"
 
 
-def complete_runs(study: Study, tracker: Tracker, open_keys: Iterable[str]) -> set[str]:
+def complete_runs(study: Study, tracker: Tracker, open_keys: Iterable[str], *, every: bool = False) -> set[str]:
     """Log the end of recorded trainings whose runs did not end, as after a kill.
 
     Args:
         study: Study, which the caller has locked.
         tracker: Tracker of the study.
         open_keys: Keys of the runs that did not end.
+        every: Whether records may be lost, so that any run may not have ended: all are logged again.
 
     Returns:
         Keys of the runs that are complete now.
     """
     left = set(open_keys)
-    if not left:
+    if not left and not every:
         return set()
     ended = set[str]()
-    for key, tell in _recorded(study):
-        if key in left:
-            run = tracker.known(key)
+    for key, start, tell in _recorded(study):
+        if every or key in left:
+            run = start(tracker)
             # Files that were written before the training was recorded; their records may be lost with the process.
             for file in tracker.files(key):
                 run.log_file(file)
@@ -62,15 +63,22 @@ def complete_runs(study: Study, tracker: Tracker, open_keys: Iterable[str]) -> s
     return ended
 
 
-def _recorded(study: Study) -> Iterator[tuple[str, Callable[[TrackedRun], None]]]:
-    """Yield the key of each recorded training's run, with what tells its end."""
-    for trial in study.trials():
-        if trial.state in FINISHED:
-            yield trial_key(trial.number), partial(_tell_trial, study=study, trial=trial)
+def _recorded(study: Study) -> Iterator[tuple[str, Callable[[Tracker], TrackedRun], Callable[[TrackedRun], None]]]:
+    """Yield the key of each recorded training's run, with what starts it if it is missing and what tells its end."""
+    trials = study.trials()
+    configs = {trial.number: trial.config for trial in trials}
+    for trial in trials:
+        # A trial with an invalid configuration never started a run.
+        if trial.state in FINISHED and trial.config:
+            start = partial(start_trial_run, number=trial.number, config=trial.config, backbone=study.settings.backbone)
+            yield trial_key(trial.number), start, partial(_tell_trial, study=study, trial=trial)
     for identity in study.final_identities():
-        yield final_key(*identity), partial(_tell_final, study=study, identity=identity)
+        strategy, number, seed = identity
+        start = partial(start_final_run, strategy=strategy, trial_number=number, seed=seed, config=configs[number])
+        yield final_key(*identity), start, partial(_tell_final, study=study, identity=identity)
     for training in study.curve.trained():
-        yield curve_key(*training), partial(_tell_curve, study=study, identity=training)
+        key = curve_key(*training)
+        yield key, partial(Tracker.known, key=key), partial(_tell_curve, study=study, identity=training)
 
 
 def _tell_trial(run: TrackedRun, study: Study, trial: TrialRecord) -> None:

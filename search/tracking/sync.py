@@ -46,7 +46,8 @@ def _complete(study: Study) -> None:
     name = study.settings.name
     with closing(Journal(study.workspace.journal(name))) as journal:
         tracker = Tracker(journal, study.workspace, name)
-        complete_runs(study, tracker, {*journal.open_keys(), *journal.cut_off_keys()})
+        every = journal.may_lack_records(alone=study.workspace.storage is None)
+        complete_runs(study, tracker, {*journal.open_keys(), *journal.cut_off_keys()}, every=every)
 
 
 def log_with_study(study: Study, file: Path, note: Callable[[str], None]) -> None:

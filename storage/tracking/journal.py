@@ -8,13 +8,11 @@ from time to time.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +32,7 @@ from .journal_records import (
     read_line,
     to_line,
 )
+from .line_file import LineFile
 
 # A file larger than this whose records are all uploaded is rewritten without them.
 COMPACT_BYTES = 1 << 20
@@ -66,6 +65,7 @@ class Journal:
     - One process at a time may open a journal; the study's lock ensures this. Any of its threads may append; one thread
       sends. Other processes may read with :func:`~.unsent_records.read_unsent`.
     - The file is rewritten in one step (rename): a kill leaves the old file or the new one.
+    - If the file is deleted while the journal is open, it is written again without loss.
 
     Args:
         path: Path of the file; created with the first record.
@@ -96,20 +96,19 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = LineFile(path)
         self._lock = threading.Lock()
-        self._file: int | None = None
         self._closed = False
-        # Numbers of the last record and of the last sent one; offsets of the end and of the first unsent record.
+        # Numbers of the last record and of the last sent one; offset of the first unsent record.
         self._seq = self._sent = 0
-        self._end = self._position = 0
+        self._position = 0
         self._open: dict[str, JournalRecord] = {}
         # Start and finish records of interrupted runs.
         self._cut_off: dict[str, tuple[JournalRecord, JournalRecord]] = {}
         self.damaged = 0
         self.refused: list[Refusal] = []
         with self._explained():
-            if path.exists():
-                self._recover()
+            self._recover()
 
     def append(self, kind: str, key: str, **content: Any) -> None:
         """Append a record with the current time.
@@ -132,12 +131,12 @@ class Journal:
             StorageError: The file cannot be read.
         """
         with self._explained():
-            while self._position < self._end:
-                batch = self._next_batch(self._window())
+            while lines := self._window():
+                batch = self._next_batch(lines)
                 if batch.records:
                     return batch
                 self._position = batch.end
-            return Batch([], self._end)
+            return Batch([], self._position)
 
     def mark_sent(self, batch: Batch, refused: Mapping[int, str] | None = None) -> None:
         """Mark a batch as uploaded; a large file whose records are all uploaded is rewritten without them.
@@ -155,7 +154,7 @@ class Journal:
                     self._add(Refusal(record, why).to_record())
             self._sent, self._position = batch.records[-1].seq, batch.end
             self._write(to_line(self._marker()))
-            if not self.pending and self._end > COMPACT_BYTES:
+            if not self.pending and self._file.size > COMPACT_BYTES:
                 self._compact()
 
     def readmit(self) -> None:
@@ -186,6 +185,14 @@ class Journal:
         with self._lock:
             return list(self._cut_off)
 
+    def may_lack_records(self, alone: bool) -> bool:
+        """Return whether an earlier process may have appended records that are lost, as after a power failure.
+
+        Args:
+            alone: Whether no other machine has a journal of the study, so that this one is not missing for that reason.
+        """
+        return self.damaged > 0 or self._file.torn or (self._file.missing and alone)
+
     def close(self) -> None:
         """Drop uploaded records, and close the file.
 
@@ -193,26 +200,23 @@ class Journal:
             StorageError: The file cannot be written.
         """
         with self._lock, self._explained():
-            if self._end and not self.pending:
-                self._compact()
-            self._let_go()
+            if self._file.size:
+                self._file.keep()
+                if not self.pending:
+                    self._compact()
+            self._file.close()
             self._closed = True
 
     def _recover(self) -> None:
         """Read the file, and remove an incomplete last line of a killed process."""
         damaged_after: list[int] = []
-        with self._path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._end += len(line)
-                record = read_line(line)
-                if record is None:
-                    damaged_after.append(self._seq)
-                else:
-                    self._note(record)
+        for line in self._file.recover():
+            record = read_line(line)
+            if record is None:
+                damaged_after.append(self._seq)
+            else:
+                self._note(record)
         self.damaged = sum(seq >= self._sent for seq in damaged_after)
-        os.truncate(self._path, self._end)
 
     def _note(self, record: JournalRecord) -> None:
         self._seq = max(self._seq, record.seq)
@@ -235,13 +239,9 @@ class Journal:
 
     def _window(self) -> list[bytes]:
         """Return complete lines, from the first that may be unsent."""
-        left = self._end - self._position
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            lines = file.readlines(min(left, _WINDOW_BYTES))
-        # Lines that another thread appends meanwhile belong to the next window.
-        ends = accumulate(map(len, lines))
-        return [line for line, end in zip(lines, ends, strict=True) if end <= left]
+        # Another thread may be appending.
+        with self._lock:
+            return self._file.read(self._position, _WINDOW_BYTES) if self._position < self._file.size else []
 
     def _next_batch(self, lines: list[bytes]) -> Batch:
         """Return the unsent records of these lines, up to a record that is sent alone."""
@@ -264,18 +264,7 @@ class Journal:
         # Another process may have opened the file since.
         if self._closed:
             raise StorageError(f"The journal {self._path} is closed.")
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            rest = line
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
-        except OSError:
-            # On a full disk, part of the line may have been written.
-            os.ftruncate(self._file, self._end)
-            raise
-        self._end += len(line)
+        self._file.append(line)
 
     def _marker(self) -> JournalRecord:
         return JournalRecord(self._sent, SENT, "", int(time.time() * 1000), {})
@@ -285,16 +274,8 @@ class Journal:
         cut_off = [record for records in self._cut_off.values() for record in records]
         refused = [refusal.to_record() for refusal in self.refused]
         content = b"".join(map(to_line, [*self._open.values(), *cut_off, *refused, self._marker()]))
-        new = self._path.with_suffix(".new")
-        new.write_bytes(content)
-        new.replace(self._path)
-        self._let_go()
-        self._end = self._position = len(content)
-
-    def _let_go(self) -> None:
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        self._file.rewrite(content)
+        self._position = len(content)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

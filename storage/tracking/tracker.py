@@ -244,6 +244,7 @@ class StudyTracker(Tracker):
     ) -> None:
         journal = self._journal = _open_journal(workspace, mark.name, note)
         super().__init__(journal, workspace, mark.name)
+        self._alone = workspace.storage is None
         self.parent_run = TrackedRun(self._journal, self._parent_key)
         self.parent_run.start(mark.name, {}, {**tags, **mark.tags})
         delivery = sender(uri or workspace.tracking_url, workspace, mark)
@@ -256,6 +257,11 @@ class StudyTracker(Tracker):
         Records that a killed process did not forward are missing here.
         """
         return self._nested(self._journal.cut_off_keys())
+
+    @property
+    def may_lack_records(self) -> bool:
+        """Whether records of an earlier process may be lost; see :meth:`Journal.may_lack_records`."""
+        return self._journal.may_lack_records(self._alone)
 
     def close(self) -> None:
         """Upload the remaining records as long as the store accepts them; the others stay in the journal."""
@@ -317,7 +323,9 @@ def _tidy(journal: Journal, outgoing: Path) -> None:
 def _open_journal(workspace: Workspace, study: str, note: Callable[[str], None]) -> Journal:
     journal = Journal(workspace.journal(study))
     if journal.damaged:
-        note(f"{journal.damaged} lines of {workspace.journal(study)} are damaged; MLflow will lack their records")
+        note(
+            f"{journal.damaged} lines of {workspace.journal(study)} are damaged; MLflow may lack some curves and files"
+        )
     return journal
 
 

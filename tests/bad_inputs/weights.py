@@ -43,7 +43,7 @@ WEIGHTS = {
         make,
     )
     for name, file, make, *say in (
-        ("missing", "gone.pt", lambda _: None, "does not exist"),
+        ("missing", "gone.pt", lambda _: None, "does not exist. Put it there, or name another with --weights"),
         ("missing, upper case", "GONE.PTH", lambda _: None, "does not exist"),
         ("missing in the home folder", "~/gone-for-ever.pt", lambda _: None, "does not exist"),
         ("of a user who is not there", "~nobody-here/w.pt", lambda _: None, "does not exist"),

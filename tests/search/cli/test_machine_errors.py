@@ -11,6 +11,7 @@ from optuna.exceptions import StorageInternalError
 
 from frostline.dashboards.cli import print_anywhere
 from frostline.search.cli.application import _explain
+from frostline.storage.errors import StorageError, StudyBusyError, UnreachableError
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,26 @@ def test_what_the_machine_refuses_is_said(error: Exception, said: str) -> None:
     text, code = _explain(error)
     assert text.startswith(said)
     assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "advice"),
+    [
+        (
+            "The journal a.jsonl cannot be used: No space left on device.",
+            " Set that right, then type the command again",
+        ),
+        ("The disk is full. Type: frostline resume", ""),
+    ],
+)
+def test_files_and_databases_that_fail_say_what_to_type_once(said: str, advice: str) -> None:
+    full = StorageError(said)
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    for error in (full, UnreachableError(said.rstrip("."))):
+        text, code = _explain(error)
+        assert text.partition(": what is finished")[0].rstrip(".") == f"{said}{advice}".rstrip(".")
+        assert code == 1
+    assert _explain(StudyBusyError("Another process is working."))[0] == "Another process is working."
 
 
 @pytest.mark.parametrize(

@@ -405,6 +405,43 @@ def test_while_others_work_on_it_nothing_is_mended_that_could_disturb_them(root:
     study.close()
 
 
+def tear(journal: Path) -> None:
+    with journal.open("ab") as file:
+        file.write(bytes(50))
+
+
+def empty(journal: Path) -> None:
+    journal.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [tear, empty, Path.unlink])
+@pytest.mark.parametrize("command", ["sync", "resume"])
+def test_what_a_power_failure_took_from_the_journal_is_logged_again_without_the_doctor(
+    root: Path, damage: Callable[[Path], None], command: str
+) -> None:
+    tracking = client(root)
+    # As if the journal's last records had been lost: no end of one trial, nothing of another, no end of a final.
+    tracking.update_run(run(root, "trial-1").info.run_id, status="RUNNING")
+    tracking.set_tag(run(root, "trial-1").info.run_id, "trial.state", "unfinished")
+    tracking.delete_run(run(root, "trial-2").info.run_id)
+    study = Study.load(STUDY, Workspace(root))
+    (final, *_) = study.final_scores()
+    study.close()
+    tracking.update_run(run(root, f"final-{final.strategy}-{final.trial_number}-{final.seed}").info.run_id, "RUNNING")
+    before = lengths(root, "trial-0")
+    damage(Workspace(root).journal(STUDY))
+    assert invoke(command, STUDY, "--workspace", root).exit_code == 0
+    assert examine(root)["agrees"]
+    assert run(root, "trial-2").data.params["strategy"] == run(root, "trial-2").data.tags["strategy"]
+    assert lengths(root, "trial-0") == before
+
+
+def lengths(root: Path, key: str) -> dict[str, int]:
+    """Points of each metric of a run."""
+    found, tracking = run(root, key), client(root)
+    return {name: len(tracking.get_metric_history(found.info.run_id, name)) for name in found.data.metrics}
+
+
 COMMAND = "import sys; from frostline.dashboards.cli import main; sys.argv[0] = 'frostline'; main()"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -229,6 +230,40 @@ def test_many_records_are_sent_in_several_batches(path: Path, monkeypatch: pytes
     journal.append(STEP, "trial-0", step=100, metrics={}, padding="x" * 5000)
     assert 0 < len(journal.unsent().records) < 20
     assert numbers(drain(journal)) == list(range(101))
+
+
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_a_journal_deleted_while_it_is_open_loses_nothing(path: Path, whole_folder: bool) -> None:
+    journal = Journal(path)
+    steps(journal, 5)
+    batch = journal.unsent()
+    journal.mark_sent(batch)
+    steps(journal, 5, first=5)
+    delete(path, whole_folder)
+    steps(journal, 5, first=10)
+    # A killed process leaves what it had appended.
+    assert [record.content["step"] for record in read_unsent(path).records] == list(range(5, 15))
+    delete(path, whole_folder)
+    assert [record.content["step"] for record in drain(journal)] == list(range(5, 15))
+    journal.append(START, "trial-9", name="9", params={}, tags={})
+    delete(path, whole_folder)
+    journal.close()
+    assert Journal(path).open_keys() == ["trial-9"]
+
+
+def test_a_journal_replaced_by_an_older_copy_keeps_its_records(path: Path) -> None:
+    journal = Journal(path)
+    steps(journal, 2)
+    old = path.read_bytes()
+    steps(journal, 2, first=2)
+    path.unlink()
+    path.write_bytes(old)
+    steps(journal, 1, first=4)
+    assert [record.content["step"] for record in drain(journal)] == list(range(5))
+
+
+def delete(path: Path, whole_folder: bool) -> None:
+    shutil.rmtree(path.parent) if whole_folder else path.unlink()
 
 
 def test_threads_append_while_another_sends(path: Path) -> None:
