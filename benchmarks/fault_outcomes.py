@@ -71,7 +71,8 @@ def add_tables(report: Report, faults: Sequence[Fault], outcomes: Outcomes) -> N
     counts.add("tracebacks", sum(outcome.tracebacks for _, outcome in there))
     counts.add("faults that were not run", len(faults) - len(there))
     seconds = sum(outcome.seconds for _, outcome in there)
-    commits = sorted({outcome.sources for _, outcome in there})
+    commits = list(dict.fromkeys(outcome.sources for _, outcome in there))
     report.notes.append(
-        f"Three trials and two finals a study; {seconds:.0f} s; {len(commits)} commits: {', '.join(commits)}."
+        f"Three trials and two finals a study; {seconds:.0f} s; {len(commits)} commits: {', '.join(commits)} "
+        "(+: with changes)."
     )

@@ -131,7 +131,8 @@ def measure(options: argparse.Namespace) -> tuple[harness.Report, bool]:
     report = harness.Report(NAME, "Faults during a search: what it did, and what was lost.", setting)
     outcomes = read_outcomes(options.outcomes)
     known = set() if options.again else set(outcomes)
-    sources = harness.machine_facts()["commit"].replace(" with changes", "+")
+    commit, _, changed = harness.machine_facts()["commit"].partition(" ")
+    sources = commit[:9] + ("+" if changed else "")
     with harness.scratch_folder() as folder:
         folder.chmod(0o755)
         mounts = disk_faults.may_mount(folder / "disk")
