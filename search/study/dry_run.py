@@ -84,7 +84,7 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     check_strategies(settings, backbones)
     exists = existing_study(settings, workspace) is not None
     images = split_counts(listing, settings.seed)
-    chosen = study_precision(settings.precision, backbones, request.resources, workspace)
+    chosen = study_precision(settings.precision, backbones, request.resources, workspace, keep=False)
     probe = measure_speed(settings, backbones, preprocessing, request.resources, len(listing.classes), chosen.precision)
     model = SecondsModel(probe, images["train"], images["val"], caches=parse_size(request.cache_budget) != 0)
     require_budget(settings, units, model)

@@ -29,7 +29,7 @@ def precision_faults(wanted: str, resources: Resources) -> list[str]:
 
 
 def study_precision(
-    wanted: str, backbones: BackbonePool, resources: Resources, workspace: Workspace
+    wanted: str, backbones: BackbonePool, resources: Resources, workspace: Workspace, *, keep: bool = True
 ) -> PrecisionChoice:
     """Return the precision of a new study: the one asked for, or the faster one.
 
@@ -40,6 +40,7 @@ def study_precision(
         backbones: Pool of the study's backbone.
         resources: Resources of the study.
         workspace: Workspace of the study.
+        keep: Whether to remember what is measured.
     """
     if wanted != AUTO:
         return PrecisionChoice(Precision.both(wanted), reason=f"--precision {wanted}")
@@ -52,9 +53,9 @@ def study_precision(
         return PrecisionChoice.from_row(read_json(file))
     except (ValueError, KeyError, TypeError):
         choice = choose_precision(backbones, device, threads=threads)
-    # A dry run makes no workspace, and one that cannot be written to only costs the time of measuring again.
-    with suppress(OSError):
-        if workspace.root.is_dir():
+    if keep and choice.gains is not None:
+        # A workspace that cannot be written to only costs the time of measuring again.
+        with suppress(OSError):
             write_json(file, choice.to_row())
     return choice
 

@@ -188,7 +188,7 @@ def test_6_autotrain_augments_whatever_one_says_and_validates_on_another_geometr
 
 def test_7_optunas_example_tunes_on_the_test_split():
     """No trial of ours is given it, and of the sources only the finals and a diagnosis after them open it."""
-    known = {"train", "val", "backbones", "metric", "device", "store", "stages", "micro_batches"}
+    known = {"train", "val", "backbones", "metric", "device", "store", "stages", "micro_batches", "precision"}
     assert {field.name for field in fields(Task)} == known
     packages = (frostline.search, frostline.objectives, frostline.storage, frostline.dashboards)
     sources = [file for package in packages for file in Path(package.__path__[0]).rglob("*.py")]
