@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -136,12 +136,13 @@ def measure_here(setting: Setting, arm: Arm) -> Measured:
     units = [backbone.segment(unit, unit + 1) for unit in range(arm.depth, len(backbone.units))]
     body = compiled(units if arm.scope == "units" else [net.body])
     firsts = step(net.body), step(body)
-    step(net.body), step(body)
+    for each in (net.body, body):
+        step(each)
     pairs = [(step(net.body), step(body)) for _ in range(arm.runs)]
     return Measured(*firsts, *(list(side) for side in zip(*pairs, strict=True)))
 
 
-def compiled(parts: list[nn.Module]) -> Callable[[Tensor], Tensor]:
+def compiled(parts: Sequence[nn.Module]) -> Callable[[Tensor], Tensor]:
     """Parts of a network, one after the other, each compiled with a free batch size."""
     own = [torch.compile(part) for part in parts]
 
