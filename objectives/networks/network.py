@@ -14,6 +14,7 @@ from ..devices import autocast
 from ..errors import InvalidInputError
 from ..phases import Phase
 from ..precision import EXACT, FLOAT32, Precision
+from .batchnorm_folding import fold_in_training
 from .frozen_prefix import FrozenPrefix, state_hash
 from .heads import FixedPooling
 
@@ -48,10 +49,13 @@ class Network(nn.Module):
         self.head = head
         self.phase = phase
         self.undecayed = backbone.undecayed
-        for unit, rate in zip(self.suffix, phase.unit_learning_rates, strict=True):
+        rates = phase.unit_learning_rates
+        for unit, rate in zip(self.suffix, rates, strict=True):
             _select(unit, phase, trains=rate > 0)
-        if any(phase.unit_learning_rates) and not any(value.requires_grad for value in self.suffix.parameters()):
+        if any(rates) and not any(value.requires_grad for value in self.suffix.parameters()):
             raise InvalidInputError(f"nothing to train: these units have no {phase.trains_only}")
+        # What computes the suffix; in a list, so that it is no submodule.
+        self._units = [_computed(unit, rate, phase) for unit, rate in zip(self.suffix, rates, strict=True)]
         self._frozen_before = self._frozen_hash(self.prefix.fingerprint)
 
     def with_head(self, head: nn.Sequential, phase: Phase) -> Network:
@@ -80,7 +84,9 @@ class Network(nn.Module):
         """Logits, float32 (N, classes), of the prefix's features (N, ...): the part that trains."""
         precision = self.precision.trained
         with autocast(features.device, precision):
-            features = self.suffix(features.float() if precision == FLOAT32 else features)
+            features = features.float() if precision == FLOAT32 else features
+            for unit in self._units:
+                features = unit(features)
         return self.pooled_head(features.float())
 
     def compute_in(self, precision: Precision) -> None:
@@ -174,6 +180,11 @@ def _select(unit: nn.Module, phase: Phase, *, trains: bool) -> None:
     if trains and phase.adapt is not None:
         unit.requires_grad_(False)
         phase.adapt(unit)
+
+
+def _computed(unit: nn.Module, rate: float, phase: Phase) -> nn.Module:
+    """The unit, or what computes the same faster where its batch norms keep their statistics."""
+    return fold_in_training(unit) if rate == 0 or phase.batch_norm == "eval" else unit
 
 
 def _frozen_state(unit: nn.Module, *, whole: bool, phase: Phase) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torchvision.models import DenseNet
 
 from frostline.objectives.backbones.backbone import Backbone, create_backbone, cut
 from frostline.objectives.config import BackboneSpec
-from frostline.objectives.networks.batchnorm_folding import fold
+from frostline.objectives.networks.batchnorm_folding import FoldedConvolution, fold, fold_in_training
 from frostline.objectives.networks.frozen_prefix import FrozenPrefix
 
 
@@ -132,3 +132,46 @@ def test_a_prefix_runs_with_the_weights_that_it_has_now() -> None:
         assert close(prefix(images), backbone.segment(0, 2)(images))
     assert set(prefix.state_dict()) == names
     assert norms(prefix) > 0
+
+
+def trained_step(unit: nn.Module, run: nn.Module, features: Tensor) -> dict[str, Tensor]:
+    """Output and gradients of a step of a unit, as another module computes them."""
+    unit.zero_grad()
+    given = features.clone().requires_grad_()
+    output = run(given)
+    (output * torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)).sum().backward()
+    found = {name: value.grad.clone() for name, value in unit.named_parameters() if value.grad is not None}
+    assert given.grad is not None
+    return {**found, "output": output.detach(), "input": given.grad}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg11_bn"])
+def test_a_folded_step_has_the_gradients_of_the_plain_one(name: str) -> None:
+    backbone = create_backbone(BackboneSpec(name, "none", 32))
+    unit = stirred(backbone.segment(0, 3)).double()
+    assert isinstance(unit, fx.GraphModule)
+    folded = fold_in_training(unit)
+    assert any(isinstance(module, FoldedConvolution) for module in folded.modules())
+    features = torch.randn(3, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    before = {key: value.clone() for key, value in unit.state_dict().items()}
+    plain, ours = (trained_step(unit, run, features) for run in (unit, folded))
+    assert plain.keys() == ours.keys() == {*dict(unit.named_parameters()), "output", "input"}
+    for key, value in plain.items():
+        torch.testing.assert_close(ours[key], value, rtol=1e-9, atol=1e-9)
+    assert all(torch.equal(value, before[key]) for key, value in unit.state_dict().items())
+
+
+def test_a_norm_that_trains_after_a_frozen_convolution_is_not_folded() -> None:
+    unit = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval())
+    unit.get_submodule("0").requires_grad_(False)
+    assert not any(isinstance(module, FoldedConvolution) for module in fold_in_training(unit).modules())
+    unit.requires_grad_(False)
+    assert any(isinstance(module, FoldedConvolution) for module in fold_in_training(unit).modules())
+
+
+def test_a_folded_unit_follows_the_mode_of_its_dropout() -> None:
+    unit = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4).eval(), nn.Dropout(0.5)).eval())
+    folded, ones = fold_in_training(unit), torch.ones(1, 3, 4, 4)
+    assert close(folded(ones), unit(ones))
+    unit.get_submodule("2").train()
+    assert (folded(ones) == 0).any()
