@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from .graph_pairs import merge_pairs
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -26,7 +27,11 @@ def fold(network: nn.Module) -> nn.Module:
     """
     if not isinstance(network, fx.GraphModule):
         return network
-    return _merged(network, fuse_conv_bn_eval, lambda convolution, norm: not (convolution.training or norm.training))
+
+    def fixed(convolution: nn.Module, norm: Any) -> bool:
+        return norm.running_mean is not None and not (convolution.training or norm.training)
+
+    return merge_pairs(network, (_CONVOLUTIONS, _NORMS), fuse_conv_bn_eval, fixed)
 
 
 class FoldedConvolution(nn.Module):
@@ -72,47 +77,9 @@ def fold_in_training(unit: nn.Module) -> nn.Module:
     if not all(isinstance(value, Tensor) for value in attributes):
         return unit
 
-    def saves(convolution: nn.Module, norm: nn.Module) -> bool:
+    def saves(convolution: nn.Conv2d, norm: Any) -> bool:
         scale = norm.weight
         trains = isinstance(scale, Tensor) and scale.requires_grad
-        return isinstance(convolution, nn.Conv2d) and (bool(convolution.weight.requires_grad) or not trains)
+        return norm.running_mean is not None and (bool(convolution.weight.requires_grad) or not trains)
 
-    return _merged(unit, FoldedConvolution, saves)
-
-
-def _merged(
-    network: fx.GraphModule, merge: Callable[[Any, Any], nn.Module], merges: Callable[[nn.Module, nn.Module], bool]
-) -> fx.GraphModule:
-    """Return the network with pairs of a convolution and the batch norm after it replaced.
-
-    Args:
-        network: A traced network, which stays as it is.
-        merge: Makes a module of a pair.
-        merges: Whether a pair is to be replaced.
-    """
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(network.graph, {}))
-    parts: dict[Any, Any] = {
-        node.target: attrgetter(node.target)(network) for node in graph.nodes if node.op in ("call_module", "get_attr")
-    }
-    for norm in [node for node in graph.nodes if _calls(node, _NORMS, parts)]:
-        (before,) = norm.all_input_nodes
-        if not _calls(before, _CONVOLUTIONS, parts) or len(before.users) > 1 or parts[norm.target].running_mean is None:
-            continue
-        if not merges(parts[before.target], parts[norm.target]):
-            continue
-        # Under a new name: the graph may use the module elsewhere, too.
-        name = f"{before.name}_with_{norm.name}"
-        parts[name] = merge(parts[before.target], parts[norm.target])
-        before.target = name
-        norm.replace_all_uses_with(before)
-        graph.erase_node(norm)
-    return fx.GraphModule(parts, graph, type(network).__name__)
-
-
-def _calls(node: Any, kinds: Collection[type[nn.Module]], parts: dict[Any, Any]) -> bool:
-    """Whether a node calls a module of exactly one of these classes, without hooks: subclasses may do more."""
-    if not isinstance(node, fx.Node) or node.op != "call_module":
-        return False
-    part = parts[node.target]
-    return type(part) in kinds and not (part._forward_pre_hooks or part._forward_hooks)
+    return merge_pairs(unit, ((nn.Conv2d,), _NORMS), FoldedConvolution, saves)

@@ -13,6 +13,7 @@ from ..devices import autocast
 from ..precision import FLOAT32
 from .batchnorm_folding import fold
 from .heads import FixedPooling
+from .packed_convolutions import pack
 
 # Batch size of every run of a frozen prefix. Convolutions may round differently for another batch size; with this one
 # a feature is the same number in every trial and process (contract C3).
@@ -110,7 +111,9 @@ class FrozenPrefix(nn.Module):
         tensors = (*self.prefix.parameters(), *self.prefix.buffers())
         state = (self.precision, *((value.data_ptr(), value._version) for value in tensors))
         if not self._folded or self._folded[0][0] != state:
-            self._folded[:] = [(state, folded_in(self.prefix, self.precision))]
+            folded = folded_in(self.prefix, self.precision)
+            # Features in float32 stay what they were in earlier versions, to the last bit.
+            self._folded[:] = [(state, folded if self.precision == FLOAT32 else pack(folded))]
         return self._folded[0][1]
 
     def _chunk(self, network: nn.Module, images: Tensor) -> Tensor:

@@ -49,10 +49,13 @@ SPACE: Mapping[str, Any] = {
     "lora": {},
 }
 # Nothing is frozen, or only what is computed alike: bit for bit the recorded probabilities on a CPU.
-EXACT = ("full", "discriminative")
-# Largest difference of a probability: where a part is frozen, Frostline folds batch norms and rounds otherwise, and
+EXACT = ("full",)
+# Largest difference of a probability: where statistics of batch norms stay, Frostline folds them and rounds otherwise, and
 # training carries that on; the exact head is solved by another L-BFGS, to the same minimum.
-CLOSE = {"feature_extraction": 1e-4, "partial": 0.02, "lp_ft": 0.02, "surgical": 0.02, "linear_probe_exact": 0.02}
+CLOSE = {
+    "feature_extraction": 1e-4,
+    **dict.fromkeys(("partial", "lp_ft", "surgical", "linear_probe_exact", "discriminative"), 0.02),
+}
 # Runs scripts in a process in which nothing but torch and torchvision can be imported of what Frostline needs.
 RUN = """
 import json, runpy, sys
