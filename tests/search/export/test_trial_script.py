@@ -50,8 +50,8 @@ SPACE: Mapping[str, Any] = {
 }
 # Nothing is frozen, or only what is computed alike: bit for bit the recorded probabilities on a CPU.
 EXACT = ("full",)
-# Largest difference of a probability: where statistics of batch norms stay, Frostline folds them and rounds otherwise, and
-# training carries that on; the exact head is solved by another L-BFGS, to the same minimum.
+# Largest difference of a probability: where statistics of batch norms stay, Frostline folds them and rounds otherwise,
+# and training carries that on; the exact head is solved by another L-BFGS, to the same minimum.
 CLOSE = {
     "feature_extraction": 1e-4,
     **dict.fromkeys(("partial", "lp_ft", "surgical", "linear_probe_exact", "discriminative"), 0.02),
