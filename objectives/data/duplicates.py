@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .overlap import WHOLE_SIDE, Floats, in_parts, mirrored, small_versions, standardized, window_correlations
+from .overlap import WHOLE_SIDE, Floats, mirrored, small_versions, standardized, window_correlations
 
 # Least correlation of two images that show the same picture.
 SAME = 0.97
@@ -77,7 +77,7 @@ def near_pairs(canvases: NDArray[np.uint8], features: Floats | None = None) -> N
     pairs = np.unique(np.concatenate(candidates), axis=0)
     correlations = _whole_correlations(wholes, small, pairs)
     unlike = np.flatnonzero(correlations < SAME)
-    correlations[unlike] = in_parts(window_correlations, canvases, pairs[unlike])
+    correlations[unlike] = window_correlations(canvases, pairs[unlike])
     # The nearer the other neighbors of either image are, the nearer a copy must be.
     limit = np.minimum(1 - SAME, CLEARER * (1 - others[pairs].max(axis=1)))
     return pairs[1 - correlations <= limit]

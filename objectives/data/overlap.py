@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
+from .threads import in_threads
+
 Floats = NDArray[np.float32]
+# Images, uint8 (R, R, 3) each: an array of all, perhaps a memory map, or a list.
+Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 
 # Side of the small versions of whole images, pixels.
 WHOLE_SIDE = 24
@@ -26,11 +30,13 @@ class _Grid:
         side: Side of a window, pixels; windows lie at all whole pixels.
         step: Every so many pixels is compared; the images hold no finer detail.
         pairs: Number of pairs to compare at once, which limits the memory to about 20 MB.
+        prepared: Number of pairs whose images are made small at once, which limits the memory to about 200 MB.
     """
 
     side: int
     step: int
     pairs: int
+    prepared: int
 
     @property
     def sides(self) -> list[int]:
@@ -39,7 +45,7 @@ class _Grid:
 
 
 # The fine grid tells images of one scene apart; the coarse one is forty times as fast.
-_COARSE, _FINE = _Grid(20, 2, 200), _Grid(48, 2, 16)
+_COARSE, _FINE = _Grid(20, 2, 200, 4096), _Grid(48, 2, 16, 512)
 # Least correlation on the coarse grid with which a pair is compared on the fine one: 99 of 100 crops reach it.
 _PROMISING = 0.93
 
@@ -59,18 +65,22 @@ def standardized(values: NDArray[np.floating]) -> Floats:
     return (centered / np.maximum(lengths, 1e-6)).astype(np.float32)
 
 
-def small_versions(canvases: NDArray[np.uint8], side: int, detail: int | None = None) -> Floats:
+def small_versions(canvases: Images, side: int, detail: int | None = None) -> Floats:
     """Images as area means, float32 (N, side, side, 3).
 
     Args:
-        canvases: Images, uint8 (N, R, R, 3).
+        canvases: Images, uint8 (R, R, 3) each.
         side: Side of the small versions, pixels.
         detail: Side to which the images are reduced before, which removes finer detail; None for ``side``.
     """
     small = np.empty((len(canvases), side, side, 3), dtype=np.float32)
-    for place, canvas in enumerate(canvases):
+
+    def reduce(canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
         reduced = _resized(Image.fromarray(np.asarray(canvas)), detail or side)
-        small[place] = np.asarray(reduced.resize((side, side), Image.Resampling.BICUBIC))
+        return np.asarray(reduced.resize((side, side), Image.Resampling.BICUBIC))
+
+    for place, reduced in enumerate(in_threads(reduce, canvases)):
+        small[place] = reduced
     return small
 
 
@@ -84,37 +94,45 @@ def mirrored(small: Floats) -> Floats:
     return small[:, :, ::-1]
 
 
-def window_correlations(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Floats:
-    """Highest correlation of each image with a window of its partner, or the other way round.
+def window_correlations(canvases: Images, pairs: NDArray[np.int64]) -> Floats:
+    """Highest correlation of each image of a pair with a window of its partner, or the other way round.
 
     Windows have 80 to 100 % of the side, at any place. Pairs that do not look promising on a coarse grid keep their
     correlation there, which is below that of a copy.
 
     Args:
-        first: Images, uint8 (N, R, R, 3).
-        second: Partners, uint8 (N, R, R, 3).
+        canvases: All images, uint8 (N, R, R, 3), perhaps a memory map.
+        pairs: Rows of the images, int64 (P, 2).
 
     Returns:
-        float32 (N,), at most 1.
+        float32 (P,), at most 1.
     """
-    found = _compare(first, second, _COARSE)
+    found = _compare(canvases, pairs, _COARSE)
     promising = np.flatnonzero(found >= _PROMISING)
-    found[promising] = _compare(first[promising], second[promising], _FINE)
+    found[promising] = _compare(canvases, pairs[promising], _FINE)
     return found
 
 
-def _compare(first: NDArray[np.uint8], second: NDArray[np.uint8], grid: _Grid) -> Floats:
-    found = np.empty(len(first), dtype=np.float32)
-    for start in range(0, len(first), grid.pairs):
+def _compare(canvases: Images, pairs: NDArray[np.int64], grid: _Grid) -> Floats:
+    found = np.empty(len(pairs), dtype=np.float32)
+    for start in range(0, len(pairs), grid.prepared):
+        # An image is in several pairs, and is made small once for all of them.
+        rows, places = np.unique(pairs[start : start + grid.prepared], return_inverse=True)
+        versions = {
+            side: small_versions([canvases[row] for row in rows], side, round(side / grid.step)) for side in grid.sides
+        }
+        found[start : start + grid.prepared] = _correlations(versions, places.reshape(-1, 2), grid)
+    return found
+
+
+def _correlations(versions: dict[int, Floats], pairs: NDArray[np.int64], grid: _Grid) -> Floats:
+    """Compare pairs of rows of images in all sizes in which windows are compared."""
+    found = np.empty(len(pairs), dtype=np.float32)
+    for start in range(0, len(pairs), grid.pairs):
         part = slice(start, start + grid.pairs)
-        one, other = (_versions(images[part], grid) for images in (first, second))
+        one, other = ({side: images[rows] for side, images in versions.items()} for rows in pairs[part].T)
         found[part] = np.maximum(_best_window(one, other, grid), _best_window(other, one, grid))
     return found
-
-
-def _versions(images: NDArray[np.uint8], grid: _Grid) -> dict[int, Floats]:
-    """The images in all sizes in which windows are compared."""
-    return {side: small_versions(images, side, round(side / grid.step)) for side in grid.sides}
 
 
 def _best_window(whole: dict[int, Floats], windowed: dict[int, Floats], grid: _Grid) -> Floats:
@@ -130,23 +148,3 @@ def _best_window(whole: dict[int, Floats], windowed: dict[int, Floats], grid: _G
         products = np.einsum("nwd,nd->nw", rows, template)
         best = np.maximum(best, (products / np.sqrt(np.maximum(squares, 1e-6))).max(axis=1))
     return best
-
-
-def in_parts(
-    compare: Callable[[NDArray[np.uint8], NDArray[np.uint8]], Floats],
-    canvases: NDArray[np.uint8],
-    pairs: Sequence[tuple[int, int]] | NDArray[np.int64],
-    size: int = 1024,
-) -> Floats:
-    """Compare pairs of images, a part of them in memory at a time.
-
-    Args:
-        compare: Gives one number for each image and its partner.
-        canvases: All images, uint8 (N, R, R, 3), perhaps a memory map.
-        pairs: Rows of the images, int (P, 2).
-        size: Number of pairs in memory.
-    """
-    rows = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    found = [compare(canvases[part[:, 0]], canvases[part[:, 1]]) for part in parts]
-    return np.concatenate(found) if found else np.empty(0, dtype=np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from frostline.objectives.data import exact_groups, joined, near_pairs
+from frostline.objectives.data import exact_groups, joined, near_pairs, overlap
 from frostline.objectives.data.duplicates import SAME
 from frostline.objectives.data.overlap import standardized, window_correlations
 
@@ -74,11 +75,20 @@ def test_constant_images_are_no_copies() -> None:
 
 def test_a_window_correlates_with_what_it_was_cut_from() -> None:
     one, other = photos(2)
-    whole, cut = canvases([one, one]), canvases([COPIES["cropped"](one), COPIES["cropped"](other)])
-    right, wrong = window_correlations(whole, cut)
+    images = canvases([one, COPIES["cropped"](one), COPIES["cropped"](other)])
+    right, wrong = window_correlations(images, np.array([[0, 1], [0, 2]]))
     assert right > 0.97
     assert wrong < 0.9
-    assert window_correlations(cut, whole) == pytest.approx([right, wrong])
+    assert window_correlations(images, np.array([[1, 0], [2, 0]])) == pytest.approx([right, wrong])
+
+
+def test_pairs_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = canvases([*photos(12), *map(COPIES["cropped"], photos(3))])
+    pairs = np.array([(one, other) for one in range(15) for other in range(one)])
+    whole = window_correlations(images, pairs)
+    for grid in ("_COARSE", "_FINE"):
+        monkeypatch.setattr(overlap, grid, replace(getattr(overlap, grid), pairs=3, prepared=7))
+    assert window_correlations(images, pairs) == pytest.approx(whole)
 
 
 @given(st.lists(st.sampled_from("abcde"), max_size=20))
