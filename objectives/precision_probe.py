@@ -25,8 +25,9 @@ MIN_GAIN = 1.15
 # Largest error of the features in bfloat16, relative to their norm. Published networks stay below 0.08, on noise.
 MAX_ERROR = 0.2
 _BATCHES = (CANONICAL_BATCH, 16, 8, 4, 2)
-# A round in both precisions costs about so many forward passes in float32: forward and backward count as three.
-_PASSES = 8
+# A round in both precisions costs about so many forward passes in float32, forward and backward counting as three; at
+# least so many rounds shall fit into the time.
+_PASSES, _ROUNDS = 8, 2
 
 
 def choose_precision(
@@ -81,7 +82,7 @@ def _measure(network: nn.Module, side: int, device: torch.device, seconds: float
     exact, rounded = (features(precision, batch[: _BATCHES[-1]]).float() for precision in folded)
     error = float((rounded - exact).norm() / exact.norm())
     each = seconds_of(lambda: features(FLOAT32, batch[: _BATCHES[-1]]), device) / _BATCHES[-1]
-    images = batch[: next((size for size in _BATCHES if size * each * _PASSES * RUNS < seconds), _BATCHES[-1])]
+    images = batch[: next((size for size in _BATCHES if size * each * _PASSES * _ROUNDS < seconds), _BATCHES[-1])]
     works: list[Callable[[], object]] = [
         lambda part=part, precision=precision: part(precision, images)
         for part in (features, train)

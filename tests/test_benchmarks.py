@@ -216,7 +216,7 @@ def test_compiling(tiny: Setting) -> None:
 
 
 def test_folding(tiny: Setting) -> None:
-    report = speed_folding.measure(tiny, runs=1, batch_size=4)
+    report = speed_folding.measure([tiny], runs=1, batch_size=4)
     (row,) = report.tables["Steps"].rows
     assert float(row[-1]) < 1e-4
 
