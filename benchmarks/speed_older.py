@@ -142,7 +142,8 @@ def measure(setting: Setting, older: Path, networks: Sequence[tuple[str, int, in
         here, there = (Side(checkout, setting.threads, name, side, batch) for checkout in (HERE, older))
         for work, target in zip((FEATURES, TRAINING), map(at_least, targets), strict=True):
             ours, rival = partial(here.seconds, work), partial(there.seconds, work)
-            ours(), rival()
+            ours()
+            rival()
             pairs = harness.alternate(ours, rival, setting.pairs)
             faster = pairs.faster
             table.add(
@@ -151,7 +152,8 @@ def measure(setting: Setting, older: Path, networks: Sequence[tuple[str, int, in
                 *(len(faster), target, target.judge(faster), here.taken),
             )
             print("\t".join(table.rows[-1]), flush=True)
-        here.end(), there.end()
+        here.end()
+        there.end()
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +12,7 @@ from typing import Any
 _IN_FLIGHT = 256
 
 
-def in_threads(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
+def in_threads(function: Callable[[Any], Any], values: Iterable[Any]) -> Iterator[Any]:
     """Map in order. Threads are enough: decoding and hashing release the interpreter lock."""
     threads = min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     pool, waiting = ThreadPoolExecutor(threads), deque[Future[Any]]()
