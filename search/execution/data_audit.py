@@ -9,7 +9,7 @@ from ...objectives.features import FeatureStore
 from ...objectives.nearness_probe import finish_nearness, pretrained_nearness
 from ...storage.files import FeatureFiles
 from ..slots import ProcessResources, Resources
-from ..study import Observer, Prepared, device_of_trials, precision_of
+from ..study import Observer, Prepared, device_of_trials, precision_of_features
 
 # Number of images above which the search takes long enough to be announced.
 _MANY = 5000
@@ -54,11 +54,12 @@ def _examine(prepared: Prepared, resources: Resources, observer: Observer) -> Da
     images = sum(study.facts.counts.values())
     if images > _MANY:
         observer.note(f"looking for copies and label errors among {images:,} images (--no-audit leaves it out)")
+    # The machine that starts a cluster's workers may lack what they have.
     device = device_of_trials(resources)
     # Trials on the last features find them there: no image passes the network twice.
     size = ProcessResources.all_of(resources).cache_bytes
     store = FeatureStore.open(device, size, FeatureFiles(study.workspace.features))
-    seen = examine(prepared.dataset, prepared.backbones, device, store, precision_of(study.facts, device).frozen)
+    seen = examine(prepared.dataset, prepared.backbones, device, store, precision_of_features(study.facts, device))
     study.diagnoses.keep_nearness(pretrained_nearness(seen))
     return find_faults(seen)
 
@@ -68,7 +69,7 @@ def complete_nearness(prepared: Prepared, resources: Resources) -> None:
     study = prepared.study
     if (begun := study.diagnoses.nearness()) is not None:
         device = device_of_trials(resources)
-        precision = precision_of(study.facts, device).frozen
+        precision = precision_of_features(study.facts, device)
         images, seed = prepared.dataset.audited(), study.settings.seed
         finished = finish_nearness(begun, images, prepared.backbones, device, precision, seed=seed)
         free_memory(device)

@@ -26,7 +26,7 @@ from .optuna_tables import (
     start_trials,
     write_changes,
 )
-from .precision import precision_of
+from .precision import precision_of, precision_of_features
 from .prepare import Prepared, prepare_search
 from .progress import progress_sentence
 from .request import Request
@@ -72,6 +72,7 @@ __all__ = [
     "make_trial",
     "open_storage",
     "precision_of",
+    "precision_of_features",
     "prepare_fork",
     "prepare_resume",
     "prepare_search",

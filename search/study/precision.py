@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from contextlib import suppress
 
 import torch
@@ -23,7 +24,9 @@ def precision_faults(wanted: str, resources: Resources) -> list[str]:
     """Return the faults of a precision that a user asked for."""
     if wanted not in PRECISIONS:
         return [f"--precision {wanted!r} is unknown. Valid: {', '.join(PRECISIONS)}."]
-    if wanted == BFLOAT16 and (fault := _bfloat16_fault(device_of_trials(resources))):
+    # Of a cluster, each worker says whether it has it.
+    here = resources.engine != "ray"
+    if here and wanted == BFLOAT16 and (fault := _bfloat16_fault(device_of_trials(resources))):
         return [f"--precision {BFLOAT16}: {fault}. Use --precision {AUTO}, which takes {FLOAT32} here."]
     return []
 
@@ -44,8 +47,11 @@ def study_precision(
     """
     if wanted != AUTO:
         return PrecisionChoice(Precision.both(wanted), reason=f"--precision {wanted}")
+    if resources.engine == "ray":
+        usual = usual_precision(torch.device(create_engine(resources).device_type))
+        return PrecisionChoice(Precision.both(usual), reason="the devices of a cluster are not measured")
     device, threads = device_of_trials(resources), _threads(resources)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.node()
     spec = backbones.spec
     measured = (spec.name, backbones.fingerprint, spec.image_size, device.type, name, threads, torch.__version__)
     file = workspace.precisions / f"{hashlib.sha256(repr(measured).encode()).hexdigest()}.json"
@@ -77,6 +83,14 @@ def precision_of(facts: StudyFacts, device: torch.device) -> Precision:
             f"another with --precision {FLOAT32}."
         )
     return precision
+
+
+def precision_of_features(facts: StudyFacts, device: torch.device) -> str:
+    """Return the precision of a study's features on a device; float32 where the device lacks theirs."""
+    try:
+        return precision_of(facts, device).frozen
+    except InvalidInputError:
+        return FLOAT32
 
 
 def _bfloat16_fault(device: torch.device) -> str | None:
