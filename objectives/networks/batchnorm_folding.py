@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from operator import attrgetter
 from typing import Any
 
@@ -11,6 +12,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .graph_pairs import merge_pairs
 
+# Sizes of an output from which folding at each step saves time, found on MobileNetV2, ResNet-18 and ShuffleNetV2 at 32
+# to 128 px: in numbers, and as a multiple of the number of weights.
+_MIN_OUTPUT, _MIN_RATIO = 400_000, 8
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -52,6 +56,8 @@ class FoldedConvolution(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map features (N, C, H, W) to the norm's output."""
         convolution, norm = self.convolution, self.norm
+        if not self._pays(features):
+            return norm(convolution(features))
         assert norm.running_mean is not None
         assert norm.running_var is not None
         scale = torch.rsqrt(norm.running_var + norm.eps)
@@ -60,6 +66,13 @@ class FoldedConvolution(nn.Module):
         before = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
         shift = before * scale + norm.bias if norm.affine else before * scale
         return convolution._conv_forward(features, convolution.weight * scale[:, None, None, None], shift)
+
+    def _pays(self, features: Tensor) -> bool:
+        """Whether passes over the output, which are saved, are longer than those over the weights, which are added."""
+        convolution = self.convolution
+        steps = features.shape[0] * features.shape[2] * features.shape[3] // math.prod(convolution.stride)
+        output = steps * convolution.out_channels
+        return output >= max(_MIN_OUTPUT, _MIN_RATIO * convolution.weight.numel())
 
 
 def fold_in_training(unit: nn.Module) -> nn.Module:

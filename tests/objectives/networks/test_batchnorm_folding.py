@@ -10,6 +10,7 @@ from torchvision.models import DenseNet
 
 from frostline.objectives.backbones.backbone import Backbone, create_backbone, cut
 from frostline.objectives.config import BackboneSpec
+from frostline.objectives.networks import batchnorm_folding
 from frostline.objectives.networks.batchnorm_folding import FoldedConvolution, fold, fold_in_training
 from frostline.objectives.networks.frozen_prefix import FrozenPrefix
 
@@ -146,7 +147,10 @@ def trained_step(unit: nn.Module, run: nn.Module, features: Tensor) -> dict[str,
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vgg11_bn"])
-def test_a_folded_step_has_the_gradients_of_the_plain_one(name: str) -> None:
+def test_a_folded_step_has_the_gradients_of_the_plain_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Features this small are not folded otherwise.
+    for least in ("_MIN_OUTPUT", "_MIN_RATIO"):
+        monkeypatch.setattr(batchnorm_folding, least, 0)
     backbone = create_backbone(BackboneSpec(name, "none", 32))
     unit = stirred(backbone.segment(0, 3)).double()
     assert isinstance(unit, fx.GraphModule)
@@ -159,6 +163,19 @@ def test_a_folded_step_has_the_gradients_of_the_plain_one(name: str) -> None:
     for key, value in plain.items():
         torch.testing.assert_close(ours[key], value, rtol=1e-9, atol=1e-9)
     assert all(torch.equal(value, before[key]) for key, value in unit.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride", "pays"),
+    [((32, 8, 48, 48), 1, True), ((32, 8, 48, 48), 2, False), ((8, 8, 48, 48), 1, False)],
+)
+def test_small_outputs_are_not_folded(shape: tuple[int, ...], stride: int, pays: bool) -> None:
+    convolution, norm = nn.Conv2d(8, 8, 3, stride, padding=1), nn.BatchNorm2d(8)
+    pair, folded = stirred(nn.Sequential(convolution, norm)), FoldedConvolution(convolution, norm)
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    # Folded, it rounds otherwise.
+    assert torch.equal(folded(features), pair(features)) != pays
+    assert close(folded(features), pair(features))
 
 
 def test_a_norm_that_trains_after_a_frozen_convolution_is_not_folded() -> None:
