@@ -204,13 +204,7 @@ def main() -> None:
     arguments: argparse.Namespace = options.parse_args()
     chosen = harness.setting(arguments)
     settings = [
-        replace(
-            chosen,
-            data=str(SHARED / "data" / dataset),
-            backbone=backbone,
-            weights=str(SHARED / f"weights/{weights}.safetensors"),
-            image_size=pixels,
-        )
+        chosen.elsewhere(dataset, backbone, weights, pixels)
         for backbone, (weights, pixels) in BACKBONES.items()
         for dataset in DATASETS
     ]

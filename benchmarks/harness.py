@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,12 @@ class Setting:
     @property
     def spec(self) -> BackboneSpec:
         return BackboneSpec(self.backbone, self.weights, self.image_size)
+
+    def elsewhere(self, dataset: str, backbone: str, weights: str, image_size: int) -> Setting:
+        """The same on a shared dataset, with a network and its shared weights."""
+        files = {"data": SHARED / "data" / dataset, "weights": SHARED / f"weights/{weights}.safetensors"}
+        paths = {name: str(file) for name, file in files.items()}
+        return replace(self, backbone=backbone, image_size=image_size, **paths)
 
     def request(self, **more: object) -> Request:
         """A search on this."""
@@ -119,6 +125,11 @@ def setting(arguments: argparse.Namespace) -> Setting:
             "or set FROSTLINE_TEST_DATA to the folder that holds data/ and weights/."
         )
     return chosen
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of a process that chooses itself how threads wait: importing Frostline set it in this one."""
+    return {key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
 
 
 def synchronize(device: torch.device) -> None:

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
-from benchmarks.harness import SHARED, Report, Setting, Target, at_least
+from benchmarks.harness import Report, Setting, Target, at_least
 from frostline.objectives.config import BackboneSpec, HeadConfig, create_config
 from frostline.objectives.devices import choose_device
 from frostline.objectives.finetune import finetune, predict
@@ -141,16 +141,7 @@ def _instructions() -> str:
 
 def scored_settings(setting: Setting) -> list[Setting]:
     """The datasets and networks of which scores are compared."""
-    return [
-        replace(
-            setting,
-            data=str(SHARED / "data" / data),
-            backbone=backbone,
-            weights=str(SHARED / f"weights/{backbone}_imagenet.safetensors"),
-            image_size=side,
-        )
-        for data, backbone, side in SCORED
-    ]
+    return [setting.elsewhere(data, backbone, f"{backbone}_imagenet", side) for data, backbone, side in SCORED]
 
 
 def measure_scores(settings: Sequence[Setting], seeds: int, strategies: Sequence[str] = STRATEGIES) -> Report:
@@ -206,7 +197,7 @@ def measure_study(setting: Setting, trials: int, older: Path | None) -> Report:
                 *("--trials", trials, "--seeds", 2, "--name", "timed", "--workspace", folder, *more),
             ]
             began = time.perf_counter()
-            subprocess.run(list(map(str, command)), check=True, capture_output=True)
+            subprocess.run(list(map(str, command)), check=True, capture_output=True, env=harness.clean_environment())
             return time.perf_counter() - began
 
     ours = Path(sys.executable).with_name("frostline")

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.harness import clean_environment
+
 # Seconds between two samples.
 STEP = 0.2
 MIB = 2**20
@@ -126,7 +128,7 @@ def watch(checkout: Path, words: Sequence[str | Path], mark: Path, *, stop_at_fi
     log = mark.with_suffix(".log")
     with log.open("w") as output:
         command = [checkout / ".venv/bin/python", "-c", _DRIVER, mark, *words]
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=clean_environment())
         root = psutil.Process(process.pid)
         while process.poll() is None:
             sample(root, watched)

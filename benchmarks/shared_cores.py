@@ -49,9 +49,8 @@ def train_at_once(setting: Setting, processes: int, steps: int, rounds: str) -> 
         steps: Steps of each.
         rounds: How long threads spin; empty for what OpenMP does by default.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
     # The script loads torch before Frostline, which then comes too late to set anything.
-    environment = {key: value for key, value in environment.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment = {**harness.clean_environment(), "OMP_NUM_THREADS": str(os.cpu_count() or 1)}
     environment |= {"GOMP_SPINCOUNT": rounds} if rounds else {}
     command = [sys.executable, "-c", TRAIN, setting.backbone, str(setting.image_size), str(steps)]
     started = [

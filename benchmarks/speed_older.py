@@ -10,7 +10,6 @@ keep their statistics, as is the default of the search.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -104,10 +103,7 @@ class Side:
     """
 
     def __init__(self, checkout: Path, threads: int, *arguments: object) -> None:
-        environment = {
-            key: value for key, value in os.environ.items() if key not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-        }
-        environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        environment = harness.clean_environment() | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
         command = [checkout / ".venv/bin/python", "-c", SIDE, *map(str, arguments)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=checkout

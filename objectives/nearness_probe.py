@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from .data import AuditedImages, Nearness, class_separation, out_of_fold
+from .data import ImageDataset, Nearness, class_separation, out_of_fold
 from .errors import ObjectiveError
 from .fault_finder import Examined, pooled_features
 from .metrics import score
@@ -37,7 +37,7 @@ def pretrained_nearness(seen: Examined) -> Nearness:
 
 def finish_nearness(
     begun: Nearness,
-    images: AuditedImages,
+    dataset: ImageDataset,
     backbones: BackbonePool,
     device: torch.device,
     precision: str = FLOAT32,
@@ -48,7 +48,7 @@ def finish_nearness(
 
     Args:
         begun: What :func:`pretrained_nearness` returned; returned as it is if it is not unfinished.
-        images: All images of the dataset.
+        dataset: Dataset.
         backbones: Pool of the backbone.
         device: Device on which to compute the features.
         precision: Precision of the features, ``float32`` or ``bfloat16``.
@@ -56,6 +56,7 @@ def finish_nearness(
     """
     if begun.reason != UNFINISHED:
         return begun
+    images = dataset.audited()
     searched = np.array([image.row for image in images.found if image.split != "test"])
     labels = images.whole.labels[searched]
     try:

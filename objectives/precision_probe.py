@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .devices import autocast, has_bfloat16
-from .networks import CANONICAL_BATCH, BackbonePool, folded_in
+from .networks import CANONICAL_BATCH, BackbonePool, as_run
 from .precision import BFLOAT16, EXACT, FLOAT32, Precision, PrecisionChoice
 from .stopwatch import RUNS, seconds_of, torch_threads
 
@@ -65,13 +65,13 @@ def choose_precision(
 
 def _measure(network: nn.Module, side: int, device: torch.device, seconds: float) -> tuple[float, tuple[float, float]]:
     """Return the error of the features in bfloat16, and how many times as fast its two parts are."""
-    folded = {precision: folded_in(network.eval(), precision) for precision in (FLOAT32, BFLOAT16)}
+    frozen = {precision: as_run(network.eval(), precision) for precision in (FLOAT32, BFLOAT16)}
     batch = torch.randn(_BATCHES[0], 3, side, side).to(device, memory_format=torch.channels_last)
 
     def features(precision: str, images: Tensor) -> Tensor:
-        # The folded network shares modules with the one that trains.
+        # It shares modules with the one that trains.
         with torch.no_grad(), autocast(device, precision):
-            return folded[precision].eval()(images)
+            return frozen[precision].eval()(images)
 
     def train(precision: str, images: Tensor) -> None:
         network.train().zero_grad(set_to_none=True)
@@ -79,18 +79,19 @@ def _measure(network: nn.Module, side: int, device: torch.device, seconds: float
             output = network(images)
         output.float().sum().backward()
 
-    exact, rounded = (features(precision, batch[: _BATCHES[-1]]).float() for precision in folded)
+    exact, rounded = (features(precision, batch[: _BATCHES[-1]]).float() for precision in frozen)
     error = float((rounded - exact).norm() / exact.norm())
     each = seconds_of(lambda: features(FLOAT32, batch[: _BATCHES[-1]]), device) / _BATCHES[-1]
     images = batch[: next((size for size in _BATCHES if size * each * _PASSES * _ROUNDS < seconds), _BATCHES[-1])]
     works: list[Callable[[], object]] = [
         lambda part=part, precision=precision: part(precision, images)
         for part in (features, train)
-        for precision in folded
+        for precision in frozen
     ]
-    frozen, frozen_half, trained, trained_half = _shortest_in_turns(works, device, seconds)
+    exact_frozen, half_frozen, exact_trained, half_trained = _shortest_in_turns(works, device, seconds)
     network.zero_grad(set_to_none=True)
-    return error if math.isfinite(error) else math.inf, (frozen / frozen_half, trained / trained_half)
+    gains = (exact_frozen / half_frozen, exact_trained / half_trained)
+    return error if math.isfinite(error) else math.inf, gains
 
 
 def _shortest_in_turns(works: list[Callable[[], object]], device: torch.device, seconds: float) -> list[float]:

@@ -12,7 +12,7 @@ from .export import (
     read_card,
     save_network,
 )
-from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, folded_in, state_hash
+from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, as_run, state_hash
 from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop, initialize_head
 from .lora import add_lora
 from .network import Network
@@ -43,11 +43,11 @@ __all__ = [
     "PixelClassifier",
     "TrainedModel",
     "add_lora",
+    "as_run",
     "as_served",
     "copy_network",
     "create_head",
     "drop",
-    "folded_in",
     "holds_network",
     "initialize_head",
     "load_classifier",

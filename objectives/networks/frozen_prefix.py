@@ -111,9 +111,7 @@ class FrozenPrefix(nn.Module):
         tensors = (*self.prefix.parameters(), *self.prefix.buffers())
         state = (self.precision, *((value.data_ptr(), value._version) for value in tensors))
         if not self._folded or self._folded[0][0] != state:
-            folded = folded_in(self.prefix, self.precision)
-            # Features in float32 stay what they were in earlier versions, to the last bit.
-            self._folded[:] = [(state, folded if self.precision == FLOAT32 else pack(folded))]
+            self._folded[:] = [(state, as_run(self.prefix, self.precision))]
         return self._folded[0][1]
 
     def _chunk(self, network: nn.Module, images: Tensor) -> Tensor:
@@ -122,6 +120,15 @@ class FrozenPrefix(nn.Module):
             images = torch.cat([images, images[-1:].expand(CANONICAL_BATCH - count, *images.shape[1:])])
         features = network(_channels_last(images))
         return (self.pooling(features.float()) if len(self.pooling) else features)[:count]
+
+
+def as_run(network: nn.Module, precision: str) -> nn.Module:
+    """The module that computes a frozen network in a precision: folded, and packed in bfloat16.
+
+    Features in float32 stay what they were in earlier versions, to the last bit.
+    """
+    folded = folded_in(network, precision)
+    return folded if precision == FLOAT32 else pack(folded)
 
 
 def folded_in(network: nn.Module, precision: str) -> nn.Module:

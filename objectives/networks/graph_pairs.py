@@ -25,11 +25,7 @@ def merge_pairs(
         merge: Makes a module of a pair.
         merges: Whether a pair is to be replaced.
     """
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(network.graph, {}))
-    parts: dict[Any, Any] = {
-        node.target: attrgetter(node.target)(network) for node in graph.nodes if node.op in ("call_module", "get_attr")
-    }
+    graph, parts = _copy(network)
     for second in [node for node in graph.nodes if _calls(node, kinds[1], parts)]:
         (first,) = second.all_input_nodes
         if not _calls(first, kinds[0], parts) or len(first.users) > 1:
@@ -47,13 +43,17 @@ def merge_pairs(
 
 def replace_each(network: fx.GraphModule, kinds: Kinds, replace: Callable[[Any], nn.Module]) -> fx.GraphModule:
     """Return a network with modules of some classes replaced, one by one; it shares all others."""
-    graph = fx.Graph()
-    graph.output(graph.graph_copy(network.graph, {}))
-    parts: dict[Any, Any] = {
-        node.target: attrgetter(node.target)(network) for node in graph.nodes if node.op in ("call_module", "get_attr")
-    }
+    graph, parts = _copy(network)
     parts |= {name: replace(part) for name, part in parts.items() if type(part) in kinds and not _hooked(part)}
     return fx.GraphModule(parts, graph, type(network).__name__)
+
+
+def _copy(network: fx.GraphModule) -> tuple[fx.Graph, dict[Any, Any]]:
+    """Return a copy of a network's graph, and the modules and tensors that it uses, by name."""
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(network.graph, {}))
+    used = [node.target for node in graph.nodes if node.op in ("call_module", "get_attr")]
+    return graph, {name: attrgetter(name)(network) for name in used}
 
 
 def _calls(node: Any, kinds: Kinds, parts: dict[Any, Any]) -> bool:

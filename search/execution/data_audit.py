@@ -70,8 +70,8 @@ def complete_nearness(prepared: Prepared, resources: Resources) -> None:
     if (begun := study.diagnoses.nearness()) is not None:
         device = device_of_trials(resources)
         precision = precision_of_features(study.facts, device)
-        images, seed = prepared.dataset.audited(), study.settings.seed
-        finished = finish_nearness(begun, images, prepared.backbones, device, precision, seed=seed)
-        free_memory(device)
+        seed = study.settings.seed
+        finished = finish_nearness(begun, prepared.dataset, prepared.backbones, device, precision, seed=seed)
         if finished != begun:
+            free_memory(device)
             study.diagnoses.keep_nearness(finished)

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nearness(dataset: ImageDataset, pool: BackbonePool, seed: int = 0) -> Nearness:
     """Both halves."""
     begun = pretrained_nearness(examine(dataset, pool, CPU))
-    return finish_nearness(begun, dataset.audited(), pool, CPU, seed=seed)
+    return finish_nearness(begun, dataset, pool, CPU, seed=seed)
 
 
 @pytest.fixture(scope="module")
