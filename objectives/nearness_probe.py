@@ -56,17 +56,16 @@ def finish_nearness(
     """
     if begun.reason != UNFINISHED:
         return begun
-    images = dataset.audited()
-    searched = np.array([image.row for image in images.found if image.split != "test"])
-    labels = images.whole.labels[searched]
+    splits = dataset.search_splits()
     try:
-        (features,) = pooled_features(
-            [images.whole], backbones, device, precision=precision, pretrained=False, seed=seed
-        )
+        found = pooled_features(splits, backbones, device, precision=precision, pretrained=False, seed=seed)
     # The user's own network may have no random weights.
     except ObjectiveError as error:
         return Nearness(reason=str(error))
-    random = features[searched]
+    # The order of :func:`pretrained_nearness`: that of the listing.
+    order = np.argsort(np.concatenate([split.indices for split in splits]))
+    random = np.concatenate(found)[order]
+    labels = np.concatenate([split.labels for split in splits])[order]
     if not np.isfinite(random).all():
         return Nearness(reason="the features of random weights are not finite")
     return replace(begun, random=score("balanced_accuracy", out_of_fold(random, labels), labels), reason="")
