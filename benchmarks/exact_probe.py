@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import SHARED, Report, Setting
+from benchmarks.paired_scores import interval
 from frostline.objectives.config import create_config
 from frostline.objectives.finetune import phase_data
 from frostline.objectives.metrics import score
@@ -172,7 +173,7 @@ def add(report: Report, heading: str, found: Mapping[str, Sequence[Found]]) -> N
         table.add(
             name,
             f"{100 * statistics.mean(each.accuracy for each in results):.1f}",
-            f"{statistics.mean(gains):+.2f} ± {1.96 * statistics.pstdev(gains) / len(gains) ** 0.5:.2f}",
+            interval(gains),
             f"{statistics.mean(each.log_loss for each in results):.3f}",
             f"{100 * statistics.mean(each.optimism for each in results):+.1f}",
             len(results),

@@ -29,11 +29,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import Report, Setting, Target, at_least
-from frostline.objectives.config import BackboneSpec, HeadConfig, create_config
+from benchmarks.paired_scores import interval, scored_settings, test_accuracy
+from frostline.objectives.config import BackboneSpec, HeadConfig
 from frostline.objectives.devices import choose_device
-from frostline.objectives.finetune import finetune, predict
 from frostline.objectives.heap import keep_freed_memory
-from frostline.objectives.metrics import score
 from frostline.objectives.networks import CANONICAL_BATCH, BackbonePool, FrozenPrefix, Network, create_head
 from frostline.objectives.phases import Phase
 from frostline.objectives.precision import BFLOAT16, EXACT, FLOAT32, Precision
@@ -55,8 +54,6 @@ COLUMNS = (
     *("auto takes", "auto is so many times as fast"),
 )
 STRATEGIES = ("feature_extraction", "partial", "lp_ft", "full")
-# Datasets with networks and image sizes.
-SCORED = (("garments_small", "squeezenet1_1", 64), ("flowers", "mobilenet_v2", 64))
 
 
 def feature_pass(pool: BackbonePool, batch: int, device: torch.device) -> Callable[[str], Callable[[], object]]:
@@ -139,11 +136,6 @@ def _instructions() -> str:
     return " and ".join(offered) or "no instructions for bfloat16"
 
 
-def scored_settings(setting: Setting) -> list[Setting]:
-    """The datasets and networks of which scores are compared."""
-    return [setting.elsewhere(data, backbone, f"{backbone}_imagenet", side) for data, backbone, side in SCORED]
-
-
 def measure_scores(settings: Sequence[Setting], seeds: int, strategies: Sequence[str] = STRATEGIES) -> Report:
     """Test accuracy of every strategy on every dataset, paired by seed."""
     claim = "Scores of trainings in bfloat16 are those in float32, but for noise."
@@ -164,25 +156,19 @@ def measure_scores(settings: Sequence[Setting], seeds: int, strategies: Sequence
             found: dict[Precision, list[float]] = {EXACT: [], Precision.both(BFLOAT16): []}
             for seed in range(seeds):
                 for precision, scores in found.items():
-                    network = finetune(create_config(values), replace(task, precision=precision), seed=seed).network
-                    scores.append(100 * score("accuracy", predict(network, test, task), test.labels))
+                    scores.append(test_accuracy(values, replace(task, precision=precision), test, seed))
             exact, rounded = found.values()
             gaps = [other - one for one, other in zip(exact, rounded, strict=True)]
             everything += gaps
             table.add(
                 *(Path(own.data).name, f"{own.backbone}, {own.image_size} px", strategy),
                 *(f"{statistics.mean(each):.2f}" for each in (exact, rounded)),
-                *(_interval(gaps), f"{statistics.stdev(exact):.2f}", seeds),
+                *(interval(gaps), f"{statistics.stdev(exact):.2f}", seeds),
             )
             print("\t".join(table.rows[-1]), flush=True)
-    report.notes.append(f"All together: {_interval(everything)} points, n = {len(everything)}.")
+    report.notes.append(f"All together: {interval(everything)} points, n = {len(everything)}.")
     report.notes.append("Four epochs, defaults else; test images are classified in float32 by both.")
     return report
-
-
-def _interval(values: Sequence[float]) -> str:
-    half = 1.96 * statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values):+.2f} ± {half:.2f}"
 
 
 def measure_study(setting: Setting, trials: int, older: Path | None) -> Report:

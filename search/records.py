@@ -258,7 +258,7 @@ def best_trial(trials: Sequence[TrialRecord]) -> TrialRecord | None:
         >>> scores = {0: 0.7, 1: 0.9, 2: 0.8}
         >>> best_trial([TrialRecord(number, "complete", score=score) for number, score in scores.items()]).number
         1"""
-    return next(iter(best_trials(trials)), None)
+    return min((trial for trial in trials if trial.ranked), key=_rank, default=None)
 
 
 def best_trials(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

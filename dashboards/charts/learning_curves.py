@@ -19,21 +19,22 @@ def plot_curves(results: StudyResults) -> Chart:
     """Draw the validation score by epoch: bold for each strategy's best trial, faint for the others."""
     figure = go.Figure()
     drawn = [trial for trial in results.trials if trial.curve]
-    groups = by_strategy(results, drawn)
+    groups = [(strategy, trials, best_trial(trials)) for strategy, trials in by_strategy(results, drawn)]
     # Faint curves first, so that none covers a bold one.
-    for strategy, trials in groups:
-        others = [trial for trial in trials if trial is not best_trial(trials)]
+    for strategy, trials, best in groups:
+        others = [trial for trial in trials if trial is not best]
         if others:
             figure.add_scatter(**_faint_curves(strategy, others))
-    for strategy, trials in groups:
-        best = best_trial(trials)
+    for strategy, _, best in groups:
         if best is not None:
             figure.add_scatter(**_best_curve(strategy, best))
     set_score_axis(figure, results, drawn, scores=[score for trial in drawn for score in trial.curve.values()])
     figure.update_xaxes(title_text="epoch", rangemode="tozero", tickformat="d")
     figure.update_layout(layout(420))
     caption = f"Bold: the best trial of each strategy; faint: the others (pruned trials end early). {sample(drawn)}."
-    return Chart("curves", "Learning curves", caption, figure, _curve_rows(groups))
+    return Chart(
+        "curves", "Learning curves", caption, figure, _curve_rows([(strategy, best) for strategy, _, best in groups])
+    )
 
 
 def _best_curve(strategy: str, trial: TrialRecord) -> dict[str, object]:
@@ -82,13 +83,12 @@ def _points(trial: TrialRecord) -> tuple[list[int], list[float]]:
     ]
 
 
-def _curve_rows(groups: Sequence[tuple[str, list[TrialRecord]]]) -> TextTable:
+def _curve_rows(best: Sequence[tuple[str, TrialRecord | None]]) -> TextTable:
     columns = (
         Column("strategy", numeric=False),
         Column("best trial"),
         Column("validation score by epoch, %", numeric=False),
     )
-    best = [(strategy, best_trial(trials)) for strategy, trials in groups]
     return TextTable(
         columns,
         tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,8 @@ from ..optuna_logging import quiet_optuna
 from ..records import TrialRecord
 from ..space import Domain
 
-# Fewer complete trials are too few for this many parameters.
-MIN_TRIALS = 20
+# Fewer complete trials are too few for this many parameters; more take Optuna seconds, and say no more.
+MIN_TRIALS, MAX_TRIALS = 20, 500
 # Optuna's 64 trees of depth 64 take 15 s for a thousand trials, and fit more noise.
 _TREES, _DEPTH = 16, 5
 _FOLDS = 5
@@ -32,7 +33,7 @@ def explained_variance(trials: Sequence[TrialRecord], domains: Mapping[str, Doma
     shares are scaled by the variance that the forest explains in cross-validation: too low rather than too high.
 
     Args:
-        trials: Trials of one strategy; only complete trials count.
+        trials: Trials of one strategy; only complete trials count, of more than :data:`MAX_TRIALS` as many at random.
         domains: Searched domains by dotted name.
 
     Returns:
@@ -49,6 +50,8 @@ def explained_variance(trials: Sequence[TrialRecord], domains: Mapping[str, Doma
     }
     if not shared:
         return {}
+    if len(complete) > MAX_TRIALS:
+        complete = random.Random(0).sample(complete, MAX_TRIALS)
     with quiet_optuna():
         study = optuna.create_study()
     study.add_trials([_as_optuna(trial, shared) for trial in complete])

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from ...objectives.phases import Phase
 from ...objectives.speed import SpeedProbe
@@ -208,5 +207,8 @@ def _fit_factors(works: NDArray[np.float64], seconds: NDArray[np.float64]) -> ND
     common = float(np.median(seconds / works.sum(axis=1)))
     prior = np.sqrt(_PRIOR) * np.eye(_PARTS)
     rows = np.concatenate([common * works / seconds[:, None], prior])
+    # Readers of an ended study predict nothing, and need not wait for it.
+    from scipy.optimize import nnls
+
     factors, _ = nnls(rows, np.concatenate([np.ones(len(seconds)), prior.sum(axis=1)]))
     return common * factors
