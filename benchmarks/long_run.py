@@ -52,7 +52,7 @@ learning_rate = { low = 1e-4, high = 1e-1, log = true, default = 3e-3 }
 [feature_extraction.head]
 dropout = { low = 0.0, high = 0.5 }
 [partial]
-freeze_depth = { low = 14, high = 16 }
+freeze_depth = { low = 4, high = 6 }
 """
 _COMMAND = "import sys; from frostline.dashboards.cli import main; sys.argv[0] = 'frostline'; main()"
 
