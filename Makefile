@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # many processes that import the same modules. -rs: says what was skipped, and why.
 TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
-.PHONY: demo test test-slow check lint format notebooks docs dist install clean
+.PHONY: demo test test-slow audit check lint format notebooks docs dist install clean
 
 demo: $(INSTALLED)
 	$(BIN)/frostline demo
@@ -33,6 +33,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+
+# Known vulnerabilities of the pinned libraries. In an environment of its own; it needs the index of advisories.
+audit:
+	test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install -qq pip-audit; }
+	$(VENV)/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
