@@ -13,7 +13,8 @@ from .folders import list_folder
 from .groups import group_by_regex
 from .listing import Listing
 from .listing_options import ListingOptions, option_name
-from .manifest_table import SUFFIXES as MANIFEST_SUFFIXES
+from .manifest_files import SUFFIXES as MANIFEST_SUFFIXES
+from .manifest_shards import is_saved_dataset
 from .manifests import list_manifest
 from .sklearn_digits import list_digits
 from .torchvision_datasets import list_published
@@ -44,7 +45,7 @@ _FOLDER = _Source(
 _MANIFEST = _Source(
     "a table of paths and labels",
     _OF_MANIFESTS | {"group_regex"},
-    lambda source, options, _: list_manifest(source, options),
+    list_manifest,
 )
 _BUILT_IN = {
     "torchvision": _Source(
@@ -66,13 +67,16 @@ def list_source(source: str, options: ListingOptions = ListingOptions(), *, down
 
             - a folder of class folders, or of ``train/``, ``val/`` and ``test/`` with class folders in each (``val``
               and ``test`` may be missing; ``training_set``, ``valid``, ``dev``, ``testing`` and the like mean them);
-            - a CSV, TSV or Parquet file with columns of paths and labels, and perhaps of splits and groups;
+            - a CSV, TSV or Parquet file with columns of paths and labels, and perhaps of splits and groups; a column
+              of a Parquet file may hold the images themselves;
+            - a folder that ``save_to_disk`` of Hugging Face's ``datasets`` wrote, or one of Parquet files as in a
+              repository of the Hub, with images and labels in its columns, and splits by the names of its files;
             - ``sklearn:digits``: scikit-learn's 8 x 8 digits; ``sklearn:digits[5-9]`` or ``[0,1,4]`` selects classes;
               ``@200`` at the end gives 200 images, stratified, to training and validation and all others to the test
               split;
             - ``torchvision:NAME``: a classification dataset of torchvision with its published splits.
         options: What a folder or table does not say of itself.
-        download_dir: Folder for torchvision's downloads.
+        download_dir: Folder for torchvision's downloads, and for images that are unpacked to be read.
 
     Raises:
         InvalidInputError: There is no such dataset, or no study can use it; all faults at once.
@@ -103,7 +107,9 @@ def _kind_of(source: str) -> _Source:
         raise InvalidInputError(
             unknown_name("dataset prefix", prefix, _BUILT_IN) + " Or name a folder, or a CSV or Parquet file."
         )
-    return _MANIFEST if path.lower().endswith(MANIFEST_SUFFIXES) and not os.path.isdir(path) else _FOLDER
+    if os.path.isdir(path):
+        return _MANIFEST if is_saved_dataset(Path(path)) else _FOLDER
+    return _MANIFEST if path.lower().endswith(MANIFEST_SUFFIXES) else _FOLDER
 
 
 def _option_faults(kind: _Source, source: str, options: ListingOptions) -> list[str]:

@@ -65,11 +65,11 @@ class DigestIndex:
 
 
 def settled_stamp(item: Item) -> Stamp | None:
-    """The stamp of a file; None without a file, or for one that changed only just now."""
-    if not isinstance(item.content, Path):
+    """The stamp of an image's file; None without a file, or for one that changed only just now."""
+    if item.file is None:
         return None
     try:
-        stat = item.content.stat()
+        stat = item.file.stat()
     except OSError:
         return None
     settled = time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED_SECONDS * 10**9
@@ -78,13 +78,13 @@ def settled_stamp(item: Item) -> Stamp | None:
 
 def file_digest(item: Item) -> str:
     """SHA-256 of an image, read in pieces."""
-    if isinstance(item.content, Path):
-        try:
+    try:
+        if isinstance(item.content, Path):
             with item.content.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            return UNREADABLE
-    return content_digest(item.read())
+        return content_digest(item.read())
+    except OSError:
+        return UNREADABLE
 
 
 def content_digest(content: bytes | Image.Image) -> str:
@@ -115,6 +115,4 @@ def sha256(text: str) -> str:
 
 def _location(listing: Listing) -> str:
     first = listing.items[0]
-    if not isinstance(first.content, Path):
-        return listing.name
-    return str(first.content.absolute()).removesuffix(first.name)
+    return str(first.file.absolute()).removesuffix(first.name) if first.file else listing.name

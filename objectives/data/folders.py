@@ -11,7 +11,7 @@ from ..errors import InvalidInputError
 from .decoding import IMAGE_SUFFIXES
 from .layouts import Parts, find_parts
 from .listing import Item, Listing, alike_but_for_case, sorted_by_name
-from .manifest_table import SUFFIXES as MANIFEST_SUFFIXES
+from .manifest_files import SUFFIXES as MANIFEST_SUFFIXES
 from .scan import Folder, describe_passed_over, is_plain, nearest_beside, readable, scan_folder
 
 # Images of each class of each split.

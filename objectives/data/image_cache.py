@@ -137,7 +137,7 @@ def _decode_unseen(
     Returns:
         The digests; None for a dataset that was hashed before, is no folder of files, or may be a copy of a cached one.
     """
-    files = all(isinstance(item.content, Path) for item in listing.items)
+    files = all(item.file for item in listing.items)
     if not files or index.file.exists() or _names_are_cached(listing, cache_dir):
         return None
     index.file.parent.mkdir(exist_ok=True)

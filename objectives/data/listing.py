@@ -12,6 +12,19 @@ from .splits import split_faults
 
 
 @dataclass(frozen=True)
+class Embedded:
+    """The file of an image inside another file: a table, or an archive.
+
+    Attributes:
+        file: The file around it.
+        read_bytes: Returns the image's own bytes; raises OSError if it cannot be read.
+    """
+
+    file: Path
+    read_bytes: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
 class Item:
     """One labeled image.
 
@@ -19,15 +32,22 @@ class Item:
         name: Name, unique within the listing: the path below the folder, with slashes, or a generated name.
         label: Index into the listing's classes.
         split: ``"train"``, ``"val"``, ``"test"``, or ``None`` where the source has no splits.
-        content: Path of the file, or a function that returns the image.
+        content: Path of the file, the file inside another one, or a function that returns the image.
         group: Group of images that belong together, such as those of a patient; ``None`` where there are none.
     """
 
     name: str
     label: int
     split: str | None
-    content: Path | Callable[[], Image.Image]
+    content: Path | Embedded | Callable[[], Image.Image]
     group: str | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The file that holds the image; None for an image that is made."""
+        if isinstance(self.content, Embedded):
+            return self.content.file
+        return self.content if isinstance(self.content, Path) else None
 
     def read(self) -> bytes | Image.Image:
         """The undecoded file, or the image.
@@ -35,7 +55,7 @@ class Item:
         Raises:
             OSError: The file cannot be read.
         """
-        return self.content.read_bytes() if isinstance(self.content, Path) else self.content()
+        return self.content.read_bytes() if isinstance(self.content, Path | Embedded) else self.content()
 
 
 @dataclass(frozen=True)

@@ -49,18 +49,23 @@ class ListingOptions:
 
         A root in the manifest's folder becomes relative to it, so that both may move together.
         """
-        if not os.path.isfile(os.path.expanduser(manifest)):
+        if not os.path.exists(os.path.expanduser(manifest)):
             return self
         manifest = os.path.abspath(os.path.expanduser(manifest))
-        root = os.path.realpath(os.path.expanduser(self.image_root) or os.path.dirname(manifest))
-        home = os.path.dirname(os.path.realpath(manifest))
+        root = os.path.realpath(os.path.expanduser(self.image_root) or _home(manifest))
+        home = _home(os.path.realpath(manifest))
         inside = os.path.commonpath((root, home)) == home
         relative = os.path.relpath(root, home) if inside else root
         return replace(self, image_root="" if relative == os.curdir else relative)
 
     def root_of(self, manifest: str) -> str:
         """The folder from which the paths of a manifest start, absolute."""
-        return os.path.normpath(os.path.join(os.path.dirname(os.path.realpath(manifest)), self.image_root))
+        return os.path.normpath(os.path.join(_home(os.path.realpath(manifest)), self.image_root))
+
+
+def _home(manifest: str) -> str:
+    """The folder of a manifest, which may be a folder itself."""
+    return manifest if os.path.isdir(manifest) else os.path.dirname(manifest)
 
 
 def option_name(field: str) -> str:

@@ -25,6 +25,8 @@ _USUAL = {
 }
 _HOLDS = {"path_column": "paths", "label_column": "labels", "split_column": "splits", "group": "groups"}
 _NEEDED = ("path_column", "label_column")
+# What the library ``datasets`` declares such columns to be.
+_DECLARED = {"path_column": "Image", "label_column": "ClassLabel"}
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,17 @@ def _find(table: Table, field: str, wanted: str, faults: list[str]) -> str:
         faults.append(f"{option_name(field)}: {unknown_name(f'column of {table.name}', wanted, known)}")
         return ""
     first, *others = _USUAL[field]
-    folded = [column.casefold() for column in table.columns]
+    declared = [column for column in table.columns if table.features.get(column, "") == _DECLARED.get(field)]
+    # Images in the table come before paths, which may be those of another machine.
+    columns = declared if declared and field == "path_column" else table.columns
+    folded = [column.casefold() for column in columns]
     if first in folded:
-        return table.columns[folded.index(first)]
-    usual = [column for column, name in zip(table.columns, folded, strict=True) if name in others]
+        return columns[folded.index(first)]
+    usual = [column for column, name in zip(columns, folded, strict=True) if name in others]
     if len(usual) == 1:
         return usual[0]
+    if not usual and len(declared) == 1:
+        return declared[0]
     if usual:
         shown = " and ".join(map(repr, usual))
         none = "" if field in _NEEDED else f" or {NO_COLUMN}"
@@ -116,14 +123,17 @@ def _one_hot_fault(table: Table, marks: Sequence[str]) -> str:
 def _unusable(table: Table, field: str, name: str) -> str | None:
     if table.columns.count(name) > 1:
         return f"{table.name} has {table.columns.count(name)} columns {name!r}. Rename all but one."
-    if (holds := table.nested.get(name)) is None:
+    if (holds := table.nested.get(name)) is None or (field == "path_column" and name in table.images):
         return None
     if field == "path_column":
         return (
             f"The column {name!r} of {table.name} holds {holds}, not paths. Write the images to files, and a column "
             "of their paths."
         )
-    kind = " (multi-label, or boxes of a detection)" if holds == "lists" else ""
+    kind = {
+        "lists": " (multi-label, or boxes of a detection)",
+        "images or other data": " (masks of a segmentation?)",
+    }.get(holds, "")
     return (
         f"The column {name!r} of {table.name} holds {holds}{kind}, not texts or numbers. Frostline classifies images "
         f"with one class each: name another column with {option_name(field)}."

@@ -14,35 +14,37 @@ from .layouts import split_named
 from .listing import Item, Listing, alike_but_for_case, sorted_by_name
 from .listing_options import NO_COLUMN, ListingOptions
 from .manifest_columns import Columns, find_columns
-from .manifest_paths import place_paths
-from .manifest_table import SUFFIXES, Cells, Table, read_table
+from .manifest_files import SUFFIXES, read_table
+from .manifest_images import place_images
+from .manifest_table import Cells, Table
 from .scan import is_plain, nearest_beside, readable
 from .target_kinds import other_task, target_fault
 
 
-def list_manifest(source: str, options: ListingOptions) -> Listing:
+def list_manifest(source: str, options: ListingOptions, scratch: Path) -> Listing:
     """List the images of a manifest; see :func:`list_source`.
 
     An image's name is its path below the image root, as that of an image in a folder, so a folder and its manifest
     are the same dataset.
 
+    Args:
+        source: File or folder of a table.
+        options: Its columns and image root.
+        scratch: Folder of images that are unpacked to be read.
+
     Raises:
         InvalidInputError: The table cannot be read, lacks columns, or has rows that no study can use; each kind of
             fault is one message.
     """
-    file = Path(os.path.realpath(os.path.expanduser(source)))
-    if not file.exists():
-        meant = nearest_beside(Path(source), SUFFIXES)
-        raise InvalidInputError(f"No such file: {readable(source)}.{meant} Name a CSV, TSV or Parquet file.")
-    table, root = read_table(file), Path(options.root_of(str(file)))
-    if not root.is_dir():
-        raise InvalidInputError(f"No such folder: --image-root {readable(str(root))}. Name the folder of the images.")
+    file, table, root = _opened(source, options, scratch)
     columns = find_columns(table, options)
     rows = _Rows.of(table, columns)
     if faults := [*_empty_cells(table, columns, rows), *_split_faults(table, columns, rows)]:
         raise InvalidInputError(faults)
     labels = [unicodedata.normalize("NFC", label or "") for label in rows.labels]
-    names, path_faults = place_paths(table, [path or "" for path in rows.paths], root, options)
+    paths, words = [path or "" for path in rows.paths], rows.words or [None] * len(rows.paths)
+    folders = [f"{word}/{label}" if word else label for word, label in zip(words, labels, strict=True)]
+    names, contents, path_faults = place_images(table, columns.path, paths, folders, root, options)
     repeats = list(_repeats(table, columns, rows, names))
     # Several rows an image tell best what else a table may be.
     if fault := target_fault(columns.label, labels):
@@ -55,11 +57,23 @@ def list_manifest(source: str, options: ListingOptions) -> Listing:
     index = {label: place for place, label in enumerate(classes)}
     groups = rows.groups or [None] * len(names)
     items = (
-        Item(name, index[label], split, root / name, group)
-        for name, label, split, group in zip(names, labels, rows.splits, groups, strict=True)
+        Item(name, index[label], split, content, group)
+        for name, label, split, content, group in zip(names, labels, rows.splits, contents, groups, strict=True)
     )
     grouped_by = f"column {columns.group!r}" if rows.groups else ""
     return Listing(file.stem, classes, sorted_by_name(items), grouped_by=grouped_by)
+
+
+def _opened(source: str, options: ListingOptions, scratch: Path) -> tuple[Path, Table, Path]:
+    """The file or folder of a manifest, its table, and its image root."""
+    file = Path(os.path.realpath(os.path.expanduser(source)))
+    if not file.exists():
+        meant = nearest_beside(Path(source), SUFFIXES)
+        raise InvalidInputError(f"No such file: {readable(source)}.{meant} Name a CSV, TSV or Parquet file.")
+    table, root = read_table(file, scratch), Path(options.root_of(str(file)))
+    if not root.is_dir():
+        raise InvalidInputError(f"No such folder: --image-root {readable(str(root))}. Name the folder of the images.")
+    return file, table, root
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ _FEW = 10
 _SEPARATORS = "|;,"
 _BOX = frozenset(
     (
-        *("xmin", "ymin", "xmax", "ymax", "x_min", "y_min", "x_max", "y_max", "bbox", "boxes", "bounding_box"),
+        *("xmin", "ymin", "xmax", "ymax", "x_min", "y_min", "x_max", "y_max"),
+        *("bbox", "boxes", "bounding_box", "objects"),
         *("bbox_x", "bbox_y", "x_center", "y_center", "segmentation", "polygon", "rle", "encodedpixels"),
     )
 )

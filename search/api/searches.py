@@ -37,8 +37,8 @@ def run_search(
     """Run a study to its verdict; the same call resumes it, and returns at once if it has ended.
 
     Args:
-        data: Folder of class folders, table of images (CSV, TSV, Parquet), ``sklearn:digits``, ``torchvision:NAME``, or
-            a study file (``.toml``).
+        data: Folder of class folders, table of images (CSV, TSV, Parquet), saved dataset of ``datasets``,
+            ``sklearn:digits``, ``torchvision:NAME``, or a study file (``.toml``).
         backbone: Name of a torchvision model, ``timm:NAME`` or ``module:function``; or a function of an importable
             module that makes the network. By default ``mobilenet_v3_small``.
         strategies: Names of the competing strategies, or :class:`Strategy` objects that an importable module registers.

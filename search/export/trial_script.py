@@ -222,10 +222,19 @@ def _splits(dataset: ImageDataset, study: Study) -> dict[str, list[tuple[str, in
         split: [(repr(image.name), image.label) for image in found if image.split == split]
         for split in ("train", "val", "test")
     }
-    root = Path(study.settings.data)
-    if root.is_dir() and (lost := [image.name for image in found if not (root / image.name).is_file()]):
-        raise InvalidInputError(f"the file {lost[0]} has a name that a script cannot hold")
+    root = _root(study)
+    if root and (lost := [image.name for image in found if not (root / image.name).is_file()]):
+        raise InvalidInputError(
+            f"there is no file {lost[0]} in {root}: a script reads image files by their names, none inside an archive "
+            "or a saved dataset"
+        )
     return splits
+
+
+def _root(study: Study) -> Path | None:
+    """Return the folder of the images; None if they are no files."""
+    data = study.settings.data
+    return None if data.startswith("sklearn:") else Path(study.settings.listing.root_of(data))
 
 
 def _reader(study: Study) -> str:
@@ -233,8 +242,8 @@ def _reader(study: Study) -> str:
 
 
 def _data_default(study: Study) -> str:
-    data = study.settings.data
-    return "None" if data.startswith("sklearn:") else f"Path({data!r})"
+    root = _root(study)
+    return f"Path({str(root)!r})" if root else "None"
 
 
 def _tidy(text: str) -> str:

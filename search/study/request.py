@@ -23,7 +23,8 @@ class Request:
     """The request of a search; None stands for the default.
 
     Attributes:
-        data: Folder of class folders, CSV or Parquet file, ``sklearn:digits...`` or ``torchvision:NAME``.
+        data: Folder of class folders, CSV or Parquet file, saved dataset of ``datasets``, ``sklearn:digits...`` or
+            ``torchvision:NAME``.
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
         weights: Name of published weights, path of a file, or ``none``.
         image_size: Image side in pixels.

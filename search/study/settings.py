@@ -31,7 +31,8 @@ class StudySettings(BaseModel):
 
     Attributes:
         name: Name of the study, its MLflow experiment and parent run.
-        data: Folder of class folders, CSV or Parquet file, ``sklearn:digits...`` or ``torchvision:NAME``.
+        data: Folder of class folders, CSV or Parquet file, saved dataset of ``datasets``, ``sklearn:digits...`` or
+            ``torchvision:NAME``.
         backbone: Name of a torchvision classification model, ``timm:NAME`` or ``module:function``.
         weights: Name of published weights, path of a file, or ``none``.
         image_size: Side of the network's square input, in pixels.

@@ -30,6 +30,21 @@ def parquet(**columns: Any) -> Make:
     return lambda here: pandas.DataFrame({"path": PHOTOS, "label": LABELS, **columns}).to_parquet(here / "bad.parquet")
 
 
+def images(file: Path, label: str) -> None:
+    file.parent.mkdir(exist_ok=True)
+    pandas.DataFrame({"path": [b"\x89PNG"] * 8, label: LABELS}).to_parquet(file)
+
+
+def uneven(here: Path) -> None:
+    images(here / "saved/train.parquet", "label")
+    images(here / "saved/test.parquet", "kind")
+
+
+def unnamed(here: Path) -> None:
+    images(here / "saved/table.parquet", "label")
+    images(here / "saved/train.parquet", "label")
+
+
 def row(make: Make, *say: str, options: Sequence[str] = (), name: str = "bad.csv", cached: bool = False) -> Row:
     return Row(("search", name, *GOOD, *options), say, make, cached)
 
@@ -174,9 +189,32 @@ MANIFESTS = {
     ),
     "numbers to predict": row(many, "40 different numbers", "regression"),
     "names as labels": row(ids, "40 different texts in 40 rows", "--label-column"),
-    "images in Parquet": row(
-        parquet(path=[b"\x89PNG"] * 8), "holds images", "Write the images to files", name="bad.parquet"
+    "images in Parquet that are none": row(
+        parquet(path=[b"\x89PNG"] * 8), "do not decode", "Repair or remove", name="bad.parquet", cached=True
     ),
+    "lists of images in Parquet": row(
+        parquet(path=[[b"\x89PNG"]] * 8), "holds lists", "Write the images to files", name="bad.parquet"
+    ),
+    "images as labels": row(parquet(label=[b"\x89PNG"] * 8), "segmentation", "--label-column", name="bad.parquet"),
+    "an image and a path": row(
+        parquet(path=[{"bytes": b"\x89PNG", "path": "a"}] * 7 + [{"bytes": None, "path": "a"}]),
+        "no image in row 8",
+        "only a path",
+        name="bad.parquet",
+    ),
+    "splits of a dataset with other columns": row(
+        uneven, "other columns", "(path, label, not path, kind)", name="saved"
+    ),
+    "a saved dataset without its files": row(
+        text("saved/dataset_dict.json", "{}"), "dataset_dict.json", "save_to_disk", name="saved"
+    ),
+    "a selection of rows saved by an old datasets": row(
+        text("saved/state.json", '{"_indices_data_files": [{"filename": "i.arrow"}]}'),
+        "old version of datasets",
+        "load_from_disk",
+        name="saved",
+    ),
+    "Parquet files with and without a split": row(unnamed, "table.parquet names no split", "train-0", name="saved"),
     "unknown splits": row(
         good("path,label,split", ["train", "train", "fold1", "fold2"] * 2),
         "'fold1', 'fold2'",
