@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InvalidInputError, unknown_name
+from .archives import ARCHIVE_SUFFIXES, list_archive
 from .folders import list_folder
 from .groups import group_by_regex
 from .listing import Listing
@@ -47,6 +48,11 @@ _MANIFEST = _Source(
     _OF_MANIFESTS | {"group_regex"},
     list_manifest,
 )
+_ARCHIVE = _Source(
+    "an archive of class folders",
+    frozenset(("nested_classes", "group_regex")),
+    lambda source, options, downloads: list_archive(source, downloads, nested=options.nested_classes),
+)
 _BUILT_IN = {
     "torchvision": _Source(
         "a dataset of torchvision",
@@ -67,6 +73,7 @@ def list_source(source: str, options: ListingOptions = ListingOptions(), *, down
 
             - a folder of class folders, or of ``train/``, ``val/`` and ``test/`` with class folders in each (``val``
               and ``test`` may be missing; ``training_set``, ``valid``, ``dev``, ``testing`` and the like mean them);
+            - a ZIP or TAR file of such folders;
             - a CSV, TSV or Parquet file with columns of paths and labels, and perhaps of splits and groups; a column
               of a Parquet file may hold the images themselves;
             - a folder that ``save_to_disk`` of Hugging Face's ``datasets`` wrote, or one of Parquet files as in a
@@ -109,6 +116,8 @@ def _kind_of(source: str) -> _Source:
         )
     if os.path.isdir(path):
         return _MANIFEST if is_saved_dataset(Path(path)) else _FOLDER
+    if path.lower().endswith(ARCHIVE_SUFFIXES):
+        return _ARCHIVE
     return _MANIFEST if path.lower().endswith(MANIFEST_SUFFIXES) else _FOLDER
 
 

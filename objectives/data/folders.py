@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import InvalidInputError
 from .decoding import IMAGE_SUFFIXES
 from .layouts import Parts, find_parts
-from .listing import Item, Listing, alike_but_for_case, sorted_by_name
+from .listing import Embedded, Item, Listing, alike_but_for_case, sorted_by_name
 from .manifest_files import SUFFIXES as MANIFEST_SUFFIXES
 from .scan import Folder, describe_passed_over, is_plain, nearest_beside, readable, scan_folder
 
@@ -44,8 +44,24 @@ def list_folder(root: Path, *, nested: bool = False) -> Listing:
             f"The path {readable(str(root.resolve()))} has a line break, a control character or bytes that are no "
             "UTF-8. Rename the folder."
         )
-    scanned = scan_folder(root)
-    parts = find_parts(scanned, nested=nested)
+    return list_scanned(root.resolve().name, scan_folder(root), lambda path: path, nested=nested)
+
+
+def list_scanned(
+    name: str, scanned: Folder, content: Callable[[Path], Path | Embedded], *, nested: bool = False
+) -> Listing:
+    """List the images of a folder that was walked.
+
+    Args:
+        name: Name of the dataset, for people.
+        scanned: Folder, with everything below it.
+        content: Gives the content of an image.
+        nested: Whether each folder that holds images is a class.
+
+    Raises:
+        InvalidInputError: It has another layout.
+    """
+    root, parts = scanned.path, find_parts(scanned, nested=nested)
     found = {split: _class_folders(part, nested=nested) for split, part in parts.items()}
     if faults := [fault for split, part in parts.items() for fault in _name_faults(part, found[split])]:
         raise InvalidInputError(faults)
@@ -54,12 +70,12 @@ def list_folder(root: Path, *, nested: bool = False) -> Listing:
     if faults := _member_faults(parts, members, classes):
         raise InvalidInputError(faults)
     items = [
-        Item(readable(path.relative_to(root).as_posix()), classes.index(name), split, path)
+        Item(readable(path.relative_to(root).as_posix()), classes.index(label), split, content(path))
         for split, in_split in members.items()
-        for name, images in in_split.items()
+        for label, images in in_split.items()
         for path in images
     ]
-    return Listing(root.resolve().name, classes, sorted_by_name(items), _notes(root, scanned, parts, len(items)))
+    return Listing(name, classes, sorted_by_name(items), _notes(root, scanned, parts, len(items)))
 
 
 def _class_folders(part: Folder, *, nested: bool) -> list[tuple[str, Sequence[Path]]]:
@@ -135,7 +151,8 @@ def _nothing_in(folder: Folder) -> str:
 
 def _or_its_manifest(folder: Path) -> str:
     """A hint at a table in a folder, which may list its images."""
-    tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in MANIFEST_SUFFIXES)
+    inside = folder.iterdir() if folder.is_dir() else ()
+    tables = sorted(file for file in inside if file.suffix.lower() in MANIFEST_SUFFIXES)
     return f", or name the table that lists them: {readable(str(tables[0]))}" if tables else ""
 
 

@@ -92,7 +92,7 @@ def scan_folder(path: Path, above: frozenset[str] = frozenset()) -> Folder:
         elif _is_image(entry):
             images.append(Path(entry.path))
         else:
-            passed_over[_kind_of_file(entry.name)] += 1
+            passed_over[kind_of_file(entry.name)] += 1
     return Folder(path, tuple(images), tuple(folders), passed_over)
 
 
@@ -139,6 +139,16 @@ def is_plain(name: str) -> bool:
     return all(map(_is_plain, name))
 
 
+def is_helper(name: str) -> bool:
+    """Whether a folder of this name is none of the user's: hidden, or of a program."""
+    return name.startswith(".") or name.lower() in _HELPERS
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file is an image by its name."""
+    return _suffix(name) in IMAGE_SUFFIXES
+
+
 def _is_plain(letter: str) -> bool:
     return unicodedata.category(letter) not in ("Cc", "Cs", "Zl", "Zp")
 
@@ -156,7 +166,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _unwanted_folder(entry: os.DirEntry[str]) -> str | None:
     """The kind of a folder that holds no images of the user's: hidden, of a program, or a workspace; else None."""
-    if entry.name.startswith(".") or entry.name.lower() in _HELPERS:
+    if is_helper(entry.name):
         return f"folder{{s}} {readable(entry.name)}"
     if any(os.path.exists(os.path.join(entry.path, mark)) for mark in _WORKSPACE_MARKS):
         return f"workspace{{s}} {readable(entry.name)}"
@@ -175,7 +185,8 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     return entry.is_file() and is_image_file(Path(entry.path))
 
 
-def _kind_of_file(name: str) -> str:
+def kind_of_file(name: str) -> str:
+    """The kind of a file that is no image, in words: ``{s}`` stands for the plural."""
     suffix = _suffix(name)
     if not suffix:
         return "file{s} without a suffix"

@@ -43,8 +43,8 @@ def search(
     data: Annotated[
         str,
         typer.Argument(
-            help="Folder with one folder per class, CSV or Parquet file of paths and labels, saved dataset of Hugging "
-            "Face, torchvision:NAME, sklearn:digits, or a study file."
+            help="Folder or archive with one folder per class, CSV or Parquet file of paths and labels, saved dataset "
+            "of Hugging Face, torchvision:NAME, sklearn:digits, or a study file."
         ),
     ],
     other_data: Annotated[
