@@ -8,6 +8,7 @@ from .gallery import Gallery, find_gallery
 from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
 from .listing_options import ListingOptions, option_name
+from .manifests import UnlabeledRow, holds_table, list_rows
 from .nearness import Nearness, class_separation
 from .pixel_scale import PixelScale
 from .splits import resolve_splits
@@ -31,6 +32,7 @@ __all__ = [
     "PixelScale",
     "StraddlingGroup",
     "UndecodableImageError",
+    "UnlabeledRow",
     "class_separation",
     "decode_dataset",
     "decode_image",
@@ -38,9 +40,11 @@ __all__ = [
     "doubtful_labels",
     "exact_groups",
     "find_gallery",
+    "holds_table",
     "images_below",
     "in_threads",
     "joined",
+    "list_rows",
     "list_source",
     "near_pairs",
     "never_right",

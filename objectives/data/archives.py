@@ -144,7 +144,7 @@ class _GzippedTar:
         except OSError as error:
             raise InvalidInputError(
                 f"Cannot unpack {readable(str(self._file))} in {self._scratch}: {error.strerror or error}. Free space "
-                "there, or choose another workspace."
+                "there."
             ) from error
 
 

@@ -14,9 +14,7 @@ from .folders import list_folder
 from .groups import group_by_regex
 from .listing import Listing
 from .listing_options import ListingOptions, option_name
-from .manifest_files import SUFFIXES as MANIFEST_SUFFIXES
-from .manifest_shards import is_saved_dataset
-from .manifests import list_manifest
+from .manifests import holds_table, list_manifest
 from .sklearn_digits import list_digits
 from .torchvision_datasets import list_published
 
@@ -114,11 +112,9 @@ def _kind_of(source: str) -> _Source:
         raise InvalidInputError(
             unknown_name("dataset prefix", prefix, _BUILT_IN) + " Or name a folder, or a CSV or Parquet file."
         )
-    if os.path.isdir(path):
-        return _MANIFEST if is_saved_dataset(Path(path)) else _FOLDER
-    if path.lower().endswith(ARCHIVE_SUFFIXES):
+    if path.lower().endswith(ARCHIVE_SUFFIXES) and not os.path.isdir(path):
         return _ARCHIVE
-    return _MANIFEST if path.lower().endswith(MANIFEST_SUFFIXES) else _FOLDER
+    return _MANIFEST if holds_table(source) else _FOLDER
 
 
 def _option_faults(kind: _Source, source: str, options: ListingOptions) -> list[str]:

@@ -24,6 +24,7 @@ from torchvision.transforms.functional import resize
 
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
+from .listing import Embedded
 from .pixel_scale import PixelScale, Whites, to_bytes
 
 # Suffixes of files that are read as images; a file that this Pillow cannot decode is reported, not ignored.
@@ -46,7 +47,7 @@ MAX_ASPECT = 100
 _LARGE = 25_000_000
 _large_image = threading.Lock()
 
-EncodedImage = Path | bytes | np.ndarray | Image.Image
+EncodedImage = Path | Embedded | bytes | np.ndarray | Image.Image
 
 
 class UndecodableImageError(InvalidInputError):
@@ -60,8 +61,8 @@ def decode_image(source: EncodedImage, whites: Whites = PixelScale()) -> Image.I
     first frame of an animation is taken.
 
     Args:
-        source: A path, the bytes of a file, an opened image, or an array: uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W,
-            4), or uint16 or float (H, W).
+        source: A path, a file inside another one, the bytes of a file, an opened image, or an array: uint8 (H, W), (H,
+            W, 1), (H, W, 3) or (H, W, 4), or uint16 or float (H, W).
         whites: Which of more than 8-bit values becomes white: the scale of the dataset.
 
     Raises:
@@ -149,7 +150,8 @@ def _opened(source: EncodedImage) -> Image.Image:
         return source.copy()
     if isinstance(source, np.ndarray):
         return Image.fromarray(source[..., 0] if source.shape[2:] == (1,) else source)
-    return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+    content = source.read_bytes() if isinstance(source, Embedded) else source
+    return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=_formats())
 
 
 def _check_shape(image: Image.Image) -> None:

@@ -134,7 +134,7 @@ class _File:
         except OSError as error:
             raise InvalidInputError(
                 f"Cannot unpack the images of {readable(self.file.name)} in {self._scratch}: "
-                f"{error.strerror or first_line(error)}. Free space there, or choose another workspace."
+                f"{error.strerror or first_line(error)}. Free space there."
             ) from error
 
 

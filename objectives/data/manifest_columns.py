@@ -62,6 +62,21 @@ def find_columns(table: Table, options: ListingOptions) -> Columns:
     return Columns(found["path_column"], found["label_column"], found["split_column"], found["group"])
 
 
+def find_paths(table: Table, options: ListingOptions) -> str:
+    """Find the column of the images alone, of a table that needs no labels.
+
+    Raises:
+        InvalidInputError: It is missing, is there twice, holds something else, or cannot be told from others.
+    """
+    faults: list[str] = []
+    name = _find(table, "path_column", options.path_column, faults)
+    if name and (fault := _unusable(table, "path_column", name)):
+        faults.append(fault)
+    if faults:
+        raise InvalidInputError(faults)
+    return name
+
+
 def _find(table: Table, field: str, wanted: str, faults: list[str]) -> str:
     if wanted:
         if wanted in table.columns:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from ..errors import InvalidInputError
 from .layouts import split_named
-from .listing import Item, Listing, alike_but_for_case, sorted_by_name
+from .listing import Embedded, Item, Listing, alike_but_for_case, sorted_by_name
 from .listing_options import NO_COLUMN, ListingOptions
-from .manifest_columns import Columns, find_columns
+from .manifest_columns import Columns, find_columns, find_paths
 from .manifest_files import SUFFIXES, read_table
 from .manifest_images import place_images
+from .manifest_shards import is_saved_dataset
 from .manifest_table import Cells, Table
 from .scan import is_plain, nearest_beside, readable
 from .target_kinds import other_task, target_fault
@@ -64,6 +65,60 @@ def list_manifest(source: str, options: ListingOptions, scratch: Path) -> Listin
     return Listing(file.stem, classes, sorted_by_name(items), grouped_by=grouped_by)
 
 
+@dataclass(frozen=True)
+class UnlabeledRow:
+    """A row of a table whose images are to be classified.
+
+    Attributes:
+        name: Path of the image as the table has it, or where it is, in words.
+        content: The image, or its file.
+        cells: Plain cells by column; empty where missing.
+    """
+
+    name: str
+    content: Path | Embedded
+    cells: dict[str, str]
+
+
+def holds_table(source: str) -> bool:
+    """Whether a file or folder is a table of images, by its name or what is in it."""
+    path = Path(os.path.expanduser(source))
+    return is_saved_dataset(path) if path.is_dir() else path.name.lower().endswith(SUFFIXES)
+
+
+def list_rows(source: str, options: ListingOptions, scratch: Path) -> list[UnlabeledRow]:
+    """List the images of a table that needs no labels, in the order of its rows; an image may be in several.
+
+    Args:
+        source: File or folder of a table.
+        options: Its column of images and image root.
+        scratch: Folder of images that are unpacked to be read.
+
+    Raises:
+        InvalidInputError: The table cannot be read, has no column of images, or over 10 % of them are missing.
+    """
+    _, table, root = _opened(source, options, scratch)
+    column = find_paths(table, options)
+    paths = table.read(column)
+    if empty := [row for row, path in enumerate(paths) if path is None]:
+        raise InvalidInputError(
+            f"{table.name}: no path in {table.places(empty)}, column {column!r}. Fill in a path, or remove "
+            f"{_the_rows(empty)}."
+        )
+    known = [path or "" for path in paths]
+    _, contents, faults = place_images(table, column, known, [""] * len(known), root, options)
+    if faults:
+        raise InvalidInputError(faults)
+    plain = [name for name in table.columns if name and (name not in table.nested or name in table.images)]
+    cells = {name: table.read(name) for name in plain}
+    return [
+        UnlabeledRow(
+            known[row] or table.places([row]), content, {name: column[row] or "" for name, column in cells.items()}
+        )
+        for row, content in enumerate(contents)
+    ]
+
+
 def _opened(source: str, options: ListingOptions, scratch: Path) -> tuple[Path, Table, Path]:
     """The file or folder of a manifest, its table, and its image root."""
     file = Path(os.path.realpath(os.path.expanduser(source)))
@@ -104,8 +159,8 @@ def _empty_cells(table: Table, columns: Columns, rows: _Rows) -> Iterator[str]:
     if tests and set(tests) <= set(unlabeled):
         yield (
             f"{table.name}: no row of the test split has a label ({table.places(tests)}), so nothing can be tested on "
-            "it. Remove these rows; when the study has a winner, it classifies their images: "
-            "frostline predict STUDY IMAGES"
+            "it. Remove these rows; when the study has a winner, it classifies them in a table of their own: "
+            "frostline predict STUDY TABLE"
         )
         unlabeled = [row for row in unlabeled if row not in set(tests)]
     kinds = (

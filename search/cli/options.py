@@ -135,6 +135,8 @@ _LISTING_OPTIONS: dict[str, tuple[Any, Any]] = {
     ),
 }
 LISTING = tuple(_LISTING_OPTIONS)
+# Those of a table without labels.
+_PATH_OPTIONS = {name: _LISTING_OPTIONS[name] for name in ("path_column", "image_root", "allow_outside")}
 
 
 class ResourceValues(TypedDict, total=False):
@@ -197,6 +199,11 @@ def resource_options(*names: str) -> Callable[[_Command], _Command]:
 def listing_options(command: _Command) -> _Command:
     """Replace a command's parameter ``listing`` by the fields of :class:`ListingOptions`; it receives their values."""
     return _group("listing", _LISTING_OPTIONS, dict)(command)
+
+
+def path_options(command: _Command) -> _Command:
+    """Replace a command's parameter ``paths`` by the options of a table without labels; it receives their values."""
+    return _group("paths", _PATH_OPTIONS, dict)(command)
 
 
 def common_options(command: _Command) -> _Command:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
@@ -13,23 +15,51 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ...objectives.data import EncodedImage, ListingOptions
+
 # Seconds between two lines of progress.
 _PACE = 5.0
 
 
-def find_images(given: Sequence[str], standard_input: TextIO) -> list[str]:
-    """Return the names of all images that a user means.
+@dataclass(frozen=True)
+class Given:
+    """An image to classify.
+
+    Attributes:
+        name: Name, for people.
+        content: The image, or its file.
+        cells: Cells of its row by column; empty for an image of no table.
+    """
+
+    name: str
+    content: EncodedImage
+    cells: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_images(given: Sequence[str], standard_input: TextIO, paths: Mapping[str, Any]) -> list[Given]:
+    """Return all images that a user means.
 
     Args:
-        given: Files, folders, whose images at any depth are taken, or ``-`` for names on standard input, one a line.
+        given: Files, folders, whose images at any depth are taken, ``-`` for names on standard input, one a line; or a
+            table alone.
         standard_input: Where those names are read.
+        paths: Options of a table, by field of :class:`~frostline.objectives.data.ListingOptions`.
 
     Raises:
-        InvalidInputError: There are none.
+        InvalidInputError: There are none, a table is named beside other images or cannot be used, or its options are
+            given without one.
     """
-    from ...objectives.data import images_below
+    from ...objectives.data import ListingOptions, holds_table, images_below, option_name
     from ...objectives.errors import InvalidInputError
 
+    options = ListingOptions(**paths)
+    if table := next(filter(holds_table, given), None):
+        if len(given) > 1:
+            raise InvalidInputError(f"{table} is a table: name it alone, or leave it out.")
+        return _rows(table, options)
+    if options.given():
+        told = ", ".join(map(option_name, options.given()))
+        raise InvalidInputError(f"{told}: there is no table among the images. Name a CSV, TSV or Parquet file.")
     named: list[str] = []
     for name in given:
         named += [line.strip() for line in standard_input if line.strip()] if name == "-" else [name]
@@ -39,7 +69,15 @@ def find_images(given: Sequence[str], standard_input: TextIO) -> list[str]:
     if not found:
         where = ", ".join("standard input" if name == "-" else name for name in given)
         raise InvalidInputError(f"There are no images in {where}. Name image files, or folders that hold some.")
-    return found
+    return [Given(name, Path(name)) for name in found]
+
+
+def _rows(table: str, options: ListingOptions) -> list[Given]:
+    from ...objectives.data import list_rows
+
+    # An exported folder needs no workspace.
+    rows = list_rows(table, options.located(table), Path(tempfile.gettempdir()))
+    return [Given(row.name, row.content, row.cells) for row in rows]
 
 
 class Progress:
@@ -79,15 +117,22 @@ class Progress:
 
 
 class Writer(Protocol):
-    """Prints predictions in one form."""
+    """Prints predictions in one form.
 
-    def __init__(self, classes: Sequence[str], top: int, out: TextIO) -> None: ...
+    Args:
+        classes: Class names, in the order of the probabilities.
+        top: Number of classes to print.
+        columns: Columns of the images' table; empty without one.
+        out: Where to print.
+    """
 
-    def write(self, name: str, probabilities: NDArray[np.float32]) -> None:
+    def __init__(self, classes: Sequence[str], top: int, columns: Collection[str], out: TextIO) -> None: ...
+
+    def write(self, image: Given, probabilities: NDArray[np.float32]) -> None:
         """Print the most probable classes of an image."""
         ...
 
-    def skip(self, name: str, reason: str) -> None:
+    def skip(self, image: Given, reason: str) -> None:
         """Print that an image was skipped."""
         ...
 
@@ -99,15 +144,15 @@ class Writer(Protocol):
 class _Lines:
     """One line an image, for people."""
 
-    def __init__(self, classes: Sequence[str], top: int, out: TextIO) -> None:
+    def __init__(self, classes: Sequence[str], top: int, columns: Collection[str], out: TextIO) -> None:
         self._classes, self._top, self._out = classes, top, out
 
-    def write(self, name: str, probabilities: NDArray[np.float32]) -> None:
+    def write(self, image: Given, probabilities: NDArray[np.float32]) -> None:
         ranked = _ranked(self._classes, probabilities, self._top)
         told = ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in ranked)
-        print(f"{name}: {told}", file=self._out, flush=True)
+        print(f"{image.name}: {told}", file=self._out, flush=True)
 
-    def skip(self, name: str, reason: str) -> None:
+    def skip(self, image: Given, reason: str) -> None:
         pass
 
     def end(self) -> None:
@@ -115,46 +160,60 @@ class _Lines:
 
 
 class _Csv:
-    """One row an image, the most probable class first; skipped images have no row."""
+    """One row an image, the most probable class first. A row of a table keeps its cells, and stays if it is skipped;
+    other skipped images have no row.
+    """
 
-    def __init__(self, classes: Sequence[str], top: int, out: TextIO) -> None:
+    def __init__(self, classes: Sequence[str], top: int, columns: Collection[str], out: TextIO) -> None:
         self._classes, self._top, self._rows = classes, top, csv.writer(out, lineterminator="\n")
         places = range(1, min(top, len(classes)) + 1)
-        columns = [column for place in places for column in (f"class_{place}", f"probability_{place}")]
-        self._rows.writerow(["image", *columns])
+        predicted = [column for place in places for column in (f"class_{place}", f"probability_{place}")]
+        # Columns of an earlier prediction are replaced.
+        self._columns = [column for column in columns if column not in predicted]
+        self._rows.writerow([*(self._columns if columns else ["image"]), *predicted])
 
-    def write(self, name: str, probabilities: NDArray[np.float32]) -> None:
+    def write(self, image: Given, probabilities: NDArray[np.float32]) -> None:
         ranked = _ranked(self._classes, probabilities, self._top)
         self._rows.writerow(
-            [name, *(f"{value:.6f}" if isinstance(value, float) else value for pair in ranked for value in pair)]
+            [
+                *self._own(image),
+                *(f"{value:.6f}" if isinstance(value, float) else value for pair in ranked for value in pair),
+            ]
         )
 
-    def skip(self, name: str, reason: str) -> None:
-        pass
+    def skip(self, image: Given, reason: str) -> None:
+        if image.cells:
+            self._rows.writerow([*self._own(image), *[""] * (2 * min(self._top, len(self._classes)))])
 
     def end(self) -> None:
         pass
+
+    def _own(self, image: Given) -> list[str]:
+        return [image.cells[column] for column in self._columns] if image.cells else [image.name]
 
 
 class _Json:
     """One document, printed at the end."""
 
-    def __init__(self, classes: Sequence[str], top: int, out: TextIO) -> None:
+    def __init__(self, classes: Sequence[str], top: int, columns: Collection[str], out: TextIO) -> None:
         self._classes, self._top, self._out = classes, top, out
         self._predictions: list[dict[str, Any]] = []
-        self._skipped: list[dict[str, str]] = []
+        self._skipped: list[dict[str, Any]] = []
 
-    def write(self, name: str, probabilities: NDArray[np.float32]) -> None:
+    def write(self, image: Given, probabilities: NDArray[np.float32]) -> None:
         ranked = _ranked(self._classes, probabilities, self._top)
         top = [{"class": label, "probability": probability} for label, probability in ranked]
-        self._predictions.append({"image": name, "top": top})
+        self._predictions.append({**self._own(image), "top": top})
 
-    def skip(self, name: str, reason: str) -> None:
-        self._skipped.append({"image": name, "reason": reason})
+    def skip(self, image: Given, reason: str) -> None:
+        self._skipped.append({**self._own(image), "reason": reason})
 
     def end(self) -> None:
         document = {"predictions": self._predictions, "skipped": self._skipped}
         print(json.dumps(document, indent=1, ensure_ascii=False), file=self._out, flush=True)
+
+    def _own(self, image: Given) -> dict[str, Any]:
+        return {"image": image.name, **({"row": image.cells} if image.cells else {})}
 
 
 FORMATS: dict[str, type[Writer]] = {"text": _Lines, "csv": _Csv, "json": _Json}

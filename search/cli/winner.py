@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .application import locate
-from .options import DeviceOption, StorageOption, StudyArgument, WorkspaceOption
+from .options import DeviceOption, StorageOption, StudyArgument, WorkspaceOption, path_options
 from .predictions import FORMATS, Progress, find_images
 
 if TYPE_CHECKING:
@@ -50,13 +50,16 @@ def export(
         raise typer.Exit(1)
 
 
+@path_options
 def predict(
     source: Annotated[
         str, typer.Argument(metavar="DIR|STUDY", help="Folder that `frostline export` wrote, or name of a study.")
     ],
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGES", help="Image files, folders, or - for a list of files on standard input."),
+        typer.Argument(
+            metavar="IMAGES", help="Image files, folders, - for a list of files on standard input, or a table."
+        ),
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="Number of classes to show for each image.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print the predictions as JSON.")] = False,
@@ -66,6 +69,8 @@ def predict(
     ] = 64,
     strategy: StrategyOption = None,
     device: DeviceOption = "auto",
+    *,
+    paths: dict[str, Any],
     storage: StorageOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -76,19 +81,21 @@ def predict(
 
     if as_json and as_csv:
         raise InvalidInputError("--json and --csv cannot be combined: leave one out.")
-    names = find_images(images, sys.stdin)
+    found = find_images(images, sys.stdin, paths)
     model = _load(source, strategy, device, lambda: locate(workspace, storage))
-    progress = Progress(len(names), sys.stderr)
-    writer = FORMATS["json" if as_json else "csv" if as_csv else "text"](model.card.classes, top, sys.stdout)
+    progress = Progress(len(found), sys.stderr)
+    form = FORMATS["json" if as_json else "csv" if as_csv else "text"]
+    writer = form(model.card.classes, top, found[0].cells, sys.stdout)
     try:
         with quiet_decoding():
-            for name, found in zip(names, model.predict_each([Path(name) for name in names], batch_size), strict=True):
-                if isinstance(found, UndecodableImageError):
-                    progress.skipped(name, str(found))
-                    writer.skip(name, str(found))
+            answers = model.predict_each([image.content for image in found], batch_size)
+            for image, answer in zip(found, answers, strict=True):
+                if isinstance(answer, UndecodableImageError):
+                    progress.skipped(image.name, str(answer))
+                    writer.skip(image, str(answer))
                 else:
                     progress.predicted()
-                    writer.write(name, found)
+                    writer.write(image, answer)
     # Each allocator has an error class of its own; what is not about memory is raised again.
     except Exception as error:
         if not is_out_of_memory(error):

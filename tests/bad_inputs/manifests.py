@@ -233,7 +233,7 @@ MANIFESTS = {
         good("path,label,split", ["train"] * 8, extra="a.png,,test\nb.png,,test\n"),
         "no row of the test split",
         "lines 10, 11",
-        "frostline predict STUDY IMAGES",
+        "frostline predict STUDY TABLE",
     ),
     "some groups missing": row(good("path,label,group", ["a", ""] * 4), "no group in lines 3, 5", "--group none"),
     "too few groups": row(good("path,label,group", ["a", "b"] * 4), "'cat' has images of 2 groups ('a', 'b')"),

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -203,3 +205,116 @@ def test_a_folder_needs_neither_optuna_nor_mlflow(folder: Path, finished: Finish
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(f"{file}: ")
+
+
+def scans(finished: Finished) -> pandas.DataFrame:
+    """A table of the test images, without labels, beside nothing of them."""
+    paths = [file.relative_to(finished.data).as_posix() for file in finished.test_files]
+    return pandas.DataFrame({"scan": paths, "note": [f"a, {place}" for place in range(len(paths))], "class_1": "old"})
+
+
+def probabilities(rows: list[dict[str, str]]) -> np.ndarray:
+    return np.array(
+        [
+            [
+                float(row[f"probability_{rank}"])
+                for name in CLASSES
+                for rank in (1, 2, 3)
+                if row[f"class_{rank}"] == name
+            ]
+            for row in rows
+        ]
+    )
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
+def test_a_table_gets_the_predictions_of_its_rows(
+    finished: Finished, folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    table, file = scans(finished), tmp_path / f"scans.{suffix}"
+    table = table.assign(fold=["train", "test", ""] * 5, label="").sample(frac=1, random_state=0)
+    if suffix == "parquet":
+        table.to_parquet(file, index=False)
+    else:
+        table.to_csv(file, index=False, sep="\t" if suffix == "tsv" else ",")
+    ended = run("predict", folder, file, "--path-column", "scan", "--image-root", finished.data, "--csv")
+    assert ended.exit_code == 0, ended.output
+    rows = list(csv.DictReader(io.StringIO(ended.stdout)))
+    assert list(rows[0])[:4] == ["scan", "note", "fold", "label"]
+    assert len(rows[0]) == 4 + 2 * 3
+    assert [(row["scan"], row["note"], row["fold"]) for row in rows] == list(
+        zip(table["scan"], table["note"], table["fold"], strict=True)
+    )
+    expected = finished.calibrated("lora")[table.index.to_numpy()]
+    assert np.abs(probabilities(rows) - expected).max() < 1e-4
+
+
+def test_images_inside_a_table_are_classified(finished: Finished, folder: Path, tmp_path: Path) -> None:
+    """As ``datasets`` stores them: a struct of bytes and path, in Parquet and in a saved folder."""
+    rows = {"image": [str(file) for file in finished.test_files], "number": list(range(len(finished.test_files)))}
+    saved = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+        datasets.disable_progress_bars()
+        datasets.DatasetDict({"test": saved}).save_to_disk(str(tmp_path / "saved"))
+    ended = run("predict", folder, tmp_path / "saved", "--csv")
+    assert ended.exit_code == 0, ended.output
+    found = list(csv.DictReader(io.StringIO(ended.stdout)))
+    assert [row["image"] for row in found] == [file.name for file in finished.test_files]
+    assert {row["split"] for row in found} == {"test"}
+    assert np.abs(probabilities(found) - finished.calibrated("lora")).max() < 1e-4
+    pixels = [{"bytes": file.read_bytes(), "path": None} for file in finished.test_files]
+    pandas.DataFrame({"image": pixels}).to_parquet(tmp_path / "x.parquet")
+    document = json.loads(run("predict", folder, tmp_path / "x.parquet", "--json", "--top", "1").stdout)
+    assert [each["image"] for each in document["predictions"]] == [f"row {number}" for number in range(1, 16)]
+    best = finished.calibrated("lora").argmax(axis=1)
+    assert [each["top"][0]["class"] for each in document["predictions"]] == [CLASSES[place] for place in best]
+
+
+def test_rows_whose_images_cannot_be_used_stay(finished: Finished, folder: Path, tmp_path: Path) -> None:
+    table = scans(finished)
+    (tmp_path / "half.jpg").write_bytes(finished.test_files[0].read_bytes()[:100])
+    table.loc[3, "scan"] = str(tmp_path / "half.jpg")
+    # The same image in two rows.
+    table.loc[5, "scan"] = table.loc[4, "scan"]
+    table.to_csv(tmp_path / "x.csv", index=False)
+    options = ["--path-column", "scan", "--image-root", finished.data]
+    assert "--allow-outside" in run("predict", folder, tmp_path / "x.csv", *options).stderr
+    ended = run("predict", folder, tmp_path / "x.csv", *options, "--allow-outside", "--csv")
+    assert ended.exit_code == 1
+    assert "1 of 15 images were skipped" in ended.stderr
+    rows = list(csv.DictReader(io.StringIO(ended.stdout)))
+    assert [row["scan"] for row in rows] == list(table["scan"])
+    assert [row["class_1"] == "" for row in rows] == [place == 3 for place in range(15)]
+    assert rows[4]["probability_1"] == rows[5]["probability_1"]
+    document = json.loads(run("predict", folder, tmp_path / "x.csv", *options, "--allow-outside", "--json").stdout)
+    assert document["skipped"][0]["row"] == {"scan": str(tmp_path / "half.jpg"), "note": "a, 3", "class_1": "old"}
+    assert document["predictions"][0]["row"]["note"] == "a, 0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["TABLE"], "no column of paths"),
+        (["TABLE", "--path-column", "scam"], "Did you mean 'scan'"),
+        (["TABLE", "--path-column", "scan"], "--image-root"),
+        (["TABLE", "DATA", "--path-column", "scan"], "name it alone"),
+        (["DATA", "--path-column", "scan"], "--path-column: there is no table"),
+        (["GONE"], "No such file"),
+        (["EMPTY"], "no path in line 3"),
+    ],
+)
+def test_tables_that_cannot_be_used_are_refused(
+    finished: Finished, folder: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    scans(finished).to_csv(tmp_path / "x.csv", index=False)
+    (tmp_path / "empty.csv").write_text("path,note\nx.png,1\n,2\n")
+    known = {
+        "TABLE": tmp_path / "x.csv",
+        "EMPTY": tmp_path / "empty.csv",
+        "GONE": tmp_path / "gone.csv",
+        "DATA": finished.data,
+    }
+    ended = run("predict", folder, *(known.get(each, each) for each in arguments))
+    assert ended.exit_code == 2, ended.output
+    assert said in ended.stderr
