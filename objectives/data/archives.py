@@ -24,6 +24,7 @@ from typing import Protocol
 
 from ..errors import InvalidInputError
 from .folders import list_scanned
+from .layouts import split_named
 from .listing import Embedded, Listing
 from .scan import Folder, has_image_suffix, is_helper, kind_of_file, nearest_beside, readable
 
@@ -84,7 +85,7 @@ def list_archive(source: str, scratch: Path, *, nested: bool = False) -> Listing
         return Embedded(file, partial(_read, archive, members[path.relative_to(file).parts]))
 
     name = next(file.name[: -len(suffix)] for suffix in ARCHIVE_SUFFIXES if file.name.lower().endswith(suffix))
-    return list_scanned(name, _arrange(file, sorted(members)), content, nested=nested)
+    return list_scanned(name, _below_wrapper(_arrange(file, sorted(members))), content, nested=nested)
 
 
 class _Zip:
@@ -230,6 +231,16 @@ def _arrange(path: Path, names: Sequence[Parts]) -> Folder:
     passed_over.update(f"folder{{s}} {readable(name)}" for name in unwanted)
     folders = tuple(_arrange(path / name, inside) for name, inside in below.items() if name not in unwanted)
     return Folder(path, tuple(images), folders, passed_over)
+
+
+def _below_wrapper(folder: Folder) -> Folder:
+    """The folder that was packed, where the archive has that one alone: ``photos.zip`` of ``photos/cat`` and
+    ``photos/dog``.
+    """
+    if len(folder.filled) != 1 or split_named(folder.filled[0].name):
+        return folder
+    (inner,) = folder.filled
+    return _below_wrapper(inner) if inner.filled else folder
 
 
 def _most_bytes(file: Path) -> int:

@@ -113,6 +113,19 @@ def test_archives_take_the_options_of_folders(tmp_path: Path) -> None:
     assert [item.name for item in listed(windows, tmp_path).items] == sorted(names)
 
 
+@pytest.mark.parametrize("wrapper", ["x/", "pets/", "a/b c/"])
+def test_the_folder_that_was_packed_may_be_in_the_archive(tmp_path: Path, wrapper: str) -> None:
+    """As most programs pack a folder; its name says nothing."""
+    for inner in ("", "train/"):
+        names = [f"{inner}{name}/{number}.png" for name in ("cat", "dog") for number in range(3)]
+        own = listed(zipped(tmp_path / "x.zip", *(f"{wrapper}{name}" for name in names)), tmp_path)
+        assert [item.name for item in own.items] == names
+        assert own.classes == ("cat", "dog")
+        assert {item.split for item in own.items} == ({"train"} if inner else {None})
+    one = zipped(tmp_path / "one.zip", *(f"cat/{number}.png" for number in range(3)))
+    assert "only the class 'cat'" in fault_of(one)
+
+
 @pytest.mark.parametrize("name", ["../cat/0.png", "/cat/0.png", "cat/../../0.png", "..\\cat\\0.png"])
 def test_names_that_lead_outside_are_refused(tmp_path: Path, name: str) -> None:
     assert "leads outside" in fault_of(zipped(tmp_path / "x.zip", "cat/1.png", name))
