@@ -23,7 +23,7 @@ from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 PREPROCESSING = Preprocessing(16, 16, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
-KINDS = ("zip", "stored.zip", "tar", "tar.gz", "tgz")
+KINDS = ("zip", "stored.zip", "tar", "tgz")
 
 
 @pytest.fixture(scope="module")
