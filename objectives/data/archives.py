@@ -70,7 +70,7 @@ def list_archive(source: str, scratch: Path, *, nested: bool = False) -> Listing
     """
     file = Path(os.path.expanduser(source))
     shown = readable(str(file))
-    if not file.is_file():
+    if not os.path.isfile(file):
         meant = nearest_beside(file, ARCHIVE_SUFFIXES)
         raise InvalidInputError(f"No such file: {shown}.{meant} Name a ZIP or TAR file of class folders.")
     try:

@@ -83,7 +83,8 @@ class UnlabeledRow:
 def holds_table(source: str) -> bool:
     """Whether a file or folder is a table of images, by its name or what is in it."""
     path = Path(os.path.expanduser(source))
-    return is_saved_dataset(path) if path.is_dir() else path.name.lower().endswith(SUFFIXES)
+    # os.path takes names that are no names, such as one that is too long, for missing files.
+    return is_saved_dataset(path) if os.path.isdir(path) else path.name.lower().endswith(SUFFIXES)
 
 
 def list_rows(source: str, options: ListingOptions, scratch: Path) -> list[UnlabeledRow]:
@@ -122,7 +123,7 @@ def list_rows(source: str, options: ListingOptions, scratch: Path) -> list[Unlab
 def _opened(source: str, options: ListingOptions, scratch: Path) -> tuple[Path, Table, Path]:
     """The file or folder of a manifest, its table, and its image root."""
     file = Path(os.path.realpath(os.path.expanduser(source)))
-    if not file.exists():
+    if not os.path.exists(file):
         meant = nearest_beside(Path(source), SUFFIXES)
         raise InvalidInputError(f"No such file: {readable(source)}.{meant} Name a CSV, TSV or Parquet file.")
     table, root = read_table(file, scratch), Path(options.root_of(str(file)))

@@ -71,6 +71,8 @@ DATA = {
     "data a zip file": data("photos.zip", text("photos.zip", b"PK"), "not a whole archive", "Pack the folder again"),
     "data a zip file that is not there": data("phtos.zip", text("photos.zip"), "No such file", "photos.zip?"),
     "data too long": data("x" * 5000, lambda _: None, "No such folder"),
+    "archive too long": data("x" * 5000 + ".zip", lambda _: None, "No such file"),
+    "table too long": data("x" * 5000 + ".csv", lambda _: None, "No such file"),
     "data of a user who is not there": data("~nobody-here/photos", lambda _: None, "No such folder"),
     "data a URL": data("https://host/photos.zip", lambda _: None, "https", "folder"),
     "data a bucket": data("s3://bucket/photos", lambda _: None, "s3", "folder"),
