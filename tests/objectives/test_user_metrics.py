@@ -19,8 +19,8 @@ PROBABILITIES = np.random.default_rng(1).dirichlet(np.ones(4), size=80)
 
 def test_accuracy_of_the_users_is_accuracy() -> None:
     counts = np.random.default_rng(2).multinomial(80, np.full(80, 1 / 80), size=30).astype(float)
-    own, known = (weighted(name, PROBABILITIES, LABELS) for name in ("own_objects:share_right", "accuracy"))
-    assert score("own_objects:share_right", PROBABILITIES, LABELS) == score("accuracy", PROBABILITIES, LABELS)
+    own, known = (weighted(name, PROBABILITIES, LABELS) for name in ("own_metrics:share_right", "accuracy"))
+    assert score("own_metrics:share_right", PROBABILITIES, LABELS) == score("accuracy", PROBABILITIES, LABELS)
     assert np.array_equal(own(counts), known(counts))
     # From what is remembered too, which no caller can change.
     own(counts)[:] = 0
@@ -29,21 +29,21 @@ def test_accuracy_of_the_users_is_accuracy() -> None:
 
 def test_a_weight_of_an_image_repeats_it() -> None:
     weights = np.random.default_rng(3).integers(0, 4, size=(5, 80)).astype(float)
-    found = weighted("own_objects:of_sklearn", PROBABILITIES, LABELS)(weights)
+    found = weighted("own_metrics:of_sklearn", PROBABILITIES, LABELS)(weights)
     for row, value in zip(weights, found, strict=True):
         predicted = PROBABILITIES.argmax(axis=1)
         assert value == pytest.approx(f1_score(LABELS, predicted, average="weighted", sample_weight=row), abs=1e-12)
     with pytest.raises(ValueError, match="whole weights"):
-        weighted("own_objects:of_sklearn", PROBABILITIES, LABELS)(weights + 0.5)
+        weighted("own_metrics:of_sklearn", PROBABILITIES, LABELS)(weights + 0.5)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("own_objects:not_a_number", "returns nan; it must return a number from 0 to 1"),
-        ("own_objects:mean_loss", "returns -1.5; .* the higher the better. Scale it"),
-        ("own_objects:each_image", r"returns a ndarray of shape \(80,\); it must return one number"),
-        ("own_objects:reversed_arguments", r"fails: AxisError.*called with probabilities \(N, K\)"),
+        ("own_metrics:not_a_number", "returns nan; it must return a number from 0 to 1"),
+        ("own_metrics:mean_loss", "returns -1.5; .* the higher the better. Scale it"),
+        ("own_metrics:each_image", r"returns a ndarray of shape \(80,\); it must return one number"),
+        ("own_metrics:reversed_arguments", r"fails: AxisError.*called with probabilities \(N, K\)"),
     ],
 )
 def test_what_is_no_metric_is_refused(name: str, said: str) -> None:
@@ -54,9 +54,9 @@ def test_what_is_no_metric_is_refused(name: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("own_objects:share_rigth", "Did you mean 'share_right'?"),
-        ("own_object:share_right", "there is no module 'own_object' here"),
-        ("own_objects:number", "is a int, not a function"),
+        ("own_metrics:share_rigth", "Did you mean 'share_right'?"),
+        ("own_metric:share_right", "there is no module 'own_metric' here"),
+        ("own_metrics:number", "is a int, not a function"),
         ("acuracy", "Did you mean 'accuracy'?.*Or give your own as module:function"),
     ],
 )

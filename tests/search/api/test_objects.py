@@ -18,7 +18,8 @@ from frostline.search.analysis.score_draws import draw_scores
 from frostline.search.api.objects import name_metric, name_sampler
 from frostline.search.sampling import create_user_sampler
 
-own: Any = importlib.import_module("own_objects")
+metrics: Any = importlib.import_module("own_metrics")
+samplers: Any = importlib.import_module("own_samplers")
 LEARNING_RATE = Domain(low=1e-3, high=1e-1, log=True, default=2e-2)
 SPACE = {
     "full": {
@@ -43,15 +44,15 @@ def search(place: Path, **given: Any) -> Any:
 
 
 def test_a_users_accuracy_gives_the_study_of_the_built_in_one(tmp_path: Path) -> None:
-    mine, known = (search(tmp_path / name, metric=metric) for name, metric in (("a", own.share_right), ("b", None)))
-    assert mine.settings["metric"] == "own_objects:share_right"
+    mine, known = (search(tmp_path / name, metric=metric) for name, metric in (("a", metrics.share_right), ("b", None)))
+    assert mine.settings["metric"] == "own_metrics:share_right"
     for column in ("score", "params_learning_rate", "params_head.dropout"):
         assert mine.trials[column].tolist() == known.trials[column].tolist()
     assert mine.finals["test_score"].tolist() == known.finals["test_score"].tolist()
     # Better than chance, so that equal numbers say something.
     assert max(mine.trials["score"]) > 0.5
     # The same call returns the same study, with the comparison that was kept.
-    assert search(tmp_path / "a", metric=own.share_right).verdict == mine.verdict
+    assert search(tmp_path / "a", metric=metrics.share_right).verdict == mine.verdict
 
 
 def test_its_intervals_are_those_of_the_built_in_one() -> None:
@@ -60,7 +61,7 @@ def test_its_intervals_are_those_of_the_built_in_one() -> None:
     seeds = [rng.dirichlet(np.ones(3), size=120) for _ in range(2)]
     mine, known = (
         draw_scores([[weighted(name, each, labels) for each in seeds]], labels, seed=0, draws=200)
-        for name in ("own_objects:share_right", "accuracy")
+        for name in ("own_metrics:share_right", "accuracy")
     )
     assert np.array_equal(mine.scores, known.scores)
 
@@ -68,7 +69,7 @@ def test_its_intervals_are_those_of_the_built_in_one() -> None:
 def test_a_users_sampler_samples_within_strategies(tmp_path: Path) -> None:
     rates = {
         name: search(tmp_path / name, sampler=sampler, space=HEAD).trials["params_learning_rate"].tolist()
-        for name, sampler in {"a": own.seeded, "b": own.seeded, "c": own.other_seed}.items()
+        for name, sampler in {"a": samplers.seeded, "b": samplers.seeded, "c": samplers.other_seed}.items()
     }
     # The first trial is the default configuration.
     assert {values[0] for values in rates.values()} == {2e-2}
@@ -81,19 +82,19 @@ def test_a_sampler_starts_anew_for_each_trial() -> None:
         return optuna.create_study(sampler=create_user_sampler(name, seed)).ask().suggest_float("x", 0, 1)
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    for name in ("own_objects:seeded", "own_objects:plain_tpe", "optuna.samplers:RandomSampler"):
+    for name in ("own_samplers:seeded", "own_samplers:plain_tpe", "optuna.samplers:RandomSampler"):
         assert drawn(name, 1) == drawn(name, 1) != drawn(name, 2)
-    assert drawn("own_objects:seeded", 1) != drawn("own_objects:other_seed", 1)
+    assert drawn("own_samplers:seeded", 1) != drawn("own_samplers:other_seed", 1)
     # What a factory makes with a seed is what Optuna makes with it.
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=5))
     assert drawn("optuna.samplers:RandomSampler", 5) == study.ask().suggest_float("x", 0, 1)
 
 
 def test_objects_have_importable_names() -> None:
-    assert name_metric(own.top_two) == "own_objects:top_two"
+    assert name_metric(metrics.top_two) == "own_metrics:top_two"
     assert name_metric("macro_f1") == "macro_f1"
-    assert name_sampler(own.seeded) == "own_objects:seeded"
-    assert name_sampler(own.plain_tpe) == "own_objects:plain_tpe"
+    assert name_sampler(samplers.seeded) == "own_samplers:seeded"
+    assert name_sampler(samplers.plain_tpe) == "own_samplers:plain_tpe"
     assert create_user_sampler(name_sampler(optuna.samplers.QMCSampler), 1).__class__ is optuna.samplers.QMCSampler
     with pytest.raises(InvalidInputError, match=r"is at the top of no module.*sampler=optuna.samplers.RandomSampler"):
         name_sampler(optuna.samplers.RandomSampler(seed=1))
@@ -103,14 +104,14 @@ def test_objects_have_importable_names() -> None:
     ("given", "said"),
     [
         ({"metric": lambda probabilities, labels: 1.0}, "metric: "),
-        ({"metric": partial(own.share_right)}, "metric is a partial. Give a name, or a function of probabilities"),
-        ({"metric": own.not_a_number}, "Metric 'own_objects:not_a_number' returns nan"),
-        ({"metric": own.each_image}, "it must return one number"),
-        ({"metric": "own_objects:share_rigth"}, "Did you mean 'share_right'?"),
+        ({"metric": partial(metrics.share_right)}, "metric is a partial. Give a name, or a function of probabilities"),
+        ({"metric": metrics.not_a_number}, "Metric 'own_metrics:not_a_number' returns nan"),
+        ({"metric": metrics.each_image}, "it must return one number"),
+        ({"metric": "own_metrics:share_rigth"}, "Did you mean 'share_right'?"),
         ({"sampler": 3}, "sampler is a int. Give a name, or an optuna.samplers.BaseSampler"),
-        ({"sampler": own.no_sampler}, "Sampler 'own_objects:no_sampler' returns a int. Give an optuna.samplers"),
-        ({"sampler": "own_objects:number"}, "is of type int. Give an optuna.samplers.BaseSampler"),
-        ({"sampler": own.FailingSampler}, "fails on the space of full: RuntimeError: no value"),
+        ({"sampler": samplers.no_sampler}, "Sampler 'own_samplers:no_sampler' returns a int. Give an optuna.samplers"),
+        ({"sampler": "own_samplers:number"}, "is of type int. Give an optuna.samplers.BaseSampler"),
+        ({"sampler": samplers.FailingSampler}, "fails on the space of full: RuntimeError: no value"),
         ({"sampler": "acuracy"}, "there is no module 'acuracy' here"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -1,4 +1,4 @@
-"""A user's metrics and samplers, importable as a user's own file is."""
+"""A user's metrics, importable as a user's own file is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from optuna.samplers import RandomSampler, TPESampler
 
-seeded = RandomSampler(seed=3)
-other_seed = RandomSampler(seed=4)
 number = 3
 
 
@@ -42,16 +39,3 @@ def mean_loss(probabilities: Any, labels: Any) -> float:
 
 def reversed_arguments(labels: Any, probabilities: Any) -> float:
     return float((labels == probabilities.argmax(axis=1)).mean())
-
-
-def plain_tpe(seed: int) -> TPESampler:
-    return TPESampler(seed=seed, n_startup_trials=2)
-
-
-def no_sampler() -> int:
-    return 3
-
-
-class FailingSampler(RandomSampler):
-    def sample_independent(self, *arguments: Any) -> Any:
-        raise RuntimeError("no value")
