@@ -26,7 +26,7 @@ def tracer(name: str) -> dict[str, Any]:
     """
     if not name.startswith("timm:"):
         return {"leaf_modules": [StochasticDepth]}
-    from timm.layers import DropPath
+    from timm.layers.drop import DropPath
     from timm.models import get_notrace_functions, get_notrace_modules
 
     whole = [StochasticDepth, DropPath, *get_notrace_modules()]

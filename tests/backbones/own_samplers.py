@@ -20,5 +20,5 @@ def no_sampler() -> int:
 
 
 class FailingSampler(RandomSampler):
-    def sample_independent(self, *arguments: Any) -> Any:
+    def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> Any:
         raise RuntimeError("no value")
