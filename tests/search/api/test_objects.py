@@ -44,15 +44,18 @@ def search(place: Path, **given: Any) -> Any:
 
 
 def test_a_users_accuracy_gives_the_study_of_the_built_in_one(tmp_path: Path) -> None:
-    mine, known = (search(tmp_path / name, metric=metric) for name, metric in (("a", metrics.share_right), ("b", None)))
+    mine, known = (
+        search(tmp_path / name, metric=metric, trials=2) for name, metric in (("a", metrics.share_right), ("b", None))
+    )
     assert mine.settings["metric"] == "own_metrics:share_right"
     for column in ("score", "params_learning_rate", "params_head.dropout"):
         assert mine.trials[column].tolist() == known.trials[column].tolist()
     assert mine.finals["test_score"].tolist() == known.finals["test_score"].tolist()
     # Better than chance, so that equal numbers say something.
     assert max(mine.trials["score"]) > 0.5
+    assert "share right" in mine.report(tmp_path / "page.html").read_text(encoding="utf-8")
     # The same call returns the same study, with the comparison that was kept.
-    assert search(tmp_path / "a", metric=metrics.share_right).verdict == mine.verdict
+    assert search(tmp_path / "a", metric=metrics.share_right, trials=2).verdict == mine.verdict
 
 
 def test_its_intervals_are_those_of_the_built_in_one() -> None:
@@ -68,13 +71,13 @@ def test_its_intervals_are_those_of_the_built_in_one() -> None:
 
 def test_a_users_sampler_samples_within_strategies(tmp_path: Path) -> None:
     rates = {
-        name: search(tmp_path / name, sampler=sampler, space=HEAD).trials["params_learning_rate"].tolist()
+        name: search(tmp_path / name, sampler=sampler, space=HEAD, trials=2).trials["params_learning_rate"].tolist()
         for name, sampler in {"a": samplers.seeded, "b": samplers.seeded, "c": samplers.other_seed}.items()
     }
     # The first trial is the default configuration.
     assert {values[0] for values in rates.values()} == {2e-2}
     assert rates["a"] == rates["b"]
-    assert len({*rates["a"][1:], *rates["c"][1:]}) == 4
+    assert len({*rates["a"], *rates["c"]}) == 3
 
 
 def test_a_sampler_starts_anew_for_each_trial() -> None:
