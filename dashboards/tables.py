@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..objectives.calibration import CALIBRATED_METRICS
-from ..objectives.metrics import METRICS, Metric
+from ..objectives.metrics import METRICS, Metric, find_metric
 from ..search.analysis import (
     BASELINE,
     Contender,
@@ -69,7 +69,7 @@ def leak_rows(verdict: Verdict, leaks: Leaks) -> TextTable:
     """Return the table of the finalists' scores with and without the leaked test images."""
     columns = (
         Column("strategy", numeric=False),
-        Column(f"test {METRICS[verdict.metric].title} %, all {leaks.test_images:,} images"),
+        Column(f"test {find_metric(verdict.metric).title} %, all {leaks.test_images:,} images"),
         Column(f"without the {leaks.images:,} leaked"),
     )
     rows = tuple((c.strategy, points(c.mean), _without(leaks, c.strategy)) for c in verdict.contenders)
@@ -173,7 +173,7 @@ def curve_rows(curve: DataCurve) -> TextTable:
     columns = (
         Column("strategy", numeric=False),
         Column("training images"),
-        Column(f"test {METRICS[curve.metric].title} %, mean [{100 * curve.confidence:.0f} % interval] (seeds)"),
+        Column(f"test {find_metric(curve.metric).title} %, mean [{100 * curve.confidence:.0f} % interval] (seeds)"),
         Column(f"ahead of {BASELINE}, points [interval]"),
     )
     rows = [_curve_row(point) for point in curve.points]

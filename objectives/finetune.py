@@ -40,6 +40,7 @@ from .training import (
     to_probabilities,
     train_phase,
 )
+from .user_metrics import metric_source
 
 _NO_CHECKPOINTS = NoCheckpoints()
 NO_STAGES = Stages()
@@ -266,7 +267,7 @@ def _identity(config: TrialConfig, task: Task, seed: int, phases: tuple[Phase, .
         phases,
         config=flatten(config),
         seed=seed,
-        data=[task.train.fingerprint, task.val.fingerprint, task.metric],
+        data=[task.train.fingerprint, task.val.fingerprint, metric_source(task.metric)],
         backbone=[asdict(task.backbones.spec), task.backbones.fingerprint],
         precision=asdict(task.precision),
     )

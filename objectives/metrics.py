@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidInputError, unknown_name
+from .user_metrics import find_function, is_users, prepare_resampled
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -71,21 +73,36 @@ def check_metric(name: str) -> None:
     """Refuse a metric that a study cannot maximize.
 
     Raises:
-        InvalidInputError: There is no metric of this name, or it is only reported.
+        InvalidInputError: There is no metric of this name, it is only reported, or the user's cannot be imported.
     """
+    if is_users(name):
+        find_function(name)
+        return
     if name not in METRICS:
-        raise InvalidInputError(unknown_name("metric", name, OBJECTIVES))
+        raise InvalidInputError(f"{unknown_name('metric', name, OBJECTIVES)} Or give your own as module:function.")
     if name not in OBJECTIVES:
         raise InvalidInputError(
             f"Metric {name!r} is reported for every finalist, but a study maximizes one of: {', '.join(OBJECTIVES)}."
         )
 
 
+def find_metric(name: str) -> Metric:
+    """The metric of a name: a built-in one, or a function of the user's, ``module:function``.
+
+    >>> from frostline.objectives.metrics import find_metric
+    >>> find_metric("macro_f1").title, find_metric("my_metrics:top_two").title
+    ('macro F1', 'top two')
+    """
+    if not is_users(name):
+        return METRICS[name]
+    return Metric(name, name.rpartition(":")[2].replace("_", " "), partial(prepare_resampled, name))
+
+
 def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weighted:
     """A metric of some images as a function of their weights.
 
     Args:
-        metric: Name of the metric.
+        metric: Name of the metric; see :func:`find_metric`.
         probabilities: Class probabilities (N, K), float, with N >= 1 and K >= 2.
         labels: True classes (N,), int64, below K.
 
@@ -94,6 +111,7 @@ def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weigh
 
     Raises:
         ValueError: See :func:`check_probabilities`.
+        InvalidInputError: See :func:`~frostline.objectives.user_metrics.prepare_resampled`.
 
     Example:
         >>> import numpy as np
@@ -103,7 +121,7 @@ def weighted(metric: str, probabilities: Probabilities, labels: Labels) -> Weigh
         [0.5, 0.75]
     """
     check_probabilities(probabilities, labels)
-    return METRICS[metric].prepare(probabilities, labels)
+    return find_metric(metric).prepare(probabilities, labels)
 
 
 def check_probabilities(probabilities: Probabilities, labels: Labels) -> None:

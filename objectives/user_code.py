@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TypeGuard
+from typing import Any, TypeGuard
+
+from .errors import InvalidInputError, unknown_name
+
+_DIGITS = 12
 
 
 def append_current_folder() -> bool:
@@ -42,6 +47,48 @@ def folder_first(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
+
+
+def find_object(kind: str, name: str, noun: str = "function") -> Any:
+    """Import what ``module:name`` names.
+
+    Args:
+        kind: What it is to users, such as ``Metric``.
+        name: Its name.
+        noun: What the module should define.
+
+    Raises:
+        InvalidInputError: The module does not exist, raises, or defines nothing of this name.
+    """
+    module_name, _, own = name.partition(":")
+    module = _import(f"{kind} {name!r}", module_name)
+    found = getattr(module, own, None)
+    if found is None:
+        known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
+        raise InvalidInputError(unknown_name(f"{noun} in {module_name}", own, known) + library_note(module))
+    return found
+
+
+def _import(what: str, module: str) -> ModuleType:
+    try:
+        with current_folder_last():
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not is_missing(error, module):
+            raise InvalidInputError(f"{what}: importing {module} fails: {error}.") from error
+        raise InvalidInputError(
+            f"{what}: there is no module {error.name!r} here. "
+            "Run frostline in the folder that holds it, or add that folder to PYTHONPATH."
+        ) from None
+    # The user's code.
+    except Exception as error:
+        raise InvalidInputError(f"{what}: importing {module} fails: {type(error).__name__}: {error}") from error
+
+
+def source_digest(name: str) -> str:
+    """Digest of the file of the module in ``module:name``, which is imported already; empty if it has no file."""
+    file = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:_DIGITS] if file else ""
 
 
 def is_missing(error: BaseException, module: str) -> TypeGuard[ModuleNotFoundError]:

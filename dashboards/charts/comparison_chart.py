@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import find_metric
 from ...search.analysis import Contender, Verdict
 from ...search.formats import duration, percent, points
 from ..palette import look
@@ -21,7 +21,9 @@ def compare_strategies(verdict: Verdict) -> Chart:
         _add_cost(figure, contender)
     scores = [100 * score for contender in verdict.contenders for score in contender.scores]
     edges = [100 * edge for contender in verdict.contenders for edge in contender.score_interval]
-    figure.update_xaxes(title_text=f"test {METRICS[verdict.metric].title}, %", range=span(scores + edges), row=1, col=1)
+    figure.update_xaxes(
+        title_text=f"test {find_metric(verdict.metric).title}, %", range=span(scores + edges), row=1, col=1
+    )
     figure.update_xaxes(title_text="training, s", rangemode="tozero", nticks=4, row=1, col=2)
     figure.update_yaxes(autorange="reversed")
     figure.update_layout(layout(100 + 52 * len(verdict.contenders)), showlegend=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import find_metric
 from ...search.analysis import BASELINE, CurvePoint, DataCurve, Projection
 from ...search.formats import points
 from ..palette import look
@@ -32,7 +32,7 @@ def plot_data_curve(curve: DataCurve) -> Chart:
         for gain in projection.gains
         for bound in gain.interval
     ]
-    figure.update_yaxes(title_text=f"test {METRICS[curve.metric].title}, %", range=span(edges))
+    figure.update_yaxes(title_text=f"test {find_metric(curve.metric).title}, %", range=span(edges))
     ticks = [f"{size:,}" for size in curve.sizes]
     figure.update_xaxes(
         type="log",
@@ -42,7 +42,7 @@ def plot_data_curve(curve: DataCurve) -> Chart:
         minor={"ticks": ""},
     )
     figure.update_layout(layout(420))
-    title = f"{METRICS[curve.metric].title.capitalize()} against training images"
+    title = f"{find_metric(curve.metric).title.capitalize()} against training images"
     return Chart("data-curve", title, _caption(curve), figure, curve_rows(curve))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import find_metric
 from ...search.formats import duration, percent, plural, value
 from ...search.records import TrialRecord
 from ...search.study import StudyResults
@@ -88,7 +88,7 @@ def set_score_axis(
 ) -> None:
     """Set title and range of the score axis, for these scores or those of the trials."""
     shown = [trial.score for trial in trials if trial.score is not None] if scores is None else scores
-    title = f"validation {METRICS[results.settings.metric].title}, %"
+    title = f"validation {find_metric(results.settings.metric).title}, %"
     figure.update_yaxes(title_text=title, range=span([100 * score for score in shown]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import find_metric
 from ...search.analysis import Step, budget_steps
 from ...search.formats import duration, percent, plural
 from ...search.study import StudyResults
@@ -26,7 +26,7 @@ def plot_progress(results: StudyResults) -> Chart:
         if own:
             _add_line(figure, 1, strategy, own, [float(step.trials) for step in own], "{x:d} trials")
             _add_line(figure, 2, strategy, own, [step.seconds / unit for step in own], f"{{x:.1f}} {unit_name}")
-    title = f"best validation {METRICS[results.settings.metric].title}, %"
+    title = f"best validation {find_metric(results.settings.metric).title}, %"
     figure.update_yaxes(title_text=title, range=span([100 * step.best for step in steps if step.best is not None]))
     figure.update_xaxes(title_text="trials of the strategy", rangemode="tozero", tickformat="d", row=1, col=1)
     figure.update_xaxes(title_text=f"device time of the strategy, {unit_name}", rangemode="tozero", row=2, col=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import find_metric
 from ...search.analysis import Cut, Truncation
 from ...search.formats import latency, megabytes, points
 from ..tables import truncation_rows
@@ -19,7 +19,7 @@ def plot_truncation(truncation: Truncation) -> Chart:
     for column, costs in enumerate(([1000 * cut.latency for cut in cuts], [cut.size / 1e6 for cut in cuts]), 1):
         figure.add_trace(_dots(truncation, costs), 1, column)
     edges = [100 * edge for cut in cuts for edge in cut.interval]
-    title = METRICS[truncation.metric].title
+    title = find_metric(truncation.metric).title
     figure.update_layout(layout(420), showlegend=False)
     figure.update_yaxes(range=span(edges))
     figure.update_yaxes(title_text=f"test {title}, %", col=1)

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from ...objectives.data import Gallery, option_name
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import find_metric
 from ...objectives.precision import AUTO
 from ...search.analysis import INDIFFERENCE, MIN_TRIALS, Verdict, count_outcomes
 from ...search.durations import write_duration
@@ -107,6 +107,7 @@ def search_command(settings: StudySettings) -> str:
         *([("--trials", settings.trials)] if settings.trials else []),
         *([("--budget", write_duration(settings.budget))] if settings.budget else []),
         ("--metric", settings.metric),
+        *([("--sampler", settings.sampler)] if settings.sampler else []),
         ("--seed", settings.seed),
     ]
     if not settings.finals_limited:
@@ -189,7 +190,7 @@ def _context(results: StudyResults, gallery: Gallery | None, others: Sequence[St
         "metric_table": metric_rows(verdict) if verdict else None,
         "cost_table": cost_rows(verdict) if verdict else None,
         "calibration_table": calibration_rows(verdict) if verdict else None,
-        "metric": METRICS[results.settings.metric].title,
+        "metric": find_metric(results.settings.metric).title,
         "status_table": status_rows(results),
         "failed_table": failed_rows(results),
         "common_settings": common_settings(results),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -15,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from ..errors import InvalidInputError, unknown_name
 from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, MIN_IMAGE_SIZE, Preprocessing
-from ..user_code import current_folder_last, is_missing, library_note
+from ..user_code import current_folder_last, find_object
 from .usable import require_usable
 
 # Preprocessing of most published weights.
@@ -44,12 +43,7 @@ class FactoryModel:
         Raises:
             InvalidInputError: The module or function does not exist, its import fails, or it is not a factory.
         """
-        module_name, _, function = name.partition(":")
-        module = _import(name, module_name)
-        factory = getattr(module, function, None)
-        if factory is None:
-            own = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
-            raise InvalidInputError(unknown_name(f"factory in {module_name}", function, own) + library_note(module))
+        factory = find_object("Backbone", name, "factory")
         if not callable(factory):
             raise InvalidInputError(f"{name} is a {type(factory).__name__}, not a function that returns a network.")
         needed = [key for key in _needed(factory) if key not in ("num_classes", "image_size")]
@@ -170,24 +164,6 @@ def _draws(module: nn.Module) -> bool:
     except (NotImplementedError, RuntimeError, ValueError):
         return False
     return True
-
-
-def _import(name: str, module: str) -> Any:
-    try:
-        with current_folder_last():
-            return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if not is_missing(error, module):
-            raise InvalidInputError(f"Backbone {name!r}: importing {module} fails: {error}.") from error
-        raise InvalidInputError(
-            f"Backbone {name!r}: there is no module {error.name!r} here. "
-            "Run frostline in the folder that holds it, or add that folder to PYTHONPATH."
-        ) from None
-    # The user's code.
-    except Exception as error:
-        raise InvalidInputError(
-            f"Backbone {name!r}: importing {module} fails: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

@@ -14,7 +14,7 @@ from .export import (
 )
 from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, as_run, state_hash
 from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop, initialize_head
-from .lora import add_lora
+from .lora import LowRank, adaptable, add_lora
 from .network import Network
 from .programs import (
     OPSET,
@@ -37,11 +37,13 @@ __all__ = [
     "Dropout",
     "FixedPooling",
     "FrozenPrefix",
+    "LowRank",
     "ModelCard",
     "Network",
     "NotExportedError",
     "PixelClassifier",
     "TrainedModel",
+    "adaptable",
     "add_lora",
     "as_run",
     "as_served",

@@ -55,12 +55,12 @@ def add_lora(unit: nn.Module, *, rank: int, alpha: float) -> None:
         >>> [tuple(parameter.shape) for parameter in unit.parameters()]
         [(8,), (8, 8), (1, 2, 8), (1, 8, 2)]
     """
-    for module, name, blocks in list(_adaptable(unit)):
+    for module, name, blocks in list(adaptable(unit)):
         addition = LowRank(getattr(module, name), rank, alpha, blocks)
         parametrize.register_parametrization(module, name, addition)
 
 
-def _adaptable(unit: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
+def adaptable(unit: nn.Module) -> Iterator[tuple[nn.Module, str, int]]:
     """Modules with the name of the weight to adapt, and the number of matrices that it stacks."""
     for module in unit.modules():
         if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:

@@ -20,6 +20,7 @@ from ..config import OWN_PARAMETERS, TrialConfig, flatten
 from ..epochs import OnEpoch
 from ..features import FeatureFileStore, write_within
 from ..phases import Phase, chains
+from ..user_metrics import metric_source
 from .certificate import Certificate
 from .checkpoint import CheckpointRecord, identity, pack, part_of, random_states, set_random_states, unpack
 from .logistic_regression import solve_logistic_regression
@@ -161,7 +162,7 @@ def stage_key(phases: Sequence[Phase], run: PhaseRun, config: TrialConfig, data:
         config=_values(config, solved=all(each.solve for each in begun)),
         seed=data.seed,
         micro_batches=data.micro_batches,
-        metric=data.metric,
+        metric=metric_source(data.metric),
         features=[data.train.key(0), data.val.key(0)],
         threads=torch.get_num_threads(),
     )

@@ -8,6 +8,7 @@ from .leaks import Leaks, measure_leaks
 from .pareto import pareto_front
 from .projection import Gain, Projection
 from .race import Race, RaceCosts, RaceRules, run_race
+from .score_draws import draw_scores
 from .selection import SearchGain, Selection, examine_selection
 from .textbook import Advice, advise, count_outcomes
 from .trial_memory import peak_memory
@@ -51,6 +52,7 @@ __all__ = [
     "compare_cuts",
     "confusion_of",
     "count_outcomes",
+    "draw_scores",
     "errors_of",
     "examine_selection",
     "explained_variance",

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...objectives.metrics import weighted
 from ..records import FinalRecord
-from .score_draws import DRAWS, ScoreDraws, draw_scores
+from .score_draws import ScoreDraws, draw_scores, draws_of
 from .seed_spread import Floats
 
 CONFIDENCE = 0.95
@@ -109,7 +109,7 @@ class Comparison:
 Comparing = Callable[[Ranked, str, int, Look], Comparison]
 
 
-def compare(ranked: Ranked, metric: str, seed: int, look: Look = ONLY_LOOK, *, draws: int = DRAWS) -> Comparison:
+def compare(ranked: Ranked, metric: str, seed: int, look: Look = ONLY_LOOK, *, draws: int | None = None) -> Comparison:
     """Compare the finals of strategies with those of the leader, which come first.
 
     Args:
@@ -117,11 +117,12 @@ def compare(ranked: Ranked, metric: str, seed: int, look: Look = ONLY_LOOK, *, d
         metric: Name of the metric.
         seed: Seed of the draws.
         look: Earlier comparisons of the same strategies.
-        draws: Number of draws.
+        draws: Number of draws; by default :func:`~frostline.search.analysis.score_draws.draws_of` the metric.
     """
     labels = ranked[0][0].labels
     scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
-    drawn = draw_scores(scores, labels, seed=seed, draws=draws, earlier=[seeds for seeds, _ in look.earlier])
+    number, earlier = draws or draws_of(metric), [seeds for seeds, _ in look.earlier]
+    drawn = draw_scores(scores, labels, seed=seed, draws=number, earlier=earlier)
     return compare_draws(drawn, look, len(ranked[0]))
 
 

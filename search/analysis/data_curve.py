@@ -17,7 +17,7 @@ from ...objectives.metrics import weighted
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, central_interval
 from .projection import Projection, project
-from .score_draws import draw_scores
+from .score_draws import draw_scores, draws_of
 
 BASELINE = "feature_extraction"
 
@@ -189,7 +189,8 @@ def _points(
     for final in sorted(finals, key=lambda final: (final.strategy, final.seed)):
         groups.setdefault(final.strategy, []).append(final)
     weighers = [[weighted(metric, final.probabilities, labels) for final in group] for group in groups.values()]
-    draws = dict(zip(groups, draw_scores(weighers, labels, seed=seed).scores.T, strict=True))
+    drawn = draw_scores(weighers, labels, seed=seed, draws=draws_of(metric))
+    draws = dict(zip(groups, drawn.scores.T, strict=True))
     scores = {name: tuple(final.test_score for final in group) for name, group in groups.items()}
     points = []
     for name in groups:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...objectives.metrics import METRICS, score
+from ...objectives.metrics import find_metric, score
 from ..formats import percent
 from ..records import FinalRecord
 
@@ -79,7 +79,7 @@ class Leaks:
         return "Give each group one split" + ("" if self.grouped == self.images else ", and remove the copies")
 
     def _clean(self, winner: str) -> str:
-        title, own = METRICS[self.metric].title, self.scores[winner]
+        title, own = find_metric(self.metric).title, self.scores[winner]
         said = f"{winner} has {percent(own)} test {title}"
         best = max(self.scores, key=lambda strategy: self.scores[strategy])
         return said if self.scores[best] <= own else f"{said} and {best} {percent(self.scores[best])}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...objectives.metrics import score, weighted
 from .comparison import CONFIDENCE, UNLIKELY, Interval, central_interval
-from .score_draws import draw_scores
+from .score_draws import draw_scores, draws_of
 
 if TYPE_CHECKING:
     from ...objectives.cut_probes import CutProbe
@@ -210,7 +210,7 @@ def compare_cuts(
         seed: Seed of the draws.
     """
     scores = [[weighted(metric, probe.test_probabilities, test_labels)] for probe in probes]
-    drawn = draw_scores(scores, test_labels, seed=seed)
+    drawn = draw_scores(scores, test_labels, seed=seed, draws=draws_of(metric))
     draws, means = drawn.means + drawn.images, drawn.means
     ahead = draws - draws[:, -1:]
     cuts = tuple(

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import find_metric
 from ..formats import percent, plural
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, ONLY_LOOK, Comparing, Comparison, Gap, Interval, Look, compare
@@ -184,7 +184,7 @@ class Verdict:
         won, leader = self.winner, self.leader
         low, high = won.score_interval
         score = (
-            f"{percent(won.mean)} test {METRICS[self.metric].title} (mean of {plural(len(won.scores), 'seed')}, "
+            f"{percent(won.mean)} test {find_metric(self.metric).title} (mean of {plural(len(won.scores), 'seed')}, "
             f"{100 * self.confidence:.0f} % interval {100 * low:.1f} to {100 * high:.1f})"
         )
         if won is not leader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import find_metric
 from ..formats import count, duration, points, with_interval
 from .verdict import Contender, Verdict
 
@@ -12,7 +12,7 @@ def verdict_titles(verdict: Verdict) -> tuple[str, ...]:
     return (
         "strategy",
         "",
-        f"test {METRICS[verdict.metric].title} %, mean ± sd (seeds)",
+        f"test {find_metric(verdict.metric).title} %, mean ± sd (seeds)",
         f"behind leader, points [{100 * verdict.confidence:.0f} % interval]",
         "training",
         "trainable weights",

@@ -7,12 +7,16 @@ stands for the name of the module that defines it, and an object without such a 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...objectives.errors import InvalidInputError
 from ...objectives.strategies import BUILT_IN, Strategy
 from ...objectives.user_code import current_folder_last
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
 _HOW = (
     "Other processes must be able to import it: write it into a file, such as my_module.py (in a notebook: "
@@ -26,16 +30,48 @@ def name_backbone(backbone: str | Callable[..., Any]) -> str:
     Raises:
         InvalidInputError: It is neither, or no other process could import it.
     """
-    if isinstance(backbone, str):
-        return backbone
-    if not callable(backbone) or not hasattr(backbone, "__qualname__"):
-        kind = type(backbone).__name__
-        raise InvalidInputError(
-            f"backbone is a {kind}. Give a name, or the function that makes the network: each trial starts from a new "
-            "one."
-        )
-    module, name = backbone.__module__, backbone.__qualname__
-    _require_importable("backbone", module, name, backbone)
+    return _name_function("backbone", backbone, "the function that makes the network: each trial starts from a new one")
+
+
+def name_metric(metric: str | Callable[..., Any]) -> str:
+    """Return the name of a metric, as :func:`name_backbone` does."""
+    return _name_function("metric", metric, "a function of probabilities (N, K) and classes (N,)")
+
+
+def name_sampler(sampler: str | Callable[..., Any] | BaseSampler) -> str:
+    """Return the name of a sampler: the one given, or ``module:object`` of an object, class or function.
+
+    Raises:
+        InvalidInputError: It is no Optuna sampler and makes none, or no other process could import it.
+    """
+    from optuna.samplers import BaseSampler
+
+    if not isinstance(sampler, BaseSampler):
+        return _name_function("sampler", sampler, "an optuna.samplers.BaseSampler, or the class or function of one")
+    for module in [*sys.modules.values()]:
+        holds = [name for name, value in [*getattr(module, "__dict__", {}).items()] if value is sampler]
+        if holds and module.__name__ != "__main__":
+            return f"{module.__name__}:{holds[0]}"
+    kind = type(sampler)
+    raise InvalidInputError(
+        f"sampler: this {kind.__name__} is at the top of no module. {_HOW} Or give its class, which gets a seed: "
+        f"sampler=optuna.samplers.{kind.__name__}"
+    )
+
+
+def _name_function(what: str, given: Any, wanted: str) -> str:
+    """Return ``module:function`` of a function or class, or the name that is given.
+
+    Raises:
+        InvalidInputError: It is neither, or no other process could import it.
+    """
+    if isinstance(given, str):
+        return given
+    if not callable(given) or not hasattr(given, "__qualname__"):
+        raise InvalidInputError(f"{what} is a {type(given).__name__}. Give a name, or {wanted}.")
+    own: Any = given
+    module, name = own.__module__, own.__qualname__
+    _require_importable(what, module, name, given)
     return f"{module}:{name}"
 
 

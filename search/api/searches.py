@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...objectives.strategies import Strategy
 from ..execution import resume as resume_study
@@ -12,10 +12,16 @@ from ..execution import run_search as run_request
 from ..slots import Resources
 from ..study import Observer, Request, check_given
 from .errors import public_errors
-from .objects import name_backbone, name_strategies
+from .objects import name_backbone, name_metric, name_sampler, name_strategies
 from .stored_studies import locate
 from .study import Study
 from .views import views
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from optuna.samplers import BaseSampler
+
+    Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 
 
 def run_search(
@@ -26,7 +32,8 @@ def run_search(
     trials: int | None = None,
     budget: str | None = None,
     space: str | Path | Mapping[str, Any] | None = None,
-    metric: str | None = None,
+    metric: str | Metric | None = None,
+    sampler: str | Callable[..., BaseSampler] | BaseSampler | None = None,
     name: str | None = None,
     workspace: str | Path | None = None,
     storage: str | None = None,
@@ -46,7 +53,12 @@ def run_search(
         trials: Number of trials; by default 30, or no limit with a budget.
         budget: Device seconds of all trials and workers, such as ``20m``; the finals are extra. By default no limit.
         space: Search space: a file, or its tables, whose values may be :class:`Domain` objects.
-        metric: Name of the metric; by default accuracy, or balanced accuracy for imbalanced classes.
+        metric: Name of the metric, or a function of an importable module: from probabilities (N, K), float, and classes
+            (N,), int64, to a number from 0 to 1, the higher the better. By default accuracy, or balanced accuracy for
+            imbalanced classes.
+        sampler: Optuna sampler of the parameters within each strategy: a class, or a function that makes one, which
+            gets a ``seed`` for each trial if it takes that; or an object at the top of an importable module. By default
+            TPE of its own for each strategy.
         name: Name of the study; by default that of data and backbone.
         workspace: Folder of all files of studies; by default ``$FROSTLINE_WORKSPACE``, else ``frostline-workspace``.
         storage: URL of a shared database; by default ``$FROSTLINE_STORAGE``, else in the workspace.
@@ -71,7 +83,8 @@ def run_search(
             "trials": trials,
             "budget": budget,
             "space": Path(space) if isinstance(space, str) else space,
-            "metric": metric,
+            "metric": None if metric is None else name_metric(metric),
+            "sampler": None if sampler is None else name_sampler(sampler),
             "name": name,
         }
         given = {**settings, **{key: value for key, value in chosen.items() if value is not None}}

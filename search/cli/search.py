@@ -96,10 +96,18 @@ def search(
         str | None,
         typer.Option(
             "--metric",
-            help="Metric: accuracy, balanced_accuracy, macro_f1 or auroc.",
+            help="Metric: accuracy, balanced_accuracy, macro_f1, auroc, or your own as module:function.",
             show_default="balanced_accuracy if the largest class is over 3x the smallest, else accuracy",
         ),
     ] = None,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            "--sampler",
+            help="Optuna sampler, as module:object, such as optuna.samplers:GPSampler.",
+            show_default="TPE of its own for each strategy",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the splits, heads, data order and sampling.")] = 0,
     finals_seeds: Annotated[
         int | None,
@@ -172,6 +180,7 @@ def search(
         strategies=tuple(strategies or ()),
         space=space,
         metric=metric,
+        sampler=sampler,
         seed=seed,
         finals_seeds=finals_seeds,
         candidates=candidates,

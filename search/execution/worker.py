@@ -181,7 +181,7 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
         strategy: {optuna_name(strategy, name): value for name, value in settings.space.default(strategy).items()}
         for strategy in settings.strategies
     }
-    return StrategySampler(allotment, seed=settings.seed, defaults=defaults)
+    return StrategySampler(allotment, seed=settings.seed, defaults=defaults, name=settings.sampler)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...objectives.data import describe_faults
-from ...objectives.metrics import METRICS
+from ...objectives.metrics import METRICS, find_metric
 from ...objectives.networks import OPSET, ModelCard
 from ..analysis import Contender, Verdict
 from ..study import Study, StudyResults
@@ -148,7 +148,7 @@ def _data(study: Study, results: StudyResults) -> list[str]:
 
 
 def _scores(contender: Contender, verdict: Verdict, kept: KeptNetwork) -> list[str]:
-    title = METRICS[verdict.metric].title
+    title = find_metric(verdict.metric).title
     low, high = contender.score_interval
     rows = [
         [

@@ -17,8 +17,20 @@ from ...objectives.backbones import Backbone, is_weights_file, model_source, rea
 from ...objectives.config import BackboneSpec
 from ...objectives.errors import InvalidInputError
 
-# Kept whole, so that it is off in frozen parts.
-TRACER = {"leaf_modules": [StochasticDepth]}
+
+def tracer(name: str) -> dict[str, Any]:
+    """Return the options of torchvision's feature extraction for a backbone.
+
+    Random depth is kept whole, so that it is off in frozen parts; in networks of timm, also what timm lists as not to
+    be traced.
+    """
+    if not name.startswith("timm:"):
+        return {"leaf_modules": [StochasticDepth]}
+    from timm.layers.drop import DropPath
+    from timm.models import get_notrace_functions, get_notrace_modules
+
+    whole = [StochasticDepth, DropPath, *get_notrace_modules()]
+    return {"leaf_modules": whole, "autowrap_functions": get_notrace_functions()}
 
 
 @dataclass(frozen=True)
@@ -46,16 +58,16 @@ def feature_node(backbone: Backbone, image_size: int) -> str:
     Raises:
         InvalidInputError: torchvision cannot trace the network, or no node gives the features.
     """
-    model = backbone.model.eval()
+    model, options = backbone.model.eval(), tracer(backbone.name)
     images = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     try:
-        train, evaluated = get_graph_node_names(model, TRACER)
+        train, evaluated = get_graph_node_names(model, options)
         common = [name for name in evaluated if name in set(train)]
         with torch.no_grad():
             expected = backbone.segment(0, len(backbone.units))(images)
-            alike = [name for name, value in _extract(model, common, images).items() if _same(value, expected)]
+            alike = [name for name, value in _extract(model, common, images, options).items() if _same(value, expected)]
             # A later operation may have written into the value of an earlier node: each is tried alone.
-            same = [name for name in alike if _same(_extract(model, [name], images)[name], expected)]
+            same = [name for name in alike if _same(_extract(model, [name], images, options)[name], expected)]
     # The code of any network.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -66,8 +78,8 @@ def feature_node(backbone: Backbone, image_size: int) -> str:
     return same[0]
 
 
-def _extract(model: nn.Module, names: Collection[str], images: Tensor) -> dict[str, Any]:
-    return create_feature_extractor(model, {name: name for name in names}, tracer_kwargs=TRACER)(images.clone())
+def _extract(model: nn.Module, names: Collection[str], images: Tensor, options: dict[str, Any]) -> dict[str, Any]:
+    return create_feature_extractor(model, {name: name for name in names}, tracer_kwargs=options)(images.clone())
 
 
 def _same(found: Any, expected: Tensor) -> bool:

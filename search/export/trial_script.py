@@ -17,6 +17,7 @@ from ...objectives.backbones import Backbone
 from ...objectives.config import BackboneSpec, TrialConfig, flatten
 from ...objectives.data import ImageDataset, to_canvas, to_rgb, upright
 from ...objectives.errors import InvalidInputError
+from ...objectives.networks import LowRank
 from ...objectives.phases import Phase, every_parameter
 from ...objectives.precision import BFLOAT16, EXACT
 from ...objectives.strategies import get_strategy, plan_phases
@@ -28,13 +29,16 @@ from ...objectives.training import (
     create_criterion,
     decays,
     epoch_batches,
+    l2_sp,
     rate_factor,
     solve_probe,
 )
+from ...objectives.user_metrics import is_users
 from ..study import ChosenTrial, Observer, Study, choose_trial, reopen, restore_config
 from .embedded_sources import embed
 from .plain_head import describe_head
-from .plain_network import build_arguments, feature_node, find_weights, parts_of
+from .plain_network import build_arguments, feature_node, find_weights
+from .plain_phases import describe_phases, phase_faults
 
 _READ_BY_STEPS = (
     "optimizer", "momentum", "nesterov", "weight_decay", "schedule", "warmup", "gradient_clip", "ema_decay",
@@ -91,13 +95,7 @@ def _require_repeatable(phases: Sequence[Phase], dataset: ImageDataset, study: S
     Raises:
         InvalidInputError: The strategy or the data need more than plain PyTorch; the message names all.
     """
-    faults = []
-    if any(phase.continues for phase in phases):
-        faults.append("its phases share one optimizer, which a script does not repeat")
-    if any(phase.selects is not every_parameter or phase.adapt or phase.penalty for phase in phases):
-        faults.append(
-            "its strategy trains single parameters, adapters or with a penalty, which a script does not repeat"
-        )
+    faults = list(phase_faults(phases))
     if study.facts.pixel_scale:
         faults.append("its images have more than 8 bits, whose scale a script does not repeat")
     if study.settings.data.startswith("torchvision:"):
@@ -132,6 +130,8 @@ def _about(study: Study, chosen: ChosenTrial, spec: BackboneSpec) -> dict[str, A
         needs.append("timm (its backbone is one of timm's)")
     elif ":" in spec.name:
         needs.append(f"your module {spec.name.partition(':')[0]}")
+    if is_users(study.settings.metric):
+        needs.append(f"your module {study.settings.metric.partition(':')[0]} (its metric)")
     if study.settings.data.startswith("sklearn:"):
         needs.append("scikit-learn (its images are scikit-learn's)")
     return {
@@ -155,11 +155,18 @@ def _recipe(
     seen = ("image_size", "resize_size", "canvas_size", "interpolation", "crop_mode", "fill", "mean", "std")
     trained = any(any(phase.unit_learning_rates) for phase in phases)
     used = [rate_factor, decays, (rate_factor, "OPTIMIZERS"), epoch_batches, batches_per_epoch, create_criterion]
+    used += [l2_sp] if any(phase.penalty for phase in phases) else []
     return {
         "classes": repr(dataset.classes),
         "preprocessing": {name: repr(getattr(preprocessing, name)) for name in seen},
         "recipe": {name: repr(flat[name]) for name in _READ_BY_STEPS},
-        "phases": [_phase(phase, backbone) for phase in phases],
+        "phases": describe_phases(phases, backbone),
+        "continues": any(phase.continues for phase in phases),
+        "selects": any(phase.selects is not every_parameter for phase in phases),
+        "adapts": any(phase.adapt for phase in phases),
+        "penalizes": any(phase.penalty for phase in phases),
+        "spares": not all(phase.decays_backbone for phase in phases),
+        "adapter": embed(LowRank) if any(phase.adapt for phase in phases) else "",
         "undecayed": repr(tuple(sorted(backbone.undecayed))),
         "views": embed(AugmentedViews, *([type(ops)] if ops else [])),
         "ops": repr(ops),
@@ -173,27 +180,6 @@ def _recipe(
         "trains": any(phase.solve is None for phase in phases),
         "solves": _solves(phases),
     }
-
-
-def _phase(phase: Phase, backbone: Backbone) -> dict[str, str]:
-    units, rates = range(len(backbone.units)), phase.unit_learning_rates
-    trained = {unit: rate for unit, rate in zip(units[phase.freeze_depth :], rates, strict=True) if rate > 0}
-    frozen = [unit for unit in units if unit not in trained]
-    by_part = {"": rates[-1]} if len(set(trained.values())) == 1 else _by_part(backbone, trained)
-    return {
-        "name": repr(phase.name),
-        "epochs": "0" if phase.solve else repr(phase.epochs),
-        "head_rate": repr(phase.head_learning_rate),
-        "rates": repr({part: next(iter(trained.values())) for part in by_part} if "" in by_part else by_part)
-        if trained
-        else "{}",
-        "batch_norm": repr(phase.batch_norm),
-        "frozen": repr(parts_of(backbone, frozen)),
-    }
-
-
-def _by_part(backbone: Backbone, rates: dict[int, float]) -> dict[str, float]:
-    return {part: rate for unit, rate in rates.items() for part in parts_of(backbone, [unit])}
 
 
 def _network(backbone: Backbone, spec: BackboneSpec, *, pretrained: bool) -> str:

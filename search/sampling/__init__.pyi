@@ -2,6 +2,7 @@ from .budget import HEAD_EPOCH, BudgetAllocation, score_margin
 from .pruner import StrategyPruner
 from .sampler import StrategySampler
 from .trial_costs import costs_by_strategy
+from .user_samplers import create_user_sampler
 
 __all__ = [
     "HEAD_EPOCH",
@@ -9,5 +10,6 @@ __all__ = [
     "StrategyPruner",
     "StrategySampler",
     "costs_by_strategy",
+    "create_user_sampler",
     "score_margin",
 ]

@@ -1,4 +1,7 @@
-"""The sampler: the budget picks the strategy, its first trial is its default configuration, TPE samples the others."""
+"""The sampler: the budget picks the strategy, its first trial is its default configuration, TPE samples the others.
+
+A sampler of the user's takes the place of TPE within each strategy.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from ..records import STRATEGY
 from ..space import Domain
 from .budget import BudgetAllocation
 from .strategy_view import MODELED, strategy_view
+from .user_samplers import create_user_sampler
 
 # Trials of a strategy before TPE models it; the first trial is the default configuration.
 STARTUP_TRIALS = 4
@@ -31,12 +35,13 @@ class _Draws:
     Attributes:
         view: Study with the trials of the trial's strategy.
         together: Values sampled jointly by TPE; in a strategy's first trial, the default configuration.
-        others: Sampler of all other parameters: TPE has too few trials, or none that had the parameter.
+        others: Sampler of all other parameters: TPE has too few trials, or none that had the parameter; the user's
+            sampler itself.
     """
 
     view: Study
     together: Mapping[str, Any]
-    others: RandomSampler
+    others: BaseSampler
 
 
 class StrategySampler(BaseSampler):
@@ -53,14 +58,21 @@ class StrategySampler(BaseSampler):
         allotment: Allocation of the budget.
         seed: Seed of the sampling.
         defaults: First configuration by strategy, with Optuna's parameter names.
+        name: Sampler of the user's in place of TPE; see :func:`~.user_samplers.create_user_sampler`.
     """
 
     def __init__(
-        self, allotment: BudgetAllocation, *, seed: int, defaults: Mapping[str, Mapping[str, Any]] | None = None
+        self,
+        allotment: BudgetAllocation,
+        *,
+        seed: int,
+        defaults: Mapping[str, Mapping[str, Any]] | None = None,
+        name: str = "",
     ) -> None:
         self._allotment = allotment
         self._seed = seed
         self._defaults = defaults or {}
+        self._name = name
         # The number of the latest trial, and its values.
         self._draws: tuple[int, _Draws] | None = None
 
@@ -87,7 +99,8 @@ class StrategySampler(BaseSampler):
                 return due
             return self._tpe(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
         if self._draws is None or self._draws[0] != trial.number:
-            self._draws = trial.number, self._draw(strategy_view(study, trial.params[STRATEGY], most=MODELED), trial)
+            most = None if self._name else MODELED
+            self._draws = trial.number, self._draw(strategy_view(study, trial.params[STRATEGY], most=most), trial)
         _, draws = self._draws
         if param_name in draws.together and _domain(param_distribution).contains(draws.together[param_name]):
             return draws.together[param_name]
@@ -99,9 +112,12 @@ class StrategySampler(BaseSampler):
         others = RandomSampler(self._seed_of(trial, f"{strategy}/others"))
         if all(other.number == trial.number for other in view.get_trials(deepcopy=False)):
             return _Draws(view, self._defaults.get(strategy, {}), others)
-        tpe = self._tpe(trial, strategy)
-        space = tpe.infer_relative_search_space(view, trial)
-        together = tpe.sample_relative(view, trial, {name: space[name] for name in space if name != STRATEGY})
+        sampler = self._tpe(trial, strategy)
+        if self._name:
+            sampler = others = create_user_sampler(self._name, self._seed_of(trial, strategy))
+            sampler.before_trial(view, trial)
+        space = sampler.infer_relative_search_space(view, trial)
+        together = sampler.sample_relative(view, trial, {name: space[name] for name in space if name != STRATEGY})
         return _Draws(view, together, others)
 
     def _tpe(self, trial: FrozenTrial, purpose: str) -> TPESampler:

@@ -13,7 +13,6 @@ from ...objectives.backbones import check_backbone
 from ...objectives.config import BackboneSpec
 from ...objectives.data import Listing, ListingOptions, list_source, resolve_splits
 from ...objectives.errors import InvalidInputError
-from ...objectives.metrics import OBJECTIVES, check_metric
 from ...objectives.preprocessing import DEFAULT_SIZE
 from ...objectives.sizes import parse_size
 from ...storage.files import artifacts_fault
@@ -25,6 +24,7 @@ from ..slots import check_resources
 from ..space import COMPETING, Space, create_space, default_tables, load_plugins, read_space
 from .precision import precision_faults
 from .request import Request
+from .user_objects import import_objects, try_metric
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -47,8 +47,10 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         _check_numbers(request)
     with _collecting(faults):
         check_backbone(BackboneSpec(request.backbone, request.weights, request.image_size or DEFAULT_SIZE))
+    imported = False
     with _collecting(faults):
-        check_metric(OBJECTIVES[0] if request.metric is None else request.metric)
+        import_objects(request.metric, request.sampler)
+        imported = True
     with _collecting(faults):
         check_resources(request.resources, workspace)
         faults += precision_faults(request.precision, request.resources)
@@ -67,6 +69,8 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
     listing: Listing | None = None
     with _collecting(faults):
         listing = list_data(request.data, request.listing.located(request.data), workspace)
+        if imported:
+            try_metric(request.metric, listing, request.seed)
     if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
         faults.append(fault)
     if workspace.artifacts_url and (fault := artifacts_fault(workspace.artifacts_url)):

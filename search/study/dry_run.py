@@ -21,6 +21,7 @@ from .prepare import check_strategies, existing_study, settings_of
 from .request import Request
 from .settings import StudySettings
 from .speed import measure_speed
+from .user_objects import try_sampler
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     units = len(backbones.pretrained.units)
     settings = settings_of(request, listing, written, units, preprocessing)
     check_strategies(settings, backbones)
+    try_sampler(settings)
     exists = existing_study(settings, workspace) is not None
     images = split_counts(listing, settings.seed)
     chosen = study_precision(settings.precision, backbones, request.resources, workspace, keep=False)

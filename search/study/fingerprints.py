@@ -23,6 +23,7 @@ from ...objectives.errors import InvalidInputError
 from ...objectives.networks import BackbonePool
 from .results import StudyFacts
 from .settings import StudySettings
+from .user_objects import user_modules
 
 # The libraries that compute a training's numbers.
 _LIBRARIES = ("frostline", "torch", "torchvision")
@@ -89,11 +90,11 @@ def code_fingerprints(settings: StudySettings) -> dict[str, str]:
     """Return the fingerprints of a study's space, code and libraries on this machine, by name.
 
     Libraries have their public versions: machines with and without a GPU may share a study. The user's modules
-    (plugins, a backbone's factory) are included if they are imported already.
+    (plugins, a backbone's factory, a metric, a sampler) are included if they are imported already.
     """
     kind, _, factory = settings.backbone.partition(":")
     libraries = [*_LIBRARIES, *(["timm"] if kind == "timm" else [])]
-    own = [*settings.plugins, *([kind] if factory and kind != "timm" else [])]
+    own = [*settings.plugins, *([kind] if factory and kind != "timm" else []), *user_modules(settings)]
     return {
         "space": _digest(settings.space.model_dump_json().encode()),
         **{name: version(name).partition("+")[0] for name in libraries},

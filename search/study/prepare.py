@@ -34,6 +34,7 @@ from .settings import SEEDS, TRIALS, StudySettings, default_population
 from .speed import measure_speed
 from .study import Study
 from .study_file import option_of
+from .user_objects import try_sampler
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
     settings = settings_of(request, listing, written, len(backbones.pretrained.units), preprocessing)
     check_strategies(settings, backbones)
+    try_sampler(settings)
     existing = existing_study(settings, workspace)
     if existing is None:
         require_free_name(request.tracking_uri, settings.name, "--name")
@@ -174,6 +176,7 @@ def settings_of(
         trials=request.planned_trials,
         budget=budget_of(request),
         metric=request.metric or default_metric(counts),
+        sampler=request.sampler,
         seed=request.seed,
         finals_seeds=request.finals_seeds or SEEDS,
         finals_limited=request.finals_seeds is None,

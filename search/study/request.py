@@ -34,7 +34,8 @@ class Request:
         strategies: Names of the competing strategies; by default all of the space file, or the five default ones and
             the plugins'.
         space: Path of a space file, or its tables.
-        metric: Name of the metric.
+        metric: Name of the metric, or ``module:function`` of one.
+        sampler: ``module:object`` of an Optuna sampler, in place of the built-in one.
         seed: Seed of splits, heads, data order and sampling.
         finals_seeds: Largest number of trainings of each finalist; None for 8, as long as the finals cost no more than
             the search.
@@ -67,6 +68,7 @@ class Request:
     strategies: tuple[str, ...] = ()
     space: Path | Mapping[str, Any] | None = None
     metric: str | None = None
+    sampler: str = ""
     seed: int = 0
     finals_seeds: int | None = None
     candidates: int = CANDIDATES

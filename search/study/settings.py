@@ -38,7 +38,8 @@ class StudySettings(BaseModel):
         image_size: Side of the network's square input, in pixels.
         trials: Number of trials that end complete, pruned or failed; None if only the budget limits it.
         budget: Device seconds that the trials of all workers may use together; None for no limit.
-        metric: Name of the validation metric, which trials maximize.
+        metric: Name of the validation metric, which trials maximize, or ``module:function`` of the user's.
+        sampler: ``module:object`` of the user's sampler; empty for the built-in one.
         seed: Seed of splits, data order, heads and sampling.
         finals_seeds: Largest number of trainings of each finalist.
         finals_limited: Whether the race ends where the finals would cost more than the search did.
@@ -63,6 +64,7 @@ class StudySettings(BaseModel):
     trials: int | None = Field(ge=1)
     budget: float | None = Field(default=None, gt=0)
     metric: str
+    sampler: str = ""
     seed: int = Field(ge=0)
     finals_seeds: int = Field(ge=1)
     finals_limited: bool = False

@@ -31,6 +31,7 @@ class _Options(BaseModel):
     name: str = ""
     strategies: list[str] = []
     metric: str = ""
+    sampler: str = ""
     seed: int = 0
     seeds: int = 0
     race: bool = True

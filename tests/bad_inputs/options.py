@@ -53,6 +53,13 @@ WRONG_OPTIONS = {
     "--engine unknown": search("--engine", "spark", say=("spark", "ray")),
     "--address without ray": search("--address", "host:6379", say=("--address", "ray")),
     "--metric unknown": search("--metric", "acuracy", say=("acuracy", "accuracy")),
+    "--metric of no module": search("--metric", "nowhere:own", say=("Metric 'nowhere:own'", "no module 'nowhere'")),
+    "--metric of no function": search("--metric", "json:own", say=("Unknown function in json 'own'",)),
+    "--metric that is none": search("--metric", "math:factorial", say=("Metric 'math:factorial' fails: TypeError",)),
+    "--sampler of no module": search("--sampler", "TPESampler", say=("Sampler 'TPESampler'", "no module 'TPESampler'")),
+    "--sampler that is none": search(
+        "--sampler", "json:dumps", say=("Sampler 'json:dumps'", "optuna.samplers.BaseSampler")
+    ),
     "--metric empty": search("--metric", "", say=("accuracy",)),
     "--strategy unknown": search("--strategy", "ful", say=("'ful'", "full")),
     "--strategy empty": search("--strategy", "", say=("full",)),

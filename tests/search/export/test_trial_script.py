@@ -10,11 +10,14 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -24,8 +27,12 @@ from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.augmentation.policies import RandomOps
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.metrics import OBJECTIVES, score
+from frostline.objectives.networks import add_lora
+from frostline.objectives.phases import Phase, norms_and_biases
+from frostline.objectives.training import l2_sp
 from frostline.search.execution import run_search
 from frostline.search.export.embedded_sources import embed
+from frostline.search.export.plain_phases import phase_faults
 from frostline.search.export.trial_script import _template, write_script
 from frostline.search.study import Request, Study
 from frostline.storage.workspace import Workspace
@@ -45,16 +52,19 @@ SPACE: Mapping[str, Any] = {
     "scratch": {"warmup": 0.2, "sampling": "balanced", "augmentation": "resized_crop"},
     "surgical": {"freeze_depth": 2, "trained_units": 5, "weight_decay": 0.1, "head.init": "zeros", "truncate": 2},
     "linear_probe_exact": {},
-    "gradual_unfreezing": {},
-    "lora": {},
+    "gradual_unfreezing": {"layer_decay": 0.9, "ema_decay": 0.8, "gradient_clip": 1.0, "freeze_depth": 3},
+    "lora": {"weight_decay": 0.1, "lora_rank": 2},
+    "norm_bias": {"head.init": "probe"},
+    "l2_sp": {"l2_sp_alpha": 0.1, "weight_decay": 0.1, "optimizer": "sgd"},
 }
 # Nothing is frozen, or only what is computed alike: bit for bit the recorded probabilities on a CPU.
-EXACT = ("full",)
+EXACT = ("full", "l2_sp")
 # Largest difference of a probability: where statistics of batch norms stay, Frostline folds them and rounds otherwise,
 # and training carries that on; the exact head is solved by another L-BFGS, to the same minimum.
 CLOSE = {
     "feature_extraction": 1e-4,
     **dict.fromkeys(("partial", "lp_ft", "surgical", "linear_probe_exact", "discriminative"), 0.02),
+    **dict.fromkeys(("gradual_unfreezing", "lora", "norm_bias"), 0.02),
 }
 # Runs scripts in a process in which nothing but torch and torchvision can be imported of what Frostline needs.
 RUN = """
@@ -203,8 +213,6 @@ def test_a_script_says_what_trains(study: Study, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trial", "said"),
     [
-        ("lora", "cannot be written as a script: its strategy trains single parameters, adapters or with a penalty"),
-        ("gradual_unfreezing", "its phases share one optimizer"),
         ("99", "Unknown trial '99'"),
         ("fulll", "Unknown trial 'fulll'. Did you mean 'full'?"),
     ],
@@ -213,6 +221,47 @@ def test_what_cannot_be_repeated_is_refused(study: Study, trial: str, said: str)
     with pytest.raises(InvalidInputError) as raised:
         write_script(study, trial)
     assert said in str(raised.value)
+
+
+def test_what_only_a_plugin_knows_is_refused() -> None:
+    def plan(**changed: Any) -> list[str]:
+        return list(phase_faults([replace(Phase("own", 0, 1, 0.1, (0.1,)), **changed)]))
+
+    assert plan(adapt=partial(add_lora, rank=1, alpha=1.0), penalty=partial(l2_sp, alpha=1.0, beta=1.0)) == []
+    assert plan(selects=norms_and_biases) == []
+    assert plan(adapt=lambda unit: None) == [
+        "phase 'own' adds other adapters than those of lora, which a script does not repeat"
+    ]
+    assert plan(penalty=lambda network: None) == [
+        "phase 'own' has another penalty than l2_sp, which a script does not repeat"
+    ]
+
+
+@pytest.mark.slow
+def test_transformers_of_timm_too(tmp_path: Path) -> None:
+    make_photos(tmp_path / "photos")
+    torch.manual_seed(0)
+    save_file(timm.create_model("test_vit", img_size=32).state_dict(), tmp_path / "vit.safetensors")
+    strategies = ("lora", "gradual_unfreezing")
+    request = Request(
+        *(str(tmp_path / "photos"), "timm:test_vit", str(tmp_path / "vit.safetensors"), 32),
+        trials=len(strategies),
+        finals_seeds=1,
+        candidates=1,
+        racing=False,
+        audit=False,
+        space={"shared": {**SPACE["shared"], "epochs": 2}, **{name: SPACE[name] for name in strategies}},
+        metric="own_metrics:share_right",
+        device="cpu",
+        name="timm",
+    )
+    study = run_search(request, Workspace(tmp_path / "workspace"))
+    found = run_scripts(tmp_path, {name: write_script(study, name) for name in strategies})
+    for final in study.results().finals:
+        own = found[final.strategy]
+        assert np.abs(np.array(own["test_probabilities"]) - final.probabilities).max() < 1e-4
+        assert own["test"] == pytest.approx(final.test_score)
+        assert final.test_score > 0.6
 
 
 @pytest.mark.parametrize("metric", OBJECTIVES)
