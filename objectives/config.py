@@ -113,7 +113,8 @@ class TrialConfig(_Config):
         layer_decay: Factor of the learning rate from one unit to the one before it, for ``discriminative`` and
             ``gradual_unfreezing``: unit i of n trains at layer_decay ** (n - i) of the backbone's rate.
         trained_units: Maximum number of units that ``surgical`` trains after ``freeze_depth``.
-        unfreeze_every: Number of epochs after which ``gradual_unfreezing`` unfreezes the next unit.
+        unfreeze_every: Number of epochs after which ``gradual_unfreezing`` unfreezes the next unit. 0: it does so where
+            ``patience`` ends a phase, from the phase's best weights and with a new optimizer and schedule.
         l2_sp_alpha: Strength of the ``l2_sp`` penalty between backbone weights and pretrained weights.
         l2_sp_beta: Strength of the ``l2_sp`` penalty on the head's weights.
         lora_rank: Rank of the ``lora`` updates.
@@ -161,7 +162,7 @@ class TrialConfig(_Config):
         default=1.0, gt=0.0, le=1.0
     )
     trained_units: Annotated[int, Effect(strategies=("surgical",))] = Field(default=1, ge=1)
-    unfreeze_every: Annotated[int, Effect(strategies=("gradual_unfreezing",))] = Field(default=1, ge=1)
+    unfreeze_every: Annotated[int, Effect(strategies=("gradual_unfreezing",))] = Field(default=1, ge=0)
     l2_sp_alpha: Annotated[float, Effect(strategies=("l2_sp",))] = Field(default=0.01, ge=0.0)
     l2_sp_beta: Annotated[float, Effect(strategies=("l2_sp",))] = Field(default=0.01, ge=0.0)
     lora_rank: Annotated[int, Effect(strategies=("lora",))] = Field(default=8, ge=1, le=1024)

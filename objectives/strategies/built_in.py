@@ -103,15 +103,20 @@ def _scratch(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _gradual_unfreezing(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    """One more unit from the end every few epochs, down to the freeze depth, under one optimizer and schedule."""
+    """One more unit from the end at a time, down to the freeze depth: every few epochs under one optimizer and
+    schedule, or where early stopping ends a phase; each phase then is a training from the best weights before it.
+    """
     lowest = freeze_depth(config, units, lowest=0)
-    stages = min(-(-config.epochs // config.unfreeze_every), units - lowest + 1)
-    spent = config.unfreeze_every * (stages - 1)
-    lengths = [config.unfreeze_every] * (stages - 1) + [config.epochs - spent]
+    plateaus = config.unfreeze_every == 0
+    # A phase ends by early stopping after an epoch that improves and `patience` others, at the soonest.
+    every = config.patience + 1 if plateaus else config.unfreeze_every
+    stages = min(-(-config.epochs // every), units - lowest + 1)
+    lengths = [every] * (stages - 1) + [config.epochs - every * (stages - 1)]
     phases = []
     for stage, epochs in enumerate(lengths):
         phase = finetuning_phase(config, units, units - stage, epochs)
-        phases.append(replace(phase, name=f"top {stage}", continues=stage > 0))
+        continues = stage > 0 and not plateaus
+        phases.append(replace(phase, name=f"top {stage}", continues=continues, until_plateau=plateaus))
     return tuple(phases)
 
 

@@ -92,8 +92,8 @@ def _require_repeatable(phases: Sequence[Phase], dataset: ImageDataset, study: S
         InvalidInputError: The strategy or the data need more than plain PyTorch; the message names all.
     """
     faults = []
-    if any(phase.continues for phase in phases):
-        faults.append("its phases share one optimizer, which a script does not repeat")
+    if any(phase.continues or phase.until_plateau for phase in phases):
+        faults.append("its phases share one optimizer or their epochs, which a script does not repeat")
     if any(phase.selects is not every_parameter or phase.adapt or phase.penalty for phase in phases):
         faults.append(
             "its strategy trains single parameters, adapters or with a penalty, which a script does not repeat"

@@ -42,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "lp_ft": {"freeze_depth": 5, "epochs": 4, "probe_epochs": 2, "mixing": "mixup", **AUGMENTED, **AVERAGED},
     "scratch": {"optimizer": "rmsprop", "augmentation": "trivial", "head.dropout": 0.3},
     "gradual_unfreezing": {"epochs": 4, "layer_decay": 0.5, "optimizer": "sgd", **AUGMENTED, **AVERAGED},
+    "plateaus": {"strategy": "gradual_unfreezing", "unfreeze_every": 0, "patience": 1, "epochs": 6, **AUGMENTED},
     "discriminative": {"layer_decay": 0.7, "optimizer": "adam", **AUGMENTED},
     "surgical": {"freeze_depth": 4, "trained_units": 3, **AUGMENTED, **AVERAGED},
     "norm_bias": {**AUGMENTED, "optimizer": "sgd"},

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ from typer.testing import CliRunner, Result
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.augmentation.policies import RandomOps
+from frostline.objectives.config import TrialConfig
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.metrics import OBJECTIVES, score
+from frostline.objectives.strategies import plan_phases
 from frostline.search.execution import run_search
 from frostline.search.export.embedded_sources import embed
-from frostline.search.export.trial_script import _template, write_script
+from frostline.search.export.trial_script import _require_repeatable, _template, write_script
 from frostline.search.study import Request, Study
 from frostline.storage.workspace import Workspace
 
@@ -213,6 +216,14 @@ def test_what_cannot_be_repeated_is_refused(study: Study, trial: str, said: str)
     with pytest.raises(InvalidInputError) as raised:
         write_script(study, trial)
     assert said in str(raised.value)
+
+
+def test_phases_that_share_their_epochs_are_refused() -> None:
+    phases = plan_phases(TrialConfig(strategy="gradual_unfreezing", unfreeze_every=0), 4)
+    study: Any = SimpleNamespace(facts=SimpleNamespace(pixel_scale=None), settings=SimpleNamespace(data="photos"))
+    dataset: Any = None
+    with pytest.raises(InvalidInputError, match="share one optimizer or their epochs"):
+        _require_repeatable(phases, dataset, study)
 
 
 @pytest.mark.parametrize("metric", OBJECTIVES)
