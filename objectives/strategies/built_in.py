@@ -80,7 +80,8 @@ def _partial(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _full(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    return (finetuning_phase(config, units, 0),)
+    embedding = config.freeze_embedding and config.optimizer == "sgd" and units > 1
+    return (finetuning_phase(config, units, 1 if embedding else 0),)
 
 
 def _lp_ft(config: TrialConfig, units: int) -> tuple[Phase, ...]:

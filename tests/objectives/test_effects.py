@@ -17,7 +17,7 @@ FINETUNING = {"backbone_lr_ratio", "batch_norm"}
 OWN = {
     "feature_extraction": set(),
     "partial": FINETUNING | {"freeze_depth"},
-    "full": FINETUNING,
+    "full": FINETUNING | {"freeze_embedding"},
     "lp_ft": FINETUNING | {"freeze_depth", "probe_epochs", "probe_learning_rate"},
     "scratch": set(),
     "gradual_unfreezing": FINETUNING | {"freeze_depth", "unfreeze_every", "layer_decay"},
@@ -59,6 +59,7 @@ def test_the_values_for_which_a_parameter_has_an_effect():
         "head.activation": ("head.hidden_layers", (1, 2)),
         "momentum": ("optimizer", ("sgd", "rmsprop")),
         "nesterov": ("optimizer", ("sgd",)),
+        "freeze_embedding": ("optimizer", ("sgd",)),
         "warmup": ("schedule", ("cosine", "linear", "constant", "step")),
         "randaugment_ops": ("augmentation", ("randaugment",)),
         "randaugment_magnitude": ("augmentation", ("randaugment",)),
