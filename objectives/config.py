@@ -15,7 +15,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 _WITH_HIDDEN_LAYERS = Effect(when=("head.hidden_layers", (1, 2)))
 _WITH_RANDAUGMENT = Effect(when=("augmentation", ("randaugment",)))
 # Strategies that train whole units of the backbone, and those that let the user choose the first of them.
-_FINETUNING = ("partial", "full", "lp_ft", "gradual_unfreezing", "discriminative", "surgical", "l2_sp")
+_FINETUNING = ("partial", "full", "lp_ft", "gradual_unfreezing", "discriminative", "surgical", "auto_rgn", "l2_sp")
 _TO_ANY_DEPTH = ("partial", "lp_ft", "gradual_unfreezing", "surgical", "l2_sp")
 
 

@@ -59,6 +59,8 @@ class Phase:
         continues: Whether the phase keeps the optimizer and schedule of the phase before it.
         until_plateau: Whether the phase may take all epochs of the plan that are left, so that early stopping ends it;
             ``epochs`` is then the fewest that a phase with a successor takes. The training ends where none is left.
+        relative_rates: Whether each unit's rate is scaled by its relative gradient norm, anew at the start of each
+            epoch (``objectives/training/relative_gradients.py``).
         solve: Fits the head at once instead of training it for epochs.
     """
 
@@ -75,6 +77,7 @@ class Phase:
     decays_backbone: bool = True
     continues: bool = False
     until_plateau: bool = False
+    relative_rates: bool = False
     solve: Solver | None = None
 
 

@@ -1,4 +1,4 @@
-"""The twelve built-in strategies: which units each one trains, in which phases, from which weights.
+"""The thirteen built-in strategies: which units each one trains, in which phases, from which weights.
 
 Plans import solvers, adapters and penalties when they are called: these need torch, which reading a study must not
 load.
@@ -129,6 +129,10 @@ def _surgical(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     return (replace(phase, unit_learning_rates=rates),)
 
 
+def _auto_rgn(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    return (replace(finetuning_phase(config, units, 0), relative_rates=True),)
+
+
 def _norm_bias(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     phase = finetuning_phase(config, units, 0)
     return (replace(phase, selects=norms_and_biases, trains_only="norm and no bias", batch_norm="eval"),)
@@ -178,6 +182,11 @@ BUILT_IN_STRATEGIES = (
         "discriminative", "every weight trains, each unit at a lower rate than the next (Howard & Ruder 2018)", _full
     ),
     _strategy("surgical", "one contiguous range of units and the head train (Lee et al. 2023)", _surgical),
+    _strategy(
+        "auto_rgn",
+        "every weight trains, each unit at a rate by its relative gradient norm (Lee et al. 2023)",
+        _auto_rgn,
+    ),
     _strategy("norm_bias", "norms, biases and the head train", _norm_bias),
     _strategy("lora", "low-rank updates of linear layers and 1x1 convolutions train (Hu et al. 2022)", _lora),
     _strategy("l2_sp", "a penalty pulls the weights toward the pretrained ones (Li et al. 2018)", _l2_sp),

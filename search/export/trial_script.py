@@ -98,6 +98,8 @@ def _require_repeatable(phases: Sequence[Phase], dataset: ImageDataset, study: S
         faults.append(
             "its strategy trains single parameters, adapters or with a penalty, which a script does not repeat"
         )
+    if any(phase.relative_rates for phase in phases):
+        faults.append("its rates follow the gradients, which a script does not repeat")
     if study.facts.pixel_scale:
         faults.append("its images have more than 8 bits, whose scale a script does not repeat")
     if study.settings.data.startswith("torchvision:"):

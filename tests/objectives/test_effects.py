@@ -23,6 +23,7 @@ OWN = {
     "gradual_unfreezing": FINETUNING | {"freeze_depth", "unfreeze_every", "layer_decay"},
     "discriminative": FINETUNING | {"layer_decay"},
     "surgical": FINETUNING | {"freeze_depth", "trained_units"},
+    "auto_rgn": FINETUNING,
     "norm_bias": {"backbone_lr_ratio"},
     "lora": {"backbone_lr_ratio", "lora_rank", "lora_alpha"},
     "l2_sp": FINETUNING | {"freeze_depth", "l2_sp_alpha", "l2_sp_beta"},

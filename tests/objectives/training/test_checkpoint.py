@@ -45,6 +45,7 @@ CASES: dict[str, dict[str, Any]] = {
     "plateaus": {"strategy": "gradual_unfreezing", "unfreeze_every": 0, "patience": 1, "epochs": 6, **AUGMENTED},
     "discriminative": {"layer_decay": 0.7, "optimizer": "adam", **AUGMENTED},
     "surgical": {"freeze_depth": 4, "trained_units": 3, **AUGMENTED, **AVERAGED},
+    "auto_rgn": {**AUGMENTED, **AVERAGED, "optimizer": "sgd", "mixing": "mixup"},
     "norm_bias": {**AUGMENTED, "optimizer": "sgd"},
     "lora": {"lora_rank": 2, **AUGMENTED, **AVERAGED},
     "l2_sp": {"l2_sp_alpha": 50.0, "l2_sp_beta": 1.0, "freeze_depth": 3, **AUGMENTED},
