@@ -164,7 +164,7 @@ def probed() -> list[dict[str, Any]]:
 
 def test_strategies_share_the_key_of_the_solution_that_they_begin_with(tmp_path: Path):
     """And none of their own parameters is in it."""
-    assert len(probed()) == 10
+    assert len(probed()) == 11
     assert len({key_of(start, small(), tmp_path) for start in probed()}) == 1
 
 
