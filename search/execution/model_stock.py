@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...objectives.calibration import fit_temperature
+from ...objectives.errors import ObjectiveError
 from ...objectives.features import FeatureStore
 from ...objectives.finetune import Task, predict
 from ...objectives.metrics import score
@@ -13,15 +14,15 @@ from ...objectives.strategies import get_strategy, head_phase
 from ..analysis import STOCK, Contender, ModelStock, best_final
 from ..records import FinalScores
 from ..slots import Resources
-from ..study import Prepared, device_of_trials, restore_config
+from ..study import Observer, Prepared, device_of_trials, restore_config
 from ..tracking import keep_network, network_folder
 
 
-def complete_stock(prepared: Prepared, resources: Resources, contender: Contender) -> None:
+def complete_stock(prepared: Prepared, resources: Resources, contender: Contender, observer: Observer) -> None:
     """Make the model stock of a contender's seeds, and keep it where it validates better than each of them.
 
     Made once for the same seeds. There is none of a single seed, of networks from random weights, or where another
-    machine keeps some of the networks.
+    machine keeps some of the networks. A stock that cannot be made is a note: the verdict stands without it.
     """
     study, finals = prepared.study, contender.finals
     known = study.diagnoses.stock()
@@ -34,9 +35,13 @@ def complete_stock(prepared: Prepared, resources: Resources, contender: Contende
     device = device_of_trials(resources)
     train, val = prepared.dataset.search_splits()
     task = Task(train, val, prepared.backbones, study.settings.metric, device, FeatureStore(0))
-    network = _stocked(prepared, task, best, folders)
-    if network is not None:
-        made = _judged(prepared, task, made, network, finals)
+    try:
+        network = _stocked(prepared, task, best, folders)
+        if network is not None:
+            made = _judged(prepared, task, made, network, finals)
+    except ObjectiveError as error:
+        observer.note(f"no model stock of {best.finalist} could be made: {error}")
+        return
     study.diagnoses.keep_stock(made)
 
 

@@ -135,7 +135,7 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             complete_nearness(prepared, resources)
             results = study.results()
             if results.verdict is not None:
-                complete_stock(prepared, resources, results.verdict.winner)
+                complete_stock(prepared, resources, results.verdict.winner, observer)
                 drop_networks(study)
                 results = replace(results, stock=study.diagnoses.stock())
                 log_verdict(study, tracker, results.verdict, results, observer.note)

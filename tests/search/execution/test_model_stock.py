@@ -63,7 +63,7 @@ class Kept:
         """Make the stock, as if the single networks had other scores."""
         finals = tuple(replace(final, **scores) for final in self.winner.finals)
         prepared = reopen(self.study, Observer(), trains=False)
-        complete_stock(prepared, Resources(device="cpu"), replace(self.winner, finals=finals))
+        complete_stock(prepared, Resources(device="cpu"), replace(self.winner, finals=finals), Observer())
         made = self.study.diagnoses.stock()
         assert made is not None
         return made
@@ -148,6 +148,29 @@ def test_its_scores_are_those_of_the_network_that_is_shipped(shipped: Kept, tmp_
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "a model stock of 2 seeds" in card
     assert f"{100 * made.final.test_score:.1f} %; it is the model stock" in card
+
+
+def test_a_damaged_network_is_a_note(kept: Kept) -> None:
+    class Notes(Observer):
+        def note(self, message: str) -> None:
+            said.append(message)
+
+    said: list[str] = []
+    file = network_folder(kept.study, kept.winner.finals[1]) / "network/model.safetensors"
+    whole = file.read_bytes()
+    before = kept.study.diagnoses.stock()
+    kept.study.diagnoses.keep_stock(ModelStock("full-9", (1,), None, 0.0))
+    try:
+        file.write_bytes(whole[:100])
+        prepared = reopen(kept.study, Observer(), trains=False)
+        complete_stock(prepared, Resources(device="cpu"), kept.winner, Notes())
+    finally:
+        file.write_bytes(whole)
+        if before is not None:
+            kept.study.diagnoses.keep_stock(before)
+    (message,) = said
+    assert "no model stock of full-0 could be made" in message
+    assert "holds no network that Frostline can load" in message
 
 
 def test_other_seeds_than_the_winners_do_not_ship_it(shipped: Kept) -> None:
