@@ -22,8 +22,8 @@ def embeds_patches(unit: nn.Module) -> bool:
         (True, False)
     """
     layers = [module for module in unit.modules() if getattr(getattr(module, "weight", None), "ndim", 0) > 1]
-    if len(layers) != 1 or not isinstance(layers[0], nn.Conv2d):
+    patches = layers[0] if len(layers) == 1 else None
+    if not isinstance(patches, nn.Conv2d):
         return False
-    (patches,) = layers
     whole = patches.kernel_size == patches.stride and min(patches.kernel_size) > 1
     return whole and not any(isinstance(module, _BatchNorm) for module in unit.modules())

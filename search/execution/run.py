@@ -134,11 +134,10 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             _require_finalists(study)
             complete_nearness(prepared, resources)
             results = study.results()
-            if results.verdict is not None:
-                complete_stock(prepared, resources, results.verdict.winner, observer)
+            if (verdict := results.verdict) is not None:
+                complete_stock(prepared, resources, verdict.winner, observer)
                 drop_networks(study)
-                results = replace(results, stock=study.diagnoses.stock())
-                log_verdict(study, tracker, results.verdict, results, observer.note)
+                log_verdict(study, tracker, verdict, replace(results, stock=study.diagnoses.stock()), observer.note)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             f"Stopped. Resume with: frostline resume {study.settings.name}{study.workspace.option}"

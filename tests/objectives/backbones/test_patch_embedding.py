@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import patch_network
+import importlib
+from typing import Any
+
 import pytest
-import tiny_network
 from torch import nn
 from torchvision.models import VisionTransformer
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
@@ -12,6 +13,9 @@ from torchvision.models.swin_transformer import SwinTransformer
 
 from frostline.objectives.backbones.backbone import cut
 from frostline.objectives.backbones.patch_embedding import embeds_patches
+
+patch_network: Any = importlib.import_module("patch_network")
+tiny_network: Any = importlib.import_module("tiny_network")
 
 
 def convnext() -> ConvNeXt:
