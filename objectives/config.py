@@ -15,7 +15,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 _WITH_HIDDEN_LAYERS = Effect(when=("head.hidden_layers", (1, 2)))
 _WITH_RANDAUGMENT = Effect(when=("augmentation", ("randaugment",)))
 # Strategies that train whole units of the backbone, and those that let the user choose the first of them.
-_FINETUNING = ("partial", "full", "lp_ft", "gradual_unfreezing", "discriminative", "surgical", "l2_sp")
+_FINETUNING = ("partial", "full", "lp_ft", "gradual_unfreezing", "discriminative", "surgical", "auto_rgn", "l2_sp")
 _TO_ANY_DEPTH = ("partial", "lp_ft", "gradual_unfreezing", "surgical", "l2_sp")
 
 
@@ -112,8 +112,12 @@ class TrialConfig(_Config):
         patience: Number of epochs without a better validation score after which a phase ends.
         layer_decay: Factor of the learning rate from one unit to the one before it, for ``discriminative`` and
             ``gradual_unfreezing``: unit i of n trains at layer_decay ** (n - i) of the backbone's rate.
+        freeze_embedding: Whether ``full`` with ``sgd`` keeps the first unit frozen (Kumar et al. 2022, "How to
+            Fine-Tune Vision Models with SGD"). A search does so where that unit embeds patches, as in ViT and ConvNeXt,
+            unless its space says otherwise. A network of a single unit trains it.
         trained_units: Maximum number of units that ``surgical`` trains after ``freeze_depth``.
-        unfreeze_every: Number of epochs after which ``gradual_unfreezing`` unfreezes the next unit.
+        unfreeze_every: Number of epochs after which ``gradual_unfreezing`` unfreezes the next unit. 0: it does so where
+            ``patience`` ends a phase, from the phase's best weights and with a new optimizer and schedule.
         l2_sp_alpha: Strength of the ``l2_sp`` penalty between backbone weights and pretrained weights.
         l2_sp_beta: Strength of the ``l2_sp`` penalty on the head's weights.
         lora_rank: Rank of the ``lora`` updates.
@@ -160,8 +164,9 @@ class TrialConfig(_Config):
     layer_decay: Annotated[float, Effect(strategies=("gradual_unfreezing", "discriminative"))] = Field(
         default=1.0, gt=0.0, le=1.0
     )
+    freeze_embedding: Annotated[bool, Effect(when=("optimizer", ("sgd",)), strategies=("full",))] = False
     trained_units: Annotated[int, Effect(strategies=("surgical",))] = Field(default=1, ge=1)
-    unfreeze_every: Annotated[int, Effect(strategies=("gradual_unfreezing",))] = Field(default=1, ge=1)
+    unfreeze_every: Annotated[int, Effect(strategies=("gradual_unfreezing",))] = Field(default=1, ge=0)
     l2_sp_alpha: Annotated[float, Effect(strategies=("l2_sp",))] = Field(default=0.01, ge=0.0)
     l2_sp_beta: Annotated[float, Effect(strategies=("l2_sp",))] = Field(default=0.01, ge=0.0)
     lora_rank: Annotated[int, Effect(strategies=("lora",))] = Field(default=8, ge=1, le=1024)

@@ -215,7 +215,7 @@ def _finetune(
         seconds=state.seconds,
         peak_memory_bytes=memory.bytes,
         trainable_parameters=sum(parameter.numel() for _, parameter in network.trainable()),
-        frozen_share=backbone.frozen_share(phases[-1].freeze_depth),
+        frozen_share=backbone.frozen_share(network.phase.freeze_depth),
         network=network,
     )
 
@@ -230,7 +230,12 @@ def _run_chains(
 ) -> PhaseRun:
     """Run the phases one after another, and return the run of the last."""
     run: PhaseRun | None = None
+    epochs = sum(phase.epochs for phase in phases)
     for chain in chains(phases):
+        if chain[0].until_plateau:
+            if len(state.epochs) == epochs:
+                break
+            chain = [replace(chain[0], epochs=epochs - len(state.epochs))]
         optimization: Optimization | None = None
         for phase in chain:
             network = create_network(phase)

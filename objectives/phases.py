@@ -57,6 +57,10 @@ class Phase:
         penalty: Makes an extra term of the loss from the network when the phase starts.
         decays_backbone: Whether weight decay applies to the backbone.
         continues: Whether the phase keeps the optimizer and schedule of the phase before it.
+        until_plateau: Whether the phase may take all epochs of the plan that are left, so that early stopping ends it;
+            ``epochs`` is then the fewest that a phase with a successor takes. The training ends where none is left.
+        relative_rates: Whether each unit's rate is scaled by its relative gradient norm, anew at the start of each
+            epoch (``objectives/training/relative_gradients.py``).
         solve: Fits the head at once instead of training it for epochs.
     """
 
@@ -72,6 +76,8 @@ class Phase:
     penalty: Callable[..., Penalty] | None = None
     decays_backbone: bool = True
     continues: bool = False
+    until_plateau: bool = False
+    relative_rates: bool = False
     solve: Solver | None = None
 
 

@@ -15,6 +15,7 @@ from ..preprocessing import MAX_IMAGE_SIZE
 from .cuts import Cut, find_cuts, segment
 from .input_faults import cannot_take_images
 from .model_sources import model_source
+from .patch_embedding import embeds_patches
 from .trace_notes import TraceNotes, notes_of
 from .tracing import trace
 from .undecayed import undecayed_parameters
@@ -76,6 +77,11 @@ class Backbone:
     def notes(self) -> TraceNotes:
         """What the trace could not see into; empty for a network that is cut in the quick and complete way."""
         return notes_of(self._traced)
+
+    @property
+    def embeds_patches(self) -> bool:
+        """Whether the first of several units is a patch embedding; see :func:`embeds_patches`."""
+        return len(self.units) > 1 and embeds_patches(self.segment(0, 1))
 
     def truncated(self, dropped: int) -> Backbone:
         """The same network without its last units; it shares everything with this one.

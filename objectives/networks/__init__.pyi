@@ -10,11 +10,13 @@ from .export import (
     load_classifier,
     load_network,
     read_card,
+    read_weights,
     save_network,
 )
 from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, as_run, state_hash
 from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop, initialize_head
 from .lora import LowRank, adaptable, add_lora
+from .model_stock import model_stock
 from .network import Network
 from .programs import (
     OPSET,
@@ -58,7 +60,9 @@ __all__ = [
     "measure_latency",
     "measure_serving",
     "missing_onnx_libraries",
+    "model_stock",
     "read_card",
+    "read_weights",
     "save_network",
     "size_in_bytes",
     "state_hash",

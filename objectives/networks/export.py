@@ -241,11 +241,20 @@ def read_card(folder: Path) -> ModelCard:
     return card
 
 
-def _load(folder: Path, card: ModelCard, device: torch.device) -> Classifier:
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the tensors of a network by name, on the CPU.
+
+    Raises:
+        InvalidInputError: The folder holds none, or a damaged file.
+    """
     try:
-        tensors = load_file(_file(folder, WEIGHTS))
+        return load_file(_file(folder, WEIGHTS))
     except (OSError, SafetensorError) as error:
         raise _unloadable(folder, error) from error
+
+
+def _load(folder: Path, card: ModelCard, device: torch.device) -> Classifier:
+    tensors = read_weights(folder)
     classifier = _build(card, device)
     _copy_in(classifier, tensors, folder)
     return classifier.eval()

@@ -1,4 +1,4 @@
-"""Strategies: their registry, the twelve built-in ones, and plans from a configuration to its phases."""
+"""Strategies: their registry, the thirteen built-in ones, and plans from a configuration to its phases."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""The twelve built-in strategies: which units each one trains, in which phases, from which weights.
+"""The thirteen built-in strategies: which units each one trains, in which phases, from which weights.
 
 Plans import solvers, adapters and penalties when they are called: these need torch, which reading a study must not
 load.
@@ -80,7 +80,8 @@ def _partial(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _full(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    return (finetuning_phase(config, units, 0),)
+    embedding = config.freeze_embedding and config.optimizer == "sgd" and units > 1
+    return (finetuning_phase(config, units, 1 if embedding else 0),)
 
 
 def _lp_ft(config: TrialConfig, units: int) -> tuple[Phase, ...]:
@@ -103,15 +104,20 @@ def _scratch(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 
 def _gradual_unfreezing(config: TrialConfig, units: int) -> tuple[Phase, ...]:
-    """One more unit from the end every few epochs, down to the freeze depth, under one optimizer and schedule."""
+    """One more unit from the end at a time, down to the freeze depth: every few epochs under one optimizer and
+    schedule, or where early stopping ends a phase; each phase then is a training from the best weights before it.
+    """
     lowest = freeze_depth(config, units, lowest=0)
-    stages = min(-(-config.epochs // config.unfreeze_every), units - lowest + 1)
-    spent = config.unfreeze_every * (stages - 1)
-    lengths = [config.unfreeze_every] * (stages - 1) + [config.epochs - spent]
+    plateaus = config.unfreeze_every == 0
+    # A phase ends by early stopping after an epoch that improves and `patience` others, at the soonest.
+    every = config.patience + 1 if plateaus else config.unfreeze_every
+    stages = min(-(-config.epochs // every), units - lowest + 1)
+    lengths = [every] * (stages - 1) + [config.epochs - every * (stages - 1)]
     phases = []
     for stage, epochs in enumerate(lengths):
         phase = finetuning_phase(config, units, units - stage, epochs)
-        phases.append(replace(phase, name=f"top {stage}", continues=stage > 0))
+        continues = stage > 0 and not plateaus
+        phases.append(replace(phase, name=f"top {stage}", continues=continues, until_plateau=plateaus))
     return tuple(phases)
 
 
@@ -121,6 +127,10 @@ def _surgical(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     phase = finetuning_phase(config, units, first)
     rates = tuple(rate if first + place < last else 0.0 for place, rate in enumerate(phase.unit_learning_rates))
     return (replace(phase, unit_learning_rates=rates),)
+
+
+def _auto_rgn(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    return (replace(finetuning_phase(config, units, 0), relative_rates=True),)
 
 
 def _norm_bias(config: TrialConfig, units: int) -> tuple[Phase, ...]:
@@ -172,6 +182,11 @@ BUILT_IN_STRATEGIES = (
         "discriminative", "every weight trains, each unit at a lower rate than the next (Howard & Ruder 2018)", _full
     ),
     _strategy("surgical", "one contiguous range of units and the head train (Lee et al. 2023)", _surgical),
+    _strategy(
+        "auto_rgn",
+        "every weight trains, each unit at a rate by its relative gradient norm (Lee et al. 2023)",
+        _auto_rgn,
+    ),
     _strategy("norm_bias", "norms, biases and the head train", _norm_bias),
     _strategy("lora", "low-rank updates of linear layers and 1x1 convolutions train (Hu et al. 2022)", _lora),
     _strategy("l2_sp", "a penalty pulls the weights toward the pretrained ones (Li et al. 2018)", _l2_sp),

@@ -102,6 +102,8 @@ def _phase_faults(phases: Sequence[Phase], units: int) -> list[str]:
             faults.append(f"freezes {depth} units in phase {phase.name!r}, of {units}")
         elif rates != units - depth:
             faults.append(f"gives {rates} unit_learning_rates in phase {phase.name!r}, needs {units} - {depth}")
+        if phase.until_plateau and phase.continues:
+            faults.append(f"gives phase {phase.name!r} the schedule before it, whose length until_plateau leaves open")
         if phase.epochs < 1:
             faults.append(f"gives phase {phase.name!r} {phase.epochs} epochs")
     return faults

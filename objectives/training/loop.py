@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from ..metrics import score
 from ..networks import Network
 from ..phases import Penalty
 from .optimizers import Optimization
+from .relative_gradients import BATCHES, relative_norm, shares_of_rates
 
 EVALUATION_BATCH = 128
 # For evaluation through units on a CPU: activations of more images leave its caches (MobileNetV2 at 96 px takes 1.8 ms
@@ -232,15 +234,38 @@ def _train_epoch(
     criterion: nn.CrossEntropyLoss,
     penalty: Penalty | None,
 ) -> float:
+    if network.phase.relative_rates:
+        network.eval()
+        batches = islice(_backward_passes(network, config, data, epoch, optimization, criterion, penalty), BATCHES)
+        units = optimization.units()
+        norms = [{unit: relative_norm(held) for unit, held in units.items()} for _ in batches]
+        optimization.scale(shares_of_rates(norms))
     network.train()
     # Summed on the device and read once: a read at each step would make the host wait.
     total = torch.zeros((), device=data.device)
+    for loss in _backward_passes(network, config, data, epoch, optimization, criterion, penalty):
+        total += loss
+        optimization.step()
+    return float(total) / len(data.train)
+
+
+def _backward_passes(
+    network: Network,
+    config: TrialConfig,
+    data: PhaseData,
+    epoch: int,
+    optimization: Optimization,
+    criterion: nn.CrossEntropyLoss,
+    penalty: Penalty | None,
+) -> Iterator[Tensor]:
+    """Yield the loss of each batch of an epoch, summed over its images, when its gradients are computed."""
     mixer = Mixer(config.mixing, config.mixing_alpha, data.train.image_size, data.seed)
     for step, positions in enumerate(epoch_batches(config, data.train.labels, data.seed, epoch)):
         mix = mixer.draw(len(positions), epoch, step)
         # For the whole batch: partners of a mix may be in another piece, and the prefix has its own batch size.
         features = data.train.batch(positions, epoch, mix)
         labels = data.train.labels[positions.to(data.device)]
+        total = torch.zeros((), device=data.device)
         optimization.zero_grad()
         for piece in _pieces(len(positions), data.micro_batches):
             logits = network.classify(features[piece])
@@ -249,8 +274,7 @@ def _train_epoch(
                 loss = loss + penalty()
             loss.backward()
             total += loss.detach() * len(positions)
-        optimization.step()
-    return float(total) / len(data.train)
+        yield total
 
 
 def _pieces(images: int, count: int) -> list[slice]:

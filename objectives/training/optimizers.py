@@ -68,10 +68,11 @@ def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, An
     """Parameter groups by part and rate, each with and without weight decay; every trainable parameter is in exactly
     one. What the backbone itself exempts gets no weight decay either.
 
-    Each group has a name (``head``, ``backbone`` where all units share a rate, or ``unit 07``) and its ``peak`` rate.
+    Each group has a name (``head``, ``backbone`` where all units share a rate, or ``unit 07``), its ``peak`` rate and
+    the ``share`` of it that the unit trains at.
     """
     phase = network.phase
-    layerwise = len({rate for rate in phase.unit_learning_rates if rate > 0}) > 1
+    layerwise = phase.relative_rates or len({rate for rate in phase.unit_learning_rates if rate > 0}) > 1
     groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.trainable():
         part, rate = "head", phase.head_learning_rate
@@ -82,7 +83,10 @@ def parameter_groups(network: Network, weight_decay: float) -> list[dict[str, An
         decay = decays(name, parameter) and not exempt and (part == "head" or phase.decays_backbone)
         groups.setdefault((part, rate, decay), []).append(parameter)
     return [
-        {"name": part, "params": parameters, "lr": rate, "peak": rate, "weight_decay": weight_decay if decay else 0.0}
+        {
+            **{"name": part, "params": parameters, "lr": rate, "peak": rate, "share": 1.0},
+            "weight_decay": weight_decay if decay else 0.0,
+        }
         for (part, rate, decay), parameters in groups.items()
     ]
 
@@ -137,6 +141,20 @@ class Optimization:
         """All parameters that the optimizer changes."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
+    def units(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters by part, without the head."""
+        parts: dict[str, list[nn.Parameter]] = {}
+        for group in self.optimizer.param_groups:
+            if group["name"] != "head":
+                parts.setdefault(group["name"], []).extend(group["params"])
+        return parts
+
+    def scale(self, shares: Mapping[str, float]) -> None:
+        """Train each named part at a share of its rate from now on."""
+        for group in self.optimizer.param_groups:
+            group["share"] = shares.get(group["name"], group["share"])
+        self._set_rates()
+
     def averaged(self) -> AbstractContextManager[None]:
         """Context in which the network has the weights to validate and to keep: their average, if one is configured."""
         return nullcontext() if self._average is None else self._average.applied()
@@ -175,7 +193,7 @@ class Optimization:
     def _set_rates(self) -> None:
         factor = rate_factor(self._config, self._done, self._steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
+            group["lr"] = group["peak"] * factor * group["share"]
 
 
 def rate_factor(config: TrialConfig, done: int, steps: int) -> float:

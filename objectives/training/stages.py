@@ -146,7 +146,10 @@ def stage_key(phases: Sequence[Phase], run: PhaseRun, config: TrialConfig, data:
         data: Inputs of the phase.
     """
     phase = run.network.phase
-    begun = phases[: phases.index(phase) + 1]
+    place = [each.name for each in phases].index(phase.name)
+    # The phase as it runs: its number of epochs may depend on the phases before it.
+    phases = [*phases[:place], phase, *phases[place + 1 :]]
+    begun = phases[: place + 1]
     if len(begun) == len(phases) or not all(_is_shareable(each, phase.freeze_depth) for each in begun):
         return None
     if len(run.network.suffix):

@@ -5,6 +5,7 @@ from .data_curve import BASELINE, CurvePoint, CurveRecord, DataCurve, trace_curv
 from .importance import MIN_TRIALS, explained_variance
 from .kept_comparisons import KeptComparisons
 from .leaks import Leaks, measure_leaks
+from .model_stock import STOCK, ModelStock, best_final, shipped_final
 from .pareto import pareto_front
 from .projection import Gain, Projection
 from .race import Race, RaceCosts, RaceRules, run_race
@@ -22,6 +23,7 @@ __all__ = [
     "BASELINE",
     "INDIFFERENCE",
     "MIN_TRIALS",
+    "STOCK",
     "Advice",
     "Comparing",
     "Confusion",
@@ -36,6 +38,7 @@ __all__ = [
     "Leaks",
     "MeasuredTrial",
     "Mistake",
+    "ModelStock",
     "Projection",
     "Race",
     "RaceCosts",
@@ -47,6 +50,7 @@ __all__ = [
     "Truncation",
     "Verdict",
     "advise",
+    "best_final",
     "budget_steps",
     "compare",
     "compare_cuts",
@@ -62,6 +66,7 @@ __all__ = [
     "peak_memory",
     "reach_verdict",
     "run_race",
+    "shipped_final",
     "trace_curve",
     "verdict_cells",
     "verdict_titles",

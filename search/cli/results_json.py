@@ -47,6 +47,7 @@ def describe(results: StudyResults) -> dict[str, Any]:
         "warnings": results.warnings,
         "data_faults": None if results.data_faults is None else _describe_faults(results.data_faults, results),
         "textbook": None if results.textbook is None else _describe_advice(results.textbook),
+        "model_stock": None if results.stock is None else results.stock.describe(),
         "curve": _describe_curve(results.curve),
         "truncation": None if results.truncation is None else _describe_truncation(results.truncation),
     }

@@ -22,7 +22,6 @@ from ..records import FinalRecord
 from ..study import Finalist
 from ..tracking import (
     describe,
-    drop_networks,
     final_card,
     final_key,
     finish_final_run,
@@ -192,7 +191,6 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
     log_mistake_sheet(run, errors_of([final], tested.split.classes), tested.split, session.tracker.outgoing(key))
     study.finals.add(finalist.identity, final.seed, final.to_row(), final.labels, final.probabilities, lease)
     session.worker.ended_final(lease)
-    drop_networks(study, final)
     checkpoints.remove()
     finish_final_run(run, final, study)
     return final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 
 from ...objectives.errors import InvalidInputError, TrainingFailedError
@@ -22,11 +23,12 @@ from ..study import (
     prepare_search,
     reopen,
 )
-from ..tracking import describe_datasets, kept_models, log_models, log_verdict
+from ..tracking import describe_datasets, drop_networks, kept_models, log_models, log_verdict
 from .data_audit import audit_data, complete_nearness
 from .finals import run_finals
 from .frozen_libraries import libraries_frozen
 from .held_study import hold_study, parent_run
+from .model_stock import complete_stock
 from .session import WorkerSession, open_session
 from .slot_protocol import SlotJob
 from .supervisor import SlotSupervisor
@@ -132,8 +134,10 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             _require_finalists(study)
             complete_nearness(prepared, resources)
             results = study.results()
-            if results.verdict is not None:
-                log_verdict(study, tracker, results.verdict, results, observer.note)
+            if (verdict := results.verdict) is not None:
+                complete_stock(prepared, resources, verdict.winner, observer)
+                drop_networks(study)
+                log_verdict(study, tracker, verdict, replace(results, stock=study.diagnoses.stock()), observer.note)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             f"Stopped. Resume with: frostline resume {study.settings.name}{study.workspace.option}"
@@ -183,6 +187,7 @@ def join(
             _work(prepared, resources, tracker, observer, search=True, data=data, image_root=image_root)
             # This machine's networks are in its own workspace: no other machine can register them.
             if (verdict := study.results().verdict) is not None:
+                drop_networks(study)
                 log_models(study, tracker, verdict, kept_models(study, verdict), observer.note)
                 # Joining set the parent run to RUNNING; finish it, the launcher may be gone.
                 tracker.parent_run.finish("FINISHED")

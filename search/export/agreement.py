@@ -15,6 +15,7 @@ from ...objectives.calibration import calibrate
 from ...objectives.data import find_gallery
 from ...objectives.networks import NotExportedError, TrainedModel
 from ...storage.errors import StorageError
+from ..analysis import STOCK
 from ..records import FinalScores
 from ..study import Study
 
@@ -35,19 +36,24 @@ class CheckImages:
     Attributes:
         model: The network.
         canvases: Images, uint8 (N, R, R, 3): test images, or noise if this machine no longer has them.
-        recorded: Calibrated probabilities (N, classes) that the final recorded; None for noise.
+        recorded: Calibrated probabilities (N, classes) that the final recorded; None for noise, and for a model stock,
+            of which the test score alone is recorded.
         test_images: Number of all test images.
+        noise: Whether the images are noise.
     """
 
     model: TrainedModel
     canvases: NDArray[np.uint8]
     recorded: NDArray[np.floating] | None
     test_images: int
+    noise: bool = False
 
     @classmethod
     def of(cls, study: Study, final: FinalScores, model: TrainedModel) -> CheckImages:
         """Find the test images in the workspace's cache; the data themselves are not needed."""
-        record = study.final_record(*final.identity)
+        seeds = (each for each in study.final_scores() if each.finalist == final.finalist)
+        single = next(seeds) if final.seed == STOCK else final
+        record = study.final_record(*single.identity)
         preprocessing, count = model.card.preprocessing, len(record.labels)
         gallery = find_gallery(
             study.facts.fingerprint,
@@ -58,10 +64,11 @@ class CheckImages:
         if gallery is None or not gallery.holds(record.labels) or record.classes_only:
             side = preprocessing.canvas_size
             noise = np.random.default_rng(0).integers(0, 256, (_RANDOM, side, side, 3), dtype=np.uint8)
-            return cls(model, noise, None, count)
+            return cls(model, noise, None, count, noise=True)
         chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
+        canvases = np.asarray(gallery.canvas[gallery.test[chosen]])
         calibrated = calibrate(record.probabilities[chosen], model.card.temperature)
-        return cls(model, np.asarray(gallery.canvas[gallery.test[chosen]]), calibrated, count)
+        return cls(model, canvases, None if final.seed == STOCK else calibrated, count)
 
     @cached_property
     def expected(self) -> NDArray[np.float32]:
@@ -69,7 +76,7 @@ class CheckImages:
         return np.concatenate([self.model.probabilities(canvases) for canvases in self._batches()])
 
     def difference(self) -> float | None:
-        """Return the largest difference of the network's probabilities from the recorded ones; None for noise.
+        """Return the largest difference of the network's probabilities from the recorded ones; None without any.
 
         Raises:
             StorageError: They differ by more than mixed precision explains.
@@ -115,6 +122,8 @@ class CheckImages:
         told = ", ".join(f"`{file}` {apart:.1g}" for file, apart in differences.items())
         copies = f" Largest difference of a probability from the network's: {told}." if told else ""
         apart = self.difference()
+        if apart is None and not self.noise:
+            return f"Checked on {which} test images.{copies}"
         if apart is None:
             return f"The test images are not on the machine of the export: checked on {count} images of noise.{copies}"
         why = (

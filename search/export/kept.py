@@ -12,15 +12,15 @@ from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.networks import Classifier, ModelCard, TrainedModel, load_classifier, load_network, read_card
 from ...objectives.user_code import folder_first
 from ...storage.errors import RefusedError, StorageError
-from ..analysis import Contender
+from ..analysis import Contender, shipped_final
 from ..records import FinalScores
 from ..study import Study, StudyResults
-from ..tracking import alias, best_final, network_folder
+from ..tracking import alias, network_folder
 
 
 @dataclass(frozen=True)
 class KeptNetwork:
-    """The network of a strategy: of its seeds, the one with the best validation score.
+    """The network of a strategy: of its seeds, the one with the best validation score, or their model stock.
 
     Attributes:
         results: Results of the study.
@@ -54,7 +54,7 @@ def open_kept(study: Study, strategy: str | None = None) -> Iterator[KeptNetwork
     """
     results = study.results()
     contender = _contender(study, results, strategy)
-    final = best_final(contender.finals)
+    final = shipped_final(contender.finals, results.stock)
     folder = network_folder(study, final)
     if folder.is_dir():
         yield KeptNetwork(results, contender, final, folder)

@@ -11,8 +11,9 @@ from pathlib import Path
 from ...objectives.data import describe_faults
 from ...objectives.metrics import METRICS, find_metric
 from ...objectives.networks import OPSET, ModelCard
-from ..analysis import Contender, Verdict
+from ..analysis import STOCK, Contender, Verdict
 from ..study import Study, StudyResults
+from ..tracking import chosen_network
 from .kept import KeptNetwork
 
 # Of more classes, the table of the numbers of images is left out.
@@ -67,9 +68,8 @@ def _what(study: Study, kept: KeptNetwork, card: ModelCard) -> str:
     )
     return (
         f"A classifier of images into {len(card.classes)} classes. Strategy `{name}`, the configuration of trial "
-        f"{final.trial_number}, trained with seed {final.seed}, which had the best validation score of "
-        f"{len(kept.contender.scores)}. {chosen} Frostline's study `{study.settings.name}` compared "
-        "the strategies:\n\n"
+        f"{final.trial_number}, {chosen_network(final, len(kept.contender.scores))}. {chosen} Frostline's study "
+        f"`{study.settings.name}` compared the strategies:\n\n"
         f"> {_verdict(kept).sentence()}"
     )
 
@@ -162,8 +162,7 @@ def _scores(contender: Contender, verdict: Verdict, kept: KeptNetwork) -> list[s
         f"On {verdict.test_images:,} test images, which no trial saw: {100 * contender.mean:.1f} % {title}, "
         f"mean of {len(contender.scores)} seeds ({verdict.confidence:.0%} interval {100 * low:.1f} to "
         f"{100 * high:.1f}). "
-        f"This network alone: {100 * kept.final.test_score:.1f} %; its seed was chosen by its validation score, so the "
-        "mean says more about new images.",
+        f"This network alone: {100 * kept.final.test_score:.1f} %; {_chosen(kept)}",
         "",
         *_table(["metric, mean of the seeds", "value"], _metrics(contender)),
         "",
@@ -171,6 +170,17 @@ def _scores(contender: Contender, verdict: Verdict, kept: KeptNetwork) -> list[s
         "",
         _calibration(contender, kept),
     ]
+
+
+def _chosen(kept: KeptNetwork) -> str:
+    stock = kept.results.stock
+    if kept.final.seed == STOCK and stock is not None:
+        return (
+            f"it is the model stock of the seeds (Jang et al. 2024), with {100 * kept.final.val_score:.1f} % on the "
+            f"validation images, where the best of their networks has {100 * stock.best_val_score:.1f} %. The table is "
+            "that of the single networks."
+        )
+    return "its seed was chosen by its validation score, so the mean says more about new images."
 
 
 def _metrics(contender: Contender) -> list[list[str]]:

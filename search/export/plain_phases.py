@@ -16,7 +16,11 @@ from .plain_network import parts_of
 
 
 def phase_faults(phases: Sequence[Phase]) -> Iterator[str]:
-    """Yield what of a plan a script has no words for: functions of plugins."""
+    """Yield what of a plan a script has no words for: what training itself decides, and functions of plugins."""
+    if any(phase.until_plateau for phase in phases):
+        yield "its phases share their epochs, which a script does not repeat"
+    if any(phase.relative_rates for phase in phases):
+        yield "its rates follow the gradients, which a script does not repeat"
     for phase in phases:
         if phase.adapt and (not _is(phase.adapt, add_lora) or phase is not phases[-1]):
             yield f"phase {phase.name!r} adds other adapters than those of lora, which a script does not repeat"

@@ -114,6 +114,8 @@ def _further(finetuning: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "trained_units": {"low": 1, "high": 4, "default": 2},
             "views": VIEWS,
         },
+        # The rate of the unit with the largest relative gradient: all others are below it.
+        "auto_rgn": {**finetuning, "backbone_lr_ratio": {"low": 0.03, "high": 3.0, "log": True, "default": 1.0}},
         "norm_bias": few,
         "lora": {**few, "lora_rank": {"choices": [2, 4, 8, 16], "default": 8}},
         "l2_sp": {

@@ -54,12 +54,18 @@ def create_space(tables: Mapping[str, Any]) -> Space:
     return Space(strategies=strategies)
 
 
-def resolve_space(space: Space, units: int) -> Space:
-    """Replace freeze depths that count from the end by absolute ones, and check the result.
+# The remedy of Kumar et al. 2022 for SGD on networks whose first unit embeds patches; they need none with AdamW.
+_FROZEN_EMBEDDING = Domain(choices=(True,), when={"optimizer": ("sgd",)})
+
+
+def resolve_space(space: Space, units: int, *, embeds_patches: bool = False) -> Space:
+    """Replace freeze depths that count from the end by absolute ones, freeze patch embeddings, and check the result.
 
     Args:
         space: Space to resolve.
         units: Number of units of the backbone.
+        embeds_patches: Whether its first unit is a patch embedding, which ``freeze_embedding`` then freezes where the
+            space does not say otherwise and has ``sgd``.
 
     Raises:
         InvalidInputError: The space does not suit the backbone; the message names all faults.
@@ -75,11 +81,18 @@ def resolve_space(space: Space, units: int) -> Space:
         strategy: {name: _absolute(domain, units) if name == "freeze_depth" else domain for name, domain in own.items()}
         for strategy, own in space.strategies.items()
     }
+    for strategy, own in resolved.items() if embeds_patches else ():
+        if takes_parameter(get_strategy(strategy), "freeze_embedding") and _has_sgd(own):
+            own.setdefault("freeze_embedding", _FROZEN_EMBEDDING)
     result = Space(strategies=resolved)
     faults = [fault for strategy in resolved for fault in _plan_faults(result, strategy, units)]
     if faults:
         raise InvalidInputError(faults)
     return result
+
+
+def _has_sgd(domains: Mapping[str, Domain]) -> bool:
+    return "optimizer" in domains and domains["optimizer"].contains("sgd")
 
 
 def _plan_faults(space: Space, strategy: str, units: int) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from ...objectives.data import Nearness
 from ...objectives.speed import SpeedProbe
 from ...storage.database import Database, DiagnosesTable
-from ..analysis import Truncation
+from ..analysis import ModelStock, Truncation
 
-_TRUNCATION, _NEARNESS, _SPEED = "truncation", "nearness", "speed"
+_TRUNCATION, _NEARNESS, _SPEED, _STOCK = "truncation", "nearness", "speed", "model stock"
 
 
 class Diagnoses:
@@ -38,6 +38,15 @@ class Diagnoses:
     def keep_nearness(self, measured: Nearness) -> None:
         """Keep how near the data are to those of the pretraining."""
         self._table.set(_NEARNESS, measured.to_row())
+
+    def stock(self) -> ModelStock | None:
+        """Return the model stock of the recommended strategy's seeds; None unless one was tried."""
+        row = self._table.get(_STOCK)
+        return None if row is None else ModelStock.from_row(row)
+
+    def keep_stock(self, made: ModelStock) -> None:
+        """Keep the model stock of the recommended strategy's seeds."""
+        self._table.set(_STOCK, made.to_row())
 
     def speed(self) -> SpeedProbe | None:
         """Return the speed of the backbone on the device of the first trial; None unless the study began with a budget.

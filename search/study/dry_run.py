@@ -81,7 +81,7 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
     backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
     units = len(backbones.pretrained.units)
-    settings = settings_of(request, listing, written, units, preprocessing)
+    settings = settings_of(request, listing, written, backbones.pretrained, preprocessing)
     check_strategies(settings, backbones)
     try_sampler(settings)
     exists = existing_study(settings, workspace) is not None

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ...objectives.backbones import preprocessing_for
+from ...objectives.backbones import Backbone, preprocessing_for
 from ...objectives.config import BackboneSpec, create_config
 from ...objectives.data import ImageDataset, Listing, decode_dataset
 from ...objectives.errors import InvalidInputError
@@ -61,7 +61,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     listing, written = check_request(request, workspace)
     preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
     backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
-    settings = settings_of(request, listing, written, len(backbones.pretrained.units), preprocessing)
+    settings = settings_of(request, listing, written, backbones.pretrained, preprocessing)
     check_strategies(settings, backbones)
     try_sampler(settings)
     existing = existing_study(settings, workspace)
@@ -154,7 +154,7 @@ def gather_facts(
 
 
 def settings_of(
-    request: Request, listing: Listing, written: Space | None, units: int, preprocessing: Preprocessing
+    request: Request, listing: Listing, written: Space | None, backbone: Backbone, preprocessing: Preprocessing
 ) -> StudySettings:
     """Return the settings of a checked request.
 
@@ -162,7 +162,7 @@ def settings_of(
         request: Request of the search.
         listing: Listing of its images.
         written: Space of its files; None for the default space.
-        units: Units of the backbone.
+        backbone: Backbone.
         preprocessing: Preprocessing of the images.
     """
     counts, device = train_counts(listing, request.seed), create_engine(request.resources).device_type
@@ -184,7 +184,11 @@ def settings_of(
         racing=request.racing,
         indifference=request.indifference,
         population=request.population or default_population(request.planned_trials or TRIALS, sum(counts), device),
-        space=resolve_space(space.only(chosen_strategies(request, written)), units),
+        space=resolve_space(
+            space.only(chosen_strategies(request, written)),
+            len(backbone.units),
+            embeds_patches=backbone.embeds_patches,
+        ),
         plugins=request.plugins,
         precision=request.precision,
         listing=request.listing.located(request.data),

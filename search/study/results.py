@@ -16,6 +16,7 @@ from ..analysis import (
     Comparing,
     CurveRecord,
     DataCurve,
+    ModelStock,
     Race,
     RaceCosts,
     Selection,
@@ -100,6 +101,7 @@ class StudyResults:
         data_faults: Faults of the data; None if they were not looked for.
         truncation: What the cuts of the pretrained network score and cost; None if they were not probed.
         nearness: Nearness of the data to those of the pretraining; None in older studies.
+        stock: Model stock of the recommended strategy's seeds; None unless one was tried.
         workers: Number of workers that hold a trial or final.
         running_finals: Number of finals that they train.
         wish: Desired state of the workers: run, pause or stop.
@@ -120,6 +122,7 @@ class StudyResults:
     data_faults: DataFaults | None = None
     truncation: Truncation | None = None
     nearness: Nearness | None = None
+    stock: ModelStock | None = None
     workers: int = 0
     running_finals: int = 0
     wish: str = RUN
@@ -244,7 +247,12 @@ class StudyResults:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Return what a reader of the verdict must know besides it; nothing before the verdict."""
-        return () if self.verdict is None else find_warnings(self.verdict, self.trials, self.settings.strategies)
+        if self.verdict is None:
+            return ()
+        stocks = self.stock is not None and self.stock.is_of(self.verdict.winner.finals)
+        said = self.stock.sentence() if self.stock is not None and stocks else ""
+        found = find_warnings(self.verdict, self.trials, self.settings.strategies)
+        return (*found, *([said] if said else []))
 
     @property
     def decided(self) -> bool:

@@ -336,6 +336,7 @@ class Study:
             data_faults=None if faults is None else DataFaults.from_row(faults),
             truncation=self.diagnoses.truncation(),
             nearness=self.diagnoses.nearness(),
+            stock=self.diagnoses.stock(),
             workers=len({each.owner for each in (*held, *held_finals)}),
             running_finals=len(held_finals),
             wish=self.wish.get(),

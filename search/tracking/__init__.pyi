@@ -3,7 +3,7 @@ from .kept_networks import drop_networks, final_card, keep_network
 from .keys import curve_key, final_key, strategy_key, ticket_key, trial_key
 from .nvml import GpuUse, open_nvml
 from .provenance import parent_tags
-from .registered_models import alias, best_final, kept_models, log_models, network_folder
+from .registered_models import alias, chosen_network, kept_models, log_models, network_folder
 from .shipped_code import copy_code
 from .sync import log_with_study, sync_studies
 from .system_metrics import Readings, sampled
@@ -30,7 +30,7 @@ __all__ = [
     "GpuUse",
     "Readings",
     "alias",
-    "best_final",
+    "chosen_network",
     "complete_runs",
     "copy_code",
     "curve_key",

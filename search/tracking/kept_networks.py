@@ -1,7 +1,8 @@
-"""The networks of the finals in the workspace, stored with the code that loads them, until the verdict.
+"""The networks of the finals in the workspace, stored with the code that loads them.
 
-Of a finalist's seeds, the network with the best validation score is kept (of equals, the lowest seed): the test split
-decides nothing. A folder has everything that the model needs, without Frostline::
+All are kept until the verdict, for the model stock. Then the one with the best validation score of a finalist's seeds
+is kept (of equals, the lowest seed), beside the stock: the test split decides nothing. A folder has everything that the
+model needs, without Frostline::
 
     <workspace>/models/<study>/<final>/network/      see objectives/networks/export.py
     <workspace>/models/<study>/<final>/code/         the package that loads it, and the user's modules
@@ -21,9 +22,10 @@ from ...objectives.config import TrialConfig
 from ...objectives.data import ImageDataset
 from ...objectives.networks import ModelCard, Network, save_network
 from ...storage.errors import StorageError
+from ..analysis import best_final
 from ..records import FinalScores
 from ..study import Study, StudySettings
-from .registered_models import best_final, finalist_of, network_folder
+from .registered_models import finalist_of, network_folder
 from .shipped_code import copy_code
 
 
@@ -78,9 +80,12 @@ def final_card(
     )
 
 
-def drop_networks(study: Study, final: FinalScores) -> None:
-    """Remove the networks of the same finalist except that of its best seed."""
-    same = [each for each in study.final_scores() if finalist_of(each) == finalist_of(final)]
-    for each in same:
-        if each is not best_final(same):
-            shutil.rmtree(network_folder(study, each), ignore_errors=True)
+def drop_networks(study: Study) -> None:
+    """Remove the networks of the finals except that of each finalist's best seed."""
+    seeds: dict[tuple[str, int], list[FinalScores]] = {}
+    for final in study.final_scores():
+        seeds.setdefault(finalist_of(final), []).append(final)
+    for same in seeds.values():
+        for each in same:
+            if each is not best_final(same):
+                shutil.rmtree(network_folder(study, each), ignore_errors=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from ...storage.tracking import ServedModel, Tracker
-from ..analysis import Contender, Verdict
+from ..analysis import STOCK, Contender, Verdict, best_final, shipped_final
 from ..records import FinalScores
 from ..study import Study
 from .keys import final_key
@@ -31,23 +31,20 @@ def finalist_of(final: FinalScores) -> tuple[str, int]:
     return final.strategy, final.trial_number
 
 
-def best_final(finals: Iterable[FinalScores]) -> FinalScores:
-    """Return the final with the best validation score; of equals, the one with the lowest seed."""
-    return max(finals, key=lambda final: (final.val_score, -final.seed))
-
-
 @dataclass(frozen=True)
 class KeptModel:
     """The network of a contender that this workspace has.
 
     Attributes:
         contender: Contender of the verdict.
-        final: Final whose network it is.
+        single: Final with the best network of a single seed, whose run shows the model.
+        final: Final whose network it is: the same, or that of the model stock.
         folder: Folder of the network.
         fault: Why the network cannot be loaded elsewhere; empty if it can.
     """
 
     contender: Contender
+    single: FinalScores
     final: FinalScores
     folder: Path
     fault: str
@@ -55,15 +52,17 @@ class KeptModel:
 
 def kept_models(study: Study, verdict: Verdict) -> list[KeptModel]:
     """Return the networks of a verdict's contenders that this workspace has, each loaded once in another process."""
-    finals, found = study.final_scores(), list[tuple[Contender, FinalScores, Path]]()
+    finals, stock = study.final_scores(), study.diagnoses.stock()
+    found = list[tuple[Contender, FinalScores, FinalScores, Path]]()
     for contender in verdict.contenders:
         finalist = contender.strategy, contender.trial_number
-        final = best_final(each for each in finals if finalist_of(each) == finalist)
+        own = [each for each in finals if finalist_of(each) == finalist]
+        final = shipped_final(own, stock)
         folder = network_folder(study, final)
         # Finals of older versions have no network, and those of other machines have theirs there.
         if folder.exists():
-            found.append((contender, final, folder))
-    faults = load_faults([folder for _, _, folder in found])
+            found.append((contender, best_final(own), final, folder))
+    faults = load_faults([folder for *_, folder in found])
     return [KeptModel(*each, fault=faults.get(each[-1], "")) for each in found]
 
 
@@ -81,7 +80,7 @@ def log_models(
     """
     unusable: dict[str, list[str]] = {}
     for model in models:
-        run = tracker.known(_key(model.final))
+        run = tracker.known(_key(model.single))
         if model.fault:
             unusable.setdefault(model.fault, []).append(model.contender.strategy)
             run.log_summary({}, {_NOT_REGISTERED: model.fault})
@@ -116,13 +115,25 @@ def _served(study: Study, model: KeptModel, aliases: Sequence[str]) -> ServedMod
         requirements=[f"{name}=={version(name).partition('+')[0]}" for name in libraries],
         name=f"{alias(final.strategy)}-trial-{final.trial_number}",
         description=(
-            f"`{final.strategy}` on `{settings.backbone}`: the configuration of trial {final.trial_number}, trained "
-            f"with seed {final.seed}, which had the best validation score of {len(model.contender.scores)}. "
+            f"`{final.strategy}` on `{settings.backbone}`: the configuration of trial {final.trial_number}, "
+            f"{chosen_network(final, len(model.contender.scores))}. "
             f"Test {settings.metric}: {final.test_score:.4f}. {_calibration(study, final)}"
         ),
         aliases=list(aliases),
         temperature=final.temperature or 1.0,
     )
+
+
+def chosen_network(final: FinalScores, seeds: int) -> str:
+    """Say which network of a finalist is shipped.
+
+    Args:
+        final: Final of the network.
+        seeds: Number of the finalist's seeds.
+    """
+    if final.seed == STOCK:
+        return f"a model stock of {seeds} seeds, which validates better than each of their networks"
+    return f"trained with seed {final.seed}, which had the best validation score of {seeds}"
 
 
 def _calibration(study: Study, final: FinalScores) -> str:

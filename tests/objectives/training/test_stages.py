@@ -73,6 +73,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
         {**GRADUAL, "optimizer": "sgd", "schedule": "one_cycle", "backbone_lr_ratio": 0.9, "batch_norm": "eval"},
         1,
     ),
+    "gradual_unfreezing, early end": (
+        {**GRADUAL, "unfreeze_every": 0, "patience": 1, "learning_rate": 1e-9, "epochs": 6},
+        {
+            **{**GRADUAL, "unfreeze_every": 0, "patience": 1, "learning_rate": 1e-9, "epochs": 6},
+            **{"layer_decay": 0.5, "freeze_depth": 17},
+        },
+        1,
+    ),
     "head.init": (
         {"strategy": "full", "head.init": "probe", **RANDOM},
         {

@@ -599,7 +599,16 @@ def test_backbones_and_space_can_be_listed() -> None:
     assert "[partial]" not in written.stdout
 
 
-FURTHER = ("linear_probe_exact", "gradual_unfreezing", "discriminative", "surgical", "norm_bias", "lora", "l2_sp")
+FURTHER = (
+    "linear_probe_exact",
+    "gradual_unfreezing",
+    "discriminative",
+    "surgical",
+    "auto_rgn",
+    "norm_bias",
+    "lora",
+    "l2_sp",
+)
 
 
 @pytest.mark.slow  # Each of them is trained by a quick test of its own.

@@ -25,10 +25,12 @@ from typer.testing import CliRunner, Result
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.augmentation.policies import RandomOps
+from frostline.objectives.config import TrialConfig
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.metrics import OBJECTIVES, score
 from frostline.objectives.networks import add_lora
 from frostline.objectives.phases import Phase, norms_and_biases
+from frostline.objectives.strategies import plan_phases
 from frostline.objectives.training import l2_sp
 from frostline.search.execution import run_search
 from frostline.search.export.embedded_sources import embed
@@ -235,6 +237,17 @@ def test_what_only_a_plugin_knows_is_refused() -> None:
     assert plan(penalty=lambda network: None) == [
         "phase 'own' has another penalty than l2_sp, which a script does not repeat"
     ]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (TrialConfig(strategy="gradual_unfreezing", unfreeze_every=0), "its phases share their epochs"),
+        (TrialConfig(strategy="auto_rgn"), "its rates follow the gradients"),
+    ],
+)
+def test_what_training_itself_decides_is_refused(config: TrialConfig, said: str) -> None:
+    assert list(phase_faults(plan_phases(config, 4))) == [f"{said}, which a script does not repeat"]
 
 
 @pytest.mark.slow

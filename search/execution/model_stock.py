@@ -1,0 +1,95 @@
+"""The model stock of a study: made of its recommended strategy's seeds when the verdict stands, kept to be shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...objectives.calibration import fit_temperature
+from ...objectives.errors import ObjectiveError
+from ...objectives.features import FeatureStore
+from ...objectives.finetune import Task, predict
+from ...objectives.metrics import score
+from ...objectives.networks import Network, create_head, measure_serving, model_stock, read_card, read_weights
+from ...objectives.strategies import get_strategy, head_phase
+from ..analysis import STOCK, Contender, ModelStock, best_final
+from ..records import FinalScores
+from ..slots import Resources
+from ..study import Observer, Prepared, device_of_trials, restore_config
+from ..tracking import keep_network, network_folder
+
+
+def complete_stock(prepared: Prepared, resources: Resources, contender: Contender, observer: Observer) -> None:
+    """Make the model stock of a contender's seeds, and keep it where it validates better than each of them.
+
+    Made once for the same seeds. There is none of a single seed, of networks from random weights, or where another
+    machine keeps some of the networks. A stock that cannot be made is a note: the verdict stands without it.
+    """
+    study, finals = prepared.study, contender.finals
+    known = study.diagnoses.stock()
+    folders = [network_folder(study, final) for final in finals]
+    together = get_strategy(contender.strategy).pretrained and all(folder.is_dir() for folder in folders)
+    if len(finals) < 2 or not together or (known is not None and known.is_of(finals)):
+        return
+    best = best_final(finals)
+    made = ModelStock(best.finalist, tuple(final.seed for final in finals), None, best.val_score)
+    device = device_of_trials(resources)
+    train, val = prepared.dataset.search_splits()
+    task = Task(train, val, prepared.backbones, study.settings.metric, device, FeatureStore(0))
+    try:
+        network = _stocked(prepared, task, best, folders)
+        if network is not None:
+            made = _judged(prepared, task, made, network, finals)
+    except ObjectiveError as error:
+        observer.note(f"no model stock of {best.finalist} could be made: {error}")
+        return
+    study.diagnoses.keep_stock(made)
+
+
+def _stocked(prepared: Prepared, task: Task, best: FinalScores, folders: list[Path]) -> Network | None:
+    """Return the stock as a network; None if these networks have none."""
+    study = prepared.study
+    trial = next(each for each in study.trials() if each.number == best.trial_number)
+    config = restore_config(trial.config)
+    backbone = prepared.backbones.fresh(pretrained=True, seed=0).to(task.device).truncated(config.truncate)
+    units = len(backbone.units)
+    head = create_head(config.head, backbone.units[-1].output_shape, len(task.val.classes)).to(task.device)
+    body = backbone.segment(0, units)
+    tuned = [read_weights(folder / "network") for folder in folders]
+    merged = model_stock({f"backbone.{name}": value.cpu() for name, value in body.state_dict().items()}, tuned)
+    if merged is None:
+        return None
+    for part, module in (("backbone.", body), ("head.", head)):
+        own = {name.removeprefix(part): value for name, value in merged.items() if name.startswith(part)}
+        module.load_state_dict(own)
+    return Network(backbone, head_phase("stock", units, 1, 0.0), head).eval()
+
+
+def _judged(
+    prepared: Prepared, task: Task, made: ModelStock, network: Network, finals: tuple[FinalScores, ...]
+) -> ModelStock:
+    """Return the stock with its scores; it is tested, and kept, where it validates better than each single network."""
+    study, best = prepared.study, best_final(finals)
+    probabilities = predict(network, task.val, task)
+    val_score = score(task.metric, probabilities, task.val.labels)
+    if val_score <= best.val_score:
+        return ModelStock(made.finalist, made.seeds, val_score, best.val_score)
+    # Only now: its test score chooses nothing.
+    test = prepared.dataset.open_test()
+    costs = measure_serving(network, prepared.dataset.preprocessing.image_size, task.device)
+    final = FinalScores(
+        strategy=best.strategy,
+        trial_number=best.trial_number,
+        seed=STOCK,
+        val_score=val_score,
+        test_score=score(task.metric, predict(network, test, task), test.labels),
+        seconds=sum(each.seconds for each in finals),
+        trainable_parameters=best.trainable_parameters,
+        temperature=fit_temperature(probabilities, task.val.labels),
+        latency=costs.latency,
+        size=costs.size,
+    )
+    single = read_card(network_folder(study, best) / "network")
+    origin = {**single.origin, "seed": STOCK, "stock_of_seeds": ", ".join(map(str, made.seeds))}
+    card = single.model_copy(update={"temperature": final.temperature, "origin": origin})
+    keep_network(study, final, card, network, task.val.canvas[task.val.indices[0]])
+    return ModelStock(made.finalist, made.seeds, val_score, best.val_score, final)
