@@ -53,9 +53,9 @@ def log_verdict(
             "mlflow.note.content": verdict_note(study, verdict, results, models),
         },
     )
-    for contender in verdict.contenders:
+    for rank, contender in enumerate(verdict.contenders, 1):
         own = [final for final in results.finals if final.strategy == contender.strategy]
-        _log_contender(tracker, contender, verdict, errors_of(own, study.facts.classes))
+        _log_contender(tracker, contender, rank, verdict, errors_of(own, study.facts.classes))
     _tag_finalists(study, tracker, verdict)
     _tag_finals(study, tracker, verdict)
     log_models(study, tracker, verdict, models, note)
@@ -136,17 +136,17 @@ def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
     }
 
 
-def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict, errors: Errors) -> None:
+def _log_contender(tracker: Tracker, contender: Contender, rank: int, verdict: Verdict, errors: Errors) -> None:
     start_strategy_run(tracker, contender.strategy)
     run = tracker.known(strategy_key(contender.strategy))
     low, high = contender.interval or (0.0, 0.0)
     costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
     costs |= contender.costs.known
     gap = {"gap_to_leader": contender.gap_to_leader, "gap_low": low, "gap_high": high}
-    # Finals have a test score, too; this one only strategies have, for a chart of strategies.
-    gap["final_score"] = contender.mean
+    # Only strategies have these: MLflow orders its list by the one, and charts the other.
+    place = {"rank": rank, "final_score": contender.mean}
     run.log_summary(
-        {**_summary(contender, verdict), **gap, **costs, **test_numbers(contender)},
+        {**_summary(contender, verdict), **gap, **place, **costs, **test_numbers(contender)},
         {STANDING: _standing(contender, verdict), "trial": str(contender.trial_number)},
     )
     log_errors(run, errors)

@@ -40,7 +40,7 @@ _COLUMNS = {
 }
 _ALWAYS_SHOWN = ("attributes.`Run Name`", "runDateAndNestInfo", "duration")
 # Only the runs of strategies have these metrics: their order is the verdict's, and a chart has one bar per strategy.
-_ORDER, _BAR = "gap_to_leader", "final_score"
+_ORDER, _BAR = "rank", "final_score"
 _GROUPS = ("strategy", "standing")
 # A chart leaves out runs that lack one of its parameters; strategies that train only a head have no backbone rate.
 _HEAD_AXES = ["strategy", "freeze_depth", "head.pooling", "head.hidden_layers", "learning_rate"]

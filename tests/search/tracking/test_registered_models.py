@@ -170,6 +170,8 @@ def test_the_verdict_is_a_note_with_numbers(finished: Finished) -> None:
     assert not re.search(r"[\[ ]-\d", note)
     assert "models:/photos@champion" in note
     assert data.metrics["test_score"] == pytest.approx(verdict.winner.mean)
+    ranked = sorted(finished.runs(kind="strategy"), key=lambda run: run.data.metrics["rank"])
+    assert [run.data.tags["strategy"] for run in ranked] == [each.strategy for each in verdict.contenders]
     shares = {run.data.tags["strategy"]: run.data.metrics["probability_best"] for run in finished.runs(kind="strategy")}
     assert sum(shares.values()) == pytest.approx(1.0)
     for run in finished.runs(kind="strategy"):
