@@ -6,6 +6,7 @@ import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -84,12 +85,18 @@ def ui(
 def _page(uri: str, study: Study) -> str | None:
     """Return the path of a study's page in the MLflow UI; None if the study is not there, or MLflow does not answer."""
     from ..storage.errors import StorageError
-    from ..storage.tracking import find_runs, keep_view
-    from .servers import study_page
+    from ..storage.tracking import find_runs, keep_view, view_words
+    from .servers import PLAIN_VIEW, reads_views, study_page
 
     try:
         found = find_runs(uri, study.mark)
-        return study_page(found[0], keep_view(uri, found[0])) if found else None
+        if found is None:
+            return None
+        # A tracking server has pages of its own, which leave out what they do not read.
+        if urlsplit(uri).scheme in ("http", "https") or reads_views(view_words()):
+            return study_page(found[0], keep_view(uri, found[0]))
+        typer.echo(PLAIN_VIEW)
+        return study_page(found[0])
     except StorageError as error:
         typer.echo(error, err=True)
         return None

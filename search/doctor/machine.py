@@ -123,13 +123,16 @@ def _database(workspace: Workspace) -> MachineCheck:
 def _mlflow(workspace: Workspace, uri: str | None) -> MachineCheck:
     if uri is None and not (workspace.root / "mlflow.db").exists():
         return MachineCheck("MLflow", f"{version('mlflow')}; the first study creates its database in the workspace")
-    if uri is not None and (fault := uri_fault(uri)):
-        return MachineCheck("MLflow", fault, "give another with --tracking-uri")
+    if uri is not None and (unusable := uri_fault(uri)):
+        return MachineCheck("MLflow", unusable, "give another with --tracking-uri")
     # Importing MLflow takes seconds.
     from ...storage.tracking import probe as probe_mlflow
+    from ...storage.tracking import schema_fault
 
     url = uri or workspace.tracking_url
     try:
+        if fault := schema_fault(url):
+            return MachineCheck("MLflow", fault.what, fault.remedy)
         probe_mlflow(url)
     except StorageError as error:
         return MachineCheck("MLflow", str(error), "start it, or give another with --tracking-uri")

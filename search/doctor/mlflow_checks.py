@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 
 
 def mlflow_unreachable(evidence: StudySnapshot) -> Iterator[Finding]:
-    """Find an unreachable MLflow, or one where the study's experiment was deleted."""
+    """Find an MLflow that is unreachable or of another schema, or one where the study's experiment was deleted."""
     if evidence.tracked is None and evidence.away:
         command = f"frostline doctor {evidence.study.settings.name}{evidence.study.workspace.option}"
-        remedy = "restore it" if evidence.deleted else "start it, or make it reachable from this machine"
-        yield Finding(evidence.away, "MLflow", f"{remedy}; then run: {command}")
+        yield Finding(evidence.away, "MLflow", f"{evidence.remedy}; then run: {command}")
 
 
 def doubled_runs(evidence: StudySnapshot) -> Iterator[Finding]:

@@ -83,13 +83,13 @@ class StudySnapshot:
 
     Attributes:
         away: Reason why MLflow cannot be compared; empty before the first attempt.
-        deleted: Whether the reason is that the study's experiment was deleted there.
+        remedy: What the user must do about it.
     """
 
     def __init__(self, study: Study, busy: bool) -> None:
         self.study = study
         self._busy = busy
-        self.away, self.deleted = "", False
+        self.away, self.remedy = "", ""
 
     @cached_property
     def tables(self) -> Tables:
@@ -127,13 +127,17 @@ class StudySnapshot:
         if self.tracking_uri is None:
             return None
         # Importing MLflow takes seconds.
-        from ...storage.tracking import TrackedStudy
+        from ...storage.tracking import TrackedStudy, schema_fault
 
         try:
-            return TrackedStudy(self.tracking_uri, self.study.mark)
-        except (RefusedError, UnreachableError) as error:
-            self.away, self.deleted = str(error), isinstance(error, RefusedError)
-            return None
+            if (fault := schema_fault(self.tracking_uri)) is None:
+                return TrackedStudy(self.tracking_uri, self.study.mark)
+            self.away, self.remedy = fault.what, fault.remedy
+        except RefusedError as error:
+            self.away, self.remedy = str(error), "restore it"
+        except UnreachableError as error:
+            self.away, self.remedy = str(error), "start it, or make it reachable from this machine"
+        return None
 
     @cached_property
     def unsent(self) -> set[str]:

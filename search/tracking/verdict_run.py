@@ -9,11 +9,13 @@ from ...storage.tracking import StudyTracker, Tracker
 from ..analysis import Contender, Errors, Verdict, errors_of, verdict_cells, verdict_titles
 from ..records import STRATEGY
 from ..study import Study, StudyResults
-from .keys import strategy_key, trial_key
+from .keys import final_key, strategy_key, trial_key
 from .registered_models import CHAMPION, KeptModel, kept_models, log_models
 from .training_runs import log_errors, test_numbers
 
 FINALIST = "finalist"
+# What MLflow groups runs by, beside their strategy: the run above the finals, and its finals.
+STANDING = "standing"
 _GAP = "&ensp;"
 # Commands that turn a photo into a request.
 _AS_JSON = (
@@ -51,10 +53,11 @@ def log_verdict(
             "mlflow.note.content": verdict_note(study, verdict, results, models),
         },
     )
-    for contender in verdict.contenders:
+    for rank, contender in enumerate(verdict.contenders, 1):
         own = [final for final in results.finals if final.strategy == contender.strategy]
-        _log_contender(tracker, contender, verdict, errors_of(own, study.facts.classes))
+        _log_contender(tracker, contender, rank, verdict, errors_of(own, study.facts.classes))
     _tag_finalists(study, tracker, verdict)
+    _tag_finals(study, tracker, verdict)
     log_models(study, tracker, verdict, models, note)
 
 
@@ -70,7 +73,7 @@ def verdict_note(study: Study, verdict: Verdict, results: StudyResults, models: 
     said = describe_faults(results.data_faults, facts.classes) if results.data_faults else ""
     return "\n".join(
         [
-            f"**{verdict.sentence()}**",
+            *_decision(verdict.sentence()),
             "",
             *(f"{warning}\n" for warning in results.warnings),
             _row(*verdict_titles(verdict), "best in resamplings", "trial"),
@@ -85,6 +88,12 @@ def verdict_note(study: Study, verdict: Verdict, results: StudyResults, models: 
             *_use(name, next((model.fault for model in models if model.contender is verdict.winner), "")),
         ]
     )
+
+
+def _decision(sentence: str) -> list[str]:
+    """Return the lines of the decision: its first sentence alone, since MLflow folds all but a line away."""
+    first, stop, rest = sentence.partition(". ")
+    return [f"**{first}.**", "", rest] if stop else [f"**{first}**"]
 
 
 def _use(name: str, fault: str) -> list[str]:
@@ -127,20 +136,21 @@ def _summary(contender: Contender, verdict: Verdict) -> dict[str, float]:
     }
 
 
-def _log_contender(tracker: Tracker, contender: Contender, verdict: Verdict, errors: Errors) -> None:
+def _log_contender(tracker: Tracker, contender: Contender, rank: int, verdict: Verdict, errors: Errors) -> None:
     start_strategy_run(tracker, contender.strategy)
     run = tracker.known(strategy_key(contender.strategy))
     low, high = contender.interval or (0.0, 0.0)
     costs = {"seconds": contender.seconds, "trainable_parameters": contender.trainable_parameters}
     costs |= contender.costs.known
     gap = {"gap_to_leader": contender.gap_to_leader, "gap_low": low, "gap_high": high}
-    standing = verdict.standing(contender)
+    # Only strategies have these: MLflow orders its list by the one, and charts the other.
+    place = {"rank": rank, "final_score": contender.mean}
     run.log_summary(
-        {**_summary(contender, verdict), **gap, **costs, **test_numbers(contender)},
-        {"standing": standing or "beaten", "trial": str(contender.trial_number)},
+        {**_summary(contender, verdict), **gap, **place, **costs, **test_numbers(contender)},
+        {STANDING: _standing(contender, verdict), "trial": str(contender.trial_number)},
     )
     log_errors(run, errors)
-    name = f"finals {contender.strategy} {contender.mean:.3f} ± {contender.spread:.3f} {standing}"
+    name = f"finals {contender.strategy} {contender.mean:.3f} ± {contender.spread:.3f} {verdict.standing(contender)}"
     run.finish("FINISHED", name.strip())
 
 
@@ -150,3 +160,15 @@ def _tag_finalists(study: Study, tracker: Tracker, verdict: Verdict) -> None:
     for number in {trial_number for _, trial_number, _ in study.final_identities()}:
         tag = "yes" if number in current else "former"
         tracker.known(trial_key(number)).log_summary({}, {FINALIST: tag})
+
+
+def _tag_finals(study: Study, tracker: Tracker, verdict: Verdict) -> None:
+    """Tag the finals that count with their strategy's standing, the others as candidates."""
+    standings = {(each.strategy, each.trial_number): _standing(each, verdict) for each in verdict.contenders}
+    for identity in study.final_identities():
+        tag = standings.get(identity[:2], "candidate")
+        tracker.known(final_key(*identity)).log_summary({}, {STANDING: tag})
+
+
+def _standing(contender: Contender, verdict: Verdict) -> str:
+    return verdict.standing(contender) or "beaten"

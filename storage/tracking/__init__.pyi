@@ -3,8 +3,9 @@ from .journal_records import FILE, FINISH, START, parent_key
 from .mlflow_audit import KnownRun, TrackedStudy, probe
 from .mlflow_models import download_model
 from .mlflow_runs import find_runs, log_artifact
+from .mlflow_schema import SchemaFault, schema_fault
 from .mlflow_settings import configure_mlflow
-from .mlflow_views import keep_view
+from .mlflow_views import keep_view, view_words
 from .name_check import name_in_use
 from .sender import describe_refused
 from .study_mark import StudyMark
@@ -17,6 +18,7 @@ __all__ = [
     "START",
     "Journal",
     "KnownRun",
+    "SchemaFault",
     "ServedModel",
     "StudyMark",
     "StudyTracker",
@@ -34,6 +36,8 @@ __all__ = [
     "parent_key",
     "probe",
     "read_unsent",
+    "schema_fault",
     "send_journal",
     "uri_fault",
+    "view_words",
 ]

@@ -37,14 +37,13 @@ from .journal_records import (
 from .mlflow_client import MlflowClient, connect, open_client, reachable
 from .mlflow_models import log_model
 from .mlflow_owners import find_experiment, model_name, own_experiment
-from .mlflow_views import view_tag
+from .mlflow_views import NOTE, describe_experiment, view_tag
 from .study_mark import StudyMark
 
 # Without this tag MLflow shows its pages for language models.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
 KEY = "frostline.key"
 PARENT = "mlflow.parentRunId"
-_NOTE = "mlflow.note.content"
 _PAGE = 1000
 # Seconds after which the known history of a run is read again: after a suspend longer than a lease, another machine may
 # have resumed the trial.
@@ -53,10 +52,11 @@ TRUST_SECONDS = 10.0
 
 @dataclass
 class _Sent:
-    """A run and the points that it has in MLflow."""
+    """A run and the points that it has in MLflow; the metrics in ``unread`` have points that are not known yet."""
 
     run_id: str
     running: bool
+    unread: set[str] = field(default_factory=set)
     steps: set[tuple[str, int]] = field(default_factory=set)
     times: set[tuple[str, int]] = field(default_factory=set)
     last: dict[str, str] = field(default_factory=dict)
@@ -135,7 +135,7 @@ class StudyRuns:
         known = self._sent.get(key)
         if known is None or time.monotonic() - known.at > TRUST_SECONDS:
             found = _find(self._client, self._experiment_id, key, nested=key != self._parent_key)
-            self._sent[key] = self._create(key, first) if found is None else self._read(found)
+            self._sent[key] = self._create(key, first) if found is None else _known(found)
         self._sent[key].at = time.monotonic()
         return self._sent[key]
 
@@ -153,15 +153,6 @@ class StudyRuns:
         if key == self._parent_key:
             return {}
         return {PARENT: self._run(start.get("parent") or self._parent_key, first).run_id}
-
-    def _read(self, run: Run) -> _Sent:
-        sent = _Sent(run.info.run_id, running=run.info.status == "RUNNING")
-        for name in run.data.metrics:
-            for point in sorted(
-                self._client.get_metric_history(run.info.run_id, name), key=lambda each: (each.timestamp, each.step)
-            ):
-                sent.add(point)
-        return sent
 
     def _act(self, run: _Sent, record: JournalRecord) -> None:
         content = record.content
@@ -201,19 +192,30 @@ class StudyRuns:
         for record in records:
             tags |= self._with_model_name(record.content.get("tags", {}))
             for name, value in record.content["metrics"].items():
+                self._read(run, name)
                 point = Metric(name, value, record.time, record.content.get("step", 0))
                 if not run.knows(point, record.kind):
                     points.append(point)
                     run.add(point)
         if points or tags:
             self._client.log_batch(run.run_id, metrics=points, tags=_tags(tags))
+        if NOTE in tags:
+            describe_experiment(self._client, self._experiment_id, run.run_id, tags[NOTE])
+
+    def _read(self, run: _Sent, metric: str) -> None:
+        """Read the history of a metric that the run had before; each one is a request."""
+        if metric in run.unread:
+            run.unread.remove(metric)
+            points = self._client.get_metric_history(run.run_id, metric)
+            for point in sorted(points, key=lambda each: (each.timestamp, each.step)):
+                run.add(point)
 
     def _with_model_name(self, tags: Mapping[str, str]) -> dict[str, str]:
         """Return tags whose note names the study's registered model, where it cannot have the study's name."""
-        if _NOTE not in tags:
+        if NOTE not in tags:
             return dict(tags)
         name = model_name(self._client, self._mark, self._experiment)
-        return {**tags, _NOTE: tags[_NOTE].replace(f"models:/{self._mark.name}@", f"models:/{name}@")}
+        return {**tags, NOTE: tags[NOTE].replace(f"models:/{self._mark.name}@", f"models:/{name}@")}
 
     def require_experiment(self) -> None:
         """Check that the experiment can take runs.
@@ -302,6 +304,10 @@ def search_experiment(client: MlflowClient, experiment_id: str, query: str = "")
         token = page.token
         if not token:
             return
+
+
+def _known(run: Run) -> _Sent:
+    return _Sent(run.info.run_id, running=run.info.status == "RUNNING", unread=set(run.data.metrics))
 
 
 def _dataset(content: Mapping[str, str]) -> DatasetInput:

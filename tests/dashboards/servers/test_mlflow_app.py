@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.dashboards.servers.ports import is_taken
+from frostline.search.analysis import Verdict
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
 
@@ -41,6 +42,10 @@ freeze_depth = {{ low = 2, high = 5 }}
 _FRONT = ["from frostline.dashboards.cli import main", "main()"]
 
 
+# Key and value of the view that a browser keeps for an experiment.
+_OWN_VIEW = "Object.entries(localStorage).find(([key]) => key.includes('ExperimentPage'))"
+
+
 @dataclass(frozen=True)
 class Served:
     """A study and its UI.
@@ -56,10 +61,15 @@ class Served:
     pid: int
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         verdict = self.study.results().verdict
         assert verdict is not None
-        return verdict.sentence()
+        return verdict
+
+    @property
+    def decision(self) -> str:
+        """Its first sentence, without the full stop."""
+        return self.verdict.sentence().partition(". ")[0]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +79,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, mlflow_records: None) -> Stu
     (root / "space.toml").write_text(SPACE)
     command = [
         *("search", "sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none"),
-        *("--image-size", "32", "--space", str(root / "space.toml"), "--trials", "3", "--seeds", "1", "--name", STUDY),
+        *("--image-size", "32", "--space", str(root / "space.toml"), "--trials", "3", "--seeds", "2", "--name", STUDY),
         *("--device", "cpu", "--workspace", str(root / "workspace")),
     ]
     ended = CliRunner().invoke(app, command, obj=TerminalViews())
@@ -123,9 +133,20 @@ class Visit:
         """A run's link in the list of runs."""
         return self.page.get_by_role("gridcell").get_by_role("link", name=name, exact=True)
 
-    def expand(self, name: str) -> None:
-        """Unfold the runs below a run, by the button in front of its name."""
-        self.page.get_by_role("gridcell").filter(has=self.link(name)).get_by_role("button").last.click()
+    def rows(self) -> list[str]:
+        """Names of the groups and runs in the list, from top to bottom."""
+        rows = self.page.locator(".ag-pinned-left-cols-container [role=row]")
+        shown = sorted(rows.all(), key=lambda row: int(row.get_attribute("row-index") or 0))
+        return [re.sub(r"^Pin \w+ (#\w+ )?", "", " ".join(row.inner_text().split())) for row in shown]
+
+    def cells(self, row: int) -> list[str]:
+        """What a row shows beside its name, from left to right."""
+        return in_order(self.page.locator(f".ag-center-cols-container [row-index='{row}'] [role=gridcell]"))
+
+
+def in_order(texts: Any) -> list[str]:
+    """Texts from left to right, whatever their order in the page."""
+    return [each.inner_text().strip() for each in sorted(texts.all(), key=lambda each: each.bounding_box()["x"])]
 
 
 @pytest.fixture
@@ -148,38 +169,87 @@ def trial_names(study: Study) -> dict[int, str]:
     }
 
 
-def test_the_trials_are_found_below_their_study_with_names_and_scores(visit: Visit, served: Served) -> None:
+def row_of(name: Any) -> str:
+    return name.evaluate("link => link.closest('[role=row]').getAttribute('row-id')")
+
+
+def test_the_answer_comes_first(visit: Visit, served: Served) -> None:
+    """Grouped by strategy, the best first, unfolded: the finals with score, spread and seconds, before any trial."""
+    visit.run(trial_names(served.study)[0]).wait_for()
+    verdict = served.verdict
+    first = visit.page.locator("strong", has_text=served.decision)
+    assert first.bounding_box()["y"] < 150
+    rows = visit.rows()
+    groups = [row for row in rows if row.startswith("Group: ")]
+    for place, contender in enumerate(verdict.contenders):
+        standing = verdict.standing(contender) or "beaten"
+        assert groups[place].startswith(f"Group: strategy: {contender.strategy}, standing: {standing}")
+        top = rows.index(groups[place])
+        assert rows[top + 1].startswith(f"finals {contender.strategy} {contender.mean:.3f} ± {contender.spread:.3f}")
+        assert all(row.startswith("seed ") and f" {contender.strategy}-" in row for row in rows[top + 2 : top + 4])
+        # As the columns show them, which cut the digits off.
+        for shown, value in zip(visit.cells(top), (contender.mean, contender.spread, contender.seconds), strict=False):
+            assert float(shown.split()[0]) == pytest.approx(value, abs=1e-4)
+    finals = [place for place, row in enumerate(rows) if row.startswith(("finals ", "seed "))]
+    trials = [place for place, row in enumerate(rows) if row[:3].isdigit()]
+    assert len(trials) == 3
+    assert max(finals) < min(trials)
+    columns = list(dict.fromkeys(in_order(visit.page.get_by_role("columnheader"))))
+    wanted = ["test_score", "test_score_sd", "seconds", "score", "freeze_depth", "learning_rate"]
+    assert [name for name in columns if name in wanted] == wanted
+    for name in wanted:
+        assert visit.page.get_by_role("columnheader", name=name, exact=True).last.bounding_box()["x"] < 1400
+
+
+def test_the_trials_have_names_and_scores(visit: Visit, served: Served) -> None:
     names = trial_names(served.study)
-    visit.run(STUDY).wait_for()
-    assert visit.run(names[0]).count() == 0
-    visit.expand(STUDY)
     for trial in served.study.trials():
         name = visit.run(names[trial.number])
         name.wait_for()
         # The name is there to its end.
         assert name.evaluate("link => link.scrollWidth <= link.clientWidth")
-        assert name.evaluate("link => link.closest('[role=gridcell]').getBoundingClientRect().right < innerWidth / 2")
         cells = visit.page.locator(f"[row-id='{row_of(name)}'] [role=gridcell]").all_inner_texts()
         assert str(trial.score)[:8] in " ".join(cells)
         assert str(trial.freeze_depth) in cells
-    assert {"score", "test_score", "freeze_depth", "learning_rate", "finalist"} <= {
-        text.strip() for text in visit.page.get_by_role("columnheader").all_inner_texts()
-    }
-    finals = visit.page.get_by_role("link", name=re.compile(r"^finals \w+ 0\.\d{3} ± "))
-    assert finals.count() == 2
-    strategy = finals.first.inner_text()
-    visit.expand(strategy)
-    visit.page.get_by_role("link", name=re.compile(r"^seed \d+ " + strategy.split()[1])).wait_for()
 
 
-def row_of(name: Any) -> str:
-    return name.evaluate("link => link.closest('[role=row]').getAttribute('row-id')")
+def test_charts_compare_the_strategies_and_show_what_the_score_depends_on(visit: Visit, served: Served) -> None:
+    visit.run(trial_names(served.study)[0]).wait_for()
+    visit.page.locator("label", has=visit.page.locator("input[value=CHART]")).click()
+    sections = visit.page.get_by_test_id("experiment-view-compare-runs-section-header")
+    sections.first.wait_for()
+    assert sections.first.inner_text().split()[:2] == ["Answer", "(3)"]
+    bars = visit.page.locator(".barlayer text")
+    bars.first.wait_for()
+    shown = sorted(float(bar) for bar in bars.all_text_contents())
+    assert shown == pytest.approx(sorted(each.mean for each in served.verdict.contenders), abs=0.006)
+    parallel = visit.page.locator(".parcoords").first
+    parallel.locator("text", has_text="learning_rate").first.wait_for()
+    axes = {"strategy", "freeze_depth", "head.pooling", "head.hidden_layers", "learning_rate", "score"}
+    assert axes <= set(parallel.locator("text").all_text_contents())
+
+
+def test_the_view_of_who_comes_again_stays_as_it_was(browser: Any, served: Served) -> None:
+    context = browser.new_context(viewport={"width": 1500, "height": 1000})
+    plain, _, _ = served.pages["MLflow"].partition("&viewStateShareKey")
+    page = Visit(context, plain).page
+    page.wait_for_function(f"() => {_OWN_VIEW}")
+    # Someone removed all columns but one.
+    page.goto(plain.partition("#")[0] + "health")
+    key, stored = page.evaluate(f"() => {_OWN_VIEW}")
+    own = json.dumps({**json.loads(stored), "selectedColumns": ["metrics.`score`"]})
+    page.evaluate("([key, own]) => localStorage.setItem(key, own)", [key, own])
+    Visit(context, served.pages["MLflow"]).run(trial_names(served.study)[0]).wait_for()
+    again = Visit(context, plain)
+    again.run(STUDY).wait_for()
+    columns = set(in_order(again.page.get_by_role("columnheader")))
+    assert "score" in columns
+    assert not {"test_score", "Source"} & columns
+    context.close()
 
 
 def test_a_trial_shows_its_curves_first(visit: Visit, served: Served) -> None:
     name = trial_names(served.study)[1]
-    visit.run(STUDY).wait_for()
-    visit.expand(STUDY)
     visit.run(name).click()
     visit.page.get_by_role("tab", name="Model metrics").click()
     sections = visit.page.get_by_test_id("experiment-view-compare-runs-section-header")
@@ -197,18 +267,19 @@ def test_a_trial_shows_its_curves_first(visit: Visit, served: Served) -> None:
     assert visit.page.get_by_text("Prompts").count() == 0
 
 
-def test_the_study_shows_its_verdict_and_its_report(visit: Visit, served: Served) -> None:
-    visit.run(STUDY).click()
-    note = visit.page.locator("strong", has_text=served.verdict)
-    note.wait_for()
-    cells = {cell.strip() for cell in visit.page.locator("td").all_inner_texts()}
+def test_the_decision_leads_to_the_report_and_the_whole_verdict(visit: Visit, served: Served) -> None:
+    with visit.page.context.expect_page() as opened:
+        visit.link("Report").click()
+    page = opened.value
+    page.get_by_text(f"{STUDY}.html").first.click()
+    report = page.frame_locator("iframe")
+    report.get_by_text(served.verdict.sentence()).first.wait_for()
+    report.locator(".chart .main-svg").first.wait_for()
+    page.get_by_role("tab", name="Overview").click()
+    page.locator("strong", has_text=served.decision).wait_for()
+    cells = {cell.strip() for cell in page.locator("td").all_inner_texts()}
     assert {"feature_extraction", "partial"} <= cells
     assert cells & {"winner", "leads"}
-    visit.page.get_by_role("tab", name="Artifacts").click()
-    visit.page.get_by_text(f"{STUDY}.html").first.click()
-    report = visit.page.frame_locator("iframe")
-    report.get_by_text(served.verdict).first.wait_for()
-    report.locator(".chart .main-svg").first.wait_for()
 
 
 def test_who_comes_first_finds_model_training_without_assistant_or_telemetry(browser: Any, served: Served) -> None:

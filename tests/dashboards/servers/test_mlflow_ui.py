@@ -13,9 +13,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from frostline.dashboards import cli
 from frostline.dashboards.servers.mlflow_ui import UiError, serve_ui, study_page
 from frostline.dashboards.servers.ports import is_taken, port_owner
 
@@ -222,3 +225,17 @@ def test_the_studys_page_is_opened_where_there_is_a_screen(tmp_path: Path, scree
     assert said.stdout == f"MLflow UI: {page}\n"
     assert (tmp_path / "opened").exists() == (screen is not None)
     assert screen is None or (tmp_path / "opened").read_text() == f"{page}\n"
+
+
+def test_of_an_mlflow_that_stores_views_in_another_way_the_plain_page_is_opened_with_a_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: Any = SimpleNamespace(mark=None)
+    monkeypatch.setattr("frostline.storage.tracking.find_runs", lambda uri, mark: ("3", {}))
+    monkeypatch.setattr("frostline.storage.tracking.keep_view", lambda uri, experiment: "frostline")
+    monkeypatch.setattr("frostline.dashboards.servers.reads_views", lambda words: False)
+    assert cli._page("sqlite:///mlflow.db", found) == study_page("3")
+    assert "its pages do not read Frostline's view" in capsys.readouterr().out
+    # A tracking server has its own pages.
+    assert cli._page("https://mlflow.example", found) == study_page("3", "frostline")
+    assert capsys.readouterr().out == ""

@@ -525,6 +525,24 @@ def test_what_does_not_answer_is_told_with_what_to_type(tmp_path: Path) -> None:
         assert option in said.stdout
 
 
+@pytest.mark.parametrize(
+    ("revision", "age", "remedy"),
+    [("451aebb31d03", "older", "mlflow db upgrade sqlite:///"), ("fffffffffff1", "newer", "pip install --upgrade")],
+)
+def test_a_schema_of_another_mlflow_is_told_with_what_to_type(root: Path, revision: str, age: str, remedy: str) -> None:
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    said = invoke("doctor", "--workspace", root)
+    assert said.exit_code == 1
+    assert re.search(
+        rf"not ok  MLflow +its database has the schema of an? {age} MLflow.*\n +-> .*{remedy}", said.stdout
+    )
+    (finding,) = examine(root)["problems"]
+    assert (finding["where"], finding["can_be_mended"]) == ("MLflow", False)
+    assert f"{age} MLflow (revision {revision}" in finding["what"]
+    assert remedy in finding["remedy"]
+
+
 def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage(tmp_path)._replace(free=10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)

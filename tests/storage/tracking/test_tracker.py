@@ -25,7 +25,7 @@ from mlflow.entities import Run
 from frostline.storage.errors import RefusedError, UnreachableError
 from frostline.storage.tracking.journal import Journal
 from frostline.storage.tracking.mlflow_runs import StudyRuns, find_runs, log_artifact
-from frostline.storage.tracking.mlflow_views import keep_view
+from frostline.storage.tracking.mlflow_views import view_tag
 from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import StudyTracker, TrackedRun, log_study_file, send_journal, uri_fault
 from frostline.storage.tracking.unsent_records import read_unsent
@@ -382,20 +382,41 @@ def test_datasets_and_tables_are_logged_once(place: Place) -> None:
     assert pd.read_json(file, orient="split").to_dict("list") == {"a": [1], "b": [2]}
 
 
-def test_the_list_of_runs_has_a_view_that_studies_of_earlier_versions_get_too(place: Place) -> None:
+def test_a_new_experiment_has_the_view_of_its_runs(place: Place) -> None:
     with place.tracker():
         pass
-    key = "mlflow.sharedViewState.frostline"
     experiment = place.client.get_experiment_by_name("study")
     assert experiment is not None
-    view = json.loads(experiment.tags[key])
-    # As MLflow 3.17 reads it, and as versions before did.
-    assert json.loads(view["state"]).items() <= view.items()
-    assert {"metrics.`score`", "tags.`finalist`"} <= set(view["selectedColumns"]) <= set(view["columnOrder"])
-    assert len(experiment.tags[key]) <= 5000
-    place.client.set_experiment_tag(experiment.experiment_id, key, "older")
-    assert keep_view(place.workspace.tracking_url, experiment.experiment_id) == "frostline"
-    assert place.client.get_experiment(experiment.experiment_id).tags == experiment.tags
+    ((key, view),) = view_tag().items()
+    assert experiment.tags[key] == view
+
+
+def test_the_note_of_the_study_describes_its_experiment(place: Place) -> None:
+    with place.tracker() as tracker:
+        tracker.parent_run.log_summary({}, {"mlflow.note.content": "**full wins.**"})
+    experiment = place.client.get_experiment_by_name("study")
+    assert experiment is not None
+    assert experiment.tags["mlflow.note.content"].startswith("**full wins.** [Report](#/experiments/")
+
+
+def test_only_metrics_that_are_logged_again_are_read_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with place.tracker() as tracker:
+        log_epochs(trial(tracker), 5)
+    read = list[str]()
+    history = MlflowClient.get_metric_history
+
+    def note(self: MlflowClient, run_id: str, key: str) -> Any:
+        read.append(key)
+        return history(self, run_id, key)
+
+    with monkeypatch.context() as patch, place.tracker() as tracker:
+        patch.setattr(MlflowClient, "get_metric_history", note)
+        run = tracker.known("trial-0")
+        run.log_summary({}, {"finalist": "yes"})
+        run.log_step(4, {"val_score": 0.4})
+    assert read == ["val_score"]
+    assert place.steps("val_score") == EPOCHS
+    assert place.run("trial-0").data.tags["finalist"] == "yes"
 
 
 def test_a_user_without_a_name_is_no_obstacle(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
