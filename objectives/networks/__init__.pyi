@@ -13,7 +13,16 @@ from .export import (
     save_network,
 )
 from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, as_run, state_hash
-from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop, initialize_head
+from .heads import (
+    CosineLinear,
+    Dropout,
+    FixedPooling,
+    create_head,
+    drop,
+    head_for,
+    initialize_head,
+    seen_by_head,
+)
 from .lora import add_lora
 from .network import Network
 from .programs import (
@@ -48,6 +57,7 @@ __all__ = [
     "copy_network",
     "create_head",
     "drop",
+    "head_for",
     "holds_network",
     "initialize_head",
     "load_classifier",
@@ -58,6 +68,7 @@ __all__ = [
     "missing_onnx_libraries",
     "read_card",
     "save_network",
+    "seen_by_head",
     "size_in_bytes",
     "state_hash",
     "write_onnx",
