@@ -143,7 +143,8 @@ class ToMap(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         ordered = features.movedim(-1, 1) if self.turns else features
-        return ordered.reshape(len(features), *self.shape)
+        # Of the shape, not len(): in an exported network the number of images stays open.
+        return ordered.reshape(features.shape[0], *self.shape)
 
 
 class DepthPool(nn.Module):
