@@ -210,12 +210,10 @@ def create_head(
         >>> head(torch.zeros(2, 8, 4, 4)).shape
         torch.Size([2, 3])
     """
-    layers, size = _pooling(config, feature_shape)
-    if earlier_shapes:
-        pools = [_pooling(config, shape) for shape in (*earlier_shapes, feature_shape)]
-        layers = [DepthPool(nn.Sequential(*pool) for pool, _ in pools)]
-        size = sum(width for _, width in pools)
-    sizes = [size, *[config.width] * config.hidden_layers]
+    pools = [_pooling(config, shape) for shape in (*earlier_shapes, feature_shape)]
+    together = [DepthPool(nn.Sequential(*pool) for pool, _ in pools)]
+    layers: list[nn.Module] = [*(together if earlier_shapes else pools[0][0])]
+    sizes = [sum(size for _, size in pools), *[config.width] * config.hidden_layers]
     if config.hidden_layers == 0 and config.normalization != "none":
         layers.append(NORMALIZATIONS[config.normalization](sizes[0]))
     for size_in, size_out in pairwise(sizes):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frostline.objectives.backbones.backbone import Backbone, create_backbone, cut
+from frostline.objectives.backbones.backbone import Backbone, create_backbone
 from frostline.objectives.config import BackboneSpec, HeadConfig, TrialConfig
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import finetune
@@ -78,30 +78,21 @@ def test_it_learns_where_to_look():
     places, labels = torch.randint(16, (300,)), torch.arange(300) % 2
     tokens[torch.arange(300), places, 0] += 6
     tokens[torch.arange(300), places, 1] = 2.0 * labels - 1
-    learned = {}
+    learned: dict[str, float] = {}
     for name, pool in {"average": nn.Identity(), "attention": AttentionPool((16, 4), 2)}.items():
         output = nn.Linear(4, 2)
         optimizer = torch.optim.Adam([*pool.parameters(), *output.parameters()], lr=0.03)
+
+        def logits(pool: nn.Module = pool, output: nn.Module = output) -> Tensor:
+            return output(pool(tokens).reshape(len(tokens), -1, 4).mean(dim=1))
+
         for _ in range(150):
-            logits = output(pool(tokens) if name == "attention" else tokens.mean(dim=1))
             optimizer.zero_grad()
-            F.cross_entropy(logits, labels).backward()
+            F.cross_entropy(logits(), labels).backward()
             optimizer.step()
-        learned[name] = float((logits.argmax(dim=1) == labels).float().mean())
+        learned[name] = float((logits().argmax(dim=1) == labels).float().mean())
     assert learned["attention"] > 0.95
     assert learned["average"] < 0.75
-
-
-class Vectors(nn.Module):
-    """A network whose last two units take vectors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.hidden, self.more = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 8), nn.Linear(8, 8)
-        self.fc = nn.Linear(8, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.more(self.hidden(self.conv(x).mean(dim=(2, 3))).relu()).tanh())
 
 
 def transformer() -> tuple[Any, Backbone]:
@@ -198,7 +189,7 @@ def test_what_cannot_be_is_refused_by_the_plan(values: dict[str, object], messag
 
 
 def test_attention_to_vectors_alone_is_refused():
-    backbone = cut("vectors", Vectors(), 32)
+    backbone = create_backbone(BackboneSpec("odd_networks:vectors_last", "none", 32))
     assert [unit.output_shape for unit in backbone.units] == [(6,), (8,), (8,)]
     with pytest.raises(InvalidInputError, match="the last unit, more, has none: set another pooling"):
         seen_by_head(backbone, HeadConfig(pooling="attention"))
