@@ -17,6 +17,9 @@ _WITH_RANDAUGMENT = Effect(when=("augmentation", ("randaugment",)))
 # Strategies that train whole units of the backbone, and those that let the user choose the first of them.
 _FINETUNING = ("partial", "full", "lp_ft", "gradual_unfreezing", "discriminative", "surgical", "auto_rgn", "l2_sp")
 _TO_ANY_DEPTH = ("partial", "lp_ft", "gradual_unfreezing", "surgical", "l2_sp")
+# Poolings to a fixed size that learn nothing.
+FIXED_POOLINGS = ("avg", "max", "avgmax")
+_ALL_FROZEN = ("feature_extraction", "linear_probe_exact")
 
 
 class _Config(BaseModel):
@@ -45,8 +48,11 @@ class HeadConfig(_Config):
     """Architecture and initialization of the head, which replaces the backbone's own classifier.
 
     Attributes:
-        pooling: Pooling from a feature map (N, C, H, W) to vectors; ``gem`` learns its exponent. Not used where the
-            backbone's features are vectors.
+        pooling: Pooling from a feature map (N, C, H, W) or tokens (N, L, C) to vectors; ``gem`` learns its exponent.
+            Not used where the backbone's features are vectors, but by ``attention``: learned queries that attend to
+            the map or the tokens (with the class token) from which the last unit makes its vectors.
+        queries: Number of queries of ``attention``.
+        depths: Number of last units whose pooled features the head sees, side by side.
         hidden_layers: Number of hidden layers between pooling and output, 0 to 2.
         width: Units of each hidden layer.
         activation: Activation after each hidden layer.
@@ -57,7 +63,9 @@ class HeadConfig(_Config):
             predictions are uniform. ``probe`` starts from a logistic regression on the pretrained features.
     """
 
-    pooling: Annotated[Literal["avg", "max", "avgmax", "gem", "flatten"], Effect(on_features=True)] = "avg"
+    pooling: Annotated[Literal["avg", "max", "avgmax", "gem", "flatten", "attention"], Effect(on_features=True)] = "avg"
+    queries: Annotated[int, Effect(when=("head.pooling", ("attention",)))] = Field(default=32, ge=1, le=1024)
+    depths: Annotated[int, Effect(strategies=_ALL_FROZEN, on_features=True)] = Field(default=1, ge=1)
     hidden_layers: int = Field(default=0, ge=0, le=2)
     width: Annotated[int, _WITH_HIDDEN_LAYERS] = Field(default=256, ge=1, le=8192)
     activation: Annotated[Literal["relu", "gelu", "silu", "tanh"], _WITH_HIDDEN_LAYERS] = "relu"

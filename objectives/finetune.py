@@ -19,7 +19,7 @@ from .epochs import EpochResult, OnEpoch
 from .errors import TrainingFailedError
 from .features import FeatureSource, FeatureStore, ImageSource, SubsetFeatures
 from .metrics import all_scores
-from .networks import BackbonePool, Network, create_head
+from .networks import BackbonePool, Network, head_for, seen_by_head
 from .phases import Phase, chains
 from .precision import EXACT, Precision
 from .strategies import get_strategy, plan_phases
@@ -109,10 +109,10 @@ def check_trainable(config: TrialConfig, backbones: BackbonePool) -> None:
     """Refuse a configuration whose phases find nothing to train on this backbone; nothing is trained.
 
     Raises:
-        InvalidInputError: A phase finds nothing to train; or see :func:`plan_phases`.
+        InvalidInputError: A phase finds nothing to train, or the head nothing to pool; or see :func:`plan_phases`.
     """
     pretrained = get_strategy(config.strategy).pretrained
-    backbone = backbones.fresh(pretrained=pretrained, seed=0).truncated(config.truncate)
+    backbone = seen_by_head(backbones.fresh(pretrained=pretrained, seed=0).truncated(config.truncate), config.head)
     for phase in plan_phases(config, len(backbones.pretrained.units)):
         Network(backbone, phase, nn.Sequential())
 
@@ -125,8 +125,8 @@ def count_trained(config: TrialConfig, backbones: BackbonePool, classes: int) ->
         backbones: Pool of the backbone.
         classes: Number of classes.
     """
-    backbone = backbones.fresh(pretrained=True, seed=0).truncated(config.truncate)
-    head = create_head(config.head, backbone.units[-1].output_shape, classes)
+    backbone = seen_by_head(backbones.fresh(pretrained=True, seed=0).truncated(config.truncate), config.head)
+    head = head_for(backbone, config.head, classes)
     network = Network(backbone, plan_phases(config, len(backbones.pretrained.units))[-1], head)
     counts = sum(value.numel() for _, value in network.trainable()), sum(v.numel() for v in network.parameters())
     backbones.fresh(pretrained=True, seed=0)
@@ -183,9 +183,9 @@ def _finetune(
     state = TrialState(checkpoints, _identity(config, task, seed, phases), task.device)
     memory = PeakMemory(task.device)
     whole = task.backbones.fresh(pretrained=get_strategy(config.strategy).pretrained, seed=seed).to(task.device)
-    backbone = whole.truncated(config.truncate)
+    backbone = seen_by_head(whole.truncated(config.truncate), config.head)
     torch.manual_seed(seed)
-    head = create_head(config.head, backbone.units[-1].output_shape, len(task.train.classes))
+    head = head_for(backbone, config.head, len(task.train.classes))
     head.to(task.device)
 
     def watch(result: EpochResult) -> None:

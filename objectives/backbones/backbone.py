@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -19,7 +20,7 @@ from .patch_embedding import embeds_patches
 from .trace_notes import TraceNotes, notes_of
 from .tracing import trace
 from .undecayed import undecayed_parameters
-from .units import Unit, group
+from .units import Unit, describe_unit, group
 from .weights import WeightsReport, fit_weights, load_weights, rename
 from .weights_files import SUFFIXES, check_weights_file, is_weights_file, weights_path
 
@@ -37,6 +38,7 @@ class Backbone:
         units: Units of the backbone, from the input to the last feature map.
         weights_report: Result of loading the weights.
         undecayed: Names of the parameters that the network exempts from weight decay.
+        depths: Number of last units whose outputs are the backbone's features.
     """
 
     name: str
@@ -44,11 +46,13 @@ class Backbone:
     units: tuple[Unit, ...]
     weights_report: WeightsReport = field(default_factory=WeightsReport)
     undecayed: frozenset[str] = frozenset()
+    depths: int = 1
     _traced: fx.GraphModule = field(kw_only=True, repr=False)
     _bounds: tuple[Cut, ...] = field(kw_only=True, repr=False)
+    _cuts: tuple[Cut, ...] = field(kw_only=True, repr=False)
     _device: torch.device | None = field(default=None, kw_only=True, repr=False)
     # Cached: trials use the same few segments.
-    _segments: dict[tuple[int, int | None], fx.GraphModule] = field(default_factory=dict, kw_only=True, repr=False)
+    _segments: dict[tuple[Cut, ...], fx.GraphModule] = field(default_factory=dict, kw_only=True, repr=False)
 
     def segment(self, start: int = 0, stop: int | None = None) -> fx.GraphModule:
         """The part of the model between two cuts; it shares its modules with ``model``.
@@ -68,10 +72,27 @@ class Backbone:
         n = len(self.units)
         if not 0 <= start <= (n if stop is None else stop) <= n:
             raise ValueError(f"A segment needs 0 <= start <= stop <= {n}, but got {start=}, {stop=}.")
-        if (start, stop) not in self._segments:
-            bounds = self._bounds[start], self._bounds[-1 if stop is None else stop]
-            self._segments[start, stop] = segment(self._traced, *bounds)
-        return self._segments[start, stop]
+        return self._between(self._bounds[start], self._bounds[-1 if stop is None else stop])
+
+    def prefix(self, depth: int) -> fx.GraphModule:
+        """The first units; all of them together give the backbone's features.
+
+        Args:
+            depth: Number of units.
+
+        Returns:
+            A module from images (N, 3, H, W) to the output of the last of these units; to a tuple with those of the
+            last ``depths`` units, in order, if all units are asked for and ``depths`` is above 1.
+        """
+        if depth < len(self.units) or self.depths == 1:
+            return self.segment(0, depth)
+        *earlier, stop = self._bounds[-self.depths - 1 : -1]
+        return self._between(self._bounds[0], stop, *earlier)
+
+    def _between(self, *cuts: Cut) -> fx.GraphModule:
+        if cuts not in self._segments:
+            self._segments[cuts] = segment(self._traced, *cuts)
+        return self._segments[cuts]
 
     @property
     def notes(self) -> TraceNotes:
@@ -91,6 +112,34 @@ class Backbone:
         """
         kept = len(self.units) - dropped
         return replace(self, units=self.units[:kept], _bounds=(*self._bounds[: kept + 1], self._bounds[-1]))
+
+    def before_pooling(self) -> Backbone:
+        """The same network up to the last map or tokens, where its last unit pools them to vectors, by a class token or
+        a mean; it shares everything with this one.
+
+        Raises:
+            InvalidInputError: There are none in the last unit.
+        """
+        start, stop = self._bounds[-3], self._bounds[-2]
+        if len(stop.shape) > 1:
+            return self
+        last = self.units[-1]
+        inside = [cut for cut in self._cuts if start.position < cut.position < stop.position]
+        # A map of one place is pooled already.
+        unpooled = [cut for cut in inside if math.prod(cut.shape) > max(cut.shape)]
+        if not unpooled:
+            raise InvalidInputError(
+                f"head.pooling = 'attention' needs a feature map or tokens, and the last unit, {last.name}, has none: "
+                "set another pooling"
+            )
+        end = unpooled[-1]
+        unit = describe_unit(self._traced, self.model, last.name, start, end)
+        bounds = (*self._bounds[:-2], end, self._bounds[-1])
+        return replace(self, units=(*self.units[:-1], unit), _bounds=bounds)
+
+    def with_depths(self, depths: int) -> Backbone:
+        """The same network with the outputs of its last ``depths`` units as features; it shares everything."""
+        return replace(self, depths=depths)
 
     def to(self, device: torch.device | str) -> Backbone:
         """Move the network and its segments to a device, with convolutions in their fast memory format
@@ -207,7 +256,8 @@ def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
         raise cannot_take_images(name, model, image_size, error) from error
     units, bounds = group(traced, model, cuts)
     exempt = undecayed_parameters(model)
-    return Backbone(name, model, tuple(units), undecayed=exempt, _traced=traced, _bounds=(*bounds, cuts[-1]))
+    ends = (*bounds, cuts[-1])
+    return Backbone(name, model, tuple(units), undecayed=exempt, _traced=traced, _bounds=ends, _cuts=tuple(cuts))
 
 
 def _load(backbone: Backbone, weights: str) -> WeightsReport:

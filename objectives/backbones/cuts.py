@@ -143,8 +143,10 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
     return list(cuts.values())
 
 
-def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
+def segment(traced: fx.GraphModule, start: Cut, stop: Cut, *earlier: Cut) -> fx.GraphModule:
     """The part of a network between two cuts: takes the tensor at ``start``, returns the tensor at ``stop``.
+
+    With earlier cuts, it returns a tuple: the tensors at these, then the one at ``stop``.
 
     It holds exactly the modules, parameters and buffers that it uses, under their names in the model; they are shared
     with the model, not copied, and keep their mode.
@@ -153,6 +155,7 @@ def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
         traced: Trace of the model, from :func:`~frostline.objectives.backbones.tracing.trace`.
         start: A cut of :func:`find_cuts`; the first one is the input of the model.
         stop: A cut at or after ``start``; the last one is the output of the model.
+        earlier: Cuts between the two.
     """
     nodes = list(traced.graph.nodes)
     graph = fx.Graph()
@@ -170,7 +173,8 @@ def segment(traced: fx.GraphModule, start: Cut, stop: Cut) -> fx.GraphModule:
     for node in nodes[start.position + 1 : stop.position + 1]:
         if node.op != "get_attr" and node not in free:
             copies[node] = graph.node_copy(node, copy_of)
-    graph.output(copy_of(by_name[stop.value]))
+    given_back = tuple(copy_of(by_name[cut.value]) for cut in (*earlier, stop))
+    graph.output(given_back if earlier else given_back[0])
     part = fx.GraphModule(traced, graph, "Segment")
     for module in part.modules():
         # Only the empty containers that fx creates for dotted names: all others are shared and keep their mode.

@@ -103,7 +103,7 @@ def group(traced: fx.GraphModule, model: nn.Module, cuts: list[Cut]) -> tuple[li
             names.append(part.name)
             bounds.append(between[-1])
     bounds.append(end)
-    units = [_unit(traced, model, name, *pair) for name, pair in zip(names, pairwise(bounds), strict=True)]
+    units = [describe_unit(traced, model, name, *pair) for name, pair in zip(names, pairwise(bounds), strict=True)]
     return units, bounds
 
 
@@ -227,7 +227,8 @@ def _pools(traced: fx.GraphModule, node: fx.Node) -> bool:
     return name == "mean" or "adaptive" in name.lower()
 
 
-def _unit(traced: fx.GraphModule, model: nn.Module, name: str, start: Cut, stop: Cut) -> Unit:
+def describe_unit(traced: fx.GraphModule, model: nn.Module, name: str, start: Cut, stop: Cut) -> Unit:
+    """The unit between two cuts."""
     return Unit(
         name=name,
         kind=type(model.get_submodule(name)).__name__,

@@ -1,3 +1,4 @@
+from .cache_policy import is_small_enough
 from .feature_source import FeatureSource, ImageSource, SubsetFeatures
 from .feature_store import FeatureFileStore, FeatureStore, write_within
 
@@ -7,5 +8,6 @@ __all__ = [
     "FeatureStore",
     "ImageSource",
     "SubsetFeatures",
+    "is_small_enough",
     "write_within",
 ]

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 # Factor by which computing must exceed storing and reading: both are measured on machines under other load.
 _MARGIN = 2.0
 _DAY = 86400.0
+# Size of features as a multiple of their image's up to which they are kept: the tokens of a transformer that turns
+# patches into as many numbers, and its class token.
+_LARGEST = 1.125
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,18 @@ def choose_evictions(held: Mapping[str, CacheEntry], candidate: CacheEntry, budg
     return victims
 
 
+def is_small_enough(size: int, image_size: int) -> bool:
+    """Whether features of ``size`` bytes are hardly larger than their image, or smaller.
+
+    >>> from frostline.objectives.features import is_small_enough
+    >>> is_small_enough(197 * 768, image_size=3 * 224 * 224), is_small_enough(256 * 56 * 56, image_size=3 * 224 * 224)
+    (True, False)
+    """
+    return size <= _LARGEST * image_size
+
+
 def is_worth_keeping(seconds: float, size: int, image_size: int, seconds_per_byte: float) -> bool:
-    """Whether features are cheaper to store and read than to compute, and no larger than their images.
+    """Whether features are cheaper to store and read than to compute, and small enough.
 
     Args:
         seconds: Time to compute the features of one image, seconds.
@@ -78,4 +91,4 @@ def is_worth_keeping(seconds: float, size: int, image_size: int, seconds_per_byt
         >>> is_worth_keeping(seconds=1e-3, size=2048, image_size=150528, seconds_per_byte=1e-9)
         True
     """
-    return size <= image_size and seconds > _MARGIN * size * seconds_per_byte
+    return is_small_enough(size, image_size) and seconds > _MARGIN * size * seconds_per_byte

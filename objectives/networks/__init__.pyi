@@ -14,7 +14,16 @@ from .export import (
     save_network,
 )
 from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, as_run, state_hash
-from .heads import CosineLinear, Dropout, FixedPooling, create_head, drop, initialize_head
+from .heads import (
+    CosineLinear,
+    Dropout,
+    FixedPooling,
+    create_head,
+    drop,
+    head_for,
+    initialize_head,
+    seen_by_head,
+)
 from .lora import LowRank, adaptable, add_lora
 from .model_stock import model_stock
 from .network import Network
@@ -52,6 +61,7 @@ __all__ = [
     "copy_network",
     "create_head",
     "drop",
+    "head_for",
     "holds_network",
     "initialize_head",
     "load_classifier",
@@ -64,6 +74,7 @@ __all__ = [
     "read_card",
     "read_weights",
     "save_network",
+    "seen_by_head",
     "size_in_bytes",
     "state_hash",
     "write_onnx",

@@ -33,7 +33,7 @@ from ..devices import autocast, choose_device, usual_precision
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
 from .classifier import Classifier
-from .heads import create_head
+from .heads import head_for, seen_by_head
 from .lora import remove_adapters
 from .network import Network
 
@@ -272,10 +272,10 @@ def _unloadable(folder: Path, error: Exception) -> InvalidInputError:
 
 def _build(card: ModelCard, device: torch.device) -> Classifier:
     spec = BackboneSpec(card.backbone, GIVEN if card.pretrained else "none", card.preprocessing.image_size)
-    backbone = bare_backbone(spec).to(device).truncated(card.truncate)
+    backbone = seen_by_head(bare_backbone(spec).to(device).truncated(card.truncate), card.head)
     with torch.random.fork_rng(devices=[]):
-        head = create_head(card.head, backbone.units[-1].output_shape, len(card.classes)).to(device)
-    return Classifier(backbone.segment(0, len(backbone.units)), head, card.temperature)
+        head = head_for(backbone, card.head, len(card.classes)).to(device)
+    return Classifier(backbone.prefix(len(backbone.units)), head, card.temperature)
 
 
 @torch.no_grad()

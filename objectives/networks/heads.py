@@ -6,7 +6,7 @@ The last module of a head is the output layer; all modules before it compute the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from typing import ClassVar
@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backbones import is_map
+from ..backbones import Backbone, is_map
 from ..config import HeadConfig
+from .attention import AttentionPool
 
 
 class GlobalPool(nn.Module):
@@ -142,7 +143,27 @@ class ToMap(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         ordered = features.movedim(-1, 1) if self.turns else features
-        return ordered.reshape(len(features), *self.shape)
+        # Of the shape, not len(): in an exported network the number of images stays open.
+        return ordered.reshape(features.shape[0], *self.shape)
+
+
+class DepthPool(nn.Module):
+    """Pooled features of several units side by side: maps, tokens or vectors (N, ...), one a unit, to (N, D).
+
+    Intermediate layers know what the last one lost (Ciernik et al. 2026, "Beyond the Final Layer: Attentive Multi-Layer
+    Fusion for Vision Transformers", arXiv 2601.09322). They fuse layers of one width by attention; units of other
+    networks have different widths, so here the output layer weighs all features.
+
+    Args:
+        pools: Pooling of each unit's features.
+    """
+
+    def __init__(self, pools: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.pools = nn.ModuleList(pools)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        return torch.cat([pool(own) for pool, own in zip(self.pools, features, strict=True)], dim=1)
 
 
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
@@ -162,7 +183,12 @@ NORMALIZATIONS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm1d
 OUTPUTS: dict[str, Callable[[int, int], nn.Module]] = {"linear": nn.Linear, "cosine": CosineLinear}
 
 
-def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:
+def create_head(
+    config: HeadConfig,
+    feature_shape: tuple[int, ...],
+    num_classes: int,
+    earlier_shapes: Sequence[tuple[int, ...]] = (),
+) -> nn.Sequential:
     """Build a head.
 
     Args:
@@ -170,10 +196,11 @@ def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes:
         feature_shape: Shape of the backbone's features for one image: (C, H, W), (H, W, C), tokens (L, C), or (C,),
             which needs no pooling.
         num_classes: Number of classes.
+        earlier_shapes: Shapes of the features of earlier units that the head sees beside the last ones.
 
     Returns:
-        A module from features (N, *feature_shape) to logits (N, num_classes). Its weights come from torch's global
-        generator.
+        A module from features (N, *feature_shape), or a tuple of all units' features, to logits (N, num_classes). Its
+        weights come from torch's global generator.
 
     Example:
         >>> import torch
@@ -183,8 +210,10 @@ def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes:
         >>> head(torch.zeros(2, 8, 4, 4)).shape
         torch.Size([2, 3])
     """
-    layers, size = _pooling(config.pooling, feature_shape)
-    sizes = [size, *[config.width] * config.hidden_layers]
+    pools = [_pooling(config, shape) for shape in (*earlier_shapes, feature_shape)]
+    together = [DepthPool(nn.Sequential(*pool) for pool, _ in pools)]
+    layers: list[nn.Module] = [*(together if earlier_shapes else pools[0][0])]
+    sizes = [sum(size for _, size in pools), *[config.width] * config.hidden_layers]
     if config.hidden_layers == 0 and config.normalization != "none":
         layers.append(NORMALIZATIONS[config.normalization](sizes[0]))
     for size_in, size_out in pairwise(sizes):
@@ -195,10 +224,29 @@ def create_head(config: HeadConfig, feature_shape: tuple[int, ...], num_classes:
     return head
 
 
-def _pooling(pooling: str, shape: tuple[int, ...]) -> tuple[list[nn.Module], int]:
+def head_for(backbone: Backbone, config: HeadConfig, num_classes: int) -> nn.Sequential:
+    """Build a head for a backbone's features; see :func:`create_head`."""
+    *earlier, last = (unit.output_shape for unit in backbone.units[-backbone.depths :])
+    return create_head(config, last, num_classes, earlier)
+
+
+def seen_by_head(backbone: Backbone, config: HeadConfig) -> Backbone:
+    """The backbone with the features that a head sees: those of several units, or those before the last pooling.
+
+    Raises:
+        InvalidInputError: The head pools by attention, and the last unit has vectors alone.
+    """
+    return backbone.before_pooling() if config.pooling == "attention" else backbone.with_depths(config.depths)
+
+
+def _pooling(config: HeadConfig, shape: tuple[int, ...]) -> tuple[list[nn.Module], int]:
     """Modules from features to vectors, and the size of the vectors."""
+    pooling = config.pooling
     if len(shape) == 1:
         return [nn.Flatten()], shape[0]
+    if pooling == "attention":
+        attention = AttentionPool(shape, config.queries)
+        return [attention], attention.values.shape[:2].numel()
     arrange = ToMap(shape)
     channels = arrange.shape[0]
     size = {"avgmax": 2 * channels, "flatten": math.prod(shape)}.get(pooling, channels)
@@ -225,11 +273,12 @@ class FixedPooling:
     @classmethod
     def average(cls, feature_shape: tuple[int, ...]) -> FixedPooling:
         """The global average of features, whose shape is that of one image; nothing where they are vectors."""
-        return cls.of(nn.Sequential(*_pooling("avg", feature_shape)[0]))
+        return cls.of(nn.Sequential(*_pooling(HeadConfig(), feature_shape)[0]))
 
     @classmethod
     def of(cls, head: nn.Sequential) -> FixedPooling:
-        modules = tuple(takewhile(lambda layer: isinstance(layer, ToMap | GlobalPool | nn.Flatten), head))
+        fixed = ToMap | GlobalPool | DepthPool | nn.Flatten
+        modules = tuple(takewhile(lambda layer: isinstance(layer, fixed), head))
         last = modules[-1] if modules else None
         if not isinstance(last, GlobalPool):
             return cls(len(modules), modules)

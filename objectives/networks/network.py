@@ -42,7 +42,7 @@ class Network(nn.Module):
         super().__init__()
         depth = phase.freeze_depth
         pooling = FixedPooling.of(head) if depth == len(backbone.units) else FixedPooling()
-        self.prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling, precision.frozen)
+        self.prefix = FrozenPrefix(backbone.prefix(depth), depth, pooling, precision.frozen)
         self.precision = precision
         self._pooled = pooling.layers
         self.suffix = nn.Sequential(*(backbone.segment(unit, unit + 1) for unit in range(depth, len(backbone.units))))

@@ -19,7 +19,7 @@ from ..epochs import OnEpoch
 from ..errors import TrainingFailedError
 from ..finetune import FinetuneResult, Task, phase_data
 from ..metrics import all_scores
-from ..networks import Network, create_head
+from ..networks import Network, head_for, seen_by_head
 from ..precision import EXACT
 from ..strategies import PlannedTrial, get_strategy, plan_phases
 from ..training import Certificate, PhaseData, PhaseRun, certify, certify_with_head, to_probabilities
@@ -50,8 +50,8 @@ def can_train_together(planned: PlannedTrial, units: int) -> bool:
         and phase.solve is None
         and phase.penalty is None
         and config.mixing == "none"
-        # GeM pooling has a parameter, so it cannot be part of the cached features.
-        and config.head.pooling != "gem"
+        # A pooling that learns cannot be part of the cached features.
+        and config.head.pooling not in ("gem", "attention")
     )
 
 
@@ -91,7 +91,7 @@ class _Population:
         self._began = time.perf_counter()
         self.memory = PeakMemory(task.device)
         self._whole = task.backbones.fresh(pretrained=True, seed=seed).to(task.device)
-        self._networks: dict[int, Network] = {}
+        self._networks: dict[Hashable, Network] = {}
         self._data: dict[Hashable, PhaseData] = {}
         self._members = [self._member(config, on_epoch) for config, on_epoch in zip(configs, on_epochs, strict=True)]
 
@@ -104,28 +104,28 @@ class _Population:
 
     def results(self) -> list[FinetuneResult | Exception]:
         """The result of each member, once all have trained."""
-        certified = {dropped: certify(network, None) for dropped, network in self._networks.items()}
+        certified = {seen: certify(network, None) for seen, network in self._networks.items()}
         finished: list[FinetuneResult | Exception] = []
         for member in self._members:
             try:
-                finished.append(member.failure or self._result(member, certified[member.config.truncate]))
+                finished.append(member.failure or self._result(member, certified[_seen(member.config)]))
             except TrainingFailedError as error:
                 finished.append(error)
         return self._with_seconds(finished)
 
     def _member(self, config: TrialConfig, on_epoch: OnEpoch) -> Member:
-        backbone = self._whole.truncated(config.truncate)
+        backbone = seen_by_head(self._whole.truncated(config.truncate), config.head)
         (phase,) = plan_phases(config, len(self._whole.units))
         # As in a training alone: the head draws first from the seed.
         torch.manual_seed(self._seed)
         classes = len(self._task.train.classes)
-        head = create_head(config.head, backbone.units[-1].output_shape, classes)
+        head = head_for(backbone, config.head, classes)
         random_state = torch.get_rng_state()
         head.to(self._task.device)
-        if config.truncate in self._networks:
-            network = self._networks[config.truncate].with_head(head, phase)
+        if _seen(config) in self._networks:
+            network = self._networks[_seen(config)].with_head(head, phase)
         else:
-            network = self._networks[config.truncate] = Network(backbone, phase, head, self._task.precision)
+            network = self._networks[_seen(config)] = Network(backbone, phase, head, self._task.precision)
         seen = (network.prefix.key, config.augmentation, config.views, random_ops(config))
         if seen not in self._data:
             self._data[seen] = phase_data(network, config, self._task, self._seed)
@@ -162,3 +162,8 @@ class _Population:
             result if isinstance(result, Exception) else replace(result, seconds=common + own)
             for result, own in zip(results, epochs, strict=True)
         ]
+
+
+def _seen(config: TrialConfig) -> Hashable:
+    """What of the backbone a head sees, before its pooling."""
+    return config.truncate, config.head.depths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..config import TrialConfig
+from ..config import FIXED_POOLINGS, HeadConfig, TrialConfig
 from ..errors import InvalidInputError
 from ..phases import Phase
 from .built_in import head_phase
@@ -61,6 +61,8 @@ def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     phases = tuple(strategy.plan(config, left))
     if faults := _phase_faults(phases, left):
         raise InvalidInputError([f"{strategy.name}: its plan {fault}" for fault in faults])
+    if faults := _head_faults(config.head, phases, left):
+        raise InvalidInputError(faults)
     if config.head.init == "probe":
         # The solver needs torch, which reading a study must not load.
         from ..training import solve_logistic_regression
@@ -88,6 +90,21 @@ def _faults(strategy: Strategy, config: TrialConfig, units: int) -> list[str]:
         faults.append(f"head.init = {head.init!r} needs head.output = 'linear': a cosine layer cannot start from it")
     if config.class_weights == config.sampling == "balanced":
         faults.append("class_weights and sampling are both 'balanced', which corrects twice: change one of them")
+    return faults
+
+
+def _head_faults(head: HeadConfig, phases: Sequence[Phase], units: int) -> list[str]:
+    """Parts of a head that do not suit the phases or the number of units, one message each."""
+    faults = []
+    if head.pooling == "attention" and all(phase.solve for phase in phases):
+        faults.append("head.pooling = 'attention' learns queries, which a solved head cannot: set another pooling")
+    if head.depths > units:
+        faults.append(f"head.depths must be at most {units}, the number of units left, got {head.depths}")
+    if head.depths > 1 and head.pooling not in FIXED_POOLINGS:
+        fixed = ", ".join(map(repr, FIXED_POOLINGS))
+        faults.append(f"head.depths above 1 needs a head.pooling of {fixed}: set one of them, or head.depths = 1")
+    if head.depths > 1 and any(phase.freeze_depth < units for phase in phases):
+        faults.append("head.depths above 1 needs all units frozen in every phase: set head.depths = 1")
     return faults
 
 

@@ -154,7 +154,7 @@ def pooled_features(network: Network, source: FeatureSource) -> Tensor:
     network.eval()
     before_output = network.pooled_head[:-1]
     chunks = (source.batch(positions, 0) for positions in torch.arange(len(source)).split(256))
-    features = torch.cat([before_output(chunk).float() for chunk in chunks])
+    features = torch.cat([before_output(chunk.float()) for chunk in chunks])
     if not features.isfinite().all():
         raise TrainingFailedError("the frozen units give features that are not finite: check the backbone's weights")
     return (features.cpu() if features.device.type == "mps" else features).double()

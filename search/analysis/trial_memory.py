@@ -37,10 +37,6 @@ def _phase_memory(planned: PlannedTrial, phase: Phase, model: SecondsModel) -> i
     kept = sum(unit.saved_bytes for unit in units[depth:]) * config.batch_size
     widest = max((unit.output_bytes for unit in units), default=0) + probe.image_bytes
     at_once = _AT_ONCE if probe.device == "cpu" else _AT_ONCE_GPU
-    features = 0
-    if model.keepable(depth, len(units)):
-        # Global averages, where all units are frozen.
-        shape = units[-1].pooled_bytes if depth == len(units) else units[depth - 1].output_bytes
-        views = 1 if config.augmentation == "none" else min(config.views, phase.epochs)
-        features = shape * (model.train * views + model.val)
+    views = 1 if config.augmentation == "none" else min(config.views, phase.epochs)
+    features = model.kept_bytes(config, depth) * (model.train * views + model.val)
     return features + max(kept + config.batch_size * probe.image_bytes, 2 * at_once * widest)

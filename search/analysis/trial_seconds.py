@@ -10,12 +10,14 @@ its first ones, which nothing prunes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...objectives.config import FIXED_POOLINGS, TrialConfig
+from ...objectives.features import is_small_enough
 from ...objectives.phases import Phase
 from ...objectives.speed import SpeedProbe
 from ...objectives.strategies import PlannedTrial
@@ -31,8 +33,8 @@ _UNPRUNED = 2
 _SOLVER_STEPS = 500
 _VAL = "validation"
 
-ViewKey = tuple[int, str, int]
-"""What cached features depend on within a study: frozen units, augmentation, view."""
+ViewKey = tuple[int, Hashable, str, int]
+"""What cached features depend on within a study: frozen units, what of them is kept, augmentation, view."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,10 @@ class SecondsModel:
         suffix = sum(unit.forward for unit in units[depth:trains]) + sum(unit.training for unit in units[trains:])
         trained = sum(unit.parameters for unit, rate in zip(units[depth:], rates, strict=True) if rate > 0)
         count = 0 if config.mixing != "none" else 1 if config.augmentation == "none" else config.views
-        after = self._views(config.augmentation, count, depth, range(first, first + max(1, round(epochs))), len(units))
+        after = self._views(config, count, depth, range(first, first + max(1, round(epochs))))
         new = after - kept
-        passes = self.train * (sum(key[1] != _VAL for key in new) if count and after else epochs)
-        tested = self.val * (sum(key[1] == _VAL for key in new) if after else epochs)
+        passes = self.train * (sum(key[2] != _VAL for key in new) if count and after else epochs)
+        tested = self.val * (sum(key[2] == _VAL for key in new) if after else epochs)
         work = np.zeros(_PARTS)
         work[START] = probe.start
         work[FROZEN] = prefix * (passes + tested)
@@ -157,20 +159,37 @@ class SecondsModel:
         work[STEPS] = epochs * (steps * (probe.step + probe.per_parameter * trained) + probe.step * self.val / 128)
         return work, kept | new
 
-    def _views(self, augmentation: str, count: int, depth: int, epochs: range, units: int) -> frozenset[ViewKey]:
+    def _views(self, config: TrialConfig, count: int, depth: int, epochs: range) -> frozenset[ViewKey]:
         """Return the views that a phase caches, of ``count`` views that can be: those of its epochs, and the
         validation images; none where features of the frozen units are not worth caching.
         """
-        if not self.keepable(depth, units):
+        if not self.kept_bytes(config, depth):
             return frozenset()
-        own = {(depth, augmentation, epoch % count) for epoch in epochs if count}
-        return frozenset(own | {(depth, _VAL, 0)})
+        part = _kept_part(config, all_frozen=depth == len(self.probe.units) - config.truncate)
+        own = {(depth, part, config.augmentation, epoch % count) for epoch in epochs if count}
+        return frozenset(own | {(depth, part, _VAL, 0)})
 
-    def keepable(self, depth: int, units: int) -> bool:
-        """Return whether features of so many frozen units are cached: pooled ones, and those no larger than images."""
+    def kept_bytes(self, config: TrialConfig, depth: int) -> int:
+        """Return the size of what is cached of so many frozen units, bytes per image; 0 if nothing is.
+
+        Pooled features are, and others unless they are larger than the images.
+        """
         if not self.caches or not depth:
-            return False
-        return depth == units or self.probe.units[depth - 1].output_bytes <= self.probe.image_bytes
+            return 0
+        units = self.probe.units[: len(self.probe.units) - config.truncate]
+        last, all_frozen = units[depth - 1], depth == len(units)
+        if all_frozen and config.head.pooling in FIXED_POOLINGS:
+            return sum(unit.pooled_bytes for unit in units[-config.head.depths :])
+        if all_frozen and config.head.pooling == "attention" and last.output_bytes == last.pooled_bytes and depth > 1:
+            # It pools what the last unit makes vectors of.
+            last = units[-2]
+        return last.output_bytes if is_small_enough(last.output_bytes, self.probe.image_bytes) else 0
+
+
+def _kept_part(config: TrialConfig, *, all_frozen: bool) -> Hashable:
+    """Return what is cached of the features: as they are, those before a pooling that learns, or pooled ones."""
+    fixed = config.head.pooling in FIXED_POOLINGS
+    return None if not all_frozen else config.head.depths if fixed else config.head.pooling
 
 
 def _shares(trials: Sequence[MeasuredTrial]) -> dict[tuple[str | None, bool], float]:

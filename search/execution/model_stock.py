@@ -9,7 +9,15 @@ from ...objectives.errors import ObjectiveError
 from ...objectives.features import FeatureStore
 from ...objectives.finetune import Task, predict
 from ...objectives.metrics import score
-from ...objectives.networks import Network, create_head, measure_serving, model_stock, read_card, read_weights
+from ...objectives.networks import (
+    Network,
+    head_for,
+    measure_serving,
+    model_stock,
+    read_card,
+    read_weights,
+    seen_by_head,
+)
 from ...objectives.strategies import get_strategy, head_phase
 from ..analysis import STOCK, Contender, ModelStock, best_final
 from ..records import FinalScores
@@ -50,10 +58,11 @@ def _stocked(prepared: Prepared, task: Task, best: FinalScores, folders: list[Pa
     study = prepared.study
     trial = next(each for each in study.trials() if each.number == best.trial_number)
     config = restore_config(trial.config)
-    backbone = prepared.backbones.fresh(pretrained=True, seed=0).to(task.device).truncated(config.truncate)
+    whole = prepared.backbones.fresh(pretrained=True, seed=0).to(task.device)
+    backbone = seen_by_head(whole.truncated(config.truncate), config.head)
     units = len(backbone.units)
-    head = create_head(config.head, backbone.units[-1].output_shape, len(task.val.classes)).to(task.device)
-    body = backbone.segment(0, units)
+    head = head_for(backbone, config.head, len(task.val.classes)).to(task.device)
+    body = backbone.prefix(units)
     tuned = [read_weights(folder / "network") for folder in folders]
     merged = model_stock({f"backbone.{name}": value.cpu() for name, value in body.state_dict().items()}, tuned)
     if merged is None:

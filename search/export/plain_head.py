@@ -71,6 +71,8 @@ def _expression(layer: nn.Module, feature_shape: tuple[int, ...]) -> str:
         case "CosineLinear":
             weight = layer.get_parameter("weight")
             return f"CosineLinear({weight.shape[1]}, {weight.shape[0]})"
+        case "AttentionPool":
+            return f"AttentionPool({feature_shape!r}, {len(layer.get_parameter('queries'))})"
         case "ToMap":
             return f"ToMap({feature_shape!r})"
     if any(each.default is each.empty for each in inspect.signature(type(layer)).parameters.values()):

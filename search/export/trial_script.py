@@ -17,7 +17,7 @@ from ...objectives.backbones import Backbone
 from ...objectives.config import BackboneSpec, TrialConfig, flatten
 from ...objectives.data import ImageDataset, to_canvas, to_rgb, upright
 from ...objectives.errors import InvalidInputError
-from ...objectives.networks import LowRank
+from ...objectives.networks import LowRank, seen_by_head
 from ...objectives.phases import Phase, every_parameter
 from ...objectives.precision import BFLOAT16, EXACT
 from ...objectives.strategies import get_strategy, plan_phases
@@ -65,8 +65,8 @@ def write_script(study: Study, name: str | None = None) -> str:
     backbone = prepared.backbones.fresh(pretrained=True, seed=0)
     phases = plan_phases(config, len(backbone.units))
     try:
-        _require_repeatable(phases, prepared.dataset, study)
-        cut = backbone.truncated(config.truncate)
+        _require_repeatable(config, phases, prepared.dataset, study)
+        cut = seen_by_head(backbone.truncated(config.truncate), config.head)
         network = _network(cut, spec, pretrained=pretrained and spec.weights != "none")
         head = describe_head(config.head, cut.units[-1].output_shape, len(prepared.dataset.classes))
         splits = _splits(prepared.dataset, study)
@@ -89,13 +89,15 @@ def write_script(study: Study, name: str | None = None) -> str:
     return _tidy(_template("trial_script.py.j2").render(values))
 
 
-def _require_repeatable(phases: Sequence[Phase], dataset: ImageDataset, study: Study) -> None:
+def _require_repeatable(config: TrialConfig, phases: Sequence[Phase], dataset: ImageDataset, study: Study) -> None:
     """Refuse what the script has no words for.
 
     Raises:
         InvalidInputError: The strategy or the data need more than plain PyTorch; the message names all.
     """
     faults = list(phase_faults(phases))
+    if config.head.depths > 1:
+        faults.append("its head sees the features of several units, which a script does not repeat")
     if study.facts.pixel_scale:
         faults.append("its images have more than 8 bits, whose scale a script does not repeat")
     if study.settings.data.startswith("torchvision:"):

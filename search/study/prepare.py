@@ -196,17 +196,21 @@ def settings_of(
 
 
 def check_strategies(settings: StudySettings, backbones: BackbonePool) -> None:
-    """Check that every strategy finds something to train in the backbone.
+    """Check that every strategy finds something to train in the backbone, and every pooling something to pool.
 
     Raises:
         InvalidInputError: Some do not; the message names them.
     """
     faults: list[str] = []
     for strategy in settings.strategies:
-        try:
-            check_trainable(create_config(settings.space.default(strategy)), backbones)
-        except InvalidInputError as error:
-            faults += [f"{strategy}: {fault}. Leave it out, or take another backbone." for fault in error.faults]
+        default, pooling = settings.space.default(strategy), settings.space.strategies[strategy].get("head.pooling")
+        tried = {"head.pooling": "attention"} if pooling and pooling.contains("attention") else {}
+        for values in (default, *([settings.space.default_with(strategy, tried)] if tried else [])):
+            try:
+                check_trainable(create_config(values), backbones)
+            except InvalidInputError as error:
+                faults += [f"{strategy}: {fault}. Leave it out, or take another backbone." for fault in error.faults]
+    faults = list(dict.fromkeys(faults))
     if faults:
         raise InvalidInputError(faults)
 

@@ -41,6 +41,18 @@ class Flat(nn.Module):
         return self.output(self.conv(x).flatten(1))
 
 
+class VectorsLast(nn.Module):
+    """Pools before its last two units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.hidden, self.more = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 8), nn.Linear(8, 8)
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.more(self.hidden(self.conv(x).mean(dim=(2, 3))).relu()).tanh())
+
+
 class Scaled(nn.Module):
     """Has a parameter that nothing can draw again."""
 
@@ -50,6 +62,10 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x * self.scale)
+
+
+def vectors_last() -> nn.Module:
+    return VectorsLast()
 
 
 def weight_normed() -> nn.Module:

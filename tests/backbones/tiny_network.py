@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 WIDTHS = (*[8] * 4, *[24] * 2)
@@ -64,3 +65,55 @@ def create(num_classes: int = 1000) -> TinyNetwork:
 def create_many_units(num_classes: int = 1000) -> TinyNetwork:
     """The factory of a network of 18 units."""
     return TinyNetwork(num_classes, MANY_WIDTHS)
+
+
+class Tokens(nn.Module):
+    """Patches as tokens behind a class token, with positions: images of 32 px to (N, 17, width)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, 8, 8)
+        self.token, self.positions = nn.Parameter(torch.empty(1, 1, width)), nn.Parameter(torch.empty(1, 17, width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.token)
+        nn.init.normal_(self.positions, std=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.token.expand(x.shape[0], -1, -1), patches], dim=1) + self.positions
+
+
+class Layer(nn.Module):
+    """A layer of a transformer, with its norms before attention and hidden layer."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.before(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0]
+        return x + self.hidden(self.between(x))
+
+
+class TinyTransformer(nn.Module):
+    """Tokens, three layers and a norm; the class token is classified."""
+
+    def __init__(self, num_classes: int = 1000, width: int = 16) -> None:
+        super().__init__()
+        self.tokens = Tokens(width)
+        self.layers = nn.Sequential(*(Layer(width) for _ in range(3)))
+        self.norm = nn.LayerNorm(width)
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.norm(self.layers(self.tokens(x)))[:, 0])
+
+
+def create_transformer(num_classes: int = 1000) -> TinyTransformer:
+    """The factory of a transformer of 4 units."""
+    return TinyTransformer(num_classes)

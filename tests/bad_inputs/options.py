@@ -121,6 +121,8 @@ SPACES = {
             ("of negative epochs", "[full]\nepochs = -1", "epochs"),
             ("of nan", "[full]\nlearning_rate = nan", "learning_rate"),
             ("of a list", "full = [1]", "full"),
+            ("of depths that train", "[full]\nhead.depths = 2", "takes no head.depths"),
+            ("of no queries", "[full]\nhead.queries = 0", "head.queries"),
             ("of a study file", "[study]\ntrials = 3\n[full]\nepochs = 1", "study"),
         )
     },

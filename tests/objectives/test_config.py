@@ -30,9 +30,10 @@ def test_all_faults_are_told_at_once_by_name():
 def test_parameters_without_effect_are_told():
     config = create_config({"strategy": "full", "head.width": 7, "randaugment_ops": 3, "mixing_alpha": 1.0})
     names = {"head.width", "head.activation", "randaugment_ops", "randaugment_magnitude", "mixing_alpha"}
-    names |= {"momentum", "nesterov", "freeze_embedding"}
+    names |= {"momentum", "nesterov", "freeze_embedding", "head.queries"}
     assert without_effect(config) == names
     values = {"strategy": "full", "head.hidden_layers": 2, "augmentation": "randaugment", "mixing": "cutmix"}
+    values |= {"head.pooling": "attention"}
     assert without_effect(create_config({**values, "optimizer": "sgd"})) == set()
     assert without_effect(create_config({**values, "optimizer": "sgd", "schedule": "one_cycle"})) == {"warmup"}
     assert names <= set(parameter_names())

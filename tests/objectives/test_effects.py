@@ -15,7 +15,7 @@ README = Path(__file__).parents[2] / "README.md"
 FINETUNING = {"backbone_lr_ratio", "batch_norm"}
 # Of the parameters that not all strategies take, those that each one takes.
 OWN = {
-    "feature_extraction": set(),
+    "feature_extraction": {"head.depths"},
     "partial": FINETUNING | {"freeze_depth"},
     "full": FINETUNING | {"freeze_embedding"},
     "lp_ft": FINETUNING | {"freeze_depth", "probe_epochs", "probe_learning_rate"},
@@ -27,11 +27,11 @@ OWN = {
     "norm_bias": {"backbone_lr_ratio"},
     "lora": {"backbone_lr_ratio", "lora_rank", "lora_alpha"},
     "l2_sp": FINETUNING | {"freeze_depth", "l2_sp_alpha", "l2_sp_beta"},
-    "linear_probe_exact": set(),
+    "linear_probe_exact": {"head.depths"},
 }
 SHARED = {
     *("truncate", "head.pooling", "head.hidden_layers", "head.width", "head.activation", "head.normalization"),
-    *("head.dropout", "head.output", "head.init", "optimizer", "momentum", "nesterov", "learning_rate"),
+    *("head.dropout", "head.output", "head.init", "head.queries", "optimizer", "momentum", "nesterov", "learning_rate"),
     *("weight_decay", "schedule", "warmup", "gradient_clip", "ema_decay", "label_smoothing", "class_weights"),
     *("sampling", "augmentation", "randaugment_ops", "randaugment_magnitude", "views", "mixing", "mixing_alpha"),
     *("batch_size", "epochs", "patience"),
@@ -56,6 +56,7 @@ def test_a_strategy_takes_its_own_parameters_and_the_shared_ones(name: str):
 
 def test_the_values_for_which_a_parameter_has_an_effect():
     assert CONDITIONS == {
+        "head.queries": ("head.pooling", ("attention",)),
         "head.width": ("head.hidden_layers", (1, 2)),
         "head.activation": ("head.hidden_layers", (1, 2)),
         "momentum": ("optimizer", ("sgd", "rmsprop")),

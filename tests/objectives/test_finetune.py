@@ -37,6 +37,8 @@ CASES = [
     {"strategy": "partial", "freeze_depth": 9, "ema_decay": 0.9, "gradient_clip": 1.0, "optimizer": "rmsprop"},
     {"strategy": "lp_ft", "truncate": 2, "head.pooling": "gem", "sampling": "balanced", "schedule": "one_cycle"},
     {"strategy": "partial", "freeze_depth": 6, "head.init": "probe", "class_weights": "balanced"},
+    {"strategy": "feature_extraction", "head.pooling": "attention", "head.queries": 4, "head.init": "probe"},
+    {"strategy": "feature_extraction", "head.depths": 4, "head.pooling": "avgmax", "views": 2, "augmentation": "crop"},
 ]
 
 

@@ -57,7 +57,8 @@ def test_equals_leave_by_their_last_use_and_nothing_leaves_without_need():
     ("seconds", "size", "kept"),
     [
         (10e-3, 4096, True),  # the last features of a deep network
-        (10e-3, 600_001, False),  # larger than the image
+        (10e-3, 603_062, True),  # tokens of 196 patches as large as the image, and a class token
+        (10e-3, 800_000, False),  # larger than the image
         (5e-6, 4096, False),  # computed as fast as read
     ],
 )

@@ -25,6 +25,8 @@ from .. import tiny
 CONFIGS = [
     {"strategy": "feature_extraction", "head.hidden_layers": 1, "head.normalization": "batch"},
     {"strategy": "partial", "freeze_depth": 2, "truncate": 1, "head.pooling": "gem"},
+    {"strategy": "feature_extraction", "head.depths": 3, "truncate": 1},
+    {"strategy": "lp_ft", "head.pooling": "attention", "head.queries": 5},
     {"strategy": "lora", "head.output": "cosine"},
     {"strategy": "full", "head.dropout": 0.5, "ema_decay": 0.9},
 ]

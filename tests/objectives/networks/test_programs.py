@@ -15,25 +15,30 @@ from frostline.objectives.config import BackboneSpec, HeadConfig
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.networks import programs
 from frostline.objectives.networks.classifier import Classifier, PixelClassifier
-from frostline.objectives.networks.heads import create_head
+from frostline.objectives.networks.heads import head_for, seen_by_head
 from frostline.objectives.networks.programs import NotExportedError, make_program, write_onnx, write_program
 from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
 
-def classifier(name: str, size: int, **head: str) -> Classifier:
-    backbone = bare_backbone(BackboneSpec(name, "none", size))
-    layers = create_head(HeadConfig(**head), backbone.units[-1].output_shape, 5)  # pyright: ignore[reportArgumentType]
-    return Classifier(backbone.segment(0, len(backbone.units)), layers, temperature=1.7).eval()
+def classifier(name: str, size: int, **head: object) -> Classifier:
+    config = HeadConfig.model_validate(head)
+    backbone = seen_by_head(bare_backbone(BackboneSpec(name, "none", size)), config)
+    layers = head_for(backbone, config, 5)
+    for parameter in layers.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return Classifier(backbone.prefix(len(backbone.units)), layers, temperature=1.7).eval()
 
 
 # Residual blocks, windows with a class of its own for attention, tokens, and heads with every kind of pooling.
 NETWORKS = [
     ("tiny_network:create_many_units", 32, {"pooling": "gem"}),
+    ("tiny_network:create_transformer", 32, {"pooling": "attention", "queries": 6}),
     *(
         pytest.param(name, size, head, marks=pytest.mark.slow)
         for name, size, head in (
             ("resnet18", 64, {"pooling": "avgmax", "output": "cosine"}),
             ("vit_b_32", 64, {}),
+            ("tiny_network:create_transformer", 32, {"depths": 3}),
             ("swin_t", 64, {"pooling": "max"}),
             ("efficientnet_b0", 64, {"pooling": "flatten"}),
             ("timm:convnext_atto", 64, {}),
@@ -44,7 +49,7 @@ NETWORKS = [
 
 @pytest.mark.parametrize(("name", "size", "head"), NETWORKS, ids=[str(each) for each in range(len(NETWORKS))])
 def test_programs_give_the_numbers_of_the_network_for_any_number_of_images(
-    tmp_path: Path, name: str, size: int, head: dict[str, str]
+    tmp_path: Path, name: str, size: int, head: dict[str, object]
 ) -> None:
     network = classifier(name, size, **head)
     folded = network.folded()

@@ -51,6 +51,7 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "hidden, layer norm": {**HIDDEN, "head.normalization": "layer", "head.activation": "tanh"},
     "cosine": {"head.output": "cosine"},
     "avgmax": {"head.pooling": "avgmax"},
+    "depths": {"head.depths": 3, "head.pooling": "avgmax"},
 }
 
 
@@ -171,7 +172,9 @@ def test_costs_are_shared():
     [
         ({}, True),
         ({"truncate": 2, "head.hidden_layers": 2}, True),
+        ({"head.depths": 3}, True),
         ({"head.pooling": "gem"}, False),
+        ({"head.pooling": "attention"}, False),
         ({"mixing": "mixup"}, False),
         ({"head.init": "probe"}, False),
         ({"strategy": "full"}, False),

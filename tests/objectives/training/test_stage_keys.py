@@ -42,6 +42,7 @@ OTHER: dict[str, Any] = {
     },
     **{"head.pooling": "avgmax", "head.hidden_layers": 1, "head.width": 9, "head.activation": "tanh"},
     **{"head.normalization": "layer", "head.dropout": 0.4, "head.output": "cosine", "head.init": "xavier"},
+    **{"head.queries": 5, "head.depths": 3},
 }
 _BACKBONE = {"freeze_depth", "backbone_lr_ratio", "batch_norm"}
 _TRAINED = {
@@ -53,7 +54,14 @@ _TRAINED = {
 STARTS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "lp_ft": (LP_FT, {*_BACKBONE, "learning_rate", "epochs"}),
     "lp_ft, sgd": (
-        {**LP_FT, "optimizer": "sgd", "augmentation": "randaugment", "mixing": "mixup", "head.hidden_layers": 1},
+        {
+            **LP_FT,
+            "optimizer": "sgd",
+            "augmentation": "randaugment",
+            "mixing": "mixup",
+            "head.hidden_layers": 1,
+            "head.pooling": "attention",
+        },
         {*_BACKBONE, "learning_rate", "epochs"},
     ),
     "gradual_unfreezing": (GRADUAL, {*_BACKBONE, "layer_decay"}),
@@ -158,7 +166,9 @@ def test_the_property_sees_what_a_key_without_it_would_have_mixed_up(tmp_path: P
 def probed() -> list[dict[str, Any]]:
     """A trial of every strategy that may begin with a solved probe, with parameters of its own."""
     strategies = [name for name, it in STRATEGIES.items() if it.pretrained and "head.init" not in it.refuses]
-    own = {name: {parameter: OTHER[parameter] for parameter in STRATEGIES[name].takes} for name in strategies}
+    # Depths change the features, which are in the key.
+    taken = {name: STRATEGIES[name].takes - {"head.depths"} for name in strategies}
+    own = {name: {parameter: OTHER[parameter] for parameter in taken[name]} for name in strategies}
     return [{"strategy": name, **RANDOM, "head.init": "probe", **own[name]} for name in strategies]
 
 

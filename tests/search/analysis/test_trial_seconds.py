@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frostline.objectives.config import TrialConfig
+from frostline.objectives.config import TrialConfig, nest
 from frostline.objectives.speed import SpeedProbe, UnitSpeed
 from frostline.objectives.strategies.plans import PlannedTrial, plan_trial
 from frostline.search.analysis.trial_memory import peak_memory
@@ -72,6 +72,19 @@ def test_features_larger_than_their_images_are_computed_each_epoch() -> None:
     assert MODEL.seconds(planned("partial", freeze_depth=2)) - again == pytest.approx(0.0031 * (TRAIN + VAL))
     without = SecondsModel(PROBE, TRAIN, VAL, caches=False)
     assert without.after(planned("feature_extraction")).kept == frozenset()
+
+
+def test_what_the_head_sees_decides_what_is_kept() -> None:
+    sizes = {
+        100: {},
+        400: {"head.pooling": "attention"},  # the map itself
+        180: {"head.depths": 2},
+    }
+    for size, head in sizes.items():
+        config = TrialConfig.model_validate({"strategy": "feature_extraction", **nest(head)})
+        assert MODEL.kept_bytes(config, 3) == size
+        found = MODEL.after(planned("feature_extraction")).seconds(planned("feature_extraction", **nest(head)))
+        assert (found < MODEL.seconds(planned("feature_extraction", **nest(head)))) == (size == 100)
 
 
 def random_trials(rng: np.random.Generator, count: int) -> list[PlannedTrial]:

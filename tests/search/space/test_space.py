@@ -109,7 +109,7 @@ def test_every_parameter_knows_whether_it_counts() -> None:
     assert counts == {
         *("freeze_depth", "head.hidden_layers", "head.width", "views", "batch_size", "epochs", "probe_epochs"),
         *("patience", "trained_units", "unfreeze_every", "lora_rank", "truncate"),
-        *("randaugment_ops", "randaugment_magnitude"),
+        *("randaugment_ops", "randaugment_magnitude", "head.queries", "head.depths"),
     }
 
 

@@ -227,6 +227,15 @@ def test_strategies_that_find_nothing_to_train_are_refused(tmp_path: Path) -> No
     assert "lora: nothing to train: these units have no linear layer and no 1x1 convolution." in message
 
 
+def test_attention_is_refused_where_there_is_nothing_to_attend_to(tmp_path: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text('[full]\nhead.pooling = { choices = ["avg", "attention"] }\n')
+    message = refused(tmp_path, *with_option("--backbone", "odd_networks:vectors_last"), "--space", space)
+    assert (
+        "full: head.pooling = 'attention' needs a feature map or tokens, and the last unit, more, has none" in message
+    )
+
+
 def test_all_faults_of_a_command_come_at_once(tmp_path: Path) -> None:
     message = refused(tmp_path, "nowhere", *GOOD[2:], "-b", "resnet81", "-n", "0", "-s", "ful", "--metric", "f1")
     for part in ("nowhere", "resnet81", "--trials", "'ful'", "'f1'"):
