@@ -237,6 +237,6 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     page = (tmp_path / "site" / "strategies" / "index.html").read_text()
-    assert page.count('<svg class="strategy"') == 12
+    assert page.count('<svg class="strategy"') == 13
     # Nothing is fetched from elsewhere.
     assert not re.search(r'(?:src|href)="https?://(?!squidfunk)', (tmp_path / "site" / "index.html").read_text())
