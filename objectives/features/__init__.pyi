@@ -1,4 +1,4 @@
-from .feature_source import FeatureSource, ImageSource, SubsetFeatures
+from .feature_source import FeatureSource, ImageSource, SubsetFeatures, evaluation_source, source_of, whole_of
 from .feature_store import FeatureFileStore, FeatureStore, write_within
 
 __all__ = [
@@ -7,5 +7,8 @@ __all__ = [
     "FeatureStore",
     "ImageSource",
     "SubsetFeatures",
+    "evaluation_source",
+    "source_of",
+    "whole_of",
     "write_within",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..api import describe_verdict
-from ..records import StrategySummary, finished
+from ..records import StrategySummary, TrialRecord, finished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +71,13 @@ def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
         "failed": summary.failed,
         "running": summary.running,
         "seconds": summary.seconds,
-        "best": None if best is None else {"trial": best.number, "score": best.score, "config": best.config},
+        "best": None if best is None else _describe_best(best),
     }
+
+
+def _describe_best(best: TrialRecord) -> dict[str, Any]:
+    folds = {"fold_scores": [fold.score for fold in best.folds]} if best.folds else {}
+    return {"trial": best.number, "score": best.score, **folds, "config": best.config}
 
 
 def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:

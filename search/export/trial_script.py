@@ -92,6 +92,10 @@ def _require_repeatable(phases: Sequence[Phase], dataset: ImageDataset, study: S
         InvalidInputError: The strategy or the data need more than plain PyTorch; the message names all.
     """
     faults = []
+    if study.settings.folds:
+        faults.append(
+            "its images are divided into folds, and a trial is a training on each, which a script does not repeat"
+        )
     if any(phase.continues for phase in phases):
         faults.append("its phases share one optimizer, which a script does not repeat")
     if any(phase.selects is not every_parameter or phase.adapt or phase.penalty for phase in phases):

@@ -35,6 +35,7 @@ class Request:
         space: Path of a space file, or its tables.
         metric: Name of the metric.
         seed: Seed of splits, heads, data order and sampling.
+        folds: Number of folds of the images outside the test split; None for one validation split.
         finals_seeds: Largest number of trainings of each finalist; None for 8, as long as the finals cost no more than
             the search.
         candidates: Number of configurations of each strategy that its finalist is chosen from.
@@ -67,6 +68,7 @@ class Request:
     space: Path | Mapping[str, Any] | None = None
     metric: str | None = None
     seed: int = 0
+    folds: int | None = None
     finals_seeds: int | None = None
     candidates: int = CANDIDATES
     racing: bool = True

@@ -39,6 +39,7 @@ class StudySettings(BaseModel):
         budget: Device seconds that the trials of all workers may use together; None for no limit.
         metric: Name of the validation metric, which trials maximize.
         seed: Seed of splits, data order, heads and sampling.
+        folds: Number of folds, on each of which a trial is trained; None for one validation split.
         finals_seeds: Largest number of trainings of each finalist.
         finals_limited: Whether the race ends where the finals would cost more than the search did.
         earlier_seeds: Earlier values of ``finals_seeds``, ascending, with which the race of the finals ended undecided.
@@ -63,6 +64,7 @@ class StudySettings(BaseModel):
     budget: float | None = Field(default=None, gt=0)
     metric: str
     seed: int = Field(ge=0)
+    folds: int | None = Field(default=None, ge=2)
     finals_seeds: int = Field(ge=1)
     finals_limited: bool = False
     earlier_seeds: tuple[int, ...] = ()
@@ -97,6 +99,7 @@ class StudySettings(BaseModel):
     def extent(self) -> str:
         """Return how far the search goes, in words."""
         of = f"{len(self.strategies)} strateg{'ies' if len(self.strategies) > 1 else 'y'}"
+        of += f" on {self.folds} folds" if self.folds else ""
         if self.budget is None:
             return f"{plural(self.trials or 0, 'trial')} of {of}"
         time = f"{duration(self.budget)} of training"
