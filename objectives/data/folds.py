@@ -59,7 +59,7 @@ def divide_folds(
     pool = _outside_test(splits)
     own = np.asarray(labels, dtype=np.int64)[pool]
     if groups is not None:
-        parts = grouped_folds(own, [groups[row] for row in pool.tolist()], count, seed)
+        parts = grouped_folds(own, [groups[int(row)] for row in pool], count, seed)
     else:
         from sklearn.model_selection import StratifiedKFold
 
@@ -89,7 +89,7 @@ def fold_faults(
         ]
     if groups is None:
         return []
-    in_groups = [groups[row] for row in pool.tolist()]
+    in_groups = [groups[int(row)] for row in pool]
 
     def faults_of(folds: int) -> list[str]:
         return group_faults(classes, own, in_groups, folds, f"{folds} folds")

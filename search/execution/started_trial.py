@@ -160,7 +160,7 @@ class StartedTrial:
         """
         every, trial, observer = self.session.folds, self.trial, self.session.observer
         folds = list(read_folds(trial.user_attrs))
-        if folds:
+        if 0 < len(folds) < len(every):
             observer.note(f"trial {trial.number} resumed from fold {len(folds) + 1}")
         for place in range(len(folds), len(every)):
             if folds:

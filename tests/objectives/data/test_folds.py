@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostline.objectives.data.dataset import decode_dataset
+from frostline.objectives.data.dataset import ImageDataset, decode_dataset
 from frostline.objectives.data.dataset_sources import list_source
 from frostline.objectives.data.folds import divide_folds, fold_faults
 from frostline.objectives.data.listing_options import ListingOptions
@@ -102,8 +102,8 @@ def test_classes_that_share_their_few_groups_are_named() -> None:
     assert fault.endswith("Give --folds 2.")
 
 
-def dataset(folder: Path, folds: int | None, **options: str):
-    listing = list_source(str(folder), ListingOptions(**options), download_dir=folder.parent / "downloads")
+def dataset(folder: Path, folds: int | None) -> ImageDataset:
+    listing = list_source(str(folder), ListingOptions(), download_dir=folder.parent / "downloads")
     return decode_dataset(listing, tiny.PREPROCESSING, cache_dir=folder.parent / "cache", seed=0, folds=folds)
 
 
