@@ -108,6 +108,7 @@ def search_command(settings: StudySettings) -> str:
         *([("--budget", write_duration(settings.budget))] if settings.budget else []),
         ("--metric", settings.metric),
         ("--seed", settings.seed),
+        *([("--folds", settings.folds)] if settings.folds else []),
     ]
     if not settings.finals_limited:
         options.append(("--seeds", settings.finals_seeds))

@@ -76,8 +76,8 @@ def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
 
 
 def _describe_best(best: TrialRecord) -> dict[str, Any]:
-    folds = {"fold_scores": [fold.score for fold in best.folds]} if best.folds else {}
-    return {"trial": best.number, "score": best.score, **folds, "config": best.config}
+    fold_scores = [fold.score for fold in best.folds]
+    return {"trial": best.number, "score": best.score, "fold_scores": fold_scores, "config": best.config}
 
 
 def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:

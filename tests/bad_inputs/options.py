@@ -36,7 +36,7 @@ WRONG_OPTIONS = {
         for option, values in (
             ("--trials", ("0", "99999999999999999999")),
             ("--seeds", ("0",)),
-            ("--folds", ("0", "1", "1001")),
+            ("--folds", ("0", "1", "101")),
             ("--workers", ("0",)),
             ("--slots-per-gpu", ("0", "x")),
             ("--indifference", ("x", "-1", "101", "nan", "inf")),

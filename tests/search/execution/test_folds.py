@@ -19,6 +19,7 @@ from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import Task, finetune
 from frostline.objectives.networks import BackbonePool, FrozenPrefix
+from frostline.search.api.study import Study as ReadStudy
 from frostline.search.execution import started_trial
 from frostline.search.execution.device_time import BudgetSpentError
 from frostline.search.execution.run import SearchInterrupted, run_search
@@ -233,3 +234,22 @@ def test_the_search_sees_no_test_image(undisturbed: Study) -> None:
 def test_a_script_of_a_trial_over_folds_is_refused(undisturbed: Study) -> None:
     with pytest.raises(InvalidInputError, match="divided into folds"):
         write_script(undisturbed)
+
+
+def test_python_and_study_files_ask_for_folds_and_read_them(undisturbed: Study, tmp_path: Path) -> None:
+    assert Request.create("photos", folds=5).folds == 5
+    (tmp_path / "study.toml").write_text('[study]\ndata = "photos"\nfolds = 4\n')
+    assert Request.read(tmp_path / "study.toml").folds == 4
+    table, trials = ReadStudy(undisturbed).folds, undisturbed.trials()
+    assert list(table.columns) == ["number", "strategy", "fold", "score", "epochs", "seconds"]
+    assert [tuple(row) for row in table[["number", "fold", "score", "epochs"]].itertuples(index=False)] == [
+        (trial.number, place, fold.score, fold.epochs) for trial in trials for place, fold in enumerate(trial.folds, 1)
+    ]
+
+
+def test_the_finals_may_cost_what_the_trials_did_and_one_costs_a_training_of_its_trial(undisturbed: Study) -> None:
+    results = undisturbed.results()
+    costs = results._race_costs()
+    for strategy, trial in results.finalists.items():
+        assert costs.each[strategy] == pytest.approx(results._cost(trial) / FOLDS)
+    assert costs.limit >= FOLDS * sum(costs.each.values())
