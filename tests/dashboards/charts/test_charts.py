@@ -79,11 +79,10 @@ def test_curves_hold_every_epoch_of_every_trial(results: StudyResults, charts: S
 
 
 def test_curves_over_folds_say_so(results: StudyResults) -> None:
-    over = replace(results, settings=results.settings.model_copy(update={"folds": 5}))
-    (chart,) = [chart for chart in create_charts(over) if chart.name == "curves"]
-    assert chart.figure.layout.xaxis.title.text == "fold"
-    assert "The mean score of the folds so far." in chart.caption
-    assert all("epoch" not in trace.hovertemplate for trace in chart.figure.data)
+    over = create_charts(replace(results, settings=results.settings.model_copy(update={"folds": 5})))
+    figure = figure_of(over, "curves")
+    assert figure.layout.xaxis.title.text == "fold"
+    assert all("epoch" not in trace.hovertemplate for trace in figure.data)
 
 
 def test_curves_emphasise_the_best_trial_of_each_strategy(results: StudyResults, charts: Sequence[Chart]) -> None:
