@@ -17,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .augmentation import AugmentedViews
 from .backbones import Backbone
 from .data import ImageSplit
 from .devices import free_memory
 from .errors import TrainingFailedError
-from .features import FeatureSource, FeatureStore, ImageSource
+from .features import FeatureStore, evaluation_source
 from .networks import BackbonePool, FixedPooling, FrozenPrefix, measure_latency, size_in_bytes
 from .training import solve_probe
 
@@ -139,8 +138,7 @@ def _average(backbone: Backbone, depth: int) -> nn.Sequential:
 
 def _features(split: ImageSplit, every: EveryDepth, depth: int, device: torch.device, store: FeatureStore) -> Tensor:
     """Features of a split at every depth, float32 (N, D); on the CPU where the device has no float64."""
-    views = AugmentedViews("none", 1, split.preprocessing, len(split), seed=0)
-    source = FeatureSource(ImageSource(split, device), views, FrozenPrefix(every, depth), store)
+    source = evaluation_source(split, FrozenPrefix(every, depth), store, device)
     features = torch.cat([source.batch(positions, 0).float() for positions in torch.arange(len(split)).split(_CHUNK)])
     if not features.isfinite().all():
         raise TrainingFailedError("the network gives features that are not finite: check the backbone's weights")

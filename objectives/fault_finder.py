@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .augmentation import AugmentedViews
 from .data import (
     AuditedImages,
     Copies,
@@ -31,7 +30,7 @@ from .data import (
     out_of_fold,
 )
 from .devices import free_memory
-from .features import FeatureSource, FeatureStore, ImageSource
+from .features import FeatureStore, evaluation_source
 from .networks import BackbonePool, FixedPooling, FrozenPrefix
 from .precision import FLOAT32
 
@@ -154,8 +153,7 @@ def pooled_features(
     prefix = FrozenPrefix(backbone.segment(0, depth), depth, pooling, precision)
     found: list[NDArray[np.float32]] = []
     for images in splits:
-        views = AugmentedViews("none", 1, images.preprocessing, len(images), seed=0)
-        source = FeatureSource(ImageSource(images, device), views, prefix, store or FeatureStore(0))
+        source = evaluation_source(images, prefix, store or FeatureStore(0), device)
         batches = torch.arange(len(images)).split(_BATCH)
         found.append(torch.cat([source.batch(positions, epoch=0).float().cpu() for positions in batches]).numpy())
     backbone.to("cpu")

@@ -13,11 +13,11 @@ from torch import nn
 
 from .augmentation import AugmentedViews, random_ops
 from .config import TrialConfig, flatten
-from .data import ImageSplit, ImageSubset
+from .data import ImageSplit
 from .devices import PeakMemory, is_out_of_memory, within_memory
 from .epochs import EpochResult, OnEpoch
 from .errors import TrainingFailedError
-from .features import FeatureSource, FeatureStore, ImageSource, SubsetFeatures
+from .features import FeatureSource, FeatureStore, evaluation_source, source_of, whole_of
 from .metrics import all_scores
 from .networks import BackbonePool, Network, head_for, seen_by_head
 from .phases import Phase, chains
@@ -302,17 +302,13 @@ def phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> 
 
 
 def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task, seed: int) -> FeatureSource:
-    whole, ops = split.whole if isinstance(split, ImageSubset) else split, random_ops(config)
-    views = AugmentedViews(config.augmentation, config.views, split.preprocessing, len(whole), seed, ops)
-    images = ImageSource(whole, task.device)
-    if isinstance(split, ImageSubset):
-        return SubsetFeatures(images, views, network.prefix, task.store, split)
-    return FeatureSource(images, views, network.prefix, task.store)
+    images, ops = len(whole_of(split)), random_ops(config)
+    views = AugmentedViews(config.augmentation, config.views, split.preprocessing, images, seed, ops)
+    return source_of(split, views, network.prefix, task.store, task.device)
 
 
 def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> FeatureSource:
-    views = AugmentedViews("none", 1, split.preprocessing, len(split), 0)
-    return FeatureSource(ImageSource(split, task.device), views, network.prefix, task.store)
+    return evaluation_source(split, network.prefix, task.store, task.device)
 
 
 def predict(network: Network, split: ImageSplit, task: Task) -> NDArray[np.float64]:

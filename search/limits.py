@@ -9,6 +9,7 @@ _LIMITS = {
     "--trials": (1, 100_000),
     "--seeds": (1, 1_000),
     "--candidates": (1, 1_000),
+    "--folds": (2, 100),
     # Finals and libraries add to it; databases and libraries hold 31 bits.
     "--seed": (0, 2_000_000_000),
     "--workers": (1, 1_000),

@@ -29,6 +29,30 @@ _LATER = ("temperature", "measured", "device_seconds", "latency", "size")
 
 
 @dataclass(frozen=True)
+class FoldRecord:
+    """The training of a trial on one fold.
+
+    Attributes:
+        score: Best validation score, in [0, 1].
+        epochs: Number of epochs that were trained.
+        measured: Costs, checks and metrics of the training.
+    """
+
+    score: float
+    epochs: int
+    measured: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def mean_score(folds: Sequence[FoldRecord]) -> float:
+    """Return the mean score of folds.
+
+    >>> mean_score([FoldRecord(0.5, epochs=3), FoldRecord(1.0, epochs=2)])
+    0.75
+    """
+    return sum(fold.score for fold in folds) / len(folds)
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A trial.
 
@@ -37,17 +61,19 @@ class TrialRecord:
         state: One of :data:`STATES`.
         strategy: Name of the strategy; None while the trial waits.
         config: Active parameters by dotted name.
-        score: Best validation score, in [0, 1]; for a trial that the pruner ended, the last score.
-        curve: Validation scores by epoch.
+        score: Best validation score, in [0, 1]; for a trial that the pruner ended, the last score. Over folds, the mean
+            of theirs.
+        curve: Validation scores by epoch; over folds, after each fold the mean score of the folds so far.
         seconds: Wall time of the training.
         trainable_parameters: Number of parameters that train in the last phase.
         freeze_depth: Number of units frozen in the last phase.
         reason: Reason of a failure, or of an end by the budget.
         finished: Time when the trial ended.
-        epochs: Maximum number of epochs; None before the trial starts, and in older studies.
+        epochs: Maximum number of epochs, or of folds; None before the trial starts, and in older studies.
         final_failed: Reason why its configuration could not be trained again; None if it could, or was not tried.
         log_loss: Log loss on the validation images by the kept weights, in nats; None unless complete.
         ended_by: :data:`BUDGET` if the end of the study's budget ended the trial, whose state is then ``pruned``.
+        folds: Its trainings on the folds so far; empty without folds.
     """
 
     number: int
@@ -65,6 +91,17 @@ class TrialRecord:
     final_failed: str | None = None
     log_loss: float | None = None
     ended_by: str | None = None
+    folds: tuple[FoldRecord, ...] = ()
+
+    @property
+    def trainings(self) -> int:
+        """Return the number of trainings that the score is the mean of."""
+        return max(1, len(self.folds))
+
+    @property
+    def epochs_trained(self) -> int:
+        """Return the number of epochs that were trained, of all folds."""
+        return sum(fold.epochs for fold in self.folds) if self.folds else len(self.curve)
 
     @property
     def ranked(self) -> bool:

@@ -1,4 +1,4 @@
-"""The learning curves of all trials: validation score by epoch."""
+"""The learning curves of all trials: validation score by epoch, or by fold."""
 
 from __future__ import annotations
 
@@ -16,28 +16,31 @@ _FAINT = 0.25
 
 
 def plot_curves(results: StudyResults) -> Chart:
-    """Draw the validation score by epoch: bold for each strategy's best trial, faint for the others."""
+    """Draw the validation score by epoch or fold: bold for each strategy's best trial, faint for the others."""
     figure = go.Figure()
+    unit = "fold" if results.settings.folds else "epoch"
     drawn = [trial for trial in results.trials if trial.curve]
     groups = [(strategy, trials, best_trial(trials)) for strategy, trials in by_strategy(results, drawn)]
     # Faint curves first, so that none covers a bold one.
     for strategy, trials, best in groups:
         others = [trial for trial in trials if trial is not best]
         if others:
-            figure.add_scatter(**_faint_curves(strategy, others))
+            figure.add_scatter(**_faint_curves(strategy, others, unit))
     for strategy, _, best in groups:
         if best is not None:
-            figure.add_scatter(**_best_curve(strategy, best))
+            figure.add_scatter(**_best_curve(strategy, best, unit))
     set_score_axis(figure, results, drawn, scores=[score for trial in drawn for score in trial.curve.values()])
-    figure.update_xaxes(title_text="epoch", rangemode="tozero", tickformat="d")
+    figure.update_xaxes(title_text=unit, rangemode="tozero", tickformat="d")
     figure.update_layout(layout(420))
     caption = f"Bold: the best trial of each strategy; faint: the others (pruned trials end early). {sample(drawn)}."
-    return Chart(
-        "curves", "Learning curves", caption, figure, _curve_rows([(strategy, best) for strategy, _, best in groups])
-    )
+    if results.settings.folds:
+        caption = f"The mean score of the folds so far. {caption}"
+    title = "Scores by fold" if results.settings.folds else "Learning curves"
+    rows = _curve_rows([(strategy, best) for strategy, _, best in groups], unit)
+    return Chart("curves", title, caption, figure, rows)
 
 
-def _best_curve(strategy: str, trial: TrialRecord) -> dict[str, object]:
+def _best_curve(strategy: str, trial: TrialRecord, unit: str) -> dict[str, object]:
     epochs, scores = _points(trial)
     return {
         "x": epochs,
@@ -48,11 +51,11 @@ def _best_curve(strategy: str, trial: TrialRecord) -> dict[str, object]:
         "legendgroup": strategy,
         "line": {"color": look(strategy).color, "width": 3},
         "marker": marker(look(strategy), size=7),
-        "hovertemplate": f"{strategy}, trial {trial.number}<br>epoch %{{x}}: %{{y:.1f}} %<extra></extra>",
+        "hovertemplate": f"{strategy}, trial {trial.number}<br>{unit} %{{x}}: %{{y:.1f}} %<extra></extra>",
     }
 
 
-def _faint_curves(strategy: str, trials: Sequence[TrialRecord]) -> dict[str, object]:
+def _faint_curves(strategy: str, trials: Sequence[TrialRecord], unit: str) -> dict[str, object]:
     """Return one trace for all curves, with gaps: a thousand traces would be slow."""
     x: list[int | None] = []
     y: list[float | None] = []
@@ -72,7 +75,7 @@ def _faint_curves(strategy: str, trials: Sequence[TrialRecord]) -> dict[str, obj
         "legendgroup": strategy,
         "showlegend": False,
         "line": {"color": look(strategy).color, "width": 1.5},
-        "hovertemplate": f"{strategy}, trial %{{customdata}}<br>epoch %{{x}}: %{{y:.1f}} %<extra></extra>",
+        "hovertemplate": f"{strategy}, trial %{{customdata}}<br>{unit} %{{x}}: %{{y:.1f}} %<extra></extra>",
     }
 
 
@@ -83,11 +86,11 @@ def _points(trial: TrialRecord) -> tuple[list[int], list[float]]:
     ]
 
 
-def _curve_rows(best: Sequence[tuple[str, TrialRecord | None]]) -> TextTable:
+def _curve_rows(best: Sequence[tuple[str, TrialRecord | None]], unit: str) -> TextTable:
     columns = (
         Column("strategy", numeric=False),
         Column("best trial"),
-        Column("validation score by epoch, %", numeric=False),
+        Column(f"validation score by {unit}, %", numeric=False),
     )
     return TextTable(
         columns,

@@ -109,6 +109,7 @@ def search_command(settings: StudySettings) -> str:
         ("--metric", settings.metric),
         *([("--sampler", settings.sampler)] if settings.sampler else []),
         ("--seed", settings.seed),
+        *([("--folds", settings.folds)] if settings.folds else []),
     ]
     if not settings.finals_limited:
         options.append(("--seeds", settings.finals_seeds))

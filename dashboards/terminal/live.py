@@ -87,7 +87,7 @@ def draw(state: LiveState, device: str | None = None, use: str = "") -> Iterator
         yield _budget_line(state, settings)
     if state.finals_total:
         yield _finals_line(state)
-    yield from _running_lines(state.running)
+    yield from _running_lines(state.running, "fold" if settings is not None and settings.folds else "epoch")
     if settings is not None:
         yield _workers_line(state.workers, use)
         yield Padding(_strategies(state, settings), (1, 0))
@@ -130,20 +130,20 @@ def _workers_line(workers: int, use: str) -> Text:
     return _line(f"{who} · this machine: {use}" if use else who, "dim")
 
 
-def _running_lines(running: dict[int, TrialUnderWay]) -> Iterator[RenderableType]:
+def _running_lines(running: dict[int, TrialUnderWay], unit: str) -> Iterator[RenderableType]:
     """Yield the running trials, those of a population that train just now first, and the number of the others."""
     busy = [(number, trial) for number, trial in sorted(running.items()) if 0 < trial.epoch < trial.epochs]
     shown = (busy or sorted(running.items()))[:RUNNING_SHOWN]
-    yield from (_running_line(number, trial) for number, trial in shown)
+    yield from (_running_line(number, trial, unit) for number, trial in shown)
     if len(running) > len(shown):
         yield _line(f"and {len(running) - len(shown)} more running", "dim")
 
 
-def _running_line(number: int, trial: TrialUnderWay) -> RenderableType:
+def _running_line(number: int, trial: TrialUnderWay, unit: str) -> RenderableType:
     of = f"/{trial.epochs}" if trial.epochs else ""
     phase = f" {trial.phase}" if trial.phase else ""
     score = "" if trial.score is None else f", {percent(trial.score)}"
-    text = f"trial {number} {trial.strategy}: epoch {trial.epoch}{of}{phase}{score}"
+    text = f"trial {number} {trial.strategy}: {unit} {trial.epoch}{of}{phase}{score}"
     return _bar_line(trial.epoch, trial.epochs, text)
 
 

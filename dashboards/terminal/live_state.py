@@ -20,7 +20,7 @@ EVENTS_KEPT = 4
 
 @dataclass
 class TrialUnderWay:
-    """A running trial; ``epochs`` is its maximum number of epochs, 0 if unknown."""
+    """A running trial; ``epochs`` is its maximum number of epochs, or of folds, 0 if unknown."""
 
     strategy: str
     epochs: int

@@ -1,10 +1,12 @@
-from .dataset import AuditedImages, ImageDataset, ImageSplit, decode_dataset, prepare_dataset
+from .dataset import AuditedImages, ImageDataset, decode_dataset, prepare_dataset
 from .dataset_sources import Listing, list_source
 from .decoding import EncodedImage, UndecodableImageError, decode_image, quiet_decoding, to_canvas, to_rgb, upright
 from .duplicates import exact_groups, joined, near_pairs
 from .faults import Copies, DataFaults, FoundImage, LabelError, StraddlingGroup, describe_faults
 from .folders import images_below
+from .folds import divide_folds, fold_faults
 from .gallery import Gallery, find_gallery
+from .image_split import ImageSplit, ImageSubset
 from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
 from .listing_options import ListingOptions, option_name
@@ -12,7 +14,7 @@ from .manifests import UnlabeledRow, holds_table, list_rows
 from .nearness import Nearness, class_separation
 from .pixel_scale import PixelScale
 from .splits import resolve_splits
-from .subsets import ImageSubset, take_subset
+from .subsets import take_subset
 from .threads import in_threads
 
 __all__ = [
@@ -37,9 +39,11 @@ __all__ = [
     "decode_dataset",
     "decode_image",
     "describe_faults",
+    "divide_folds",
     "doubtful_labels",
     "exact_groups",
     "find_gallery",
+    "fold_faults",
     "holds_table",
     "images_below",
     "in_threads",

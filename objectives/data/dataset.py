@@ -13,54 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..preprocessing import Preprocessing
 from .canvas_reader import Progress
 from .dataset_sources import list_source
 from .faults import FoundImage
 from .image_cache import Decoded, decode_once
+from .image_split import ImageSplit, ImageSubset, subset_of
 from .listing import Listing
 from .listing_options import ListingOptions
 from .pixel_scale import PixelScale
 from .splits import SPLITS
-
-
-@dataclass(frozen=True)
-class ImageSplit:
-    """The images of one split.
-
-    Attributes:
-        canvas: Canvases of the whole dataset, uint8 (N, R, R, 3), a read-only memory map.
-        indices: Rows of ``canvas`` that belong to this split, ascending int64 (n,).
-        labels: Class of each image of this split, int64 (n,).
-        classes: Class names, in the order of the labels.
-        preprocessing: Geometry of the canvases and statistics of the normalization.
-        fingerprint: Identity of the images: contents of the dataset, its splits and the name of this split.
-    """
-
-    canvas: np.ndarray
-    indices: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    fingerprint: str
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def images(self, positions: Sequence[int] | np.ndarray | torch.Tensor | slice) -> torch.Tensor:
-        """Copy the canvases of some images out of the memory map.
-
-        Args:
-            positions: Positions of the images in this split, 0 to ``len(self) - 1``, int (B,).
-
-        Returns:
-            uint8, shape (B, 3, R, R), channels-last in memory.
-        """
-        chosen = positions if isinstance(positions, slice) else np.asarray(positions, dtype=np.int64)
-        rows: np.ndarray = self.canvas[self.indices[chosen]]
-        return torch.from_numpy(rows).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -112,10 +75,33 @@ class ImageDataset:
     _names: tuple[str, ...] = field(repr=False, compare=False)
     _digests: tuple[str, ...] = field(repr=False, compare=False)
     _groups: tuple[str, ...] | None = field(default=None, repr=False, compare=False)
+    _folds: tuple[np.ndarray, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def fold_sizes(self) -> tuple[int, ...]:
+        """Number of images of each fold; empty without folds."""
+        return tuple(map(len, self._folds))
 
     def search_splits(self) -> tuple[ImageSplit, ImageSplit]:
-        """Training and validation images: all that the objective of a search may see."""
-        return self._split("train"), self._split("val")
+        """Training and validation images: all that the objective of a search may see; with folds, of the first one."""
+        return next(iter(self.folds()), None) or (self._split("train"), self._split("val"))
+
+    def folds(self) -> tuple[tuple[ImageSubset, ImageSubset], ...]:
+        """Training and validation images of each fold: all other folds, and the fold; empty without folds.
+
+        They are subsets of one split, so that views and features of an image are the same in all folds.
+        """
+        if not self._folds:
+            return ()
+        whole = self._images("folds", np.sort(np.concatenate(self._folds)))
+        inside = [np.isin(whole.indices, rows) for rows in self._folds]
+        return tuple(
+            (
+                subset_of(whole, np.flatnonzero(~own), f"all but fold {number}"),
+                subset_of(whole, np.flatnonzero(own), f"fold {number}"),
+            )
+            for number, own in enumerate(inside, 1)
+        )
 
     def open_test(self) -> ImageSplit:
         """The test images. Only the finals and a diagnosis after the verdict open them, and record that they did."""
@@ -172,11 +158,20 @@ def prepare_dataset(
 
 
 def decode_dataset(
-    listing: Listing, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress | None = None
+    listing: Listing,
+    preprocessing: Preprocessing,
+    *,
+    cache_dir: Path,
+    seed: int,
+    on_progress: Progress | None = None,
+    folds: int | None = None,
 ) -> ImageDataset:
-    """Decode a listed dataset, or find it in the cache, and split it; see :func:`prepare_dataset`."""
+    """Decode a listed dataset, or find it in the cache, and split it; see :func:`prepare_dataset`.
+
+    With ``folds``, training and validation images are divided into so many; see :func:`divide_folds`.
+    """
     progress = on_progress or (lambda done, total: None)
-    decoded = decode_once(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=progress)
+    decoded = decode_once(listing, preprocessing, cache_dir=cache_dir, seed=seed, on_progress=progress, folds=folds)
     return ImageDataset(
         name=listing.name,
         classes=listing.classes,
@@ -186,13 +181,19 @@ def decode_dataset(
         skipped=decoded.skipped,
         counts=_count(decoded, listing.classes),
         scale=decoded.scale,
-        notes=tuple(filter(None, (*listing.notes, _grouping(listing, decoded), decoded.scale.sentence()))),
+        notes=tuple(
+            filter(
+                None,
+                (*listing.notes, _grouping(listing, decoded), _folding(listing, decoded), decoded.scale.sentence()),
+            )
+        ),
         _canvas=decoded.canvas,
         _labels=decoded.labels,
         _positions=decoded.positions,
         _names=decoded.names,
         _digests=decoded.digests,
         _groups=decoded.groups,
+        _folds=decoded.folds,
     )
 
 
@@ -209,6 +210,17 @@ def _grouping(listing: Listing, decoded: Decoded) -> str:
     return f"{count:,} groups of images ({listing.grouped_by}){whole}"
 
 
+def _folding(listing: Listing, decoded: Decoded) -> str:
+    """What the folds are, in words; empty without folds."""
+    if not decoded.folds:
+        return ""
+    sizes = sorted({len(rows) for rows in decoded.folds})
+    of = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
+    joined = ", the given validation images among them," if any(item.split == "val" for item in listing.items) else ""
+    every = f"each image outside the test split{joined} validates once in a trial"
+    return f"{len(decoded.folds)} folds of {of} images: {every}"
+
+
 def _count(decoded: Decoded, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """Images per split and class."""
     return {
@@ -218,5 +230,6 @@ def _count(decoded: Decoded, classes: Sequence[str]) -> dict[str, dict[str, int]
 
 
 def _split_fingerprint(decoded: Decoded) -> str:
-    positions = [decoded.positions[name].tolist() for name in SPLITS]
-    return hashlib.sha256(json.dumps([decoded.fingerprint, positions]).encode()).hexdigest()
+    parts: list[object] = [decoded.fingerprint, [decoded.positions[name].tolist() for name in SPLITS]]
+    parts += [[rows.tolist() for rows in decoded.folds]] if decoded.folds else []
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

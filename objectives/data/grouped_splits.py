@@ -25,6 +25,10 @@ _FOLDS, _FEWER_FOLDS = 20, 7
 _MANY_GROUPS = 2000
 _CHOICES = 500
 _CHANCES = 50
+# Random divisions that are improved by moves of single groups.
+_STARTS = 10
+# Steps of the integer program for three splits, and for more, of which one takes longer.
+_NODES, _NODES_OF_MANY = 10_000, 1_000
 # Groups that are moved one by one, and the largest table of groups and classes whose groups are.
 _MOVES, _LARGEST_TABLE = 200, 5_000_000
 # Classes that are examined one by one where a split is impossible.
@@ -63,7 +67,43 @@ def grouped_split(
     names = list(fractions)
     shares = np.array([fractions[name] for name in names])
     table = _table(label_codes, group_codes)
-    placed = _by_folds(label_codes, group_codes, shares, seed)
+    placed = _covering(_by_folds(label_codes, group_codes, shares, seed), table, shares)
+    return {name: np.flatnonzero(placed[group_codes] == place) for place, name in enumerate(names)}
+
+
+def grouped_folds(labels: Sequence[int] | Ints, groups: Sequence[str], count: int, seed: int) -> list[Ints]:
+    """Divide images into folds so that no group is in two of them, and every fold has an image of every class.
+
+    Args:
+        labels: Class of each image, int (N,).
+        groups: Group of each image (N,).
+        count: Number of folds.
+        seed: Seed, not negative.
+
+    Returns:
+        Positions of each fold's images, ascending int64.
+
+    Raises:
+        InvalidInputError: There are no such folds; see :func:`group_faults`.
+    """
+    _, label_codes = np.unique(np.asarray(labels), return_inverse=True)
+    _, group_codes = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    table = _table(label_codes, group_codes)
+    placed = _folds(label_codes.tobytes(), group_codes.tobytes(), seed, count)
+    if not _covers(placed, table, count):
+        placed = _repaired(placed, table, _even(count))
+    if not _covers(placed, table, count) and (found := _by_moves(table, count, seed)) is not None:
+        placed = found
+    placed = _covering(placed, table, _even(count))
+    return [np.flatnonzero(placed[group_codes] == fold) for fold in range(count)]
+
+
+def _covering(placed: Ints, table: Ints, shares: NDArray[np.float64]) -> Ints:
+    """The split of each group (G,), changed so that every class is in every split.
+
+    Raises:
+        InvalidInputError: That is impossible.
+    """
     if not _covers(placed, table, len(shares)):
         placed = _repaired(placed, table, shares)
     if not _covers(placed, table, len(shares)):
@@ -71,31 +111,44 @@ def grouped_split(
         if found is None:
             raise InvalidInputError("No split puts every class into every split and each group into one.")
         placed = _repaired(found, table, shares)
-    return {name: np.flatnonzero(placed[group_codes] == place) for place, name in enumerate(names)}
+    return placed
 
 
-def group_faults(classes: Sequence[str], labels: Ints, groups: Sequence[str], splits: Sequence[str]) -> list[str]:
-    """Reasons why :func:`grouped_split` would fail, which name the classes that make it impossible.
+def group_faults(classes: Sequence[str], labels: Ints, groups: Sequence[str], splits: int, called: str) -> list[str]:
+    """Reasons why groups cannot be divided, which name the classes that make it impossible.
 
     Args:
         classes: Names of the classes.
         labels: Class of each image to be divided, int (N,), each with at least one image.
         groups: Group of each image (N,).
-        splits: Names of the splits to make.
+        splits: Number of splits to make.
+        called: What they are called, such as ``train, val, test``.
     """
     names, group_codes = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     table = _table(labels, group_codes, len(classes))
     faults = []
-    for label in np.flatnonzero((table > 0).sum(axis=0) < len(splits)).tolist():
+    for label in np.flatnonzero((table > 0).sum(axis=0) < splits).tolist():
         own = [repr(name) for name in names[table[:, label] > 0].tolist()]
         faults.append(
             f"Class {classes[label]!r} has images of {len(own)} group{'s' * (len(own) != 1)} ({', '.join(own)}) but "
-            f"needs at least {len(splits)}, because no group may be in two of {', '.join(splits)}. "
+            f"needs at least {splits}, because no group may be in two of {called}. "
             "Add images of other groups, remove the class, or leave the groups out."
         )
-    if faults or _covers_by_chance(table, len(splits)) or _by_program(table, _even(len(splits))) is not None:
+    if faults or _covers_by_chance(table, splits) or _by_moves(table, splits, seed=0) is not None:
         return faults
-    return [_impossible(classes, table, len(splits))]
+    if _by_program(table, _even(splits)) is not None:
+        return faults
+    return [_impossible(classes, table, splits)]
+
+
+def _by_moves(table: Ints, splits: int, seed: int) -> Ints | None:
+    """The split of each group (G,), from random divisions whose groups are moved one by one; None if that fails."""
+    rng = np.random.default_rng(seed)
+    for _ in range(_STARTS):
+        placed = _repaired(rng.permutation(np.arange(len(table)) % splits), table, _even(splits))
+        if _covers(placed, table, splits):
+            return placed
+    return None
 
 
 def _covers_by_chance(table: Ints, splits: int) -> bool:
@@ -139,7 +192,11 @@ def _table(labels: Ints, group_codes: Ints, classes: int | None = None) -> Ints:
 def _by_folds(labels: Ints, group_codes: Ints, shares: NDArray[np.float64], seed: int) -> Ints:
     """The split of each group (G,), of whole folds: of many choices, the one with the best shares."""
     table = _table(labels, group_codes)
-    folds = _folds(labels.tobytes(), group_codes.tobytes(), seed)
+    groups = len(table)
+    folds = np.arange(groups)
+    if groups >= _FOLDS:
+        count = _FOLDS if groups <= _MANY_GROUPS else _FEWER_FOLDS
+        folds = _folds(labels.tobytes(), group_codes.tobytes(), seed, count)
     per_fold = np.zeros((folds.max() + 1, table.shape[1]), dtype=np.int64)
     np.add.at(per_fold, folds, table)
     # Which split each fold goes to (choice, fold), and the images of each class there (choice, split, class).
@@ -185,16 +242,12 @@ def _choices(folds: int, groups: int, shares: NDArray[np.float64], rng: np.rando
 
 
 @lru_cache(maxsize=4)
-def _folds(labels: bytes, group_codes: bytes, seed: int) -> Ints:
+def _folds(labels: bytes, group_codes: bytes, seed: int, count: int) -> Ints:
     """The fold of each group, by scikit-learn; kept, because a study is split when it is checked and when decoded."""
     y, own = np.frombuffer(labels, dtype=np.int64), np.frombuffer(group_codes, dtype=np.int64)
-    groups = int(own.max()) + 1
-    if groups < _FOLDS:
-        return np.arange(groups)
     from sklearn.model_selection import StratifiedGroupKFold
 
-    found = np.zeros(groups, dtype=np.int64)
-    count = _FOLDS if groups <= _MANY_GROUPS else _FEWER_FOLDS
+    found = np.zeros(int(own.max()) + 1, dtype=np.int64)
     # It refuses more folds than the largest class has images; copies of all images divide groups alike.
     copies = -(-count // np.bincount(y).max())
     y, own = np.tile(y, copies), np.tile(own, copies)
@@ -232,6 +285,6 @@ def _by_program(table: Ints, shares: NDArray[np.float64]) -> Ints | None:
             LinearConstraint(hstack([kron(sizes, every), every]), limits, np.inf),
             LinearConstraint(hstack([kron(sizes, every), -every]), -np.inf, limits),
         ],
-        options={"mip_rel_gap": 0.01, "node_limit": 10_000},
+        options={"mip_rel_gap": 0.01, "node_limit": _NODES if splits <= 3 else _NODES_OF_MANY},
     )
     return None if found.x is None else found.x[: groups * splits].reshape(groups, splits).argmax(axis=1)

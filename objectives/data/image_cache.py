@@ -6,6 +6,7 @@ A cache folder belongs to one content and one geometry and never changes after i
     <cache_dir>/<key>/images.json        their checksum, and size and times of the file that has it
     <cache_dir>/<key>/manifest.json      classes, labels, names, pixels, skipped files, fingerprint
     <cache_dir>/<key>/splits-<seed>.json positions of train, val and test; kept, so that they stay fixed
+    <cache_dir>/<key>/folds-<seed>-<k>.json  positions of the k folds of train and val; kept too
     <cache_dir>/hashes/<source>.json     SHA-256 of each file, valid while its size and times do not change
 
 The key needs the SHA-256 of all files. A dataset that was never seen is hashed and decoded from one read of each file,
@@ -30,6 +31,7 @@ from ..preprocessing import Preprocessing
 from .canvas_file import read_canvases, write_canvases
 from .canvas_reader import CanvasReader, Progress
 from .digests import DigestIndex, Stamp, fingerprint, sha256
+from .folds import divide_folds
 from .json_files import read_json, write_json
 from .listing import Item, Listing, groups_of
 from .pixel_scale import PixelScale, ScaleFinder
@@ -48,7 +50,7 @@ class Decoded:
     Attributes:
         canvas: Canvases of all images, uint8 (N, R, R, 3), a read-only memory map.
         labels: Labels, int64 (N,).
-        positions: Rows of ``canvas`` in each split, ascending int64.
+        positions: Rows of ``canvas`` in each split, ascending int64; with folds, the first one is ``val``.
         fingerprint: SHA-256 of the contents: names, classes, given splits, groups and bytes of all files, and their
             scale.
         scale: The values that became white in images of more than 8 bits.
@@ -56,6 +58,7 @@ class Decoded:
         names: Names of the images, by row.
         digests: SHA-256 of the images' files, by row.
         groups: Groups of the images, by row; None without groups.
+        folds: Rows of ``canvas`` in each fold, ascending int64; empty without folds.
     """
 
     canvas: np.ndarray
@@ -67,10 +70,17 @@ class Decoded:
     names: tuple[str, ...]
     digests: tuple[str, ...]
     groups: tuple[str, ...] | None = None
+    folds: tuple[np.ndarray, ...] = ()
 
 
 def decode_once(
-    listing: Listing, preprocessing: Preprocessing, *, cache_dir: Path, seed: int, on_progress: Progress
+    listing: Listing,
+    preprocessing: Preprocessing,
+    *,
+    cache_dir: Path,
+    seed: int,
+    on_progress: Progress,
+    folds: int | None = None,
 ) -> Decoded:
     """Decode a listing, or find it in the cache, and split it by a seed.
 
@@ -82,6 +92,7 @@ def decode_once(
         cache_dir: Folder of decoded images.
         seed: Seed of the splits that the dataset does not come with.
         on_progress: Called with (images done, all images) while decoding.
+        folds: Number of folds of the training and validation images; None without folds.
 
     Raises:
         InvalidInputError: More than 10 % of the files do not decode, a class has too few images, a file changed or
@@ -97,6 +108,9 @@ def decode_once(
                 _build(folder, listing, digests, preprocessing, on_progress)
             manifest = read_json(folder / "manifest.json")
             positions = _stored_splits(folder, manifest, seed)
+            divided = _stored_folds(folder, manifest, positions, folds, seed) if folds else ()
+            if divided:
+                positions |= {"train": np.sort(np.concatenate(divided[1:])), "val": divided[0]}
     digest_of = {item.name: digest for item, digest in zip(listing.items, digests, strict=True)}
     return Decoded(
         canvas=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
@@ -108,6 +122,7 @@ def decode_once(
         names=tuple(manifest["names"]),
         digests=tuple(digest_of[name] for name in manifest["names"]),
         groups=tuple(manifest["groups"]) if manifest.get("groups") else None,
+        folds=divided,
     )
 
 
@@ -278,3 +293,16 @@ def _stored_splits(folder: Path, manifest: dict[str, Any], seed: int) -> dict[st
         stored = {name: rows.tolist() for name, rows in made.items()}
         write_json(file, stored)
     return {name: np.array(stored[name], dtype=np.int64) for name in SPLITS}
+
+
+def _stored_folds(
+    folder: Path, manifest: dict[str, Any], splits: dict[str, np.ndarray], count: int, seed: int
+) -> tuple[np.ndarray, ...]:
+    """The folds of a seed, as they were first made."""
+    file = folder / f"folds-{seed}-{count}.json"
+    stored = read_json(file)
+    if stored is None:
+        made = divide_folds(manifest["classes"], manifest["labels"], splits, count, seed, manifest.get("groups"))
+        stored = {"folds": [rows.tolist() for rows in made]}
+        write_json(file, stored)
+    return tuple(np.array(rows, dtype=np.int64) for rows in stored["folds"])

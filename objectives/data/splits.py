@@ -115,7 +115,8 @@ def split_faults(
     if groups is None or faults or not carved:
         return faults
     pool = np.flatnonzero(origin == "train")
-    return group_faults(classes, labels[pool], [groups[row] for row in pool.tolist()], ["train", *carved])
+    made = ["train", *carved]
+    return group_faults(classes, labels[pool], [groups[row] for row in pool.tolist()], len(made), ", ".join(made))
 
 
 def _origins(given: Sequence[str | None]) -> np.ndarray:

@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
-from .dataset import ImageSplit
-
-
-@dataclass(frozen=True)
-class ImageSubset(ImageSplit):
-    """Some images of a split.
-
-    Their augmented views and features are those of the whole split, which are cached once for subsets of all sizes.
-
-    Attributes:
-        whole: The whole split.
-        positions: Positions of the images in the whole split, ascending int64 (n,).
-    """
-
-    whole: ImageSplit
-    positions: NDArray[np.int64]
+from .image_split import ImageSplit, ImageSubset, subset_of
 
 
 def nested_order(labels: Sequence[int] | NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -76,14 +59,4 @@ def take_subset(split: ImageSplit, size: int, seed: int) -> ImageSubset:
             f"A subset needs {least} to {len(split)} images, at least one of each class, not {size}."
         )
     positions = np.sort(nested_order(split.labels, seed)[:size])
-    digest = hashlib.sha256(positions.tobytes()).hexdigest()[:16]
-    return ImageSubset(
-        canvas=split.canvas,
-        indices=split.indices[positions],
-        labels=split.labels[positions],
-        classes=split.classes,
-        preprocessing=split.preprocessing,
-        fingerprint=f"{split.fingerprint}/{size} images {digest}",
-        whole=split,
-        positions=positions,
-    )
+    return subset_of(split, positions, f"{size} images")

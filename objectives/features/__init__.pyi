@@ -1,5 +1,5 @@
 from .cache_policy import is_small_enough
-from .feature_source import FeatureSource, ImageSource, SubsetFeatures
+from .feature_source import FeatureSource, ImageSource, SubsetFeatures, evaluation_source, source_of, whole_of
 from .feature_store import FeatureFileStore, FeatureStore, write_within
 
 __all__ = [
@@ -8,6 +8,9 @@ __all__ = [
     "FeatureStore",
     "ImageSource",
     "SubsetFeatures",
+    "evaluation_source",
     "is_small_enough",
+    "source_of",
+    "whole_of",
     "write_within",
 ]

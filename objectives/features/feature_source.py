@@ -206,6 +206,37 @@ class SubsetFeatures(FeatureSource):
         return f"{super().key(view)}/{self._subset.fingerprint}"
 
 
+def whole_of(split: ImageSplit) -> ImageSplit:
+    """The split in which an image has its place: a subset's images have the views of the whole split."""
+    return split.whole if isinstance(split, ImageSubset) else split
+
+
+def source_of(
+    split: ImageSplit, views: AugmentedViews, prefix: FrozenPrefix, store: FeatureStore, device: torch.device
+) -> FeatureSource:
+    """Inputs from a split; those of a subset are computed with the whole split.
+
+    Args:
+        split: Images.
+        views: Augmented views of the images of :func:`whole_of` the split.
+        prefix: Frozen units.
+        store: Cache of whole views.
+        device: Device on which batches are wanted.
+    """
+    images = ImageSource(whole_of(split), device)
+    if isinstance(split, ImageSubset):
+        return SubsetFeatures(images, views, prefix, store, split)
+    return FeatureSource(images, views, prefix, store)
+
+
+def evaluation_source(
+    split: ImageSplit, prefix: FrozenPrefix, store: FeatureStore, device: torch.device
+) -> FeatureSource:
+    """Inputs from a split as it is evaluated, without augmentation; arguments as in :func:`source_of`."""
+    views = AugmentedViews("none", 1, split.preprocessing, len(whole_of(split)), seed=0)
+    return source_of(split, views, prefix, store, device)
+
+
 def filled(rows: int, parts: Iterable[Tensor]) -> Tensor:
     """What :func:`torch.cat` gives for parts (n, ...) of together ``rows`` rows, without all parts held beside it."""
     whole, done = torch.empty(0), 0

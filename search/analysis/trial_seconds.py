@@ -43,12 +43,12 @@ class MeasuredTrial:
 
     Attributes:
         planned: Its configuration and phases.
-        epochs: Number of epochs that it ran.
+        epochs: Number of epochs that it ran; over folds, their mean.
         seconds: Seconds that it took.
     """
 
     planned: PlannedTrial
-    epochs: int
+    epochs: float
     seconds: float
 
 
@@ -60,6 +60,7 @@ class SecondsModel:
         probe: Measurements of the backbone on the device.
         train: Number of training images.
         val: Number of validation images.
+        folds: Number of trainings of a trial, each on its fold.
         caches: Whether features of frozen units are cached.
         factors: Correction of each part (5,).
         ratios: Further correction of each strategy; 1 for others.
@@ -71,6 +72,7 @@ class SecondsModel:
     probe: SpeedProbe
     train: int
     val: int
+    folds: int = 1
     caches: bool = True
     factors: NDArray[np.float64] = field(default_factory=lambda: np.ones(_PARTS))
     ratios: Mapping[str, float] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class SecondsModel:
 
         Args:
             planned: Configuration and phases of the trial.
-            epochs: Number of epochs that it runs; None for the number expected.
+            epochs: Number of epochs that it runs, on each fold; None for the number expected.
         """
         strategy = planned.config.strategy
         if epochs is None:
@@ -146,17 +148,20 @@ class SecondsModel:
         count = 0 if config.mixing != "none" else 1 if config.augmentation == "none" else config.views
         after = self._views(config, count, depth, range(first, first + max(1, round(epochs))))
         new = after - kept
-        passes = self.train * (sum(key[2] != _VAL for key in new) if count and after else epochs)
-        tested = self.val * (sum(key[2] == _VAL for key in new) if after else epochs)
+        # What is cached is computed once for all folds: each image's in each view.
+        train, val = (self.train, self.val) if self.folds == 1 else (self.train + self.val,) * 2
+        passes = train * sum(key[2] != _VAL for key in new) if count and after else self.folds * self.train * epochs
+        tested = val * sum(key[2] == _VAL for key in new) if after else self.folds * self.val * epochs
         work = np.zeros(_PARTS)
-        work[START] = probe.start
+        work[START] = self.folds * probe.start
         work[FROZEN] = prefix * (passes + tested)
         load = probe.images.get(config.augmentation, max(probe.images.values()))
         work[IMAGES] = load * passes + min(probe.images.values()) * tested
         evaluated = sum(unit.forward for unit in units[depth:])
-        work[NETWORK] = epochs * (suffix * self.train + evaluated * self.val)
+        work[NETWORK] = self.folds * epochs * (suffix * self.train + evaluated * self.val)
         steps = _SOLVER_STEPS if phase.solve else max(1, -(-self.train // config.batch_size))
-        work[STEPS] = epochs * (steps * (probe.step + probe.per_parameter * trained) + probe.step * self.val / 128)
+        each = steps * (probe.step + probe.per_parameter * trained) + probe.step * self.val / 128
+        work[STEPS] = self.folds * epochs * each
         return work, kept | new
 
     def _views(self, config: TrialConfig, count: int, depth: int, epochs: range) -> frozenset[ViewKey]:
@@ -166,7 +171,9 @@ class SecondsModel:
         if not self.kept_bytes(config, depth):
             return frozenset()
         part = _kept_part(config, all_frozen=depth == len(self.probe.units) - config.truncate)
-        own = {(depth, part, config.augmentation, epoch % count) for epoch in epochs if count}
+        # Images of folds validate as those train that are not augmented.
+        alike = config.augmentation == "none" and self.folds > 1
+        own = {(depth, part, _VAL if alike else config.augmentation, epoch % count) for epoch in epochs if count}
         return frozenset(own | {(depth, part, _VAL, 0)})
 
     def kept_bytes(self, config: TrialConfig, depth: int) -> int:

@@ -103,7 +103,10 @@ class Study:
 
     @property
     def curves(self) -> pd.DataFrame:
-        """The validation scores of all trials, one row for each trial (``number``) and ``epoch``."""
+        """The validation scores of all trials, one row for each trial (``number``) and ``epoch``.
+
+        In a study with folds, an epoch is a fold, and its score the mean of the folds so far.
+        """
         import pandas as pd
 
         with public_errors():
@@ -112,6 +115,23 @@ class Study:
             (trial.number, trial.strategy, epoch, score) for trial in trials for epoch, score in trial.curve.items()
         ]
         return pd.DataFrame(rows, columns=["number", "strategy", "epoch", "score"])
+
+    @property
+    def folds(self) -> pd.DataFrame:
+        """The trainings of all trials on their folds, one row for each trial (``number``) and ``fold``, from 1.
+
+        Empty in a study without folds.
+        """
+        import pandas as pd
+
+        with public_errors():
+            trials = self._stored.trials()
+        rows = [
+            (trial.number, trial.strategy, place, fold.score, fold.epochs, fold.measured["seconds"])
+            for trial in trials
+            for place, fold in enumerate(trial.folds, 1)
+        ]
+        return pd.DataFrame(rows, columns=["number", "strategy", "fold", "score", "epochs", "seconds"])
 
     @property
     def finals(self) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..api import describe_verdict
-from ..records import StrategySummary, finished
+from ..records import StrategySummary, TrialRecord, finished
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +72,13 @@ def _describe_summary(summary: StrategySummary) -> dict[str, Any]:
         "failed": summary.failed,
         "running": summary.running,
         "seconds": summary.seconds,
-        "best": None if best is None else {"trial": best.number, "score": best.score, "config": best.config},
+        "best": None if best is None else _describe_best(best),
     }
+
+
+def _describe_best(best: TrialRecord) -> dict[str, Any]:
+    fold_scores = [fold.score for fold in best.folds]
+    return {"trial": best.number, "score": best.score, "fold_scores": fold_scores, "config": best.config}
 
 
 def _describe_verdict(results: StudyResults) -> dict[str, Any] | None:

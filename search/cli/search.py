@@ -109,6 +109,15 @@ def search(
         ),
     ] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the splits, heads, data order and sampling.")] = 0,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            help="For few images: train each trial on so many folds, so that every image outside the test split "
+            "validates once.",
+            show_default="one validation split",
+        ),
+    ] = None,
     finals_seeds: Annotated[
         int | None,
         typer.Option(
@@ -182,6 +191,7 @@ def search(
         metric=metric,
         sampler=sampler,
         seed=seed,
+        folds=folds,
         finals_seeds=finals_seeds,
         candidates=candidates,
         racing=racing,

@@ -248,8 +248,9 @@ def _train_and_test(session: WorkerSession, training: CurveTraining) -> float:
         parent=strategy_key(finalist.strategy),
     )
     log = TrainingLog(run, session.observer, name)
-    subset = take_subset(session.task.train, images, session.study.settings.seed)
-    task = replace(session.task, train=subset, stages=NO_STAGES)
+    whole = session.final_task(finalist.place)
+    subset = take_subset(whole.train, images, session.study.settings.seed)
+    task = replace(whole, train=subset, stages=NO_STAGES)
     checkpoints = session.own_checkpoints(training.key)
     try:
         config = restore_config(parameters)

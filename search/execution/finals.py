@@ -1,6 +1,11 @@
 """The finals: each strategy's best configuration, retrained with several seeds and tested once per seed.
 
 The seeds come in rounds: after each, the race of the strategies tells which of them need more.
+
+With folds, the seeds take turns: each validates on one fold, for early stopping and the temperature, and trains on the
+others. What its training images are is then a part of what its seed draws, so the spread of the seeds carries it. It is
+the same for all strategies, which the intervals do not use: they are rather too wide than too narrow. As without folds,
+they tell nothing of other training images, of which folds of one dataset know too little (Nadeau & Bengio 2003).
 """
 
 from __future__ import annotations
@@ -141,7 +146,7 @@ def evaluate_on_test(session: WorkerSession, finalist: Finalist, result: Finetun
         test_score=score(session.task.metric, probabilities, test.labels),
         seconds=result.seconds,
         trainable_parameters=result.trainable_parameters,
-        temperature=fit_temperature(result.val_probabilities, session.task.val.labels),
+        temperature=fit_temperature(result.val_probabilities, session.final_task(finalist.place).val.labels),
         measured=numbers(describe(result)),
         labels=test.labels,
         probabilities=probabilities,
@@ -164,7 +169,7 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
 
     checkpoints = session.checkpoints(key, lease)
     # Costs decide ties, so every final runs its full training.
-    task = replace(session.task, stages=NO_STAGES)
+    task = replace(session.final_task(finalist.place), stages=NO_STAGES)
     clock = DeviceClock(task.device)
     result = logged_training(
         log,
@@ -184,7 +189,7 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
     session.worker.require(lease)
     study = session.study
     card = final_card(study.settings, session.dataset, final, finalist.config, result.network)
-    val = session.task.val
+    val = task.val
     keep_network(study, final, card, result.network, val.canvas[val.indices[0]])
     # What the database does not keep is told first: whoever finds the final recorded cannot tell it.
     log.finished(result)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from ...objectives.config import TrialConfig
 from ...objectives.epochs import EpochResult, OnEpoch
 from ...objectives.finetune import FinetuneResult, Task, finetune
 from ...storage.tracking import TrackedRun
+from ..records import FoldRecord
 from ..study import Observer
-from ..tracking import epoch_metrics, log_certificate, log_unseen
+from ..tracking import epoch_metrics, fold_metrics, log_certificate, log_unseen
 from .retries import note_retry, run_with_retries
 from .session import SessionCheckpoints
 
@@ -38,6 +39,21 @@ class TrainingLog:
         """Log an epoch."""
         self.seen.append(result.epoch)
         self.run.log_step(result.epoch, epoch_metrics(result))
+
+    def fold(self, place: int, folds: Sequence[FoldRecord]) -> None:
+        """Log a fold, of which the run has one step, as a study without folds has of an epoch.
+
+        Args:
+            place: Number of the fold, from 0.
+            folds: What it and the folds before it came to.
+        """
+        self.seen.append(place)
+        self.run.log_step(place, fold_metrics(place, folds))
+
+    def finished_folds(self, folds: Sequence[FoldRecord]) -> None:
+        """Log the folds of earlier workers, whose records may be lost."""
+        for place in set(range(len(folds))) - set(self.seen):
+            self.fold(place, folds)
 
     def retried(self, error: Exception) -> None:
         """Note that the training is tried again, and log why."""

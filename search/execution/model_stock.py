@@ -30,12 +30,13 @@ def complete_stock(prepared: Prepared, resources: Resources, contender: Contende
     """Make the model stock of a contender's seeds, and keep it where it validates better than each of them.
 
     Made once for the same seeds. There is none of a single seed, of networks from random weights, or where another
-    machine keeps some of the networks. A stock that cannot be made is a note: the verdict stands without it.
+    machine keeps some of the networks; nor with folds, since each image trained one of the networks. A stock that cannot be made is a note: the verdict stands without it.
     """
     study, finals = prepared.study, contender.finals
     known = study.diagnoses.stock()
     folders = [network_folder(study, final) for final in finals]
-    together = get_strategy(contender.strategy).pretrained and all(folder.is_dir() for folder in folders)
+    judgeable = get_strategy(contender.strategy).pretrained and not study.settings.folds
+    together = judgeable and all(folder.is_dir() for folder in folders)
     if len(finals) < 2 or not together or (known is not None and known.is_of(finals)):
         return
     best = best_final(finals)

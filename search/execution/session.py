@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -40,13 +40,14 @@ class WorkerSession:
         study: Study to work on.
         worker: Worker that claims and writes trials.
         dataset: Dataset, whose test split stays sealed until the finals.
-        task: Task that all trials share.
+        task: Task that all trials share; with folds, that of the first one.
         tracker: Tracker of the study's MLflow runs.
         observer: Observer of the work.
         stopper: Stop request of this process.
         retries: Number of retries of a training after an unexpected error.
         place: Store of the checkpoints.
         device_time: Device seconds of the trials, and the budget.
+        folds: Task of each fold; empty without folds.
     """
 
     study: Study
@@ -59,6 +60,15 @@ class WorkerSession:
     retries: int
     place: CheckpointPlace
     device_time: DeviceTime
+    folds: tuple[Task, ...] = ()
+
+    def final_task(self, place: int) -> Task:
+        """Return the task of the finals with a seed: with folds, seeds validate on one fold after the other.
+
+        Args:
+            place: Number of the seed among those of the finals, from 0.
+        """
+        return self.folds[place % len(self.folds)] if self.folds else self.task
 
     def claims(self, claim: Callable[[], Claimed | None], ended: Callable[[], bool]) -> Iterator[Claimed]:
         """Yield what this worker claims, until no work is left on any machine.
@@ -141,13 +151,14 @@ def open_session(
     stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
     precision = precision_of(study.facts, chosen)
     task = Task(train, val, backbones, study.settings.metric, chosen, store, stages, precision=precision)
+    folds = tuple(replace(task, train=train, val=val) for train, val in dataset.folds())
     stopper = Stopper()
     with stopper.listening(), open_worker(study, stopper) as worker:
         study.record_run(describe_device(chosen))
         with sampled(tracker, chosen, study.workspace.timing.sample):
             place, retries = study.checkpoints(observer.note), resources.retries
             clock = DeviceTime(worker, observer)
-            yield WorkerSession(study, worker, dataset, task, tracker, observer, stopper, retries, place, clock)
+            yield WorkerSession(study, worker, dataset, task, tracker, observer, stopper, retries, place, clock, folds)
 
 
 def describe_device(device: torch.device) -> str:

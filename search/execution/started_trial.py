@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
 from optuna.trial import Trial
 
 from ...objectives.config import flatten, without_effect
-from ...objectives.epochs import EpochResult
+from ...objectives.epochs import EpochResult, OnEpoch
 from ...objectives.errors import TrainingFailedError
-from ...objectives.finetune import FinetuneResult
+from ...objectives.finetune import FinetuneResult, Task
 from ...objectives.strategies import PlannedTrial, get_strategy, takes_parameter
 from ...storage.database import Lease
-from ..study import STARTED
-from ..tracking import start_trial_run, trial_key
+from ..records import mean_score
+from ..study import FOLDS, STARTED, read_folds
+from ..tracking import log_certificate, start_trial_run, trial_key
 from .batches import AskedTrial
+from .fold_results import FoldsResult, as_epoch, record_fold
 from .logged_training import TrainingLog, logged_training
 from .session import SessionCheckpoints, WorkerSession
 
@@ -46,7 +48,7 @@ class Progress:
     """What this worker has seen of a trial's training so far.
 
     Attributes:
-        reported: Epochs that were reported; an interrupted trial has reported its first epochs already.
+        reported: Epochs, or folds, that were reported; an interrupted trial has reported its first ones already.
         retries: Number of retries, by all workers.
         seconds: Seconds of the epochs of this worker.
         micro_batch: Size of the pieces in which batches are computed; None for whole batches.
@@ -80,30 +82,48 @@ class StartedTrial:
     log: TrainingLog
     progress: Progress
 
+    @property
+    def steps(self) -> int:
+        """Return how many reports the trial may have: one for each epoch, or for each fold."""
+        return len(self.session.folds) or self.planned.epochs
+
     def on_epoch(self, result: EpochResult) -> None:
         """Log and report an epoch; after all but the last, prune, and stop if the budget is spent."""
-        observer, trial, progress = self.session.observer, self.trial, self.progress
+        trial = self.trial
         if not self.log.seen and result.epoch > 0:
-            observer.note(f"trial {trial.number} resumed from epoch {result.epoch}")
+            self.session.observer.note(f"trial {trial.number} resumed from epoch {result.epoch}")
+        self._count(result)
+        self.log.epoch(result)
+        self.session.observer.epoch_finished(trial.number, result)
+        self._report(result.epoch, result.score)
+        if result.epoch + 1 < self.planned.epochs:
+            self._require_promising()
+
+    def _count(self, result: EpochResult) -> None:
+        """Count the seconds of an epoch."""
+        observer, trial, progress = self.session.observer, self.trial, self.progress
         if result.micro_batch and not progress.micro_batch:
             observer.note(
                 f"trial {trial.number} ran out of memory and continues with micro-batches of {result.micro_batch}"
             )
         progress.micro_batch = result.micro_batch
         progress.seconds += result.seconds
-        self.log.epoch(result)
-        observer.epoch_finished(trial.number, result)
         self.session.device_time.spend(trial)
-        if result.epoch not in progress.reported:
-            trial.report(result.score, result.epoch)
-            progress.reported.add(result.epoch)
-        if result.epoch + 1 < self.planned.epochs:
-            if trial.should_prune():
-                raise optuna.TrialPruned
-            self.session.device_time.require(trial)
 
-    def train(self) -> FinetuneResult:
-        """Train from the last checkpoint, with the retries that are left.
+    def _report(self, step: int, score: float) -> None:
+        """Report a score, unless an earlier worker has."""
+        if step not in self.progress.reported:
+            self.trial.report(score, step)
+            self.progress.reported.add(step)
+
+    def _require_promising(self) -> None:
+        """End a trial that trails, or whose budget is spent."""
+        if self.trial.should_prune():
+            raise optuna.TrialPruned
+        self.session.device_time.require(self.trial)
+
+    def train(self) -> FinetuneResult | FoldsResult:
+        """Train from the last checkpoint, with the retries that are left; with folds, on each in turn.
 
         Raises:
             TrainingFailedError: The trial crashed too many workers.
@@ -116,18 +136,52 @@ class StartedTrial:
         # One that was interrupted when the budget was spent ends with what it has.
         self.session.device_time.require(self.trial)
         try:
-            return logged_training(
-                self.log,
-                self.planned.config,
-                self.session.task,
-                seed=self.session.study.settings.seed,
-                checkpoints=self.checkpoints,
-                retries=self.session.retries - self.progress.retries,
-                on_epoch=self.on_epoch,
-                on_retry=self.retried,
-            )
+            return self._train_folds() if self.session.folds else self._train_on(self.session.task, self.on_epoch)
         finally:
             self.session.device_time.spend(self.trial)
+
+    def _train_on(self, task: Task, on_epoch: OnEpoch) -> FinetuneResult:
+        return logged_training(
+            self.log,
+            self.planned.config,
+            task,
+            seed=self.session.study.settings.seed,
+            checkpoints=self.checkpoints,
+            retries=self.session.retries - self.progress.retries,
+            on_epoch=on_epoch,
+            on_retry=self.retried,
+        )
+
+    def _train_folds(self) -> FoldsResult:
+        """Train on the folds that are left, with one seed; see :mod:`.fold_results`.
+
+        A fold that has ended is in the database. The checkpoints are those of the fold in progress: of another fold,
+        they are of another training, which does not resume from them.
+        """
+        every, trial, observer = self.session.folds, self.trial, self.session.observer
+        folds = list(read_folds(trial.user_attrs))
+        if 0 < len(folds) < len(every):
+            observer.note(f"trial {trial.number} resumed from fold {len(folds) + 1}")
+        for place in range(len(folds), len(every)):
+            if folds:
+                # A worker may have been killed between a report and this.
+                self._report(place - 1, mean_score(folds))
+                self._require_promising()
+            result = self._train_on(every[place], self._on_epoch_of_fold)
+            log_certificate(self.log.run, result, f"certificate_fold_{place + 1}")
+            folds.append(record_fold(result))
+            trial.set_user_attr(FOLDS, [asdict(fold) for fold in folds])
+            self._report(place, mean_score(folds))
+            self.session.worker.write(self.lease)
+            self.log.fold(place, folds)
+            observer.epoch_finished(trial.number, as_epoch(result, place, mean_score(folds)))
+        return FoldsResult(tuple(folds))
+
+    def _on_epoch_of_fold(self, result: EpochResult) -> None:
+        """Count an epoch; after all but the last, stop if the budget is spent."""
+        self._count(result)
+        if result.epoch + 1 < self.planned.epochs:
+            self.session.device_time.require(self.trial)
 
     def retried(self, error: Exception) -> None:
         """Record a retry, so that later workers know it."""
@@ -148,9 +202,10 @@ def start_trial(session: WorkerSession, asked: AskedTrial) -> StartedTrial:
     if lease.token > 1:
         observer.note(f"trial {number} was interrupted and resumes")
     active = active_parameters(planned)
-    trial.set_user_attr(STARTED, {"config": active, "epochs": planned.epochs})
+    steps = len(session.folds) or planned.epochs
+    trial.set_user_attr(STARTED, {"config": active, "epochs": steps})
     run = start_trial_run(session.tracker, number, active, session.study.settings.backbone)
-    observer.trial_started(number, asked.strategy, planned.epochs)
+    observer.trial_started(number, asked.strategy, steps)
     return StartedTrial(
         session,
         trial,

@@ -15,13 +15,14 @@ from ..study import OUTCOME
 from ..tracking import describe, finish_trial_run, log_traceback
 from .batches import RefusedTrial
 from .device_time import BudgetSpentError
+from .fold_results import FoldsResult
 from .retries import is_unexpected, reason
 from .session import WorkerSession
 from .started_trial import Progress, StartedTrial
 from .worker import Worker
 
-Result = FinetuneResult | Exception
-"""The result of a training, or the error that ended it."""
+Result = FinetuneResult | FoldsResult | Exception
+"""The result of a training, or of one on each fold, or the error that ended it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def ended_trial(started: StartedTrial, result: Result) -> EndedTrial:
 def _ended_by_budget(started: StartedTrial) -> dict[str, Any]:
     """Return what is known of a trial that the budget ended, which may be a finalist as it is."""
     done, progress, planned = len(started.progress.reported), started.progress, started.planned
-    when = f"after epoch {done} of {planned.epochs}" if done else "before its first epoch"
+    unit = "fold" if started.session.folds else "epoch"
+    when = f"after {unit} {done} of {started.steps}" if done else f"before its first {unit}"
     return {
         "seconds": started.lease.used_seconds + progress.seconds,
         "ended_by": BUDGET,
@@ -95,11 +97,13 @@ def _outcome(result: Result, progress: Progress) -> dict[str, Any]:
         outcome["retries"] = progress.retries
     if isinstance(result, FinetuneResult):
         return outcome | describe(result)
+    if isinstance(result, FoldsResult):
+        return outcome | result.describe()
     return outcome if isinstance(result, optuna.TrialPruned) else {**outcome, "reason": reason(result)}
 
 
 def _score_and_state(result: Result) -> tuple[float | None, TrialState]:
-    if isinstance(result, FinetuneResult):
+    if isinstance(result, FinetuneResult | FoldsResult):
         return result.score, TrialState.COMPLETE
     return None, TrialState.PRUNED if isinstance(result, optuna.TrialPruned) else TrialState.FAIL
 
@@ -107,5 +111,7 @@ def _score_and_state(result: Result) -> tuple[float | None, TrialState]:
 def _log(started: StartedTrial, result: Result) -> None:
     if isinstance(result, FinetuneResult):
         started.log.finished(result)
+    elif isinstance(result, FoldsResult):
+        started.log.finished_folds(result.folds)
     elif is_unexpected(result):
         log_traceback(started.log.run, result)

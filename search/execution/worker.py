@@ -13,7 +13,7 @@ from ...objectives.strategies import STRATEGIES
 from ...storage.database import RUN, Lease, LeaseKeeper, credit_progress, finish, release_crashed
 from ...storage.errors import LeaseLostError, StorageError
 from ..records import TrialRecord
-from ..sampling import BudgetAllocation, StrategyPruner, StrategySampler, costs_by_strategy
+from ..sampling import WARMUP_EPOCHS, WARMUP_FOLDS, BudgetAllocation, StrategyPruner, StrategySampler, costs_by_strategy
 from ..space import optuna_name
 from ..stopping import Stopper
 from ..study import Study, StudyFacts, StudySettings, issue_further, open_storage, trial_record
@@ -46,7 +46,7 @@ class Worker:
             study_name=settings.name,
             storage=self._storage,
             sampler=create_sampler(settings, study.facts),
-            pruner=StrategyPruner(),
+            pruner=StrategyPruner(WARMUP_FOLDS if settings.folds else WARMUP_EPOCHS),
         )
         self._keeper = keeper
 

@@ -12,7 +12,7 @@ from ...objectives.data import describe_faults
 from ...objectives.metrics import METRICS, find_metric
 from ...objectives.networks import OPSET, ModelCard
 from ..analysis import STOCK, Contender, Verdict
-from ..study import Study, StudyResults
+from ..study import Study, StudyResults, place_of_final
 from ..tracking import chosen_network
 from .kept import KeptNetwork
 
@@ -194,7 +194,8 @@ def _metrics(contender: Contender) -> list[list[str]]:
 def _calibration(contender: Contender, kept: KeptNetwork) -> str:
     if kept.final.temperature is None:
         return "Calibration: none, an older version trained this network. Its probabilities may be too sure."
-    images = kept.results.facts.counts["val"]
+    results, seed = kept.results, kept.final.seed
+    images = results.facts.final_val_images(place_of_final(results.settings, seed))
     return (
         f"Calibration: temperature {kept.final.temperature:.3f}, fitted on {images:,} validation images (Guo et al. "
         "2017). It changes no predicted class."

@@ -98,6 +98,10 @@ def _require_repeatable(config: TrialConfig, phases: Sequence[Phase], dataset: I
     faults = list(phase_faults(phases))
     if config.head.depths > 1:
         faults.append("its head sees the features of several units, which a script does not repeat")
+    if study.settings.folds:
+        faults.append(
+            "its images are divided into folds, and a trial is a training on each, which a script does not repeat"
+        )
     if study.facts.pixel_scale:
         faults.append("its images have more than 8 bits, whose scale a script does not repeat")
     if study.settings.data.startswith("torchvision:"):

@@ -1,11 +1,13 @@
 from .budget import HEAD_EPOCH, BudgetAllocation, score_margin
-from .pruner import StrategyPruner
+from .pruner import WARMUP_EPOCHS, WARMUP_FOLDS, StrategyPruner
 from .sampler import StrategySampler
 from .trial_costs import costs_by_strategy
 from .user_samplers import create_user_sampler
 
 __all__ = [
     "HEAD_EPOCH",
+    "WARMUP_EPOCHS",
+    "WARMUP_FOLDS",
     "BudgetAllocation",
     "StrategyPruner",
     "StrategySampler",

@@ -12,6 +12,8 @@ from .strategy_view import strategy_view
 # Trials needed before pruning starts, and trials needed at an epoch to compare with. Trials end early, except the
 # best: compared with it alone, the second best would be pruned.
 MIN_COMPARED = 2
+# Epochs before pruning starts, and folds: the score of one fold alone is that of few images.
+WARMUP_EPOCHS, WARMUP_FOLDS = 2, 1
 
 
 class StrategyPruner(BasePruner):
@@ -19,10 +21,13 @@ class StrategyPruner(BasePruner):
 
     Strategies learn at different speeds: a linear probe starts fast, fine-tuning slowly. One median for all would
     prune the slow strategies (contract C7).
+
+    Args:
+        warmup: Number of reports of a trial after which it may be pruned: of epochs, or of folds.
     """
 
-    def __init__(self) -> None:
-        self._median = MedianPruner(n_startup_trials=MIN_COMPARED, n_warmup_steps=2, n_min_trials=MIN_COMPARED)
+    def __init__(self, warmup: int = WARMUP_EPOCHS) -> None:
+        self._median = MedianPruner(n_startup_trials=MIN_COMPARED, n_warmup_steps=warmup, n_min_trials=MIN_COMPARED)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         return self._median.prune(strategy_view(study, trial.params[STRATEGY]), trial)

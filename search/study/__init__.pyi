@@ -8,6 +8,7 @@ from .finalists import (
     choose_finalists,
     find_default,
     list_candidates,
+    place_of_final,
     restore_config,
 )
 from .fingerprints import sources_digest, training_package, training_sources
@@ -34,7 +35,7 @@ from .results import StudyFacts, StudyResults
 from .resume import prepare_fork, prepare_resume, reopen
 from .settings import CANDIDATES, StudySettings
 from .speed import device_of_trials
-from .stored_records import OUTCOME, STARTED, trial_record
+from .stored_records import FOLDS, OUTCOME, STARTED, read_folds, trial_record
 from .study import Study
 from .study_file import is_study_file
 from .trial_supply import issue_further
@@ -42,6 +43,7 @@ from .watch import watch_study
 
 __all__ = [
     "CANDIDATES",
+    "FOLDS",
     "OUTCOME",
     "SEED_OFFSET",
     "STARTED",
@@ -71,12 +73,14 @@ __all__ = [
     "list_candidates",
     "make_trial",
     "open_storage",
+    "place_of_final",
     "precision_of",
     "precision_of_features",
     "prepare_fork",
     "prepare_resume",
     "prepare_search",
     "progress_sentence",
+    "read_folds",
     "read_states",
     "read_trials",
     "remove_trial",

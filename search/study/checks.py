@@ -11,7 +11,7 @@ import numpy as np
 
 from ...objectives.backbones import check_backbone
 from ...objectives.config import BackboneSpec
-from ...objectives.data import Listing, ListingOptions, list_source, resolve_splits
+from ...objectives.data import Listing, ListingOptions, divide_folds, fold_faults, list_source, resolve_splits
 from ...objectives.errors import InvalidInputError
 from ...objectives.preprocessing import DEFAULT_SIZE
 from ...objectives.sizes import parse_size
@@ -71,6 +71,8 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         listing = list_data(request.data, request.listing.located(request.data), workspace)
         if imported:
             try_metric(request.metric, listing, request.seed)
+        if request.folds and not number_faults({"--folds": request.folds}):
+            faults += fold_faults(*_divided(listing, request.seed), request.folds, listing.groups)
     if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
         faults.append(fault)
     if workspace.artifacts_url and (fault := artifacts_fault(workspace.artifacts_url)):
@@ -141,9 +143,14 @@ def _check_numbers(request: Request) -> None:
             "--seeds": request.finals_seeds,
             "--candidates": request.candidates,
             "--seed": request.seed,
+            "--folds": request.folds,
             "--population": request.population,
         }
     )
+    if request.folds and request.population > 1:
+        faults.append(
+            f"--population {request.population}: with --folds, trials train one at a time. Leave out one of them."
+        )
     if not 0 <= request.indifference <= 100:
         faults.append(f"--indifference is in points, from 0 to 100, got {request.indifference:g}.")
     if request.name is not None:
@@ -178,20 +185,29 @@ def trials_faults(trials: int | None, strategies: int) -> list[str]:
     ]
 
 
-def train_counts(listing: Listing, seed: int) -> list[int]:
-    """Return the number of training images of each class."""
-    labels, splits = _splits(listing, seed)
+def train_counts(listing: Listing, seed: int, folds: int | None = None) -> list[int]:
+    """Return the number of training images of each class; with folds, of the first one."""
+    labels, splits = _splits(listing, seed, folds)
     return np.bincount(labels[splits["train"]], minlength=len(listing.classes)).tolist()
 
 
-def split_counts(listing: Listing, seed: int) -> dict[str, int]:
+def split_counts(listing: Listing, seed: int, folds: int | None = None) -> dict[str, int]:
     """Return the number of listed images of each split; files that do not decode are among them."""
-    return {split: len(rows) for split, rows in _splits(listing, seed)[1].items()}
+    return {split: len(rows) for split, rows in _splits(listing, seed, folds)[1].items()}
 
 
-def _splits(listing: Listing, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _splits(listing: Listing, seed: int, folds: int | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    classes, labels, splits = _divided(listing, seed)
+    if folds:
+        val, *rest = divide_folds(classes, labels, splits, folds, seed, listing.groups)
+        splits |= {"train": np.concatenate(rest), "val": val}
+    return labels, splits
+
+
+def _divided(listing: Listing, seed: int) -> tuple[tuple[str, ...], np.ndarray, dict[str, np.ndarray]]:
+    """Return the classes, the labels and the splits of a listing without folds."""
     labels = np.array(listing.labels)
-    return labels, resolve_splits(listing.splits, labels, seed, listing.groups)
+    return listing.classes, labels, resolve_splits(listing.splits, labels, seed, listing.groups)
 
 
 def train_images(data: str, workspace: Workspace, options: ListingOptions = ListingOptions()) -> int:  # noqa: B008

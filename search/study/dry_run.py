@@ -85,10 +85,11 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     check_strategies(settings, backbones)
     try_sampler(settings)
     exists = existing_study(settings, workspace) is not None
-    images = split_counts(listing, settings.seed)
+    images = split_counts(listing, settings.seed, settings.folds)
     chosen = study_precision(settings.precision, backbones, request.resources, workspace, keep=False)
     probe = measure_speed(settings, backbones, preprocessing, request.resources, len(listing.classes), chosen.precision)
-    model = SecondsModel(probe, images["train"], images["val"], caches=parse_size(request.cache_budget) != 0)
+    caches = parse_size(request.cache_budget) != 0
+    model = SecondsModel(probe, images["train"], images["val"], settings.folds or 1, caches=caches)
     require_budget(settings, units, model)
     forecast = forecast_search(settings, units, model)
     plans = tuple(_plan(each, settings, backbones, model, listing) for each in forecast.strategies)

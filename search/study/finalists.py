@@ -2,7 +2,7 @@
 
 The best score of a search was partly luck. So several configurations of a strategy are candidates: its best trials, and
 its default, which no score was needed to find. Each is trained once more with a fresh seed; the candidate with the
-highest mean validation score of both trainings is the finalist, which the further seeds go to. What trailed in the
+highest mean validation score of all its trainings is the finalist, which the further seeds go to. What trailed in the
 search by more than chance is not trained again. A configuration that fails when it is trained again is a candidate no
 more, and the next best takes its place. Test scores choose nothing.
 """
@@ -57,6 +57,11 @@ class Finalist:
         return restore_config(self.trial.config)
 
 
+def place_of_final(settings: StudySettings, seed: int) -> int:
+    """Return the number of a seed among those of the finals, from 0."""
+    return seed - settings.seed - SEED_OFFSET
+
+
 def restore_config(parameters: dict[str, object]) -> TrialConfig:
     """Return the configuration that has the active parameters of a trial."""
     strategy = get_strategy(str(parameters[STRATEGY]))
@@ -96,8 +101,13 @@ def choose_finalists(
             chosen[strategy] = candidates[0]
         elif all((strategy, trial.number) in fresh for trial in candidates):
             # The first of equals: the best of the search.
-            chosen[strategy] = max(candidates, key=lambda each: (each.score or 0.0) + fresh[strategy, each.number])
+            chosen[strategy] = max(candidates, key=lambda each: _mean_of_all(each, fresh[strategy, each.number]))
     return chosen
+
+
+def _mean_of_all(trial: TrialRecord, fresh: float) -> float:
+    """Return the mean validation score of a trial's trainings, one or one for each fold, and the fresh one."""
+    return (trial.trainings * (trial.score or 0.0) + fresh) / (trial.trainings + 1)
 
 
 def is_finalist(final: FinalScores, chosen: Mapping[str, TrialRecord]) -> bool:

@@ -165,12 +165,18 @@ def fitted_model(facts: StudyFacts, probe: SpeedProbe, trials: Sequence[TrialRec
         probe: Speed probe of the study.
         trials: Trials of the study.
     """
-    model = SecondsModel(probe, facts.counts["train"], facts.counts["val"])
-    return model.fit(list(measured_trials(trials, len(facts.units))))
+    model = SecondsModel(probe, facts.counts["train"], facts.counts["val"], len(facts.folds) or 1)
+    return model.fit(list(measured_trials(trials, len(facts.units), model.folds)))
 
 
-def measured_trials(trials: Sequence[TrialRecord], units: int) -> Iterator[MeasuredTrial]:
-    """Yield the trials that ended with epochs and seconds, in the order in which they ended."""
+def measured_trials(trials: Sequence[TrialRecord], units: int, folds: int = 1) -> Iterator[MeasuredTrial]:
+    """Yield the trials that ended with epochs and seconds, in the order in which they ended.
+
+    Args:
+        trials: Trials of the study.
+        units: Units of the backbone.
+        folds: Number of trainings of a trial.
+    """
     ended = [each for each in trials if each.state in FINISHED and each.finished and each.config and each.curve]
     for trial in sorted(ended, key=lambda each: (each.finished, each.number)):
         try:
@@ -178,7 +184,7 @@ def measured_trials(trials: Sequence[TrialRecord], units: int) -> Iterator[Measu
         except InvalidInputError:
             # A parameter that its strategy only reports, such as the depth of `full`.
             continue
-        yield MeasuredTrial(planned, len(trial.curve), trial.seconds or 0.0)
+        yield MeasuredTrial(planned, trial.epochs_trained / folds, trial.seconds or 0.0)
 
 
 def _rounded_up(seconds: float) -> float:

@@ -28,10 +28,10 @@ class Observer:
         """``done`` of ``total`` images are decoded."""
 
     def trial_started(self, number: int, strategy: str, epochs: int) -> None:
-        """A trial starts, with at most ``epochs`` epochs."""
+        """A trial starts, with at most ``epochs`` epochs, or folds."""
 
     def epoch_finished(self, number: int, result: EpochResult) -> None:
-        """A trial finished an epoch."""
+        """A trial finished an epoch, or a fold, whose score is then the mean of the folds so far."""
 
     def trial_finished(self, trial: TrialRecord) -> None:
         """A trial ended complete, pruned or failed."""

@@ -116,6 +116,7 @@ def decode(
         cache_dir=workspace.images,
         seed=settings.seed,
         on_progress=observer.decoding,
+        folds=settings.folds,
     )
     for file, reason in dataset.skipped.items():
         observer.note(f"left out {file}: {reason}")
@@ -150,6 +151,7 @@ def gather_facts(
         pixel_scale=dataset.scale.known(),
         splits=dataset.split_fingerprint,
         precision=precision,
+        folds=dataset.fold_sizes,
     )
 
 
@@ -165,8 +167,8 @@ def settings_of(
         backbone: Backbone.
         preprocessing: Preprocessing of the images.
     """
-    counts, device = train_counts(listing, request.seed), create_engine(request.resources).device_type
-    space = written or create_space(default_tables(sum(counts)))
+    counts, device = train_counts(listing, request.seed, request.folds), create_engine(request.resources).device_type
+    space, planned = written or create_space(default_tables(sum(counts))), request.planned_trials or TRIALS
     return StudySettings(
         name=request.name or default_name(listing.name, request.file.path.stem if request.file else request.backbone),
         data=_absolute(request.data),
@@ -178,12 +180,13 @@ def settings_of(
         metric=request.metric or default_metric(counts),
         sampler=request.sampler,
         seed=request.seed,
+        folds=request.folds,
         finals_seeds=request.finals_seeds or SEEDS,
         finals_limited=request.finals_seeds is None,
         candidates=request.candidates,
         racing=request.racing,
         indifference=request.indifference,
-        population=request.population or default_population(request.planned_trials or TRIALS, sum(counts), device),
+        population=1 if request.folds else request.population or default_population(planned, sum(counts), device),
         space=resolve_space(
             space.only(chosen_strategies(request, written)),
             len(backbone.units),

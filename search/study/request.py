@@ -37,6 +37,7 @@ class Request:
         metric: Name of the metric, or ``module:function`` of one.
         sampler: ``module:object`` of an Optuna sampler, in place of the built-in one.
         seed: Seed of splits, heads, data order and sampling.
+        folds: Number of folds of the images outside the test split; None for one validation split.
         finals_seeds: Largest number of trainings of each finalist; None for 8, as long as the finals cost no more than
             the search.
         candidates: Number of configurations of each strategy that its finalist is chosen from.
@@ -70,6 +71,7 @@ class Request:
     metric: str | None = None
     sampler: str = ""
     seed: int = 0
+    folds: int | None = None
     finals_seeds: int | None = None
     candidates: int = CANDIDATES
     racing: bool = True

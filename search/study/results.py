@@ -57,6 +57,7 @@ class StudyFacts:
         forked_from: Name of the study whose settings this one took over.
         splits: Fingerprint of the images and their splits; empty in older studies.
         precision: Precision of the arithmetic, and why; None in older studies.
+        folds: Number of images of each fold, of which the first one's are ``train`` and ``val``; empty without folds.
         prepared: Sentence about what happens to each image before the network sees it; empty in older studies.
     """
 
@@ -76,11 +77,16 @@ class StudyFacts:
     prepared: str = ""
     splits: str = ""
     precision: PrecisionChoice | None = None
+    folds: tuple[int, ...] = ()
 
     @property
     def val_images(self) -> int | None:
-        """Return the number of validation images; None if it is not known."""
-        return self.counts.get("val")
+        """Return the number of images that validate a trial: with folds, of all; None if it is not known."""
+        return sum(self.folds) or self.counts.get("val")
+
+    def final_val_images(self, place: int) -> int:
+        """Return the number of images that validate a final with the seed of a place, from 0."""
+        return self.folds[place % len(self.folds)] if self.folds else self.counts["val"]
 
 
 @dataclass(frozen=True)
@@ -185,13 +191,15 @@ class StudyResults:
         )
 
     def _race_costs(self) -> RaceCosts:
-        """Return what the finals cost, in epochs of the whole network: a final costs what its trial did."""
+        """Return what the finals cost, in epochs of the whole network: each what a training of its trial did."""
         chosen = {trial.number for trial in self.finalists.values()}
         return RaceCosts(
             limit=sum(map(self._cost, self.trials)),
-            each={strategy: self._cost(trial) for strategy, trial in self.finalists.items()},
+            each={strategy: self._cost_of_final(trial) for strategy, trial in self.finalists.items()},
             spent=sum(
-                self._cost(each.trial) for each in self._listed if not each.place and each.trial.number not in chosen
+                self._cost_of_final(each.trial)
+                for each in self._listed
+                if not each.place and each.trial.number not in chosen
             ),
         )
 
@@ -199,7 +207,11 @@ class StudyResults:
         """Return the epochs of a trial, each by the share of the FLOPs that are not frozen; features are cached."""
         shares = self.facts.frozen_flops
         frozen = shares[min(trial.freeze_depth or 0, len(shares) - 1)] if shares else 0.0
-        return len(trial.curve) * max(1 - frozen, HEAD_EPOCH)
+        return trial.epochs_trained * max(1 - frozen, HEAD_EPOCH)
+
+    def _cost_of_final(self, trial: TrialRecord) -> float:
+        """Return the epochs of one training of a trial, of which a trial over folds has several."""
+        return self._cost(trial) / trial.trainings
 
     @cached_property
     def verdict(self) -> Verdict | None:

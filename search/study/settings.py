@@ -41,6 +41,7 @@ class StudySettings(BaseModel):
         metric: Name of the validation metric, which trials maximize, or ``module:function`` of the user's.
         sampler: ``module:object`` of the user's sampler; empty for the built-in one.
         seed: Seed of splits, data order, heads and sampling.
+        folds: Number of folds, on each of which a trial is trained; None for one validation split.
         finals_seeds: Largest number of trainings of each finalist.
         finals_limited: Whether the race ends where the finals would cost more than the search did.
         earlier_seeds: Earlier values of ``finals_seeds``, ascending, with which the race of the finals ended undecided.
@@ -66,6 +67,7 @@ class StudySettings(BaseModel):
     metric: str
     sampler: str = ""
     seed: int = Field(ge=0)
+    folds: int | None = Field(default=None, ge=2)
     finals_seeds: int = Field(ge=1)
     finals_limited: bool = False
     earlier_seeds: tuple[int, ...] = ()
@@ -100,6 +102,7 @@ class StudySettings(BaseModel):
     def extent(self) -> str:
         """Return how far the search goes, in words."""
         of = f"{len(self.strategies)} strateg{'ies' if len(self.strategies) > 1 else 'y'}"
+        of += f" on {self.folds} folds" if self.folds else ""
         if self.budget is None:
             return f"{plural(self.trials or 0, 'trial')} of {of}"
         time = f"{duration(self.budget)} of training"

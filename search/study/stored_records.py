@@ -11,12 +11,14 @@ from optuna.trial import FrozenTrial, TrialState
 from ...objectives.metrics import one_hot
 from ...objectives.precision import PrecisionChoice
 from ...storage.database import StoredFinal
-from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, read_finalist
+from ..records import STRATEGY, FinalRecord, FinalScores, FoldRecord, TrialRecord, read_finalist
 from .results import StudyFacts
 from .trial_rows import TrialRow
 
 # User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
+# And, after each fold, what the folds so far came to.
+FOLDS = "frostline:folds"
 # Attributes of a study that name a finalist which could not be trained again begin so.
 FINAL_FAILED = "frostline:final_failed:"
 _STATES = {
@@ -51,6 +53,7 @@ def record_of_row(row: TrialRow, alive: Container[int] = ()) -> TrialRecord:
     """Convert a trial's row to a record; arguments as in :func:`trial_record`."""
     known: dict[str, Any] = row.attributes.get(STARTED, {}) | row.attributes.get(OUTCOME, {})
     curve = dict(sorted(row.steps.items()))
+    folds = read_folds(row.attributes)
     score = row.value if row.state.is_finished() else None
     cut_off = row.state == TrialState.RUNNING and row.number not in alive
     return TrialRecord(
@@ -58,8 +61,8 @@ def record_of_row(row: TrialRow, alive: Container[int] = ()) -> TrialRecord:
         state="waiting" if cut_off else _STATES[row.state],
         strategy=row.strategy,
         config=known.get("config", {}),
-        # Optuna keeps the last report of a pruned trial; the budget prunes also what leads.
-        score=max(curve.values()) if known.get("ended_by") and curve else score,
+        # Optuna keeps the last report of a pruned trial; the budget prunes also what leads. Over folds, it is the mean.
+        score=max(curve.values()) if known.get("ended_by") and curve and not folds else score,
         curve=curve,
         seconds=known.get("seconds"),
         trainable_parameters=known.get("trainable_parameters"),
@@ -69,7 +72,13 @@ def record_of_row(row: TrialRow, alive: Container[int] = ()) -> TrialRecord:
         epochs=known.get("epochs"),
         log_loss=known.get("val/log_loss"),
         ended_by=known.get("ended_by"),
+        folds=folds,
     )
+
+
+def read_folds(attributes: Mapping[str, Any]) -> tuple[FoldRecord, ...]:
+    """Return what the folds of a trial came to so far, from its attributes."""
+    return tuple(FoldRecord(**fold) for fold in attributes.get(FOLDS, ()))
 
 
 def final_record_of(final: StoredFinal, classes: int) -> FinalRecord:
@@ -92,7 +101,7 @@ def failed_finals(attributes: Mapping[str, Any]) -> dict[int, str]:
 def read_facts(text: str) -> StudyFacts:
     """Return the facts of a study from their JSON; older studies have fewer."""
     facts = json.loads(text)
-    listed = ("classes", "units", "frozen_flops", "notes", "data_notes")
+    listed = ("classes", "units", "frozen_flops", "notes", "data_notes", "folds")
     tuples = {name: tuple(facts.get(name, ())) for name in listed}
     chosen = facts.get("precision")
     own = {

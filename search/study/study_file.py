@@ -33,6 +33,7 @@ class _Options(BaseModel):
     metric: str = ""
     sampler: str = ""
     seed: int = 0
+    folds: int = 0
     seeds: int = 0
     race: bool = True
     indifference: float = 0.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...storage.tracking import ServedModel, Tracker
 from ..analysis import STOCK, Contender, Verdict, best_final, shipped_final
 from ..records import FinalScores
-from ..study import Study
+from ..study import Study, place_of_final
 from .keys import final_key
 from .load_check import load_faults, loader_of, package_of
 
@@ -139,7 +139,7 @@ def chosen_network(final: FinalScores, seeds: int) -> str:
 def _calibration(study: Study, final: FinalScores) -> str:
     if final.temperature is None:
         return "Its probabilities are not calibrated."
-    images = study.facts.counts["val"]
+    images = study.facts.final_val_images(place_of_final(study.settings, final.seed))
     return (
         f"Its probabilities are calibrated: temperature {final.temperature:.3f}, fitted on {images} validation images."
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...objectives.epochs import EpochResult
 from ...storage.tracking import TrackedRun, Tracker
 from ..analysis import Errors, Mistake
-from ..records import STRATEGY, FinalRecord, TrialRecord, finalist_name
+from ..records import STRATEGY, FinalRecord, FoldRecord, TrialRecord, finalist_name, mean_score
 from .keys import final_key, strategy_key, trial_key
 from .mistake_sheet import mistake_sheet
 
@@ -41,6 +41,16 @@ def epoch_metrics(result: EpochResult) -> dict[str, float]:
     return {**losses, SCORE_CURVE: result.score, **rates}
 
 
+def fold_metrics(place: int, folds: Sequence[FoldRecord]) -> dict[str, float]:
+    """Return the MLflow metrics of a fold: its score, and the mean of the folds so far, which the study compares.
+
+    Args:
+        place: Number of the fold, from 0.
+        folds: What it and the folds before it came to; further ones are ignored.
+    """
+    return {SCORE_CURVE: mean_score(folds[: place + 1]), "curves/fold_score": folds[place].score}
+
+
 def log_unseen(run: TrackedRun, result: FinetuneResult, seen: Collection[int]) -> None:
     """Log the epochs of earlier workers again, whose records may be lost."""
     for epoch in result.epochs:
@@ -66,9 +76,9 @@ def describe(result: FinetuneResult) -> dict[str, Any]:
     }
 
 
-def log_certificate(run: TrackedRun, result: FinetuneResult) -> None:
+def log_certificate(run: TrackedRun, result: FinetuneResult, name: str = "certificate") -> None:
     """Log the certificate of each phase."""
-    run.log_json("certificate.json", [certificate.describe() for certificate in result.certificates])
+    run.log_json(f"{name}.json", [certificate.describe() for certificate in result.certificates])
 
 
 def log_traceback(run: TrackedRun, error: Exception) -> None:
@@ -106,7 +116,7 @@ def finish_trial_run(
     """
     for epoch, score in trial.curve.items():
         if epoch not in logged:
-            run.log_step(epoch, {SCORE_CURVE: score})
+            run.log_step(epoch, fold_metrics(epoch, trial.folds) if trial.folds else {SCORE_CURVE: score})
     scores = {} if trial.score is None else {"score": trial.score}
     reason = {"reason": outcome["reason"]} if "reason" in outcome else {}
     run.log_summary({**scores, **numbers(outcome)}, {"trial.state": trial.state, **reason})

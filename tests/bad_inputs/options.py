@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from .rows import GOOD, Row, search, text
+from pathlib import Path
+
+from .rows import GOOD, Row, pictures, search, text
+
+
+def in_groups(here: Path) -> None:
+    """Photos of three groups, which the first letter of a name tells."""
+    for number, group in enumerate("aaabbbcc"):
+        for photo in pictures(here / "photos", count=8).glob(f"*/{number}.png"):
+            photo.rename(photo.with_name(f"{group}{number}.png"))
+    for photo in (here / "photos").glob("*/[0-9].png"):
+        photo.unlink()
+
 
 WRONG_OPTIONS = {
     **{
         f"{option} {value!r}": search(option, value, say=(option,))
-        for option in ("--trials", "--seeds", "--seed", "--image-size", "--population", "--retries", "--workers")
+        for option in (
+            "--trials",
+            "--seeds",
+            "--seed",
+            "--folds",
+            "--image-size",
+            "--population",
+            "--retries",
+            "--workers",
+        )
         for value in ("many", "1.5", "", "-1")
     },
     **{
@@ -15,6 +36,7 @@ WRONG_OPTIONS = {
         for option, values in (
             ("--trials", ("0", "99999999999999999999")),
             ("--seeds", ("0",)),
+            ("--folds", ("0", "1", "101")),
             ("--workers", ("0",)),
             ("--slots-per-gpu", ("0", "x")),
             ("--indifference", ("x", "-1", "101", "nan", "inf")),
@@ -25,6 +47,15 @@ WRONG_OPTIONS = {
     },
     "unknown option of markup": search("--[red]x:smile:", say=("--[red]x:smile:",)),
     "--trials below the strategies": search("--trials", "2", say=("--trials 2", "--strategy")),
+    "--folds above the smallest class": search(
+        "--folds", "5", say=("--folds 5", "class 'cat' has 3 images", "--folds 3 or fewer")
+    ),
+    "--folds above the groups": search(
+        *("--folds", "3", "--group-regex", r"/(\w)"),
+        say=("--folds 3", "Class 'cat' has images of 2 groups", "3 folds", "Give --folds 2."),
+        make=in_groups,
+    ),
+    "--folds and --population": search("--folds", "2", "--population", "4", say=("--population 4", "--folds")),
     "--image-size huge": search("--image-size", "1000000", say=("1000000",)),
     **{
         f"--budget {value!r}": search("--budget", value, say=("--budget", repr(value), "20m"))
@@ -143,6 +174,11 @@ STUDY_FILES = {
 } | {
     "study file without data": Row(
         ("search", "s.toml", *GOOD), ("No dataset is named", "--data FOLDER"), text("s.toml", "[study]\ntrials = 9")
+    ),
+    "study file of one fold": Row(
+        ("search", "s.toml", *GOOD),
+        ("--folds must be at least 2",),
+        text("s.toml", '[study]\ndata = "photos"\nfolds = 1'),
     ),
     "study file missing": Row(("search", "nowhere.toml", *GOOD), ("nowhere.toml",)),
     "study file of missing data": Row(("search", "s.toml", *GOOD), ("gone",), text("s.toml", '[study]\ndata = "gone"')),

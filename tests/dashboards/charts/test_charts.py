@@ -78,6 +78,13 @@ def test_curves_hold_every_epoch_of_every_trial(results: StudyResults, charts: S
     }
 
 
+def test_curves_over_folds_say_so(results: StudyResults) -> None:
+    over = create_charts(replace(results, settings=results.settings.model_copy(update={"folds": 5})))
+    figure = figure_of(over, "curves")
+    assert figure.layout.xaxis.title.text == "fold"
+    assert all("epoch" not in trace.hovertemplate for trace in figure.data)
+
+
 def test_curves_emphasise_the_best_trial_of_each_strategy(results: StudyResults, charts: Sequence[Chart]) -> None:
     bold = {trace.customdata[0] for trace in figure_of(charts, "curves").data if trace.line.width == 3}
     assert bold == {summary.best.number for summary in results.summaries if summary.best}

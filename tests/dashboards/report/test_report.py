@@ -234,12 +234,14 @@ def test_command_names_strategies_where_only_some_compete(results: StudyResults)
     assert "--strategy full \\\n  --strategy scratch" in search_command(few)
 
 
-def test_command_names_how_the_finals_run_where_that_is_not_the_default(results: StudyResults) -> None:
+def test_command_names_folds_and_how_the_finals_run_where_that_is_not_the_default(results: StudyResults) -> None:
     def command(**more: object) -> str:
         return search_command(results.settings.model_copy(update={"racing": True, **more}))
 
     assert "race" not in command()
     assert "--indifference" not in command()
+    assert "--folds" not in command()
+    assert "--folds 5" in command(folds=5)
     assert "--no-race" in command(racing=False)
     assert "--indifference 0.5" in command(indifference=0.5)
 

@@ -73,6 +73,15 @@ def test_search_is_drawn_in_80_columns(console: Console, results: StudyResults) 
     assert picture.count("\ntrial ") == 4
 
 
+def test_over_folds_a_trial_is_drawn_fold_by_fold(console: Console, results: StudyResults) -> None:
+    with LiveProgress(console) as live:
+        live.study_started(results.settings.model_copy(update={"folds": 5}), [])
+        live.trial_started(0, "full", 5)
+        live.epoch_finished(0, replace(epoch(1), phase=""))
+        picture = drawn(live)
+    assert "trial 0 full: fold 2/5, 87.0 %" in picture
+
+
 def test_finals_are_drawn(console: Console, results: StudyResults) -> None:
     with LiveProgress(console) as live:
         live.study_started(results.settings, list(results.trials))

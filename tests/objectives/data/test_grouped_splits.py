@@ -100,7 +100,7 @@ def test_given_splits_stay_and_the_carved_one_keeps_groups_whole() -> None:
 def test_a_class_of_too_few_groups_is_named_with_them() -> None:
     labels = np.array([0] * 9 + [1] * 4)
     groups = [*"abcdefghi", "a", "a", "z", "z"]
-    assert group_faults(("cat", "eel"), labels, groups, ["train", "val", "test"]) == [
+    assert group_faults(("cat", "eel"), labels, groups, 3, "train, val, test") == [
         "Class 'eel' has images of 2 groups ('a', 'z') but needs at least 3, because no group may be in two of train, "
         "val, test. Add images of other groups, remove the class, or leave the groups out."
     ]
@@ -111,7 +111,7 @@ def test_classes_that_block_each_other_are_named() -> None:
     rows = [("a", 0), ("b", 0), ("c", 0), ("b", 1), ("c", 1), ("d", 1), ("a", 2), ("d", 2), ("e", 2)]
     groups, labels = [group for group, _ in rows], np.array([label for _, label in rows])
     assert not is_possible(labels, groups, 3)
-    (fault,) = group_faults(("cat", "dog", "eel"), labels, groups, ["train", "val", "test"])
+    (fault,) = group_faults(("cat", "dog", "eel"), labels, groups, 3, "train, val, test")
     assert "No division of the 5 groups puts every class into each of 3 splits" in fault
     without = [name for name in range(3) if is_possible(*_without(labels, groups, name), 3)]
     assert all(repr(("cat", "dog", "eel")[name]) in fault for name in without)

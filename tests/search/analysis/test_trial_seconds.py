@@ -164,3 +164,27 @@ def test_memory_is_of_weights_activations_and_features() -> None:
     assert heads == 10**6 + 4 * (2 * 700 + 4 * 100) + 100 * (TRAIN + VAL) + 2 * 32 * (2000 + 1000)
     plain = peak_memory(planned("full", optimizer="sgd", batch_size=64), MODEL, parameters=700, trained=700)
     assert full - plain == 4 * 700
+
+
+def test_a_trial_over_folds_trains_on_each_and_computes_features_once() -> None:
+    folds = 4
+    over = SecondsModel(PROBE, TRAIN, VAL, folds)
+    # What is not cached is paid for each fold.
+    assert over.seconds(planned("full")) == pytest.approx(folds * MODEL.seconds(planned("full")))
+    trial = planned("feature_extraction")
+    steps = 4 * (10 * 0.01 + 0.01 * VAL / 128)
+    # Each image once, for it validates as it trains; and nothing of it in later trials.
+    first = folds * (0.5 + steps) + (0.006 + 1e-4) * (TRAIN + VAL)
+    assert over.seconds(trial) == pytest.approx(first)
+    assert over.after(trial).seconds(trial) == pytest.approx(folds * (0.5 + steps))
+    # Two views of all images, which all train in some fold, and how they validate.
+    views = planned("feature_extraction", augmentation="flip_crop", views=2)
+    extracted = (3 * 0.006 + 2 * 2e-4 + 1e-4) * (TRAIN + VAL)
+    assert over.seconds(views) == pytest.approx(folds * (0.5 + steps) + extracted)
+
+
+def test_folds_that_pruning_saved_are_known_as_epochs_are() -> None:
+    over = SecondsModel(PROBE, TRAIN, VAL, 4)
+    whole, half = (over.seconds(planned("full"), epochs=epochs) for epochs in (4, 2))
+    fitted = over.fit([MeasuredTrial(planned("full"), 4, whole)] * 2 + [MeasuredTrial(planned("full"), 2, half)] * 40)
+    assert fitted.seconds(planned("full")) == pytest.approx(half, rel=0.1)

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from frostline.search.records import STRATEGY
-from frostline.search.sampling.pruner import StrategyPruner
+from frostline.search.sampling.pruner import WARMUP_FOLDS, StrategyPruner
 
 EPOCHS = 6
 
@@ -76,3 +76,10 @@ def test_the_only_one_that_came_so_far_does_not_stop_the_next(study: optuna.Stud
     assert train(study, "full", 0.85) is None
     # Two are enough.
     assert train(study, "full", 0.8) == 3
+
+
+def test_over_folds_two_of_them_are_the_warm_up() -> None:
+    study = optuna.create_study(direction="maximize", pruner=StrategyPruner(WARMUP_FOLDS))
+    for level in (0.90, 0.92, 0.94):
+        assert train(study, "full", level, epochs=3) is None
+    assert train(study, "full", 0.5, epochs=3) == 1

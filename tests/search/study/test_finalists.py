@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from frostline.search.records import FinalScores, TrialRecord
+from frostline.search.records import FinalScores, FoldRecord, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
-from frostline.search.study.finalists import choose_finalists, find_default, list_candidates
+from frostline.search.study.finalists import choose_finalists, find_default, list_candidates, place_of_final
 from frostline.search.study.settings import StudySettings
 
 SPACE = {
@@ -95,3 +96,13 @@ def test_what_trails_by_more_than_chance_is_not_trained_again_but_each_strategys
     assert numbers(100) == [3, 4]
     assert numbers(40) == [3, 2, 4]
     assert numbers(10) == [3, 2, 0, 4]
+
+
+def test_over_folds_the_finalist_has_the_best_mean_of_all_its_trainings() -> None:
+    folds = (FoldRecord(0.0, epochs=9),) * 4
+    ranked = [replace(each, folds=folds) for each in TRIALS]
+    # (4 x 0.90 + 0.60) / 5 = 0.84, (4 x 0.80 + 0.95) / 5 = 0.83; of one training each it would be 0.75 and 0.875.
+    finals = [fresh(3, 0.60), fresh(2, 0.95), fresh(0, 0.90)]
+    assert choose_finalists(make_settings(3), ranked, None, finals) == {"full": ranked[3]}
+    assert choose_finalists(make_settings(3), TRIALS, None, finals) == {"full": TRIALS[2]}
+    assert [place_of_final(make_settings(3), seed) for seed in (1007, 1010)] == [0, 3]
