@@ -99,7 +99,8 @@ def by_onnx(exported: Path, images: Sequence[Path]) -> Probabilities:
     logits = []
     for image in images:
         with Image.open(image) as opened:
-            logits.append(session.run(None, {name: prepare(opened.convert("RGB"))[None].numpy()})[0][0])
+            (found,) = session.run(None, {name: prepare(opened.convert("RGB"))[None].numpy()})
+            logits.append(np.asarray(found)[0])
     odds = np.exp(np.array(logits, np.float64))
     return odds / odds.sum(axis=1, keepdims=True)
 
