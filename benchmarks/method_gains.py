@@ -3,8 +3,9 @@
     python benchmarks/method_gains.py --keep                    # an hour on two cores
     python benchmarks/method_gains.py --only attention          # those whose names have the word
 
-Both sides share seed, images and all other values; each seed divides training and validation images anew. A gain is one where the interval lies above zero. Transformers are
-measured on a small one that is first trained on satellite photos, for 10 minutes.
+Both sides share seed, images and all other values; each seed divides training and validation images anew. A gain is
+one where the interval lies above zero. Transformers are measured on a small one that is first trained on satellite
+photos, for 10 minutes.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ def complete_stock(prepared: Prepared, resources: Resources, contender: Contende
     """Make the model stock of a contender's seeds, and keep it where it validates better than each of them.
 
     Made once for the same seeds. There is none of a single seed, of networks from random weights, or where another
-    machine keeps some of the networks; nor with folds, since each image trained one of the networks. A stock that cannot be made is a note: the verdict stands without it.
+    machine keeps some of the networks; nor with folds, since each image trained one of the networks. A stock that
+    cannot be made is a note: the verdict stands without it.
     """
     study, finals = prepared.study, contender.finals
     known = study.diagnoses.stock()
