@@ -104,7 +104,7 @@ def search(
         str,
         typer.Option(
             "--sampler",
-            help="Optuna sampler, as module:object, such as optuna.samplers:GPSampler.",
+            help="Sampler of Optuna, or your own, as module:object.",
             show_default="TPE of its own for each strategy",
         ),
     ] = "",

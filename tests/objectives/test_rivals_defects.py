@@ -187,7 +187,7 @@ def test_6_autotrain_augments_whatever_one_says_and_validates_on_another_geometr
 
 
 def test_7_optunas_example_tunes_on_the_test_split():
-    """No trial of ours is given it, and of the sources only the finals and a diagnosis after them open it."""
+    """No trial of ours is given it; of the sources, only finals, the stock of their networks and a diagnosis do."""
     known = {"train", "val", "backbones", "metric", "device", "store", "stages", "micro_batches", "precision"}
     assert {field.name for field in fields(Task)} == known
     packages = (frostline.search, frostline.objectives, frostline.storage, frostline.dashboards)
@@ -198,7 +198,7 @@ def test_7_optunas_example_tunes_on_the_test_split():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Attribute) and node.attr in users:
                 users[node.attr].add("/".join(file.parts[-2:]))
-    assert users["open_test"] == {"execution/finals.py", "execution/truncation.py"}
+    assert users["open_test"] == {"execution/finals.py", "execution/model_stock.py", "execution/truncation.py"}
     # The search for faults of the data sees all images; what it finds is written once, and only readers read it.
     # A script of a trial names the files of each split.
     assert users["audited"] == {"objectives/fault_finder.py", "execution/data_audit.py", "export/trial_script.py"}

@@ -162,7 +162,7 @@ def test_more_views_than_there_is_room_for_do_not_push_each_other_out():
     probe = Probe(seconds=1.0, bytes=100, image_bytes=1000, digest="")
     assert FeatureStore(1050).room(probe, images=2) == 5
     assert FeatureStore(199).room(probe, images=2) == 0
-    assert FeatureStore(10**6).room(Probe(1.0, 1001, 1000, ""), images=2) == 0
+    assert FeatureStore(10**6).room(Probe(1.0, 1126, 1000, ""), images=2) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

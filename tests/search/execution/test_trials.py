@@ -36,7 +36,8 @@ def test_what_is_recorded_makes_the_same_configuration_in_effect() -> None:
 
 def test_a_linear_probe_is_recorded_without_what_it_refuses() -> None:
     config = create_config({"strategy": "linear_probe_exact"})
-    assert set(active_parameters(plan_trial(config, UNITS))) == {"strategy", "freeze_depth", "truncate", "head.pooling"}
+    taken = {"strategy", "freeze_depth", "truncate", "head.pooling", "head.depths"}
+    assert set(active_parameters(plan_trial(config, UNITS))) == taken
 
 
 def test_spaces_ask_for_the_strength_of_a_policy_only_where_it_is_drawn() -> None:
