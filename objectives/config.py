@@ -61,6 +61,8 @@ class HeadConfig(_Config):
         output: Output layer: ``linear``, or ``cosine`` for scaled cosines between features and class weights.
         init: Initialization of the linear layers. ``zeros`` sets the output layer alone to zero, so the first
             predictions are uniform. ``probe`` starts from a logistic regression on the pretrained features.
+        function: ``module:function`` of the user's that makes the whole head, in place of all other parameters of it:
+            from the shape of an image's features and the number of classes to a ``torch.nn.Module``.
     """
 
     pooling: Annotated[Literal["avg", "max", "avgmax", "gem", "flatten", "attention"], Effect(on_features=True)] = "avg"
@@ -73,6 +75,7 @@ class HeadConfig(_Config):
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     output: Literal["linear", "cosine"] = "linear"
     init: Literal["default", "xavier", "kaiming", "zeros", "probe"] = "default"
+    function: str | None = None
 
 
 class TrialConfig(_Config):

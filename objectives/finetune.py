@@ -19,7 +19,7 @@ from .epochs import EpochResult, OnEpoch
 from .errors import TrainingFailedError
 from .features import FeatureSource, FeatureStore, evaluation_source, source_of, whole_of
 from .metrics import all_scores
-from .networks import BackbonePool, Network, head_for, seen_by_head
+from .networks import BackbonePool, Network, head_for, head_source, seen_by_head
 from .phases import Phase, chains
 from .precision import EXACT, Precision
 from .strategies import get_strategy, plan_phases
@@ -270,7 +270,7 @@ def _run_phase(
 def _identity(config: TrialConfig, task: Task, seed: int, phases: tuple[Phase, ...]) -> str:
     return identity(
         phases,
-        config=flatten(config),
+        config=flatten(config) | {"head.function": head_source(config.head.function)},
         seed=seed,
         data=[task.train.fingerprint, task.val.fingerprint, metric_source(task.metric)],
         backbone=[asdict(task.backbones.spec), task.backbones.fingerprint],

@@ -2,6 +2,7 @@ from .backbone import GIVEN, Backbone, bare_backbone, check_backbone, create_bac
 from .model_sources import model_source, preprocessing_for
 from .torchvision_models import BackboneInfo, backbone_table
 from .units import is_map
+from .usable import require_usable
 from .weights_files import is_weights_file, read_mappings, weights_path
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "preprocessing_for",
     "random_weights",
     "read_mappings",
+    "require_usable",
     "weights_path",
 ]

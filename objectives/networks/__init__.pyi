@@ -36,6 +36,7 @@ from .programs import (
     write_program,
 )
 from .serving_costs import as_served, measure_latency, measure_serving, size_in_bytes
+from .user_heads import create_user_head, find_head, head_source, require_new_heads
 
 __all__ = [
     "CANONICAL_BATCH",
@@ -60,8 +61,11 @@ __all__ = [
     "as_served",
     "copy_network",
     "create_head",
+    "create_user_head",
     "drop",
+    "find_head",
     "head_for",
+    "head_source",
     "holds_network",
     "initialize_head",
     "load_classifier",
@@ -73,6 +77,7 @@ __all__ = [
     "model_stock",
     "read_card",
     "read_weights",
+    "require_new_heads",
     "save_network",
     "seen_by_head",
     "size_in_bytes",

@@ -179,7 +179,7 @@ def save_network(folder: Path, network: Network, card: ModelCard) -> None:
     remove_adapters(network, merge=True)
     tensors = _prefixed("backbone.", network.backbone_state()) | _prefixed("head.", network.head.state_dict())
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
+    save_file({name: _alone(value) for name, value in tensors.items()}, folder / WEIGHTS)
     (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -285,6 +285,11 @@ def _copy_in(classifier: Classifier, tensors: Mapping[str, Tensor], folder: Path
         raise InvalidInputError(f"{folder / WEIGHTS} does not fit its {CARD}: {', '.join(differing[:3])}.")
     for name, value in own.items():
         value.copy_(tensors[name])
+
+
+def _alone(value: Tensor) -> Tensor:
+    """A copy on the CPU that shares no memory: a file holds no tied tensors."""
+    return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
 
 
 def _prefixed(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Any]:

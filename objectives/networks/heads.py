@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..backbones import Backbone, is_map
 from ..config import HeadConfig
 from .attention import AttentionPool
+from .user_heads import create_user_head
 
 
 class GlobalPool(nn.Module):
@@ -202,6 +203,9 @@ def create_head(
         A module from features (N, *feature_shape), or a tuple of all units' features, to logits (N, num_classes). Its
         weights come from torch's global generator.
 
+    Raises:
+        InvalidInputError: The head is the user's; see :func:`~.user_heads.create_user_head`.
+
     Example:
         >>> import torch
         >>> from frostline.objectives.config import HeadConfig
@@ -210,6 +214,8 @@ def create_head(
         >>> head(torch.zeros(2, 8, 4, 4)).shape
         torch.Size([2, 3])
     """
+    if config.function is not None:
+        return create_user_head(config.function, feature_shape, num_classes)
     pools = [_pooling(config, shape) for shape in (*earlier_shapes, feature_shape)]
     together = [DepthPool(nn.Sequential(*pool) for pool, _ in pools)]
     layers: list[nn.Module] = [*(together if earlier_shapes else pools[0][0])]
@@ -277,8 +283,9 @@ class FixedPooling:
 
     @classmethod
     def of(cls, head: nn.Sequential) -> FixedPooling:
-        fixed = ToMap | GlobalPool | DepthPool | nn.Flatten
-        modules = tuple(takewhile(lambda layer: isinstance(layer, fixed), head))
+        # Of no other class: a user's own may compute otherwise under the same description.
+        fixed = (ToMap, GlobalPool, DepthPool, nn.Flatten, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+        modules = tuple(takewhile(lambda layer: type(layer) in fixed, head))
         last = modules[-1] if modules else None
         if not isinstance(last, GlobalPool):
             return cls(len(modules), modules)

@@ -52,6 +52,7 @@ def can_train_together(planned: PlannedTrial, units: int) -> bool:
         and config.mixing == "none"
         # A pooling that learns cannot be part of the cached features.
         and config.head.pooling not in ("gem", "attention")
+        and config.head.function is None
     )
 
 

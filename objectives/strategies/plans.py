@@ -82,6 +82,8 @@ def _faults(strategy: Strategy, config: TrialConfig, units: int) -> list[str]:
     if config.truncate >= units:
         faults.append(f"truncate must be below {units}, since one unit must stay, got {config.truncate}")
     head = config.head
+    if head.function is not None and (others := _beside_function(head)):
+        faults.append(f"head.function makes the whole head: leave out {', '.join(others)}")
     if head.init == "probe" and not strategy.pretrained:
         faults.append(f"head.init = 'probe' needs pretrained features, and {strategy.name} has none: set another init")
     if head.init == "probe" and head.hidden_layers > 0:
@@ -93,11 +95,19 @@ def _faults(strategy: Strategy, config: TrialConfig, units: int) -> list[str]:
     return faults
 
 
+def _beside_function(head: HeadConfig) -> list[str]:
+    """Other parameters of the head that differ from their defaults."""
+    default = HeadConfig(function=head.function)
+    return [f"head.{name}" for name, value in head if value != getattr(default, name)]
+
+
 def _head_faults(head: HeadConfig, phases: Sequence[Phase], units: int) -> list[str]:
     """Parts of a head that do not suit the phases or the number of units, one message each."""
     faults = []
     if head.pooling == "attention" and all(phase.solve for phase in phases):
         faults.append("head.pooling = 'attention' learns queries, which a solved head cannot: set another pooling")
+    if head.function is not None and any(phase.solve for phase in phases):
+        faults.append("head.function makes a head that trains in steps, and this one is solved: leave it out")
     if head.depths > units:
         faults.append(f"head.depths must be at most {units}, the number of units left, got {head.depths}")
     if head.depths > 1 and head.pooling not in FIXED_POOLINGS:

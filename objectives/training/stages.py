@@ -19,6 +19,7 @@ from torch import Tensor
 from ..config import OWN_PARAMETERS, TrialConfig, flatten
 from ..epochs import OnEpoch
 from ..features import FeatureFileStore, write_within
+from ..networks import head_source
 from ..phases import Phase, chains
 from ..user_metrics import metric_source
 from .certificate import Certificate
@@ -179,6 +180,7 @@ def _is_shareable(phase: Phase, units: int) -> bool:
 def _values(config: TrialConfig, *, solved: bool) -> dict[str, Any]:
     """The parameters of a configuration that affect head-only phases."""
     values = {name: value for name, value in flatten(config).items() if name not in _PLANNED}
+    values |= {"head.function": head_source(config.head.function)}
     if not solved:
         return values
     # A solver depends on features and head alone; the head is in evaluation mode, where dropout only shifts indices.

@@ -185,7 +185,7 @@ class SecondsModel:
             return 0
         units = self.probe.units[: len(self.probe.units) - config.truncate]
         last, all_frozen = units[depth - 1], depth == len(units)
-        if all_frozen and config.head.pooling in FIXED_POOLINGS:
+        if all_frozen and _is_fixed(config):
             return sum(unit.pooled_bytes for unit in units[-config.head.depths :])
         if all_frozen and config.head.pooling == "attention" and last.output_bytes == last.pooled_bytes and depth > 1:
             # It pools what the last unit makes vectors of.
@@ -195,8 +195,14 @@ class SecondsModel:
 
 def _kept_part(config: TrialConfig, *, all_frozen: bool) -> Hashable:
     """Return what is cached of the features: as they are, those before a pooling that learns, or pooled ones."""
-    fixed = config.head.pooling in FIXED_POOLINGS
-    return None if not all_frozen else config.head.depths if fixed else config.head.pooling
+    if not all_frozen:
+        return None
+    return config.head.depths if _is_fixed(config) else (config.head.pooling, config.head.function)
+
+
+def _is_fixed(config: TrialConfig) -> bool:
+    """Return whether the head has a pooling that learns nothing, as far as is known without building it."""
+    return config.head.function is None and config.head.pooling in FIXED_POOLINGS
 
 
 def _shares(trials: Sequence[MeasuredTrial]) -> dict[tuple[str | None, bool], float]:

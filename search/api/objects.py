@@ -38,6 +38,11 @@ def name_metric(metric: str | Callable[..., Any]) -> str:
     return _name_function("metric", metric, "a function of probabilities (N, K) and classes (N,)")
 
 
+def name_head(head: str | Callable[..., Any]) -> str:
+    """Return the name of a head, as :func:`name_backbone` does."""
+    return _name_function("head", head, "a function of feature_shape and num_classes that makes a torch.nn.Module")
+
+
 def name_sampler(sampler: str | Callable[..., Any] | BaseSampler) -> str:
     """Return the name of a sampler: the one given, or ``module:object`` of an object, class or function.
 

@@ -12,7 +12,7 @@ from ..execution import run_search as run_request
 from ..slots import Resources
 from ..study import Observer, Request, check_given
 from .errors import public_errors
-from .objects import name_backbone, name_metric, name_sampler, name_strategies
+from .objects import name_backbone, name_head, name_metric, name_sampler, name_strategies
 from .stored_studies import locate
 from .study import Study
 from .views import views
@@ -34,6 +34,7 @@ def run_search(
     space: str | Path | Mapping[str, Any] | None = None,
     metric: str | Metric | None = None,
     sampler: str | Callable[..., BaseSampler] | BaseSampler | None = None,
+    head: str | Callable[..., Any] | None = None,
     name: str | None = None,
     workspace: str | Path | None = None,
     storage: str | None = None,
@@ -59,6 +60,9 @@ def run_search(
         sampler: Optuna sampler of the parameters within each strategy: a class, or a function that makes one, which
             gets a ``seed`` for each trial if it takes that; or an object at the top of an importable module. By default
             TPE of its own for each strategy.
+        head: Function of an importable module, from the shape of an image's features and the number of classes to a
+            ``torch.nn.Module`` from features (N, ...) to logits (N, num_classes). It replaces the heads of
+            the space, but not that of ``linear_probe_exact``, which is solved.
         name: Name of the study; by default that of data and backbone.
         workspace: Folder of all files of studies; by default ``$FROSTLINE_WORKSPACE``, else ``frostline-workspace``.
         storage: URL of a shared database; by default ``$FROSTLINE_STORAGE``, else in the workspace.
@@ -85,6 +89,7 @@ def run_search(
             "space": Path(space) if isinstance(space, str) else space,
             "metric": None if metric is None else name_metric(metric),
             "sampler": None if sampler is None else name_sampler(sampler),
+            "head": None if head is None else name_head(head),
             "name": name,
         }
         given = {**settings, **{key: value for key, value in chosen.items() if value is not None}}

@@ -108,6 +108,14 @@ def search(
             show_default="TPE of its own for each strategy",
         ),
     ] = "",
+    head: Annotated[
+        str,
+        typer.Option(
+            "--head",
+            help="Function that makes the head, as module:function, in place of the heads of the space.",
+            show_default="the heads of the space",
+        ),
+    ] = "",
     seed: Annotated[int, typer.Option("--seed", help="Seed of the splits, heads, data order and sampling.")] = 0,
     folds: Annotated[
         int | None,
@@ -190,6 +198,7 @@ def search(
         space=space,
         metric=metric,
         sampler=sampler,
+        head=head,
         seed=seed,
         folds=folds,
         finals_seeds=finals_seeds,

@@ -163,7 +163,7 @@ def _write(
 
 
 def _write_loader(folder: Path, card: ModelCard) -> None:
-    package = copy_code(folder / CODE, card.backbone)
+    package = copy_code(folder / CODE, card.backbone, card.head.function)
     text = _LOADER.format(
         dependencies=[*_DEPENDENCIES, *(["timm"] if card.backbone.startswith("timm:") else [])],
         side=card.preprocessing.image_size,

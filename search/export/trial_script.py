@@ -102,6 +102,10 @@ def _require_repeatable(config: TrialConfig, phases: Sequence[Phase], dataset: I
         faults.append(
             "its images are divided into folds, and a trial is a training on each, which a script does not repeat"
         )
+    if config.head.function is not None:
+        faults.append(
+            f"its head is yours ({config.head.function}), which a script does not repeat: import it in your own"
+        )
     if study.facts.pixel_scale:
         faults.append("its images have more than 8 bits, whose scale a script does not repeat")
     if study.settings.data.startswith("torchvision:"):

@@ -1,5 +1,5 @@
 from .default_space import COMPETING, default_tables
-from .parsing import create_space, resolve_space
+from .parsing import create_space, resolve_space, with_head
 from .plugins import load_plugins
 from .space import Domain, Space, is_integer, optuna_name
 from .space_file import read_space, read_tables, space_of, tables_of, write_space
@@ -18,5 +18,6 @@ __all__ = [
     "resolve_space",
     "space_of",
     "tables_of",
+    "with_head",
     "write_space",
 ]

@@ -91,6 +91,40 @@ def resolve_space(space: Space, units: int, *, embeds_patches: bool = False) -> 
     return result
 
 
+def with_head(space: Space, function: str) -> Space:
+    """Replace the heads of all strategies that take one of the user's.
+
+    Args:
+        space: Space.
+        function: ``module:function`` of the head.
+
+    Raises:
+        InvalidInputError: Another parameter depends on one of the head that is replaced.
+
+    Examples:
+        >>> from frostline.search.space import create_space, with_head
+        >>> space = create_space({"full": {"epochs": 5, "head.dropout": 0.1}})
+        >>> with_head(space, "my_objects:head").default("full")
+        {'strategy': 'full', 'epochs': 5, 'head.function': 'my_objects:head'}
+    """
+    replaced, faults = dict[str, dict[str, Domain]](), list[str]()
+    for strategy, own in space.strategies.items():
+        if not takes_parameter(get_strategy(strategy), "head.function"):
+            replaced[strategy] = own
+            continue
+        left = {name: domain for name, domain in own.items() if not name.startswith("head.")}
+        replaced[strategy] = {**left, "head.function": Domain(choices=(function,))}
+        faults += [
+            f"[{strategy}] {name} depends on {other}, which {function} replaces: leave out one of them"
+            for name, domain in left.items()
+            for other in domain.when
+            if other not in left
+        ]
+    if faults:
+        raise InvalidInputError(faults)
+    return Space(strategies=replaced)
+
+
 def _has_sgd(domains: Mapping[str, Domain]) -> bool:
     return "optimizer" in domains and domains["optimizer"].contains("sgd")
 

@@ -49,7 +49,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         check_backbone(BackboneSpec(request.backbone, request.weights, request.image_size or DEFAULT_SIZE))
     imported = False
     with _collecting(faults):
-        import_objects(request.metric, request.sampler)
+        import_objects(request.metric, request.sampler, [request.head] if request.head else [])
         imported = True
     with _collecting(faults):
         check_resources(request.resources, workspace)

@@ -21,7 +21,7 @@ from .prepare import check_strategies, existing_study, settings_of
 from .request import Request
 from .settings import StudySettings
 from .speed import measure_speed
-from .user_objects import try_sampler
+from .user_objects import try_heads, try_sampler
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     settings = settings_of(request, listing, written, backbones.pretrained, preprocessing)
     check_strategies(settings, backbones)
     try_sampler(settings)
+    try_heads(settings, backbones, len(listing.classes))
     exists = existing_study(settings, workspace) is not None
     images = split_counts(listing, settings.seed, settings.folds)
     chosen = study_precision(settings.precision, backbones, request.resources, workspace, keep=False)

@@ -21,7 +21,7 @@ from ...storage.tracking import name_in_use
 from ...storage.workspace import Workspace
 from ..durations import write_duration
 from ..slots import create_engine
-from ..space import Space, create_space, default_tables, resolve_space
+from ..space import Space, create_space, default_tables, resolve_space, with_head
 from .checks import budget_of, check_request, chosen_strategies, train_counts
 from .fingerprints import code_fingerprints, require_unchanged
 from .forecast import fitted_model, forecast_search, require_budget
@@ -34,7 +34,7 @@ from .settings import SEEDS, TRIALS, StudySettings, default_population
 from .speed import measure_speed
 from .study import Study
 from .study_file import option_of
-from .user_objects import try_sampler
+from .user_objects import try_heads, try_sampler
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     settings = settings_of(request, listing, written, backbones.pretrained, preprocessing)
     check_strategies(settings, backbones)
     try_sampler(settings)
+    try_heads(settings, backbones, len(listing.classes))
     existing = existing_study(settings, workspace)
     if existing is None:
         require_free_name(request.tracking_uri, settings.name, "--name")
@@ -168,7 +169,8 @@ def settings_of(
         preprocessing: Preprocessing of the images.
     """
     counts, device = train_counts(listing, request.seed, request.folds), create_engine(request.resources).device_type
-    space, planned = written or create_space(default_tables(sum(counts))), request.planned_trials or TRIALS
+    space = (written or create_space(default_tables(sum(counts)))).only(chosen_strategies(request, written))
+    planned = request.planned_trials or TRIALS
     return StudySettings(
         name=request.name or default_name(listing.name, request.file.path.stem if request.file else request.backbone),
         data=_absolute(request.data),
@@ -188,7 +190,7 @@ def settings_of(
         indifference=request.indifference,
         population=1 if request.folds else request.population or default_population(planned, sum(counts), device),
         space=resolve_space(
-            space.only(chosen_strategies(request, written)),
+            with_head(space, request.head) if request.head else space,
             len(backbone.units),
             embeds_patches=backbone.embeds_patches,
         ),

@@ -36,6 +36,7 @@ class Request:
         space: Path of a space file, or its tables.
         metric: Name of the metric, or ``module:function`` of one.
         sampler: ``module:object`` of an Optuna sampler, in place of the built-in one.
+        head: ``module:function`` of a head, in place of the heads of the space.
         seed: Seed of splits, heads, data order and sampling.
         folds: Number of folds of the images outside the test split; None for one validation split.
         finals_seeds: Largest number of trainings of each finalist; None for 8, as long as the finals cost no more than
@@ -70,6 +71,7 @@ class Request:
     space: Path | Mapping[str, Any] | None = None
     metric: str | None = None
     sampler: str = ""
+    head: str = ""
     seed: int = 0
     folds: int | None = None
     finals_seeds: int | None = None

@@ -19,7 +19,7 @@ from .observer import Observer
 from .optuna_storage import study_names
 from .prepare import Prepared, decode, gather_facts, require_free_name
 from .study import Study
-from .user_objects import import_objects
+from .user_objects import head_functions, import_objects
 
 
 def reopen(
@@ -41,13 +41,13 @@ def reopen(
 
     Raises:
         InvalidInputError: Data, weights, code or libraries changed, the plugins lack strategies of the study, or its
-            metric or sampler cannot be imported.
+            metric, sampler or head cannot be imported.
     """
     settings, trains = study.settings, lacks(study) if trains is None else trains
     # The plugins are imported first, because their code is compared too.
     _require_strategies(study, trains=trains)
     if trains:
-        import_objects(settings.metric, settings.sampler)
+        import_objects(settings.metric, settings.sampler, head_functions(settings.space))
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     check_backbone(settings.spec)
     data, options = data or settings.data, settings.listing
@@ -135,7 +135,7 @@ def prepare_fork(
     changed |= {} if seeds is None else {"finals_seeds": seeds, "finals_limited": False}
     settings = old.settings.model_copy(update=changed)
     load_plugins(settings.plugins)
-    import_objects(settings.metric, settings.sampler)
+    import_objects(settings.metric, settings.sampler, head_functions(settings.space))
     check_backbone(settings.spec)
     preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
     listing, backbones = list_data(settings.data, settings.listing, workspace), BackbonePool(settings.spec)

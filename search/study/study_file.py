@@ -32,6 +32,7 @@ class _Options(BaseModel):
     strategies: list[str] = []
     metric: str = ""
     sampler: str = ""
+    head: str = ""
     seed: int = 0
     folds: int = 0
     seeds: int = 0

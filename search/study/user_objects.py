@@ -1,6 +1,10 @@
-"""The user's metric and sampler, tried on the study's own classes and space before anything is trained."""
+"""The user's metric, sampler and heads, tried on the study's own classes and space before anything is trained."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import product
+from typing import Any
 
 import numpy as np
 import optuna
@@ -8,11 +12,13 @@ import optuna
 from ...objectives.data import Listing, resolve_splits
 from ...objectives.errors import InvalidInputError
 from ...objectives.metrics import check_metric, weighted
+from ...objectives.networks import BackbonePool, find_head, require_new_heads
 from ...objectives.user_metrics import is_users
 from ..analysis import draw_scores
 from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY
 from ..sampling import BudgetAllocation, StrategySampler, create_user_sampler
+from ..space import Domain, Space
 from .settings import StudySettings
 
 # Enough for samplers that start to model after a trial.
@@ -21,32 +27,38 @@ _DRAWS = 20
 
 
 def user_modules(settings: StudySettings) -> list[str]:
-    """Return the names of the modules of a study's own metric and sampler."""
+    """Return the names of the modules of a study's own metric, sampler and heads."""
     metric = settings.metric if is_users(settings.metric) else ""
-    return [name.partition(":")[0] for name in (metric, settings.sampler) if name]
+    names = (metric, settings.sampler, *head_functions(settings.space))
+    return list(dict.fromkeys(name.partition(":")[0] for name in names if name))
 
 
-def import_objects(metric: str | None, sampler: str) -> None:
-    """Import the user's metric and sampler.
+def head_functions(space: Space) -> list[str]:
+    """Return the names of the user's heads in a space."""
+    found = [domains["head.function"] for domains in space.strategies.values() if "head.function" in domains]
+    return list(dict.fromkeys(str(name) for domain in found for name in domain.extremes))
+
+
+def import_objects(metric: str | None, sampler: str, heads: Iterable[str] = ()) -> None:
+    """Import the user's metric, sampler and heads.
 
     Args:
         metric: Name of the metric; None for the default.
         sampler: Name of the user's sampler; empty for the built-in one.
+        heads: Names of the user's heads.
 
     Raises:
         InvalidInputError: One is unknown, or cannot be imported; the message names all faults.
     """
     faults: list[str] = []
-    try:
-        if metric is not None:
-            check_metric(metric)
-    except InvalidInputError as error:
-        faults += error.faults
-    try:
-        if sampler:
-            create_user_sampler(sampler, seed=0)
-    except InvalidInputError as error:
-        faults += error.faults
+    wanted: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [(find_head, (name,)) for name in heads]
+    wanted += [(check_metric, (metric,))] if metric is not None else []
+    wanted += [(create_user_sampler, (sampler, 0))] if sampler else []
+    for find, given in wanted:
+        try:
+            find(*given)
+        except InvalidInputError as error:
+            faults += error.faults
     if faults:
         raise InvalidInputError(faults)
 
@@ -96,3 +108,30 @@ def try_sampler(settings: StudySettings) -> None:
                     what = f"Sampler {settings.sampler!r} fails on the space of {strategy}"
                     raise InvalidInputError(f"{what}: {type(error).__name__}: {error}") from error
                 study.tell(trial, score / _TRIALS)
+
+
+def try_heads(settings: StudySettings, backbones: BackbonePool, classes: int) -> None:
+    """Build the user's heads of each strategy, on the features of each truncation.
+
+    Args:
+        settings: Settings of the study.
+        backbones: Pool of its backbone.
+        classes: Number of classes.
+
+    Raises:
+        InvalidInputError: One cannot be built, or gives no logits; the message names all faults.
+    """
+    units, tried = backbones.pretrained.units, set[tuple[str, tuple[int, ...]]]()
+    for domains in settings.space.strategies.values():
+        if "head.function" in domains:
+            cut = domains.get("truncate", Domain(choices=(0,)))
+            shapes = [unit.output_shape for dropped, unit in enumerate(reversed(units)) if cut.contains(dropped)]
+            tried |= set(product(map(str, domains["head.function"].extremes), shapes))
+    faults: list[str] = []
+    for name, shape in sorted(tried):
+        try:
+            require_new_heads(name, shape, classes)
+        except InvalidInputError as error:
+            faults += error.faults
+    if faults:
+        raise InvalidInputError(faults)

@@ -50,7 +50,7 @@ def keep_network(
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         save_network(unfinished / "network", network, card)
-        copy_code(unfinished / "code", study.settings.backbone)
+        copy_code(unfinished / "code", card.backbone, card.head.function)
         Image.fromarray(example).save(unfinished / "example.png")
         unfinished.replace(folder)
     except (OSError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""The code that a kept network brings: the package that loads it, and the user's modules that its backbone needs."""
+"""The code that a kept network brings: the package that loads it, and the user's modules of its backbone and head."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from ..study import sources_digest, training_package, training_sources
 from .load_check import PACKAGE_PREFIX
 
 
-def copy_code(folder: Path, backbone: str) -> str:
+def copy_code(folder: Path, backbone: str, head: str | None = None) -> str:
     """Copy what a network needs into a folder from which it can be imported.
 
     Args:
         folder: Folder to write.
         backbone: Name of the backbone; its module is imported if it is the user's.
+        head: ``module:function`` of the user's head, whose module is imported; None for a built-in one.
 
     Returns:
         Name of the package.
@@ -29,9 +30,10 @@ def copy_code(folder: Path, backbone: str) -> str:
     # The stubs too: a sub-package reads from its own which module has a name.
     for source in sorted([*training_sources(), *package.rglob("*.pyi")]):
         _copy(source, target / source.relative_to(package))
-    module, _, factory = backbone.partition(":")
-    if factory and module != "timm":
-        _copy_modules(module, folder)
+    for name in (backbone, head or ""):
+        module, _, function = name.partition(":")
+        if function and module != "timm":
+            _copy_modules(module, folder)
     return target.name
 
 

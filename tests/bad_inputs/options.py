@@ -91,6 +91,9 @@ WRONG_OPTIONS = {
     "--sampler that is none": search(
         "--sampler", "json:dumps", say=("Sampler 'json:dumps'", "optuna.samplers.BaseSampler")
     ),
+    "--head of no module": search("--head", "nowhere:own", say=("Head 'nowhere:own'", "no module 'nowhere'")),
+    "--head of no function": search("--head", "json:own", say=("Unknown function in json 'own'",)),
+    "--head that is none": search("--head", "math:hypot", say=("Head 'math:hypot'", "fails: TypeError")),
     "--metric empty": search("--metric", "", say=("accuracy",)),
     "--strategy unknown": search("--strategy", "ful", say=("'ful'", "full")),
     "--strategy empty": search("--strategy", "", say=("full",)),

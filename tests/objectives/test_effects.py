@@ -31,7 +31,17 @@ OWN = {
 }
 SHARED = {
     *("truncate", "head.pooling", "head.hidden_layers", "head.width", "head.activation", "head.normalization"),
-    *("head.dropout", "head.output", "head.init", "head.queries", "optimizer", "momentum", "nesterov", "learning_rate"),
+    *(
+        "head.dropout",
+        "head.output",
+        "head.init",
+        "head.queries",
+        "head.function",
+        "optimizer",
+        "momentum",
+        "nesterov",
+        "learning_rate",
+    ),
     *("weight_decay", "schedule", "warmup", "gradient_clip", "ema_decay", "label_smoothing", "class_weights"),
     *("sampling", "augmentation", "randaugment_ops", "randaugment_magnitude", "views", "mixing", "mixing_alpha"),
     *("batch_size", "epochs", "patience"),

@@ -175,6 +175,7 @@ def test_costs_are_shared():
         ({"head.depths": 3}, True),
         ({"head.pooling": "gem"}, False),
         ({"head.pooling": "attention"}, False),
+        ({"head.function": "own_heads:average"}, False),
         ({"mixing": "mixup"}, False),
         ({"head.init": "probe"}, False),
         ({"strategy": "full"}, False),

@@ -1,4 +1,4 @@
-"""The page on Python, executed: its own metric and sampler in a study of two workers, in a folder of the user's."""
+"""The page on Python, executed: its metric, sampler and head in a study of two workers, in a folder of the user's."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def test_the_documented_objects_run_in_a_study(tmp_path: Path, monkeypatch: pyte
         found = runpy.run_path(str(tmp_path / "call.py"), {"SMALL": SMALL})
     study = found["study"]
     assert (study.settings["metric"], study.settings["sampler"]) == ("my_objects:top_two", "my_objects:bolder_tpe")
+    assert set(study.trials["params_head.function"]) == {"my_objects:two_widths"}
     assert study.finals["test_score"].between(0, 1, inclusive="right").all()
     # Readers do without the module.
     monkeypatch.chdir(elsewhere)
