@@ -102,11 +102,7 @@ def search(
     ] = None,
     sampler: Annotated[
         str,
-        typer.Option(
-            "--sampler",
-            help="Sampler of Optuna, or your own, as module:object.",
-            show_default="TPE of its own for each strategy",
-        ),
+        typer.Option("--sampler", help="Sampler of Optuna, or your own, as module:object.", show_default="TPE"),
     ] = "",
     head: Annotated[
         str,
