@@ -42,7 +42,7 @@ OTHER: dict[str, Any] = {
     },
     **{"head.pooling": "avgmax", "head.hidden_layers": 1, "head.width": 9, "head.activation": "tanh"},
     **{"head.normalization": "layer", "head.dropout": 0.4, "head.output": "cosine", "head.init": "xavier"},
-    **{"head.queries": 5, "head.depths": 3},
+    **{"head.queries": 5, "head.depths": 3, "head.function": "own_heads:average"},
 }
 _BACKBONE = {"freeze_depth", "backbone_lr_ratio", "batch_norm"}
 _TRAINED = {
@@ -123,6 +123,7 @@ def stage_of(values: Mapping[str, Any], work: Task, folder: Path, seed: int = 3)
 def variations(start: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A start with one value changed, for every value that its strategy takes and that does not contradict it."""
     names = {name for name in OTHER if takes_parameter(STRATEGIES[start["strategy"]], name)}
+    names -= {"head.function"}  # without other parameters of the head; see below
     if start.get("head.init") == "probe":
         names -= {"head.hidden_layers", "head.output", "head.init"}  # refused, or no probe
     default, present = flatten(configure({"strategy": start["strategy"]})), flatten(configure(start))
@@ -204,6 +205,15 @@ def test_other_data_metric_or_weights_are_another_stage(change: Callable[[Task],
     work = small()
     keys = [key_of(LP_FT, each, tmp_path) for each in (work, change(work))]
     assert keys[0] != keys[1]
+
+
+def test_a_head_of_the_users_is_in_the_key_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    start, work = {name: value for name, value in LP_FT.items() if not name.startswith("head.")}, small()
+    heads = [{"head.function": f"own_heads:{name}"} for name in ("average", "product_pooling")]
+    keys = [key_of({**start, **head}, work, tmp_path) for head in ({}, *heads)]
+    monkeypatch.setattr("frostline.objectives.networks.user_heads.source_digest", lambda name: "changed")
+    keys += [key_of({**start, **heads[0]}, work, tmp_path)]
+    assert len(set(keys)) == 4
 
 
 def _other_weights() -> BackbonePool:
