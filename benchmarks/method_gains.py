@@ -1,11 +1,11 @@
 """What methods that are no defaults gain in test accuracy, each beside the same training without it.
 
-    python benchmarks/method_gains.py --keep                    # an hour on two cores
+    python benchmarks/method_gains.py --keep                    # 20 minutes on two cores
     python benchmarks/method_gains.py --only attention          # those whose names have the word
+    python benchmarks/method_gains.py --transformer --keep      # half an hour
 
 Both sides share seed, images and all other values; each seed divides training and validation images anew. A gain is
-one where the interval lies above zero. Transformers are measured on a small one that is first trained on satellite
-photos, for 10 minutes.
+one where the interval lies above zero. The transformer is a small one, which is trained on satellite photos first.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def add(report: Report, settings: Sequence[Setting], methods: Sequence[Method], 
             print("\t".join(table.rows[-1]), flush=True)
 
 
-def add_transformers(report: Report, folder: Path, methods: Sequence[Method], seeds: int, epochs: int) -> None:
+def add_transformer(report: Report, folder: Path, methods: Sequence[Method], seeds: int, epochs: int) -> None:
     """Rows of every method of a transformer, which is trained first."""
     file = folder / "small_vit.safetensors"
     accuracy = small_vit.pretrain(file, folder, epochs)
@@ -120,17 +120,20 @@ def _named(methods: Sequence[Method], word: str) -> list[Method]:
 def main() -> None:
     options = harness.parser(__doc__)
     options.add_argument("--seeds", type=int, default=5, help="of each training (%(default)s)")
+    options.add_argument("--transformer", action="store_true", help="of a transformer instead")
     options.add_argument("--only", default="", metavar="WORD", help="methods whose names have this word")
     arguments: argparse.Namespace = options.parse_args()
     # As a search does.
     keep_freed_memory()
     seeds, epochs = (2, 1) if arguments.quick else (arguments.seeds, EPOCHS)
     chosen = harness.setting(arguments)
-    report = Report("method_gains", "What methods gain that are no defaults.", chosen)
-    add(report, scored_settings(chosen), _named(METHODS, arguments.only), seeds)
-    if methods := _named(TRANSFORMER_METHODS, arguments.only):
+    name = "method_gains_transformer" if arguments.transformer else "method_gains"
+    report = Report(name, "What methods gain that are no defaults.", chosen)
+    if arguments.transformer:
         with harness.scratch_folder() as folder:
-            add_transformers(report, folder, methods, seeds, epochs)
+            add_transformer(report, folder, _named(TRANSFORMER_METHODS, arguments.only), seeds, epochs)
+    else:
+        add(report, scored_settings(chosen), _named(METHODS, arguments.only), seeds)
     harness.finish(report, arguments)
 
 
