@@ -22,6 +22,8 @@ from benchmarks import (
     gpu,
     harness,
     logistic_regression,
+    method_gains,
+    paired_scores,
     precision,
     repeatability,
     shared_cores,
@@ -178,6 +180,22 @@ def test_precisions_are_compared_part_by_part_and_seed_by_seed(tiny: Setting) ->
     assert [row[7:] for row in speed.tables["Speed"].rows] == [("float32", "1")] * 2
     (row,) = precision.measure_scores([tiny], 2, ["full"]).tables["Test accuracy"].rows
     assert row[2] == "full"
+
+
+def test_an_interval_is_students() -> None:
+    """The 97.5 % quantile of one degree of freedom is 12.706; the standard error of 1 and 3 is 1."""
+    assert paired_scores.interval([1.0, 3.0]) == "+2.00 ± 12.71"
+
+
+def test_a_method_is_compared_with_the_same_training_without_it(tiny: Setting) -> None:
+    report = Report("gains", "", tiny)
+    same = {"strategy": "linear_probe_exact"}
+    methods = [method_gains.Method("none", same, {}), method_gains.Method("depths", same, {"head.depths": 2})]
+    method_gains.add(report, [tiny], methods, seeds=2)
+    (none, depths) = report.tables["Test accuracy"].rows
+    assert none[3] == none[4] == depths[3]
+    assert none[5] == "+0.00 ± 0.00"
+    assert float(depths[5].split()[0]) == pytest.approx(float(depths[4]) - float(depths[3]), abs=0.011)
 
 
 @pytest.mark.slow
