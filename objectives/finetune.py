@@ -293,7 +293,7 @@ def phase_data(network: Network, config: TrialConfig, task: Task, seed: int) -> 
     """Inputs of a network's trainable part, behind its prefix."""
     return PhaseData(
         train=_source(task.train, config, network, task, seed),
-        val=_evaluation_source(task.val, network, task),
+        val=evaluation_source(task.val, network.prefix, task.store, task.device),
         metric=task.metric,
         device=task.device,
         seed=seed,
@@ -307,13 +307,9 @@ def _source(split: ImageSplit, config: TrialConfig, network: Network, task: Task
     return source_of(split, views, network.prefix, task.store, task.device)
 
 
-def _evaluation_source(split: ImageSplit, network: Network, task: Task) -> FeatureSource:
-    return evaluation_source(split, network.prefix, task.store, task.device)
-
-
 def predict(network: Network, split: ImageSplit, task: Task) -> NDArray[np.float64]:
     """Class probabilities, float64 (N, classes), of a split by a trained network; in smaller batches if memory runs
     out.
     """
-    source = _evaluation_source(split, network, task)
+    source = evaluation_source(split, network.prefix, task.store, task.device)
     return to_probabilities(within_memory(partial(predict_logits, network, source), task.device))

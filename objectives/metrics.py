@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidInputError, unknown_name
-from .user_metrics import find_function, is_users, prepare_resampled
+from .user_metrics import find_metric_function, is_users, prepare_resampled
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -76,7 +76,7 @@ def check_metric(name: str) -> None:
         InvalidInputError: There is no metric of this name, it is only reported, or the user's cannot be imported.
     """
     if is_users(name):
-        find_function(name)
+        find_metric_function(name)
         return
     if name not in METRICS:
         raise InvalidInputError(f"{unknown_name('metric', name, OBJECTIVES)} Or give your own as module:function.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -67,6 +67,28 @@ def find_object(kind: str, name: str, noun: str = "function") -> Any:
         known = [each for each, value in vars(module).items() if callable(value) and not each.startswith("_")]
         raise InvalidInputError(unknown_name(f"{noun} in {module_name}", own, known) + library_note(module))
     return found
+
+
+def find_function(kind: str, name: str) -> Callable[..., Any]:
+    """Import the function that ``module:name`` names; arguments as in :func:`find_object`.
+
+    Raises:
+        InvalidInputError: See :func:`find_object`; or it is no function.
+    """
+    function = find_object(kind, name)
+    if not callable(function):
+        raise InvalidInputError(f"{kind} {name!r} is a {type(function).__name__}, not a function.")
+    return function
+
+
+def function_source(kind: str, name: str) -> str:
+    """The name of a function of the user's with the digest of its code, for keys of what depends on it.
+
+    Raises:
+        InvalidInputError: See :func:`find_function`.
+    """
+    find_function(kind, name)
+    return f"{name} {source_digest(name)}"
 
 
 def _import(what: str, module: str) -> ModuleType:

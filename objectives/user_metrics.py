@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InvalidInputError
-from .user_code import find_object, source_digest
+from .user_code import find_function, function_source
 
 Floats = NDArray[np.float64]
 
@@ -32,27 +32,21 @@ def is_users(name: str) -> bool:
 
 
 def metric_source(name: str) -> str:
-    """A metric's name with the digest of its code, for keys of what depends on it.
+    """A metric's name, of a user's with the digest of its code, for keys of what depends on it.
 
     Raises:
-        InvalidInputError: See :func:`find_function`.
+        InvalidInputError: See :func:`find_metric_function`.
     """
-    if not is_users(name):
-        return name
-    find_function(name)
-    return f"{name} {source_digest(name)}"
+    return function_source(_KIND, name) if is_users(name) else name
 
 
-def find_function(name: str) -> Callable[..., Any]:
+def find_metric_function(name: str) -> Callable[..., Any]:
     """Import the function of a metric.
 
     Raises:
         InvalidInputError: There is none, its module raises, or it is no function.
     """
-    function = find_object(_KIND, name)
-    if not callable(function):
-        raise InvalidInputError(f"{_KIND} {name!r} is a {type(function).__name__}, not a function.")
-    return function
+    return find_function(_KIND, name)
 
 
 def prepare_resampled(name: str, probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> Callable[..., Any]:
@@ -70,7 +64,7 @@ def prepare_resampled(name: str, probabilities: NDArray[np.floating], labels: ND
         InvalidInputError: The function cannot be imported; or, when the values are computed, it raises or its value is
             not one number in [0, 1].
     """
-    function = find_function(name)
+    function = find_metric_function(name)
     images = _digest(probabilities, labels)
 
     def values(weights: Floats) -> Floats:

@@ -217,8 +217,9 @@ def create_head(
     if config.function is not None:
         return create_user_head(config.function, feature_shape, num_classes)
     pools = [_pooling(config, shape) for shape in (*earlier_shapes, feature_shape)]
-    together = [DepthPool(nn.Sequential(*pool) for pool, _ in pools)]
-    layers: list[nn.Module] = [*(together if earlier_shapes else pools[0][0])]
+    layers: list[nn.Module] = pools[0][0]
+    if earlier_shapes:
+        layers = [DepthPool(nn.Sequential(*pool) for pool, _ in pools)]
     sizes = [sum(size for _, size in pools), *[config.width] * config.hidden_layers]
     if config.hidden_layers == 0 and config.normalization != "none":
         layers.append(NORMALIZATIONS[config.normalization](sizes[0]))

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..backbones import require_usable
 from ..errors import InvalidInputError
-from ..user_code import current_folder_last, find_object, source_digest
+from ..user_code import current_folder_last, find_function, function_source
 
 _KIND = "Head"
 # More than one image, so that an output of another shape is noticed.
@@ -23,10 +23,7 @@ def find_head(name: str) -> Callable[..., Any]:
     Raises:
         InvalidInputError: There is none, its module raises, or it is no function.
     """
-    function = find_object(_KIND, name)
-    if not callable(function):
-        raise InvalidInputError(f"{_KIND} {name!r} is a {type(function).__name__}, not a function.")
-    return function
+    return find_function(_KIND, name)
 
 
 def head_source(name: str | None) -> str | None:
@@ -35,10 +32,7 @@ def head_source(name: str | None) -> str | None:
     Raises:
         InvalidInputError: See :func:`find_head`.
     """
-    if name is None:
-        return None
-    find_head(name)
-    return f"{name} {source_digest(name)}"
+    return None if name is None else function_source(_KIND, name)
 
 
 def create_user_head(name: str, feature_shape: tuple[int, ...], num_classes: int) -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -126,7 +126,8 @@ def train_phase(run: PhaseRun, config: TrialConfig, data: PhaseData, on_epoch: O
     criterion = create_criterion(config, data.train.labels)
     while not run.ended(config.patience):
         started, epoch = time.perf_counter(), run.epoch
-        train_loss = _train_epoch(network, config, data, epoch, optimization, criterion, run.penalty)
+        passes = partial(_backward_passes, network, config, data, epoch, optimization, criterion, run.penalty)
+        train_loss = _train_epoch(network, data, optimization, passes)
         with optimization.averaged():
             logits = predict_logits(network, data.val, data.micro_batches)
             val_loss, val_score = score_logits(logits, data)
@@ -226,24 +227,25 @@ def epoch_batches(config: TrialConfig, labels: Tensor, seed: int, epoch: int) ->
 
 
 def _train_epoch(
-    network: Network,
-    config: TrialConfig,
-    data: PhaseData,
-    epoch: int,
-    optimization: Optimization,
-    criterion: nn.CrossEntropyLoss,
-    penalty: Penalty | None,
+    network: Network, data: PhaseData, optimization: Optimization, passes: Callable[[], Iterator[Tensor]]
 ) -> float:
+    """Train an epoch, and return its mean loss.
+
+    Args:
+        network: Network in training.
+        data: Inputs of the phase.
+        optimization: Optimizer with its schedule.
+        passes: Makes the backward passes of the epoch; see :func:`_backward_passes`.
+    """
     if network.phase.relative_rates:
         network.eval()
-        batches = islice(_backward_passes(network, config, data, epoch, optimization, criterion, penalty), BATCHES)
         units = optimization.units()
-        norms = [{unit: relative_norm(held) for unit, held in units.items()} for _ in batches]
+        norms = [{unit: relative_norm(held) for unit, held in units.items()} for _ in islice(passes(), BATCHES)]
         optimization.scale(shares_of_rates(norms))
     network.train()
     # Summed on the device and read once: a read at each step would make the host wait.
     total = torch.zeros((), device=data.device)
-    for loss in _backward_passes(network, config, data, epoch, optimization, criterion, penalty):
+    for loss in passes():
         total += loss
         optimization.step()
     return float(total) / len(data.train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ...objectives.calibration import fit_temperature
@@ -83,7 +84,7 @@ def _judged(
     probabilities = predict(network, task.val, task)
     val_score = score(task.metric, probabilities, task.val.labels)
     if val_score <= best.val_score:
-        return ModelStock(made.finalist, made.seeds, val_score, best.val_score)
+        return replace(made, val_score=val_score)
     # Only now: its test score chooses nothing.
     test = prepared.dataset.open_test()
     costs = measure_serving(network, prepared.dataset.preprocessing.image_size, task.device)
@@ -103,4 +104,4 @@ def _judged(
     origin = {**single.origin, "seed": STOCK, "stock_of_seeds": ", ".join(map(str, made.seeds))}
     card = single.model_copy(update={"temperature": final.temperature, "origin": origin})
     keep_network(study, final, card, network, task.val.canvas[task.val.indices[0]])
-    return ModelStock(made.finalist, made.seeds, val_score, best.val_score, final)
+    return replace(made, val_score=val_score, final=final)

@@ -261,10 +261,10 @@ class StudyResults:
         """Return what a reader of the verdict must know besides it; nothing before the verdict."""
         if self.verdict is None:
             return ()
-        stocks = self.stock is not None and self.stock.is_of(self.verdict.winner.finals)
-        said = self.stock.sentence() if self.stock is not None and stocks else ""
         found = find_warnings(self.verdict, self.trials, self.settings.strategies)
-        return (*found, *([said] if said else []))
+        stock = self.stock
+        said = stock.sentence() if stock is not None and stock.is_of(self.verdict.winner.finals) else ""
+        return (*found, said) if said else found
 
     @property
     def decided(self) -> bool:

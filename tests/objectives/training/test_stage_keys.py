@@ -211,7 +211,7 @@ def test_a_head_of_the_users_is_in_the_key_with_its_code(tmp_path: Path, monkeyp
     start, work = {name: value for name, value in LP_FT.items() if not name.startswith("head.")}, small()
     heads = [{"head.function": f"own_heads:{name}"} for name in ("average", "product_pooling")]
     keys = [key_of({**start, **head}, work, tmp_path) for head in ({}, *heads)]
-    monkeypatch.setattr("frostline.objectives.networks.user_heads.source_digest", lambda name: "changed")
+    monkeypatch.setattr("frostline.objectives.user_code.source_digest", lambda name: "changed")
     keys += [key_of({**start, **heads[0]}, work, tmp_path)]
     assert len(set(keys)) == 4
 

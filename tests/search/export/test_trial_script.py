@@ -102,16 +102,29 @@ def make_study(root: Path) -> Study:
     torch.manual_seed(0)
     save_file(tiny_network.create(3).state_dict(), root / "tiny.safetensors")
     strategies = tuple(name for name in SPACE if name not in ("shared", "scratch"))
+    return search_each_once(root, "tiny_network:create", "tiny.safetensors", strategies, name="script")
+
+
+def search_each_once(
+    root: Path,
+    backbone: str,
+    weights: str,
+    strategies: tuple[str, ...],
+    *,
+    shared: Mapping[str, Any] = SPACE["shared"],
+    **more: Any,
+) -> Study:
+    """A study of one trial and one final a strategy, on the photos of a folder."""
     request = Request(
-        *(str(root / "photos"), "tiny_network:create", str(root / "tiny.safetensors"), 32),
+        *(str(root / "photos"), backbone, str(root / weights), 32),
         trials=len(strategies),
         finals_seeds=1,
         candidates=1,
         racing=False,
         audit=False,
-        space={name: table for name, table in SPACE.items() if name == "shared" or name in strategies},
+        space={"shared": dict(shared), **{name: SPACE[name] for name in strategies}},
         device="cpu",
-        name="script",
+        **more,
     )
     return run_search(request, Workspace(root / "workspace"))
 
@@ -262,19 +275,13 @@ def test_transformers_of_timm_too(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(timm.create_model("test_vit", img_size=32).state_dict(), tmp_path / "vit.safetensors")
     strategies = ("lora", "gradual_unfreezing")
-    request = Request(
-        *(str(tmp_path / "photos"), "timm:test_vit", str(tmp_path / "vit.safetensors"), 32),
-        trials=len(strategies),
-        finals_seeds=1,
-        candidates=1,
-        racing=False,
-        audit=False,
-        space={"shared": {**SPACE["shared"], "epochs": 2}, **{name: SPACE[name] for name in strategies}},
+    shared = {**SPACE["shared"], "epochs": 2}
+    study = search_each_once(
+        *(tmp_path, "timm:test_vit", "vit.safetensors", strategies),
+        shared=shared,
         metric="own_metrics:share_right",
-        device="cpu",
         name="timm",
     )
-    study = run_search(request, Workspace(tmp_path / "workspace"))
     found = run_scripts(tmp_path, {name: write_script(study, name) for name in strategies})
     for final in study.results().finals:
         own = found[final.strategy]
