@@ -95,6 +95,11 @@ def all_features(setting: Setting) -> Images:
     return features, np.concatenate([split.labels for split in splits])
 
 
+def fits(size: int, images: Images) -> bool:
+    """Whether enough images are left for the test of so many training images."""
+    return size + size // 4 <= (1 - LEAST_TEST) * len(images[1])
+
+
 def draws(images: Images, size: int, count: int) -> Iterator[Drawn]:
     """Stratified draws of so many training images."""
     features, labels = images
@@ -156,9 +161,7 @@ def compare(images: Images, sizes: Sequence[int], count: int) -> dict[str, list[
     """Every way on every draw of a dataset."""
     found: dict[str, list[Found]] = defaultdict(list)
     for size in sizes:
-        if size + size // 4 > (1 - LEAST_TEST) * len(images[1]):
-            continue
-        for drawn in draws(images, size, count):
+        for drawn in draws(images, size, count) if fits(size, images) else ():
             for name, predict in {**our_ways(drawn), "scikit-learn, C = 1": scikit_learn(drawn)}.items():
                 found[name].append(judge(predict, drawn))
     return found

@@ -52,7 +52,8 @@ class HeadConfig(_Config):
             Not used where the backbone's features are vectors, but by ``attention``: learned queries that attend to
             the map or the tokens (with the class token) from which the last unit makes its vectors.
         queries: Number of queries of ``attention``.
-        depths: Number of last units whose pooled features the head sees, side by side.
+        depths: Number of last units whose pooled features the head sees, side by side. In a space, more units than the
+            backbone has mean all of them.
         hidden_layers: Number of hidden layers between pooling and output, 0 to 2.
         width: Units of each hidden layer.
         activation: Activation after each hidden layer.

@@ -16,6 +16,7 @@ from .export import (
 from .frozen_prefix import CANONICAL_BATCH, FrozenPrefix, as_run, state_hash
 from .heads import (
     CosineLinear,
+    DepthPool,
     Dropout,
     FixedPooling,
     create_head,
@@ -46,6 +47,7 @@ __all__ = [
     "BackbonePool",
     "Classifier",
     "CosineLinear",
+    "DepthPool",
     "Dropout",
     "FixedPooling",
     "FrozenPrefix",

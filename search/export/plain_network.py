@@ -4,8 +4,9 @@ to build it with its weights.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,15 +49,16 @@ class WeightsSource:
     prefix: str
 
 
-def feature_node(backbone: Backbone, image_size: int) -> str:
-    """Return the name of the node, as torchvision's feature extraction has it, that gives the backbone's features.
+def feature_nodes(backbone: Backbone, image_size: int) -> list[str]:
+    """Return the names of the nodes, as torchvision's feature extraction has them, that give the backbone's features:
+    one for each unit that a head sees.
 
     Args:
         backbone: Backbone.
         image_size: Side of the images that it was cut for, pixels.
 
     Raises:
-        InvalidInputError: torchvision cannot trace the network, or no node gives the features.
+        InvalidInputError: torchvision cannot trace the network, or no nodes give the features.
     """
     model, options = backbone.model.eval(), tracer(backbone.name)
     images = torch.randn(1, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
@@ -64,18 +66,36 @@ def feature_node(backbone: Backbone, image_size: int) -> str:
         train, evaluated = get_graph_node_names(model, options)
         common = [name for name in evaluated if name in set(train)]
         with torch.no_grad():
-            expected = backbone.segment(0, len(backbone.units))(images)
-            alike = [name for name, value in _extract(model, common, images, options).items() if _same(value, expected)]
-            # A later operation may have written into the value of an earlier node: each is tried alone.
-            same = [name for name in alike if _same(_extract(model, [name], images, options)[name], expected)]
+            features = backbone.prefix(len(backbone.units))(images)
+            expected = [features] if isinstance(features, Tensor) else list(features)
+            values = _extract(model, common, images, options)
+            nodes = [
+                _node_of(each, values, partial(_extract, model, images=images, options=options)) for each in expected
+            ]
+            found = _extract(model, [name for name in nodes if name], images, options)
     # The code of any network.
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InvalidInputError(f"torchvision's feature extraction cannot trace {backbone.name}: {reason}") from error
-    if not same:
+    same = [name for name, each in zip(nodes, expected, strict=True) if name and _same(found[name], each)]
+    if len(same) < len(expected):
         raise InvalidInputError(f"torchvision's feature extraction has no node with the features of {backbone.name}")
-    # The first: later ones, such as a dropout in evaluation mode, belong to the classifier.
-    return same[0]
+    return same
+
+
+def _node_of(expected: Tensor, values: dict[str, Any], extract: Callable[[list[str]], dict[str, Any]]) -> str | None:
+    """Return the first node with these values; later ones, such as a dropout, belong to a classifier.
+
+    A later operation may have written into the value of an earlier node: each is tried alone.
+    """
+    alike = [name for name, value in values.items() if _same(value, expected)]
+    return next((name for name in alike if _same(extract([name])[name], expected)), None)
+
+
+def feature_names(backbone: Backbone) -> list[str]:
+    """Return what a script calls the features, one name for each unit that a head sees."""
+    first = len(backbone.units) - backbone.depths
+    return ["features"] if backbone.depths == 1 else [f"features_{first + each}" for each in range(backbone.depths)]
 
 
 def _extract(model: nn.Module, names: Collection[str], images: Tensor, options: dict[str, Any]) -> dict[str, Any]:

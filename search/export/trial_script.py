@@ -37,7 +37,7 @@ from ...objectives.user_metrics import is_users
 from ..study import ChosenTrial, Observer, Study, choose_trial, reopen, restore_config
 from .embedded_sources import embed
 from .plain_head import describe_head
-from .plain_network import build_arguments, feature_node, find_weights
+from .plain_network import build_arguments, feature_names, feature_nodes, find_weights
 from .plain_phases import describe_phases, phase_faults
 
 _READ_BY_STEPS = (
@@ -68,7 +68,7 @@ def write_script(study: Study, name: str | None = None) -> str:
         _require_repeatable(config, phases, prepared.dataset, study)
         cut = seen_by_head(backbone.truncated(config.truncate), config.head)
         network = _network(cut, spec, pretrained=pretrained and spec.weights != "none")
-        head = describe_head(config.head, cut.units[-1].output_shape, len(prepared.dataset.classes))
+        head = describe_head(config.head, cut, len(prepared.dataset.classes))
         splits = _splits(prepared.dataset, study)
     except InvalidInputError as error:
         what = f"Trial {chosen.trial.number} cannot be written as a script"
@@ -78,6 +78,7 @@ def write_script(study: Study, name: str | None = None) -> str:
         **_recipe(config, phases, cut, prepared.dataset, study.settings.metric),
         "mixed_precision": _mixed_precision(phases, study),
         "network": network,
+        "feature_names": feature_names(cut),
         "head_parts": head.parts,
         "head_layers": head.layers,
         "head_init": head.init,
@@ -96,8 +97,6 @@ def _require_repeatable(config: TrialConfig, phases: Sequence[Phase], dataset: I
         InvalidInputError: The strategy or the data need more than plain PyTorch; the message names all.
     """
     faults = list(phase_faults(phases))
-    if config.head.depths > 1:
-        faults.append("its head sees the features of several units, which a script does not repeat")
     if study.settings.folds:
         faults.append(
             "its images are divided into folds, and a trial is a training on each, which a script does not repeat"
@@ -208,7 +207,7 @@ def _network(backbone: Backbone, spec: BackboneSpec, *, pretrained: bool) -> str
         weights=weights,
         file=file,
         arguments=arguments,
-        node=feature_node(backbone, spec.image_size),
+        nodes=dict(zip(feature_nodes(backbone, spec.image_size), feature_names(backbone), strict=True)),
     )
 
 

@@ -59,7 +59,8 @@ _FROZEN_EMBEDDING = Domain(choices=(True,), when={"optimizer": ("sgd",)})
 
 
 def resolve_space(space: Space, units: int, *, embeds_patches: bool = False) -> Space:
-    """Replace freeze depths that count from the end by absolute ones, freeze patch embeddings, and check the result.
+    """Replace freeze depths that count from the end by absolute ones, let heads see no more units than there are,
+    freeze patch embeddings, and check the result.
 
     Args:
         space: Space to resolve.
@@ -78,7 +79,9 @@ def resolve_space(space: Space, units: int, *, embeds_patches: bool = False) -> 
         (9, 8)
     """
     resolved = {
-        strategy: {name: _absolute(domain, units) if name == "freeze_depth" else domain for name, domain in own.items()}
+        strategy: {
+            name: _BY_UNITS[name](domain, units) if name in _BY_UNITS else domain for name, domain in own.items()
+        }
         for strategy, own in space.strategies.items()
     }
     for strategy, own in resolved.items() if embeds_patches else ():
@@ -149,6 +152,17 @@ def _plan_faults(space: Space, strategy: str, units: int) -> list[str]:
     return list(dict.fromkeys(faults))
 
 
+def _at_most(domain: Domain, units: int) -> Domain:
+    """Limit what a domain has to the number of units: a head that may see 4 sees the 3 that there are."""
+    choices = domain.choices and tuple(dict.fromkeys(_limited(value, units) for value in domain.choices))
+    limits = {key: _limited(getattr(domain, key), units) for key in ("low", "high", "default")}
+    return domain.model_copy(update={**limits, "choices": choices})
+
+
+def _limited(value: Any, units: int) -> Any:
+    return min(value, units) if isinstance(value, int) else value
+
+
 def _counts(depth: Any) -> bool:
     """Return whether a depth counts from the end."""
     return isinstance(depth, int) and depth < 0
@@ -172,6 +186,10 @@ def _absolute(domain: Domain, units: int) -> Domain:
             f"freeze_depth: default {domain.default!r} is not among its values (this backbone has {units} units)"
         )
     return resolved
+
+
+# What is written for any number of units, and becomes what a backbone has.
+_BY_UNITS = {"freeze_depth": _absolute, "head.depths": _at_most}
 
 
 def _parse_table(section: str, table: Any, faults: list[str]) -> dict[str, Domain]:

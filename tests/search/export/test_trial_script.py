@@ -59,7 +59,7 @@ SPACE: Mapping[str, Any] = {
     },
     "scratch": {"warmup": 0.2, "sampling": "balanced", "augmentation": "resized_crop"},
     "surgical": {"freeze_depth": 2, "trained_units": 5, "weight_decay": 0.1, "head.init": "zeros", "truncate": 2},
-    "linear_probe_exact": {},
+    "linear_probe_exact": {"head.depths": 3, "head.pooling": "avgmax"},
     "gradual_unfreezing": {"layer_decay": 0.9, "ema_decay": 0.8, "gradient_clip": 1.0, "freeze_depth": 3},
     "lora": {"weight_decay": 0.1, "lora_rank": 2},
     "norm_bias": {"head.init": "probe"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
@@ -38,6 +39,22 @@ def test_every_number_of_units_is_served() -> None:
         domain = space.strategies["partial"]["freeze_depth"]
         assert (domain.low, domain.high) == (1, depth - 1)
         assert domain.contains(domain.first)
+
+
+@pytest.mark.parametrize(("units", "seen"), [(18, (1, 4)), (4, (1, 4)), (3, (1, 3)), (1, (1,))])
+@pytest.mark.parametrize("strategy", ["feature_extraction", "linear_probe_exact"])
+def test_heads_on_frozen_networks_see_the_last_four_units_or_as_many_as_there_are(
+    strategy: str, units: int, seen: tuple[int, ...]
+) -> None:
+    space = resolve_space(create_space(default_tables(1000)).only([strategy]), units)
+    depths = space.strategies[strategy]["head.depths"]
+    assert (depths.choices, depths.first) == (seen, seen[-1])
+
+
+def test_a_range_of_units_ends_with_those_that_there_are() -> None:
+    written = {"feature_extraction": {"head.depths": {"low": 2, "high": 9, "default": 6}}}
+    depths = resolve_space(create_space(written), 5).strategies["feature_extraction"]["head.depths"]
+    assert (depths.low, depths.high, depths.default) == (2, 5, 5)
 
 
 @settings(deadline=None)

@@ -1,0 +1,148 @@
+"""How many of the last units a solved head should see, by test accuracy on real datasets.
+
+    python benchmarks/head_depths.py --keep                  # 10 minutes on one core
+    python benchmarks/head_depths.py --draws 1
+
+The head that is solved (`linear_probe_exact`) sees the pooled features of 1, 2, 3, ... last units side by side; all see
+the same draws of images. Draws, datasets and networks are those of exact_probe.py. Gains are beside one unit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import harness
+from benchmarks.exact_probe import BACKBONES, DATASETS, SIZES, Drawn, Images, draws, fits
+from benchmarks.harness import Report, Setting
+from benchmarks.paired_scores import interval
+from frostline.objectives.config import create_config
+from frostline.objectives.finetune import phase_data
+from frostline.objectives.metrics import score
+from frostline.objectives.networks import Network, head_for
+from frostline.objectives.strategies import plan_phases
+from frostline.objectives.training.logistic_regression import pooled_features, solve_probe
+
+DEPTHS = (1, 2, 3, 4, 6, 8)
+COLUMNS = ("units", "features", "test accuracy, %", "gained on 1 unit, points", "log loss", "seconds", "draws")
+
+
+class Found(NamedTuple):
+    """What a head came to on one draw: features it sees, test accuracy, test log loss, and its seconds."""
+
+    features: int
+    accuracy: float
+    log_loss: float
+    seconds: float
+
+
+def deep_features(setting: Setting) -> tuple[Images, dict[int, int]]:
+    """Pooled pretrained features of every image, earliest unit first, and how many of the last ones each head sees."""
+    with harness.scratch_folder() as folder:
+        dataset = setting.dataset(folder)
+        task = setting.task(dataset)
+        splits = (*dataset.search_splits(), dataset.open_test())
+        backbone = task.backbones.fresh(pretrained=True, seed=0)
+        networks = {}
+        for depths in DEPTHS:
+            config = create_config({"strategy": "linear_probe_exact", "head.depths": depths})
+            deep = backbone.with_depths(depths)
+            head = head_for(deep, config.head, len(task.train.classes))
+            networks[depths] = Network(deep, plan_phases(config, len(backbone.units))[0], head)
+        deepest = create_config({"strategy": "linear_probe_exact", "head.depths": DEPTHS[-1]})
+        sources = [phase_data(networks[DEPTHS[-1]], deepest, replace(task, val=split), 0).val for split in splits]
+        features = np.concatenate([pooled_features(networks[DEPTHS[-1]], source).numpy() for source in sources])
+    widths = {depths: network.head[-1].in_features for depths, network in networks.items()}
+    return (features, np.concatenate([split.labels for split in splits])), widths
+
+
+def judge(drawn: Drawn, width: int) -> Found:
+    """Solve a head on the last ``width`` features."""
+    features, labels = (torch.tensor(each) for each in drawn.train)
+    started = time.perf_counter()
+    weight, bias = solve_probe(features[:, -width:], labels, int(labels.max()) + 1)
+    seconds = time.perf_counter() - started
+    unseen = torch.tensor(drawn.test[0][:, -width:])
+    probabilities = (unseen @ weight.T + bias).softmax(dim=1).numpy()
+    scores = (score(metric, probabilities, drawn.test[1]) for metric in ("accuracy", "log_loss"))
+    return Found(width, *scores, seconds)
+
+
+def compare(setting: Setting, sizes: Sequence[int], count: int) -> dict[int, list[Found]]:
+    """Every number of units on every draw of a dataset."""
+    images, widths = deep_features(setting)
+    found: dict[int, list[Found]] = defaultdict(list)
+    for size in sizes:
+        for drawn in draws(images, size, count) if fits(size, images) else ():
+            for depths, width in widths.items():
+                found[depths].append(judge(drawn, width))
+    return found
+
+
+def add(report: Report, heading: str, found: Mapping[int, Sequence[Found]]) -> None:
+    """A table with a row a number of units."""
+    table = report.table(heading, *COLUMNS)
+    for depths, results in found.items():
+        gains = [100 * (one.accuracy - other.accuracy) for one, other in zip(results, found[1], strict=True)]
+        widths = sorted({each.features for each in results})
+        table.add(
+            depths,
+            str(widths[0]) if len(widths) == 1 else f"{widths[0]} to {widths[-1]}",
+            f"{100 * statistics.mean(each.accuracy for each in results):.1f}",
+            interval(gains) if depths > 1 else "",
+            f"{statistics.mean(each.log_loss for each in results):.3f}",
+            f"{statistics.median(each.seconds for each in results):.2f}",
+            len(results),
+        )
+
+
+def measure(settings: Sequence[Setting], sizes: Sequence[int], count: int) -> Report:
+    """A table over all, one a network, and one a dataset and network."""
+    report = Report("head_depths", "A solved head is better on new images if it sees several units.", settings[0])
+    tables: dict[str, dict[int, list[Found]]] = {"All": defaultdict(list)}
+    parts = {}
+    for setting in settings:
+        part = f"{Path(setting.data).name}, {setting.backbone}, {setting.image_size} px"
+        parts[part] = compare(setting, sizes, count)
+        for whole in ("All", f"All, {setting.backbone}"):
+            for depths, results in parts[part].items():
+                tables.setdefault(whole, defaultdict(list))[depths] += results
+        print(
+            part,
+            {k: round(100 * statistics.mean(r.accuracy for r in v), 1) for k, v in parts[part].items()},
+            flush=True,
+        )
+    for heading, found in (tables | parts).items():
+        add(report, heading, found)
+    return report
+
+
+def main() -> None:
+    options = harness.parser(__doc__)
+    options.add_argument("--draws", type=int, default=3, help="of each number of training images (%(default)s)")
+    options.set_defaults(threads=1)
+    arguments: argparse.Namespace = options.parse_args()
+    chosen = harness.setting(arguments)
+    settings = [
+        chosen.elsewhere(dataset, backbone, weights, pixels)
+        for backbone, (weights, pixels) in BACKBONES.items()
+        for dataset in DATASETS
+    ]
+    measured = (settings[:1], SIZES[:1], 2) if arguments.quick else (settings, SIZES, arguments.draws)
+    harness.finish(measure(*measured), arguments)
+
+
+if __name__ == "__main__":
+    main()
