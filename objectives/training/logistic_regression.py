@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import numpy as np
@@ -85,10 +85,24 @@ def solve_probe(features: Tensor, labels: Tensor, classes: int, seed: int = 0) -
         seed: Seed of the folds.
     """
     mean, deviation = standardization(features)
-    standard = (features - mean) / deviation
+    standard, whole = within_span((features - mean) / deviation)
     chosen = choose_strength(standard, labels, classes, seed)
     *_, (weight, bias) = islice(regularization_path(standard, labels, classes), chosen + 1)
-    return weight / deviation, bias - (weight / deviation) @ mean
+    weight = whole(weight) / deviation
+    return weight, bias - weight @ mean
+
+
+def within_span(features: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Features (N, D) in an orthonormal basis of their span, (N, N) where N < D; and what makes of weights (K, N) in
+    that basis those (K, D) of the features.
+
+    With fewer images than features, the weights of every minimum lie in the span of the images (the representer
+    theorem: Schölkopf, Herbrich & Smola 2001, "A generalized representer theorem"): as many weights are enough.
+    """
+    if len(features) >= features.shape[1]:
+        return features, lambda weight: weight
+    basis, coordinates = torch.linalg.qr(features.T)
+    return coordinates.T.contiguous(), lambda weight: weight @ basis.T
 
 
 def standardization(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +177,7 @@ def pooled_features(network: Network, source: FeatureSource) -> Tensor:
 def regularization_path(features: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Solutions for all of :data:`INVERSE_STRENGTHS`, from strong to weak regularization.
 
-    Each starts from the linear extrapolation of the two solutions before it.
+    Each starts from the linear extrapolation of the two solutions before it. All are found :func:`within_span`.
 
     Args:
         features: Standardized features, float64 (N, D).
@@ -173,11 +187,12 @@ def regularization_path(features: Tensor, labels: Tensor, classes: int) -> Itera
     Yields:
         Weight (K, D) and bias (K,).
     """
+    features, whole = within_span(features)
     current = previous = features.new_zeros(classes, features.shape[1]), features.new_zeros(classes)
     for strength in INVERSE_STRENGTHS:
         start = previous[0].lerp(current[0], 2.0), previous[1].lerp(current[1], 2.0)
         previous, current = current, fit_logistic_regression(features, labels, strength, start)
-        yield current
+        yield whole(current[0]), current[1]
 
 
 def fit_logistic_regression(

@@ -213,6 +213,23 @@ def test_the_strength_is_the_one_that_scikit_learn_chooses_by_log_loss(case: Cas
     assert INVERSE_STRENGTHS[choose(features, labels, seed)] == pytest.approx(model.fit(features, labels).C_)
 
 
+def test_a_head_on_more_features_than_images_is_that_of_all_features():
+    """Against scikit-learn with all of them, at the strength that it chooses from them."""
+    features, labels = problem(60, 240, 3)
+    mean, deviation = (each.numpy() for each in standardization(torch.tensor(features)))
+    standard = (features - mean) / deviation
+    options: dict[str, Any] = {"Cs": INVERSE_STRENGTHS, "l1_ratios": (0.0,), "use_legacy_attributes": False}
+    model = LogisticRegressionCV(cv=folds(labels), scoring="neg_log_loss", tol=1e-6, max_iter=20_000, **options)
+    model.fit(standard, labels)
+    weight, bias = (each.numpy() for each in solve_probe(torch.tensor(features), torch.tensor(labels), 3))
+    unseen = np.random.default_rng(1).normal(size=(50, 240))
+    assert objective(standard, labels, (weight * deviation, bias + weight @ mean), model.C_.item()) == pytest.approx(
+        objective(standard, labels, (model.coef_, model.intercept_), model.C_.item()), abs=2e-5
+    )
+    expected = model.predict_proba((unseen - mean) / deviation)
+    assert np.exp(log_probabilities(unseen, (weight, bias))) == pytest.approx(expected, abs=0.02)
+
+
 def test_every_image_is_held_out_once_and_folds_share_each_class():
     labels = np.repeat([2, 0, 1], [40, 7, 13])[np.random.default_rng(0).permutation(60)]
     splits = folds(labels)
