@@ -76,8 +76,8 @@ def judge(drawn: Drawn, width: int) -> Found:
     seconds = time.perf_counter() - started
     unseen = torch.tensor(drawn.test[0][:, -width:])
     probabilities = (unseen @ weight.T + bias).softmax(dim=1).numpy()
-    scores = (score(metric, probabilities, drawn.test[1]) for metric in ("accuracy", "log_loss"))
-    return Found(width, *scores, seconds)
+    accuracy, log_loss = (score(metric, probabilities, drawn.test[1]) for metric in ("accuracy", "log_loss"))
+    return Found(width, accuracy, log_loss, seconds)
 
 
 def compare(setting: Setting, sizes: Sequence[int], count: int) -> dict[int, list[Found]]:

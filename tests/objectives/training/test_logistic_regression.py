@@ -220,11 +220,11 @@ def test_a_head_on_more_features_than_images_is_that_of_all_features():
     standard = (features - mean) / deviation
     options: dict[str, Any] = {"Cs": INVERSE_STRENGTHS, "l1_ratios": (0.0,), "use_legacy_attributes": False}
     model = LogisticRegressionCV(cv=folds(labels), scoring="neg_log_loss", tol=1e-6, max_iter=20_000, **options)
-    model.fit(standard, labels)
+    strength = float(np.ravel(model.fit(standard, labels).C_)[0])
     weight, bias = (each.numpy() for each in solve_probe(torch.tensor(features), torch.tensor(labels), 3))
     unseen = np.random.default_rng(1).normal(size=(50, 240))
-    assert objective(standard, labels, (weight * deviation, bias + weight @ mean), model.C_.item()) == pytest.approx(
-        objective(standard, labels, (model.coef_, model.intercept_), model.C_.item()), abs=2e-5
+    assert objective(standard, labels, (weight * deviation, bias + weight @ mean), strength) == pytest.approx(
+        objective(standard, labels, (model.coef_, model.intercept_), strength), abs=2e-5
     )
     expected = model.predict_proba((unseen - mean) / deviation)
     assert np.exp(log_probabilities(unseen, (weight, bias))) == pytest.approx(expected, abs=0.02)
