@@ -28,7 +28,8 @@ from benchmarks import harness
 from benchmarks.exact_probe import BACKBONES, DATASETS, SIZES, Drawn, Images, draws, fits
 from benchmarks.harness import Report, Setting
 from benchmarks.paired_scores import interval
-from frostline.objectives.config import create_config
+from frostline.objectives.backbones import Backbone
+from frostline.objectives.config import TrialConfig, create_config
 from frostline.objectives.finetune import phase_data
 from frostline.objectives.metrics import score
 from frostline.objectives.networks import Network, head_for
@@ -55,17 +56,20 @@ def deep_features(setting: Setting) -> tuple[Images, dict[int, int]]:
         task = setting.task(dataset)
         splits = (*dataset.search_splits(), dataset.open_test())
         backbone = task.backbones.fresh(pretrained=True, seed=0)
-        networks = {}
-        for depths in DEPTHS:
-            config = create_config({"strategy": "linear_probe_exact", "head.depths": depths})
-            deep = backbone.with_depths(depths)
-            head = head_for(deep, config.head, len(task.train.classes))
-            networks[depths] = Network(deep, plan_phases(config, len(backbone.units))[0], head)
-        deepest = create_config({"strategy": "linear_probe_exact", "head.depths": DEPTHS[-1]})
-        sources = [phase_data(networks[DEPTHS[-1]], deepest, replace(task, val=split), 0).val for split in splits]
-        features = np.concatenate([pooled_features(networks[DEPTHS[-1]], source).numpy() for source in sources])
-    widths = {depths: network.head[-1].in_features for depths, network in networks.items()}
+        seen = [depths for depths in DEPTHS if depths <= len(backbone.units)]
+        configs = [create_config({"strategy": "linear_probe_exact", "head.depths": depths}) for depths in seen]
+        networks = [_network(backbone, config, len(task.train.classes)) for config in configs]
+        # The last one sees most.
+        sources = [phase_data(networks[-1], configs[-1], replace(task, val=split), 0).val for split in splits]
+        features = np.concatenate([pooled_features(networks[-1], source).numpy() for source in sources])
+    widths = {depths: network.head[-1].in_features for depths, network in zip(seen, networks, strict=True)}
     return (features, np.concatenate([split.labels for split in splits])), widths
+
+
+def _network(backbone: Backbone, config: TrialConfig, classes: int) -> Network:
+    deep = backbone.with_depths(config.head.depths)
+    head = head_for(deep, config.head, classes)
+    return Network(deep, plan_phases(config, len(backbone.units))[0], head)
 
 
 def judge(drawn: Drawn, width: int) -> Found:
@@ -119,11 +123,8 @@ def measure(settings: Sequence[Setting], sizes: Sequence[int], count: int) -> Re
         for whole in ("All", f"All, {setting.backbone}"):
             for depths, results in parts[part].items():
                 tables.setdefault(whole, defaultdict(list))[depths] += results
-        print(
-            part,
-            {k: round(100 * statistics.mean(r.accuracy for r in v), 1) for k, v in parts[part].items()},
-            flush=True,
-        )
+        means = (statistics.mean(100 * each.accuracy for each in results) for results in parts[part].values())
+        print(part, *(f"{mean:.1f}" for mean in means), sep="\t", flush=True)
     for heading, found in (tables | parts).items():
         add(report, heading, found)
     return report

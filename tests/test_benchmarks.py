@@ -21,6 +21,7 @@ from benchmarks import (
     exact_probe,
     gpu,
     harness,
+    head_depths,
     logistic_regression,
     method_gains,
     paired_scores,
@@ -171,6 +172,18 @@ def test_ways_to_solve_a_head_are_compared_on_new_images(tiny: Setting) -> None:
     assert rows.keys() >= {exact_probe.BEFORE, exact_probe.NOW}
     assert rows[exact_probe.BEFORE][2] == "+0.00 ± 0.00"
     assert all(row[-1] == "2" for row in rows.values())
+
+
+def test_heads_on_more_units_see_the_features_of_fewer_too(tiny: Setting) -> None:
+    report = head_depths.measure([tiny], [24], 2)
+    rows = {row[0]: row for row in report.tables["All"].rows}
+    assert list(rows) == ["1", "2", "3", "4", "6"]
+    assert rows["1"][3] == ""
+    assert float(rows["4"][3].split()[0]) == pytest.approx(float(rows["4"][2]) - float(rows["1"][2]), abs=0.11)
+    widths = [int(row[1]) for row in rows.values()]
+    (images, own), alone = head_depths.deep_features(tiny), exact_probe.all_features(tiny)
+    assert list(own.values()) == widths == sorted(widths)
+    np.testing.assert_allclose(images[0][:, -widths[0] :], alone[0], rtol=1e-5, atol=1e-6)
 
 
 def test_precisions_are_compared_part_by_part_and_seed_by_seed(tiny: Setting) -> None:
