@@ -62,7 +62,10 @@ def deep_features(setting: Setting) -> tuple[Images, dict[int, int]]:
         # The last one sees most.
         sources = [phase_data(networks[-1], configs[-1], replace(task, val=split), 0).val for split in splits]
         features = np.concatenate([pooled_features(networks[-1], source).numpy() for source in sources])
-    widths = {depths: network.head[-1].in_features for depths, network in zip(seen, networks, strict=True)}
+    widths = {
+        depths: network.head[-1].get_parameter("weight").shape[1]
+        for depths, network in zip(seen, networks, strict=True)
+    }
     return (features, np.concatenate([split.labels for split in splits])), widths
 
 
