@@ -14,7 +14,7 @@ from .folders import list_folder
 from .groups import group_by_regex
 from .listing import Listing
 from .listing_options import ListingOptions, option_name
-from .manifests import holds_table, list_manifest
+from .manifests import holds_labels, list_manifest
 from .sklearn_digits import list_digits
 from .torchvision_datasets import list_published
 
@@ -72,10 +72,13 @@ def list_source(source: str, options: ListingOptions = ListingOptions(), *, down
             - a folder of class folders, or of ``train/``, ``val/`` and ``test/`` with class folders in each (``val``
               and ``test`` may be missing; ``training_set``, ``valid``, ``dev``, ``testing`` and the like mean them);
             - a ZIP or TAR file of such folders;
-            - a CSV, TSV or Parquet file with columns of paths and labels, and perhaps of splits and groups; a column
-              of a Parquet file may hold the images themselves;
-            - a folder that ``save_to_disk`` of Hugging Face's ``datasets`` wrote, or one of Parquet files as in a
-              repository of the Hub, with images and labels in its columns, and splits by the names of its files;
+            - a folder of images with ``metadata.csv``, ``.jsonl`` or ``.parquet``, in it or in each folder of a split,
+              as ``imagefolder`` of Hugging Face's ``datasets`` has it: columns of ``file_name`` and of labels;
+            - a CSV, TSV, JSON Lines or Parquet file with columns of paths and labels, and perhaps of splits and groups;
+              a column of a Parquet file may hold the images themselves;
+            - a folder that ``save_to_disk`` of ``datasets`` wrote, one that ``load_dataset`` keeps in its cache, or one
+              of Parquet files as in a repository of the Hub, with images and labels in its columns, and splits by the
+              names of its files;
             - ``sklearn:digits``: scikit-learn's 8 x 8 digits; ``sklearn:digits[5-9]`` or ``[0,1,4]`` selects classes;
               ``@200`` at the end gives 200 images, stratified, to training and validation and all others to the test
               split;
@@ -92,7 +95,7 @@ def list_source(source: str, options: ListingOptions = ListingOptions(), *, down
         >>> len(list_source("sklearn:digits", download_dir=Path("downloads")).items)
         1797
     """
-    kind = _kind_of(source)
+    kind = _kind_of(source, options)
     if faults := _option_faults(kind, source, options):
         raise InvalidInputError(faults)
     listing = kind.listed(source, options, download_dir)
@@ -103,7 +106,7 @@ def list_source(source: str, options: ListingOptions = ListingOptions(), *, down
     return listing
 
 
-def _kind_of(source: str) -> _Source:
+def _kind_of(source: str, options: ListingOptions) -> _Source:
     prefix, colon, _ = source.partition(":")
     if colon and prefix in _BUILT_IN:
         return _BUILT_IN[prefix]
@@ -114,7 +117,7 @@ def _kind_of(source: str) -> _Source:
         )
     if path.lower().endswith(ARCHIVE_SUFFIXES) and not os.path.isdir(path):
         return _ARCHIVE
-    return _MANIFEST if holds_table(source) else _FOLDER
+    return _MANIFEST if holds_labels(source, options) else _FOLDER
 
 
 def _option_faults(kind: _Source, source: str, options: ListingOptions) -> list[str]:

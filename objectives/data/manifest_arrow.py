@@ -29,12 +29,14 @@ from .scan import readable
 
 # Images are unpacked so many at a time.
 _BATCH = 64
+# A file of Arrow begins with this, a stream does not (https://arrow.apache.org/docs/format/Columnar.html).
+_MAGIC = b"ARROW1"
 # The column of splits, which are in the names of folders and files.
 _SPLIT = "split"
 
 
 class _File:
-    """One Arrow stream or Parquet file.
+    """One Arrow or Parquet file.
 
     Args:
         shard: The file.
@@ -204,8 +206,11 @@ def _image_cells(files: Sequence[_File], column: str) -> ImageCells:
 
 
 def _map(file: Path) -> Any:
-    """The table of an Arrow stream, mapped into memory."""
-    return pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))).read_all()
+    """The table of an Arrow stream or file, mapped into memory."""
+    mapped = pyarrow.memory_map(str(file))
+    is_file = mapped.read(len(_MAGIC)) == _MAGIC
+    mapped.seek(0)
+    return (pyarrow.ipc.open_file if is_file else pyarrow.ipc.open_stream)(mapped).read_all()
 
 
 def _child(column: Any, name: str) -> Any:

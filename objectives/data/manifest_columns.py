@@ -77,6 +77,12 @@ def find_paths(table: Table, options: ListingOptions) -> str:
     return name
 
 
+def has_label(table: Table) -> bool:
+    """Whether a column holds labels by its name or declaration; perhaps several."""
+    usual = set(_USUAL["label_column"])
+    return any(column.casefold() in usual or table.features.get(column) == "ClassLabel" for column in table.columns)
+
+
 def _find(table: Table, field: str, wanted: str, faults: list[str]) -> str:
     if wanted:
         if wanted in table.columns:
@@ -94,12 +100,10 @@ def _find(table: Table, field: str, wanted: str, faults: list[str]) -> str:
     if first in folded:
         return columns[folded.index(first)]
     usual = [column for column, name in zip(columns, folded, strict=True) if name in others]
-    if len(usual) == 1:
-        return usual[0]
-    if not usual and len(declared) == 1:
-        return declared[0]
-    if usual:
-        shown = " and ".join(map(repr, usual))
+    if len(meant := usual or declared) == 1:
+        return meant[0]
+    if meant:
+        shown = " and ".join(map(repr, meant))
         none = "" if field in _NEEDED else f" or {NO_COLUMN}"
         faults.append(f"{table.name} has the columns {shown}. Name one{none} with {option_name(field)}.")
     elif field in _NEEDED:

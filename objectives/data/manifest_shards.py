@@ -94,16 +94,27 @@ def _names(content: Any, key: str, file: Path) -> list[str]:
     )
 
 
-def _parquet_files(folder: Path) -> Iterator[Path]:
-    """The Parquet files of a folder and of those below it that the Hub names, so that no folder of images is walked."""
+def dataset_folders(folder: Path) -> Iterator[Path]:
+    """A folder, and those below it that the Hub names: of splits, ``data`` and ``default``. No folder of images is
+    walked.
+    """
+    yield folder
     try:
         entries = sorted(folder.iterdir())
     except OSError:
         return
-    yield from (entry for entry in entries if entry.suffix.lower() in PARQUET_SUFFIXES and entry.is_file())
     for entry in entries:
         if (entry.name.casefold() in _HUB_FOLDERS or split_named(entry.name)) and entry.is_dir():
-            yield from _parquet_files(entry)
+            yield from dataset_folders(entry)
+
+
+def _parquet_files(folder: Path) -> Iterator[Path]:
+    for each in dataset_folders(folder):
+        try:
+            entries = sorted(each.iterdir())
+        except OSError:
+            continue
+        yield from (entry for entry in entries if entry.suffix.lower() in PARQUET_SUFFIXES and entry.is_file())
 
 
 def _holds_images(file: Path) -> bool:

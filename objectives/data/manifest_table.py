@@ -36,21 +36,23 @@ class Table:
         name: Name of the file, for people.
         columns: Names of the columns, in their order.
         unit: What a row is called: ``line`` of a text, ``row`` of a table.
-        numbers: Number of each row; the header is line 1.
+        numbers: Number of each row; the header is line 1. In a table of several files, with the file: ``a.csv:2``.
         nested: Columns whose cells hold no plain values, with what they hold.
         read: Gives the cells of a column, by its name; None for those that are missing. For images, their paths.
         images: For columns that may hold images, what gives them.
         features: What a column was declared to be by the library ``datasets``: ``Image``, ``ClassLabel``, ...
+        title: Name of the dataset, where that of its file or folder says nothing.
     """
 
     name: str
     columns: tuple[str, ...]
     unit: str
-    numbers: Sequence[int]
+    numbers: Sequence[int | str]
     nested: Mapping[str, str]
     read: Callable[[str], Cells]
     images: Mapping[str, Callable[[], ImageCells]] = field(default_factory=dict)
     features: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
 
     def places(self, rows: Sequence[int]) -> str:
         """Where rows are, by their positions, in words.

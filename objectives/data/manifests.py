@@ -14,9 +14,9 @@ from .layouts import split_named
 from .listing import Embedded, Item, Listing, alike_but_for_case, sorted_by_name
 from .listing_options import NO_COLUMN, ListingOptions
 from .manifest_columns import Columns, find_columns, find_paths
-from .manifest_files import SUFFIXES, read_table
+from .manifest_files import SUFFIXES, is_stored_dataset, read_table
 from .manifest_images import place_images
-from .manifest_shards import is_saved_dataset
+from .manifest_metadata import has_metadata, metadata_notes, read_metadata
 from .manifest_table import Cells, Table
 from .scan import is_plain, nearest_beside, readable
 from .target_kinds import other_task, target_fault
@@ -62,7 +62,9 @@ def list_manifest(source: str, options: ListingOptions, scratch: Path) -> Listin
         for name, label, split, content, group in zip(names, labels, rows.splits, contents, groups, strict=True)
     )
     grouped_by = f"column {columns.group!r}" if rows.groups else ""
-    return Listing(file.stem, classes, sorted_by_name(items), grouped_by=grouped_by)
+    listed = sorted_by_name(items)
+    notes = metadata_notes(root, listed) if _is_described(file) else ()
+    return Listing(table.title or file.stem, classes, listed, notes, grouped_by)
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,19 @@ class UnlabeledRow:
 
 
 def holds_table(source: str) -> bool:
-    """Whether a file or folder is a table of images, by its name or what is in it."""
+    """Whether a file or folder is a table of images, by its name or what is in it.
+
+    A folder of image files with metadata is none: to classify its images needs no table.
+    """
     path = Path(os.path.expanduser(source))
     # os.path takes names that are no names, such as one that is too long, for missing files.
-    return is_saved_dataset(path) if os.path.isdir(path) else path.name.lower().endswith(SUFFIXES)
+    return is_stored_dataset(path) if os.path.isdir(path) else path.name.lower().endswith(SUFFIXES)
+
+
+def holds_labels(source: str, options: ListingOptions) -> bool:
+    """Whether the labels of a dataset are in a table: one of images, or the metadata of a folder of image files."""
+    path = Path(os.path.expanduser(source))
+    return holds_table(source) or (os.path.isdir(path) and has_metadata(path, options))
 
 
 def list_rows(source: str, options: ListingOptions, scratch: Path) -> list[UnlabeledRow]:
@@ -126,10 +137,16 @@ def _opened(source: str, options: ListingOptions, scratch: Path) -> tuple[Path, 
     if not os.path.exists(file):
         meant = nearest_beside(Path(source), SUFFIXES)
         raise InvalidInputError(f"No such file: {readable(source)}.{meant} Name a CSV, TSV or Parquet file.")
-    table, root = read_table(file, scratch), Path(options.root_of(str(file)))
+    table = read_metadata(file, options, scratch) if _is_described(file) else read_table(file, scratch)
+    root = Path(options.root_of(str(file)))
     if not root.is_dir():
         raise InvalidInputError(f"No such folder: --image-root {readable(str(root))}. Name the folder of the images.")
     return file, table, root
+
+
+def _is_described(source: Path) -> bool:
+    """Whether a source that is a table is a folder with metadata."""
+    return source.is_dir() and not is_stored_dataset(source)
 
 
 @dataclass(frozen=True)

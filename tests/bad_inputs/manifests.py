@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,23 @@ def uneven(here: Path) -> None:
 def unnamed(here: Path) -> None:
     images(here / "saved/table.parquet", "label")
     images(here / "saved/train.parquet", "label")
+
+
+def cached_twice(here: Path) -> None:
+    """Two datasets in a cache of ``load_dataset``."""
+    for name in ("beans", "pets"):
+        folder = here / "cache" / name / "default/0.0.0/0123"
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text(json.dumps({"dataset_name": name, "splits": {"train": {}}}))
+
+
+def metadata(name: str, text: str) -> Make:
+    def make(here: Path) -> None:
+        pictures(here / "some")
+        (here / "some/cat").rename(here / "flat")
+        (here / "flat" / name).write_text(text)
+
+    return make
 
 
 def row(make: Make, *say: str, options: Sequence[str] = (), name: str = "bad.csv", cached: bool = False) -> Row:
@@ -244,6 +262,27 @@ MANIFESTS = {
     ),
     "--group-regex and --group": row(
         good("path,label"), "--group and --group-regex", options=("--group-regex", r"\d", "--group", "label")
+    ),
+    "a cache of several datasets": row(
+        cached_twice, "holds 2 datasets", "cache/beans/default/0.0.0/0123", name="cache"
+    ),
+    "a cached dataset without its files": row(
+        cached_twice, "Cannot read beans", "beans-train.arrow", name="cache/beans"
+    ),
+    "metadata without labels": row(
+        metadata("metadata.csv", "file_name,lens\n0.png,50\n"),
+        "no column of labels; its header has: file_name, lens",
+        "--label-column",
+        name="flat",
+    ),
+    "metadata of files that are not there": row(
+        metadata("metadata.csv", "file_name,label\n0.png,cat\n9.png,dog\n"),
+        "metadata.csv: 1 of 2 files are not in",
+        "'9.png' (line 3)",
+        name="flat",
+    ),
+    "metadata that are no JSON Lines": row(
+        metadata("metadata.jsonl", "[\n"), "metadata.jsonl, line 1, is no object of JSON", "such as", name="flat"
     ),
     "images of a table that do not decode": row(unreadable, "do not decode", "Repair or remove", cached=True),
     "--label-column of a folder": row(

@@ -111,7 +111,7 @@ def test_a_file(tmp_path: Path) -> None:
     fill(tmp_path, "x.jpg")
     assert faults_of(tmp_path / "x.jpg", tmp_path)[0].endswith(
         "is a file. Name the folder that holds the class folders, or a table of paths and labels "
-        "(.csv, .tsv, .tab, .parquet, .pq)."
+        "(.csv, .tsv, .tab, .parquet, .pq, .jsonl)."
     )
 
 

@@ -12,45 +12,26 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from datasets import config
-from datasets.table import embed_table_storage
 from PIL import Image
 
 from frostline.objectives.data.dataset import prepare_dataset
-from frostline.objectives.data.dataset_sources import list_source
 from frostline.objectives.data.digests import DigestIndex
-from frostline.objectives.data.listing import Listing
-from frostline.objectives.data.listing_options import ListingOptions
 from frostline.objectives.data.splits import SPLITS
-from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
+from .stored import CLASSES, embedded, fault_of, listed, offline_datasets, write_classes
+
 PREPROCESSING = Preprocessing(16, 16, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
-CLASSES = ["cat", "ape"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No cache of ``datasets`` outside the test, no bars, no network."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-        patch.setattr(config, "HF_HUB_OFFLINE", True)
-        datasets.disable_progress_bars()
-        yield
+    yield from offline_datasets(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Files whose names repeat in other classes."""
-    root, rng = tmp_path_factory.mktemp("given") / "photos", np.random.default_rng(0)
-    for split, count in (("train", 6), ("validation", 3), ("test", 4)):
-        for name in CLASSES:
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"p{number // 2} {number}.png")
-    return root
+    return write_classes(tmp_path_factory.mktemp("given") / "photos")
 
 
 @pytest.fixture(scope="module")
@@ -80,23 +61,6 @@ def stored(
             embedded(part.shard(2, shard, contiguous=True)).to_parquet(str(file))
     (root / "README.md").write_text("---\nlicense: mit\n---\n")
     return root
-
-
-def embedded(part: datasets.Dataset) -> datasets.Dataset:
-    """With the files' contents beside their paths, as ``push_to_hub`` stores them."""
-    as_arrow = part.with_format("arrow")
-    return as_arrow.map(embed_table_storage, batched=True, keep_in_memory=True).with_format(None)
-
-
-def listed(source: Path, downloads: Path, **options: Any) -> Listing:
-    own = ListingOptions(**options)
-    return list_source(str(source), own.located(str(source)), download_dir=downloads)
-
-
-def fault_of(source: Path, **options: Any) -> str:
-    with pytest.raises(InvalidInputError) as caught:
-        listed(source, source.parent, **options)
-    return str(caught.value)
 
 
 def save(rows: dict[str, Any], to: Path, **features: Any) -> Path:
