@@ -79,7 +79,7 @@ def missing_parent(evidence: StudySnapshot) -> Iterator[Finding]:
         yield Finding(
             "MLflow has no run of the study",
             f"study {study.settings.name}",
-            f"it is created; frostline verdict {study.settings.name}{study.workspace.option} logs the verdict again",
+            f"it is created; {_resume(study)} logs the verdict again",
             partial(_tell, study, partial(_tell_study, study)),
         )
 
@@ -95,7 +95,7 @@ def missing_strategy_runs(evidence: StudySnapshot) -> Iterator[Finding]:
             yield Finding(
                 "MLflow has no run above its finals" if run is None else "its run is not nested in the study's",
                 f"strategy {strategy}",
-                f"it is logged again; frostline verdict {study.settings.name}{study.workspace.option} adds its numbers",
+                f"it is logged again; {_resume(study)} adds its numbers",
                 partial(_tell, study, partial(_tell_strategy, strategy)),
             )
 
@@ -222,6 +222,11 @@ def _by_key(evidence: StudySnapshot) -> dict[str, KnownRun]:
 def _name(key: str) -> str:
     kind, _, rest = key.partition("-")
     return f"{kind} {rest}"
+
+
+def _resume(study: Study) -> str:
+    """The command that logs the verdict; `frostline verdict` only prints that of a study that is complete."""
+    return f"frostline resume {study.settings.name}{study.workspace.option}"
 
 
 # Repairs go through the journal, as all logging does.

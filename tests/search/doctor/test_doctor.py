@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -339,6 +340,22 @@ def test_a_damage_is_found_alone_mended_and_gone(root: Path, damage: Callable[[P
     mended = examine(root, "--fix")
     assert mended["agrees"], found(mended)
     assert any(re.match(said, f"{finding['where']}: {finding['what']}") for finding in mended["fixed"])
+    assert found(examine(root)) == []
+
+
+@pytest.mark.parametrize(("damage", "key"), [(delete_parent, f"study-{STUDY}"), (delete_strategy, "strategy-full")])
+def test_the_command_that_is_told_logs_the_numbers_again(root: Path, damage: Callable[[Path], None], key: str) -> None:
+    def logged() -> dict[str, float]:
+        return run(root, key).data.metrics
+
+    before = logged()
+    assert {"test_score", "probability_best"} <= before.keys()
+    damage(root)
+    told = " ".join(finding["remedy"] for finding in examine(root, "--fix")["fixed"])
+    assert "test_score" not in logged()
+    (command,) = set(re.findall(r"; frostline (.*?) (?:logs the verdict again|adds its numbers)", told))
+    assert invoke(*shlex.split(command)).exit_code == 0
+    assert logged() == pytest.approx(before)
     assert found(examine(root)) == []
 
 
