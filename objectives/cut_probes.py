@@ -40,7 +40,7 @@ class CutProbe:
         size: Size of their parameters and buffers, bytes.
         latency: Median time of a forward pass of one image, seconds.
         batch_latency: The same of :data:`LATENCY_BATCH` images.
-        val_probabilities: Class probabilities of the validation images (V, K).
+        val_probabilities: Class probabilities of the validation images (V, K), those of all folds one after another.
         test_probabilities: Class probabilities of the test images (N, K).
     """
 
@@ -83,7 +83,8 @@ class EveryDepth(nn.Module):
 
 
 def probe_cuts(
-    splits: tuple[ImageSplit, ImageSplit, ImageSplit],
+    folds: Sequence[tuple[ImageSplit, ImageSplit]],
+    test: ImageSplit,
     backbones: BackbonePool,
     device: torch.device,
     store: FeatureStore,
@@ -92,7 +93,9 @@ def probe_cuts(
     """Fit and test a probe after each unit of the pretrained network, the first unit first.
 
     Args:
-        splits: Training images, to which the probes are fitted; validation images; test images.
+        folds: Training images, to which a probe is fitted, and validation images: one pair, or one for each fold. Each
+            fold's probe predicts its own validation images; the first fold's predicts the test images, as a final does.
+        test: Test images.
         backbones: Pool of the backbone.
         device: Device on which to compute features and to measure latency.
         store: Store of features.
@@ -103,21 +106,27 @@ def probe_cuts(
     """
     backbone = backbones.fresh(pretrained=True, seed=0).to(device)
     every = EveryDepth(backbone).to(device)
-    train, val, test = (_features(split, every, len(backbone.units), device, store) for split in splits)
-    labels = torch.from_numpy(splits[0].labels).to(train.device)
-    classes, cuts = len(splits[0].classes), len(backbone.units)
+    depth = len(backbone.units)
+    train, val, tested = (_features(split, every, depth, device, store) for split in (*folds[0], test))
+    seen, rows = torch.cat([train, val]), _rows(folds)
+    labels = [torch.from_numpy(train.labels).to(seen.device) for train, _ in folds]
+    classes, cuts = len(test.classes), len(backbone.units)
     heads, predicted = [], []
     for depth, stop in enumerate(accumulate(every.widths), 1):
         own = slice(stop - every.widths[depth - 1], stop)
-        probe = solve_probe(train[:, own].double(), labels, classes)
-        predicted.append(tuple(_predict(probe, features[:, own]) for features in (val, test)))
-        heads.append(nn.Linear(probe[0].shape[1], classes))
+        probes = [
+            solve_probe(seen[train][:, own].double(), known, classes)
+            for (train, _), known in zip(rows, labels, strict=True)
+        ]
+        validated = [_predict(probe, seen[val][:, own]) for probe, (_, val) in zip(probes, rows, strict=True)]
+        predicted.append((np.concatenate(validated), _predict(probes[0], tested[:, own])))
+        heads.append(nn.Linear(probes[0][0].shape[1], classes))
         on_cut(depth, cuts)
     networks = [truncated(backbone, depth, head) for depth, head in enumerate(heads, 1)]
     found = [
         CutProbe(unit.name, _parameters(network), size_in_bytes(network), *latencies, *probabilities)
         for unit, network, latencies, probabilities in zip(
-            backbone.units, networks, _latencies(networks, splits[0], device), predicted, strict=True
+            backbone.units, networks, _latencies(networks, test, device), predicted, strict=True
         )
     ]
     backbone.to("cpu")
@@ -129,6 +138,20 @@ def truncated(backbone: Backbone, depth: int, head: nn.Linear) -> nn.Module:
     """The first units of a backbone with a linear head on the global averages of their features."""
     device = next(backbone.model.parameters()).device
     return nn.Sequential(backbone.segment(0, depth), _average(backbone, depth), head).to(device).eval()
+
+
+def _rows(folds: Sequence[tuple[ImageSplit, ImageSplit]]) -> list[tuple[Tensor, Tensor]]:
+    """Where each fold's training and validation images are among those of the first fold, one after the other.
+
+    All folds have the same images, in another order.
+    """
+    train, val = folds[0]
+    every = np.arange(len(train) + len(val))
+    rows = [(torch.from_numpy(every[: len(train)]), torch.from_numpy(every[len(train) :]))]
+    place = np.empty(len(train.canvas), np.int64)
+    place[np.concatenate([train.indices, val.indices])] = every
+    rows += [(torch.from_numpy(place[one.indices]), torch.from_numpy(place[other.indices])) for one, other in folds[1:]]
+    return rows
 
 
 def _average(backbone: Backbone, depth: int) -> nn.Sequential:

@@ -110,19 +110,19 @@ def find_faults(seen: Examined) -> DataFaults:
 
 
 def find_straddling(images: AuditedImages) -> tuple[StraddlingGroup, ...]:
-    """Find the groups of images that are in several splits, by name."""
+    """Find the groups of images that are in several splits, by name; of folds, each is a split of its own."""
     members: dict[str, dict[str, list[FoundImage]]] = {}
     for image, group in zip(images.found, images.groups or (), strict=images.groups is not None):
-        members.setdefault(group, {}).setdefault(image.split, []).append(image)
+        members.setdefault(group, {}).setdefault(image.place, []).append(image)
     return tuple(
         StraddlingGroup(
             name,
-            counts={split: len(own) for split, own in by_split.items()},
-            test=tuple(image.position for image in by_split.get("test", ())),
-            examples=tuple(own[0] for own in by_split.values()),
+            counts={place: len(own) for place, own in by_place.items()},
+            test=tuple(image.position for image in by_place.get("test", ())),
+            examples=tuple(own[0] for own in by_place.values()),
         )
-        for name, by_split in sorted(members.items())
-        if len(by_split) > 1
+        for name, by_place in sorted(members.items())
+        if len(by_place) > 1
     )
 
 

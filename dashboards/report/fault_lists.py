@@ -24,7 +24,7 @@ class ShownImage:
 
     Attributes:
         name: Name of its file.
-        split: Name of its split.
+        split: Name of its split, or its fold.
         label: Name of its class.
         thumbnail: Picture as a data URI; None if the image is not available.
     """
@@ -78,6 +78,7 @@ def list_faults(results: StudyResults, gallery: Gallery | None) -> list[FaultLis
     if faults is None:
         return []
     lister = _Lister(results.facts.classes, gallery)
+    part = "fold" if faults.in_folds else "split"
     kinds = [
         (
             f"Test images that are also in the training or validation images: {len(faults.leaked_test):,}",
@@ -85,7 +86,7 @@ def list_faults(results: StudyResults, gallery: Gallery | None) -> list[FaultLis
             faults.leaks,
         ),
         (
-            f"Validation images that are also in the training images: {faults.leaked_validation:,}",
+            f"{_leaked_validation(faults)}: {faults.leaked_validation:,}",
             "Remove these copies from one side: the search favored what remembers them.",
             faults.validation_leaks,
         ),
@@ -95,7 +96,7 @@ def list_faults(results: StudyResults, gallery: Gallery | None) -> list[FaultLis
             faults.two_labels,
         ),
         (
-            f"Pictures that are several times in one split: {len(faults.other_copies):,}",
+            f"Pictures that are several times in one {part}: {len(faults.other_copies):,}",
             "They count several times. Keep one of each, unless that is meant.",
             faults.other_copies,
         ),
@@ -106,6 +107,12 @@ def list_faults(results: StudyResults, gallery: Gallery | None) -> list[FaultLis
     if faults.label_errors:
         lists.append(lister.label_errors(faults.label_errors))
     return [*lists, *_without_images(faults, results)]
+
+
+def _leaked_validation(faults: DataFaults) -> str:
+    if faults.in_folds:
+        return "Images that are also in another fold"
+    return "Validation images that are also in the training images"
 
 
 def _without_images(faults: DataFaults, results: StudyResults) -> list[FaultList]:
@@ -177,14 +184,14 @@ class _Lister:
         # Another name means that these are not the images that were searched.
         known = gallery is not None and image.row < len(gallery.names) and gallery.names[image.row] == image.name
         thumbnail = self._thumbnails.make_row(gallery, image.row) if gallery is not None and known else None
-        return ShownImage(image.name, image.split, self._classes[image.label], thumbnail)
+        return ShownImage(image.name, image.place, self._classes[image.label], thumbnail)
 
 
 def _one_of_each_split(group: Copies) -> list[FoundImage]:
     """The images to show: those of different splits and labels first, since they are the fault."""
     first: dict[tuple[str, int], FoundImage] = {}
     for image in group.images:
-        first.setdefault((image.split, image.label), image)
+        first.setdefault((image.place, image.label), image)
     chosen = list(first.values())
     others = [image for image in group.images if image not in chosen]
     ordered = sorted(chosen, key=lambda image: image.split == "train") + others

@@ -112,8 +112,9 @@ class ImageDataset:
 
         What it finds is shown to people; no trial and no choice of the search sees it.
         """
+        fold_of = {row: number for number, rows in enumerate(self._folds, 1) for row in rows.tolist()}
         found = {
-            row: FoundImage(self._names[row], split, int(self._labels[row]), row, position)
+            row: FoundImage(self._names[row], split, int(self._labels[row]), row, position, fold_of.get(row, 0))
             for split, rows in self._positions.items()
             for position, row in enumerate(rows.tolist())
         }

@@ -20,6 +20,7 @@ class FoundImage:
         label: Label.
         row: Row among the decoded images of the dataset.
         position: Position in its split.
+        fold: Number of its fold, from 1, where the training and validation images are divided into folds; else 0.
     """
 
     name: str
@@ -27,6 +28,12 @@ class FoundImage:
     label: int
     row: int
     position: int
+    fold: int = 0
+
+    @property
+    def place(self) -> str:
+        """What it must share with its copies: its fold, without folds its split."""
+        return f"fold {self.fold}" if self.fold else self.split
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,9 @@ class Copies:
     exact: bool
 
     @property
-    def splits(self) -> set[str]:
-        """Names of the splits that they are in."""
-        return {image.split for image in self.images}
+    def places(self) -> set[str]:
+        """The splits that they are in, or folds."""
+        return {image.place for image in self.images}
 
     @property
     def labels(self) -> set[int]:
@@ -54,6 +61,14 @@ class Copies:
     def within(self, split: str) -> list[FoundImage]:
         """Those in a split."""
         return [image for image in self.images if image.split == split]
+
+    @property
+    def leaked_validation(self) -> list[FoundImage]:
+        """Those that validate what trained on another of them. Every fold validates what trained on the others."""
+        if any(image.fold for image in self.images):
+            outside = [image for image in self.images if image.fold]
+            return outside if len({image.fold for image in outside}) > 1 else []
+        return self.within("val") if "train" in self.places else []
 
 
 @dataclass(frozen=True)
@@ -113,7 +128,7 @@ class DataFaults:
     @cached_property
     def leaks(self) -> tuple[Copies, ...]:
         """Copies of test images among the training or validation images."""
-        return tuple(group for group in self.copies if "test" in group.splits and len(group.splits) > 1)
+        return tuple(group for group in self.copies if "test" in group.places and len(group.places) > 1)
 
     @cached_property
     def leaked_test(self) -> tuple[int, ...]:
@@ -132,13 +147,18 @@ class DataFaults:
 
     @cached_property
     def validation_leaks(self) -> tuple[Copies, ...]:
-        """Copies of validation images among the training images."""
-        return tuple(group for group in self.copies if {"train", "val"} <= group.splits)
+        """Copies of validation images among the training images; with folds, in several folds."""
+        return tuple(group for group in self.copies if group.leaked_validation)
 
     @property
     def leaked_validation(self) -> int:
-        """Number of validation images that training images show too."""
-        return sum(len(group.within("val")) for group in self.validation_leaks)
+        """Number of validation images that training images show too; with folds, of images that another fold shows."""
+        return sum(len(group.leaked_validation) for group in self.validation_leaks)
+
+    @cached_property
+    def in_folds(self) -> bool:
+        """Whether copies were sought between folds."""
+        return any(image.fold for group in self.copies for image in group.images)
 
     @cached_property
     def two_labels(self) -> tuple[Copies, ...]:
@@ -147,8 +167,8 @@ class DataFaults:
 
     @cached_property
     def other_copies(self) -> tuple[Copies, ...]:
-        """Copies within one split, under one label."""
-        return tuple(group for group in self.copies if len(group.splits) == 1 and len(group.labels) == 1)
+        """Copies within one split or fold, under one label."""
+        return tuple(group for group in self.copies if len(group.places) == 1 and len(group.labels) == 1)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -228,12 +248,18 @@ def describe_faults(faults: DataFaults, classes: Sequence[str]) -> str:
             f"{_count(faults.straddling_validation, 'validation image')} {_are(faults.straddling_validation)} of "
             "groups that have training images too.",
         ),
-        (validation, f"{_count(validation, 'validation image')} {_are(validation)} also in the training images."),
+        (validation, _validation_leak(validation, in_folds=faults.in_folds)),
         (labels, f"{_count(labels, 'picture')} {_are(labels)} in the data under several labels."),
         (errors, f"{_count(errors, 'label')} {_are(errors)} probably wrong."),
         (len(faults.never_right), f"A linear probe is never right on {unlearned}."),
     )
     return " ".join(sentence for number, sentence in said if number)
+
+
+def _validation_leak(images: int, *, in_folds: bool) -> str:
+    if in_folds:
+        return f"{_count(images, 'image')} {_are(images)} also in another fold, which trains what they validate."
+    return f"{_count(images, 'validation image')} {_are(images)} also in the training images."
 
 
 def _count(number: int, thing: str) -> str:

@@ -120,7 +120,7 @@ def _describe_copies(group: Copies, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _describe_image(image: FoundImage, classes: Sequence[str]) -> dict[str, Any]:
-    return {"name": image.name, "split": image.split, "label": classes[image.label]}
+    return {"name": image.name, "split": image.place, "label": classes[image.label]}
 
 
 def _describe_curve(curve: DataCurve | None) -> dict[str, Any] | None:

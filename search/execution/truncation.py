@@ -5,6 +5,8 @@ It opens the test split, as finals do, and after them: nothing of it reaches a t
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...objectives.cut_probes import LATENCY_BATCH, probe_cuts
 from ...objectives.errors import InvalidInputError
 from ...storage.workspace import Workspace
@@ -89,10 +91,11 @@ def _probe(session: WorkerSession) -> Truncation:
         session.stopper.check()
         session.observer.note(f"probe {done}/{cuts}")
 
-    probes = probe_cuts((task.train, task.val, test), task.backbones, task.device, task.store, on_cut)
+    folds = [(fold.train, fold.val) for fold in session.folds] or [(task.train, task.val)]
+    probes = probe_cuts(folds, test, task.backbones, task.device, task.store, on_cut)
     return compare_cuts(
         probes,
-        task.val.labels,
+        np.concatenate([val.labels for _, val in folds]),
         test.labels,
         task.metric,
         indifference=settings.indifference / 100,

@@ -9,9 +9,11 @@ from sklearn.linear_model import LogisticRegression
 
 from frostline.objectives.config import create_config
 from frostline.objectives.cut_probes import CutProbe, EveryDepth, probe_cuts, truncated
+from frostline.objectives.data.image_split import subset_of
 from frostline.objectives.errors import TrainingFailedError
 from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import finetune
+from frostline.objectives.training import solve_probe
 from frostline.objectives.training.logistic_regression import INVERSE_STRENGTHS, choose_strength, standardization
 
 from .tiny import fresh_pool, own_task, split
@@ -28,7 +30,7 @@ def store() -> FeatureStore:
 
 @pytest.fixture(scope="module")
 def probes(store: FeatureStore) -> list[CutProbe]:
-    return probe_cuts(SPLITS, fresh_pool(), CPU, store)
+    return probe_cuts([SPLITS[:2]], SPLITS[2], fresh_pool(), CPU, store)
 
 
 def hooked_features(position: int) -> list[np.ndarray]:
@@ -75,6 +77,23 @@ def test_a_probe_is_scikit_learns_with_the_strength_chosen_on_training_images(
         np.testing.assert_allclose(fit.predict_proba((images - mean) / deviation), probabilities, atol=0.02)
 
 
+@pytest.mark.parametrize("position", [0, UNITS - 1])
+def test_with_folds_each_image_is_predicted_by_a_probe_that_never_saw_it(position: int, store: FeatureStore) -> None:
+    """Against probes on the features of hooks, fitted by hand to all but each fold."""
+    whole, folds = SPLITS[0], np.array_split(np.random.default_rng(0).permutation(60), 3)
+    parts = [[np.sort(np.setdiff1d(np.arange(60), fold)), np.sort(fold)] for fold in folds]
+    pairs = [(subset_of(whole, train, "all but it"), subset_of(whole, val, "it")) for train, val in parts]
+    probe = probe_cuts(pairs, SPLITS[2], fresh_pool(), CPU, store)[position]
+    every, _, test = map(torch.from_numpy, hooked_features(position))
+    expected, tested = [], []
+    for train, val in parts:
+        weight, bias = solve_probe(every[train].double(), torch.from_numpy(whole.labels[train]), 3)
+        expected.append((every[val].double() @ weight.T + bias).softmax(dim=1))
+        tested.append((test.double() @ weight.T + bias).softmax(dim=1))
+    np.testing.assert_allclose(probe.val_probabilities, torch.cat(expected), atol=1e-3)
+    np.testing.assert_allclose(probe.test_probabilities, tested[0], atol=1e-3)
+
+
 def test_the_last_probe_is_the_strategy_that_solves_the_head(probes: list[CutProbe]) -> None:
     task = own_task(train=60, val=30)
     result = finetune(create_config({"strategy": "linear_probe_exact"}), task, seed=0)
@@ -96,7 +115,7 @@ def test_costs_are_those_of_the_network_up_to_the_cut(probes: list[CutProbe]) ->
 
 def test_features_of_all_cuts_are_computed_once_and_kept(probes: list[CutProbe], store: FeatureStore) -> None:
     computed = store.computed
-    again = probe_cuts(SPLITS, fresh_pool(), CPU, store)
+    again = probe_cuts([SPLITS[:2]], SPLITS[2], fresh_pool(), CPU, store)
     assert store.computed == computed
     for one, other in zip(probes, again, strict=True):
         np.testing.assert_array_equal(one.test_probabilities, other.test_probabilities)
@@ -107,4 +126,4 @@ def test_what_is_not_finite_is_refused() -> None:
     next(iter(pool.pretrained.model.parameters())).data.fill_(float("nan"))
     pool._pristine = {name: value.clone() for name, value in pool.pretrained.model.state_dict().items()}
     with pytest.raises(TrainingFailedError, match="not finite"):
-        probe_cuts(SPLITS, pool, CPU, FeatureStore(0))
+        probe_cuts([SPLITS[:2]], SPLITS[2], pool, CPU, FeatureStore(0))

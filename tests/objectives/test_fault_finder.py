@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from frostline.objectives import fault_finder
 from frostline.objectives.config import BackboneSpec, create_config
-from frostline.objectives.data import ImageDataset, prepare_dataset
+from frostline.objectives.data import ImageDataset, decode_dataset, list_source, prepare_dataset
 from frostline.objectives.fault_finder import examine, find_faults, pooled_features
 from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import Task, finetune
@@ -76,6 +76,35 @@ def test_planted_copies_are_found(dataset: ImageDataset, pretrained: BackbonePoo
     assert faults.test_images == 16
     reason = {"label errors, cropped or mirrored copies": "the network has no pretrained weights"}
     assert faults.not_sought == (reason if weights == "none" else {})
+
+
+def test_with_folds_the_copies_of_all_folds_are_compared(
+    folder: Path, pretrained: BackbonePool, tmp_path: Path
+) -> None:
+    """Copies of ten training images: those in another fold than their original leak, and those with it do not."""
+    shutil.copytree(folder, tmp_path / "data")
+    for number in range(10):
+        shutil.copy(tmp_path / f"data/train/cat/{number:02d}.png", tmp_path / f"data/train/cat/copy {number:02d}.png")
+    listing = list_source(str(tmp_path / "data"), download_dir=tmp_path)
+    dataset = decode_dataset(listing, PREPROCESSING, cache_dir=tmp_path / "cache", seed=0, folds=3)
+    fold_of = {
+        listing.items[row].name: fold
+        for fold, (_, validating) in enumerate(dataset.folds(), 1)
+        for row in validating.indices.tolist()
+    }
+    pairs = [(f"train/cat/{number:02d}.png", f"train/cat/copy {number:02d}.png") for number in range(10)]
+    pairs.append(("train/dog/03.png", "train/cat/two_labels.png"))
+    apart = {frozenset(pair) for pair in pairs if fold_of[pair[0]] != fold_of[pair[1]]}
+    assert 0 < len(apart) < len(pairs)
+    faults = find_faults(examine(dataset, pretrained, CPU))
+    assert {frozenset(image.name for image in group.images) for group in faults.validation_leaks} == apart
+    assert faults.leaked_validation == 2 * len(apart)
+    # All of them are compared with the test images, whatever their fold.
+    assert {image.name for group in faults.leaks for image in group.images} >= {
+        "train/cat/leaked.png",
+        "val/dog/encoded.jpg",
+    }
+    assert {image.name: image.fold for image in dataset.audited().found if image.fold} == fold_of
 
 
 def test_found_images_are_the_rows_of_the_canvases(dataset: ImageDataset) -> None:

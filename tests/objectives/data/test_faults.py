@@ -7,8 +7,8 @@ import json
 from frostline.objectives.data import Copies, DataFaults, FoundImage, LabelError, StraddlingGroup, describe_faults
 
 
-def image(row: int, split: str, label: int = 0, position: int = 0) -> FoundImage:
-    return FoundImage(f"{split}/{row}.jpg", split, label, row, position)
+def image(row: int, split: str, label: int = 0, position: int = 0, fold: int = 0) -> FoundImage:
+    return FoundImage(f"{split}/{row}.jpg", split, label, row, position, fold)
 
 
 FAULTS = DataFaults(
@@ -42,6 +42,39 @@ def test_a_test_image_leaked_if_training_or_validation_shows_it_too() -> None:
 
 def test_faults_are_kept_as_json_and_read_again() -> None:
     assert DataFaults.from_row(json.loads(json.dumps(FAULTS.to_row()))) == FAULTS
+
+
+FOLDED = DataFaults(
+    copies=(
+        # The splits from which the folds were made say nothing.
+        Copies((image(0, "train", fold=1), image(1, "train", fold=1)), exact=True),
+        Copies((image(2, "train", fold=1), image(3, "val", fold=1)), exact=True),
+        Copies((image(4, "train", fold=1), image(5, "train", fold=2), image(6, "train", fold=2)), exact=True),
+        Copies((image(7, "val", fold=3), image(8, "test", position=2)), exact=True),
+        Copies((image(9, "train", fold=1), image(10, "val", fold=2), image(11, "test", position=4)), exact=True),
+    ),
+    test_images=40,
+)
+
+
+def test_with_folds_a_copy_in_another_fold_leaks_and_one_in_the_same_fold_does_not() -> None:
+    assert FOLDED.leaked_test == (2, 4)
+    assert [group.images[0].row for group in FOLDED.validation_leaks] == [4, 9]
+    # Of each of these, one trains while the other validates: the search sees all of them too well.
+    assert FOLDED.leaked_validation == 5
+    assert [group.images[0].row for group in FOLDED.other_copies] == [0, 2]
+    assert describe_faults(FOLDED, ("cat", "dog")) == (
+        "2 of 40 test images (5.0 %) are also in the training or validation images. "
+        "5 images are also in another fold, which trains what they validate."
+    )
+    assert DataFaults.from_row(json.loads(json.dumps(FOLDED.to_row()))) == FOLDED
+
+
+def test_faults_that_an_older_version_kept_know_no_folds() -> None:
+    row = json.loads(json.dumps(FAULTS.to_row()))
+    for found in (*(image for group in row["copies"] for image in group["images"]), row["label_errors"][0]["image"]):
+        del found["fold"]
+    assert DataFaults.from_row(row) == FAULTS
 
 
 GROUPED = DataFaults(

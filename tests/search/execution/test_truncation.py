@@ -16,6 +16,7 @@ from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.config import BackboneSpec
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.networks import BackbonePool
+from frostline.search.analysis import compare_cuts
 from frostline.search.execution import resume, run_search, run_truncation, truncation
 from frostline.search.slots.resources import Resources
 from frostline.search.study import Request, Study
@@ -40,10 +41,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def search(root: Path, weights: str) -> Study:
+def search(root: Path, weights: str, **more: Any) -> Study:
     (root / "space.toml").write_text(SPACE)
     values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": weights, "image_size": 32, "trials": 2}
-    values |= {"space": root / "space.toml", "finals_seeds": 2, "device": "cpu", "name": "tiny"}
+    values |= {"space": root / "space.toml", "finals_seeds": 2, "device": "cpu", "name": "tiny", **more}
     return run_search(Request(data="sklearn:digits[0-2]@60", **values), Workspace(root))
 
 
@@ -105,6 +106,26 @@ def test_neither_trials_nor_finals_nor_the_verdict_see_it(place: Workspace, fini
     without = resume("tiny", Workspace(tmp_path / "without"), trials=4, resources=CPU)
     assert numbers(with_it) == numbers(without)
     assert with_it.results().truncation == after.truncation
+
+
+def test_with_folds_every_fold_validates_the_cuts(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search(tmp_path, str(finished / "tiny.safetensors"), folds=3, trials=1, finals_seeds=1)
+    seen: dict[str, Any] = {}
+
+    def compare(probes: Any, val_labels: Any, *others: Any, **named: Any) -> Any:
+        seen.update(probes=probes, labels=val_labels)
+        return compare_cuts(probes, val_labels, *others, **named)
+
+    monkeypatch.setattr(truncation, "compare_cuts", compare)
+    found = run_truncation("tiny", Workspace(tmp_path), resources=CPU).results().truncation
+    assert found is not None
+    facts = Study.load("tiny", Workspace(tmp_path)).facts
+    assert len(seen["labels"]) == sum(facts.folds) == facts.counts["train"] + facts.counts["val"]
+    for cut, probe in zip(found.cuts, seen["probes"], strict=True):
+        right = probe.val_probabilities.argmax(axis=1) == seen["labels"]
+        assert cut.val_score == pytest.approx(right.mean())
 
 
 def test_it_is_made_once_on_a_device(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
