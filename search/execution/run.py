@@ -135,9 +135,9 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             complete_nearness(prepared, resources)
             results = study.results()
             if (verdict := results.verdict) is not None:
-                complete_stock(prepared, resources, verdict.winner, observer)
+                stock = complete_stock(prepared, resources, verdict.winner, results.stock, observer)
                 drop_networks(study)
-                log_verdict(study, tracker, verdict, replace(results, stock=study.diagnoses.stock()), observer.note)
+                log_verdict(study, tracker, verdict, replace(results, stock=stock), observer.note)
     except KeyboardInterrupt:
         raise SearchInterrupted(
             f"Stopped. Resume with: frostline resume {study.settings.name}{study.workspace.option}"
@@ -186,9 +186,10 @@ def join(
             observer.study_started(study.settings, study.trials())
             _work(prepared, resources, tracker, observer, search=True, data=data, image_root=image_root)
             # This machine's networks are in its own workspace: no other machine can register them.
-            if (verdict := study.results().verdict) is not None:
+            results = study.results()
+            if (verdict := results.verdict) is not None:
                 drop_networks(study)
-                log_models(study, tracker, verdict, kept_models(study, verdict), observer.note)
+                log_models(study, tracker, verdict, kept_models(study, verdict, results.stock), observer.note)
                 # Joining set the parent run to RUNNING; finish it, the launcher may be gone.
                 tracker.parent_run.finish("FINISHED")
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ...storage.tracking import ServedModel, Tracker
-from ..analysis import STOCK, Contender, Verdict, best_final, shipped_final
+from ..analysis import STOCK, Contender, ModelStock, Verdict, best_final, shipped_final
 from ..records import FinalScores
 from ..study import Study, place_of_final
 from .keys import final_key
@@ -50,9 +50,9 @@ class KeptModel:
     fault: str
 
 
-def kept_models(study: Study, verdict: Verdict) -> list[KeptModel]:
+def kept_models(study: Study, verdict: Verdict, stock: ModelStock | None) -> list[KeptModel]:
     """Return the networks of a verdict's contenders that this workspace has, each loaded once in another process."""
-    finals, stock = study.final_scores(), study.diagnoses.stock()
+    finals = study.final_scores()
     found = list[tuple[Contender, FinalScores, FinalScores, Path]]()
     for contender in verdict.contenders:
         finalist = contender.strategy, contender.trial_number

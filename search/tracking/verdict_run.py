@@ -43,7 +43,7 @@ def log_verdict(
         results: Results of the study.
         note: Function that receives messages about models that are not registered.
     """
-    models = kept_models(study, verdict)
+    models = kept_models(study, verdict, results.stock)
     scores = {f"final/{contender.strategy}": contender.mean for contender in verdict.contenders}
     parent = tracker.parent_run
     parent.log_summary(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from frostline.objectives.networks import TrainedModel
+from frostline.objectives.networks import TrainedModel, load_network
+from frostline.objectives.precision import Precision
 from frostline.search.analysis import STOCK, Contender, ModelStock
+from frostline.search.execution import model_stock
 from frostline.search.execution import run as running
 from frostline.search.execution.model_stock import complete_stock
 from frostline.search.execution.run import run_search
 from frostline.search.export import export_study, load_kept, open_kept
 from frostline.search.slots import Resources
 from frostline.search.study import Observer, Request, Study, reopen
+from frostline.search.study.diagnoses import Diagnoses
 from frostline.search.tracking import network_folder
 from frostline.storage.workspace import Workspace
 
@@ -63,9 +68,10 @@ class Kept:
         """Make the stock, as if the single networks had other scores."""
         finals = tuple(replace(final, **scores) for final in self.winner.finals)
         prepared = reopen(self.study, Observer(), trains=False)
-        complete_stock(prepared, Resources(device="cpu"), replace(self.winner, finals=finals), Observer())
-        made = self.study.diagnoses.stock()
+        contender, known = replace(self.winner, finals=finals), self.study.diagnoses.stock()
+        made = complete_stock(prepared, Resources(device="cpu"), contender, known, Observer())
         assert made is not None
+        assert self.study.diagnoses.stock() == made
         return made
 
     def accuracy(self, model: TrainedModel, split: str) -> float:
@@ -150,6 +156,28 @@ def test_its_scores_are_those_of_the_network_that_is_shipped(shipped: Kept, tmp_
     assert f"{100 * made.final.test_score:.1f} %; it is the model stock" in card
 
 
+def test_networks_of_another_precision_are_validated_again_in_that_of_the_stock(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their recorded scores are those of bfloat16: only scores of float32 are compared."""
+    before = kept.study.diagnoses.stock()
+    monkeypatch.setattr(model_stock, "precision_of", lambda *_: Precision("float32", "bfloat16"))
+    singles = []
+    for final in kept.winner.finals:
+        folder = network_folder(kept.study, final)
+        singles.append(kept.accuracy(load_network(folder / "network", "cpu"), "val"))
+    try:
+        for recorded in (0.0, 1.0):
+            kept.study.diagnoses.keep_stock(ModelStock("full-9", (1,), None, 0.0))
+            made = kept.complete(val_score=recorded)
+            assert made.best_val_score == pytest.approx(max(singles))
+            assert made.val_score is not None
+            assert (made.final is not None) is (made.val_score > made.best_val_score)
+    finally:
+        if before is not None:
+            kept.study.diagnoses.keep_stock(before)
+
+
 def test_a_damaged_network_is_a_note(kept: Kept) -> None:
     class Notes(Observer):
         def note(self, message: str) -> None:
@@ -163,7 +191,8 @@ def test_a_damaged_network_is_a_note(kept: Kept) -> None:
     try:
         file.write_bytes(whole[:100])
         prepared = reopen(kept.study, Observer(), trains=False)
-        complete_stock(prepared, Resources(device="cpu"), kept.winner, Notes())
+        known = kept.study.diagnoses.stock()
+        assert complete_stock(prepared, Resources(device="cpu"), kept.winner, known, Notes()) == known
     finally:
         file.write_bytes(whole)
         if before is not None:
@@ -182,8 +211,18 @@ def test_other_seeds_than_the_winners_do_not_ship_it(shipped: Kept) -> None:
     assert ModelStock.from_row(made.to_row()) == made
 
 
-def test_a_search_makes_it_and_leaves_the_best_network_and_the_stock(tmp_path: Path) -> None:
+def test_a_search_makes_it_and_leaves_the_best_network_and_the_stock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given: (read.append(name), method(*given))[1]
+
+    monkeypatch.setattr(Diagnoses, "stock", counted("stock", Diagnoses.stock))
+    monkeypatch.setattr(Study, "results", counted("results", Study.results))
     study = search(tmp_path, SPACE)
+    assert read.count("stock") == read.count("results"), "read with the results alone"
     made, finals = study.diagnoses.stock(), study.results().finals
     assert made is not None
     assert made.val_score is not None
