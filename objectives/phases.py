@@ -24,6 +24,8 @@ Called with the network, the configuration (``TrialConfig``), the data of the ph
 phase's epoch and the callback of an epoch (``OnEpoch``); returns the results of its epochs.
 """
 
+# Batches at the start of an epoch over which relative gradient norms are averaged, as Auto-RGN's authors do.
+RATE_BATCHES = 5
 # Base classes of torch's normalization layers. By name, since reading a study must not import torch.
 _NORMS = ("_NormBase", "LayerNorm", "GroupNorm", "RMSNorm")
 

@@ -19,6 +19,8 @@ class UnitSpeed:
         output_bytes: Size of its output for one image, bytes.
         pooled_bytes: The same after global pooling.
         saved_bytes: Memory that a forward pass keeps for the backward pass, bytes per image.
+        places: Number of places of its output, of a map or of tokens; 1 of a vector.
+        channels: Number of features at each; 0 in probes of older versions, which did not keep it.
     """
 
     forward: float
@@ -28,6 +30,8 @@ class UnitSpeed:
     output_bytes: int
     pooled_bytes: int
     saved_bytes: int
+    places: int = 1
+    channels: int = 0
 
 
 @dataclass(frozen=True)

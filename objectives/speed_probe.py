@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .augmentation import AugmentedViews, random_ops
+from .backbones import is_map
 from .config import TrialConfig
 from .devices import autocast, resident_bytes
 from .networks import BackbonePool, state_hash
@@ -65,20 +66,22 @@ def probe_speed(
         last = backbone.units[-1]
         with torch_threads(threads):
             measured = tuple(_measure(modules, batch[:count], device, precision))
-            step, per_parameter = _optimizer_seconds(backbone.model, last.output_shape[0], classes, device)
+            step, per_parameter = _optimizer_seconds(backbone.model, _places(last.output_shape)[1], classes, device)
             images = {config.augmentation: _image_seconds(config, preprocessing, device) for config in configs}
         units = tuple(
-            UnitSpeed(forward, training, unit.flops, unit.parameters, output, _pooled(output, unit.output_shape), saved)
+            UnitSpeed(forward, training, unit.flops, unit.parameters, output, output // places, saved, places, channels)
             for unit, (forward, training, output, saved) in zip(backbone.units, measured, strict=True)
+            for places, channels in [_places(unit.output_shape)]
         )
         # The running statistics of the batch norms have changed.
         backbones.fresh(pretrained=True, seed=0)
     return SpeedProbe(units, images, step, per_parameter, start, batch[0].nbytes, base, device.type)
 
 
-def _pooled(output_bytes: int, shape: tuple[int, ...]) -> int:
-    maps = shape[1:] if len(shape) == 3 else ()
-    return output_bytes // max(1, math.prod(maps))
+def _places(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Number of places of features, and of features at each: of a map in either order, of tokens, or of a vector."""
+    channels = shape[0] if is_map(shape) else shape[-1]
+    return math.prod(shape) // channels, channels
 
 
 def _sizes(

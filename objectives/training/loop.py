@@ -21,9 +21,9 @@ from ..errors import TrainingFailedError
 from ..features import FeatureSource
 from ..metrics import score
 from ..networks import Network
-from ..phases import Penalty
+from ..phases import RATE_BATCHES, Penalty
 from .optimizers import Optimization
-from .relative_gradients import BATCHES, relative_norm, shares_of_rates
+from .relative_gradients import relative_norm, shares_of_rates
 
 EVALUATION_BATCH = 128
 # For evaluation through units on a CPU: activations of more images leave its caches (MobileNetV2 at 96 px takes 1.8 ms
@@ -240,7 +240,7 @@ def _train_epoch(
     if network.phase.relative_rates:
         network.eval()
         units = optimization.units()
-        norms = [{unit: relative_norm(held) for unit, held in units.items()} for _ in islice(passes(), BATCHES)]
+        norms = [{unit: relative_norm(held) for unit, held in units.items()} for _ in islice(passes(), RATE_BATCHES)]
         optimization.scale(shares_of_rates(norms))
     network.train()
     # Summed on the device and read once: a read at each step would make the host wait.

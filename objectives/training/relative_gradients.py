@@ -14,9 +14,6 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-# Batches at the start of an epoch over which the norms are averaged, as in the authors' program.
-BATCHES = 5
-
 
 def relative_norm(parameters: Iterable[nn.Parameter]) -> float:
     """Norm of all gradients together over the norm of all values; 0 where the values are zero.

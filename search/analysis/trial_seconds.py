@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from ...objectives.config import FIXED_POOLINGS, TrialConfig
 from ...objectives.features import is_small_enough
-from ...objectives.phases import Phase
-from ...objectives.speed import SpeedProbe
+from ...objectives.phases import RATE_BATCHES, Phase
+from ...objectives.speed import SpeedProbe, UnitSpeed
 from ...objectives.strategies import PlannedTrial
+from .attention_work import attention_flops, attention_training_flops
 
 # Parts of a trial's work.
 START, FROZEN, NETWORK, IMAGES, STEPS = range(5)
@@ -158,11 +159,31 @@ class SecondsModel:
         load = probe.images.get(config.augmentation, max(probe.images.values()))
         work[IMAGES] = load * passes + min(probe.images.values()) * tested
         evaluated = sum(unit.forward for unit in units[depth:])
-        work[NETWORK] = self.folds * epochs * (suffix * self.train + evaluated * self.val)
+        head = self._head_seconds(config, units, into_features=any(rates))
+        work[NETWORK] = self.folds * epochs * (suffix * self.train + evaluated * self.val + head)
         steps = _SOLVER_STEPS if phase.solve else max(1, -(-self.train // config.batch_size))
         each = steps * (probe.step + probe.per_parameter * trained) + probe.step * self.val / 128
+        if phase.relative_rates:
+            # Gradients of some batches come before the epoch's steps, and no step follows them.
+            before = min(RATE_BATCHES, steps)
+            work[NETWORK] += self.folds * epochs * suffix * self.train * before / steps
+            work[IMAGES] += load * passes * before / steps
+            work[FROZEN] += prefix * passes * before / steps
+            each += before * probe.step
         work[STEPS] = self.folds * epochs * each
         return work, kept | new
+
+    def _head_seconds(self, config: TrialConfig, units: Sequence[UnitSpeed], *, into_features: bool) -> float:
+        """Return the seconds of an epoch of a head that pools by attention, beyond those of a linear one."""
+        read = _attended(config, units)
+        if read is None:
+            return 0.0
+        of = read.places, read.channels, config.head.queries
+        flops = self.train * attention_training_flops(*of, into_features=into_features) + self.val * attention_flops(
+            *of
+        )
+        # At the rate of the backbone.
+        return flops * sum(unit.forward for unit in units) / max(1, sum(unit.flops for unit in units))
 
     def _views(self, config: TrialConfig, count: int, depth: int, epochs: range) -> frozenset[ViewKey]:
         """Return the views that a phase caches, of ``count`` views that can be: those of its epochs, and the
@@ -187,10 +208,22 @@ class SecondsModel:
         last, all_frozen = units[depth - 1], depth == len(units)
         if all_frozen and _is_fixed(config):
             return sum(unit.pooled_bytes for unit in units[-config.head.depths :])
-        if all_frozen and config.head.pooling == "attention" and last.output_bytes == last.pooled_bytes and depth > 1:
-            # It pools what the last unit makes vectors of.
-            last = units[-2]
+        if all_frozen and config.head.pooling == "attention" and config.head.function is None:
+            last = _attended_unit(units)
         return last.output_bytes if is_small_enough(last.output_bytes, self.probe.image_bytes) else 0
+
+
+def _attended(config: TrialConfig, units: Sequence[UnitSpeed]) -> UnitSpeed | None:
+    """Return the unit whose places a head attends to; None if it does not, or if the probe did not keep them."""
+    if config.head.pooling != "attention" or config.head.function is not None:
+        return None
+    read = _attended_unit(units)
+    return read if read.channels else None
+
+
+def _attended_unit(units: Sequence[UnitSpeed]) -> UnitSpeed:
+    """Return the last unit, or the one before where the last one makes vectors of what attention pools."""
+    return units[-2] if units[-1].output_bytes == units[-1].pooled_bytes and len(units) > 1 else units[-1]
 
 
 def _kept_part(config: TrialConfig, *, all_frozen: bool) -> Hashable:

@@ -14,7 +14,7 @@ from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.networks.frozen_prefix import state_hash
 from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from frostline.objectives.speed import SpeedProbe
-from frostline.objectives.speed_probe import probe_speed
+from frostline.objectives.speed_probe import _places, probe_speed
 
 SIZE = Preprocessing(32, 36, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
 CONFIGS = [TrialConfig(strategy="full"), TrialConfig(strategy="full", augmentation="flip_crop", views=2)]
@@ -38,6 +38,7 @@ def test_a_probe_measures_every_unit_and_changes_nothing(pool: BackbonePool) -> 
         channels, *maps = unit.output_shape
         assert each.output_bytes == 4 * channels * maps[0] * maps[1]
         assert each.pooled_bytes == 4 * channels
+        assert (each.places, each.channels) == (maps[0] * maps[1], channels)
         # Convolution, norm and ReLU keep at least what comes in and what goes out.
         assert each.saved_bytes >= each.output_bytes
         assert each.training > 0
@@ -46,6 +47,16 @@ def test_a_probe_measures_every_unit_and_changes_nothing(pool: BackbonePool) -> 
     assert probe.image_bytes == 4 * 3 * 32 * 32
     assert min(probe.step, probe.per_parameter, probe.start, *probe.images.values()) > 0
     assert SpeedProbe.from_row(probe.to_row()) == probe
+
+
+@pytest.mark.parametrize(
+    ("shape", "places", "channels"),
+    [((64, 7, 7), 49, 64), ((7, 14, 96), 98, 96), ((197, 768), 197, 768), ((512,), 1, 512)],
+)
+def test_places_are_those_of_maps_in_either_order_of_tokens_and_of_vectors(
+    shape: tuple[int, ...], places: int, channels: int
+) -> None:
+    assert _places(shape) == (places, channels)
 
 
 def test_frozen_parameters_of_an_earlier_network_are_measured_too(pool: BackbonePool) -> None:
