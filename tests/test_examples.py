@@ -7,10 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v3_small, resnet18, vgg16
@@ -28,6 +26,8 @@ from frostline.search.space.parsing import resolve_space
 from frostline.search.space.space import Space
 from frostline.search.study.request import Request
 
+from .noise import write_photos
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = sorted(EXAMPLES.glob("*.toml"))
 CLASSES, SIZE = 3, 64
@@ -39,13 +39,7 @@ def invoke(*args: str | Path) -> Any:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for name in ("ant", "bee", "cat"):
-        (folder / name).mkdir()
-        for index in range(4):
-            pixels = rng.integers(0, 256, size=(32, 32, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{index}.png")
-    return folder
+    return write_photos(tmp_path_factory.mktemp("photos"), dict.fromkeys(("ant", "bee", "cat"), 4), size=(32, 32))
 
 
 class Example:

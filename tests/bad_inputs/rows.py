@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from ..noise import write_photos
 
 GOOD = ["-b", "tiny_network:create", "--weights", "none", "--image-size", "32", "--trials", "5"]
 STUDY = "known"
@@ -49,13 +48,7 @@ def command(text: str, *say: str, make: Make = lambda _: None) -> Row:
 
 
 def pictures(folder: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 4) -> Path:
-    draw = np.random.default_rng(0)
-    for name in classes:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
-            pixels = draw.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
-    return folder
+    return write_photos(folder, dict.fromkeys(classes, count), size=(8, 8))
 
 
 def text(name: str, content: str | bytes = "") -> Make:

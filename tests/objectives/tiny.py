@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from frostline.objectives.config import BackboneSpec
 from frostline.objectives.data.dataset import ImageSplit
@@ -17,6 +16,8 @@ from frostline.objectives.features.feature_store import FeatureStore
 from frostline.objectives.finetune import Task
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.preprocessing import Preprocessing
+
+from ..noise import write_photos
 
 CLASSES = ("red", "green", "blue")
 PREPROCESSING = Preprocessing(32, 36, "bilinear", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -57,10 +58,9 @@ def own_task(**sizes: int) -> Task:
 
 def write_pets(folder: Path) -> Path:
     """12 images of each of two classes, no two alike, in class folders."""
-    draw = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (folder / name).mkdir(parents=True)
-        for number in range(12):
-            pixels = draw.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number:02d}.png")
-    return folder
+    return write_photos(
+        folder,
+        {"cat": 12, "dog": 12},
+        size=lambda number: (20 + number, 30),
+        name=lambda number: f"{number:02d}.png",
+    )

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 import pytest
 from datasets import config
 from datasets.table import embed_table_storage
-from PIL import Image
 
 from frostline.objectives.data.dataset_sources import list_source
 from frostline.objectives.data.listing import Listing
 from frostline.objectives.data.listing_options import ListingOptions
 from frostline.objectives.errors import InvalidInputError
+
+from ...noise import in_splits, write_photos
 
 CLASSES = ["cat", "ape"]
 
@@ -38,15 +38,8 @@ def embedded(part: datasets.Dataset) -> datasets.Dataset:
 
 def write_classes(root: Path) -> Path:
     """Splits of class folders, with files whose names repeat in other classes."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("validation", 3), ("test", 4)):
-        for name in CLASSES:
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / f"p{number // 2} {number}.png")
-    return root
+    counts = in_splits({"train": 6, "validation": 3, "test": 4}, CLASSES)
+    return write_photos(root, counts, size=(20, 24), name=lambda number: f"p{number // 2} {number}.png")
 
 
 def listed(source: Path, downloads: Path, **options: Any) -> Listing:

@@ -10,7 +10,6 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,19 +21,16 @@ from frostline.objectives.data.listing_options import ListingOptions
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 
+from ...noise import in_splits, write_photos
+
 PREPROCESSING = Preprocessing(16, 16, "bilinear", IMAGENET_MEAN, IMAGENET_STD)
 KINDS = ("zip", "stored.zip", "tar", "tgz")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root, rng = tmp_path_factory.mktemp("given") / "photos", np.random.default_rng(0)
-    for split, count in (("train", 5), ("val", 2), ("test", 3)):
-        for name in ("cat", "ünï dog"):
-            (root / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, (18, 20, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{number}.png")
+    counts = in_splits({"train": 5, "val": 2, "test": 3}, ("cat", "ünï dog"))
+    root = write_photos(tmp_path_factory.mktemp("given") / "photos", counts, size=(18, 20))
     (root / "train/cat/notes.txt").write_text("none")
     (root / "__MACOSX").mkdir()
     (root / "__MACOSX/cat.png").touch()

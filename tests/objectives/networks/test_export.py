@@ -20,6 +20,7 @@ from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import Task, finetune, predict
 from frostline.objectives.networks.export import CARD, WEIGHTS, ModelCard, load_network, save_network
 
+from ...noise import in_splits, write_photos
 from .. import tiny
 
 CONFIGS = [
@@ -35,14 +36,15 @@ CONFIGS = [
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> tuple[Task, list[Path]]:
     """Photos of odd sizes on disk, decoded as a study does; and the files of the validation images."""
-    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for split, count in (("train", 8), ("val", 5), ("test", 1)):
-        for label, name in enumerate(tiny.CLASSES):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 150, size=(41 + 7 * number, 60, 3), dtype=np.uint8)
-                pixels[:, :, label] += 60
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.jpg")
+    folder = write_photos(
+        tmp_path_factory.mktemp("photos"),
+        in_splits({"train": 8, "val": 5, "test": 1}, tiny.CLASSES),
+        size=lambda number: (41 + 7 * number, 60),
+        top=150,
+        tint=60,
+        channels={name: label for label, name in enumerate(tiny.CLASSES)},
+        name=lambda number: f"{number}.jpg",
+    )
     dataset = prepare_dataset(str(folder), tiny.PREPROCESSING, cache_dir=folder.parent / "cache", seed=0)
     train, val = dataset.search_splits()
     assert val.classes == tuple(sorted(tiny.CLASSES))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.torch import save_file
 
 from frostline.dashboards.report.report import render_report
@@ -22,6 +21,8 @@ from frostline.search.execution import run_search
 from frostline.search.space.default_space import default_tables
 from frostline.search.study import LineProgress, Request, Study
 from frostline.storage.workspace import Workspace
+
+from ...noise import write_photos
 
 CLASSES = ("red", "blue")
 
@@ -37,12 +38,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def write(folder: Path, rng: np.random.Generator, count: int, color: int | None) -> None:
     """Images of noise; with a color they are redder or bluer."""
-    folder.mkdir(parents=True)
-    for number in range(count):
-        pixels = rng.integers(0, 150, (36, 36, 3), dtype=np.uint8)
-        if color is not None:
-            pixels[..., color] += 60
-        Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+    write_photos(
+        folder.parent,
+        {folder.name: count},
+        size=(36, 36),
+        top=150,
+        tint=60,
+        channels={} if color is None else {folder.name: color},
+        name=lambda number: f"{number:02d}.png",
+        draw=rng,
+    )
 
 
 @pytest.fixture(scope="module")

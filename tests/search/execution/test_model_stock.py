@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file
 
 from frostline.objectives.networks import TrainedModel, load_network
@@ -26,20 +25,16 @@ from frostline.search.study.diagnoses import Diagnoses
 from frostline.search.tracking import network_folder
 from frostline.storage.workspace import Workspace
 
+from ...noise import in_splits, write_photos
+
 CLASSES = ("blue", "green", "red")
 SPACE = {"full": {"epochs": 3, "learning_rate": 0.01, "backbone_lr_ratio": 1.0, "batch_norm": "eval"}}
 
 
 def make_photos(folder: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 8), ("val", 10), ("test", 10)):
-        for label, name in enumerate(CLASSES):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 200, size=(40, 40, 3), dtype=np.uint8)
-                pixels[:, :, label] += 12
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
-    return folder
+    counts = in_splits({"train": 8, "val": 10, "test": 10}, CLASSES)
+    channels = {name: label for label, name in enumerate(CLASSES)}
+    return write_photos(folder, counts, size=(40, 40), top=200, tint=12, channels=channels)
 
 
 def search(root: Path, space: dict[str, dict[str, object]]) -> Study:

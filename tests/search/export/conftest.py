@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.special import softmax
 
 from frostline.search.execution.run import run_search
@@ -16,6 +15,8 @@ from frostline.search.records import FinalRecord
 from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
+
+from ...noise import in_splits, write_photos
 
 CLASSES = ("blue", "green", "red")
 STRATEGIES = ("feature_extraction", "partial", "lora", "linear_probe_exact")
@@ -67,14 +68,15 @@ class Finished:
 
 def finish(root: Path) -> Finished:
     """Run the study in a folder."""
-    data, rng = root / "photos", np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 4), ("test", 5)):
-        for label, name in enumerate(CLASSES):
-            (data / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 200, size=(40 + 5 * number, 50, 3), dtype=np.uint8)
-                pixels[:, :, label // 2] += 50
-                Image.fromarray(pixels).save(data / split / name / f"{number}.jpg")
+    data = write_photos(
+        root / "photos",
+        in_splits({"train": 6, "val": 4, "test": 5}, CLASSES),
+        size=lambda number: (40 + 5 * number, 50),
+        top=200,
+        tint=50,
+        channels={name: label // 2 for label, name in enumerate(CLASSES)},
+        name=lambda number: f"{number}.jpg",
+    )
     (root / "space.toml").write_text(SPACE)
     request = Request(
         *(str(data), "tiny_network:create", "none", 32),

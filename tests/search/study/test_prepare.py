@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import shufflenet_v2_x0_5
 from typer.testing import CliRunner
@@ -21,6 +19,8 @@ from frostline.search.study.prepare import default_name, prepare_search
 from frostline.search.study.request import Request
 from frostline.search.study.resume import prepare_resume
 from frostline.storage.workspace import Workspace
+
+from ...noise import write_photos
 
 GOOD = ("--backbone", "shufflenet_v2_x0_5", "--weights", "none", "--image-size", "32", "--trials", "5")
 DIGITS = "sklearn:digits[0-2]@60"
@@ -41,16 +41,6 @@ def refused(workspace: Path, *args: str | Path) -> str:
 def with_option(name: str, value: str | Path) -> list[str]:
     """The good options but for one, which is last and so decides."""
     return [DIGITS, *GOOD, name, str(value)]
-
-
-def make_images(folder: Path, sizes: dict[str, int]) -> Path:
-    rng = np.random.default_rng(0)
-    for name, count in sizes.items():
-        (folder / name).mkdir(parents=True)
-        for index in range(count):
-            pixels = rng.integers(0, 256, size=(20, 20, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{index}.png")
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -108,13 +98,13 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_single_class_is_refused(tmp_path: Path) -> None:
-    folder = make_images(tmp_path / "photos", {"cat": 9})
+    folder = write_photos(tmp_path / "photos", {"cat": 9})
     message = refused(tmp_path, folder, *GOOD)
     assert "only the class 'cat'" in message
 
 
 def test_every_class_with_too_few_images_is_named(tmp_path: Path) -> None:
-    folder = make_images(tmp_path / "photos", {"cat": 9, "dog": 2, "eel": 1})
+    folder = write_photos(tmp_path / "photos", {"cat": 9, "dog": 2, "eel": 1})
     message = refused(tmp_path, folder, *GOOD)
     assert "'dog' has 2 usable images" in message
     assert "'eel' has 1 usable image " in message
@@ -207,7 +197,7 @@ def test_a_network_that_cannot_follow_its_mode_is_told_at_the_start(
 ) -> None:
     (tmp_path / "branching_network.py").write_text(BRANCHING)
     monkeypatch.syspath_prepend(tmp_path)
-    folder = make_images(tmp_path / "photos", {"cat": 8, "dog": 8})
+    folder = write_photos(tmp_path / "photos", {"cat": 8, "dog": 8})
     request = Request(data=str(folder), backbone="branching_network:Branching", image_size=32, trials=7)
     said: list[str] = []
 
@@ -269,7 +259,7 @@ def test_train_images_counts_what_is_left_for_training(tmp_path: Path) -> None:
 
 
 def test_the_same_request_opens_the_same_study(tmp_path: Path) -> None:
-    folder = make_images(tmp_path / "photos", {"cat": 8, "dog": 30})
+    folder = write_photos(tmp_path / "photos", {"cat": 8, "dog": 30})
     request = Request(data=str(folder), backbone="shufflenet_v2_x0_5", weights="none", image_size=32, trials=7)
     workspace = Workspace(tmp_path / "w")
     made = prepare_search(request, workspace, Observer()).study

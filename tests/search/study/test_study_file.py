@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
@@ -16,6 +14,8 @@ from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.search.study.study_file import read_study
 from frostline.storage.workspace import Workspace
+
+from ...noise import write_photos
 
 
 def invoke(*args: str | Path) -> Any:
@@ -214,12 +214,7 @@ def test_a_fault_of_python_is_raised_with_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_study_file_runs_and_what_is_typed_comes_first(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / "files" / "photos" / name).mkdir(parents=True)
-        for index in range(6):
-            pixels = rng.integers(0, 256, size=(20, 20, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "files" / "photos" / name / f"{index}.png")
+    write_photos(tmp_path / "files" / "photos", {"cat": 6, "dog": 6})
     options = 'data = "photos"\nbackbone = "tiny_network:create"\nweights = "none"\nimage_size = 32\n'
     more = 'trials = 4\nseed = 5\nseeds = 3\nstrategies = ["linear_probe_exact"]\nmetric = "balanced_accuracy"\n'
     file = write(tmp_path / "files" / "probes.toml", f"[study]\n{options}{more}[linear_probe_exact]\n[full]\n")

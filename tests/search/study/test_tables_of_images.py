@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
@@ -28,18 +27,16 @@ from frostline.search.study.resume import prepare_fork, prepare_resume, reopen
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
 
+from ...noise import write_photos
+
 COLUMNS = ListingOptions(path_column="photo", label_column="species", group="patient")
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
     """A table of 60 photos of 20 patients, beside the folder of its images."""
-    folder, rng = tmp_path / "ward", np.random.default_rng(0)
-    (folder / "scans").mkdir(parents=True)
-    rows = []
-    for number in range(60):
-        Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(folder / f"scans/{number}.png")
-        rows.append((f"{number}.png", ("cat", "dog")[number % 2], f"p{number // 3}"))
+    folder = write_photos(tmp_path / "ward", {"scans": 60})
+    rows = [(f"{number}.png", ("cat", "dog")[number % 2], f"p{number // 3}") for number in range(60)]
     pandas.DataFrame(rows, columns=["photo", "species", "patient"]).to_csv(folder / "scans.csv", index=False)
     return folder
 

@@ -46,6 +46,8 @@ from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import ServedModel, TrackedRun
 from frostline.storage.workspace import Workspace
 
+from ...noise import in_splits, write_photos
+
 pytestmark = pytest.mark.usefixtures("mlflow_records")
 
 CLASSES = ("blue", "green", "red")
@@ -100,16 +102,17 @@ class Finished:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    root, rng = tmp_path_factory.mktemp("models"), np.random.default_rng(0)
-    data = root / "photos"
-    for split, count in (("train", 6), ("val", 4), ("test", 5)):
-        for label, name in enumerate(CLASSES):
-            (data / split / name).mkdir(parents=True)
-            for number in range(count):
-                # Of two classes that look alike, some are mistaken.
-                pixels = rng.integers(0, 200, size=(40 + 5 * number, 50, 3), dtype=np.uint8)
-                pixels[:, :, label // 2] += 50
-                Image.fromarray(pixels).save(data / split / name / f"{number}.jpg")
+    root = tmp_path_factory.mktemp("models")
+    data = write_photos(
+        root / "photos",
+        in_splits({"train": 6, "val": 4, "test": 5}, CLASSES),
+        size=lambda number: (40 + 5 * number, 50),
+        top=200,
+        tint=50,
+        # Of two classes that look alike, some are mistaken.
+        channels={name: label // 2 for label, name in enumerate(CLASSES)},
+        name=lambda number: f"{number}.jpg",
+    )
     (root / "space.toml").write_text(SPACE)
     request = Request(
         *(str(data), "tiny_network:create", "none", 32),

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
-from PIL import Image
 
 from frostline.search.analysis import Verdict
 from frostline.search.execution import run_search
 from frostline.search.study import Request, Study
 from frostline.storage.workspace import Workspace
+
+from ...noise import in_splits, write_photos
 
 # Too slow to learn: no configuration is behind another.
 SPACE = """
@@ -40,13 +41,8 @@ class Decided:
 def leaky(tmp_path_factory: pytest.TempPathFactory, mlflow_records: None) -> Decided:
     """On images of which one of the test split is in the training split, too."""
     root = tmp_path_factory.mktemp("verdict")
-    folder, rng = root / "colors", np.random.default_rng(0)
-    for split, count in (("train", 10), ("val", 5), ("test", 5)):
-        for name in ("red", "blue"):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, (36, 36, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+    counts = in_splits({"train": 10, "val": 5, "test": 5}, ("red", "blue"))
+    folder = write_photos(root / "colors", counts, size=(36, 36))
     shutil.copy(folder / "test/red/0.png", folder / "train/blue/leaked.png")
     (root / "space.toml").write_text(SPACE)
     request = Request(
