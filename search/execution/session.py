@@ -147,8 +147,8 @@ def open_session(
     """Open a session on a study; at its end, interrupted trials are released."""
     chosen = choose_device(resources.device)
     train, val = dataset.search_splits()
-    store = FeatureStore.open(chosen, resources.cache_bytes, FeatureFiles(study.workspace.features))
-    stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS), store.disk_budget)
+    store = FeatureStore.open(chosen, resources.cache_bytes, FeatureFiles(study.workspace.features, note=observer.note))
+    stages = Stages(FeatureFiles(study.workspace.stages, "stage", _STAGE_LOCKS, observer.note), store.disk_budget)
     precision = precision_of(study.facts, chosen)
     task = Task(train, val, backbones, study.settings.metric, chosen, store, stages, precision=precision)
     folds = tuple(replace(task, train=train, val=val) for train, val in dataset.folds())

@@ -54,7 +54,9 @@ def keep_network(
         Image.fromarray(example).save(unfinished / "example.png")
         unfinished.replace(folder)
     except (OSError, SafetensorError) as error:
-        raise StorageError(f"The network of a final cannot be kept in {folder}: {error}") from error
+        again = f"frostline resume {study.settings.name}{study.workspace.option}"
+        reason = f"The network of a final cannot be kept in {folder}: {str(error).rstrip('.')}"
+        raise StorageError(f"{reason}. Set that right, then type: {again}") from error
 
 
 def final_card(

@@ -119,7 +119,7 @@ class CheckpointFolder(Checkpoints):
             return True
         except OSError as error:
             raise StorageError(
-                f"Cannot write a checkpoint to {self._folder} ({error.strerror}). Free space there, then type: "
+                f"Cannot write a checkpoint to {self._folder} ({error.strerror}). Set that right, then type: "
                 "frostline resume"
             ) from error
 

@@ -12,13 +12,13 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 _MAGIC = b"FROSTFT1"
@@ -46,11 +46,14 @@ class FeatureFiles:
       compute its entry once. The operating system releases both locks when a process ends, even if killed.
     - Data that were read stay valid after another process removed the entry; writing to them changes no file.
     - Entries may disappear at any time: after a power failure, or because another process evicted them.
+    - Where the folder cannot be written, as on a read-only disk, nothing is kept: what is there is read, nothing is
+      locked, and several processes may compute the same entry.
 
     Args:
         folder: Folder of the entries; created if it is missing.
         kind: Suffix of the entries' files.
         locks: Number of lock files; keys that share one wait for each other.
+        note: Told once where the folder cannot be written.
 
     Examples:
         >>> from pathlib import Path
@@ -66,26 +69,35 @@ class FeatureFiles:
         (1.5, [0, 1, 2])
     """
 
-    def __init__(self, folder: Path, kind: str = "features", locks: int = _LOCKS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        kind: str = "features",
+        locks: int = _LOCKS,
+        note: Callable[[str], None] = lambda message: None,
+    ) -> None:
         self._folder = folder
         self._kind = kind
         self._locks = locks
         self._checked: set[tuple[str, int, int]] = set()
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(Timeout):
-            self._clear(FileLock(folder / "all.lock", timeout=0))
+        self._note: Callable[[str], None] | None = note
+        # The first lock tells why not.
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        with suppress(Timeout), self._locked("all", timeout=0) as held:
+            self._clear(writable=held)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Lock an entry, so that one process computes it while others wait."""
-        with FileLock(self._folder / f"{zlib.crc32(key.encode()) % self._locks:02d}.lock"):
+        with self._locked(f"{zlib.crc32(key.encode()) % self._locks:02d}"):
             yield
 
     @contextmanager
     def all_locked(self) -> Iterator[None]:
         """Lock the folder for writing. A process may take this lock while it holds an entry's, not the reverse."""
-        with FileLock(self._folder / "all.lock") as lock:
-            self._clear(lock)
+        with self._locked("all") as held:
+            self._clear(writable=held)
             yield
 
     def read(self, key: str) -> tuple[dict[str, Any], NDArray[np.uint8]] | None:
@@ -96,12 +108,14 @@ class FeatureFiles:
         file = self._file(key)
         try:
             facts, data = self._open(key)
-            os.utime(file)
         except FileNotFoundError:
             return None
         except _UNUSABLE:
             self.remove(key)
             return None
+        # An entry that cannot be touched is as good.
+        with suppress(OSError):
+            os.utime(file)
         return facts, data
 
     def damaged(self) -> list[str]:
@@ -167,8 +181,11 @@ class FeatureFiles:
             self._file(key).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
-        """Return the free bytes of the disk."""
-        return shutil.disk_usage(self._folder).free
+        """Return the free bytes of the disk; 0 without the folder."""
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError:
+            return 0
 
     def seconds_per_byte(self) -> float:
         """Measure the seconds per byte to write, check and read an entry; infinite if nothing can be written."""
@@ -190,12 +207,40 @@ class FeatureFiles:
             raise ValueError(f"{file.name} was changed")
         self._checked.add(identity)
 
-    def _clear(self, lock: BaseFileLock) -> None:
+    @contextmanager
+    def _locked(self, name: str, timeout: float = -1) -> Iterator[bool]:
+        """Hold a lock; yield whether it is held, which it is not where the folder cannot be written.
+
+        Raises:
+            Timeout: Another process holds it.
+        """
+        lock = FileLock(self._folder / f"{name}.lock", timeout=timeout)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise
+        except OSError as error:
+            self._tell(error)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _tell(self, error: OSError) -> None:
+        note, self._note = self._note, None
+        if note is not None:
+            note(
+                f"{error.strerror or error}: {self._folder}. The search goes on without the cache there, which costs "
+                "time alone"
+            )
+
+    def _clear(self, *, writable: bool) -> None:
         """Remove partial files of killed processes. While the folder is locked, no other process writes."""
-        with lock:
-            for partial in self._folder.glob("*.partial"):
-                with suppress(OSError):
-                    partial.unlink(missing_ok=True)
+        for partial in self._folder.glob("*.partial") if writable else ():
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def _file(self, key: str) -> Path:
         return self._folder / f"{key}.{self._kind}"

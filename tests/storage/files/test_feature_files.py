@@ -44,6 +44,51 @@ def test_an_entry_comes_back_in_another_process_memory_mapped(tmp_path: Path):
     assert files.read("cd") is None
 
 
+def forbid(folder: Path) -> None:
+    """No lock of a folder can be opened, whoever asks; nor can a file be written under an entry's first name."""
+    for name in ("all", *(f"{number:02d}" for number in range(64))):
+        (folder / f"{name}.lock").unlink(missing_ok=True)
+        (folder / f"{name}.lock").mkdir()
+    for key in ("ab", "cd"):
+        (folder / f"{key}.{os.getpid()}.partial").mkdir()
+
+
+def test_a_folder_that_cannot_be_written_costs_its_entries_and_is_told_once(tmp_path: Path) -> None:
+    write(FeatureFiles(tmp_path / "features"), "ab")
+    forbid(tmp_path / "features")
+    said: list[str] = []
+    files = FeatureFiles(tmp_path / "features", note=said.append)
+    with files.lock("cd"), files.all_locked():
+        assert not files.write("cd", FACTS, DATA)
+    found = files.read("ab")
+    assert found is not None, "what was kept is read"
+    np.testing.assert_array_equal(found[1], DATA)
+    assert files.read("cd") is None
+    assert files.free_bytes() > 0
+    (message,) = said
+    assert message.startswith(f"Is a directory: {tmp_path / 'features'}. The search goes on without the cache there")
+
+
+def test_without_a_folder_nothing_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said: list[str] = []
+    files = FeatureFiles(tmp_path / "file/features", note=said.append)
+    with files.lock("ab"), files.all_locked():
+        assert not files.write("ab", FACTS, DATA)
+    assert files.read("ab") is None
+    assert (files.free_bytes(), files.held(), files.damaged(), len(said)) == (0, {}, [], 1)
+    assert files.seconds_per_byte() == float("inf")
+
+
+def test_an_error_of_the_work_under_a_lock_is_not_swallowed(tmp_path: Path) -> None:
+    for unwritable in (False, True):
+        files = FeatureFiles(tmp_path)
+        if unwritable:
+            forbid(tmp_path)
+        with pytest.raises(PermissionError, match="own"), files.all_locked():
+            raise PermissionError("own")
+
+
 def flipped(place: int) -> Callable[[bytes], bytes]:
     def damage(content: bytes) -> bytes:
         damaged = bytearray(content)
