@@ -46,12 +46,7 @@ def write_portfolio(workspace: Workspace, path: Path) -> Portfolio:
             f"There is no finished study in {workspace.root}, so there is nothing to write. "
             "Run one with: frostline search DATA; or choose another folder with --workspace."
         )
-    try:
-        found.write(path)
-    except OSError as error:
-        raise InvalidInputError(
-            f"The portfolio {path} cannot be written: {error.strerror}. Name another file: frostline portfolio FILE"
-        ) from None
+    found.write(path)
     return found
 
 

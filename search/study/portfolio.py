@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -144,8 +145,27 @@ class Portfolio(_Part):
     studies: tuple[PastStudy, ...] = ()
 
     def write(self, path: Path) -> None:
-        """Write the portfolio as JSON."""
-        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        """Write the portfolio as JSON, in one step.
+
+        Raises:
+            InvalidInputError: There is a file of another kind, or the file cannot be written.
+        """
+        if os.path.lexists(path):
+            try:
+                read_portfolio(path)
+            except InvalidInputError as error:
+                raise InvalidInputError(f"{path} is not replaced, since it is none: {error.faults[0]}") from None
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            draft.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            draft.replace(path)
+        except OSError as error:
+            raise InvalidInputError(
+                f"The portfolio {path} cannot be written: {error.strerror}. Name another file: frostline portfolio FILE"
+            ) from None
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def read_portfolio(path: Path) -> Portfolio:
@@ -163,8 +183,10 @@ def read_portfolio(path: Path) -> Portfolio:
             raise InvalidInputError(f"{place} has {size:,} bytes, more than any portfolio ({MAX_BYTES:,}).")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        reason = error.strerror or "it cannot be opened"
-        raise InvalidInputError(f"{place} cannot be read: {reason}. Write one with: frostline portfolio FILE") from None
+        raise InvalidInputError(
+            f"{place} cannot be read: {error.strerror or error}. Write one with: frostline portfolio FILE; "
+            "or start from the studies of the workspace: --prior workspace"
+        ) from None
     except UnicodeDecodeError:
         raise InvalidInputError(f"{place} cannot be read: it is not a text file.") from None
     try:

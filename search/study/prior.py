@@ -48,8 +48,10 @@ def check_prior(prior: str | None) -> None:
     Raises:
         InvalidInputError: It cannot.
     """
-    if prior is not None and not prior.strip():
-        raise InvalidInputError(f"--prior is empty. Give {WORKSPACE}, {NONE} or a file of `frostline portfolio`.")
+    if prior is not None and (not prior.strip() or "\0" in prior):
+        raise InvalidInputError(
+            f"--prior {prior!r} is no file. Give {WORKSPACE}, {NONE} or a file of `frostline portfolio`."
+        )
     if (located := located_prior(prior)) not in ("", WORKSPACE):
         read_portfolio(Path(located))
 

@@ -133,6 +133,19 @@ def test_bad_files_are_refused_by_name(text: str, said: str, tmp_path: Path) -> 
     assert said in message
 
 
+def test_only_a_portfolio_is_replaced(tmp_path: Path) -> None:
+    portfolio, file = Portfolio(studies=(BIRDS,)), tmp_path / "p.json"
+    Portfolio().write(file)
+    portfolio.write(file)
+    assert read_portfolio(file) == portfolio
+    (tmp_path / "labels.csv").write_text("path,label")
+    for name, said in (("labels.csv", "not replaced"), ("gone/p.json", "cannot be written"), ("", "is not a file")):
+        with pytest.raises(InvalidInputError, match=said):
+            portfolio.write(tmp_path / name)
+    assert (tmp_path / "labels.csv").read_text() == "path,label"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["labels.csv", "p.json"]
+
+
 def test_what_is_no_text_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     assert "not a text file" in refused(tmp_path / "binary")
