@@ -16,7 +16,6 @@ from ...storage.workspace import Workspace
 from ..analysis import SecondsModel, peak_memory
 from .checks import check_request, split_counts
 from .forecast import Forecast, StrategyForecast, forecast_search, require_budget
-from .portfolio import describe
 from .precision import study_precision
 from .prepare import check_strategies, existing_study, settings_of
 from .prior import with_starts
@@ -93,8 +92,7 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     images, classes = split_counts(listing, settings.seed, settings.folds), len(listing.classes)
     notes: list[str] = []
     if existing is None:
-        described = describe(settings, images=images["train"], classes=classes, units=units)
-        settings, notes = with_starts(settings, described, workspace)
+        settings, notes = with_starts(settings, workspace, images=images["train"], classes=classes, units=units)
     else:
         settings = settings.model_copy(update={"starts": existing.settings.starts})
     chosen = study_precision(settings.precision, backbones, request.resources, workspace, keep=False)

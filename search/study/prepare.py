@@ -27,7 +27,6 @@ from .fingerprints import code_fingerprints, require_unchanged
 from .forecast import fitted_model, forecast_search, require_budget
 from .observer import Observer
 from .optuna_storage import study_names
-from .portfolio import describe
 from .precision import study_precision
 from .prior import located_prior, with_starts
 from .request import Request
@@ -105,8 +104,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
 def _started(settings: StudySettings, facts: StudyFacts, workspace: Workspace, observer: Observer) -> StudySettings:
     """Return the settings of a new study with what it takes over from earlier ones; says what."""
     counts = {"images": facts.counts["train"], "classes": len(facts.classes), "units": len(facts.units)}
-    described = describe(settings, **counts, fingerprint=facts.fingerprint)
-    settings, notes = with_starts(settings, described, workspace)
+    settings, notes = with_starts(settings, workspace, **counts, fingerprint=facts.fingerprint)
     for note in (*notes, starts_sentence(settings.starts)):
         if note:
             observer.note(note)

@@ -19,7 +19,7 @@ from ...objectives.strategies import plan_phases
 from ...storage.workspace import Workspace
 from ..space import Domain, Space, is_integer
 from .neighbors import portfolio_of
-from .portfolio import Best, Description, PastStudy, Portfolio, read_portfolio
+from .portfolio import Best, Description, PastStudy, Portfolio, describe, read_portfolio
 from .settings import StudySettings
 from .starts import LISTED, Start
 
@@ -57,29 +57,35 @@ def check_prior(prior: str | None) -> None:
 
 
 def with_starts(
-    settings: StudySettings, description: Description, workspace: Workspace
+    settings: StudySettings,
+    workspace: Workspace,
+    *,
+    images: int,
+    classes: int,
+    units: int,
+    fingerprint: str | None = None,
 ) -> tuple[StudySettings, list[str]]:
     """Choose what a new study takes over.
 
     Args:
         settings: Settings of the study, whose prior was checked.
-        description: What describes it.
         workspace: Workspace of the study.
+        images: Number of training images.
+        classes: Number of classes.
+        units: Number of the backbone's units.
+        fingerprint: Fingerprint of the images; None where they are not read.
 
     Returns:
         Settings with the starts, and what was left out with the reason, a sentence each.
     """
     if not settings.prior:
         return settings, []
-    portfolio = _portfolio(settings.prior, workspace)
-    starts, notes = choose_starts(portfolio, description, settings.space)
+    described = describe(settings, images=images, classes=classes, units=units, fingerprint=fingerprint)
+    portfolio = portfolio_of(workspace) if settings.prior == WORKSPACE else read_portfolio(Path(settings.prior))
+    starts, notes = choose_starts(portfolio, described, settings.space)
     if not starts:
         notes.append(f"prior: nothing to start from among {len(portfolio.studies)} finished studies")
     return settings.model_copy(update={"starts": starts}), notes
-
-
-def _portfolio(prior: str, workspace: Workspace) -> Portfolio:
-    return portfolio_of(workspace) if prior == WORKSPACE else read_portfolio(Path(prior))
 
 
 def choose_starts(portfolio: Portfolio, study: Description, space: Space) -> tuple[tuple[Start, ...], list[str]]:

@@ -39,6 +39,7 @@ def starts_sentence(starts: Iterable[Start]) -> str:
     names = list(dict.fromkeys(each.study for each in starts))
     if not names:
         return ""
-    listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+    more = len(names) - LISTED
+    listed = ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
     studies = "study" if len(names) == 1 else "studies"
     return f"Started from the best configurations of {len(names)} earlier {studies}: {listed}."

@@ -80,7 +80,8 @@ def test_the_distance_counts_decades_and_another_network(changed: dict[str, Any]
 
 
 def with_value(value: Any, *path: str | int) -> str:
-    found = inner = plain()
+    found = plain()
+    inner: Any = found
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = value

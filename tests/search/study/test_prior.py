@@ -158,7 +158,7 @@ def test_probe_epochs_are_shares_of_the_epochs() -> None:
 def test_long_lists_are_cut() -> None:
     assert len(taken([past(f"s{number}", {"full": RATE}, metric="auroc") for number in range(100)])[2]) == 6
     starts = [Start(strategy="full", study=f"s{number}", score=0.5, values={}) for number in range(7)]
-    assert starts_sentence(starts).endswith("7 earlier studies: s0, s1, s2, s3, s4, ....")
+    assert starts_sentence(starts).endswith("7 earlier studies: s0, s1, s2, s3, s4 and 2 more.")
     assert starts_sentence([]) == ""
 
 
