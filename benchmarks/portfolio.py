@@ -106,7 +106,7 @@ def _by_validation(trial: RecordedTrial) -> tuple[float, float]:
     return (trial.score, -trial.val_loss[trial.best_epoch]) if trial.complete else (0.0, 0.0)
 
 
-def tested(trial: RecordedTrial) -> float:
+def accuracy(trial: RecordedTrial) -> float:
     """Accuracy on the test images, %; 0 if the training failed."""
     return 100 * float(trial.test_score[trial.best_epoch]) if trial.complete else 0.0
 
@@ -135,15 +135,15 @@ class Cell:
 
 
 def _best(*trials: RecordedTrial) -> float:
-    return tested(max(trials, key=_by_validation))
+    return accuracy(max(trials, key=_by_validation))
 
 
 def _mean(trials: Iterable[RecordedTrial]) -> float:
-    return float(np.mean([tested(trial) for trial in trials]))
+    return float(np.mean([accuracy(trial) for trial in trials]))
 
 
 COMPARED: dict[str, Callable[[Cell], float]] = {
-    "starts - default": lambda cell: _mean(cell.starts) - tested(cell.default),
+    "starts - default": lambda cell: _mean(cell.starts) - accuracy(cell.default),
     "starts - random": lambda cell: _mean(cell.starts) - _mean(cell.random),
     "best of default and starts - of default and as many random": lambda cell: cell.first_three,
 }
@@ -176,7 +176,7 @@ def compare(cells: Mapping[tuple[str, str, str], Cell], report: harness.Report) 
     for strategy in (*STRATEGIES, "all"):
         own = {name: cell for name, cell in cells.items() if strategy in (name[2], "all")}
         gains = [cell.first_three for cell in own.values()]
-        again = {name: tested(cell.again) - tested(cell.default) for name, cell in own.items() if cell.again}
+        again = {name: accuracy(cell.again) - accuracy(cell.default) for name, cell in own.items() if cell.again}
         table.add(
             strategy,
             len(own),

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.harness import Report, Setting
-from benchmarks.portfolio import COMPARED, STARTS, Cell, cells_of, compare, tested
+from benchmarks.portfolio import COMPARED, STARTS, Cell, accuracy, cells_of, compare
 from benchmarks.recordings import RecordedTrial, Recording
 from tests.simulated_trials import SimulatedArm, simulate
 
@@ -55,7 +55,7 @@ def test_the_table_has_means_over_datasets() -> None:
     again = trial(0, 0.5, 0.5, "one")
     trained = [trial(STARTS[0], 0.8, 0.6, "one"), trial(STARTS[0], 0.8, 0.8, "two"), again]
     cells = cells_of(trained, recording)
-    assert [tested(each.starts[0]) for each in cells.values()] == pytest.approx([60, 80])
+    assert [accuracy(each.starts[0]) for each in cells.values()] == pytest.approx([60, 80])
     report = Report("portfolio", "", Setting())
     compare(cells, report)
     (table,) = report.tables.values()
