@@ -24,6 +24,7 @@ def print_plan(console: Console, plan: DryRun) -> None:
         + (", at most as long as the search" if settings.finals_limited else ""),
         "device": plan.device,
         "precision": plan.precision.sentence,
+        **({"prior": _prior(plan)} if settings.prior else {}),
     }
     for name, value in rows.items():
         console.print(Text.assemble((f"{name:10}", "bold"), value), soft_wrap=True)
@@ -35,6 +36,19 @@ def print_plan(console: Console, plan: DryRun) -> None:
     console.print(text_table(titles, [_row(each) for each in plan.strategies]))
     console.print()
     console.print(Text(f"Predicted: {plan.forecast.sentence}. Nothing was trained or created.", style="bold"))
+
+
+def _prior(plan: DryRun) -> str:
+    """Return what the study would start from besides the defaults, and what it would leave out."""
+    settings = plan.settings
+    lines = [settings.prior]
+    for each in settings.starts:
+        values = ", ".join(f"{name} {value}" for name, value in each.values.items())
+        lines.append(f"{each.strategy} from {each.study}, {percent(each.score)} there: {values}")
+    lines += plan.notes
+    if settings.starts and not plan.exists:
+        lines.append("the search also leaves out studies whose images turn out to be the same")
+    return f"\n{'':10}".join(lines)
 
 
 def _row(plan: StrategyPlan) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The commands that train nothing: status, sync, backbones, space.
+"""The commands that train nothing: status, sync, backbones, space, portfolio.
 
 The commands import heavy modules when they run, so ``--help`` is fast.
 """
@@ -6,6 +6,7 @@ The commands import heavy modules when they run, so ``--help`` is fast.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -131,6 +132,19 @@ def space(
     tables = default_tables(_train_images(data, listing, locate(workspace))) if data else default_tables()
     chosen = create_space(tables).only(strategy or (*COMPETING, *brought)).strategies
     typer.echo(write_space({name: table for name, table in tables.items() if name == "shared" or name in chosen}))
+
+
+def portfolio(
+    file: Annotated[Path, typer.Argument(help="File to write, for `frostline search --prior FILE`.")],
+    storage: StorageOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write the best configurations of the workspace's finished studies as JSON."""
+    from ..study import write_portfolio
+
+    place = locate(workspace, storage)
+    written = write_portfolio(place, file)
+    typer.echo(f"{file}: {', '.join(each.name for each in written.studies)}")
 
 
 def _train_images(data: str, listing: dict[str, Any], place: Workspace) -> int:

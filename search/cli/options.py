@@ -75,6 +75,15 @@ PluginOption = Annotated[
     list[str] | None,
     typer.Option("--plugin", help="Module that registers your own strategies; repeatable.", show_default=False),
 ]
+PriorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        help="Start from the best configurations of similar studies of other data: workspace, or a file of `frostline "
+        "portfolio`.",
+        show_default="none",
+    ),
+]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study; `frostline status` lists them.")]
 
 

@@ -16,6 +16,7 @@ def describe_plan(plan: DryRun) -> dict[str, Any]:
     return {
         "study": plan.settings.name,
         "exists": plan.exists,
+        "notes": plan.notes,
         "settings": plan.settings.model_dump(mode="json", exclude={"space"}),
         "space": tables_of(plan.settings.space),
         "images": plan.images,

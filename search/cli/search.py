@@ -6,7 +6,6 @@ The commands import heavy modules when they run, so ``--help`` is fast.
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +13,12 @@ import typer
 
 from .application import end, locate, observer_of
 from .options import (
-    LISTING,
     LOCAL_RESOURCES,
     RESOURCES,
     CommonValues,
     DeviceOption,
     PluginOption,
+    PriorOption,
     ResourceValues,
     StudyArgument,
     WorkspaceOption,
@@ -27,12 +26,10 @@ from .options import (
     listing_options,
     resource_options,
 )
+from .typed_options import with_study_file
 
 if TYPE_CHECKING:
     from ..study import Request
-
-# Options that are no fields of the request.
-_NO_FIELDS = {"data", "dry_run", *(field.name for field in fields(CommonValues))}
 
 
 @common_options
@@ -166,6 +163,7 @@ def search(
         bool,
         typer.Option("--audit/--no-audit", help="Look for copies and label errors in the data before the first trial."),
     ] = True,
+    prior: PriorOption = None,
     tracking_uri: Annotated[
         str | None,
         typer.Option(
@@ -207,9 +205,10 @@ def search(
         plugins=tuple(plugins or ()),
         listing=ListingOptions(**listing),
         audit=audit,
+        prior=prior,
         **resources,
     )
-    request = _with_study_file(ctx, data, request)
+    request = with_study_file(ctx, data, request)
     if dry_run:
         _show_dry_run(ctx, request, common)
         return
@@ -225,38 +224,6 @@ def _show_dry_run(ctx: typer.Context, request: Request, common: CommonValues) ->
         typer.echo(json.dumps(describe_plan(plan), indent=2))
     else:
         ctx.obj.plan(plan)
-
-
-def _with_study_file(ctx: typer.Context, data: str, request: Request) -> Request:
-    """Return the request of a study file if ``data`` names one; typed options override the file.
-
-    Args:
-        ctx: Context that distinguishes typed options from defaults.
-        data: Argument of the command.
-        request: Request made from all options, defaults included.
-
-    Raises:
-        InvalidInputError: The study file is invalid, or ``--data`` was given without a study file.
-    """
-    from ...objectives.errors import InvalidInputError
-    from ..study import Request, is_study_file
-
-    if is_study_file(data):
-        typed = _typed_fields(ctx)
-        listing = {name: getattr(request.listing, name) for name in typed if name in LISTING}
-        return Request.read(data, listing, **{name: getattr(request, name) for name in typed if name not in LISTING})
-    if ctx.params["other_data"] is not None:
-        raise InvalidInputError(
-            f"--data replaces the dataset of a study file, and {data!r} is not a study file: leave out one of them."
-        )
-    return request
-
-
-def _typed_fields(ctx: typer.Context) -> list[str]:
-    """Return the request fields whose options were typed; an option has the name of its field."""
-    sources = {name: ctx.get_parameter_source(name) for name in ctx.params if name not in _NO_FIELDS}
-    typed = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    return ["data" if name == "other_data" else name for name in typed]
 
 
 @common_options

@@ -177,11 +177,14 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
         facts.val_images,
         one_each=settings.budget is not None,
     )
-    defaults = {
-        strategy: {optuna_name(strategy, name): value for name, value in settings.space.default(strategy).items()}
+    starts = {
+        strategy: [
+            {optuna_name(strategy, name): value for name, value in values.items()}
+            for values in settings.first_values(strategy)
+        ]
         for strategy in settings.strategies
     }
-    return StrategySampler(allotment, seed=settings.seed, defaults=defaults, name=settings.sampler)
+    return StrategySampler(allotment, seed=settings.seed, starts=starts, name=settings.sampler)
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class BudgetAllocation:
             expected += [name for name in first if name in self.controls]
         if expected:
             # Workers that start at the same moment try different strategies.
-            choosing = sum(_chooses(trial) and trial.number < number for trial in others)
+            choosing = sum(chooses(trial) and trial.number < number for trial in others)
             return expected[min(choosing, len(expected) - 1)]
         due = [name for name in below if count[name] < fair_share] or below
         behind = self._behind(others)
@@ -113,6 +113,6 @@ class BudgetAllocation:
         return {name for name, score in best.items() if score < leader - score_margin(leader, self.images)}
 
 
-def _chooses(trial: FrozenTrial) -> bool:
-    """Return whether a running trial has no strategy yet."""
+def chooses(trial: FrozenTrial) -> bool:
+    """Return whether a running trial has no strategy yet, as far as this process knows."""
     return trial.state == TrialState.RUNNING and STRATEGY not in trial.params

@@ -1,4 +1,6 @@
-"""The sampler: the budget picks the strategy, its first trial is its default configuration, TPE samples the others.
+"""The sampler: the budget picks the strategy, its first trials are its starts, TPE samples the others.
+
+The first start of a strategy is its default configuration; a study may take further ones from earlier studies.
 
 A sampler of the user's takes the place of TPE within each strategy.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,11 +22,11 @@ from optuna.trial import FrozenTrial
 
 from ..records import STRATEGY
 from ..space import Domain
-from .budget import BudgetAllocation
+from .budget import BudgetAllocation, chooses
 from .strategy_view import MODELED, strategy_view
 from .user_samplers import create_user_sampler
 
-# Trials of a strategy before TPE models it; the first trial is the default configuration.
+# Trials of a strategy before TPE models it; the first ones are the starts.
 STARTUP_TRIALS = 4
 
 
@@ -34,7 +36,7 @@ class _Draws:
 
     Attributes:
         view: Study with the trials of the trial's strategy.
-        together: Values sampled jointly by TPE; in a strategy's first trial, the default configuration.
+        together: Values sampled jointly by TPE, or those of a start.
         others: Sampler of all other parameters: TPE has too few trials, or none that had the parameter; the user's
             sampler itself.
     """
@@ -57,7 +59,7 @@ class StrategySampler(BaseSampler):
     Args:
         allotment: Allocation of the budget.
         seed: Seed of the sampling.
-        defaults: First configuration by strategy, with Optuna's parameter names.
+        starts: First configurations by strategy, the default before others; searched parameters, with Optuna's names.
         name: Sampler of the user's in place of TPE; see :func:`~.user_samplers.create_user_sampler`.
     """
 
@@ -66,12 +68,12 @@ class StrategySampler(BaseSampler):
         allotment: BudgetAllocation,
         *,
         seed: int,
-        defaults: Mapping[str, Mapping[str, Any]] | None = None,
+        starts: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
         name: str = "",
     ) -> None:
         self._allotment = allotment
         self._seed = seed
-        self._defaults = defaults or {}
+        self._starts = starts or {}
         self._name = name
         # The number of the latest trial, and its values.
         self._draws: tuple[int, _Draws] | None = None
@@ -100,18 +102,19 @@ class StrategySampler(BaseSampler):
             return self._tpe(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
         if self._draws is None or self._draws[0] != trial.number:
             most = None if self._name else MODELED
-            self._draws = trial.number, self._draw(strategy_view(study, trial.params[STRATEGY], most=most), trial)
+            view = strategy_view(study, trial.params[STRATEGY], most=most)
+            self._draws = trial.number, self._draw(study, view, trial)
         _, draws = self._draws
         if param_name in draws.together and _domain(param_distribution).contains(draws.together[param_name]):
             return draws.together[param_name]
         return draws.others.sample_independent(draws.view, trial, param_name, param_distribution)
 
-    def _draw(self, view: Study, trial: FrozenTrial) -> _Draws:
+    def _draw(self, study: Study, view: Study, trial: FrozenTrial) -> _Draws:
         """Sample the parameters of the trial's strategy jointly, when Optuna asks for the first of them."""
         strategy = trial.params[STRATEGY]
         others = RandomSampler(self._seed_of(trial, f"{strategy}/others"))
-        if all(other.number == trial.number for other in view.get_trials(deepcopy=False)):
-            return _Draws(view, self._defaults.get(strategy, {}), others)
+        if (start := self._start(study, view, trial)) is not None:
+            return _Draws(view, start, others)
         sampler = self._tpe(trial, strategy)
         if self._name:
             sampler = others = create_user_sampler(self._name, self._seed_of(trial, strategy))
@@ -119,6 +122,19 @@ class StrategySampler(BaseSampler):
         space = sampler.infer_relative_search_space(view, trial)
         together = sampler.sample_relative(view, trial, {name: space[name] for name in space if name != STRATEGY})
         return _Draws(view, together, others)
+
+    def _start(self, study: Study, view: Study, trial: FrozenTrial) -> Mapping[str, Any] | None:
+        """Return the first start of the trial's strategy that no other trial has; None if all are taken."""
+        starts = self._starts.get(trial.params[STRATEGY]) or [{}]
+        others = [each.params for each in view.get_trials(deepcopy=False) if each.number != trial.number]
+        if len(others) >= len(starts):
+            return None
+        free = [start for start in starts if not any(start.items() <= params.items() for params in others)]
+        if not free or free[0] is starts[0]:
+            return next(iter(free), None)
+        # Workers that start at the same moment take different ones.
+        earlier = sum(each.number < trial.number and chooses(each) for each in study.get_trials(deepcopy=False))
+        return free[min(earlier, len(free) - 1)]
 
     def _tpe(self, trial: FrozenTrial, purpose: str) -> TPESampler:
         """Return a TPE sampler with its own random state for this trial and purpose."""

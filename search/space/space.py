@@ -136,6 +136,17 @@ class Space(BaseModel):
                 values[name] = chosen.get(name, domain.first)
         return values
 
+    def searched(self, strategy: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of a strategy's values whose parameters have more than one.
+
+        Examples:
+            >>> from frostline.search.space import create_space
+            >>> space = create_space({"full": {"epochs": 5, "batch_size": {"choices": [16, 32]}}})
+            >>> space.searched("full", space.default("full"))
+            {'batch_size': 16}"""
+        domains = self.strategies[strategy]
+        return {name: value for name, value in values.items() if name in domains and domains[name].varies}
+
     def only(self, strategies: Iterable[str]) -> Space:
         """Return the space of the named strategies, in this order; of all strategies if none is named.
 

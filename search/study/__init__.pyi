@@ -14,7 +14,7 @@ from .finalists import (
 from .fingerprints import sources_digest, training_package, training_sources
 from .forecast import trials_left
 from .given_values import check_given
-from .neighbors import finished_neighbors
+from .neighbors import finished_neighbors, portfolio_of, write_portfolio
 from .observer import LineProgress, Observer
 from .optuna_storage import open_storage, study_names
 from .optuna_tables import (
@@ -74,6 +74,7 @@ __all__ = [
     "make_trial",
     "open_storage",
     "place_of_final",
+    "portfolio_of",
     "precision_of",
     "precision_of_features",
     "prepare_fork",
@@ -97,4 +98,5 @@ __all__ = [
     "trials_left",
     "watch_study",
     "write_changes",
+    "write_portfolio",
 ]

@@ -23,6 +23,7 @@ from ..limits import number_faults
 from ..slots import check_resources
 from ..space import COMPETING, Space, create_space, default_tables, load_plugins, read_space
 from .precision import precision_faults
+from .prior import check_prior
 from .request import Request
 from .user_objects import import_objects, try_metric
 
@@ -58,6 +59,8 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         parse_size(request.cache_budget)
     with _collecting(faults):
         budget_of(request)
+    with _collecting(faults):
+        check_prior(request.prior)
     space: Space | None = None
     with _collecting(faults):
         load_plugins(request.plugins)

@@ -18,6 +18,7 @@ from .checks import check_request, split_counts
 from .forecast import Forecast, StrategyForecast, forecast_search, require_budget
 from .precision import study_precision
 from .prepare import check_strategies, existing_study, settings_of
+from .prior import with_starts
 from .request import Request
 from .settings import StudySettings
 from .speed import measure_speed
@@ -59,6 +60,7 @@ class DryRun:
         strategies: By strategy, in the order of the settings.
         precision: Precision that the search would have.
         exists: Whether there is a study of these settings, which the search would resume.
+        notes: What the study would leave out of its prior, a sentence each.
     """
 
     settings: StudySettings
@@ -69,6 +71,7 @@ class DryRun:
     strategies: tuple[StrategyPlan, ...]
     precision: PrecisionChoice
     exists: bool
+    notes: tuple[str, ...] = ()
 
 
 def dry_run(request: Request, workspace: Workspace) -> DryRun:
@@ -85,8 +88,13 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     check_strategies(settings, backbones)
     try_sampler(settings)
     try_heads(settings, backbones, len(listing.classes))
-    exists = existing_study(settings, workspace) is not None
-    images = split_counts(listing, settings.seed, settings.folds)
+    existing = existing_study(settings, workspace)
+    images, classes = split_counts(listing, settings.seed, settings.folds), len(listing.classes)
+    notes: list[str] = []
+    if existing is None:
+        settings, notes = with_starts(settings, workspace, images=images["train"], classes=classes, units=units)
+    else:
+        settings = settings.model_copy(update={"starts": existing.settings.starts})
     chosen = study_precision(settings.precision, backbones, request.resources, workspace, keep=False)
     probe = measure_speed(settings, backbones, preprocessing, request.resources, len(listing.classes), chosen.precision)
     caches = parse_size(request.cache_budget) != 0
@@ -94,7 +102,7 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     require_budget(settings, units, model)
     forecast = forecast_search(settings, units, model)
     plans = tuple(_plan(each, settings, backbones, model, listing) for each in forecast.strategies)
-    return DryRun(settings, images, len(listing.classes), probe.device, forecast, plans, chosen, exists)
+    return DryRun(settings, images, classes, probe.device, forecast, plans, chosen, existing is not None, tuple(notes))
 
 
 def _plan(

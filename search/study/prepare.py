@@ -28,10 +28,12 @@ from .forecast import fitted_model, forecast_search, require_budget
 from .observer import Observer
 from .optuna_storage import study_names
 from .precision import study_precision
+from .prior import located_prior, with_starts
 from .request import Request
 from .results import StudyFacts
 from .settings import SEEDS, TRIALS, StudySettings, default_population
 from .speed import measure_speed
+from .starts import starts_sentence
 from .study import Study
 from .study_file import option_of
 from .user_objects import try_heads, try_sampler
@@ -91,10 +93,22 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
             existing.ready()
     for note in facts.notes:
         observer.note(note)
-    study = existing or Study.create(settings, facts, workspace, request.tracking_uri)
+    study = existing or Study.create(
+        _started(settings, facts, workspace, observer), facts, workspace, request.tracking_uri
+    )
     if probe is not None:
         study.diagnoses.keep_speed(probe)
     return Prepared(study, dataset, backbones)
+
+
+def _started(settings: StudySettings, facts: StudyFacts, workspace: Workspace, observer: Observer) -> StudySettings:
+    """Return the settings of a new study with what it takes over from earlier ones; says what."""
+    counts = {"images": facts.counts["train"], "classes": len(facts.classes), "units": len(facts.units)}
+    settings, notes = with_starts(settings, workspace, **counts, fingerprint=facts.fingerprint)
+    for note in (*notes, starts_sentence(settings.starts)):
+        if note:
+            observer.note(note)
+    return settings
 
 
 def require_free_name(tracking_uri: str | None, name: str, option: str) -> None:
@@ -197,6 +211,7 @@ def settings_of(
         plugins=request.plugins,
         precision=request.precision,
         listing=request.listing.located(request.data),
+        prior=located_prior(request.prior),
     )
 
 

@@ -57,6 +57,8 @@ class Request:
         plugins: Names of modules that register strategies; these compete too.
         listing: What the data do not say of themselves: columns of a table, its image root, groups, nested classes.
         audit: Whether to look for copies and label errors in the data before the first trial.
+        prior: Earlier studies from whose best configurations to start: ``workspace`` for the finished ones there, or
+            a file of ``frostline portfolio``; ``none``, or None, for no start but the defaults.
         file: Study file of the request, whose space is searched unless ``space`` is given.
     """
 
@@ -91,6 +93,7 @@ class Request:
     plugins: tuple[str, ...] = ()
     listing: ListingOptions = field(default_factory=ListingOptions)
     audit: bool = True
+    prior: str | None = None
     file: StudyFile | None = None
 
     @classmethod

@@ -35,6 +35,7 @@ from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, fi
 from ..sampling import HEAD_EPOCH
 from .finalists import Finalist, choose_finalists, find_default, is_finalist, list_candidates
 from .settings import StudySettings
+from .starts import starts_sentence
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,7 @@ class StudyResults:
         found = find_warnings(self.verdict, self.trials, self.settings.strategies)
         stock = self.stock
         said = stock.sentence() if stock is not None and stock.is_of(self.verdict.winner.finals) else ""
-        return (*found, said) if said else found
+        return (*found, *(each for each in (said, starts_sentence(self.settings.starts)) if each))
 
     @property
     def decided(self) -> bool:

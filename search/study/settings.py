@@ -12,6 +12,7 @@ from ...objectives.precision import AUTO
 from ..analysis import INDIFFERENCE, RaceRules
 from ..formats import duration, plural
 from ..space import Space
+from .starts import Start
 
 # Default of the number of trials.
 TRIALS = 30
@@ -23,7 +24,7 @@ CANDIDATES = 3
 POPULATION = 8
 MAX_POPULATION = 50_000
 
-_NOT_COMPARED = {"population", "earlier_seeds", "finals_limited"}
+_NOT_COMPARED = {"population", "earlier_seeds", "finals_limited", "starts"}
 
 
 class StudySettings(BaseModel):
@@ -53,6 +54,8 @@ class StudySettings(BaseModel):
         plugins: Names of modules that register strategies of the space; training processes import them.
         precision: ``auto``, ``float32`` or ``bfloat16``, as it was asked for.
         listing: What the data do not say of themselves; an image root in the table's folder is relative to it.
+        prior: Where configurations of earlier studies were taken from, as it was asked for; empty for nowhere.
+        starts: What was taken from there when the study was created, see :mod:`.prior`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,6 +82,8 @@ class StudySettings(BaseModel):
     plugins: tuple[str, ...] = ()
     precision: str = AUTO
     listing: ListingOptions = ListingOptions()
+    prior: str = ""
+    starts: tuple[Start, ...] = ()
 
     @property
     def spec(self) -> BackboneSpec:
@@ -89,6 +94,11 @@ class StudySettings(BaseModel):
     def strategies(self) -> tuple[str, ...]:
         """Return the names of the competing strategies."""
         return tuple(self.space.strategies)
+
+    def first_values(self, strategy: str) -> list[dict[str, Any]]:
+        """Return the searched values of a strategy's first trials: its default configuration, then its starts."""
+        taken = [dict(start.values) for start in self.starts if start.strategy == strategy]
+        return [self.space.searched(strategy, self.space.default(strategy)), *taken]
 
     @property
     def planned_trials(self) -> int:
@@ -118,7 +128,8 @@ class StudySettings(BaseModel):
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
         """Return the settings that differ, by dotted name down to single parameters: own value, other value.
 
-        The population is not compared, since it depends on the machine, nor is what led to the number of seeds.
+        The population is not compared, since it depends on the machine, nor are what led to the number of seeds and
+        the starts, since the earlier studies may have changed.
         """
         own, others = (_leaves(each.model_dump(exclude=_NOT_COMPARED)) for each in (self, other))
         names = dict.fromkeys([*own, *others])

@@ -15,6 +15,7 @@ from ...objectives.backbones import is_weights_file
 from ...objectives.data import ListingOptions
 from ...objectives.errors import InvalidInputError, unknown_name
 from ..space import Space, read_tables, space_of
+from .prior import NONE, WORKSPACE
 
 
 class _Options(BaseModel):
@@ -44,6 +45,7 @@ class _Options(BaseModel):
     cache_budget: str = ""
     plugins: list[str] = []
     audit: bool = True
+    prior: str = ""
     path_column: str = ""
     label_column: str = ""
     split_column: str = ""
@@ -150,6 +152,8 @@ def _as_request(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         fields["data"] = _from(folder, fields["data"])
     if "weights" in fields and (_is_there(folder, fields["weights"]) or is_weights_file(fields["weights"])):
         fields["weights"] = _from(folder, fields["weights"])
+    if "prior" in fields and fields["prior"] not in ("", WORKSPACE, NONE):
+        fields["prior"] = _from(folder, fields["prior"])
     return fields
 
 

@@ -40,6 +40,8 @@ def cut_off(here: Path) -> None:
 
 
 COMMANDS = {
+    "portfolio without a finished study": command("portfolio p.json", "no finished study", "frostline search DATA"),
+    "portfolio without a file": command("portfolio", "Missing argument 'file'"),
     **{
         f"{name} of an unknown study": command(f"{name} knwn", "knwn", "known")
         for name in (

@@ -119,6 +119,20 @@ WRONG_OPTIONS = {
     "--backbone of bad syntax": search(
         "-b", "bad4:make", say=("bad4:make", "SyntaxError"), make=text("bad4.py", "def make(:")
     ),
+    "--prior missing": search("--prior", "wrkspace", say=("wrkspace", "--prior workspace", "frostline portfolio FILE")),
+    "--prior empty": search("--prior", "", say=("--prior '' is no file", "workspace")),
+    "--prior that is a folder": search("--prior", "photos", say=("photos", "is not a file")),
+    "--prior with a null character": search("--prior", "a\0b", say=("--prior",)),
+    **{
+        f"--prior {name}": search("--prior", "p.json", say=("p.json", said), make=text("p.json", content))
+        for name, content, said in (
+            ("that is no JSON", "[study]", "not valid JSON"),
+            ("of other JSON", "{}", "frostline portfolio"),
+            ("of a later version", '{"format": "frostline portfolio", "version": 2}', "version '2'"),
+            ("of a wrong study", '{"format": "frostline portfolio", "version": 1, "studies": [{}]}', "studies.0.name"),
+            ("that is binary", b"\xff\x00", "not a text file"),
+        )
+    },
     "--plugin missing": search("--plugin", "nowhere", say=("nowhere",)),
     "--plugin that fails": search("--plugin", "bad2", say=("bad2", "ZeroDivisionError"), make=text("bad2.py", "1/0")),
     "--plugin empty": search("--plugin", "", say=("plugin",)),
@@ -185,6 +199,9 @@ STUDY_FILES = {
     ),
     "study file missing": Row(("search", "nowhere.toml", *GOOD), ("nowhere.toml",)),
     "study file of missing data": Row(("search", "s.toml", *GOOD), ("gone",), text("s.toml", '[study]\ndata = "gone"')),
+    "study file of a missing prior": Row(
+        ("search", "s.toml", *GOOD), ("gone.json",), text("s.toml", '[study]\ndata = "photos"\nprior = "gone.json"')
+    ),
     "study file of missing weights": Row(
         ("search", "s.toml", "-b", "tiny_network:create", "--trials", "5"),
         ("gone.pt",),

@@ -301,8 +301,8 @@ def test_workers_that_begin_at_the_same_moment_try_different_strategies() -> Non
 
 
 def test_a_strategy_begins_with_its_default_configuration() -> None:
-    defaults = {name: {f"{name}/x": 0.125, f"{name}/hidden": 1, f"{name}/width": 0.75} for name in ("full", "scratch")}
-    sampler = StrategySampler(BudgetAllocation(8), seed=0, defaults=defaults)
+    starts = {name: [{f"{name}/x": 0.125, f"{name}/hidden": 1, f"{name}/width": 0.75}] for name in ("full", "scratch")}
+    sampler = StrategySampler(BudgetAllocation(8), seed=0, starts=starts)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     drawn = []
     for _ in range(8):
@@ -316,11 +316,70 @@ def test_a_strategy_begins_with_its_default_configuration() -> None:
 
 
 def test_a_default_outside_of_what_can_be_drawn_is_not_used() -> None:
-    defaults = {"full": {"full/x": 5.0, "full/optimizer": "adagrad", "full/hidden": 1}}
-    study = optuna.create_study(sampler=StrategySampler(BudgetAllocation(8), seed=0, defaults=defaults))
+    starts = {"full": [{"full/x": 5.0, "full/optimizer": "adagrad", "full/hidden": 1}]}
+    study = optuna.create_study(sampler=StrategySampler(BudgetAllocation(8), seed=0, starts=starts))
     study.enqueue_trial({STRATEGY: "full"})
     trial = study.ask()
     trial.suggest_categorical(STRATEGY, ["full", "scratch"])
     assert 0 <= trial.suggest_float("full/x", 0, 1) <= 1
     assert trial.suggest_categorical("full/optimizer", ["sgd", "adamw"]) in ("sgd", "adamw")
     assert trial.suggest_int("full/hidden", 1, 2) == 1
+
+
+def starts_of(strategy: str) -> list[dict[str, Any]]:
+    """The default, and two starts of an earlier study."""
+    return [
+        {f"{strategy}/x": 0.125, f"{strategy}/hidden": 1, f"{strategy}/width": 0.75},
+        {f"{strategy}/x": 0.5, f"{strategy}/hidden": 0},
+        {f"{strategy}/x": 0.25, f"{strategy}/hidden": 1, f"{strategy}/width": 0.5},
+    ]
+
+
+def started(budget: int, strategies: list[str]) -> optuna.Study:
+    starts = {name: starts_of(name) for name in strategies}
+    return optuna.create_study(
+        direction="maximize", sampler=StrategySampler(BudgetAllocation(budget), seed=0, starts=starts)
+    )
+
+
+def test_the_starts_follow_the_default_and_the_sampler_follows_them() -> None:
+    study, drawn = started(12, ["full", "scratch"]), list[tuple[str, float, float]]()
+    for _ in range(12):
+        trial = study.ask()
+        drawn.append(suggest(trial, ["full", "scratch"]))
+        study.tell(trial, drawn[-1][1])
+    for strategy in ("full", "scratch"):
+        own = [values for name, *values in drawn if name == strategy]
+        assert own[:3] == [[0.125, 0.75], [0.5, 0.0], [0.25, 0.5]]
+        assert not [values for values in own[3:] if values in own[:3]]
+
+
+def test_what_follows_the_starts_is_what_is_sampled_without_them() -> None:
+    """TPE starts after four trials of a strategy: before, each value depends on seed and number alone."""
+    studies = [started(8, ["full"]), new_study(8)]
+    fourth = []
+    for study in studies:
+        for number in range(4):
+            trial = study.ask()
+            drawn = suggest(trial, ["full"])
+            study.tell(trial, 0.5)
+            if number == 3:
+                fourth.append(drawn)
+    assert fourth[0] == fourth[1]
+
+
+def test_workers_at_the_same_moment_take_different_starts() -> None:
+    """The third and fourth trial ask before either knows what the other was given."""
+    study = started(8, ["full"])
+    study.tell(first := study.ask(), suggest(first, ["full"])[1])
+    trials = [study.ask(), study.ask()]
+    later = [suggest(trials[1], ["full"]), suggest(trials[0], ["full"])]
+    assert later == [("full", 0.25, 0.5), ("full", 0.5, 0.0)]
+
+
+def test_a_trial_that_comes_back_takes_a_start_that_nobody_has() -> None:
+    study = started(8, ["full"])
+    cut_off = study.ask()
+    study.tell(other := study.ask(), suggest(other, ["full"])[1])
+    assert other.params["full/x"] == 0.125
+    assert suggest(cut_off, ["full"]) == ("full", 0.5, 0.0)
