@@ -11,7 +11,8 @@ what does not matter. Three things are uncertain:
 - How much of a best score is luck. The best of many noisy scores is too high (Cawley & Talbot 2010). A score is drawn
   toward its strategy's median by the share of the spread that is noise.
 - What the validation images are worth. A score on n images has a binomial variance. All trials are validated on the
-  same images, so a part of it is common to all and cancels in a difference; :data:`COMMON` and :data:`SHARED` say which.
+  same images, so a part of it (:data:`COMMON`) is common to all and cancels in a difference, and another
+  (:data:`SHARED`) is common to those of a strategy.
 
 The chances are integrated numerically: the same trials give the same answer in every process.
 """
@@ -28,10 +29,10 @@ from scipy.special import chdtri, ndtr, ndtri
 
 Floats = NDArray[np.float64]
 
-# Of the variance of a validation score, the part that all trials have in common, and the part that those of one strategy
+# Parts of the variance of a validation score: that which all trials have in common, and that which those of a strategy
 # have in common besides. In the recorded trials (benchmarks/recordings/), answers of good trials have a correlation of
 # 0.31 to 0.69 between strategies (medians of twelve datasets and backbones), hardly more within one. Less is taken for
-# granted here: with 60 to 100 images, that costs few of the searches that end early, and most of those that end wrongly.
+# granted here: with 60 to 100 images that prevents most wrong ends, and few right ones (benchmarks/sureness.py).
 COMMON, SHARED = 0.1, 0.2
 # Weight of all strategies' spread in that of each, in trials.
 _PRIOR_TRIALS = 3.0
@@ -99,7 +100,7 @@ class _Arm:
 def judge_sureness(
     scores: Mapping[str, Sequence[float]], left: Mapping[str, int], images: float, indifference: float
 ) -> Sureness | None:
-    """Return how likely another strategy than the leader will win; None if too little is known.
+    """Return how likely another strategy than the leader will win; None if too little is known, or of one strategy.
 
     Args:
         scores: Validation scores of the trials by strategy, in [0, 1].
@@ -114,7 +115,7 @@ def judge_sureness(
         >>> sure.leader, sure.chance < 0.05
         ('full', True)
     """
-    if not scores or any(len(own) < MIN_SCORES for own in scores.values()):
+    if len(scores) < 2 or any(len(own) < MIN_SCORES for own in scores.values()):
         return None
     arms = _arms(scores, images)
     leader = max(arms, key=lambda name: (arms[name].best, float(arms[name].true(arms[name].best).mean())))
