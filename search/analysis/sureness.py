@@ -1,8 +1,8 @@
 """Whether a search may end: how likely it is that another strategy will win, before all of its trials have run.
 
 The leader is the strategy with the best validation score so far. Another one wins if the best configuration that it has
-or will find, were it given all trials that are left, is better on new images than the leader's present one by more than
-what does not matter. Three things are uncertain:
+or will find, were it given half of the trials that are left, is better on new images than the leader's present one by
+more than what does not matter. Three things are uncertain:
 
 - What further trials find. The better half of a strategy's scores, mirrored at their median, is taken as normal: what
   ruins a trial says nothing of the best one. The posterior of the spread follows the strategy's own scores and those of
@@ -36,11 +36,22 @@ Floats = NDArray[np.float64]
 COMMON, SHARED = 0.1, 0.2
 # Weight of all strategies' spread in that of each, in trials.
 _PRIOR_TRIALS = 3.0
+# Part of the trials that are left that each other strategy is thought to get; several get more than there are. With all
+# of them instead, as many simulated searches ended rightly, and later.
+_SHARE = 0.5
 # Scores that every strategy needs to be judged.
 MIN_SCORES = 2
-# Points of the numerical integrals, as probabilities: of a score, and of a spread.
-_POINTS = (np.arange(24) + 0.5) / 24
-_SPREADS = (np.arange(8) + 0.5) / 8
+
+
+def _probabilities(count: int) -> tuple[Floats, Floats]:
+    """Return points in (0, 1) and their weights (Gauss-Legendre), for integrals over a probability."""
+    places, weights = np.polynomial.legendre.leggauss(count)
+    return (1 + places) / 2, weights / 2
+
+
+# For the integrals over a score (G,) and a spread (R,).
+_SCORES, _SCORE_WEIGHTS = _probabilities(20)
+_SPREADS, _SPREAD_WEIGHTS = _probabilities(8)
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Sureness:
 
 @dataclass(frozen=True)
 class _Arm:
-    """What a strategy's scores tell, for each of equally probable spreads (R,); scores are in [0, 1].
+    """What a strategy's scores tell, for each of the spreads (R,); scores are in [0, 1].
 
     Attributes:
         best: Highest score.
@@ -77,24 +88,24 @@ class _Arm:
     error: Floats
 
     def true(self, scores: Floats | float) -> Floats:
-        """Return the expected true scores (R, ...) of configurations with the highest validation scores (R, ...)."""
+        """Return the expected true scores (R, G) of configurations with the highest validation scores (R, G)."""
         return self.center + self.kept[:, None] * (np.asarray(scores) - self.center)
 
     def reached(self, further: int) -> Floats:
-        """Return equally probable values (R, G) of the highest score after so many further trials."""
+        """Return quantiles (R, G) of the highest score after so many further trials."""
         if further < 1:
-            return np.full((len(self.scale), 1), self.best)
-        highest = self.center + self.scale[:, None] * ndtri(_POINTS ** (1 / further))
+            return np.full((len(self.scale), len(_SCORES)), self.best)
+        highest = self.center + self.scale[:, None] * ndtri(_SCORES ** (1 / further))
         return np.clip(highest, self.best, max(1.0, self.best))
 
     def true_now(self) -> Floats:
-        """Return equally probable values (R * G,) of the true score of the present best configuration."""
-        return (self.true(self.best) + self.error[:, None] * ndtri(_POINTS)).ravel()
+        """Return quantiles (R * G,) of the true score of the present best configuration."""
+        return (self.true(self.best) + self.error[:, None] * ndtri(_SCORES)).ravel()
 
     def stays_below(self, bars: Floats, further: int) -> Floats:
         """Return the probabilities (Q,) that the best after so many further trials is truly below each of bars (Q,)."""
         reached = self.true(self.reached(further))
-        return ndtr((bars[:, None, None] - reached) / self.error[:, None]).mean(axis=(1, 2))
+        return ndtr((bars[:, None, None] - reached) / self.error[:, None]) @ _SCORE_WEIGHTS @ _SPREAD_WEIGHTS
 
 
 def judge_sureness(
@@ -104,7 +115,7 @@ def judge_sureness(
 
     Args:
         scores: Validation scores of the trials by strategy, in [0, 1].
-        left: Number of further trials that a strategy would have if it got all.
+        left: Number of further trials that a strategy would have if it got all that are left.
         images: Number of validation images.
         indifference: Difference of the true score that does not matter, in [0, 1].
 
@@ -118,12 +129,16 @@ def judge_sureness(
     if len(scores) < 2 or any(len(own) < MIN_SCORES for own in scores.values()):
         return None
     arms = _arms(scores, images)
-    leader = max(arms, key=lambda name: (arms[name].best, float(arms[name].true(arms[name].best).mean())))
+    leader = max(
+        arms, key=lambda name: (arms[name].best, float(_SPREAD_WEIGHTS @ arms[name].true(arms[name].best)[:, 0]))
+    )
     bars = arms[leader].true_now() + indifference
-    below = {name: arm.stays_below(bars, left.get(name, 0)) for name, arm in arms.items() if name != leader}
+    further = {name: math.ceil(_SHARE * number) for name, number in left.items()}
+    below = {name: arm.stays_below(bars, further[name]) for name, arm in arms.items() if name != leader}
     together = np.prod([*below.values(), np.ones_like(bars)], axis=0)
-    chances = {name: 1 - float(each.mean()) for name, each in below.items()}
-    return Sureness(leader, chances, 1 - float(together.mean()))
+    weights = np.outer(_SPREAD_WEIGHTS, _SCORE_WEIGHTS).ravel()
+    chances = {name: max(0.0, 1 - float(weights @ each)) for name, each in below.items()}
+    return Sureness(leader, chances, max(0.0, 1 - float(weights @ together)))
 
 
 def _arms(scores: Mapping[str, Sequence[float]], images: float) -> dict[str, _Arm]:

@@ -274,8 +274,8 @@ def _tell_early_end(study: Study, observer: Observer) -> None:
     """Say of a search that ended early why it did, and how to go on."""
     if (ending := study.ending()) is not None:
         why = ending.sentence(study.settings, finished(study.trials()), study.tickets.use().seconds)
-        go_on = f"frostline resume {study.settings.name} --stop-when-sure"
-        observer.note(f"{why} Be surer: {go_on} 0.99{study.workspace.option}; or run all trials: {go_on} 1")
+        go_on = f"frostline resume {study.settings.name}{study.workspace.option} --stop-when-sure"
+        observer.note(f"{why} Run all trials: {go_on} 1, or end it when surer: {go_on} 0.99")
 
 
 def _require_finalists(study: Study) -> None:
