@@ -31,10 +31,10 @@ class FloorOfTrials:
 
     Args:
         seed: Seed of the sampler.
-        images: Number of validation images.
+        images: Number of validation images; None if no strategy counts as behind.
     """
 
-    def __init__(self, seed: int, images: int) -> None:
+    def __init__(self, seed: int, images: int | None) -> None:
         self._seed = seed
         self._images = images
         self._study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed))

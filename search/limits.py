@@ -36,3 +36,31 @@ def number_faults(values: Mapping[str, int | None]) -> list[str]:
             bound = f"at least {least}" if value < least else f"at most {most:,}"
             faults.append(f"{option} must be {bound}, got {value}.")
     return faults
+
+
+def sureness_faults(sure: float | None, strategies: int, *, off: str = "") -> list[str]:
+    """Return the faults of a probability with which a search ends early; None if it does not.
+
+    Args:
+        sure: The probability.
+        strategies: Number of the competing strategies.
+        off: What to type to run all trials.
+
+    Examples:
+        >>> from frostline.search.limits import sureness_faults
+        >>> sureness_faults(0.95, strategies=5)
+        []
+        >>> sureness_faults(95, strategies=5)
+        ['--stop-when-sure is a probability above 0.5 and below 1, such as 0.95, got 95.']
+        >>> sureness_faults(0.95, strategies=1)
+        ['--stop-when-sure 0.95: with one strategy, no other can win. Leave it out, or name others with --strategy.']
+    """
+    if sure is None:
+        return []
+    if not 0.5 < sure < 1:
+        told = f"--stop-when-sure is a probability above 0.5 and below 1, such as 0.95, got {sure:g}. {off}"
+        return [told.strip()]
+    if strategies < 2:
+        alone = f"--stop-when-sure {sure:g}: with one strategy, no other can win."
+        return [f"{alone} Leave it out, or name others with --strategy."]
+    return []

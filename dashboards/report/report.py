@@ -106,6 +106,7 @@ def search_command(settings: StudySettings) -> str:
         ("--image-size", settings.image_size),
         *([("--trials", settings.trials)] if settings.trials else []),
         *([("--budget", write_duration(settings.budget))] if settings.budget else []),
+        *([("--stop-when-sure", f"{settings.stop_when_sure:g}")] if settings.stop_when_sure else []),
         ("--metric", settings.metric),
         *([("--sampler", settings.sampler)] if settings.sampler else []),
         ("--seed", settings.seed),

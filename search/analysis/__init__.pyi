@@ -11,6 +11,7 @@ from .projection import Gain, Projection
 from .race import Race, RaceCosts, RaceRules, run_race
 from .score_draws import draw_scores
 from .selection import SearchGain, Selection, examine_selection
+from .sureness import Sureness, judge_sureness
 from .textbook import Advice, advise, count_outcomes
 from .trial_memory import peak_memory
 from .trial_seconds import MeasuredTrial, SecondsModel
@@ -47,6 +48,7 @@ __all__ = [
     "SecondsModel",
     "Selection",
     "Step",
+    "Sureness",
     "Truncation",
     "Verdict",
     "advise",
@@ -61,6 +63,7 @@ __all__ = [
     "examine_selection",
     "explained_variance",
     "find_warnings",
+    "judge_sureness",
     "measure_leaks",
     "pareto_front",
     "peak_memory",

@@ -31,6 +31,7 @@ def run_search(
     strategies: Iterable[str | Strategy] = (),
     trials: int | None = None,
     budget: str | None = None,
+    stop_when_sure: float | None = None,
     space: str | Path | Mapping[str, Any] | None = None,
     metric: str | Metric | None = None,
     sampler: str | Callable[..., BaseSampler] | BaseSampler | None = None,
@@ -53,6 +54,8 @@ def run_search(
             By default all of the space, or the five default ones.
         trials: Number of trials; by default 30, or no limit with a budget.
         budget: Device seconds of all trials and workers, such as ``20m``; the finals are extra. By default no limit.
+        stop_when_sure: Probability, such as 0.95, that no other strategy will win by more than the indifference, with
+            which the search ends early. By default all trials run.
         space: Search space: a file, or its tables, whose values may be :class:`Domain` objects.
         metric: Name of the metric, or a function of an importable module: from probabilities (N, K), float, and classes
             (N,), int64, to a number from 0 to 1, the higher the better. By default accuracy, or balanced accuracy for
@@ -86,6 +89,7 @@ def run_search(
             "strategies": named or None,
             "trials": trials,
             "budget": budget,
+            "stop_when_sure": stop_when_sure,
             "space": Path(space) if isinstance(space, str) else space,
             "metric": None if metric is None else name_metric(metric),
             "sampler": None if sampler is None else name_sampler(sampler),
@@ -104,6 +108,7 @@ def resume(
     *,
     trials: int | None = None,
     budget: str | None = None,
+    stop_when_sure: float | None = None,
     seeds: int | None = None,
     workspace: str | Path | None = None,
     storage: str | None = None,
@@ -117,6 +122,7 @@ def resume(
         name: Name of the study.
         trials: Larger number of trials; None keeps it.
         budget: More device seconds, such as ``+10m``, or all of them; None keeps them.
+        stop_when_sure: Another probability with which the search ends early; 1 runs all trials; None keeps it.
         seeds: Number of trainings that a finalist may have: an undecided race of the finals goes on.
         workspace: Folder of the study's files; see :func:`run_search`.
         storage: URL of its shared database.
@@ -132,6 +138,7 @@ def resume(
         place = locate(workspace, storage, artifacts)
         watch = observer or views().observer()
         extension: dict[str, Any] = {"trials": trials, "budget": budget, "seeds": seeds}
+        extension["stop_when_sure"] = stop_when_sure
         return Study(resume_study(name, place, watch, **extension, resources=Resources(**resources)))
 
 

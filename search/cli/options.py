@@ -29,6 +29,30 @@ WorkspaceOption = Annotated[
         show_default="./frostline-workspace",
     ),
 ]
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        help="Training time of all trials and workers together, such as 20m or 1h30m; finals are extra. With "
+        "--trials, whichever ends first.",
+        show_default="no limit",
+    ),
+]
+SureOption = Annotated[
+    float | None,
+    typer.Option(
+        "--stop-when-sure",
+        help="End the search early, once it is so sure (0.95) that no other strategy will win by more than "
+        "--indifference.",
+        show_default="run all trials",
+    ),
+]
+FurtherSureOption = Annotated[
+    float | None,
+    typer.Option(
+        "--stop-when-sure", help="End the search early only when it is so sure; 1 runs all trials.", show_default=False
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="Device: auto, cpu, cuda, cuda:N or mps.")]
 CacheOption = Annotated[
     str,

@@ -43,6 +43,7 @@ def describe(results: StudyResults) -> dict[str, Any]:
             "notes": results.facts.data_notes,
             "pixel_scale": results.facts.pixel_scale,
         },
+        "ended_early": None if results.ending is None else results.ending.to_row(),
         "verdict": _describe_verdict(results),
         "warnings": results.warnings,
         "data_faults": None if results.data_faults is None else _describe_faults(results.data_faults, results),

@@ -15,12 +15,15 @@ from .application import end, locate, observer_of
 from .options import (
     LOCAL_RESOURCES,
     RESOURCES,
+    BudgetOption,
     CommonValues,
     DeviceOption,
+    FurtherSureOption,
     PluginOption,
     PriorOption,
     ResourceValues,
     StudyArgument,
+    SureOption,
     WorkspaceOption,
     common_options,
     listing_options,
@@ -62,15 +65,8 @@ def search(
         int | None,
         typer.Option("--trials", "-n", help="Total number of trials.", show_default="30; no limit with --budget"),
     ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget",
-            help="Training time of all trials and workers together, such as 20m or 1h30m; finals are extra. With "
-            "--trials, whichever ends first.",
-            show_default="no limit",
-        ),
-    ] = None,
+    budget: BudgetOption = None,
+    stop_when_sure: SureOption = None,
     image_size: Annotated[
         int | None, typer.Option("--image-size", help="Image side in pixels.", show_default="the weights' own")
     ] = None,
@@ -187,6 +183,7 @@ def search(
         image_size=image_size,
         trials=trials,
         budget=budget,
+        stop_when_sure=stop_when_sure,
         name=name,
         strategies=tuple(strategies or ()),
         space=space,
@@ -239,6 +236,7 @@ def resume(
         str | None,
         typer.Option("--budget", help="Raise the budget to this (30m), or by this (+10m).", show_default=False),
     ] = None,
+    stop_when_sure: FurtherSureOption = None,
     seeds: Annotated[
         int | None,
         typer.Option(
@@ -271,7 +269,8 @@ def resume(
     check_resources(wanted, place)
     try:
         observer = observer_of(ctx, common.as_json)
-        ended = go_on(study, place, observer, trials=trials, budget=budget, seeds=seeds, fork=fork, resources=wanted)
+        more: dict[str, Any] = {"trials": trials, "budget": budget, "stop_when_sure": stop_when_sure, "seeds": seeds}
+        ended = go_on(study, place, observer, **more, fork=fork, resources=wanted)
     except StudyBusyError:
         if fork is not None or not request_run(Study.load(study, place)):
             raise

@@ -31,9 +31,13 @@ def doubled_numbers(evidence: StudySnapshot) -> Iterator[Finding]:
 
 
 def missing_tickets(evidence: StudySnapshot) -> Iterator[Finding]:
-    """Find trials without a ticket, which no worker would run; where only the budget limits them, none is missing."""
+    """Find trials without a ticket, which no worker would run.
+
+    None is missing where only the budget limits them, or the search ended early.
+    """
     study, there = evidence.study, evidence.tables.tickets
-    if missing := [number for number in range(study.settings.trials or 0) if number not in there]:
+    wanted = 0 if study.ending() else study.settings.trials or 0
+    if missing := [number for number in range(wanted) if number not in there]:
         yield Finding(
             f"{len(missing)} of {study.settings.trials} trials of the budget have no ticket",
             f"trial {', '.join(map(str, missing[:10]))}{' ...' if missing[10:] else ''}",

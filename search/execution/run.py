@@ -10,6 +10,7 @@ from ...objectives.errors import InvalidInputError, TrainingFailedError
 from ...storage.database import PAUSE, RUN, STOP
 from ...storage.tracking import StudyTracker
 from ...storage.workspace import Workspace
+from ..records import finished
 from ..slots import ProcessResources, Resources, check_resources, create_engine
 from ..stopping import Stopped, Stopper
 from ..study import (
@@ -61,6 +62,7 @@ def resume(
     *,
     trials: int | None = None,
     budget: str | None = None,
+    stop_when_sure: float | None = None,
     seeds: int | None = None,
     fork: str | None = None,
     resources: Resources | None = None,
@@ -73,6 +75,7 @@ def resume(
         observer: Observer of the work.
         trials: Larger number of trials; None keeps it.
         budget: Larger budget, such as ``30m``, or ``+10m`` for so much more; None keeps it.
+        stop_when_sure: Another probability with which the search ends early; 1 runs all trials; None keeps it.
         seeds: Number of seeds that a finalist may have, whatever they cost: an undecided race of the finals goes on.
         fork: Name of a new study with the same settings, to start instead because data or code changed.
         resources: Resources to train on.
@@ -83,7 +86,7 @@ def resume(
     place, watch = workspace or Workspace.locate(), observer or Observer()
     resources = resources or Resources()
     check_resources(resources, place)
-    extension = Extension(trials, seeds, budget)
+    extension = Extension(trials, seeds, budget, stop_when_sure)
     if fork is not None:
         return _lead(prepare_fork(name, fork, place, watch, extension), resources, watch, search=True)
     prepared = prepare_resume(name, place, watch, extension)
@@ -129,6 +132,7 @@ def _lead(prepared: Prepared, resources: Resources, observer: Observer, *, searc
             tracker.parent_run.log_datasets(describe_datasets(prepared.dataset, study.settings.data))
             if search:
                 observer.study_started(study.settings, study.trials())
+                _tell_early_end(study, observer)
                 audit_data(prepared, resources, observer, wanted=audit)
             _work(prepared, resources, tracker, observer, search=search)
             _require_finalists(study)
@@ -265,6 +269,14 @@ def _pause(session: WorkerSession) -> None:
         raise Stopped
     session.stopper.asked = False
     session.observer.note("the study continues")
+
+
+def _tell_early_end(study: Study, observer: Observer) -> None:
+    """Say of a search that ended early why it did, and how to go on."""
+    if (ending := study.ending()) is not None:
+        why = ending.sentence(study.settings, finished(study.trials()), study.tickets.use().seconds)
+        go_on = f"frostline resume {study.settings.name}{study.workspace.option} --stop-when-sure"
+        observer.note(f"{why} Run all trials: {go_on} 1, or end it when surer: {go_on} 0.99")
 
 
 def _require_finalists(study: Study) -> None:

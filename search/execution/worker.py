@@ -17,6 +17,7 @@ from ..sampling import WARMUP_EPOCHS, WARMUP_FOLDS, BudgetAllocation, StrategyPr
 from ..space import optuna_name
 from ..stopping import Stopper
 from ..study import Study, StudyFacts, StudySettings, issue_further, open_storage, trial_record
+from .early_end import EarlyEnd
 from .leased_storage import LeasedStorage
 
 
@@ -49,11 +50,12 @@ class Worker:
             pruner=StrategyPruner(WARMUP_FOLDS if settings.folds else WARMUP_EPOCHS),
         )
         self._keeper = keeper
+        self._early_end = EarlyEnd(study)
 
     def claim(self, limit: int = 1) -> list[Trial]:
         """Claim the first free trials; return an empty list if none is free, or the budget is spent.
 
-        One that was cut off keeps its parameters and what it reported.
+        A search that is sure ends here, instead. One that was cut off keeps its parameters and what it reported.
 
         Args:
             limit: Maximum number of trials.
@@ -62,8 +64,11 @@ class Worker:
             UnreachableError: The database cannot be used.
         """
         study = self.study
+        if self._early_end.asked:
+            self._storage.refresh()
+            self._early_end.look([trial_record(each) for each in self._storage.get_all_trials(0, deepcopy=False)])
         claimed = [trial_id for trial_id, _ in self._storage.claim(limit, study.settings.budget)]
-        if not claimed and issue_further(study.tickets, study.settings):
+        if not claimed and study.ending() is None and issue_further(study.tickets, study.settings):
             claimed = [trial_id for trial_id, _ in self._storage.claim(limit, study.settings.budget)]
         for trial_id in claimed:
             self._optuna.sampler.before_trial(self._optuna, self._storage.get_trial(trial_id))
@@ -174,7 +179,8 @@ def create_sampler(settings: StudySettings, facts: StudyFacts) -> StrategySample
         settings.planned_trials,
         costs_by_strategy(settings.space, facts.frozen_flops),
         controls,
-        facts.val_images,
+        # A search that may end early completes the floors first, of those behind too: it is never sure before.
+        facts.val_images if settings.stop_when_sure is None else None,
         one_each=settings.budget is not None,
     )
     starts = {

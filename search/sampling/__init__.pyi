@@ -1,4 +1,4 @@
-from .budget import HEAD_EPOCH, BudgetAllocation, score_margin
+from .budget import HEAD_EPOCH, BudgetAllocation, score_margin, strategy_floor
 from .pruner import WARMUP_EPOCHS, WARMUP_FOLDS, StrategyPruner
 from .sampler import StrategySampler
 from .trial_costs import costs_by_strategy
@@ -14,4 +14,5 @@ __all__ = [
     "costs_by_strategy",
     "create_user_sampler",
     "score_margin",
+    "strategy_floor",
 ]

@@ -1,6 +1,7 @@
 from .checks import train_images
 from .chosen_trial import ChosenTrial, choose_trial
 from .dry_run import DryRun, StrategyPlan, dry_run
+from .ending import Ending, judge_ending
 from .extension import Extension
 from .finalists import (
     SEED_OFFSET,
@@ -49,6 +50,7 @@ __all__ = [
     "STARTED",
     "ChosenTrial",
     "DryRun",
+    "Ending",
     "Extension",
     "Finalist",
     "LineProgress",
@@ -70,6 +72,7 @@ __all__ = [
     "finished_neighbors",
     "is_study_file",
     "issue_further",
+    "judge_ending",
     "list_candidates",
     "make_trial",
     "open_storage",

@@ -19,7 +19,7 @@ from ...storage.files import artifacts_fault
 from ...storage.tracking import uri_fault
 from ...storage.workspace import Workspace
 from ..durations import parse_duration
-from ..limits import number_faults
+from ..limits import number_faults, sureness_faults
 from ..slots import check_resources
 from ..space import COMPETING, Space, create_space, default_tables, load_plugins, read_space
 from .precision import precision_faults
@@ -61,7 +61,8 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         budget_of(request)
     with _collecting(faults):
         check_prior(request.prior)
-    space: Space | None = None
+    # Until the strategies are known.
+    space, counted = None, 2
     with _collecting(faults):
         load_plugins(request.plugins)
         space = _written(request)
@@ -69,6 +70,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         # An invalid space skips the rest of this block only.
         if not number_faults({"--trials": request.trials}):
             faults += trials_faults(request.planned_trials, len(chosen.strategies))
+        counted = len(chosen.strategies)
     listing: Listing | None = None
     with _collecting(faults):
         listing = list_data(request.data, request.listing.located(request.data), workspace)
@@ -76,6 +78,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
             try_metric(request.metric, listing, request.seed)
         if request.folds and not number_faults({"--folds": request.folds}):
             faults += fold_faults(*_divided(listing, request.seed), request.folds, listing.groups)
+    faults += sureness_faults(request.stop_when_sure, counted, off="Leave it out to run all trials.")
     if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
         faults.append(fault)
     if workspace.artifacts_url and (fault := artifacts_fault(workspace.artifacts_url)):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...objectives.errors import InvalidInputError
 from ..durations import parse_duration, write_duration
-from ..limits import number_faults
+from ..limits import number_faults, sureness_faults
 from ..records import finished
 from .settings import StudySettings
 from .study import Study
@@ -20,14 +21,16 @@ class Extension:
         trials: Number of trials in total.
         seeds: Number of seeds that a finalist may have, whatever they cost.
         budget: Device seconds in total, such as ``30m``, or in addition, such as ``+10m``.
+        stop_when_sure: Probability with which the search ends early; 1 to run all trials.
     """
 
     trials: int | None = None
     seeds: int | None = None
     budget: str | None = None
+    stop_when_sure: float | None = None
 
     def of(self, study: Study) -> StudySettings | None:
-        """Return the settings of the extended study; None if nothing grows.
+        """Return the settings of the extended study; None if nothing grows or changes.
 
         Raises:
             InvalidInputError: Something would shrink, or what is asked for cannot let the search go on.
@@ -55,13 +58,28 @@ class Extension:
                 )
         except InvalidInputError as error:
             faults += error.faults
+        faults += self.ending_faults(present)
         if not faults:
             faults = _futile(study, self.trials or present.trials, budget or present.budget, self)
         if faults:
             raise InvalidInputError(faults)
-        changed = {name: new for name, new in (("trials", self.trials), ("budget", budget)) if new is not None}
+        more: dict[str, Any] = {"trials": self.trials, "budget": budget}
+        changed = {name: new for name, new in more.items() if new is not None}
+        if self.stop_when_sure is not None:
+            changed["stop_when_sure"] = self.sureness_of(present)
         grown = {name: new for name, new in changed.items() if new != getattr(present, name)}
         return present.model_copy(update=grown) if grown or self.seeds is not None else None
+
+    def sureness_of(self, present: StudySettings) -> float | None:
+        """Return the probability with which the search ends early; None if it runs all trials."""
+        asked = present.stop_when_sure if self.stop_when_sure is None else self.stop_when_sure
+        return None if asked == 1 else asked
+
+    def ending_faults(self, present: StudySettings) -> list[str]:
+        """Return the faults of the probability with which the search ends early."""
+        if self.stop_when_sure == 1:
+            return []
+        return sureness_faults(self.stop_when_sure, len(present.strategies), off="1 runs all trials.")
 
     def budget_of(self, present: StudySettings) -> float | None:
         """Return the whole budget in device seconds; None if none is asked for.

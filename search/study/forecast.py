@@ -149,6 +149,8 @@ def trials_left(results: StudyResults) -> int | None:
     It is unknown without a budget, of studies that began without one, and where the strategies' plugins are missing.
     """
     settings, facts, probe = results.settings, results.facts, results.speed
+    if results.ending is not None:
+        return 0
     if settings.budget is None or probe is None or not STRATEGIES.keys() >= set(settings.strategies):
         return None
     units, model = len(facts.units), fitted_model(facts, probe, results.trials)

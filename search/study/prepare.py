@@ -193,6 +193,7 @@ def settings_of(
         image_size=preprocessing.image_size,
         trials=request.planned_trials,
         budget=budget_of(request),
+        stop_when_sure=request.stop_when_sure,
         metric=request.metric or default_metric(counts),
         sampler=request.sampler,
         seed=request.seed,

@@ -30,6 +30,8 @@ class Request:
         image_size: Image side in pixels.
         trials: Number of trials; None for 30, or for no limit if there is a budget.
         budget: Device seconds that the trials of all workers may use together, such as ``20m`` or ``1h30m``.
+        stop_when_sure: Probability above 0.5 and below 1, that no other strategy will win by more than
+            ``indifference``, with which the search ends early; None to run all trials.
         name: Name of the study.
         strategies: Names of the competing strategies; by default all of the space file, or the five default ones and
             the plugins'.
@@ -68,6 +70,7 @@ class Request:
     image_size: int | None = None
     trials: int | None = None
     budget: str | None = None
+    stop_when_sure: float | None = None
     name: str | None = None
     strategies: tuple[str, ...] = ()
     space: Path | Mapping[str, Any] | None = None

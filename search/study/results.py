@@ -33,6 +33,7 @@ from ..analysis import (
 )
 from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, finished, read_finalist, summarize
 from ..sampling import HEAD_EPOCH
+from .ending import Ending
 from .finalists import Finalist, choose_finalists, find_default, is_finalist, list_candidates
 from .settings import StudySettings
 from .starts import starts_sentence
@@ -114,6 +115,7 @@ class StudyResults:
         wish: Desired state of the workers: run, pause or stop.
         used_seconds: Device seconds that the trials have used.
         speed: Speed of the backbone on the device of the first trial; None unless the study began with a budget.
+        ending: Why the search ended before all of its trials ran; None if it did not.
     """
 
     settings: StudySettings
@@ -135,11 +137,12 @@ class StudyResults:
     wish: str = RUN
     used_seconds: float = 0.0
     speed: SpeedProbe | None = None
+    ending: Ending | None = None
 
     @property
     def state(self) -> str:
         """Return what is missing: trials, finals, or nothing (finished)."""
-        if not has_ended(self.settings, self.trials, self.used_seconds):
+        if not has_ended(self.settings, self.trials, self.used_seconds, self.ending):
             return "trials"
         return "finished" if self.decided else "finals"
 
@@ -265,7 +268,15 @@ class StudyResults:
         found = find_warnings(self.verdict, self.trials, self.settings.strategies)
         stock = self.stock
         said = stock.sentence() if stock is not None and stock.is_of(self.verdict.winner.finals) else ""
-        return (*found, *(each for each in (said, starts_sentence(self.settings.starts)) if each))
+        sentences = (self.ended_early, *found, said, starts_sentence(self.settings.starts))
+        return tuple(filter(None, sentences))
+
+    @property
+    def ended_early(self) -> str:
+        """Return why the search ended before all of its trials ran, in a sentence; nothing if it did not."""
+        if self.ending is None:
+            return ""
+        return self.ending.sentence(self.settings, finished(self.trials), self.used_seconds)
 
     @property
     def decided(self) -> bool:
@@ -286,13 +297,16 @@ class StudyResults:
         return summarize(self.trials, self.settings.strategies)
 
 
-def has_ended(settings: StudySettings, trials: Sequence[TrialRecord], used_seconds: float) -> bool:
-    """Return whether a search has ended: by its number of trials, or its budget.
+def has_ended(
+    settings: StudySettings, trials: Sequence[TrialRecord], used_seconds: float, ending: Ending | None = None
+) -> bool:
+    """Return whether a search has ended: by its number of trials, its budget, or because it was sure.
 
     Args:
         settings: Settings of the study.
         trials: Trials of the study.
         used_seconds: Device seconds that they have used.
+        ending: Why it begins no further trials.
 
     Examples:
         >>> from frostline.search.records import TrialRecord
@@ -305,7 +319,8 @@ def has_ended(settings: StudySettings, trials: Sequence[TrialRecord], used_secon
     ended = finished(trials)
     if settings.trials is not None and ended >= settings.trials:
         return True
-    return settings.budget is not None and used_seconds >= settings.budget and ended == len(trials)
+    spent = settings.budget is not None and used_seconds >= settings.budget
+    return (spent or ending is not None) and ended == len(trials)
 
 
 def is_decided(

@@ -122,6 +122,7 @@ def prepare_fork(
     trials = old.settings.trials if extension.trials is None else extension.trials
     faults += trials_faults(trials, len(old.settings.strategies))
     faults += number_faults({"--seeds": extension.seeds})
+    faults += extension.ending_faults(old.settings)
     budget, seeds = old.settings.budget, extension.seeds
     try:
         budget = extension.budget_of(old.settings) or budget
@@ -132,6 +133,7 @@ def prepare_fork(
     require_free_name(old.tracking_uri, fork, "--fork")
     old.require_artifacts()
     changed = {"name": fork, "trials": trials, "budget": budget, "earlier_seeds": ()}
+    changed |= {"stop_when_sure": extension.sureness_of(old.settings)}
     changed |= {} if seeds is None else {"finals_seeds": seeds, "finals_limited": False}
     settings = old.settings.model_copy(update=changed)
     load_plugins(settings.plugins)

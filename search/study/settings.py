@@ -39,6 +39,8 @@ class StudySettings(BaseModel):
         image_size: Side of the network's square input, in pixels.
         trials: Number of trials that end complete, pruned or failed; None if only the budget limits it.
         budget: Device seconds that the trials of all workers may use together; None for no limit.
+        stop_when_sure: Probability that no other strategy will win by more than ``indifference``, with which the search
+            ends early; None to run all trials.
         metric: Name of the validation metric, which trials maximize, or ``module:function`` of the user's.
         sampler: ``module:object`` of the user's sampler; empty for the built-in one.
         seed: Seed of splits, data order, heads and sampling.
@@ -67,6 +69,7 @@ class StudySettings(BaseModel):
     image_size: int
     trials: int | None = Field(ge=1)
     budget: float | None = Field(default=None, gt=0)
+    stop_when_sure: float | None = Field(default=None, gt=0.5, lt=1)
     metric: str
     sampler: str = ""
     seed: int = Field(ge=0)
@@ -113,12 +116,12 @@ class StudySettings(BaseModel):
         """Return how far the search goes, in words."""
         of = f"{len(self.strategies)} strateg{'ies' if len(self.strategies) > 1 else 'y'}"
         of += f" on {self.folds} folds" if self.folds else ""
-        if self.budget is None:
-            return f"{plural(self.trials or 0, 'trial')} of {of}"
-        time = f"{duration(self.budget)} of training"
+        time = None if self.budget is None else f"{duration(self.budget)} of training"
         if self.trials is None:
-            return f"{of}, {time}"
-        return f"{plural(self.trials, 'trial')} of {of} or {time}, whichever ends first"
+            of = f"{of}, {time}"
+        else:
+            of = f"{plural(self.trials, 'trial')} of {of}" + (f" or {time}, whichever ends first" if time else "")
+        return of if self.stop_when_sure is None else f"{of}; ended when {100 * self.stop_when_sure:g} % sure"
 
     @property
     def race_rules(self) -> RaceRules:

@@ -12,13 +12,12 @@ from typing import Any
 
 import optuna
 
-from ...objectives.data import DataFaults
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...storage.database import (
-    ActiveLease,
     CurveTable,
     Database,
     DataFaultsTable,
+    EndingsTable,
     FinalsTable,
     StudyControl,
     Tickets,
@@ -26,19 +25,21 @@ from ...storage.database import (
 from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.tracking import StudyMark
 from ...storage.workspace import Workspace
-from ..analysis import CurveRecord, KeptComparisons
+from ..analysis import CurveRecord
 from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, read_finalist
 from .diagnoses import Diagnoses
-from .finalists import Finalist, choose_finalists, is_finalist, list_candidates
+from .ending import Ending
+from .finalists import Finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
 from .results import StudyFacts, StudyResults, has_ended, is_decided
 from .settings import StudySettings
 from .stored_records import FINAL_FAILED, OUTCOME, failed_finals, final_record_of, read_facts, record_of_row
+from .stored_results import RAN, alive_leases, read_results
 from .trial_rows import TrialReader, TrialRow
 from .trial_supply import issue_trials, search_ended
 
-_SETTINGS, _FACTS, _RAN = "frostline:settings", "frostline:facts", "frostline:ran"
+_SETTINGS, _FACTS = "frostline:settings", "frostline:facts"
 _RACE_ENDED = "frostline:race_ended"
 # With the name of the configuration behind it: one attribute each, since several workers may write at once.
 _TRACKING, _ARTIFACTS = "frostline:tracking", "frostline:artifacts"
@@ -71,6 +72,7 @@ class Study:
         data_faults: Faults of the data, found before the first trial.
         diagnoses: What else was measured, for readers.
         wish: Desired state of the workers: run, pause or stop.
+        endings: Why the search ended early, under whatever settings.
     """
 
     def __init__(self, inner: optuna.Study, workspace: Workspace) -> None:
@@ -87,6 +89,7 @@ class Study:
         self.data_faults = DataFaultsTable(self.database, self.settings.name)
         self.diagnoses = Diagnoses(self.database, self.settings.name)
         self.wish = StudyControl(self.database, self.settings.name)
+        self.endings = EndingsTable(self.database, self.settings.name)
 
     @classmethod
     def create(
@@ -135,16 +138,23 @@ class Study:
             folder = self._shared.get("folder", f"{self.settings.name}-{secrets.token_hex(4)}")
             self.inner.set_user_attr(_ARTIFACTS, {"url": url, "folder": folder})
         done = {row.number for row in self._rows() if row.state.is_finished()}
-        issue_trials(self.tickets, self.settings, done)
+        if self.ending() is None:
+            issue_trials(self.tickets, self.settings, done)
         return self
 
     def search_ended(self) -> bool:
         """Return whether no trial is left on any machine."""
-        if not search_ended(self.tickets, self.settings):
+        if not search_ended(self.tickets, self.settings, self.ending()):
             return False
         # Another process may have extended it.
         self.read_budget()
-        return search_ended(self.tickets, self.settings)
+        return search_ended(self.tickets, self.settings, self.ending())
+
+    def ending(self) -> Ending | None:
+        """Return why the search ended before all of its trials ran; None if it did not, or was extended since."""
+        row = None if self.settings.stop_when_sure is None else self.endings.get()
+        found = None if row is None else Ending.from_row(row)
+        return found if found is not None and found.is_of(self.settings) else None
 
     def close(self) -> None:
         """Close the connections to the database; the next use opens new ones."""
@@ -201,10 +211,10 @@ class Study:
     def extend(self, settings: StudySettings, seeds: int | None = None) -> None:
         """Set how far the search goes, and the largest number of seeds of a finalist, which lets an ended race go on.
 
-        The settings are those of the study with other trials and budget.
+        The settings are those of the study with other trials, budget and sureness.
         """
         present = self.settings
-        changed: dict[str, Any] = {"trials": settings.trials, "budget": settings.budget}
+        changed = {name: getattr(settings, name) for name in ("trials", "budget", "stop_when_sure")}
         if settings.budget is not None:
             # Older versions recorded the seconds with the trials alone.
             self.tickets.fill_used_seconds({trial.number: trial.seconds for trial in self.trials() if trial.seconds})
@@ -224,7 +234,7 @@ class Study:
     def record_run(self, device: str) -> None:
         """Record the device and the versions with which the study runs."""
         versions = {name: version(name) for name in LIBRARIES} | {"python": platform.python_version()}
-        self.inner.set_user_attr(_RAN, {"device": device, "versions": versions})
+        self.inner.set_user_attr(RAN, {"device": device, "versions": versions})
 
     def fail_final(self, finalist: str, reason: str) -> None:
         """Record that a configuration cannot be trained again, and why."""
@@ -241,7 +251,7 @@ class Study:
 
     def trials(self) -> list[TrialRecord]:
         """Return all trials by number."""
-        alive = {held.number for held in _alive(self.tickets)}
+        alive = {held.number for held in alive_leases(self.tickets)}
         records = [record_of_row(row, alive) for row in self._rows()]
         failed = failed_finals(self.inner.user_attrs)
         return [replace(each, final_failed=failed.get(each.number)) for each in records] if failed else records
@@ -307,44 +317,11 @@ class Study:
     def complete(self) -> bool:
         """Return whether all trials and finals are done, without reading predictions."""
         trials = self.trials()
-        return has_ended(self.settings, trials, self.tickets.use().seconds) and self._decided(trials)
+        return has_ended(self.settings, trials, self.tickets.use().seconds, self.ending()) and self._decided(trials)
 
     def _decided(self, trials: list[TrialRecord]) -> bool:
         return is_decided(self.settings, self.facts, trials, self.final_scores(), self.race_ended)
 
     def results(self) -> StudyResults:
         """Return the results of the study."""
-        ran = self.inner.user_attrs.get(_RAN, {"device": "", "versions": {}})
-        trials, trainings, finals = self.trials(), self.curve_records(), self.final_records()
-        candidates = {each.identity for each in self.candidates(trials)}
-        chosen = choose_finalists(self.settings, trials, self.facts.val_images, finals)
-        faults = self.data_faults.get()
-        held, held_finals = _alive(self.tickets), _alive(self.final_tickets)
-        return StudyResults(
-            settings=self.settings,
-            facts=self.facts,
-            trials=tuple(trials),
-            finals=tuple(final for final in finals if is_finalist(final, chosen)),
-            candidate_finals=tuple(
-                final for final in finals if final.finalist in candidates and not is_finalist(final, chosen)
-            ),
-            trainings=tuple(record for record in trainings if is_finalist(record.final, chosen)),
-            race_ended=self.race_ended,
-            device=ran["device"],
-            versions=ran["versions"],
-            comparing=KeptComparisons(self.workspace.comparisons),
-            data_faults=None if faults is None else DataFaults.from_row(faults),
-            truncation=self.diagnoses.truncation(),
-            nearness=self.diagnoses.nearness(),
-            stock=self.diagnoses.stock(),
-            workers=len({each.owner for each in (*held, *held_finals)}),
-            running_finals=len(held_finals),
-            wish=self.wish.get(),
-            used_seconds=self.tickets.use().seconds,
-            speed=self.diagnoses.speed(),
-        )
-
-
-def _alive(tickets: Tickets) -> list[ActiveLease]:
-    """Return the tickets that running workers hold."""
-    return [held for held in tickets.held() if held.seconds_left > 0]
+        return read_results(self)

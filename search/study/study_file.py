@@ -29,6 +29,7 @@ class _Options(BaseModel):
     image_size: int = 0
     trials: int = 0
     budget: str = ""
+    stop_when_sure: float = 0.0
     name: str = ""
     strategies: list[str] = []
     metric: str = ""

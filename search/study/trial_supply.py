@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...storage.database import Tickets
+from .ending import Ending
 from .settings import StudySettings
 
 # Tickets to issue at a time where only the budget limits the trials.
@@ -12,7 +13,7 @@ AHEAD = 64
 
 
 def issue_trials(tickets: Tickets, settings: StudySettings, done: Collection[int] = ()) -> None:
-    """Issue the missing tickets.
+    """Issue the missing tickets of a search that has not ended early.
 
     Args:
         tickets: Tickets of the study's trials.
@@ -35,9 +36,12 @@ def issue_further(tickets: Tickets, settings: StudySettings) -> bool:
     return True
 
 
-def search_ended(tickets: Tickets, settings: StudySettings) -> bool:
-    """Return whether no trial is left on any machine: all have ended, or the budget is spent and none is begun."""
+def search_ended(tickets: Tickets, settings: StudySettings, ending: Ending | None) -> bool:
+    """Return whether no trial is left on any machine: all have ended, or the budget is spent and none is begun.
+
+    A search that ended early has no tickets but those that were begun.
+    """
     use = tickets.use()
-    if settings.trials is not None and use.done >= use.issued:
+    if (settings.trials is not None or ending is not None) and use.done >= use.issued:
         return True
     return settings.budget is not None and use.seconds >= settings.budget and not use.begun

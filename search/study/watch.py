@@ -155,7 +155,7 @@ class Watcher:
                 self._finals_running.discard((final.finalist, final.seed))
                 self._observer.final_finished(final)
         self._tell_running_finals(trials, held)
-        self.finished = has_ended(study.settings, trials, self._used_seconds) and is_decided(
+        self.finished = has_ended(study.settings, trials, self._used_seconds, study.ending()) and is_decided(
             study.settings, study.facts, trials, self._finals, study.race_ended
         )
 

@@ -2,6 +2,7 @@ from .control import PAUSE, RUN, STOP, StudyControl
 from .curve_results import CurveTable
 from .data_faults import DataFaultsTable
 from .diagnoses import DiagnosesTable
+from .endings import EndingsTable
 from .engine import Database, database_error, probe, share_sqlite
 from .finals import FinalsTable, StoredFinal
 from .leases import LeaseKeeper, describe_worker, expire_dead_workers, expire_process_without_penalty, has_ended
@@ -18,6 +19,7 @@ __all__ = [
     "DataFaultsTable",
     "Database",
     "DiagnosesTable",
+    "EndingsTable",
     "FinalsTable",
     "Lease",
     "LeaseKeeper",

@@ -100,6 +100,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("finals keep probabilities of double precision", _keep_precision),
     Migration("studies keep diagnoses", lambda connection: None),
     Migration("tickets count device seconds", _count_device_seconds),
+    Migration("studies keep why their search ended early", lambda connection: None),
 )
 
 

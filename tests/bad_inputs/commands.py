@@ -99,6 +99,7 @@ COMMANDS = {
     "resume --trials of a word": command("resume known --trials x", "--trials"),
     "resume --trials below": command("resume known --trials 1", "--trials"),
     "resume --trials 0": command("resume known --trials 0", "--trials"),
+    "resume --stop-when-sure of a percentage": command("resume known --stop-when-sure 95", "0.95", "1 runs all trials"),
     "resume --budget of a word": command("resume known --budget x", "--budget", "'x'", "20m"),
     "resume --budget 0": command("resume known --budget 0s", "more than 0"),
     "resume --budget without unit": command("resume known --budget 20", "'20'", "20m"),

@@ -40,6 +40,7 @@ WRONG_OPTIONS = {
             ("--workers", ("0",)),
             ("--slots-per-gpu", ("0", "x")),
             ("--indifference", ("x", "-1", "101", "nan", "inf")),
+            ("--stop-when-sure", ("x", "0", "0.5", "1", "95", "-0.9", "nan", "inf")),
             ("--seed", ("99999999999999999999",)),
             ("--image-size", ("0",)),
         )
@@ -65,6 +66,13 @@ WRONG_OPTIONS = {
         f"--budget {value!r}": search("--budget", value, say=("more than 0 seconds", value, "20m"))
         for value in ("0s", "0m", "0.0h", "0h0m0s")
     },
+    "--stop-when-sure of one strategy": search(
+        "--stop-when-sure",
+        "0.95",
+        "--strategy",
+        "full",
+        say=("--stop-when-sure 0.95", "no other can win", "--strategy"),
+    ),
     "--budget below a trial of each strategy": Row(
         ("search", "photos", *GOOD, "--budget", "0.001s"),
         ("--budget 0.001s is too small", "full", "scratch could not be judged", "Give --budget", "--strategy"),
