@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ..errors import InvalidInputError
+from .first_layer import fit_first_layers
 from .weights_files import listed, network_named_in, read_mappings
 
 # Names in torchvision's older checkpoints (densenet, transformers), with today's names.
@@ -36,6 +37,7 @@ class WeightsReport:
         missing: Tensors of the model that the file lacks; they keep their random values.
         unexpected: Tensors of the file for parts that the model was built without (auxiliary classifiers).
         left_out: Tensors of the file's classifier, which has another shape than the model's.
+        adapted: Tensors for color that were fitted to another number of channels.
         warning: Warning for the user: trailing units of the backbone that the file lacks, or other weights in the file
             that fit too; None without one.
     """
@@ -44,6 +46,7 @@ class WeightsReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
     warning: str | None = None
 
 
@@ -170,7 +173,8 @@ def fit_weights(
     """Copy tensors into a model by name; float16 is cast to the model's dtype.
 
     The classifier may be absent or have another shape; the model then keeps its own. Auxiliary classifiers that the
-    model was built without are ignored. Whole trailing units may be absent.
+    model was built without are ignored. Whole trailing units may be absent. The first layer of a network for color is
+    fitted to a model for another number of channels (:mod:`.first_layer`).
 
     Args:
         model: Model, changed in place.
@@ -182,7 +186,8 @@ def fit_weights(
     Raises:
         InvalidInputError: Any other tensor is missing, unexpected or has another shape; the model is then unchanged.
     """
-    state, target = _resize_positions(model, state), model.state_dict()
+    state, adapted = fit_first_layers(model, _resize_positions(model, state))
+    target = model.state_dict()
     roots = tuple(f"{prefix}." for prefix in classifier_prefixes)
     classifier = {name for name in state | target if f"{name}.".startswith(roots)}
     fits = all(name in state and name in target and state[name].shape == target[name].shape for name in classifier)
@@ -204,6 +209,7 @@ def fit_weights(
         missing=tuple(sorted(missing)),
         unexpected=tuple(sorted(unexpected)),
         left_out=tuple(sorted(left_out)),
+        adapted=adapted,
         warning=warning,
     )
 
