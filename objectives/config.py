@@ -20,6 +20,8 @@ _FINETUNING = ("partial", "full", "lp_ft", "gradual_unfreezing", "discriminative
 _TO_ANY_DEPTH = ("partial", "lp_ft", "gradual_unfreezing", "surgical", "l2_sp")
 # Poolings to a fixed size that learn nothing.
 FIXED_POOLINGS = ("avg", "max", "avgmax")
+# Augmentations with operations on colors, for images of red, green and blue alone.
+COLOR_AUGMENTATIONS = ("trivial", "randaugment")
 _ALL_FROZEN = ("feature_extraction", "linear_probe_exact")
 
 

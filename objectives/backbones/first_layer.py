@@ -91,12 +91,7 @@ def widen(model: nn.Module, name: str, image_size: int, channels: int, *, pretra
         )
     with torch.no_grad():
         weight = first.weight.detach()
-        drawn = weight.new_empty(len(weight), channels, *weight.shape[2:])
-        values = (
-            repeated(weight, channels)
-            if pretrained
-            else drawn.normal_(0, float(weight.std()) * (RGB / channels) ** 0.5)
-        )
+        values = repeated(weight, channels) if pretrained else _drawn(weight, channels)
     first.weight = nn.Parameter(values.contiguous())
     first.in_channels = channels
     return True
@@ -120,6 +115,12 @@ def describe_first_layer(channels: int, *, pretrained: bool, adapted: bool) -> s
             "summed" if channels == 1 else f"repeated and multiplied by 3/{channels}"
         )
     return f"for {plural_channels(channels)}: {how}"
+
+
+def _drawn(weight: Tensor, channels: int) -> Tensor:
+    """New weights (O, channels, H, W), normal; with the deviation of those for 3, each output would be a larger sum."""
+    deviation = float(weight.std()) * (RGB / channels) ** 0.5
+    return weight.new_empty(len(weight), channels, *weight.shape[2:]).normal_(0, deviation)
 
 
 def _meets_images(found: torch.Size, wanted: torch.Size) -> bool:

@@ -48,7 +48,9 @@ def reopen(
     _require_strategies(study, trains=trains)
     if trains:
         import_objects(settings.metric, settings.sampler, head_functions(settings.space))
-    preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
+    preprocessing = preprocessing_for(
+        settings.backbone, settings.weights, settings.image_size, settings.listing.channels
+    )
     check_backbone(settings.spec)
     data, options = data or settings.data, settings.listing
     if image_root is not None:
@@ -137,7 +139,9 @@ def prepare_fork(
     load_plugins(settings.plugins)
     import_objects(settings.metric, settings.sampler, head_functions(settings.space))
     check_backbone(settings.spec)
-    preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
+    preprocessing = preprocessing_for(
+        settings.backbone, settings.weights, settings.image_size, settings.listing.channels
+    )
     listing, backbones = list_data(settings.data, settings.listing, workspace), BackbonePool(settings.spec)
     dataset = decode(listing, settings, preprocessing, workspace, observer)
     facts = replace(gather_facts(settings, dataset, backbones, old.facts.precision), forked_from=name)

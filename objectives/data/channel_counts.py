@@ -1,0 +1,38 @@
+"""How many channels an image file has that Pillow does not read, by its first bytes."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+
+from PIL import TiffImagePlugin
+
+# They read TIFF files of several channels: the second only those that are compressed in other ways than by zlib.
+TIFF_LIBRARIES = ("tifffile", "imagecodecs")
+_ARRAY = b"\x93NUMPY"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# TIFF's tag.
+_SAMPLES_PER_PIXEL = 277
+
+
+def is_array(content: bytes) -> bool:
+    """Whether a file is an array in NumPy's format."""
+    return content.startswith(_ARRAY)
+
+
+def is_tiff(content: bytes) -> bool:
+    """Whether a file is a TIFF, of either byte order, small or big."""
+    return content.startswith(_TIFF)
+
+
+def samples_of_tiff(content: bytes) -> int | None:
+    """Number of channels that a TIFF says it has; None if it is none, or damaged."""
+    with suppress(Exception):  # parsers of headers raise almost anything
+        if is_tiff(content):
+            header = content[: 16 if b"+" in content[:4] else 8]
+            directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+            stream = io.BytesIO(content)
+            stream.seek(directory.next)
+            directory.load(stream)
+            return int(directory.get(_SAMPLES_PER_PIXEL, 1))
+    return None
