@@ -134,14 +134,15 @@ def _meets_images(found: torch.Size, wanted: torch.Size) -> bool:
 
 def _first_convolution(model: nn.Module, image_size: int) -> nn.Conv2d | None:
     """The convolution that runs first; None if there is none, or the network does not take images in color."""
-    order: list[nn.Conv2d] = []
+    order: list[nn.Module] = []
     hooks = [
         module.register_forward_pre_hook(lambda module, _: order.append(module))
         for module in model.modules()
         if isinstance(module, nn.Conv2d)
     ]
     try:
-        return order[0] if runs(model, RGB, image_size) and order else None
+        first = order[0] if runs(model, RGB, image_size) and order else None
+        return first if isinstance(first, nn.Conv2d) else None
     finally:
         for hook in hooks:
             hook.remove()

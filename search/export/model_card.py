@@ -129,8 +129,8 @@ def _contract(card: ModelCard) -> list[str]:
     color = given.channels == RGB
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (given.mean, given.std))
     return [
-        f"Input: {_channels(card)}. {given.sentence} The resize is {given.interpolation}, antialiased. The pixels are scaled to "
-        f"[0, 1], and normalized with mean ({mean}) and standard deviation ({std}). `predict` and the predictor do all "
+        f"Input: {_channels(card)}. {given.sentence} The resize is {given.interpolation}, antialiased. The pixels are "
+        f"scaled to [0, 1], and normalized with mean ({mean}) and standard deviation ({std}). `predict` and the predictor do all "
         f"of this; EXIF orientation is applied, {'transparency becomes white' if color else 'alpha is a channel'}.",
         "",
         f"Output: **logits**, already divided by the temperature {card.temperature:.4g}. Their softmax gives "

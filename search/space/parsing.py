@@ -138,8 +138,8 @@ def channel_faults(space: Space, channels: int) -> list[str]:
         "[full] augmentation = 'trivial' changes colors, which 5 channels do not have:"
     """
     return [
-        f"[{strategy}] augmentation = {policy!r} changes colors, which {plural_channels(channels)} do not have: leave it "
-        "out, or leave out --channels; none, crop, flip_crop and resized_crop suit any channels"
+        f"[{strategy}] augmentation = {policy!r} changes colors, which {plural_channels(channels)} do not have: leave "
+        "it out, or leave out --channels; none, crop, flip_crop and resized_crop suit any channels"
         for strategy, own in space.strategies.items()
         for policy in COLOR_AUGMENTATIONS
         if channels != RGB and "augmentation" in own and own["augmentation"].contains(policy)
