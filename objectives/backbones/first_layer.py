@@ -87,7 +87,7 @@ def widen(model: nn.Module, name: str, image_size: int, channels: int, *, pretra
         raise InvalidInputError(
             f"{name} cannot be made to take images of {plural_channels(channels)}: it begins with {found}, not with a "
             "convolution of 3 channels. Take another backbone; or, for a function of yours, give it an argument "
-            "channels and build the network for so many."
+            "in_channels and build the network for so many."
         )
     with torch.no_grad():
         weight = first.weight.detach()

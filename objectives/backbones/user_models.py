@@ -46,11 +46,11 @@ class FactoryModel:
         factory = find_object("Backbone", name, "factory")
         if not callable(factory):
             raise InvalidInputError(f"{name} is a {type(factory).__name__}, not a function that returns a network.")
-        needed = [key for key in _needed(factory) if key not in ("num_classes", "image_size", "channels")]
+        needed = [key for key in _needed(factory) if key not in ("num_classes", "image_size", "in_channels")]
         if needed:
             raise InvalidInputError(
                 f"{name} needs {', '.join(needed)}; a factory is called without arguments, or with num_classes, "
-                "image_size and channels if it has them. Give the others defaults."
+                "image_size and in_channels if it has them. Give the others defaults."
             )
         return cls(name, factory)
 
@@ -80,9 +80,10 @@ class FactoryModel:
         return model
 
     def arguments(self, image_size: int, weights: str | None, channels: int = RGB) -> dict[str, Any]:
-        known = {"image_size": image_size, "channels": channels}
+        known = {"image_size": image_size} | ({} if channels == RGB else {"in_channels": channels})
         asked = {name: value for name, value in known.items() if name in _parameters(self._factory)}
-        return asked | ({"num_classes": _NUM_CLASSES} if "num_classes" in _needed(self._factory) else {})
+        needed = {"num_classes": _NUM_CLASSES, "in_channels": channels}
+        return asked | {name: value for name, value in needed.items() if name in _needed(self._factory)}
 
     def state(self, weights: str) -> Mapping[str, Tensor] | None:
         return None

@@ -1,4 +1,4 @@
-"""How many channels an image file has that Pillow does not read, by its first bytes."""
+"""How many channels a TIFF file has, by its header, and which files are arrays."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...objectives.data import describe_faults
+from ...objectives.data import TIFF_LIBRARIES, describe_faults
 from ...objectives.metrics import METRICS, find_metric
 from ...objectives.networks import OPSET, ModelCard
 from ...objectives.preprocessing import RGB, plural_channels
@@ -88,6 +88,7 @@ def _loading(card: ModelCard, graphs: Graphs) -> list[str]:
     side, channels = card.preprocessing.image_size, card.preprocessing.channels
     rgb = ", RGB" if channels == RGB else ""
     timm = ", timm" if card.backbone.startswith("timm:") else ""
+    tiff = "" if channels == RGB else f"; for TIFF files {' and '.join(TIFF_LIBRARIES)}"
     given = (
         f"pixels: uint8 (N, {side}, {side}, {channels}){rgb}"
         if graphs.pixels
@@ -96,7 +97,7 @@ def _loading(card: ModelCard, graphs: Graphs) -> list[str]:
     lines = [
         "Predictions for photos, folders or lists of files, with Frostline:",
         *_code("console", "$ frostline predict FOLDER photo.jpg more-photos/ --csv"),
-        f"Without Frostline (torch, torchvision, safetensors, pydantic, numpy, pillow, lazy-loader{timm}):",
+        f"Without Frostline (torch, torchvision, safetensors, pydantic, numpy, pillow, lazy-loader{timm}{tiff}):",
         *_code(
             "python",
             "import torch",
@@ -126,12 +127,12 @@ def _loading(card: ModelCard, graphs: Graphs) -> list[str]:
 
 def _contract(card: ModelCard) -> list[str]:
     given = card.preprocessing
-    color = given.channels == RGB
+    alpha = "transparency becomes white" if given.channels == RGB else "an alpha channel is one of them"
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (given.mean, given.std))
     return [
         f"Input: {_channels(card)}. {given.sentence} The resize is {given.interpolation}, antialiased. The pixels are "
-        f"scaled to [0, 1], and normalized with mean ({mean}) and standard deviation ({std}). `predict` and the predictor do all "
-        f"of this; EXIF orientation is applied, {'transparency becomes white' if color else 'alpha is a channel'}.",
+        f"scaled to [0, 1], and normalized with mean ({mean}) and standard deviation ({std}). `predict` and the "
+        f"predictor do all of this; EXIF orientation is applied, {alpha}.",
         "",
         f"Output: **logits**, already divided by the temperature {card.temperature:.4g}. Their softmax gives "
         f"{'calibrated ' if card.temperature != 1 else ''}probabilities of the classes, in this order: "
@@ -145,7 +146,7 @@ def _channels(card: ModelCard) -> str:
     if channels == RGB:
         return "RGB"
     scale = card.scale.sentence()
-    files = "TIFF files (with tifffile), arrays of NumPy (.npy), or other images of so many channels"
+    files = "TIFF files, arrays of NumPy (.npy), or other images of so many channels"
     return f"{plural_channels(channels)}, 8 bits each, from {files}{f'; {scale}' if scale else ''}"
 
 
