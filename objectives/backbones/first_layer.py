@@ -83,11 +83,11 @@ def widen(model: nn.Module, name: str, image_size: int, channels: int, *, pretra
         return False
     first = _first_convolution(model, image_size)
     if first is None or first.in_channels != RGB or first.groups != 1 or parametrize.is_parametrized(first):
-        found = "no convolution" if first is None else f"the layer {first}"
+        begins = f"it begins with {first or 'no convolution'}, not with a convolution of {RGB} channels"
+        why = begins if runs(model, RGB, image_size) else f"it does not take {RGB} either"
         raise InvalidInputError(
-            f"{name} cannot be made to take images of {plural_channels(channels)}: it begins with {found}, not with a "
-            "convolution of 3 channels. Take another backbone; or, for a function of yours, give it an argument "
-            "in_channels and build the network for so many."
+            f"{name} cannot be made to take images of {plural_channels(channels)}: {why}. Take another backbone; or, for "
+            "a function of yours, give it an argument in_channels and build the network for so many."
         )
     with torch.no_grad():
         weight = first.weight.detach()
