@@ -86,8 +86,8 @@ def widen(model: nn.Module, name: str, image_size: int, channels: int, *, pretra
         begins = f"it begins with {first or 'no convolution'}, not with a convolution of {RGB} channels"
         why = begins if runs(model, RGB, image_size) else f"it does not take {RGB} either"
         raise InvalidInputError(
-            f"{name} cannot be made to take images of {plural_channels(channels)}: {why}. Take another backbone; or, for "
-            "a function of yours, give it an argument in_channels and build the network for so many."
+            f"{name} cannot be made to take images of {plural_channels(channels)}: {why}. Take another backbone; or, "
+            "for a function of yours, give it an argument in_channels and build the network for so many."
         )
     with torch.no_grad():
         weight = first.weight.detach()
