@@ -16,6 +16,9 @@ class BackbonePool:
     Args:
         spec: Network, weights, image size and channels.
 
+    Attributes:
+        first_layer: What was done to the first layer of the initial weights; empty for images in color.
+
     Raises:
         InvalidInputError: See :func:`~frostline.objectives.backbones.backbone.create_backbone`.
     """
@@ -23,7 +26,7 @@ class BackbonePool:
     def __init__(self, spec: BackboneSpec) -> None:
         self.spec = spec
         self._backbone = create_backbone(spec)
-        self._first_layer = self._backbone.first_layer
+        self.first_layer = self._backbone.first_layer
         self._pristine = {name: value.clone() for name, value in self._backbone.model.state_dict().items()}
 
     @cached_property
@@ -45,6 +48,6 @@ class BackbonePool:
         remove_adapters(self._backbone.model, merge=False)
         self._backbone.model.load_state_dict(state)
         drawn = describe_first_layer(self.spec.channels, pretrained=False, adapted=False)
-        self._backbone.first_layer = self._first_layer if pretrained else drawn
+        self._backbone.first_layer = self.first_layer if pretrained else drawn
         self._backbone.model.zero_grad(set_to_none=True)
         return self._backbone

@@ -145,7 +145,7 @@ def gather_facts(
     depths = range(len(backbone.units) + 1)
     notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
     notes += [f"{backbone.name}: {warning}" for warning in backbone.notes.warnings]
-    notes += [f"the first layer is {backbone.first_layer}"] if backbone.first_layer else []
+    notes += [f"the first layer is {backbones.first_layer}"] if backbones.first_layer else []
     if backbones.spec.weights == "none":
         notes.append("weights are none: every strategy starts from random weights, so none benefits from pretraining")
     return StudyFacts(
