@@ -13,6 +13,8 @@ _ARRAY = b"\x93NUMPY"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # TIFF's tag.
 _SAMPLES_PER_PIXEL = 277
+# Damaged files may go round in circles.
+_MOST_PAGES = 1_000
 
 
 def is_array(content: bytes) -> bool:
@@ -25,14 +27,17 @@ def is_tiff(content: bytes) -> bool:
     return content.startswith(_TIFF)
 
 
-def samples_of_tiff(content: bytes) -> int | None:
-    """Number of channels that a TIFF says it has; None if it is none, or damaged."""
+def tiff_layout(content: bytes) -> tuple[int, int] | None:
+    """Number of channels that the first page of a TIFF says it has, and number of pages, at most 1,001; None if it is
+    none, or damaged.
+    """
     with suppress(Exception):  # parsers of headers raise almost anything
         if is_tiff(content):
-            header = content[: 16 if b"+" in content[:4] else 8]
-            directory = TiffImagePlugin.ImageFileDirectory_v2(header)
-            stream = io.BytesIO(content)
-            stream.seek(directory.next)
-            directory.load(stream)
-            return int(directory.get(_SAMPLES_PER_PIXEL, 1))
+            directory = TiffImagePlugin.ImageFileDirectory_v2(content[: 16 if b"+" in content[:4] else 8])
+            stream, samples, pages = io.BytesIO(content), 0, 0
+            while directory.next and pages <= _MOST_PAGES:
+                stream.seek(directory.next)
+                directory.load(stream)
+                samples, pages = samples or int(directory.get(_SAMPLES_PER_PIXEL, 1)), pages + 1
+            return samples, pages
     return None

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..preprocessing import RGB, Preprocessing, plural_channels
 from .canvas_reader import Progress
-from .channel_counts import samples_of_tiff
+from .channel_counts import tiff_layout
 from .dataset_sources import list_source
 from .faults import FoundImage
 from .image_cache import Decoded, decode_once
@@ -229,7 +229,7 @@ def _folding(listing: Listing, decoded: Decoded) -> str:
 
 
 def _beyond_color(listing: Listing, preprocessing: Preprocessing) -> str:
-    """A hint where the first TIFF has channels that are taken for transparency, or for nothing; empty otherwise."""
+    """A hint where the first TIFF has channels or pages that are not taken as such; empty otherwise."""
     first = next((item for item in listing.items if item.name.lower().endswith((".tif", ".tiff"))), None)
     if first is None or preprocessing.channels != RGB:
         return ""
@@ -237,13 +237,18 @@ def _beyond_color(listing: Listing, preprocessing: Preprocessing) -> str:
         content = first.read()
     except OSError:
         return ""
-    samples = samples_of_tiff(content) if isinstance(content, bytes) else None
-    if samples is None or samples <= RGB:
-        return ""
-    return (
-        f"{first.name} has {plural_channels(samples)} and is taken as color with transparency. If the others are bands "
-        f"of their own, use them: --channels {samples}"
-    )
+    samples, pages = (isinstance(content, bytes) and tiff_layout(content)) or (RGB, 1)
+    if samples > RGB:
+        return (
+            f"{first.name} has {plural_channels(samples)} and is taken as color with transparency. If the others are "
+            f"bands of their own, use them: --channels {samples}"
+        )
+    if pages > 1:
+        return (
+            f"{first.name} has {pages:,} pages, of which the first is taken. If they are channels of one image, use "
+            f"them: --channels {pages}"
+        )
+    return ""
 
 
 def _count(decoded: Decoded, classes: Sequence[str]) -> dict[str, dict[str, int]]:

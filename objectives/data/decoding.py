@@ -24,7 +24,7 @@ from torchvision.transforms.functional import resize
 
 from ..errors import InvalidInputError
 from ..preprocessing import RGB, Preprocessing, plural_channels
-from .channel_counts import is_array, samples_of_tiff
+from .channel_counts import is_array, tiff_layout
 from .listing import Embedded
 from .pixel_scale import PixelScale, Whites, to_bytes
 
@@ -251,7 +251,7 @@ def _hint(source: EncodedImage) -> str:
     content = source if isinstance(source, bytes) else source.read_bytes()
     if is_array(content):
         return "an array of NumPy, which is an image only of other than 3 channels: type --channels N"
-    samples = samples_of_tiff(content) or RGB
+    samples, _ = tiff_layout(content) or (RGB, 1)
     return "" if samples == RGB else f"has {plural_channels(samples)}: type --channels {samples} to use them"
 
 

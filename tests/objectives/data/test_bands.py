@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torchvision.transforms import v2
 
 from frostline.objectives.data import decode_image, to_canvas
 from frostline.objectives.data.bands import bands_canvas, decode_bands, decode_canvas
+from frostline.objectives.data.channel_counts import tiff_layout
 from frostline.objectives.data.dataset import ImageDataset, prepare_dataset
 from frostline.objectives.data.decoding import UndecodableImageError
 from frostline.objectives.data.gallery import visible
@@ -93,9 +96,6 @@ def test_other_images_have_their_own_channels(mode: str, channels: int, kind: st
 
 def test_color_of_16_bits_with_alpha_keeps_its_low_bytes() -> None:
     """A PNG is written by hand: Pillow writes no color of 16 bits."""
-    import struct
-    import zlib
-
     values = noise(6, 9, 4, dtype=np.uint16, high=1000)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
 
@@ -311,3 +311,25 @@ def test_people_see_the_first_three_channels() -> None:
     assert np.array_equal(visible(image), image[..., :3])
     assert np.array_equal(visible(image[..., :1]), image[..., [0, 0, 0]])
     assert np.array_equal(visible(image[..., :2]), image[..., [0, 1, 1]])
+
+
+def test_pages_of_which_only_the_first_is_taken_are_told(tmp_path: Path) -> None:
+    def save(file: Path, planes: np.ndarray) -> None:
+        tifffile.imwrite(file, (planes // 256).astype(np.uint8), photometric="minisblack")
+
+    folder = write(tmp_path / "stacks", save, ".tif")
+    (note,) = prepared(folder, tmp_path / "a", channels=3).notes
+    assert note.startswith("field/0.tif has 5 pages, of which the first is taken.")
+    assert note.endswith("--channels 5")
+    assert prepared(folder, tmp_path / "a", channels=5).notes == ()
+
+
+def test_a_header_that_goes_in_circles_ends() -> None:
+    content = bytearray(tiff(PLANES[0]))
+    (start,) = struct.unpack("<I", content[4:8])
+    (entries,) = struct.unpack("<H", content[start : start + 2])
+    content[start + 2 + 12 * entries : start + 6 + 12 * entries] = content[4:8]
+    assert tiff_layout(bytes(content)) == (1, 1001)
+    assert tiff_layout(tiff(PLANES)) == (1, 5)
+    assert tiff_layout(tiff(PLANES, planarconfig="separate", bigtiff=True)) == (5, 1)
+    assert tiff_layout(b"II*\0") is None
