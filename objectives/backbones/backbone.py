@@ -207,7 +207,7 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
     model, widened = _build(spec, weights, seed)
     backbone = cut(spec.name, model, spec.image_size, spec.channels)
     if weights is not None:
-        backbone.weights_report = _load(backbone, weights)
+        backbone.weights_report = _load(backbone, weights, spec.channels)
     # timm fits the weights that it loads itself.
     adapted = widened or backbone.weights_report.adapted or _is_published_by_timm(spec)
     backbone.first_layer = describe_first_layer(spec.channels, pretrained=weights is not None, adapted=bool(adapted))
@@ -279,17 +279,17 @@ def cut(name: str, model: nn.Module, image_size: int, channels: int = RGB) -> Ba
     return Backbone(name, model, tuple(units), undecayed=exempt, _traced=traced, _bounds=ends, _cuts=tuple(cuts))
 
 
-def _load(backbone: Backbone, weights: str) -> WeightsReport:
+def _load(backbone: Backbone, weights: str, channels: int) -> WeightsReport:
     own = backbone.model.state_dict().keys()
     tensors = {unit: [name for name in names if name in own] for unit, names in backbone.unit_tensors().items()}
     classifier = _classifier_prefixes(own, {name for names in tensors.values() for name in names})
     source = model_source(backbone.name)
     if weights not in source.weights:
-        return load_weights(backbone.model, weights_path(weights), classifier, tensors)
+        return load_weights(backbone.model, weights_path(weights), classifier, tensors, channels)
     state = source.state(weights)
     if state is None:
         return WeightsReport(loaded=tuple(sorted(own)))
-    return fit_weights(backbone.model, rename(state), classifier, tensors)
+    return fit_weights(backbone.model, rename(state), classifier, tensors, channels)
 
 
 def _classifier_prefixes(names: Iterable[str], held: Collection[str]) -> set[str]:

@@ -41,21 +41,24 @@ def repeated(weight: Tensor, channels: int) -> Tensor:
     return (tiled * (RGB / channels)).to(weight.dtype)
 
 
-def fit_first_layers(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def fit_first_layers(
+    model: nn.Module, state: Mapping[str, Tensor], channels: int
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Fit the weights of a network for color to a model for another number of channels.
 
     Args:
-        model: Model for images of any number of channels.
+        model: Model for images of so many channels.
         state: Tensors by name.
+        channels: Number of channels of the images.
 
     Returns:
         The tensors, of which those differ that meet the images, and the names of these.
     """
     target = model.state_dict()
     adapted = {
-        name: repeated(value, target[name].shape[1])
+        name: repeated(value, channels)
         for name, value in state.items()
-        if name in target and _meets_images(value.shape, target[name].shape)
+        if name in target and _meets_images(value.shape, target[name].shape, channels)
     }
     return {**state, **adapted}, tuple(adapted)
 
@@ -123,11 +126,11 @@ def _drawn(weight: Tensor, channels: int) -> Tensor:
     return weight.new_empty(len(weight), channels, *weight.shape[2:]).normal_(0, deviation)
 
 
-def _meets_images(found: torch.Size, wanted: torch.Size) -> bool:
-    """Whether a tensor is a convolution of 3 channels where the model has one of another number."""
+def _meets_images(found: torch.Size, wanted: torch.Size, channels: int) -> bool:
+    """Whether a tensor is a convolution of 3 channels where the model has one of the images' other number."""
     return (
         len(found) == len(wanted) == 4
-        and found[1] == RGB != wanted[1]
+        and found[1] == RGB != wanted[1] == channels
         and (found[0], *found[2:]) == (wanted[0], *wanted[2:])
     )
 

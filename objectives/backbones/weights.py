@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ..errors import InvalidInputError
+from ..preprocessing import RGB
 from .first_layer import fit_first_layers
 from .weights_files import listed, network_named_in, read_mappings
 
@@ -55,6 +56,7 @@ def load_weights(
     path: Path,
     classifier_prefixes: Collection[str],
     units: Mapping[str, Collection[str]] | None = None,
+    channels: int = RGB,
 ) -> WeightsReport:
     """Copy the weights of a file into a model; see :func:`fit_weights` for the arguments.
 
@@ -66,7 +68,7 @@ def load_weights(
     mappings = read_mappings(path)
     try:
         state, note = choose_state(_needed(model, classifier_prefixes), mappings)
-        report = fit_weights(model, state, classifier_prefixes, units)
+        report = fit_weights(model, state, classifier_prefixes, units, channels)
     except InvalidInputError as error:
         faults = [f"Weights file {str(path)!r}: {fault}" for fault in error.faults]
         if len(mappings) > 1:
@@ -169,6 +171,7 @@ def fit_weights(
     state: Mapping[str, Tensor],
     classifier_prefixes: Collection[str],
     units: Mapping[str, Collection[str]] | None = None,
+    channels: int = RGB,
 ) -> WeightsReport:
     """Copy tensors into a model by name; float16 is cast to the model's dtype.
 
@@ -182,11 +185,12 @@ def fit_weights(
         classifier_prefixes: Names of the modules of the model's own classifier, e.g. ``["fc"]``, and of its parameters
             outside of modules.
         units: Names of the tensors of each backbone unit, in order from the input.
+        channels: Number of channels of the images that the model takes.
 
     Raises:
         InvalidInputError: Any other tensor is missing, unexpected or has another shape; the model is then unchanged.
     """
-    state, adapted = fit_first_layers(model, _resize_positions(model, state))
+    state, adapted = fit_first_layers(model, _resize_positions(model, state), channels)
     target = model.state_dict()
     roots = tuple(f"{prefix}." for prefix in classifier_prefixes)
     classifier = {name for name in state | target if f"{name}.".startswith(roots)}

@@ -193,7 +193,8 @@ def _read_tiff(content: bytes) -> NDArray[Any]:
         import tifffile
     except ImportError:
         raise _missing("tifffile") from None
-    with tifffile.TiffFile(io.BytesIO(content)) as file:
+    # Not as kinds whose metadata name other files, which would be opened.
+    with tifffile.TiffFile(io.BytesIO(content), is_ome=False, is_mmstack=False, is_ndtiff=False) as file:
         series: Any = file.series[0]
         if math.prod(series.shape) > _MOST_VALUES:
             raise UndecodableImageError(f"more than {_MOST_VALUES // 10**6:,} million values; scale it down")

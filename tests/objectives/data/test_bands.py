@@ -192,7 +192,8 @@ def test_floats_have_a_scale_too() -> None:
         (saved(PLANES).replace(b"(5, 40, 60), }      ", b"(5, 40, 60000000), }"), 5, "damaged, or holds objects"),
         (tiff(PLANES)[:300], 5, "."),
         (tiff(noise(5, 3, 500)), 5, "500 x 3 pixels is too narrow"),
-        (tiff(noise(2, 5, 20, 20), metadata={"axes": "ZCYX"}, ome=True), 5, "has the axes ZCYX; height"),
+        (tiff(noise(2, 5, 20, 20), metadata={"axes": "ZCYX"}, imagej=True), 5, "has the axes ZCYX; height"),
+        (tiff(noise(2, 5, 20, 20), metadata={"axes": "ZCYX"}, ome=True), 5, "has 10 channels"),
         (b"II*\0", 5, "."),
         (b"\x93NUMPY", 5, "."),
         (b"words", 5, "not an image of a known format"),
@@ -333,3 +334,22 @@ def test_a_header_that_goes_in_circles_ends() -> None:
     assert tiff_layout(tiff(PLANES)) == (1, 5)
     assert tiff_layout(tiff(PLANES, planarconfig="separate", bigtiff=True)) == (5, 1)
     assert tiff_layout(b"II*\0") is None
+
+
+def test_no_file_that_another_names_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metadata of OME may say that planes are in other files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret.ome.tif").write_bytes(tiff(noise(40, 60), ome=True))
+    planes = "".join(
+        f'<TiffData IFD="0" FirstC="{channel}" PlaneCount="1">'
+        '<UUID FileName="secret.ome.tif">urn:uuid:x</UUID></TiffData>'
+        for channel in range(5)
+    )
+    described = (
+        '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:y">'
+        '<Image ID="Image:0"><Pixels DimensionOrder="XYCZT" ID="Pixels:0" SizeC="5" SizeT="1" SizeX="60" SizeY="40" '
+        f'SizeZ="1" Type="uint8"><Channel ID="Channel:0:0"/>{planes}</Pixels></Image></OME>'
+    )
+    content = tiff(noise(40, 60), description=described, metadata=None)
+    with pytest.raises(UndecodableImageError, match="has 1 channel, and --channels 5"):
+        decode_bands(content, 5)
