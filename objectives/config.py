@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .effects import Effect, effects_of
 from .errors import InvalidInputError
+from .preprocessing import RGB
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -19,6 +20,8 @@ _FINETUNING = ("partial", "full", "lp_ft", "gradual_unfreezing", "discriminative
 _TO_ANY_DEPTH = ("partial", "lp_ft", "gradual_unfreezing", "surgical", "l2_sp")
 # Poolings to a fixed size that learn nothing.
 FIXED_POOLINGS = ("avg", "max", "avgmax")
+# Augmentations with operations on colors, for images of red, green and blue alone.
+COLOR_AUGMENTATIONS = ("trivial", "randaugment")
 _ALL_FROZEN = ("feature_extraction", "linear_probe_exact")
 
 
@@ -37,11 +40,18 @@ class BackboneSpec:
             the user's function loads; path of a local ``.safetensors``, ``.pt`` or ``.pth`` file; or ``"none"`` for
             random weights.
         image_size: Side of the network's square input, pixels.
+        channels: Number of channels of an image.
     """
 
     name: str
     weights: str = "DEFAULT"
     image_size: int = 224
+    channels: int = RGB
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """All that tells the backbone from others, by name; images in color, as all once were, go without saying."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("channels", RGB)}
 
 
 class HeadConfig(_Config):

@@ -178,6 +178,6 @@ def _parameters(network: nn.Module) -> int:
 
 
 def _latencies(networks: Sequence[nn.Module], split: ImageSplit, device: torch.device) -> list[tuple[float, float]]:
-    side = split.preprocessing.image_size
-    single, batch = (measure_latency(networks, side, device, size) for size in (1, LATENCY_BATCH))
+    side, channels = split.preprocessing.image_size, split.preprocessing.channels
+    single, batch = (measure_latency(networks, side, device, size, channels) for size in (1, LATENCY_BATCH))
     return list(zip(single, batch, strict=True))

@@ -273,7 +273,7 @@ def _identity(config: TrialConfig, task: Task, seed: int, phases: tuple[Phase, .
         config=flatten(config) | {"head.function": head_source(config.head.function)},
         seed=seed,
         data=[task.train.fingerprint, task.val.fingerprint, metric_source(task.metric)],
-        backbone=[asdict(task.backbones.spec), task.backbones.fingerprint],
+        backbone=[task.backbones.spec.identity, task.backbones.fingerprint],
         precision=asdict(task.precision),
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .config import BackboneSpec
 from .devices import autocast, has_bfloat16
 from .networks import CANONICAL_BATCH, BackbonePool, as_run
 from .precision import BFLOAT16, EXACT, FLOAT32, Precision, PrecisionChoice
@@ -53,7 +54,7 @@ def choose_precision(
         backbone.model.requires_grad_(True)
         network = backbone.segment(0, len(units))
         with torch_threads(threads):
-            error, gains = _measure(network, backbones.spec.image_size, device, seconds)
+            error, gains = _measure(network, backbones.spec, device, seconds)
         # The running statistics of the batch norms have changed.
         backbones.fresh(pretrained=True, seed=0)
     if not error <= MAX_ERROR:
@@ -63,10 +64,13 @@ def choose_precision(
     return PrecisionChoice(Precision(frozen, trained), gains, error)
 
 
-def _measure(network: nn.Module, side: int, device: torch.device, seconds: float) -> tuple[float, tuple[float, float]]:
+def _measure(
+    network: nn.Module, spec: BackboneSpec, device: torch.device, seconds: float
+) -> tuple[float, tuple[float, float]]:
     """Return the error of the features in bfloat16, and how many times as fast its two parts are."""
     frozen = {precision: as_run(network.eval(), precision) for precision in (FLOAT32, BFLOAT16)}
-    batch = torch.randn(_BATCHES[0], 3, side, side).to(device, memory_format=torch.channels_last)
+    side = spec.image_size
+    batch = torch.randn(_BATCHES[0], spec.channels, side, side).to(device, memory_format=torch.channels_last)
 
     def features(precision: str, images: Tensor) -> Tensor:
         # It shares modules with the one that trains.

@@ -61,7 +61,9 @@ def probe_speed(
         start = time.perf_counter() - began
         modules = [backbone.segment(unit, unit + 1) for unit in range(len(backbone.units))]
         side = preprocessing.image_size
-        batch = torch.randn(_BATCHES[0], 3, side, side).to(device, memory_format=torch.channels_last)
+        batch = torch.randn(_BATCHES[0], preprocessing.channels, side, side).to(
+            device, memory_format=torch.channels_last
+        )
         count, threads = _sizes(modules, batch, device, seconds, precision.frozen)
         last = backbone.units[-1]
         with torch_threads(threads):
@@ -180,7 +182,7 @@ def _optimizer_seconds(model: nn.Module, width: int, classes: int, device: torch
 def _image_seconds(config: TrialConfig, preprocessing: Preprocessing, device: torch.device) -> float:
     """Return the seconds to bring an image to the device and augment it."""
     side, count = preprocessing.canvas_size, 16
-    canvases = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
+    canvases = torch.randint(0, 256, (count, preprocessing.channels, side, side), dtype=torch.uint8)
     views = AugmentedViews(config.augmentation, config.views, preprocessing, count, 0, random_ops(config))
 
     def load() -> None:

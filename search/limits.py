@@ -14,6 +14,8 @@ _LIMITS = {
     "--seed": (0, 2_000_000_000),
     "--workers": (1, 1_000),
     "--slots-per-gpu": (1, 100),
+    # Hyperspectral cameras have some hundreds.
+    "--channels": (1, 1_000),
     "--population": (0, 1_000),
     "--retries": (0, 1_000),
 }

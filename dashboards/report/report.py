@@ -132,7 +132,7 @@ def search_command(settings: StudySettings) -> str:
     return " \\\n  ".join(map(shlex.join, lines))
 
 
-def _listing_options(settings: StudySettings) -> dict[str, str | bool]:
+def _listing_options(settings: StudySettings) -> dict[str, str | bool | int]:
     """Return what was said of the data, by option; the image root from anywhere."""
     given = settings.listing.given()
     return given | ({"image_root": settings.listing.root_of(settings.data)} if "image_root" in given else {})

@@ -7,7 +7,7 @@ import io
 
 from PIL import Image
 
-from ...objectives.data import Gallery
+from ...objectives.data import Gallery, visible
 
 SIDE = 96
 _QUALITY = 80
@@ -41,7 +41,7 @@ class ThumbnailMaker:
             gallery: Images of the study.
             row: Row of the image among all images of the study.
         """
-        picture = Image.fromarray(gallery.canvas[row])
+        picture = Image.fromarray(visible(gallery.canvas[row]))
         picture.thumbnail((SIDE, SIDE))
         data = io.BytesIO()
         picture.save(data, "JPEG", quality=_QUALITY, optimize=True)

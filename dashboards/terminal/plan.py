@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from ...objectives.preprocessing import RGB, plural_channels
 from ...search.formats import count, duration, megabytes, percent, plural
 from ...search.space import tables_of, write_space
 from ...search.study import DryRun, StrategyPlan
@@ -15,10 +16,12 @@ def print_plan(console: Console, plan: DryRun) -> None:
     """Print what a search would do and take."""
     settings = plan.settings
     images = ", ".join(f"{number:,} {split}" for split, number in plan.images.items())
+    channels = settings.listing.channels
+    bands = "" if channels == RGB else f", {plural_channels(channels)}"
     rows = {
         "study": settings.name + (" (exists: the search resumes it)" if plan.exists else ""),
         "data": f"{settings.data}: {plan.classes} classes, {images} images",
-        "backbone": f"{settings.backbone}, weights {settings.weights}, {settings.image_size} px",
+        "backbone": f"{settings.backbone}, weights {settings.weights}, {settings.image_size} px{bands}",
         "search": f"{settings.extent}; metric {settings.metric}, seed {settings.seed}",
         "finals": f"{plural(settings.candidates, 'candidate')} of each strategy, up to {settings.finals_seeds} seeds"
         + (", at most as long as the search" if settings.finals_limited else ""),

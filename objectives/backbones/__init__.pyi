@@ -1,4 +1,5 @@
 from .backbone import GIVEN, Backbone, bare_backbone, check_backbone, create_backbone, random_weights
+from .first_layer import describe_first_layer
 from .model_sources import model_source, preprocessing_for
 from .torchvision_models import BackboneInfo, backbone_table
 from .units import is_map
@@ -13,6 +14,7 @@ __all__ = [
     "bare_backbone",
     "check_backbone",
     "create_backbone",
+    "describe_first_layer",
     "is_map",
     "is_weights_file",
     "model_source",

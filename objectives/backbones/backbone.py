@@ -12,8 +12,9 @@ from torch import Tensor, fx, nn
 
 from ..config import BackboneSpec
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import MAX_IMAGE_SIZE
+from ..preprocessing import MAX_IMAGE_SIZE, RGB
 from .cuts import Cut, find_cuts, segment
+from .first_layer import describe_first_layer, widen
 from .input_faults import cannot_take_images
 from .model_sources import model_source
 from .patch_embedding import embeds_patches
@@ -39,6 +40,7 @@ class Backbone:
         weights_report: Result of loading the weights.
         undecayed: Names of the parameters that the network exempts from weight decay.
         depths: Number of last units whose outputs are the backbone's features.
+        first_layer: What was done to the first layer for images of other than 3 channels; empty for color.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Backbone:
     weights_report: WeightsReport = field(default_factory=WeightsReport)
     undecayed: frozenset[str] = frozenset()
     depths: int = 1
+    first_layer: str = ""
     _traced: fx.GraphModule = field(kw_only=True, repr=False)
     _bounds: tuple[Cut, ...] = field(kw_only=True, repr=False)
     _cuts: tuple[Cut, ...] = field(kw_only=True, repr=False)
@@ -58,7 +61,7 @@ class Backbone:
         """The part of the model between two cuts; it shares its modules with ``model``.
 
         Args:
-            start: Number of units before it; 0 takes images (N, 3, H, W).
+            start: Number of units before it; 0 takes images (N, C, H, W).
             stop: Number of units before its end; ``len(units)`` is the end of the backbone, None the end of the model
                 with its own classifier.
 
@@ -81,7 +84,7 @@ class Backbone:
             depth: Number of units.
 
         Returns:
-            A module from images (N, 3, H, W) to the output of the last of these units; to a tuple with those of the
+            A module from images (N, C, H, W) to the output of the last of these units; to a tuple with those of the
             last ``depths`` units, in order, if all units are asked for and ``depths`` is above 1.
         """
         if depth < len(self.units) or self.depths == 1:
@@ -192,7 +195,7 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
     """Build a network, load its weights and cut it into units.
 
     Args:
-        spec: Network, weights and image size.
+        spec: Network, weights, image size and channels.
         pretrained: Whether to load ``spec.weights``; False draws random weights.
         seed: Seed of the random weights; the global random state is left unchanged.
 
@@ -201,9 +204,13 @@ def create_backbone(spec: BackboneSpec, *, pretrained: bool = True, seed: int = 
     """
     check_backbone(spec)
     weights = spec.weights if pretrained and spec.weights != "none" else None
-    backbone = cut(spec.name, _build(spec, weights, seed), spec.image_size)
+    model, widened = _build(spec, weights, seed)
+    backbone = cut(spec.name, model, spec.image_size, spec.channels)
     if weights is not None:
-        backbone.weights_report = _load(backbone, weights)
+        backbone.weights_report = _load(backbone, weights, spec.channels)
+    # timm fits the weights that it loads itself.
+    adapted = widened or backbone.weights_report.adapted or _is_published_by_timm(spec)
+    backbone.first_layer = describe_first_layer(spec.channels, pretrained=weights is not None, adapted=bool(adapted))
     return backbone
 
 
@@ -212,7 +219,8 @@ def bare_backbone(spec: BackboneSpec) -> Backbone:
     downloaded where they are :data:`GIVEN`.
     """
     weights = None if spec.weights == "none" else spec.weights
-    return cut(spec.name, _build(spec, weights, seed=0), spec.image_size)
+    model, _ = _build(spec, weights, seed=0)
+    return cut(spec.name, model, spec.image_size, spec.channels)
 
 
 def random_weights(spec: BackboneSpec, seed: int) -> dict[str, Tensor]:
@@ -221,22 +229,33 @@ def random_weights(spec: BackboneSpec, seed: int) -> dict[str, Tensor]:
     Raises:
         InvalidInputError: The network's source cannot draw random weights.
     """
-    return _build(spec, None, seed).state_dict()
+    return _build(spec, None, seed)[0].state_dict()
 
 
-def _build(spec: BackboneSpec, weights: str | None, seed: int) -> nn.Module:
+def _build(spec: BackboneSpec, weights: str | None, seed: int) -> tuple[nn.Module, bool]:
+    """The network, and whether its first layer was made for the channels here; see :func:`widen`."""
+    source = model_source(spec.name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return model_source(spec.name).create(spec.image_size, weights).eval()
+        model = source.create(spec.image_size, weights, spec.channels).eval()
+        # The weights of others than a function of the user's are copied in later.
+        loaded = weights is not None and weights in source.weights and ":" in spec.name
+        widened = widen(model, spec.name, spec.image_size, spec.channels, pretrained=loaded)
+        return model, widened and loaded
 
 
-def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
+def _is_published_by_timm(spec: BackboneSpec) -> bool:
+    return spec.name.startswith("timm:") and spec.weights in model_source(spec.name).weights
+
+
+def cut(name: str, model: nn.Module, image_size: int, channels: int = RGB) -> Backbone:
     """Divide any network into units.
 
     Args:
         name: Name of the network, for messages.
-        model: Network from images (N, 3, image_size, image_size) to one tensor.
+        model: Network from images (N, channels, image_size, image_size) to one tensor.
         image_size: Side of the images, pixels.
+        channels: Number of channels of the images.
 
     Raises:
         InvalidInputError: The network cannot be cut, or not for images of this size; with the reason.
@@ -248,29 +267,29 @@ def cut(name: str, model: nn.Module, image_size: int) -> Backbone:
         >>> [(unit.name, unit.kind, unit.output_shape) for unit in cut("tiny", net, image_size=8).units]
         [('0', 'Conv2d', (4, 6, 6)), ('1', 'Conv2d', (8, 4, 4))]
     """
-    traced = trace(model, image_size)
+    traced = trace(model, image_size, channels)
     try:
-        cuts = find_cuts(traced, image_size)
+        cuts = find_cuts(traced, image_size, channels)
     # It runs the network, which may be the user's, on images of this size.
     except Exception as error:
-        raise cannot_take_images(name, model, image_size, error) from error
+        raise cannot_take_images(name, model, image_size, error, channels) from error
     units, bounds = group(traced, model, cuts)
     exempt = undecayed_parameters(model)
     ends = (*bounds, cuts[-1])
     return Backbone(name, model, tuple(units), undecayed=exempt, _traced=traced, _bounds=ends, _cuts=tuple(cuts))
 
 
-def _load(backbone: Backbone, weights: str) -> WeightsReport:
+def _load(backbone: Backbone, weights: str, channels: int) -> WeightsReport:
     own = backbone.model.state_dict().keys()
     tensors = {unit: [name for name in names if name in own] for unit, names in backbone.unit_tensors().items()}
     classifier = _classifier_prefixes(own, {name for names in tensors.values() for name in names})
     source = model_source(backbone.name)
     if weights not in source.weights:
-        return load_weights(backbone.model, weights_path(weights), classifier, tensors)
+        return load_weights(backbone.model, weights_path(weights), classifier, tensors, channels)
     state = source.state(weights)
     if state is None:
         return WeightsReport(loaded=tuple(sorted(own)))
-    return fit_weights(backbone.model, rename(state), classifier, tensors)
+    return fit_weights(backbone.model, rename(state), classifier, tensors, channels)
 
 
 def _classifier_prefixes(names: Iterable[str], held: Collection[str]) -> set[str]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from ..preprocessing import RGB
 from .measures import Measurer, countable_attention, measure_of
 from .shape_tracer import BATCHES
 from .trace_notes import notes_of
@@ -101,7 +102,7 @@ def _shared_spans(traced: fx.GraphModule) -> list[tuple[int, int]]:
     return [(places[0], places[-1]) for places in uses.values() if places[0] < places[-1]]
 
 
-def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
+def find_cuts(traced: fx.GraphModule, image_size: int, channels: int = RGB) -> list[Cut]:
     """All cuts in the order of execution; the first is the input of the model, the last its output.
 
     A tensor qualifies if it has one row per image and nothing after the cut writes to it (in-place activations do), so
@@ -112,6 +113,7 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
     Args:
         traced: Trace of the model, from :func:`~frostline.objectives.backbones.tracing.trace`.
         image_size: Side of the images that it was traced for, pixels.
+        channels: Number of their channels.
 
     Raises:
         RuntimeError: The model cannot take images of this size.
@@ -125,7 +127,7 @@ def find_cuts(traced: fx.GraphModule, image_size: int) -> list[Cut]:
         [('input_1', (3, 8, 8)), ('_0', (4, 6, 6)), ('_1', (144,)), ('_2', (2,))]
     """
     if notes_of(traced).real_data:
-        _measure(traced, image_size)
+        _measure(traced, (channels, image_size, image_size))
     shared = _shared_spans(traced)
     cuts: dict[fx.Node, Cut] = {}
     flops = 0
@@ -193,14 +195,14 @@ class _Interpreter(fx.Interpreter):
 
 
 @torch.no_grad()
-def _measure(traced: fx.GraphModule, image_size: int) -> None:
+def _measure(traced: fx.GraphModule, shape: tuple[int, ...]) -> None:
     """Measure with real data what cannot run on fake tensors, such as control flow that depends on the data."""
     training = traced.training
     traced.eval()
     try:
         with countable_attention():
             interpreter = _Interpreter(traced)
-            interpreter.run(torch.zeros(_BATCH, 3, image_size, image_size))
+            interpreter.run(torch.zeros(_BATCH, *shape))
     finally:
         traced.train(training)
     interpreter.measurer.keep()

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..preprocessing import Preprocessing
+from ..errors import InvalidInputError
+from ..preprocessing import RGB, Preprocessing
 
 
 class ModelSource(Protocol):
@@ -28,20 +29,22 @@ class ModelSource(Protocol):
         """Smallest image side that works, and the number that image sides must be a multiple of; pixels."""
         ...
 
-    def create(self, image_size: int, weights: str | None) -> nn.Module:
+    def create(self, image_size: int, weights: str | None, channels: int = RGB) -> nn.Module:
         """Build the network.
 
         Args:
             image_size: Side of the images, pixels.
             weights: Name of published weights or a file, which :meth:`state` or the caller then copies in; None for
                 random weights from torch's global generator.
+            channels: Number of channels of the images, where the library or function builds networks for others than
+                color; the caller adapts the first layer of those that it does not.
 
         Raises:
             InvalidInputError: The network cannot be built; with the reason.
         """
         ...
 
-    def arguments(self, image_size: int, weights: str | None) -> dict[str, Any]:
+    def arguments(self, image_size: int, weights: str | None, channels: int = RGB) -> dict[str, Any]:
         """Keyword arguments with which :meth:`create` calls the library's builder, or the user's function."""
         ...
 
@@ -80,7 +83,7 @@ def model_source(name: str) -> ModelSource:
     return TorchvisionModel.find(name)
 
 
-def preprocessing_for(backbone: str, weights: str, image_size: int | None = None) -> Preprocessing:
+def preprocessing_for(backbone: str, weights: str, image_size: int | None = None, channels: int = RGB) -> Preprocessing:
     """The evaluation transform of a backbone's weights.
 
     Args:
@@ -88,9 +91,10 @@ def preprocessing_for(backbone: str, weights: str, image_size: int | None = None
         weights: Name of published weights. A local file or ``"none"`` gets the transform of the model's first published
             weights, the recipe that retrained files follow.
         image_size: Side of the images, pixels, instead of the weights' own; the ratio of resize to crop is kept.
+        channels: Number of channels of the images; see :meth:`Preprocessing.of_channels`.
 
     Raises:
-        InvalidInputError: There is no such network.
+        InvalidInputError: There is no such network, or its statistics are those of another number of channels.
 
     Example:
         >>> from frostline.objectives.backbones import preprocessing_for
@@ -98,6 +102,10 @@ def preprocessing_for(backbone: str, weights: str, image_size: int | None = None
         128
     """
     own = model_source(backbone).preprocessing(weights)
+    try:
+        own = own.of_channels(channels)
+    except ValueError as error:
+        raise InvalidInputError(f"The preprocessing of {backbone}: {error}. Try --channels {own.channels}.") from error
     if image_size is None:
         return own
     return replace(own, image_size=image_size, resize_size=round(image_size * own.resize_size / own.image_size))

@@ -78,7 +78,7 @@ class SizedTracer(fx.Tracer):
     ``whole``.
 
     Args:
-        image_size: Side of the images, pixels.
+        shape: Shape of an image (C, S, S).
         whole: Modules not to trace into.
         forward: Function to trace instead of the root's forward.
         followed: Modules that are traced although they read their mode, which is then a value of the graph, with their
@@ -96,7 +96,7 @@ class SizedTracer(fx.Tracer):
 
     def __init__(
         self,
-        image_size: int,
+        shape: tuple[int, ...],
         whole: Collection[nn.Module],
         forward: Callable[..., Any] | None,
         followed: Mapping[nn.Module, str] | None = None,
@@ -104,7 +104,7 @@ class SizedTracer(fx.Tracer):
         training: bool = False,
     ) -> None:
         super().__init__()
-        self._image_size, self._whole, self._forward = image_size, {*whole}, forward
+        self._shape, self._whole, self._forward = shape, {*whole}, forward
         self._followed, self._training = followed or {}, training
         self.branches_on_mode = False
         self._fake = ShapeMode()
@@ -219,7 +219,7 @@ class SizedTracer(fx.Tracer):
 
     def _value(self, node: fx.Node, which: int, values: dict[fx.Node, Any]) -> Any:
         if node.op == "placeholder":
-            return torch.empty(BATCHES[which], 3, self._image_size, self._image_size)
+            return torch.empty(BATCHES[which], *self._shape)
         target: Any = node.target
         if node.op == "get_attr":
             return operator.attrgetter(target)(self.root)

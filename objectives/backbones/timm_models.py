@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import DEFAULT_SIZE, MIN_IMAGE_SIZE, Preprocessing
+from ..preprocessing import DEFAULT_SIZE, MIN_IMAGE_SIZE, RGB, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class TimmModel:
         smallest = self._config.get("min_input_size") or (3, MIN_IMAGE_SIZE, MIN_IMAGE_SIZE)
         return max(MIN_IMAGE_SIZE, *smallest[1:]), 1
 
-    def create(self, image_size: int, weights: str | None) -> nn.Module:
+    def create(self, image_size: int, weights: str | None, channels: int = RGB) -> nn.Module:
         name, create = self.name.removeprefix("timm:"), _timm().create_model
         try:
-            return create(name, pretrained=weights in self.weights, **self.arguments(image_size, weights))
+            return create(name, pretrained=weights in self.weights, **self.arguments(image_size, weights, channels))
         except OSError as error:
             raise InvalidInputError(
                 f"The weights of {self.name} could not be downloaded ({next(iter(str(error).splitlines()), error)}). "
@@ -75,10 +75,11 @@ class TimmModel:
         except (AssertionError, TypeError, ValueError, RuntimeError) as error:
             raise InvalidInputError(f"timm cannot build {self.name} for {image_size} px: {error}") from error
 
-    def arguments(self, image_size: int, weights: str | None) -> dict[str, Any]:
+    def arguments(self, image_size: int, weights: str | None, channels: int = RGB) -> dict[str, Any]:
         built_for = self._config.get("input_size") or (3, DEFAULT_SIZE, DEFAULT_SIZE)
         other_size = self._has_fixed_size() and built_for[1:] != (image_size, image_size)
-        return {"img_size": image_size} if other_size else {}
+        other = {} if channels == RGB else {"in_chans": channels}
+        return other | ({"img_size": image_size} if other_size else {})
 
     def state(self, weights: str) -> Mapping[str, Tensor] | None:
         return None

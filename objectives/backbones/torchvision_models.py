@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model, get_model_weights, list_models
 
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import MIN_IMAGE_SIZE, Preprocessing
+from ..preprocessing import MIN_IMAGE_SIZE, RGB, Preprocessing, plural_channels
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,14 @@ class TorchvisionModel:
         smallest = max(MIN_IMAGE_SIZE, smallest if smallest < trained else 0)
         return -(-smallest // step) * step, step
 
-    def create(self, image_size: int, weights: str | None) -> nn.Module:
-        return get_model(self.name, weights=None, **self.arguments(image_size, weights))
+    def create(self, image_size: int, weights: str | None, channels: int = RGB) -> nn.Module:
+        given = self.arguments(image_size, weights)
+        if channels != RGB and given.get("transform_input"):
+            raise InvalidInputError(
+                f"{self.name} with weights converts red, green and blue itself, so it cannot take images of "
+                f"{plural_channels(channels)}. Take another backbone, or leave out --channels."
+            )
+        return get_model(self.name, weights=None, **given)
 
     def state(self, weights: str) -> Mapping[str, Tensor]:
         try:
@@ -111,7 +117,7 @@ class TorchvisionModel:
         """Published weights by name, ``DEFAULT`` among them."""
         return dict(get_model_weights(self.name).__members__)
 
-    def arguments(self, image_size: int, weights: str | None) -> dict[str, Any]:
+    def arguments(self, image_size: int, weights: str | None, channels: int = RGB) -> dict[str, Any]:
         if self.name in ("googlenet", "inception_v3"):
             # Their published weights, from TensorFlow, expect other input statistics, to which the model converts.
             return {"aux_logits": False, "init_weights": True, "transform_input": weights is not None}

@@ -17,6 +17,7 @@ import torch
 from torch import fx, nn
 
 from ..errors import InvalidInputError
+from ..preprocessing import RGB
 from .input_faults import cannot_take_images
 from .measures import countable_attention
 from .module_mode import mode_readers, reading, reads_other_modes
@@ -27,7 +28,7 @@ from .trace_notes import TraceNotes, first_line, keep_notes
 _BRANCHES = "a graph has no branches, and it branches on a mode or reads that of another module"
 
 
-def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
+def trace(model: nn.Module, image_size: int, channels: int = RGB) -> fx.GraphModule:
     """Trace a model; the graph shares modules, parameters and buffers with the model.
 
     Each node records the modules that it was traced in (:func:`~frostline.objectives.backbones.cuts.module_path`);
@@ -36,8 +37,9 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
     trace's notes (:func:`~frostline.objectives.backbones.trace_notes.notes_of`).
 
     Args:
-        model: Network from images (N, 3, image_size, image_size) to one tensor.
+        model: Network from images (N, channels, image_size, image_size) to one tensor.
         image_size: Side of the images, pixels; the graph holds for this size only.
+        channels: Number of channels of the images.
 
     Raises:
         InvalidInputError: The model can neither be traced nor is it a chain of its children, it takes more than images,
@@ -51,12 +53,13 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
         ['input_1', '_0', '_1', 'output']
     """
     _check_inputs(model)
+    shape = (channels, image_size, image_size)
     with _in_mode(model, training=False), countable_attention():
         try:
-            graph, notes = _trace(model, image_size)
+            graph, notes = _trace(model, shape)
         # The code of any network. _trace_chain() raises this error if it cannot help.
         except Exception as error:
-            graph, notes = _trace_chain(model, image_size, error)
+            graph, notes = _trace_chain(model, shape, error)
             notes.chain = first_line(error)
             if mode_readers(model, _unwrap(model)[0]):
                 notes.mode = "it runs as a chain of its children"
@@ -71,7 +74,9 @@ def trace(model: nn.Module, image_size: int) -> fx.GraphModule:
     return traced
 
 
-def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None = None) -> tuple[fx.Graph, TraceNotes]:
+def _trace(
+    model: nn.Module, shape: tuple[int, ...], forward: Callable[..., Any] | None = None
+) -> tuple[fx.Graph, TraceNotes]:
     """Trace with one more module kept whole each time, until it succeeds; raises if the root or its only child
     fails, whether their mode is followed or not.
     """
@@ -79,7 +84,7 @@ def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None
     wrapped, _ = _unwrap(model)
     followed, mode = {} if forward else mode_readers(model, wrapped), ""
     while True:
-        tracer = SizedTracer(image_size, whole, forward, followed)
+        tracer = SizedTracer(shape, whole, forward, followed)
         try:
             graph = _traced(model, tracer, followed)
         # The code of any network: the module that raised is kept whole, and an error outside of one is raised again.
@@ -96,7 +101,7 @@ def _trace(model: nn.Module, image_size: int, forward: Callable[..., Any] | None
             unsized = {each: why for each, why in tracer.unsized.items() if each not in kept}
             tracer.measurer.keep()
             if tracer.branches_on_mode or reads_other_modes(followed):
-                mode = "" if _is_same_in_training(model, graph, image_size, whole, followed) else _BRANCHES
+                mode = "" if _is_same_in_training(model, graph, shape, whole, followed) else _BRANCHES
             return graph, TraceNotes(kept, unsized, real_data=tracer.unmeasured, mode=mode)
 
 
@@ -108,12 +113,12 @@ def _traced(model: nn.Module, tracer: SizedTracer, followed: Mapping[nn.Module, 
 def _is_same_in_training(
     model: nn.Module,
     graph: fx.Graph,
-    image_size: int,
+    shape: tuple[int, ...],
     whole: Collection[nn.Module],
     followed: Mapping[nn.Module, str],
 ) -> bool:
     """Whether a trace in training mode gives the same graph; nothing of the model changes."""
-    tracer = SizedTracer(image_size, whole, None, followed, training=True)
+    tracer = SizedTracer(shape, whole, None, followed, training=True)
     # Batch norms count batches even of fake tensors.
     before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
@@ -154,15 +159,15 @@ def _drop_unused(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _trace_chain(model: nn.Module, image_size: int, reason: Exception) -> tuple[fx.Graph, TraceNotes]:
+def _trace_chain(model: nn.Module, shape: tuple[int, ...], reason: Exception) -> tuple[fx.Graph, TraceNotes]:
     _, links = _unwrap(model)
-    if len(links) < 2 or not _is_chain(model, links, image_size):
+    if len(links) < 2 or not _is_chain(model, links, shape):
         raise InvalidInputError(
             f"{_name(model)} cannot be cut: torch.fx cannot trace its forward ({first_line(reason)}), and its "
             "top-level children in order do not give its output. Move code that depends on the data into its own "
             "module (modules that cannot be traced are kept whole), or make the children a chain."
         ) from reason
-    return _trace(model, image_size, lambda root, x: _apply(links, x))
+    return _trace(model, shape, lambda root, x: _apply(links, x))
 
 
 def _unwrap(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
@@ -175,10 +180,10 @@ def _unwrap(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 @torch.no_grad()
-def _is_chain(model: nn.Module, links: Sequence[nn.Module], image_size: int) -> bool:
+def _is_chain(model: nn.Module, links: Sequence[nn.Module], shape: tuple[int, ...]) -> bool:
     """Whether modules run in order give exactly the model's output, on noise of several scales in evaluation mode."""
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(2, 3, image_size, image_size, generator=generator)
+    noise = torch.randn(2, *shape, generator=generator)
     for images in (noise, -noise, 100 * noise, 0 * noise):
         expected = _output(model, images)
         try:
@@ -192,12 +197,12 @@ def _is_chain(model: nn.Module, links: Sequence[nn.Module], image_size: int) -> 
 
 
 def _output(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    size = images.shape[-1]
+    channels, size = images.shape[1:3]
     try:
         output = model(images.clone())
     # The code of any network.
     except Exception as error:
-        raise cannot_take_images(_name(model), model, size, error) from error
+        raise cannot_take_images(_name(model), model, size, error, channels) from error
     if not isinstance(output, torch.Tensor):
         raise InvalidInputError(
             f"{_name(model)} returns a {type(output).__name__}, not one tensor. Wrap it in a module that returns one."

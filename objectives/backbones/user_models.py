@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ..errors import InvalidInputError, unknown_name
-from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, MIN_IMAGE_SIZE, Preprocessing
+from ..preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, MIN_IMAGE_SIZE, RGB, Preprocessing
 from ..user_code import current_folder_last, find_object
 from .usable import require_usable
 
@@ -46,11 +46,11 @@ class FactoryModel:
         factory = find_object("Backbone", name, "factory")
         if not callable(factory):
             raise InvalidInputError(f"{name} is a {type(factory).__name__}, not a function that returns a network.")
-        needed = [key for key in _needed(factory) if key not in ("num_classes", "image_size")]
+        needed = [key for key in _needed(factory) if key not in ("num_classes", "image_size", "in_channels")]
         if needed:
             raise InvalidInputError(
-                f"{name} needs {', '.join(needed)}; a factory is called without arguments, or with num_classes and "
-                "image_size if it has them. Give the others defaults."
+                f"{name} needs {', '.join(needed)}; a factory is called without arguments, or with num_classes, "
+                "image_size and in_channels if it has them. Give the others defaults."
             )
         return cls(name, factory)
 
@@ -65,10 +65,10 @@ class FactoryModel:
     def size_rule(self) -> tuple[int, int]:
         return MIN_IMAGE_SIZE, 1
 
-    def create(self, image_size: int, weights: str | None) -> nn.Module:
+    def create(self, image_size: int, weights: str | None, channels: int = RGB) -> nn.Module:
         try:
             with current_folder_last():
-                model = self._factory(**self.arguments(image_size, weights))
+                model = self._factory(**self.arguments(image_size, weights, channels))
         # The user's code.
         except Exception as error:
             raise InvalidInputError(f"{self.name} fails: {type(error).__name__}: {error}") from error
@@ -79,9 +79,11 @@ class FactoryModel:
             _draw_weights(model, self.name)
         return model
 
-    def arguments(self, image_size: int, weights: str | None) -> dict[str, Any]:
-        asked = {"image_size": image_size} if "image_size" in _parameters(self._factory) else {}
-        return asked | ({"num_classes": _NUM_CLASSES} if "num_classes" in _needed(self._factory) else {})
+    def arguments(self, image_size: int, weights: str | None, channels: int = RGB) -> dict[str, Any]:
+        known = {"image_size": image_size} | ({} if channels == RGB else {"in_channels": channels})
+        asked = {name: value for name, value in known.items() if name in _parameters(self._factory)}
+        needed = {"num_classes": _NUM_CLASSES, "in_channels": channels}
+        return asked | {name: value for name, value in needed.items() if name in _needed(self._factory)}
 
     def state(self, weights: str) -> Mapping[str, Tensor] | None:
         return None
@@ -123,7 +125,9 @@ def _faults(read: Preprocessing) -> Iterator[str]:
         yield f"resize_size {read.resize_size} is below image_size {read.image_size}."
     if read.interpolation not in INTERPOLATIONS:
         yield f"interpolation {read.interpolation!r} is none of {', '.join(INTERPOLATIONS)}."
-    if min(read.std) <= 0:
+    if len(read.mean) != len(read.std) or not read.mean:
+        yield f"mean has {len(read.mean)} values and std {len(read.std)}: each needs one a channel."
+    elif min(read.std) <= 0:
         yield f"std {list(read.std)} must be above 0."
 
 

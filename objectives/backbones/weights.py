@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ..errors import InvalidInputError
+from ..preprocessing import RGB
+from .first_layer import fit_first_layers
 from .weights_files import listed, network_named_in, read_mappings
 
 # Names in torchvision's older checkpoints (densenet, transformers), with today's names.
@@ -36,6 +38,7 @@ class WeightsReport:
         missing: Tensors of the model that the file lacks; they keep their random values.
         unexpected: Tensors of the file for parts that the model was built without (auxiliary classifiers).
         left_out: Tensors of the file's classifier, which has another shape than the model's.
+        adapted: Tensors for color that were fitted to another number of channels.
         warning: Warning for the user: trailing units of the backbone that the file lacks, or other weights in the file
             that fit too; None without one.
     """
@@ -44,6 +47,7 @@ class WeightsReport:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    adapted: tuple[str, ...] = ()
     warning: str | None = None
 
 
@@ -52,6 +56,7 @@ def load_weights(
     path: Path,
     classifier_prefixes: Collection[str],
     units: Mapping[str, Collection[str]] | None = None,
+    channels: int = RGB,
 ) -> WeightsReport:
     """Copy the weights of a file into a model; see :func:`fit_weights` for the arguments.
 
@@ -63,7 +68,7 @@ def load_weights(
     mappings = read_mappings(path)
     try:
         state, note = choose_state(_needed(model, classifier_prefixes), mappings)
-        report = fit_weights(model, state, classifier_prefixes, units)
+        report = fit_weights(model, state, classifier_prefixes, units, channels)
     except InvalidInputError as error:
         faults = [f"Weights file {str(path)!r}: {fault}" for fault in error.faults]
         if len(mappings) > 1:
@@ -166,11 +171,13 @@ def fit_weights(
     state: Mapping[str, Tensor],
     classifier_prefixes: Collection[str],
     units: Mapping[str, Collection[str]] | None = None,
+    channels: int = RGB,
 ) -> WeightsReport:
     """Copy tensors into a model by name; float16 is cast to the model's dtype.
 
     The classifier may be absent or have another shape; the model then keeps its own. Auxiliary classifiers that the
-    model was built without are ignored. Whole trailing units may be absent.
+    model was built without are ignored. Whole trailing units may be absent. The first layer of a network for color is
+    fitted to a model for another number of channels (:mod:`.first_layer`).
 
     Args:
         model: Model, changed in place.
@@ -178,11 +185,13 @@ def fit_weights(
         classifier_prefixes: Names of the modules of the model's own classifier, e.g. ``["fc"]``, and of its parameters
             outside of modules.
         units: Names of the tensors of each backbone unit, in order from the input.
+        channels: Number of channels of the images that the model takes.
 
     Raises:
         InvalidInputError: Any other tensor is missing, unexpected or has another shape; the model is then unchanged.
     """
-    state, target = _resize_positions(model, state), model.state_dict()
+    state, adapted = fit_first_layers(model, _resize_positions(model, state), channels)
+    target = model.state_dict()
     roots = tuple(f"{prefix}." for prefix in classifier_prefixes)
     classifier = {name for name in state | target if f"{name}.".startswith(roots)}
     fits = all(name in state and name in target and state[name].shape == target[name].shape for name in classifier)
@@ -204,6 +213,7 @@ def fit_weights(
         missing=tuple(sorted(missing)),
         unexpected=tuple(sorted(unexpected)),
         left_out=tuple(sorted(left_out)),
+        adapted=adapted,
         warning=warning,
     )
 

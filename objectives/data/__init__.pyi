@@ -1,3 +1,5 @@
+from .bands import decode_canvas
+from .channel_counts import TIFF_LIBRARIES
 from .dataset import AuditedImages, ImageDataset, decode_dataset, prepare_dataset
 from .dataset_sources import Listing, list_source
 from .decoding import EncodedImage, UndecodableImageError, decode_image, quiet_decoding, to_canvas, to_rgb, upright
@@ -5,19 +7,20 @@ from .duplicates import exact_groups, joined, near_pairs
 from .faults import Copies, DataFaults, FoundImage, LabelError, StraddlingGroup, describe_faults
 from .folders import images_below
 from .folds import divide_folds, fold_faults
-from .gallery import Gallery, find_gallery
+from .gallery import Gallery, find_gallery, visible
 from .image_split import ImageSplit, ImageSubset
 from .json_files import read_json, write_json
 from .label_errors import doubtful_labels, never_right, out_of_fold
 from .listing_options import ListingOptions, option_name
 from .manifests import UnlabeledRow, holds_table, list_rows
 from .nearness import Nearness, class_separation
-from .pixel_scale import PixelScale
+from .pixel_scale import Levels, PixelScale
 from .splits import resolve_splits
 from .subsets import take_subset
 from .threads import in_threads
 
 __all__ = [
+    "TIFF_LIBRARIES",
     "AuditedImages",
     "Copies",
     "DataFaults",
@@ -28,6 +31,7 @@ __all__ = [
     "ImageSplit",
     "ImageSubset",
     "LabelError",
+    "Levels",
     "Listing",
     "ListingOptions",
     "Nearness",
@@ -36,6 +40,7 @@ __all__ = [
     "UndecodableImageError",
     "UnlabeledRow",
     "class_separation",
+    "decode_canvas",
     "decode_dataset",
     "decode_image",
     "describe_faults",
@@ -62,5 +67,6 @@ __all__ = [
     "to_canvas",
     "to_rgb",
     "upright",
+    "visible",
     "write_json",
 ]

@@ -56,13 +56,14 @@ class _Archive(Protocol):
     def read(self, member: _Member) -> bytes: ...
 
 
-def list_archive(source: str, scratch: Path, *, nested: bool = False) -> Listing:
+def list_archive(source: str, scratch: Path, *, nested: bool = False, also: frozenset[str] = frozenset()) -> Listing:
     """List the images of an archive; see :func:`list_source`.
 
     Args:
         source: ZIP or TAR file; TAR may be compressed by gzip.
         scratch: Folder where a compressed TAR file is unpacked.
         nested: Whether each folder that holds images is a class.
+        also: Suffixes of files that are images too.
 
     Raises:
         InvalidInputError: The archive is missing, damaged, encrypted, unpacks to over 100 times its size and 1 GiB, has
@@ -85,7 +86,7 @@ def list_archive(source: str, scratch: Path, *, nested: bool = False) -> Listing
         return Embedded(file, partial(_read, archive, members[path.relative_to(file).parts]))
 
     name = next(file.name[: -len(suffix)] for suffix in ARCHIVE_SUFFIXES if file.name.lower().endswith(suffix))
-    return list_scanned(name, _below_wrapper(_arrange(file, sorted(members))), content, nested=nested)
+    return list_scanned(name, _below_wrapper(_arrange(file, sorted(members), also)), content, nested=nested)
 
 
 class _Zip:
@@ -215,7 +216,7 @@ def _read(archive: _Archive, member: _Member) -> bytes:
     return content
 
 
-def _arrange(path: Path, names: Sequence[Parts]) -> Folder:
+def _arrange(path: Path, names: Sequence[Parts], also: frozenset[str]) -> Folder:
     """The tree of folders that sorted names make."""
     images: list[Path] = []
     passed_over: Counter[str] = Counter()
@@ -223,13 +224,13 @@ def _arrange(path: Path, names: Sequence[Parts]) -> Folder:
     for first, *rest in names:
         if rest:
             below.setdefault(first, []).append(tuple(rest))
-        elif has_image_suffix(first) and not first.startswith("."):
+        elif has_image_suffix(first, also) and not first.startswith("."):
             images.append(path / first)
         elif not first.startswith("."):
             passed_over[kind_of_file(first)] += 1
     unwanted = [name for name in below if is_helper(name)]
     passed_over.update(f"folder{{s}} {readable(name)}" for name in unwanted)
-    folders = tuple(_arrange(path / name, inside) for name, inside in below.items() if name not in unwanted)
+    folders = tuple(_arrange(path / name, inside, also) for name, inside in below.items() if name not in unwanted)
     return Folder(path, tuple(images), folders, passed_over)
 
 

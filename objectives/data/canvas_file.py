@@ -11,18 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from ..preprocessing import RGB
 from .json_files import read_json, write_json
 from .listing import Item
 
 
 def write_canvases(
-    file: Path, items: Sequence[Item], canvases: Iterable[np.ndarray | str], side: int
+    file: Path, items: Sequence[Item], canvases: Iterable[np.ndarray | str], side: int, channels: int = RGB
 ) -> dict[str, str]:
     """Append the canvases to an array file and return the skipped items with their reasons."""
     skipped: dict[str, str] = {}
     checksum = 0
     with file.open("wb") as stream:
-        _write_header(stream, len(items), side)
+        _write_header(stream, (len(items), side, side, channels))
         start = stream.tell()
         for item, canvas in zip(items, canvases, strict=True):
             if isinstance(canvas, str):
@@ -32,7 +33,7 @@ def write_canvases(
                 stream.write(content)
                 checksum = zlib.crc32(content, checksum)
         stream.seek(0)
-        _write_header(stream, len(items) - len(skipped), side)
+        _write_header(stream, (len(items) - len(skipped), side, side, channels))
         if stream.tell() != start:
             raise RuntimeError("NumPy's header changed its length with the number of rows")
         stream.flush()
@@ -42,7 +43,7 @@ def write_canvases(
 
 
 def read_canvases(file: Path) -> np.ndarray | None:
-    """Return the canvases, uint8 (N, R, R, 3), a read-only memory map; None if they are not what was written.
+    """Return the canvases, uint8 (N, R, R, C), a read-only memory map; None if they are not what was written.
 
     The content is compared with its CRC-32 only if the file's size or times are not those that it was written with, as
     after a copy or a repair of the disk.
@@ -78,7 +79,7 @@ def _stamp(file: Path) -> list[int]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
-def _write_header(stream: Any, rows: int, side: int) -> None:
+def _write_header(stream: Any, shape: tuple[int, ...]) -> None:
     """Write the header in place: NumPy pads it for any number of rows."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, side, side, 3)}
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(stream, header)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
-from .decoding import UndecodableImageError, decode_image, quiet_decoding, to_canvas
+from .bands import decode_canvas
+from .decoding import UndecodableImageError, quiet_decoding
 from .digests import UNREADABLE, Stamp, content_digest, file_digest, settled_stamp
 from .listing import Item
 from .pixel_scale import Whites
@@ -82,9 +83,8 @@ class CanvasReader:
 
     def _canvas(self, name: str, content: bytes | Image.Image) -> np.ndarray | str:
         try:
-            image = decode_image(content, self._whites)
-            self.pixels[name] = image.size
-            return to_canvas(image, self._preprocessing)
+            canvas, self.pixels[name] = decode_canvas(content, self._preprocessing, self._whites)
+            return canvas
         except UndecodableImageError as error:
             return str(error)
 

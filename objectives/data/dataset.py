@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..preprocessing import Preprocessing
+from ..preprocessing import RGB, Preprocessing, plural_channels
 from .canvas_reader import Progress
+from .channel_counts import tiff_layout
 from .dataset_sources import list_source
 from .faults import FoundImage
 from .image_cache import Decoded, decode_once
@@ -185,7 +186,13 @@ def decode_dataset(
         notes=tuple(
             filter(
                 None,
-                (*listing.notes, _grouping(listing, decoded), _folding(listing, decoded), decoded.scale.sentence()),
+                (
+                    *listing.notes,
+                    _grouping(listing, decoded),
+                    _folding(listing, decoded),
+                    decoded.scale.sentence(),
+                    _beyond_color(listing, preprocessing),
+                ),
             )
         ),
         _canvas=decoded.canvas,
@@ -220,6 +227,29 @@ def _folding(listing: Listing, decoded: Decoded) -> str:
     joined = ", the given validation images among them," if any(item.split == "val" for item in listing.items) else ""
     every = f"each image outside the test split{joined} validates once in a trial"
     return f"{len(decoded.folds)} folds of {of} images: {every}"
+
+
+def _beyond_color(listing: Listing, preprocessing: Preprocessing) -> str:
+    """A hint where the first TIFF has channels or pages that are not taken as such; empty otherwise."""
+    first = next((item for item in listing.items if item.name.lower().endswith((".tif", ".tiff"))), None)
+    if first is None or preprocessing.channels != RGB:
+        return ""
+    try:
+        content = first.read()
+    except OSError:
+        return ""
+    samples, pages = (isinstance(content, bytes) and tiff_layout(content)) or (RGB, 1)
+    if samples > RGB:
+        return (
+            f"{first.name} has {plural_channels(samples)} and is taken as color with transparency. If the others are "
+            f"bands of their own, use them: --channels {samples}"
+        )
+    if pages > 1:
+        return (
+            f"{first.name} has {pages:,} pages, of which the first is taken. If they are channels of one image, use "
+            f"them: --channels {pages}"
+        )
+    return ""
 
 
 def _count(decoded: Decoded, classes: Sequence[str]) -> dict[str, dict[str, int]]:

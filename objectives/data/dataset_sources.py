@@ -19,6 +19,7 @@ from .sklearn_digits import list_digits
 from .torchvision_datasets import list_published
 
 _OF_MANIFESTS = frozenset(("path_column", "label_column", "split_column", "group", "image_root", "allow_outside"))
+_OF_FILES = frozenset(("nested_classes", "group_regex", "channels"))
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,22 @@ class _Source:
 
 _FOLDER = _Source(
     "a folder of class folders",
-    frozenset(("nested_classes", "group_regex")),
-    lambda source, options, _: list_folder(Path(os.path.expanduser(source)), nested=options.nested_classes),
+    _OF_FILES,
+    lambda source, options, _: list_folder(
+        Path(os.path.expanduser(source)), nested=options.nested_classes, also=options.suffixes
+    ),
 )
 _MANIFEST = _Source(
     "a table of paths and labels",
-    _OF_MANIFESTS | {"group_regex"},
+    _OF_MANIFESTS | {"group_regex", "channels"},
     list_manifest,
 )
 _ARCHIVE = _Source(
     "an archive of class folders",
-    frozenset(("nested_classes", "group_regex")),
-    lambda source, options, downloads: list_archive(source, downloads, nested=options.nested_classes),
+    _OF_FILES,
+    lambda source, options, downloads: list_archive(
+        source, downloads, nested=options.nested_classes, also=options.suffixes
+    ),
 )
 _BUILT_IN = {
     "torchvision": _Source(

@@ -23,7 +23,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 
 from ..errors import InvalidInputError
-from ..preprocessing import Preprocessing
+from ..preprocessing import RGB, Preprocessing, plural_channels
+from .channel_counts import is_array, tiff_layout
 from .listing import Embedded
 from .pixel_scale import PixelScale, Whites, to_bytes
 
@@ -77,14 +78,15 @@ def decode_image(source: EncodedImage, whites: Whites = PixelScale()) -> Image.I
         ('RGB', (6, 4))
     """
     try:
-        with _opened(source) as image:
-            _check_shape(image)
-            with _large_image if image.width * image.height > _LARGE else contextlib.nullcontext():
-                return to_rgb(upright(_eight_bits(image, source, whites)))
+        with opened(source) as image:
+            check_sides(image.width, image.height)
+            with one_if_large(image.width * image.height):
+                return to_rgb(upright(eight_bits(image, source, whites)))
     except (UndecodableImageError, MemoryError):
         raise
     except Exception as error:  # decoders raise almost anything on a damaged file
-        raise UndecodableImageError(_reason(error)) from error
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        raise UndecodableImageError((unknown and _hint(source)) or reason_of(error)) from error
 
 
 def to_canvas(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
@@ -145,7 +147,8 @@ def _formats() -> list[str]:
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
-def _opened(source: EncodedImage) -> Image.Image:
+def opened(source: EncodedImage) -> Image.Image:
+    """An image that is not yet decoded."""
     if isinstance(source, Image.Image):
         return source.copy()
     if isinstance(source, np.ndarray):
@@ -154,10 +157,16 @@ def _opened(source: EncodedImage) -> Image.Image:
     return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content, formats=_formats())
 
 
-def _check_shape(image: Image.Image) -> None:
-    short, long = sorted(image.size)
+def check_sides(width: int, height: int) -> None:
+    """Refuse an image that is too narrow, with :class:`UndecodableImageError`."""
+    short, long = sorted((width, height))
     if long > MAX_ASPECT * short:
-        raise UndecodableImageError(f"{image.width} x {image.height} pixels is too narrow; at most {MAX_ASPECT}:1")
+        raise UndecodableImageError(f"{width} x {height} pixels is too narrow; at most {MAX_ASPECT}:1")
+
+
+def one_if_large(values: int) -> contextlib.AbstractContextManager[Any]:
+    """Let large images be decoded one at a time."""
+    return _large_image if values > _LARGE else contextlib.nullcontext()
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -177,15 +186,15 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image, source: EncodedImage, whites: Whites) -> Image.Image:
-    """The image itself, or its values of more than 8 bits as 8 bits, with its orientation."""
+def eight_bits(image: Image.Image, source: EncodedImage, whites: Whites, *, by_band: bool = False) -> Image.Image:
+    """The image itself, or its values of more than 8 bits as 8 bits, with its orientation; see :func:`to_bytes`."""
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
     elif (low := _low_bytes(image, source)) is not None:
         values = np.asarray(image).astype(np.uint16) * 256 + low
     else:
         return image
-    scaled = Image.fromarray(to_bytes(values, whites))
+    scaled = Image.fromarray(to_bytes(values, whites, by_band=by_band))
     with contextlib.suppress(Exception):
         scaled.getexif()[_ORIENTATION] = image.getexif()[_ORIENTATION]
     return scaled
@@ -199,10 +208,10 @@ def _low_bytes(image: Image.Image, source: EncodedImage) -> np.ndarray | None:
     tiles: list[Any] = getattr(image, "tile", [])
     if isinstance(source, Image.Image | np.ndarray) or not any(_WIDE.fullmatch(_raw_mode(tile)) for tile in tiles):
         return None
-    with _opened(source) as again:
-        opened: Any = again
-        opened.tile = [tile._replace(args=_other_order(tile.args)) for tile in opened.tile]
-        return np.asarray(opened)
+    with opened(source) as again:
+        turned: Any = again
+        turned.tile = [tile._replace(args=_other_order(tile.args)) for tile in turned.tile]
+        return np.asarray(turned)
 
 
 def _raw_mode(tile: Any) -> str:
@@ -235,7 +244,19 @@ def _window_start(length: int, side: int, crop: int) -> int:
     return start - round((side - crop) / 2)
 
 
-def _reason(error: Exception) -> str:
+def _hint(source: EncodedImage) -> str:
+    """What to type for a file of many channels, which Pillow does not read; empty for others."""
+    if isinstance(source, np.ndarray | Image.Image):
+        return ""
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    if is_array(content):
+        return "an array of NumPy, which is an image only of other than 3 channels: type --channels N"
+    samples, _ = tiff_layout(content) or (RGB, 1)
+    return "" if samples == RGB else f"has {plural_channels(samples)}: type --channels {samples} to use them"
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file does not decode, in one line."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image of a known format (convert HEIC, SVG and camera raw files to JPEG or PNG)"
     if isinstance(error, Image.DecompressionBombError):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from .json_files import read_json, write_json
 from .listing import Item, Listing
+from .pixel_scale import Levels
 from .threads import in_threads
 
 # Takes the place of a digest.
@@ -94,7 +95,7 @@ def content_digest(content: bytes | Image.Image) -> str:
     return hashlib.sha256(f"{content.mode} {content.size} ".encode() + content.tobytes()).hexdigest()
 
 
-def fingerprint(listing: Listing, digests: Sequence[str], scale: Mapping[str, int] | None = None) -> str:
+def fingerprint(listing: Listing, digests: Sequence[str], scale: Mapping[str, Levels] | None = None) -> str:
     """SHA-256 of a listing's contents: names, classes, given splits, groups and bytes of all files.
 
     Args:

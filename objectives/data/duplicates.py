@@ -58,7 +58,7 @@ def near_pairs(canvases: NDArray[np.uint8], features: Floats | None = None) -> N
     It takes N x N products, in parts; the memory grows with N: 7 KB an image, and that of the features.
 
     Args:
-        canvases: Images, uint8 (N, R, R, 3), perhaps a memory map.
+        canvases: Images, uint8 (N, R, R, C), perhaps a memory map.
         features: Pooled features of a pretrained network (N, D); without them, cropped and mirrored copies that differ
             much pixel by pixel are not found.
 

@@ -11,19 +11,21 @@ from ..errors import InvalidInputError
 from .decoding import IMAGE_SUFFIXES
 from .layouts import Parts, find_parts
 from .listing import Embedded, Item, Listing, alike_but_for_case, sorted_by_name
+from .listing_options import ARRAY_SUFFIXES
 from .manifest_files import SUFFIXES as MANIFEST_SUFFIXES
-from .scan import Folder, describe_passed_over, is_plain, nearest_beside, readable, scan_folder
+from .scan import Folder, describe_passed_over, is_plain, kind_of_file, nearest_beside, readable, scan_folder
 
 # Images of each class of each split.
 _Members = Mapping[str | None, Mapping[str, Sequence[Path]]]
 
 
-def list_folder(root: Path, *, nested: bool = False) -> Listing:
+def list_folder(root: Path, *, nested: bool = False, also: frozenset[str] = frozenset()) -> Listing:
     """List the images of a folder; see :func:`list_source`.
 
     Args:
         root: Folder to list.
         nested: Whether each folder that holds images is a class, named by its path, instead of the top ones alone.
+        also: Suffixes of files that are images too.
 
     Raises:
         InvalidInputError: The folder does not exist, cannot be read, or has another layout.
@@ -44,7 +46,7 @@ def list_folder(root: Path, *, nested: bool = False) -> Listing:
             f"The path {readable(str(root.resolve()))} has a line break, a control character or bytes that are no "
             "UTF-8. Rename the folder."
         )
-    return list_scanned(root.resolve().name, scan_folder(root), lambda path: path, nested=nested)
+    return list_scanned(root.resolve().name, scan_folder(root, also), lambda path: path, nested=nested)
 
 
 def list_scanned(
@@ -146,7 +148,9 @@ def _nothing_in(folder: Folder) -> str:
             f"{_or_its_manifest(folder.path)}."
         )
     suffixes = ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
-    return f"{folder.path} holds no images. Name a folder with one folder of images per class ({suffixes})."
+    arrays = any(folder.all_passed_over()[kind_of_file(f"array{suffix}")] for suffix in ARRAY_SUFFIXES)
+    other = " Arrays (.npy) are images of other than 3 channels: add --channels N." if arrays else ""
+    return f"{folder.path} holds no images. Name a folder with one folder of images per class ({suffixes}).{other}"
 
 
 def _or_its_manifest(folder: Path) -> str:
@@ -156,10 +160,10 @@ def _or_its_manifest(folder: Path) -> str:
     return f", or name the table that lists them: {readable(str(tables[0]))}" if tables else ""
 
 
-def images_below(folder: Path) -> list[Path]:
-    """Return the images of a folder at any depth, by name.
+def images_below(folder: Path, also: frozenset[str] = frozenset()) -> list[Path]:
+    """Return the images of a folder at any depth, by name; files of some suffixes are images too.
 
     Raises:
         InvalidInputError: The folder cannot be read.
     """
-    return list(scan_folder(folder).every_image)
+    return list(scan_folder(folder, also).every_image)

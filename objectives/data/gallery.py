@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..preprocessing import Preprocessing
+from ..preprocessing import RGB, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Gallery:
 
     Attributes:
         names: Names of all images, by row of ``canvas``.
-        canvas: Canvases, uint8 (N, R, R, 3), a read-only memory map.
+        canvas: Canvases, uint8 (N, R, R, C), a read-only memory map.
         labels: Labels, int64 (N,).
         test: Rows of the test split, ascending int64: test image i of a final is ``canvas[test[i]]``.
         pixels: Width and height of each file, int64 (N, 2); None where the cache does not have them.
@@ -55,6 +56,11 @@ def find_gallery(
     geometry = None if preprocessing is None else preprocessing.geometry
     found = (_opened(folder, seed) for folder in _decoded(cache_dir, fingerprint, geometry))
     return next((gallery for gallery in found if gallery is not None), None)
+
+
+def visible(canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The first three channels of an image (..., C) as color, for people to look at; fewer are made up to three."""
+    return canvas[..., [min(place, canvas.shape[-1] - 1) for place in range(RGB)]]
 
 
 def _decoded(cache_dir: Path, fingerprint: str, geometry: list[Any] | None) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 A cache folder belongs to one content and one geometry and never changes after it was moved into place::
 
-    <cache_dir>/<key>/images.npy         uint8 (N, R, R, 3), canvases of all images that decode
+    <cache_dir>/<key>/images.npy         uint8 (N, R, R, C), canvases of all images that decode
     <cache_dir>/<key>/images.json        their checksum, and size and times of the file that has it
     <cache_dir>/<key>/manifest.json      classes, labels, names, pixels, skipped files, fingerprint
     <cache_dir>/<key>/splits-<seed>.json positions of train, val and test; kept, so that they stay fixed
@@ -48,7 +48,7 @@ class Decoded:
     """A decoded dataset.
 
     Attributes:
-        canvas: Canvases of all images, uint8 (N, R, R, 3), a read-only memory map.
+        canvas: Canvases of all images, uint8 (N, R, R, C), a read-only memory map.
         labels: Labels, int64 (N,).
         positions: Rows of ``canvas`` in each split, ascending int64; with folds, the first one is ``val``.
         fingerprint: SHA-256 of the contents: names, classes, given splits, groups and bytes of all files, and their
@@ -117,7 +117,7 @@ def decode_once(
         labels=np.array(manifest["labels"], dtype=np.int64),
         positions=positions,
         fingerprint=manifest["fingerprint"],
-        scale=PixelScale(**manifest["scale"]),
+        scale=PixelScale.of(manifest["scale"]),
         skipped=manifest["skipped"],
         names=tuple(manifest["names"]),
         digests=tuple(digest_of[name] for name in manifest["names"]),
@@ -236,7 +236,9 @@ def _decode(
     items, finder, stamped = listing.items, ScaleFinder(), [] if stamped is None else stamped
 
     def write(canvases: Iterator[np.ndarray | str]) -> dict[str, str]:
-        return write_canvases(partial / "images.npy", items, canvases, preprocessing.canvas_size)
+        return write_canvases(
+            partial / "images.npy", items, canvases, preprocessing.canvas_size, preprocessing.channels
+        )
 
     reader = CanvasReader(preprocessing, finder, on_progress)
     skipped = write(reader.read_once(items, stamped) if digests is None else reader.read_again(items, digests))

@@ -18,7 +18,7 @@ class ImageSplit:
     """The images of one split.
 
     Attributes:
-        canvas: Canvases of the whole dataset, uint8 (N, R, R, 3), a read-only memory map.
+        canvas: Canvases of the whole dataset, uint8 (N, R, R, C), a read-only memory map.
         indices: Rows of ``canvas`` that belong to this split, ascending int64 (n,).
         labels: Class of each image of this split, int64 (n,).
         classes: Class names, in the order of the labels.
@@ -43,7 +43,7 @@ class ImageSplit:
             positions: Positions of the images in this split, 0 to ``len(self) - 1``, int (B,).
 
         Returns:
-            uint8, shape (B, 3, R, R), channels-last in memory.
+            uint8, shape (B, C, R, R), channels-last in memory.
         """
         chosen = positions if isinstance(positions, slice) else np.asarray(positions, dtype=np.int64)
         rows: np.ndarray = self.canvas[self.indices[chosen]]

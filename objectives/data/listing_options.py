@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields, replace
 
+from ..preprocessing import RGB
+
+# Files of arrays are images only where a user asks for other than 3 channels.
+ARRAY_SUFFIXES = frozenset((".npy",))
 # A column of this name is none: the column that would be found by its name is left out.
 NO_COLUMN = "none"
 
@@ -23,6 +27,7 @@ class ListingOptions:
         image_root: Folder from which a manifest's paths start, absolute or relative to the manifest's folder.
         allow_outside: Whether a manifest may name images outside that folder.
         nested_classes: Whether class folders may lie in class folders: each folder that holds images is a class.
+        channels: Number of channels of every image; 3 takes images of any kind as color.
     """
 
     path_column: str = ""
@@ -33,16 +38,22 @@ class ListingOptions:
     image_root: str = ""
     allow_outside: bool = False
     nested_classes: bool = False
+    channels: int = RGB
 
-    def given(self) -> dict[str, str | bool]:
+    def given(self) -> dict[str, str | bool | int]:
         """The options that are not left to their default, by field.
 
         >>> from frostline.objectives.data import ListingOptions
         >>> ListingOptions(group="patient").given()
         {'group': 'patient'}
         """
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value}
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
+
+    @property
+    def suffixes(self) -> frozenset[str]:
+        """Suffixes of files that are images because of the number of channels."""
+        return frozenset() if self.channels == RGB else ARRAY_SUFFIXES
 
     def located(self, manifest: str) -> ListingOptions:
         """The options as they are stored, for a manifest and an ``image_root`` relative to the current folder.

@@ -10,10 +10,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
+from .gallery import visible
 from .threads import in_threads
 
 Floats = NDArray[np.float32]
-# Images, uint8 (R, R, 3) each: an array of all, perhaps a memory map, or a list.
+# Images, uint8 (R, R, C) each: an array of all, perhaps a memory map, or a list.
 Images = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
 
 # Side of the small versions of whole images, pixels.
@@ -66,17 +67,17 @@ def standardized(values: NDArray[np.floating]) -> Floats:
 
 
 def small_versions(canvases: Images, side: int, detail: int | None = None) -> Floats:
-    """Images as area means, float32 (N, side, side, 3).
+    """Images as area means, float32 (N, side, side, 3); of more channels, the first three.
 
     Args:
-        canvases: Images, uint8 (R, R, 3) each.
+        canvases: Images, uint8 (R, R, C) each.
         side: Side of the small versions, pixels.
         detail: Side to which the images are reduced before, which removes finer detail; None for ``side``.
     """
     small = np.empty((len(canvases), side, side, 3), dtype=np.float32)
 
     def reduce(canvas: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        reduced = _resized(Image.fromarray(np.asarray(canvas)), detail or side)
+        reduced = _resized(Image.fromarray(visible(np.asarray(canvas))), detail or side)
         return np.asarray(reduced.resize((side, side), Image.Resampling.BICUBIC))
 
     for place, reduced in enumerate(in_threads(reduce, canvases)):
@@ -101,7 +102,7 @@ def window_correlations(canvases: Images, pairs: NDArray[np.int64]) -> Floats:
     correlation there, which is below that of a copy.
 
     Args:
-        canvases: All images, uint8 (N, R, R, 3), perhaps a memory map.
+        canvases: All images, uint8 (N, R, R, C), perhaps a memory map.
         pairs: Rows of the images, int64 (P, 2).
 
     Returns:

@@ -67,11 +67,12 @@ class Folder:
         return sum((folder.all_passed_over() for folder in self.folders), Counter(self.passed_over))
 
 
-def scan_folder(path: Path, above: frozenset[str] = frozenset()) -> Folder:
+def scan_folder(path: Path, also: frozenset[str] = frozenset(), above: frozenset[str] = frozenset()) -> Folder:
     """Walk a folder. Links are followed, but none back to a folder above it.
 
     Args:
         path: Folder to walk.
+        also: Suffixes of files that are images too.
         above: Real paths of the folders above it.
 
     Raises:
@@ -86,10 +87,10 @@ def scan_folder(path: Path, above: frozenset[str] = frozenset()) -> Folder:
             if kind := _unwanted_folder(entry):
                 passed_over[kind] += 1
             elif os.path.realpath(entry.path) not in inside:
-                folders.append(scan_folder(Path(entry.path), inside))
+                folders.append(scan_folder(Path(entry.path), also, inside))
         elif entry.name.startswith("."):
             continue
-        elif _is_image(entry):
+        elif _is_image(entry, also):
             images.append(Path(entry.path))
         else:
             passed_over[kind_of_file(entry.name)] += 1
@@ -144,9 +145,9 @@ def is_helper(name: str) -> bool:
     return name.startswith(".") or name.lower() in _HELPERS
 
 
-def has_image_suffix(name: str) -> bool:
-    """Whether a file is an image by its name."""
-    return _suffix(name) in IMAGE_SUFFIXES
+def has_image_suffix(name: str, also: frozenset[str] = frozenset()) -> bool:
+    """Whether a file is an image by its name, or has one of other suffixes."""
+    return _suffix(name) in IMAGE_SUFFIXES | also
 
 
 def _is_plain(letter: str) -> bool:
@@ -173,12 +174,12 @@ def _unwanted_folder(entry: os.DirEntry[str]) -> str | None:
     return None
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
+def _is_image(entry: os.DirEntry[str], also: frozenset[str]) -> bool:
     """Whether an entry is an image by its name or, for other names, by its first bytes. A dangling link counts by its
     name, so that it is reported; a pipe does not, since reading it would hang.
     """
     suffix = _suffix(entry.name)
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in IMAGE_SUFFIXES or suffix in also:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     if suffix in _NO_IMAGES or entry.name.endswith("~"):
         return False

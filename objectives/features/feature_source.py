@@ -15,6 +15,7 @@ from torch import Tensor
 from ..augmentation import AugmentedViews, Mix
 from ..data import ImageSplit, ImageSubset
 from ..networks import CANONICAL_BATCH, FrozenPrefix, state_hash
+from ..preprocessing import RGB
 from .feature_store import FeatureStore, Probe
 
 # Part of every key: increase it when views or prefixes give other numbers than before.
@@ -166,7 +167,8 @@ class FeatureSource:
     def _probe(self) -> Probe:
         key = (self._prefix.kept_key, self.image_size, self._images.device)
         if key not in self._store.probes:
-            self._store.probes[key] = probe_prefix(self._prefix, self.image_size, self._images.device)
+            channels = self._images.split.preprocessing.channels
+            self._store.probes[key] = probe_prefix(self._prefix, self.image_size, self._images.device, channels)
         return self._store.probes[key]
 
 
@@ -255,9 +257,10 @@ def _like(part: Tensor, rows: int) -> Tensor:
     return torch.empty((rows, *part.shape[1:]), dtype=part.dtype, device=part.device, memory_format=layout)
 
 
-def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device) -> Probe:
-    """Measure a prefix on one canonical batch of noise (32, 3, S, S), the same on all machines."""
-    noise = torch.randn(CANONICAL_BATCH, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+def probe_prefix(prefix: FrozenPrefix, image_size: int, device: torch.device, channels: int = RGB) -> Probe:
+    """Measure a prefix on one canonical batch of noise (32, C, S, S), the same on all machines."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(CANONICAL_BATCH, channels, image_size, image_size, generator=generator)
     images = noise.to(device)
     if device.type != "cpu":
         prefix.kept(images).cpu()  # warm-up: the first run on a device is slower

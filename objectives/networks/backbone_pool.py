@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from ..backbones import Backbone, create_backbone, random_weights
+from ..backbones import Backbone, create_backbone, describe_first_layer, random_weights
 from ..config import BackboneSpec
 from .frozen_prefix import state_hash
 from .lora import remove_adapters
@@ -14,7 +14,10 @@ class BackbonePool:
     """The backbone of one specification, built once per process and handed out with its initial weights.
 
     Args:
-        spec: Network, weights and image size.
+        spec: Network, weights, image size and channels.
+
+    Attributes:
+        first_layer: What was done to the first layer of the initial weights; empty for images in color.
 
     Raises:
         InvalidInputError: See :func:`~frostline.objectives.backbones.backbone.create_backbone`.
@@ -23,6 +26,7 @@ class BackbonePool:
     def __init__(self, spec: BackboneSpec) -> None:
         self.spec = spec
         self._backbone = create_backbone(spec)
+        self.first_layer = self._backbone.first_layer
         self._pristine = {name: value.clone() for name, value in self._backbone.model.state_dict().items()}
 
     @cached_property
@@ -43,5 +47,7 @@ class BackbonePool:
         state = self._pristine if pretrained else random_weights(self.spec, seed)
         remove_adapters(self._backbone.model, merge=False)
         self._backbone.model.load_state_dict(state)
+        drawn = describe_first_layer(self.spec.channels, pretrained=False, adapted=False)
+        self._backbone.first_layer = self.first_layer if pretrained else drawn
         self._backbone.model.zero_grad(set_to_none=True)
         return self._backbone

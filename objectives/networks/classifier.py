@@ -10,7 +10,7 @@ from .batchnorm_folding import fold
 
 
 class Classifier(nn.Module):
-    """Backbone, head and temperature: normalized images (N, 3, S, S) to calibrated logits (N, classes).
+    """Backbone, head and temperature: normalized images (N, C, S, S) to calibrated logits (N, classes).
 
     The softmax of the logits gives the calibrated probabilities.
 
@@ -50,7 +50,7 @@ class Classifier(nn.Module):
 
 
 class PixelClassifier(nn.Module):
-    """A classifier that takes pixels: uint8 (N, S, S, 3) in RGB to calibrated logits (N, classes).
+    """A classifier that takes pixels: uint8 (N, S, S, C), RGB where C is 3, to calibrated logits (N, classes).
 
     It scales the pixels to [0, 1] and normalizes them. Resizing and cropping come before: they give the images of a
     batch one size.

@@ -28,7 +28,7 @@ from torch import Tensor
 from ..augmentation import AugmentedViews
 from ..backbones import GIVEN, bare_backbone
 from ..config import BackboneSpec, HeadConfig
-from ..data import EncodedImage, PixelScale, UndecodableImageError, decode_image, in_threads, to_canvas
+from ..data import EncodedImage, PixelScale, UndecodableImageError, decode_canvas, in_threads
 from ..devices import autocast, choose_device, usual_precision
 from ..errors import InvalidInputError
 from ..preprocessing import Preprocessing
@@ -97,7 +97,7 @@ class TrainedModel:
         """Calibrated class probabilities of images, which are prepared like validation and test images.
 
         Args:
-            images: Paths, bytes of files, or arrays; see :func:`~frostline.objectives.data.decoding.decode_image`.
+            images: Paths, bytes of files, or arrays; see :func:`~frostline.objectives.data.bands.decode_canvas`.
 
         Returns:
             Probabilities, float32 (N, classes).
@@ -139,7 +139,7 @@ class TrainedModel:
         """Calibrated class probabilities of one batch of images that were decoded before.
 
         Args:
-            canvases: uint8 (N, R, R, 3); see :func:`~frostline.objectives.data.decoding.to_canvas`.
+            canvases: uint8 (N, R, R, C); see :func:`~frostline.objectives.data.bands.decode_canvas`.
 
         Returns:
             Probabilities, float32 (N, classes).
@@ -148,14 +148,14 @@ class TrainedModel:
             return self.network(self.inputs(canvases)).softmax(dim=1).cpu().numpy()
 
     def inputs(self, canvases: NDArray[np.uint8]) -> Tensor:
-        """The network's input, float32 (N, 3, S, S), for canvases, uint8 (N, R, R, 3)."""
+        """The network's input, float32 (N, C, S, S), for canvases, uint8 (N, R, R, C)."""
         views = AugmentedViews("none", 1, self.card.preprocessing, len(canvases), seed=0)
         pixels = torch.from_numpy(canvases).permute(0, 3, 1, 2).to(self.device)
         return views.apply(pixels, torch.arange(len(pixels)), 0)
 
     def _canvas(self, image: EncodedImage) -> NDArray[np.uint8] | UndecodableImageError:
         try:
-            return to_canvas(decode_image(image, self.card.scale), self.card.preprocessing)
+            return decode_canvas(image, self.card.preprocessing, self.card.scale)[0]
         except UndecodableImageError as error:
             return error
 
@@ -271,7 +271,8 @@ def _unloadable(folder: Path, error: Exception) -> InvalidInputError:
 
 
 def _build(card: ModelCard, device: torch.device) -> Classifier:
-    spec = BackboneSpec(card.backbone, GIVEN if card.pretrained else "none", card.preprocessing.image_size)
+    given = card.preprocessing
+    spec = BackboneSpec(card.backbone, GIVEN if card.pretrained else "none", given.image_size, given.channels)
     backbone = seen_by_head(bare_backbone(spec).to(device).truncated(card.truncate), card.head)
     with torch.random.fork_rng(devices=[]):
         head = head_for(backbone, card.head, len(card.classes)).to(device)

@@ -33,6 +33,7 @@ class Network(nn.Module):
     Attributes:
         suffix: Trainable segments, one per unit.
         undecayed: Names of the parameters that the backbone exempts from weight decay, as in the model.
+        first_layer: What was done to the first layer for images of other than 3 channels; empty for color.
 
     Raises:
         InvalidInputError: The units have nothing of what the phase trains.
@@ -49,6 +50,7 @@ class Network(nn.Module):
         self.head = head
         self.phase = phase
         self.undecayed = backbone.undecayed
+        self.first_layer = backbone.first_layer
         rates = phase.unit_learning_rates
         for unit, rate in zip(self.suffix, rates, strict=True):
             _select(unit, phase, trains=rate > 0)

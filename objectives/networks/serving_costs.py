@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..devices import autocast, usual_precision
+from ..preprocessing import RGB
 from .lora import remove_adapters
 from .network import Network
 
@@ -31,7 +32,7 @@ class ServingCosts:
     size: int
 
 
-def measure_serving(network: Network, image_size: int, device: torch.device) -> ServingCosts:
+def measure_serving(network: Network, image_size: int, device: torch.device, channels: int = RGB) -> ServingCosts:
     """Measure what a trained network costs its users; adapters are merged into the weights, as when it is saved.
 
     Args:
@@ -39,26 +40,29 @@ def measure_serving(network: Network, image_size: int, device: torch.device) -> 
             rounding.
         image_size: Side of the images, pixels.
         device: Device of the network.
+        channels: Number of channels of the images.
     """
     remove_adapters(network, merge=True)
     served = as_served(network)
-    return ServingCosts(measure_latency([served], image_size, device)[0], size_in_bytes(served))
+    return ServingCosts(measure_latency([served], image_size, device, channels=channels)[0], size_in_bytes(served))
 
 
 def measure_latency(
-    networks: Sequence[nn.Module], image_size: int, device: torch.device, batch: int = 1
+    networks: Sequence[nn.Module], image_size: int, device: torch.device, batch: int = 1, channels: int = RGB
 ) -> list[float]:
     """Measure the median time of a forward pass of each network, seconds.
 
     Networks take turns, so that a machine that is busier for a while slows all of them.
 
     Args:
-        networks: Networks on the device, from images (N, 3, S, S); they are put into evaluation mode.
+        networks: Networks on the device, from images (N, C, S, S); they are put into evaluation mode.
         image_size: Side S of the images, pixels.
         device: Device of the networks.
         batch: Number of images N.
+        channels: Number of channels C of the images.
     """
-    images = torch.randn(batch, 3, image_size, image_size, generator=torch.Generator().manual_seed(0)).to(device)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(batch, channels, image_size, image_size, generator=generator).to(device)
     images = images.contiguous(memory_format=torch.channels_last)
     times: list[list[float]] = [[] for _ in networks]
     with torch.inference_mode(), autocast(device, usual_precision(device)):

@@ -47,6 +47,7 @@ class Certificate:
         frozen_in_train_mode: Names of modules of frozen units that were in training mode; must be empty.
         groups: Parameter groups of the optimizer; None where the head was solved.
         precision: Precision of the frozen and of the trained units.
+        first_layer: What was done to the first layer for images of other than 3 channels; empty for color.
     """
 
     phase: str
@@ -60,6 +61,7 @@ class Certificate:
     frozen_in_train_mode: tuple[str, ...]
     groups: tuple[ParameterGroup, ...] | None
     precision: Precision = EXACT
+    first_layer: str = ""
 
     @property
     def faults(self) -> list[str]:
@@ -126,6 +128,7 @@ def certify(network: Network, optimization: Optimization | None) -> Certificate:
         ),
         groups=None if optimization is None else _groups(optimization.optimizer.param_groups, names),
         precision=network.precision,
+        first_layer=network.first_layer,
     )
     network.eval()
     return certificate

@@ -166,6 +166,18 @@ _LISTING_OPTIONS: dict[str, tuple[Any, Any]] = {
         ],
         False,
     ),
+    "channels": (
+        Annotated[
+            int,
+            typer.Option(
+                "--channels",
+                help="Channels of each image, where they are not color: multispectral TIFF, .npy, RGB with alpha. "
+                "Adapts the network's first layer.",
+                show_default="3, and gray images are made color",
+            ),
+        ],
+        3,
+    ),
 }
 LISTING = tuple(_LISTING_OPTIONS)
 # Those of a table without labels.

@@ -36,7 +36,9 @@ class Given:
     cells: Mapping[str, str] = field(default_factory=dict)
 
 
-def find_images(given: Sequence[str], standard_input: TextIO, paths: Mapping[str, Any]) -> list[Given]:
+def find_images(
+    given: Sequence[str], standard_input: TextIO, paths: Mapping[str, Any], also: frozenset[str] = frozenset()
+) -> list[Given]:
     """Return all images that a user means.
 
     Args:
@@ -44,6 +46,7 @@ def find_images(given: Sequence[str], standard_input: TextIO, paths: Mapping[str
             table alone.
         standard_input: Where those names are read.
         paths: Options of a table, by field of :class:`~frostline.objectives.data.ListingOptions`.
+        also: Suffixes of files in folders that are images of the network too.
 
     Raises:
         InvalidInputError: There are none, a table is named beside other images or cannot be used, or its options are
@@ -65,7 +68,7 @@ def find_images(given: Sequence[str], standard_input: TextIO, paths: Mapping[str
         named += [line.strip() for line in standard_input if line.strip()] if name == "-" else [name]
     found: list[str] = []
     for name in named:
-        found += [str(path) for path in images_below(Path(name))] if Path(name).is_dir() else [name]
+        found += [str(path) for path in images_below(Path(name), also)] if Path(name).is_dir() else [name]
     if not found:
         where = ", ".join("standard input" if name == "-" else name for name in given)
         raise InvalidInputError(f"There are no images in {where}. Name image files, or folders that hold some.")

@@ -75,14 +75,16 @@ def predict(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Classify images with a study's network; images that cannot be used are reported and skipped."""
-    from ...objectives.data import UndecodableImageError, quiet_decoding
+    from ...objectives.data import ListingOptions, UndecodableImageError, quiet_decoding
     from ...objectives.devices import is_out_of_memory
     from ...objectives.errors import InvalidInputError
 
     if as_json and as_csv:
         raise InvalidInputError("--json and --csv cannot be combined: leave one out.")
-    found = find_images(images, sys.stdin, paths)
     model = _load(source, strategy, device, lambda: locate(workspace, storage))
+    # Which files are images depends on the network's channels.
+    listed = ListingOptions(channels=model.card.preprocessing.channels)
+    found = find_images(images, sys.stdin, paths, listed.suffixes)
     progress = Progress(len(found), sys.stderr)
     form = FORMATS["json" if as_json else "csv" if as_csv else "text"]
     writer = form(model.card.classes, top, found[0].cells, sys.stdout)

@@ -183,7 +183,8 @@ def _run_final(session: WorkerSession, finalist: Finalist, lease: Lease) -> Fina
     # An interrupted training has used as much of its device before: only its wall time is known.
     device_seconds = clock.share() * result.seconds
     tested = evaluate_on_test(session, finalist, result)
-    costs = measure_serving(result.network, session.dataset.preprocessing.image_size, task.device)
+    given = session.dataset.preprocessing
+    costs = measure_serving(result.network, given.image_size, task.device, given.channels)
     final = replace(tested.final, device_seconds=device_seconds, latency=costs.latency, size=costs.size)
     # The network's folder has no token: who has lost the lease must not touch what its successor keeps there.
     session.worker.require(lease)

@@ -121,7 +121,8 @@ def _judged(
         return replace(made, val_score=val_score)
     # Only now: its test score chooses nothing.
     test = prepared.dataset.open_test()
-    costs = measure_serving(network, prepared.dataset.preprocessing.image_size, task.device)
+    given = prepared.dataset.preprocessing
+    costs = measure_serving(network, given.image_size, task.device, given.channels)
     final = FinalScores(
         strategy=best.strategy,
         trial_number=best.trial_number,

@@ -35,7 +35,7 @@ class CheckImages:
 
     Attributes:
         model: The network.
-        canvases: Images, uint8 (N, R, R, 3): test images, or noise if this machine no longer has them.
+        canvases: Images, uint8 (N, R, R, C): test images, or noise if this machine no longer has them.
         recorded: Calibrated probabilities (N, classes) that the final recorded; None for noise, and for a model stock,
             of which the test score alone is recorded.
         test_images: Number of all test images.
@@ -63,7 +63,8 @@ class CheckImages:
         )
         if gallery is None or not gallery.holds(record.labels) or record.classes_only:
             side = preprocessing.canvas_size
-            noise = np.random.default_rng(0).integers(0, 256, (_RANDOM, side, side, 3), dtype=np.uint8)
+            shape = (_RANDOM, side, side, preprocessing.channels)
+            noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
             return cls(model, noise, None, count, noise=True)
         chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST)).round().astype(int))
         canvases = np.asarray(gallery.canvas[gallery.test[chosen]])

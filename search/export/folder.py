@@ -49,7 +49,7 @@ _FOLDER = Path(__file__).parent
 
 
 def classifier(device="cpu"):
-    """A torch.nn.Module: normalized images (N, 3, {side}, {side}) to calibrated logits (N, {classes})."""
+    """A torch.nn.Module: normalized images (N, {channels}, {side}, {side}) to calibrated logits (N, {classes})."""
     return _load("load_classifier", device)
 
 
@@ -96,8 +96,8 @@ def export_study(
         study: Study that reached its verdict.
         strategy: Name of the strategy; None for the one that the verdict recommends.
         folder: Folder to write, missing or empty.
-        pixels: Whether ``model.pt2`` and ``model.onnx`` take uint8 pixels (N, S, S, 3) and normalize them; otherwise
-            they take normalized images, float32 (N, 3, S, S).
+        pixels: Whether ``model.pt2`` and ``model.onnx`` take uint8 pixels (N, S, S, C) and normalize them; otherwise
+            they take normalized images, float32 (N, C, S, S).
         note: Function that writes a line of progress.
 
     Raises:
@@ -167,6 +167,7 @@ def _write_loader(folder: Path, card: ModelCard) -> None:
     text = _LOADER.format(
         dependencies=[*_DEPENDENCIES, *(["timm"] if card.backbone.startswith("timm:") else [])],
         side=card.preprocessing.image_size,
+        channels=card.preprocessing.channels,
         classes=len(card.classes),
         code=CODE,
         package=package,

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...objectives.data import describe_faults
+from ...objectives.data import TIFF_LIBRARIES, describe_faults
 from ...objectives.metrics import METRICS, find_metric
 from ...objectives.networks import OPSET, ModelCard
+from ...objectives.preprocessing import RGB, plural_channels
 from ..analysis import STOCK, Contender, Verdict
 from ..study import Study, StudyResults, place_of_final
 from ..tracking import chosen_network
@@ -84,17 +85,19 @@ def _recommended(kept: KeptNetwork) -> bool:
 
 
 def _loading(card: ModelCard, graphs: Graphs) -> list[str]:
-    side = card.preprocessing.image_size
+    side, channels = card.preprocessing.image_size, card.preprocessing.channels
+    rgb = ", RGB" if channels == RGB else ""
     timm = ", timm" if card.backbone.startswith("timm:") else ""
+    tiff = "" if channels == RGB else f"; for TIFF files {' and '.join(TIFF_LIBRARIES)}"
     given = (
-        f"pixels: uint8 (N, {side}, {side}, 3), RGB"
+        f"pixels: uint8 (N, {side}, {side}, {channels}){rgb}"
         if graphs.pixels
-        else f"normalized images: float32 (N, 3, {side}, {side})"
+        else f"normalized images: float32 (N, {channels}, {side}, {side})"
     )
     lines = [
         "Predictions for photos, folders or lists of files, with Frostline:",
         *_code("console", "$ frostline predict FOLDER photo.jpg more-photos/ --csv"),
-        f"Without Frostline (torch, torchvision, safetensors, pydantic, numpy, pillow, lazy-loader{timm}):",
+        f"Without Frostline (torch, torchvision, safetensors, pydantic, numpy, pillow, lazy-loader{timm}{tiff}):",
         *_code(
             "python",
             "import torch",
@@ -124,16 +127,27 @@ def _loading(card: ModelCard, graphs: Graphs) -> list[str]:
 
 def _contract(card: ModelCard) -> list[str]:
     given = card.preprocessing
+    alpha = "transparency becomes white" if given.channels == RGB else "an alpha channel is one of them"
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (given.mean, given.std))
     return [
-        f"Input: RGB. {given.sentence} The resize is {given.interpolation}, antialiased. The pixels are scaled to "
-        f"[0, 1], and normalized with mean ({mean}) and standard deviation ({std}). `predict` and the predictor do all "
-        "of this; EXIF orientation is applied, transparency becomes white.",
+        f"Input: {_channels(card)}. {given.sentence} The resize is {given.interpolation}, antialiased. The pixels are "
+        f"scaled to [0, 1], and normalized with mean ({mean}) and standard deviation ({std}). `predict` and the "
+        f"predictor do all of this; EXIF orientation is applied, {alpha}.",
         "",
         f"Output: **logits**, already divided by the temperature {card.temperature:.4g}. Their softmax gives "
         f"{'calibrated ' if card.temperature != 1 else ''}probabilities of the classes, in this order: "
         f"{', '.join(f'`{name}`' for name in card.classes)}.",
     ]
+
+
+def _channels(card: ModelCard) -> str:
+    """Return what the channels of an image are."""
+    channels = card.preprocessing.channels
+    if channels == RGB:
+        return "RGB"
+    scale = card.scale.sentence()
+    files = "TIFF files, arrays of NumPy (.npy), or other images of so many channels"
+    return f"{plural_channels(channels)}, 8 bits each, from {files}{f'; {scale}' if scale else ''}"
 
 
 def _data(study: Study, results: StudyResults) -> list[str]:

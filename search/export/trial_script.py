@@ -20,6 +20,7 @@ from ...objectives.errors import InvalidInputError
 from ...objectives.networks import LowRank, seen_by_head
 from ...objectives.phases import Phase, every_parameter
 from ...objectives.precision import BFLOAT16, EXACT
+from ...objectives.preprocessing import RGB, plural_channels
 from ...objectives.strategies import get_strategy, plan_phases
 from ...objectives.training import (
     CPU_EVALUATION_BATCH,
@@ -105,6 +106,8 @@ def _require_repeatable(config: TrialConfig, phases: Sequence[Phase], dataset: I
         faults.append(
             f"its head is yours ({config.head.function}), which a script does not repeat: import it in your own"
         )
+    if dataset.preprocessing.channels != RGB:
+        faults.append(f"its images have {plural_channels(dataset.preprocessing.channels)}; a script reads color")
     if study.facts.pixel_scale:
         faults.append("its images have more than 8 bits, whose scale a script does not repeat")
     if study.settings.data.startswith("torchvision:"):

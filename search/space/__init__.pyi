@@ -1,5 +1,5 @@
 from .default_space import COMPETING, default_tables
-from .parsing import create_space, resolve_space, with_head
+from .parsing import channel_faults, create_space, resolve_space, with_head
 from .plugins import load_plugins
 from .space import Domain, Space, is_integer, optuna_name
 from .space_file import read_space, read_tables, space_of, tables_of, write_space
@@ -8,6 +8,7 @@ __all__ = [
     "COMPETING",
     "Domain",
     "Space",
+    "channel_faults",
     "create_space",
     "default_tables",
     "is_integer",

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...objectives.config import create_config, parameter_names
+from ...objectives.config import COLOR_AUGMENTATIONS, create_config, parameter_names
 from ...objectives.errors import InvalidInputError, unknown_name
+from ...objectives.preprocessing import RGB, plural_channels
 from ...objectives.strategies import STRATEGIES, get_strategy, plan_phases, takes_parameter
 from .space import Domain, Scalar, Space
 
@@ -126,6 +127,26 @@ def with_head(space: Space, function: str) -> Space:
     if faults:
         raise InvalidInputError(faults)
     return Space(strategies=replaced)
+
+
+def channel_faults(space: Space, channels: int) -> list[str]:
+    """Return the faults of a space whose augmentations images of so many channels do not take.
+
+    Examples:
+        >>> from frostline.search.space import channel_faults, create_space
+        >>> space = create_space({"full": {"epochs": 5, "augmentation": "trivial"}})
+        >>> channel_faults(space, 3)
+        []
+        >>> channel_faults(space, 5)[0][:77]
+        "[full] augmentation = 'trivial' changes colors, which 5 channels do not have:"
+    """
+    return [
+        f"[{strategy}] augmentation = {policy!r} changes colors, which {plural_channels(channels)} do not have: leave "
+        "it out, or leave out --channels; none, crop, flip_crop and resized_crop suit any channels"
+        for strategy, own in space.strategies.items()
+        for policy in COLOR_AUGMENTATIONS
+        if channels != RGB and "augmentation" in own and own["augmentation"].contains(policy)
+    ]
 
 
 def _has_sgd(domains: Mapping[str, Domain]) -> bool:

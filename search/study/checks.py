@@ -21,7 +21,7 @@ from ...storage.workspace import Workspace
 from ..durations import parse_duration
 from ..limits import number_faults, sureness_faults
 from ..slots import check_resources
-from ..space import COMPETING, Space, create_space, default_tables, load_plugins, read_space
+from ..space import COMPETING, Space, channel_faults, create_space, default_tables, load_plugins, read_space
 from .precision import precision_faults
 from .prior import check_prior
 from .request import Request
@@ -67,6 +67,7 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         load_plugins(request.plugins)
         space = _written(request)
         chosen = (space or create_space(default_tables())).only(chosen_strategies(request, space))
+        faults += channel_faults(chosen, request.listing.channels)
         # An invalid space skips the rest of this block only.
         if not number_faults({"--trials": request.trials}):
             faults += trials_faults(request.planned_trials, len(chosen.strategies))
@@ -150,6 +151,7 @@ def _check_numbers(request: Request) -> None:
             "--candidates": request.candidates,
             "--seed": request.seed,
             "--folds": request.folds,
+            "--channels": request.listing.channels,
             "--population": request.population,
         }
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...objectives.backbones import preprocessing_for
-from ...objectives.config import BackboneSpec, create_config
+from ...objectives.config import create_config
 from ...objectives.data import Listing
 from ...objectives.finetune import count_trained
 from ...objectives.networks import BackbonePool
@@ -17,7 +16,7 @@ from ..analysis import SecondsModel, peak_memory
 from .checks import check_request, split_counts
 from .forecast import Forecast, StrategyForecast, forecast_search, require_budget
 from .precision import study_precision
-from .prepare import check_strategies, existing_study, settings_of
+from .prepare import check_strategies, existing_study, network_of, settings_of
 from .prior import with_starts
 from .request import Request
 from .settings import StudySettings
@@ -81,8 +80,7 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
         InvalidInputError: The request has faults; the message names all of them.
     """
     listing, written = check_request(request, workspace)
-    preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
-    backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
+    preprocessing, backbones = network_of(request)
     units = len(backbones.pretrained.units)
     settings = settings_of(request, listing, written, backbones.pretrained, preprocessing)
     check_strategies(settings, backbones)

@@ -61,8 +61,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
         InvalidInputError: The request has faults, or the study of this name has other settings; nothing was created.
     """
     listing, written = check_request(request, workspace)
-    preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size)
-    backbones = BackbonePool(BackboneSpec(request.backbone, request.weights, preprocessing.image_size))
+    preprocessing, backbones = network_of(request)
     settings = settings_of(request, listing, written, backbones.pretrained, preprocessing)
     check_strategies(settings, backbones)
     try_sampler(settings)
@@ -111,6 +110,18 @@ def _started(settings: StudySettings, facts: StudyFacts, workspace: Workspace, o
     return settings
 
 
+def network_of(request: Request) -> tuple[Preprocessing, BackbonePool]:
+    """Return the preprocessing and the backbone of a checked request.
+
+    Raises:
+        InvalidInputError: The backbone cannot take its images.
+    """
+    channels = request.listing.channels
+    preprocessing = preprocessing_for(request.backbone, request.weights, request.image_size, channels)
+    spec = BackboneSpec(request.backbone, request.weights, preprocessing.image_size, channels)
+    return preprocessing, BackbonePool(spec)
+
+
 def require_free_name(tracking_uri: str | None, name: str, option: str) -> None:
     """Check that nothing in a shared MLflow has the name of a new study, as far as it answers.
 
@@ -148,6 +159,7 @@ def gather_facts(
     depths = range(len(backbone.units) + 1)
     notes = [backbone.weights_report.warning] if backbone.weights_report.warning else []
     notes += [f"{backbone.name}: {warning}" for warning in backbone.notes.warnings]
+    notes += [f"the first layer is {backbones.first_layer}"] if backbones.first_layer else []
     if backbones.spec.weights == "none":
         notes.append("weights are none: every strategy starts from random weights, so none benefits from pretraining")
     return StudyFacts(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from ...objectives.data import DataFaults, Nearness
+from ...objectives.data import DataFaults, Levels, Nearness
 from ...objectives.precision import PrecisionChoice
 from ...objectives.speed import SpeedProbe
 from ...storage.database import RUN
@@ -55,7 +55,8 @@ class StudyFacts:
         weights: Hash of the backbone's initial weights; empty in older studies.
         code: Fingerprints of space, code and libraries; empty in older studies.
         data_notes: What a user may not expect of the data, such as files that were not taken as images.
-        pixel_scale: Values that became white in images of more than 8 bits, by kind; empty without such images.
+        pixel_scale: Values that became white in images of more than 8 bits, by kind, or one a channel; empty without
+            such images.
         forked_from: Name of the study whose settings this one took over.
         splits: Fingerprint of the images and their splits; empty in older studies.
         precision: Precision of the arithmetic, and why; None in older studies.
@@ -74,7 +75,7 @@ class StudyFacts:
     weights: str = ""
     code: dict[str, str] = field(default_factory=dict)
     data_notes: tuple[str, ...] = ()
-    pixel_scale: dict[str, int] = field(default_factory=dict)
+    pixel_scale: dict[str, Levels] = field(default_factory=dict)
     forked_from: str = ""
     prepared: str = ""
     splits: str = ""
@@ -268,8 +269,7 @@ class StudyResults:
         found = find_warnings(self.verdict, self.trials, self.settings.strategies)
         stock = self.stock
         said = stock.sentence() if stock is not None and stock.is_of(self.verdict.winner.finals) else ""
-        sentences = (self.ended_early, *found, said, starts_sentence(self.settings.starts))
-        return tuple(filter(None, sentences))
+        return tuple(filter(None, (self.ended_early, *found, said, starts_sentence(self.settings.starts))))
 
     @property
     def ended_early(self) -> str:

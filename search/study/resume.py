@@ -48,14 +48,15 @@ def reopen(
     _require_strategies(study, trains=trains)
     if trains:
         import_objects(settings.metric, settings.sampler, head_functions(settings.space))
-    preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
-    check_backbone(settings.spec)
+    spec = settings.spec
+    preprocessing = preprocessing_for(spec.name, spec.weights, spec.image_size, spec.channels)
+    check_backbone(spec)
     data, options = data or settings.data, settings.listing
     if image_root is not None:
         options = replace(options, image_root=image_root).located(data)
     listing = list_data(data, options, study.workspace)
     dataset = decode(listing, settings, preprocessing, study.workspace, observer)
-    backbones = BackbonePool(settings.spec)
+    backbones = BackbonePool(spec)
     require_unchanged(settings, study.facts, dataset, backbones, trains=trains, option=study.workspace.option)
     return Prepared(study, dataset, backbones)
 
@@ -138,9 +139,10 @@ def prepare_fork(
     settings = old.settings.model_copy(update=changed)
     load_plugins(settings.plugins)
     import_objects(settings.metric, settings.sampler, head_functions(settings.space))
-    check_backbone(settings.spec)
-    preprocessing = preprocessing_for(settings.backbone, settings.weights, settings.image_size)
-    listing, backbones = list_data(settings.data, settings.listing, workspace), BackbonePool(settings.spec)
+    spec = settings.spec
+    check_backbone(spec)
+    preprocessing = preprocessing_for(spec.name, spec.weights, spec.image_size, spec.channels)
+    listing, backbones = list_data(settings.data, settings.listing, workspace), BackbonePool(spec)
     dataset = decode(listing, settings, preprocessing, workspace, observer)
     facts = replace(gather_facts(settings, dataset, backbones, old.facts.precision), forked_from=name)
     place = replace(workspace, artifacts_url=old.artifacts_url)

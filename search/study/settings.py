@@ -90,8 +90,8 @@ class StudySettings(BaseModel):
 
     @property
     def spec(self) -> BackboneSpec:
-        """Return backbone, weights and image size."""
-        return BackboneSpec(self.backbone, self.weights, self.image_size)
+        """Return backbone, weights, image size and channels."""
+        return BackboneSpec(self.backbone, self.weights, self.image_size, self.listing.channels)
 
     @property
     def strategies(self) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class _Options(BaseModel):
     image_root: str = ""
     allow_outside: bool = False
     nested_classes: bool = False
+    channels: int = 3
 
 
 # Fields of requests and settings that have another name than the option, by option.

@@ -6,12 +6,13 @@ model needs, without Frostline::
 
     <workspace>/models/<study>/<final>/network/      see objectives/networks/export.py
     <workspace>/models/<study>/<final>/code/         the package that loads it, and the user's modules
-    <workspace>/models/<study>/<final>/example.png   an image to test it with
+    <workspace>/models/<study>/<final>/example.png   an image to test it with; example.npy of other than 3 channels
 """
 
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from ...objectives.config import TrialConfig
 from ...objectives.data import ImageDataset
 from ...objectives.networks import ModelCard, Network, save_network
+from ...objectives.preprocessing import RGB
 from ...storage.errors import StorageError
 from ..analysis import best_final
 from ..records import FinalScores
@@ -39,7 +41,7 @@ def keep_network(
         final: Record of the final.
         card: Description of the network; see :func:`final_card`.
         network: Trained network.
-        example: Image to test the model with, shape (H, W, 3).
+        example: Image to test the model with, shape (H, W, C).
 
     Raises:
         StorageError: The files cannot be written.
@@ -51,12 +53,21 @@ def keep_network(
     try:
         save_network(unfinished / "network", network, card)
         copy_code(unfinished / "code", card.backbone, card.head.function)
-        Image.fromarray(example).save(unfinished / "example.png")
+        _write_example(unfinished, example)
         unfinished.replace(folder)
     except (OSError, SafetensorError) as error:
         again = f"frostline resume {study.settings.name}{study.workspace.option}"
         reason = f"The network of a final cannot be kept in {folder}: {str(error).rstrip('.')}"
         raise StorageError(f"{reason}. Set that right, then type: {again}") from error
+
+
+def _write_example(folder: Path, example: NDArray[np.uint8]) -> None:
+    channels = example.shape[2]
+    if channels == RGB:
+        Image.fromarray(example).save(folder / "example.png")
+    else:
+        # Without a row, where else the first axis could be that of the channels.
+        np.save(folder / "example.npy", example[:-1] if len(example) == channels else example)
 
 
 def final_card(

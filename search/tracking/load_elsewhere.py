@@ -30,7 +30,7 @@ def _fault(folder: Path, loader: str) -> str:
     try:
         with _importable(folder / "code"):
             model: Any = importlib.import_module(loader).load_network(folder / "network", "cpu")
-            (probabilities,) = model.predict([(folder / "example.png").read_bytes()])
+            (probabilities,) = model.predict([next(folder.glob("example.*")).read_bytes()])
     # The code is the user's.
     except Exception as error:
         return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".rstrip(": ")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ...objectives.data import visible
 from ..analysis import Mistake
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def mistake_sheet(mistakes: Sequence[Mistake], split: ImageSplit) -> Image.Image
 
 def _draw(sheet: Image.Image, mistake: Mistake, split: ImageSplit, corner: tuple[int, int]) -> None:
     left, top = corner
-    picture = Image.fromarray(split.canvas[split.indices[mistake.image]])
+    picture = Image.fromarray(visible(split.canvas[split.indices[mistake.image]]))
     sheet.paste(picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC), corner)
     font, draw = ImageFont.load_default(_FONT_SIZE), ImageDraw.Draw(sheet)
     lines = (

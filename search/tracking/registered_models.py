@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
+from ...objectives.data import TIFF_LIBRARIES
+from ...objectives.preprocessing import RGB
 from ...storage.tracking import ServedModel, Tracker
 from ..analysis import STOCK, Contender, ModelStock, Verdict, best_final, shipped_final
 from ..records import FinalScores
@@ -107,6 +110,8 @@ def alias(strategy: str) -> str:
 def _served(study: Study, model: KeptModel, aliases: Sequence[str]) -> ServedModel:
     settings, final = study.settings, model.final
     libraries = [*_LIBRARIES, *(["timm"] if settings.backbone.startswith("timm:") else [])]
+    # They read TIFF files, and whoever serves other files does without.
+    libraries += [name for name in TIFF_LIBRARIES if settings.listing.channels != RGB and find_spec(name)]
     return ServedModel(
         folder=str(model.folder),
         package=package_of(model.folder),

@@ -179,9 +179,9 @@ def describe_datasets(dataset: ImageDataset, data: str) -> list[dict[str, str]]:
 
 
 def _schema(dataset: ImageDataset) -> dict[str, Any]:
-    """Return the schema of the decoded images (N, R, R, 3) and labels (N,), as MLflow writes tensors."""
-    side = dataset.preprocessing.canvas_size
-    shapes = {"features": ("uint8", [-1, side, side, 3]), "targets": ("int64", [-1])}
+    """Return the schema of the decoded images (N, R, R, C) and labels (N,), as MLflow writes tensors."""
+    side, channels = dataset.preprocessing.canvas_size, dataset.preprocessing.channels
+    shapes = {"features": ("uint8", [-1, side, side, channels]), "targets": ("int64", [-1])}
     described = {
         part: json.dumps([{"type": "tensor", "tensor-spec": {"dtype": kind, "shape": shape}}])
         for part, (kind, shape) in shapes.items()

@@ -28,7 +28,7 @@ from .study_mark import StudyMark
 _DIGEST = "frostline.digest"
 _SERVED = Path(__file__).with_name("served_model.py")
 # Names in the folder of a network.
-CODE, EXAMPLE, NETWORK = "code", "example.png", "network"
+CODE, EXAMPLE, NETWORK = "code", "example.*", "network"
 
 
 def log_model(
@@ -137,7 +137,7 @@ def _upload(client: MlflowClient, model: LoggedModel, run_id: str, folder: Path,
             model_config={"loader": f"{content['package']}.{content.get('loader', 'exported')}"},
             metadata={"temperature": content.get("temperature", 1.0)},
             signature=_signature(content["classes"]),
-            input_example=pd.DataFrame({"image": [(folder / EXAMPLE).read_bytes()]}),
+            input_example=pd.DataFrame({"image": [next(folder.glob(EXAMPLE)).read_bytes()]}),
             pip_requirements=[f"mlflow=={version('mlflow')}", f"pandas=={version('pandas')}", *content["requirements"]],
         )
         client.log_model_artifacts(model.model_id, str(local))

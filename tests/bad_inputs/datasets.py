@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .rows import Make, data, pictures, text
+from .rows import GOOD, Make, Row, data, pictures, text
 
 
 def encoded(kind: str, **options: Any) -> bytes:
@@ -58,6 +58,28 @@ def arrays(*values: np.ndarray) -> Make:
     return make
 
 
+def bands(channels: int) -> Make:
+    """Images of many channels, which Pillow does not read."""
+
+    def make(here: Path) -> None:
+        import tifffile
+
+        for folder in ("cat", "dog"):
+            (here / "bad" / folder).mkdir(parents=True)
+            for number in range(4):
+                values = np.random.default_rng(number).integers(0, 256, (channels, 9, 12), dtype=np.uint8)
+                file = here / "bad" / folder / f"{number}.tif"
+                tifffile.imwrite(file, values, photometric="minisblack", planarconfig="separate")
+
+    return make
+
+
+def numpy_files(here: Path) -> None:
+    for folder in ("cat", "dog"):
+        (here / "bad" / folder).mkdir(parents=True)
+        np.save(here / "bad" / folder / "0.npy", np.zeros((5, 9, 12), np.uint8))
+
+
 def loops(here: Path) -> None:
     for name in ("cat", "dog"):
         (here / "bad" / name).mkdir(parents=True)
@@ -65,6 +87,16 @@ def loops(here: Path) -> None:
 
 
 DATA = {
+    "images of 5 channels": data(
+        "bad", bands(5), "8 of 8", "cat/0.tif: has 5 channels: type --channels 5", cached=True
+    ),
+    "images of another number of channels": Row(
+        ("search", "bad", *GOOD, "--channels", "13"),
+        ("8 of 8", "cat/0.tif: has 5 channels, and --channels 13 was asked for: type --channels 5"),
+        bands(5),
+        cached=True,
+    ),
+    "arrays without a number of channels": data("bad", numpy_files, "holds no images", "add --channels N"),
     "data missing": data("phtos", lambda _: None, "No such folder", "Did you mean photos?"),
     "data empty": data("", lambda _: None, "No dataset is named"),
     "data a file": data("file", text("file"), "is a file"),

@@ -24,6 +24,7 @@ WRONG_OPTIONS = {
             "--seeds",
             "--seed",
             "--folds",
+            "--channels",
             "--image-size",
             "--population",
             "--retries",
@@ -38,6 +39,7 @@ WRONG_OPTIONS = {
             ("--seeds", ("0",)),
             ("--folds", ("0", "1", "101")),
             ("--workers", ("0",)),
+            ("--channels", ("0", "1001")),
             ("--slots-per-gpu", ("0", "x")),
             ("--indifference", ("x", "-1", "101", "nan", "inf")),
             ("--stop-when-sure", ("x", "0", "0.5", "1", "95", "-0.9", "nan", "inf")),
@@ -48,6 +50,31 @@ WRONG_OPTIONS = {
     },
     "unknown option of markup": search("--[red]x:smile:", say=("--[red]x:smile:",)),
     "--trials below the strategies": search("--trials", "2", say=("--trials 2", "--strategy")),
+    "--channels of photos": Row(
+        ("search", "photos", *GOOD, "--channels", "5"),
+        (
+            "8 of 8 images of photos do not decode",
+            "has 3 channels, and --channels 5 was asked for: leave out --channels",
+        ),
+        cached=True,
+    ),
+    "--channels of digits": Row(
+        ("search", "sklearn:digits", *GOOD, "--channels", "5"), ("--channels does not go with sklearn:digits",)
+    ),
+    "--channels of a network that has no convolution": search(
+        *("--channels", "5", "-b", "flat:make"),
+        say=("flat:make cannot be made to take images of 5 channels", "no convolution", "in_channels"),
+        make=text(
+            "flat.py",
+            "from torch import nn\n"
+            "def make(): return nn.Sequential(nn.Flatten(), nn.Linear(3072, 8), nn.ReLU(), nn.Linear(8, 4))\n",
+        ),
+    ),
+    "--channels and colors that change": search(
+        *("--channels", "5", "--space", "colors.toml"),
+        say=("[full] augmentation = 'randaugment' changes colors", "leave it out", "flip_crop"),
+        make=text("colors.toml", '[full]\nepochs = 1\naugmentation = "randaugment"\n'),
+    ),
     "--folds above the smallest class": search(
         "--folds", "5", say=("--folds 5", "class 'cat' has 3 images", "--folds 3 or fewer")
     ),

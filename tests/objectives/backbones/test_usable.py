@@ -113,7 +113,7 @@ def test_weights_that_hooks_compute_are_not_taken_for_drawn(name: str) -> None:
         ("lazy", r"lazy layers: 0\.weight has no shape yet\. Run it once"),
         ("without_values", r"on the meta device: first\.weight has no values"),
         ("of_inference", r"inference_mode\(\): first\.weight cannot train"),
-        ("gray", r"takes images of 1 channel, .* always have 3 \(RGB\)\. Wrap it .* x\.mean\(dim=1, keepdim=True\)"),
+        ("gray", r"takes images of 1 channel, .*Add --channels 1 .*, or wrap it .* x\.mean\(dim=1, keepdim=True\)"),
         ("four_channels", "takes images of 4 channels, .*an image of 4 channels made from x"),
         ("Flat", r"cannot take images of 32 px: .*\. Give another --image-size, such as 28\."),
     ],

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from frostline.objectives.data import canvas_file, canvas_reader
 from frostline.objectives.data import digests as digests_module
 from frostline.objectives.data import image_cache as module
+from frostline.objectives.data.bands import decode_canvas
 from frostline.objectives.data.dataset import ImageDataset, prepare_dataset
 from frostline.objectives.data.dataset_sources import list_source
 from frostline.objectives.data.decoding import decode_image, to_canvas
@@ -46,11 +46,11 @@ def prepare(folder: Path, tmp_path: Path) -> Callable[..., ImageDataset]:
 def decoding_counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
 
-    def counting(*arguments: Any) -> Image.Image:
+    def counting(*arguments: Any) -> tuple[np.ndarray, tuple[int, int]]:
         calls.append(1)
-        return decode_image(*arguments)
+        return decode_canvas(*arguments)
 
-    monkeypatch.setattr(canvas_reader, "decode_image", counting)
+    monkeypatch.setattr(canvas_reader, "decode_canvas", counting)
     return calls
 
 

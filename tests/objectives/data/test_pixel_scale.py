@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from frostline.objectives.data import canvas_reader
+from frostline.objectives.data.bands import decode_canvas
 from frostline.objectives.data.dataset import ImageDataset, prepare_dataset
 from frostline.objectives.data.decoding import decode_image
 from frostline.objectives.data.pixel_scale import PixelScale
@@ -86,10 +87,10 @@ def test_the_scale_is_part_of_the_identity_of_the_images(tmp_path: Path, monkeyp
     folder = planted(tmp_path / "cells", {"a": 3000, "b": 300}, np.uint16, 0)
     one = prepared(folder, tmp_path)
 
-    def alone(content: bytes, _: object) -> Image.Image:
-        return decode_image(content)
+    def alone(content: bytes, preprocessing: Preprocessing, _: object) -> tuple[np.ndarray, tuple[int, int]]:
+        return decode_canvas(content, preprocessing)
 
-    monkeypatch.setattr(canvas_reader, "decode_image", alone)
+    monkeypatch.setattr(canvas_reader, "decode_canvas", alone)
     other = prepare_dataset(str(folder), PREPROCESSING, cache_dir=tmp_path / "another", seed=0)
     assert other.scale == PixelScale()
     assert (other.fingerprint == one.fingerprint, other.split_fingerprint == one.split_fingerprint) == (False, False)
