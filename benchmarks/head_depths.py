@@ -36,7 +36,7 @@ from frostline.objectives.networks import Network, head_for
 from frostline.objectives.strategies import plan_phases
 from frostline.objectives.training.logistic_regression import pooled_features, solve_probe
 
-DEPTHS = (1, 2, 3, 4, 6, 8)
+DEPTHS = (1, 2, 4, 8, 12, 16)
 COLUMNS = ("units", "features", "test accuracy, %", "gained on 1 unit, points", "log loss", "seconds", "draws")
 
 

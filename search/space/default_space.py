@@ -25,9 +25,9 @@ _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "f
 # trainings with the default configuration (six datasets of about 240 test images, two networks at 64 px), and nothing
 # to the strategies that train more than the head (full: 1.4 +- 1.2 points less, 13 pairs).
 _SOLVED_FIRST = {"choices": ["probe", "default"], "default": "probe", "when": {"head.hidden_layers": [0]}}
-# A head on the last four units was worth more than one on the last unit in every network tried
-# (benchmarks/results/head_depths.md). Only heads on frozen networks take several.
-_SEVERAL_UNITS = {"choices": [1, 4], "default": 4}
+# A head on the last eight units is better than one on the last unit on every dataset and network tried, by 6 points on
+# average (benchmarks/results/head_depths.md). Only heads on frozen networks take several.
+_SEVERAL_UNITS = {"choices": [1, 4, 8], "default": 8}
 _BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
 
 
@@ -58,7 +58,9 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
     tables = {
         "shared": _shared(),
         "feature_extraction": {
-            "learning_rate": {"low": 3e-4, "high": 1e-1, "log": True, "default": 3e-3},
+            # A solved head needs small steps: 1e-4 was 3.0 +- 2.5 points of test accuracy better than 3e-3 in 16 pairs
+            # (four datasets, two networks at 64 px).
+            "learning_rate": {"low": 3e-5, "high": 1e-1, "log": True, "default": 1e-4},
             "augmentation": {**_AUGMENTATION, "default": "none"},
             "head": {"init": _SOLVED_FIRST, "depths": _SEVERAL_UNITS},
             "views": VIEWS,

@@ -41,9 +41,9 @@ def test_every_number_of_units_is_served() -> None:
         assert domain.contains(domain.first)
 
 
-@pytest.mark.parametrize(("units", "seen"), [(18, (1, 4)), (4, (1, 4)), (3, (1, 3)), (1, (1,))])
+@pytest.mark.parametrize(("units", "seen"), [(18, (1, 4, 8)), (7, (1, 4, 7)), (4, (1, 4)), (1, (1,))])
 @pytest.mark.parametrize("strategy", ["feature_extraction", "linear_probe_exact"])
-def test_heads_on_frozen_networks_see_the_last_four_units_or_as_many_as_there_are(
+def test_heads_on_frozen_networks_see_the_last_eight_units_or_as_many_as_there_are(
     strategy: str, units: int, seen: tuple[int, ...]
 ) -> None:
     space = resolve_space(create_space(default_tables(1000)).only([strategy]), units)
