@@ -68,9 +68,7 @@ def test_a_clear_lead_ends_most_searches_rightly_and_saves_trials() -> None:
     )
 
 
-def test_the_table_has_a_row_for_each_shape(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_has_a_row_for_each_shape() -> None:
     report = harness.Report("sureness", "", harness.Setting(quick=True))
     table = report.table("", "arms", "size", *"abcdef")
     sureness.add_rows(table, 0.95, 2, sizes=(Size(2, 12, 100),))

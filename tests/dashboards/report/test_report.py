@@ -241,6 +241,8 @@ def test_command_names_folds_and_how_the_finals_run_where_that_is_not_the_defaul
     assert "race" not in command()
     assert "--indifference" not in command()
     assert "--folds" not in command()
+    assert "--stop-when-sure" not in command()
+    assert "--stop-when-sure 0.95" in command(stop_when_sure=0.95)
     assert "--folds 5" in command(folds=5)
     assert "--no-race" in command(racing=False)
     assert "--indifference 0.5" in command(indifference=0.5)

@@ -90,17 +90,18 @@ def test_a_search_ends_with_its_floors_where_the_lead_is_clear(tmp_path: Path) -
 
 
 def test_a_search_without_the_option_runs_all_trials_and_keeps_its_order(tmp_path: Path) -> None:
-    drawn = []
-    for place, sure in enumerate((None, 0.95)):
-        study = created(tmp_path / str(place), stop_when_sure=sure)
+    def order(sure: float | None) -> tuple[list[str | None], bool]:
+        study = created(tmp_path / str(sure), stop_when_sure=sure)
         with open_worker(study) as worker:
             work(worker)
-        drawn.append([trial.strategy for trial in study.trials()])
-    assert len(drawn[0]) == TRIALS
-    assert study.ending() is not None
+        return [trial.strategy for trial in study.trials()], study.ending() is not None
+
+    (usual, ended), (early, ended_early) = order(None), order(0.95)
+    assert len(usual) == TRIALS
+    assert (ended, ended_early) == (False, True)
     # What is behind completes its floor before the others go on: only then can the search be sure.
-    assert [drawn[1].count(name) for name in LEVELS] == [FLOOR, FLOOR]
-    assert drawn[0][: 2 * FLOOR].count("scratch") < FLOOR
+    assert [early.count(name) for name in LEVELS] == [FLOOR, FLOOR]
+    assert usual[: 2 * FLOOR].count("scratch") < FLOOR
 
 
 def test_strategies_that_are_equal_do_not_end_it(tmp_path: Path) -> None:
