@@ -17,9 +17,12 @@ import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from scipy.special import softmax
+from timm.models import adapt_input_conv
 from torchvision.transforms import v2
 
 from frostline.dashboards.report.thumbnails import ThumbnailMaker
+from frostline.objectives.backbones import create_backbone
+from frostline.objectives.config import BackboneSpec
 from frostline.objectives.data import find_gallery
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.networks import load_network, read_card, read_weights
@@ -158,13 +161,7 @@ def test_the_certificates_state_the_first_layer(finished: Finished) -> None:
 
 
 def test_the_first_layer_of_the_network_that_froze_it_is_that_of_the_rule(finished: Finished) -> None:
-    from timm.models import adapt_input_conv
-    from tiny_network import create
-
-    torch.manual_seed(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        color = create().stem[0].weight.detach()
+    color = create_backbone(BackboneSpec("tiny_network:create", "DEFAULT", 32)).model.state_dict()["stem.0.weight"]
     final = finished.chosen("feature_extraction")
     (kept,) = (finished.study.workspace.root / "models").rglob(f"*feature_extraction*{final.seed}*/network")
     assert torch.equal(read_weights(kept)["backbone.stem.0.weight"], adapt_input_conv(CHANNELS, color))
