@@ -155,6 +155,7 @@ def test_the_certificates_state_the_first_layer(finished: Finished) -> None:
     assert stated == {REPEATED, "for 5 channels: drawn at random"}
     assert all(phase["passed"] for file in files for phase in json.loads(file.read_text()))
     assert f"the first layer is {REPEATED}" in finished.study.facts.notes
+    assert finished.study.facts.first_layer == REPEATED
     assert finished.study.facts.prepared.startswith("Each image, of 5 channels, is resized")
     whites = "of integers, 1023, 1023, 4095, 16383, 1023 become white, channel by channel"
     assert any(whites in note for note in finished.study.facts.data_notes)
@@ -180,6 +181,7 @@ def test_onnx_and_torch_export_give_the_recorded_probabilities(finished: Finishe
     assert "normalized images: float32 (N, 5, 32, 32)" in card
     assert "Input: 5 channels, 8 bits each" in card
     assert "for TIFF files tifffile and imagecodecs" in card
+    assert f"The first layer is {REPEATED}." in card
 
 
 def test_graphs_of_pixels_take_all_channels(finished: Finished, folder: Path, tmp_path: Path) -> None:
