@@ -72,7 +72,7 @@ def run_search(
         artifacts: URL of shared checkpoints; by default ``$FROSTLINE_ARTIFACTS``, else in the workspace.
         observer: Observer of the work; by default a live view in a terminal or notebook, and lines elsewhere.
         settings: Any other setting of the command line, by the field of :class:`Request`: ``weights``, ``image_size``,
-            ``seed``, ``finals_seeds``, ``device``, ``workers``, ``audit``, ``label_column``, ``group``, ...
+            ``seed``, ``finals_seeds``, ``device``, ``workers``, ``audit``, ``channels``, ``group``, ...
 
     Returns:
         The study, with its verdict.

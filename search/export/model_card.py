@@ -12,6 +12,7 @@ from ...objectives.data import TIFF_LIBRARIES, describe_faults
 from ...objectives.metrics import METRICS, find_metric
 from ...objectives.networks import OPSET, ModelCard
 from ...objectives.preprocessing import RGB, plural_channels
+from ...objectives.strategies import STRATEGIES
 from ..analysis import STOCK, Contender, Verdict
 from ..study import Study, StudyResults, place_of_final
 from ..tracking import chosen_network
@@ -234,7 +235,10 @@ def _training(study: Study, kept: KeptNetwork, results: StudyResults) -> list[st
     trial = next(each for each in results.trials if each.number == kept.final.trial_number)
     weights = _unlocated(study.settings.weights)
     versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
+    strategy = STRATEGIES.get(kept.final.strategy)
+    adapted = results.facts.first_layer if strategy is None or strategy.pretrained else ""
     return [
+        *([f"The first layer is {adapted}.", ""] if adapted else []),
         f"`{study.settings.backbone}`, weights `{weights}`; {kept.final.trainable_parameters:,} trained weights, "
         f"{kept.final.seconds:.1f} s on {results.device} ({versions}). Adapters are merged into the weights.",
         *_code("json", json.dumps(trial.config, indent=1)),

@@ -179,6 +179,7 @@ def gather_facts(
         splits=dataset.split_fingerprint,
         precision=precision,
         folds=dataset.fold_sizes,
+        first_layer=backbones.first_layer,
     )
 
 

@@ -61,6 +61,7 @@ class StudyFacts:
         splits: Fingerprint of the images and their splits; empty in older studies.
         precision: Precision of the arithmetic, and why; None in older studies.
         folds: Number of images of each fold, of which the first one's are ``train`` and ``val``; empty without folds.
+        first_layer: What was done to the first layer for images of other than 3 channels; empty for color.
         prepared: Sentence about what happens to each image before the network sees it; empty in older studies.
     """
 
@@ -81,6 +82,7 @@ class StudyFacts:
     splits: str = ""
     precision: PrecisionChoice | None = None
     folds: tuple[int, ...] = ()
+    first_layer: str = ""
 
     @property
     def val_images(self) -> int | None:

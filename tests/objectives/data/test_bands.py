@@ -336,7 +336,9 @@ def test_a_header_that_goes_in_circles_ends() -> None:
     assert tiff_layout(b"II*\0") is None
 
 
-def test_no_file_that_another_names_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_that_another_names_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The metadata of OME may say that planes are in other files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.ome.tif").write_bytes(tiff(noise(40, 60), ome=True))
@@ -353,3 +355,7 @@ def test_no_file_that_another_names_is_opened(tmp_path: Path, monkeypatch: pytes
     content = tiff(noise(40, 60), description=described, metadata=None)
     with pytest.raises(UndecodableImageError, match="has 1 channel, and --channels 5"):
         decode_bands(content, 5)
+    assert "secret" not in caplog.text
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        assert file.series
+    assert "secret" in caplog.text, "tifffile looks for the file by itself"

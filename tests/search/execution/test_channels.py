@@ -17,9 +17,12 @@ import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from scipy.special import softmax
+from timm.models import adapt_input_conv
 from torchvision.transforms import v2
 
 from frostline.dashboards.report.thumbnails import ThumbnailMaker
+from frostline.objectives.backbones import create_backbone
+from frostline.objectives.config import BackboneSpec
 from frostline.objectives.data import find_gallery
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.networks import load_network, read_card, read_weights
@@ -152,19 +155,14 @@ def test_the_certificates_state_the_first_layer(finished: Finished) -> None:
     assert stated == {REPEATED, "for 5 channels: drawn at random"}
     assert all(phase["passed"] for file in files for phase in json.loads(file.read_text()))
     assert f"the first layer is {REPEATED}" in finished.study.facts.notes
+    assert finished.study.facts.first_layer == REPEATED
     assert finished.study.facts.prepared.startswith("Each image, of 5 channels, is resized")
     whites = "of integers, 1023, 1023, 4095, 16383, 1023 become white, channel by channel"
     assert any(whites in note for note in finished.study.facts.data_notes)
 
 
 def test_the_first_layer_of_the_network_that_froze_it_is_that_of_the_rule(finished: Finished) -> None:
-    from timm.models import adapt_input_conv
-    from tiny_network import create
-
-    torch.manual_seed(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        color = create().stem[0].weight.detach()
+    color = create_backbone(BackboneSpec("tiny_network:create", "DEFAULT", 32)).model.state_dict()["stem.0.weight"]
     final = finished.chosen("feature_extraction")
     (kept,) = (finished.study.workspace.root / "models").rglob(f"*feature_extraction*{final.seed}*/network")
     assert torch.equal(read_weights(kept)["backbone.stem.0.weight"], adapt_input_conv(CHANNELS, color))
@@ -183,6 +181,7 @@ def test_onnx_and_torch_export_give_the_recorded_probabilities(finished: Finishe
     assert "normalized images: float32 (N, 5, 32, 32)" in card
     assert "Input: 5 channels, 8 bits each" in card
     assert "for TIFF files tifffile and imagecodecs" in card
+    assert f"The first layer is {REPEATED}." in card
 
 
 def test_graphs_of_pixels_take_all_channels(finished: Finished, folder: Path, tmp_path: Path) -> None:

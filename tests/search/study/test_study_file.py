@@ -232,3 +232,14 @@ def test_a_study_file_runs_and_what_is_typed_comes_first(tmp_path: Path) -> None
     differs = invoke(*command[:-2], "--data", "sklearn:digits[0-1]@20", "--name", "photos-probes", *command[-2:])
     assert differs.exit_code == 2
     assert "sklearn:digits[0-1]@20 here" in differs.stderr
+
+
+def test_the_number_of_channels_is_typed_or_written(tmp_path: Path) -> None:
+    file = write(tmp_path / "fields.toml", '[study]\ndata = "fields"\nchannels = 5\n')
+    assert Request.read(file).listing.channels == 5
+    assert Request.read(file, {"channels": 4}).listing.channels == 4
+    assert Request.create("fields").listing.channels == 3
+    assert Request.create("fields", channels=13).listing.given() == {"channels": 13}
+    with pytest.raises(InvalidInputError, match="channels: Input should be a valid integer, got '5'"):
+        Request.create("fields", channels="5")
+    assert "--channels does not go with sklearn:digits" in refused(tmp_path, "sklearn:digits", "--channels", "5")
