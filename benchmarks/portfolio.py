@@ -220,8 +220,9 @@ def main() -> None:
     compare(cells, report)
     report.notes += [
         '"Better" counts the column before it. In brackets: how many defaults were trained again.',
-        "The configurations are of the recording's time, when heads of feature extraction started at random; today they "
-        "start solved by default. So the row of feature extraction does not say what starts gain over today's default.",
+        "The configurations are of the recording's time, when heads of feature extraction started at random; today "
+        "they start solved by default. So the row of feature extraction does not say what starts gain over today's "
+        "default.",
     ]
     harness.finish(report, arguments)
 
