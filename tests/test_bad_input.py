@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.search.space.parsing import create_space, resolve_space
-from frostline.search.study.results import StudyFacts
+from frostline.search.study.facts import StudyFacts
 from frostline.search.study.settings import StudySettings
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace

@@ -91,9 +91,15 @@ def read_metadata(folder: Path, options: ListingOptions, scratch: Path) -> Table
     )
 
 
-def metadata_notes(folder: Path, items: Sequence[Item]) -> tuple[str, ...]:
-    """What of a folder is not taken: images without a row, and other files."""
-    scanned, taken = scan_folder(folder), {item.content for item in items}
+def metadata_notes(folder: Path, items: Sequence[Item], also: frozenset[str]) -> tuple[str, ...]:
+    """What of a folder is not taken: images without a row, and other files.
+
+    Args:
+        folder: The folder.
+        items: Images with a row.
+        also: Suffixes of files that are images too.
+    """
+    scanned, taken = scan_folder(folder, also), {item.content for item in items}
     passed_over = scanned.all_passed_over()
     for file in _files(folder):
         passed_over[kind_of_file(file.name)] -= 1

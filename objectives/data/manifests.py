@@ -63,7 +63,7 @@ def list_manifest(source: str, options: ListingOptions, scratch: Path) -> Listin
     )
     grouped_by = f"column {columns.group!r}" if rows.groups else ""
     listed = sorted_by_name(items)
-    notes = metadata_notes(root, listed) if _is_described(file) else ()
+    notes = metadata_notes(root, listed, options.suffixes) if _is_described(file) else ()
     return Listing(table.title or file.stem, classes, listed, notes, grouped_by)
 
 

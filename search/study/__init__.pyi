@@ -3,6 +3,7 @@ from .chosen_trial import ChosenTrial, choose_trial
 from .dry_run import DryRun, StrategyPlan, dry_run
 from .ending import Ending, judge_ending
 from .extension import Extension
+from .facts import StudyFacts
 from .finalists import (
     SEED_OFFSET,
     Finalist,
@@ -32,7 +33,7 @@ from .precision import precision_of, precision_of_features
 from .prepare import Prepared, prepare_search
 from .progress import progress_sentence
 from .request import Request
-from .results import StudyFacts, StudyResults
+from .results import StudyResults
 from .resume import prepare_fork, prepare_resume, reopen
 from .settings import CANDIDATES, StudySettings
 from .speed import device_of_trials

@@ -13,7 +13,7 @@ from ..sampling import strategy_floor
 from .settings import StudySettings
 
 if TYPE_CHECKING:
-    from .results import StudyFacts
+    from .facts import StudyFacts
 
 
 @dataclass(frozen=True)

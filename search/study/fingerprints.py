@@ -21,7 +21,7 @@ from ... import objectives
 from ...objectives.data import ImageDataset
 from ...objectives.errors import InvalidInputError
 from ...objectives.networks import BackbonePool
-from .results import StudyFacts
+from .facts import StudyFacts
 from .settings import StudySettings
 from .user_objects import user_modules
 

@@ -22,8 +22,9 @@ from ..formats import duration, plural
 from ..optuna_logging import quiet_optuna
 from ..records import FINISHED, STRATEGY, TrialRecord, finished
 from ..sampling import BudgetAllocation
+from .facts import StudyFacts
 from .finalists import restore_config
-from .results import StudyFacts, StudyResults
+from .results import StudyResults
 from .settings import StudySettings
 
 # Configurations drawn from the space of a strategy, whose mean is what its later trials take.

@@ -16,7 +16,7 @@ from ...objectives.precision import AUTO, BFLOAT16, FLOAT32, PRECISIONS, Precisi
 from ...objectives.precision_probe import choose_precision
 from ...storage.workspace import Workspace
 from ..slots import Resources, create_engine
-from .results import StudyFacts
+from .facts import StudyFacts
 from .speed import device_of_trials
 
 

@@ -23,6 +23,7 @@ from ..durations import write_duration
 from ..slots import create_engine
 from ..space import Space, create_space, default_tables, resolve_space, with_head
 from .checks import budget_of, check_request, chosen_strategies, train_counts
+from .facts import StudyFacts
 from .fingerprints import code_fingerprints, require_unchanged
 from .forecast import fitted_model, forecast_search, require_budget
 from .observer import Observer
@@ -30,7 +31,6 @@ from .optuna_storage import study_names
 from .precision import study_precision
 from .prior import located_prior, with_starts
 from .request import Request
-from .results import StudyFacts
 from .settings import SEEDS, TRIALS, StudySettings, default_population
 from .speed import measure_speed
 from .starts import starts_sentence

@@ -12,7 +12,7 @@ from ...objectives.metrics import one_hot
 from ...objectives.precision import PrecisionChoice
 from ...storage.database import StoredFinal
 from ..records import STRATEGY, FinalRecord, FinalScores, FoldRecord, TrialRecord, read_finalist
-from .results import StudyFacts
+from .facts import StudyFacts
 from .trial_rows import TrialRow
 
 # User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).

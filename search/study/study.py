@@ -30,9 +30,10 @@ from ..optuna_logging import quiet_optuna
 from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, read_finalist
 from .diagnoses import Diagnoses
 from .ending import Ending
+from .facts import StudyFacts
 from .finalists import Finalist, list_candidates
 from .optuna_storage import has_studies, open_storage
-from .results import StudyFacts, StudyResults, has_ended, is_decided
+from .results import StudyResults, has_ended, is_decided
 from .settings import StudySettings
 from .stored_records import FINAL_FAILED, OUTCOME, failed_finals, final_record_of, read_facts, record_of_row
 from .stored_results import RAN, alive_leases, read_results

@@ -24,7 +24,7 @@ from frostline.search.space.default_space import default_tables
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.space.space import Space
 from frostline.search.space.space_file import read_space, tables_of, write_space
-from frostline.search.study.results import StudyFacts
+from frostline.search.study.facts import StudyFacts
 from frostline.search.study.settings import StudySettings
 from frostline.search.study.stored_records import OUTCOME, STARTED
 from frostline.search.study.study import Study

@@ -22,9 +22,9 @@ from frostline.search.execution.curve_trainings import choose_sizes, run_curve, 
 from frostline.search.execution.run import SearchInterrupted, run_search
 from frostline.search.slots.resources import Resources
 from frostline.search.study import fingerprints
+from frostline.search.study.facts import StudyFacts
 from frostline.search.study.observer import Observer
 from frostline.search.study.request import Request
-from frostline.search.study.results import StudyFacts
 from frostline.search.study.study import Study
 from frostline.search.tracking.training_runs import SCORE_CURVE
 from frostline.storage.database.control import STOP

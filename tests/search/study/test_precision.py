@@ -17,11 +17,11 @@ from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.precision import AUTO, BFLOAT16, EXACT, FLOAT32, Precision, PrecisionChoice
 from frostline.search.slots import Resources
 from frostline.search.study import precision
+from frostline.search.study.facts import StudyFacts
 from frostline.search.study.observer import Observer
 from frostline.search.study.precision import precision_of, precision_of_features, study_precision
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.request import Request
-from frostline.search.study.results import StudyFacts
 from frostline.search.study.resume import prepare_fork, prepare_resume
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace

@@ -26,8 +26,8 @@ from frostline.search.cli.main import app
 from frostline.search.execution.worker import Worker, open_worker
 from frostline.search.records import STRATEGY, FinalScores, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
+from frostline.search.study.facts import StudyFacts
 from frostline.search.study.observer import LineProgress, Observer
-from frostline.search.study.results import StudyFacts
 from frostline.search.study.settings import StudySettings
 from frostline.search.study.stored_records import OUTCOME, STARTED
 from frostline.search.study.study import Study
