@@ -56,7 +56,8 @@ def deep_features(setting: Setting) -> tuple[Images, dict[int, int]]:
         task = setting.task(dataset)
         splits = (*dataset.search_splits(), dataset.open_test())
         backbone = task.backbones.fresh(pretrained=True, seed=0)
-        seen = [depths for depths in DEPTHS if depths <= len(backbone.units)]
+        # As many as there are, as in a search.
+        seen = [min(depths, len(backbone.units)) for depths in DEPTHS]
         configs = [create_config({"strategy": "linear_probe_exact", "head.depths": depths}) for depths in seen]
         networks = [_network(backbone, config, len(task.train.classes)) for config in configs]
         # The last one sees most.
@@ -64,7 +65,7 @@ def deep_features(setting: Setting) -> tuple[Images, dict[int, int]]:
         features = np.concatenate([pooled_features(networks[-1], source).numpy() for source in sources])
     widths = {
         depths: network.head[-1].get_parameter("weight").shape[1]
-        for depths, network in zip(seen, networks, strict=True)
+        for depths, network in zip(DEPTHS, networks, strict=True)
     }
     return (features, np.concatenate([split.labels for split in splits])), widths
 
