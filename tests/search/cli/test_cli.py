@@ -35,9 +35,11 @@ from frostline.storage.timing import Timing
 from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 pytestmark = pytest.mark.usefixtures("mlflow_records")
 
-STUDY, DATA = "tiny", "sklearn:digits[0-2]@60"
+STUDY, DATA = "tiny", few_digits()
 EPOCHS, TRIALS, SEEDS, STRATEGIES = 6, 3, 2, 2
 SPACE = f"""
 [shared]

@@ -21,6 +21,8 @@ from frostline.search.slots.resources import Resources
 from frostline.search.study import Request, Study
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 CPU = Resources("cpu")
 UNITS = 7
 SPACE = """
@@ -44,7 +46,7 @@ def search(root: Path, weights: str) -> Study:
     (root / "space.toml").write_text(SPACE)
     values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": weights, "image_size": 32, "trials": 2}
     values |= {"space": root / "space.toml", "finals_seeds": 2, "device": "cpu", "name": "tiny"}
-    return run_search(Request(data="sklearn:digits[0-2]@60", **values), Workspace(root))
+    return run_search(Request(data=few_digits(), **values), Workspace(root))
 
 
 @pytest.fixture
