@@ -27,7 +27,7 @@ from frostline.search.execution import curve_trainings, held_study, run
 from frostline.search.slots.engines import ENGINES
 from frostline.search.tracking import registered_models
 from frostline.search.tracking.load_check import load_faults
-from frostline.storage.tracking import name_check
+from frostline.storage.tracking import mlflow_client, name_check
 from frostline.storage.tracking.delivery import Delivery, Receipt
 from frostline.storage.tracking.journal_records import JournalRecord
 from frostline.storage.tracking.mlflow_settings import configure_mlflow
@@ -144,6 +144,18 @@ def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
     return file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_tracking_databases_are_copies(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A workspace's new database is made by a process of its own, of seconds, where tests start the command itself."""
+
+    def copy(uri: str, _lock: Path) -> None:
+        shutil.copy(request.getfixturevalue("tracking_database"), uri.removeprefix("sqlite:///"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_client, "_prepare_aside", copy)
+        yield
 
 
 class InProcessSender(Delivery):
