@@ -416,8 +416,14 @@ def empty(journal: Path) -> None:
     journal.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [tear, empty, Path.unlink])
-@pytest.mark.parametrize("command", ["sync", "resume"])
+@pytest.mark.parametrize(
+    ("damage", "command"),
+    [
+        *((tear, "sync"), (tear, "resume"), (empty, "sync"), (Path.unlink, "resume")),
+        pytest.param(empty, "resume", marks=pytest.mark.slow),
+        pytest.param(Path.unlink, "sync", marks=pytest.mark.slow),
+    ],
+)
 def test_what_a_power_failure_took_from_the_journal_is_logged_again_without_the_doctor(
     root: Path, damage: Callable[[Path], None], command: str
 ) -> None:

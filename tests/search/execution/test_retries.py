@@ -254,6 +254,7 @@ def test_after_a_population_lost_the_device_only_the_trial_that_does_it_again_fa
     study.close()
 
 
+@pytest.mark.slow  # As a trial that loses its device, which is quick.
 @pytest.mark.usefixtures("dead_device")
 def test_a_final_that_loses_its_device_again_and_again_ends_with_the_reason(
     root: Path, monkeypatch: pytest.MonkeyPatch
