@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -14,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import settings
 from sqlalchemy import Engine, event
+from typer.main import get_command
 
 from frostline.objectives import precision_probe
-from frostline.search.execution import held_study
+from frostline.objectives.networks import serving_costs
+from frostline.search.execution import curve_trainings, held_study, run
 from frostline.search.slots.engines import ENGINES
 from frostline.search.tracking import registered_models
 from frostline.search.tracking.load_check import load_faults
-from frostline.storage.tracking import name_check
+from frostline.storage.tracking import mlflow_client, name_check
 from frostline.storage.tracking.delivery import Delivery, Receipt
 from frostline.storage.tracking.journal_records import JournalRecord
 from frostline.storage.tracking.mlflow_settings import configure_mlflow
@@ -39,6 +44,9 @@ precision_probe.MIN_FLOPS = 10**18
 
 # MLflow runs in the tests' own process.
 configure_mlflow()
+
+# Until all test modules are imported, there is no garbage worth a look at all that they make.
+gc.disable()
 
 # A shell starts its background jobs with SIGINT ignored, and the processes that tests start would ignore it too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -63,6 +71,7 @@ def pytest_collection_finish() -> None:
     """Collections of garbage skip what all test modules imported; each trial ends with one, of 0.2 to 0.5 s."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +83,26 @@ def _frozen_before_each_file() -> None:
 
 def pytest_sessionfinish() -> None:
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_once() -> Iterator[None]:
+    """Commands of an app and the scripts of migrations are made once, as in a user's process, not in each call."""
+    read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def scripts(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        return known[place] if place in known else known.setdefault(place, read(config))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", scripts)
+        patch.setattr("typer.testing._get_command", functools.cache(get_command))
+        # The tests' process has frozen its libraries, of which each search would first count the objects.
+        for module in (run, curve_trainings):
+            patch.setattr(module, "libraries_frozen", contextlib.nullcontext)
+        # Latencies themselves are looked at in test_serving_costs.py.
+        patch.setattr(serving_costs, "_MOST", 7)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -115,6 +144,18 @@ def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("tracking") / "mlflow.db"
     MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
     return file
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_tracking_databases_are_copies(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A workspace's new database is made by a process of its own, of seconds, where tests start the command itself."""
+
+    def copy(uri: str, _lock: Path) -> None:
+        shutil.copy(request.getfixturevalue("tracking_database"), uri.removeprefix("sqlite:///"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow_client, "_prepare_aside", copy)
+        yield
 
 
 class InProcessSender(Delivery):

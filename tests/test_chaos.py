@@ -18,8 +18,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-def test_twenty_incidents_do_no_damage(database: str) -> None:
-    options = argparse.Namespace(kills=20, workers=3, trials=8, epochs=40, database=database, seed=1, only=None)
+def test_ten_incidents_do_no_damage(database: str) -> None:
+    options = argparse.Namespace(kills=10, workers=3, trials=8, epochs=40, database=database, seed=1, only=None)
     report, damage = chaos.measure(options)
     assert dataclasses.asdict(damage) == dict.fromkeys(dataclasses.asdict(damage), 0), report.markdown()
-    assert sum(int(row[1]) for row in report.tables["Incidents"].rows) == 20
+    assert sum(int(row[1]) for row in report.tables["Incidents"].rows) == 10

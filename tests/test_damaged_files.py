@@ -23,7 +23,7 @@ from frostline.storage.tracking.unsent_records import read_unsent
 
 from .mutations import mutations, unpickled
 
-QUICK, SLOW = 240, 6000
+QUICK, SLOW = 240, 2400
 KEY = "c0ffee"
 
 

@@ -7,7 +7,7 @@ import shutil
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -28,8 +28,8 @@ def copy_code(folder: Path, backbone: str, head: str | None = None) -> str:
     """
     package, target = training_package(), folder / _package()
     # The stubs too: a sub-package reads from its own which module has a name.
-    for source in sorted([*training_sources(), *package.rglob("*.pyi")]):
-        _copy(source, target / source.relative_to(package))
+    sources = sorted([*training_sources(), *package.rglob("*.pyi")])
+    _copy_all({source: target / source.relative_to(package) for source in sources})
     for name in (backbone, head or ""):
         module, _, function = name.partition(":")
         if function and module != "timm":
@@ -78,14 +78,13 @@ def _copy_module(name: str, root: Path, folder: Path) -> list[Path]:
         source = Path(str(spec.origin))
         if source.suffix != ".py":
             return []
-        _copy(source, folder / source.name)
+        _copy_all({source: folder / source.name})
         return [source]
     package = root / name
     # A folder without __init__.py may be anything, such as one with photos: only its modules are code.
     files = package.rglob("*") if spec.origin else package.rglob("*.py")
     kept = [file for file in files if file.is_file() and "__pycache__" not in file.parts]
-    for file in kept:
-        _copy(file, folder / file.relative_to(root))
+    _copy_all({file: folder / file.relative_to(root) for file in kept})
     return [file for file in kept if file.suffix == ".py"]
 
 
@@ -117,6 +116,9 @@ def _is_installed(root: Path) -> bool:
     return any(root.resolve() == Path(path).resolve() for path in paths)
 
 
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
+def _copy_all(targets: Mapping[Path, Path]) -> None:
+    """Copy files, from each source to its target; their folders are made."""
+    for folder in {target.parent for target in targets.values()}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for source, target in targets.items():
+        shutil.copyfile(source, target)

@@ -148,7 +148,8 @@ def log_mistake_sheet(run: TrackedRun, errors: Errors, test: ImageSplit, folder:
         folder: Folder for files until they are uploaded.
     """
     if errors.mistakes:
-        mistake_sheet(errors.mistakes, test).save(folder / "worst_mistakes.png")
+        # The least compression takes half the time of the usual one, and makes a file of photos 5 % larger.
+        mistake_sheet(errors.mistakes, test).save(folder / "worst_mistakes.png", compress_level=1)
         run.log_file(folder / "worst_mistakes.png")
 
 

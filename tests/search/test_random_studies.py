@@ -33,7 +33,7 @@ from frostline.storage.workspace import Workspace
 
 from ..mutations import mutations, unpickled
 
-QUICK, SLOW = 4, 150
+QUICK, SLOW = 4, 60
 UNITS = 9
 
 
@@ -265,13 +265,13 @@ def test_any_tables_are_a_space_or_refused(tables: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=5000, derandomize=True, deadline=None)
+@settings(max_examples=2000, derandomize=True, deadline=None)
 @given(_TABLES)
 def test_many_tables_are_a_space_or_refused(tables: dict[str, Any]) -> None:
     accepted_or_refused(lambda: resolve_space(create_space(tables), UNITS))
 
 
-@pytest.mark.parametrize("count", [pytest.param(150, id="quick"), pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [pytest.param(150, id="quick"), pytest.param(2000, marks=pytest.mark.slow)])
 def test_a_damaged_study_file_is_one_or_refused(count: int, tmp_path: Path) -> None:
     before = len(unpickled())
     text = '[study]\ndata = "photos"\ntrials = 12\nstrategies = ["full"]\nseed = 3\nrace = false\n\n'

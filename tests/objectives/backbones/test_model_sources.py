@@ -248,6 +248,7 @@ def test_a_preprocessing_that_makes_no_sense_is_refused(wrong: Any, message: str
 STAND_IN = "raise SystemExit('this file stands in for a library')\n"
 
 
+@pytest.mark.slow  # A process.
 def test_no_file_beside_the_photos_stands_in_for_a_library(tmp_path: Path) -> None:
     """In a process of its own: here the libraries are imported already."""
     (tmp_path / "photos_model.py").write_text(

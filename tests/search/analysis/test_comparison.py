@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from functools import cache
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from benchmarks.verdict_calibration import QUICK, Cell, Outcome, run
+from benchmarks.verdict_calibration import QUICK, Cell, run
 from frostline.search.analysis.comparison import best_shares, central_interval, confidence_set
 
 
@@ -69,18 +68,12 @@ def test_few_equal_strategies_are_rarely_told_apart() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", QUICK, ids=lambda cell: f"{cell.strategies}-{cell.seeds}-{cell.images}")
-def test_claims_hold_at_their_stated_rate(cell: Cell) -> None:
-    outcomes, known = simulated(cell)
+def test_claims_hold_at_their_stated_rate_and_a_race_claims_no_more_and_trains_less(cell: Cell) -> None:
+    outcomes, known = run(cell, 300)
     now = outcomes["all seeds"]
     assert now.false_claims <= 25 / 300
     assert 0.91 <= now.coverage <= 0.99
     assert now.power >= 0.5 * known
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", QUICK, ids=lambda cell: f"{cell.strategies}-{cell.seeds}-{cell.images}")
-def test_a_race_claims_no_more_and_trains_less(cell: Cell) -> None:
-    outcomes, known = simulated(cell)
     race = outcomes["race"]
     assert race.false_claims <= 25 / 300
     # A strategy may leave or lead since its first seeds were unlucky or lucky: intervals are a little too short.
@@ -88,8 +81,3 @@ def test_a_race_claims_no_more_and_trains_less(cell: Cell) -> None:
     # The gap is three standard errors with all seeds, of which the race trains a part.
     assert race.power >= 0.5 * known * race.trainings
     assert race.trainings < 0.97
-
-
-@cache
-def simulated(cell: Cell) -> tuple[dict[str, Outcome], float]:
-    return run(cell, 300)

@@ -18,6 +18,8 @@ from frostline.search.analysis.score_draws import draw_scores
 from frostline.search.api.objects import name_metric, name_sampler
 from frostline.search.sampling import create_user_sampler
 
+from ...few_digits import few_digits
+
 metrics: Any = importlib.import_module("own_metrics")
 samplers: Any = importlib.import_module("own_samplers")
 LEARNING_RATE = Domain(low=1e-3, high=1e-1, log=True, default=2e-2)
@@ -36,7 +38,7 @@ HEAD = {"feature_extraction": {"epochs": 1, "learning_rate": LEARNING_RATE}}
 def search(place: Path, **given: Any) -> Any:
     settings = {"trials": 3, "space": SPACE, "finals_seeds": 1, "name": "tiny", **given}
     return run_search(
-        "sklearn:digits[0-2]@60",
+        few_digits(),
         **{"backbone": "tiny_network:create", "weights": "none", "image_size": 32, "device": "cpu", "audit": False},
         workspace=place,
         **settings,

@@ -22,6 +22,8 @@ from frostline.search.space import create_space, with_head
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 heads: Any = importlib.import_module("own_heads")
 SPACE = {
     "shared": {"epochs": 2, "batch_size": 16, "learning_rate": Domain(low=1e-3, high=1e-1, log=True, default=2e-2)},
@@ -33,7 +35,7 @@ SPACE = {
 
 def search(place: Path, **given: Any) -> Any:
     return run_search(
-        "sklearn:digits[0-2]@60",
+        few_digits(),
         **{"backbone": "tiny_network:create", "weights": "none", "image_size": 32, "device": "cpu", "audit": False},
         workspace=place,
         **{"trials": 4, "space": SPACE, "finals_seeds": 1, "name": "tiny", **given},

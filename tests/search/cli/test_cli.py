@@ -35,9 +35,11 @@ from frostline.storage.timing import Timing
 from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 pytestmark = pytest.mark.usefixtures("mlflow_records")
 
-STUDY, DATA = "tiny", "sklearn:digits[0-2]@60"
+STUDY, DATA = "tiny", few_digits()
 EPOCHS, TRIALS, SEEDS, STRATEGIES = 6, 3, 2, 2
 SPACE = f"""
 [shared]
@@ -266,7 +268,7 @@ def test_the_same_command_again_repeats_nothing(finished: Path, space: Path) -> 
     assert_exact(finished)
 
 
-@pytest.mark.parametrize("budget", ["50KB", pytest.param("0", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("budget", ["5KB", pytest.param("0", marks=pytest.mark.slow)])
 def test_a_study_with_a_small_cache_or_none_ends_with_the_same_scores(
     root: Path, finished: Path, space: Path, budget: str
 ) -> None:
@@ -275,7 +277,7 @@ def test_a_study_with_a_small_cache_or_none_ends_with_the_same_scores(
     assert (scores(root), final_scores(root)) == (scores(finished), final_scores(finished))
     kept = sum(file.stat().st_size for file in Workspace(root).features.glob("*.features"))
     everything = sum(file.stat().st_size for file in Workspace(finished).features.glob("*.features"))
-    assert kept <= (50_000 if budget == "50KB" else 0) < everything
+    assert kept <= (5_000 if budget == "5KB" else 0) < everything
 
 
 def test_a_cache_budget_that_is_no_size_is_refused_with_the_other_faults(tmp_path: Path, space: Path) -> None:

@@ -14,6 +14,8 @@ from frostline.search.execution import run_search
 from frostline.search.study import Request
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 pytestmark = pytest.mark.usefixtures("mlflow_records")
 
 # Runs commands as `frostline` does, each after the one before, and tells after each which heavy libraries are loaded.
@@ -54,13 +56,13 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "image_size": 32,
         "strategies": ("feature_extraction",),
     }
-    request = Request(data="sklearn:digits[0-2]@60", name="tiny", trials=1, finals_seeds=2, device="cpu", **values)
+    request = Request(data=few_digits(), name="tiny", trials=1, finals_seeds=2, device="cpu", **values)
     run_search(request, Workspace(root)).close()
     return root
 
 
-@pytest.mark.parametrize(("commands", "allowed"), [(NOTHING, []), (ONLY_MLFLOW, ["mlflow"])], ids=["nothing", "mlflow"])
-def test_readers_load_no_torch(workspace: Path, commands: tuple[tuple[str, ...], ...], allowed: list[str]) -> None:
+def test_readers_load_no_torch(workspace: Path) -> None:
+    commands = (*NOTHING, *ONLY_MLFLOW)
     ended = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
         capture_output=True,
@@ -70,6 +72,6 @@ def test_readers_load_no_torch(workspace: Path, commands: tuple[tuple[str, ...],
     )
     told = json.loads(ended.stdout.splitlines()[-1])
     assert len(told) == len(commands)
-    for command, code, loaded in told:
+    for place, (command, code, loaded) in enumerate(told):
         assert code == (2 if "nobody" in command else 0), (command, ended.stderr)
-        assert set(loaded) <= set(allowed), command
+        assert set(loaded) <= (set() if place < len(NOTHING) else {"mlflow"}), command

@@ -191,6 +191,7 @@ app(["predict", *sys.argv[1:]], obj=TerminalViews())
 """
 
 
+@pytest.mark.slow  # A process. What an exported folder gives is quick, and so is which libraries a reader imports.
 def test_a_folder_needs_neither_optuna_nor_mlflow(folder: Path, finished: Finished, tmp_path: Path) -> None:
     file = tmp_path / "photo.png"
     Image.open(finished.test_files[0]).save(file)

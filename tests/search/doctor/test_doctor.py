@@ -32,6 +32,8 @@ from frostline.storage.tracking.journal import Journal
 from frostline.storage.tracking.tracker import TrackedRun
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 pytestmark = pytest.mark.usefixtures("mlflow_records")
 
 STUDY = "tiny"
@@ -55,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("doctor")
     (root / "space.toml").write_text(SPACE.format(epochs=2))
     request = Request(
-        *("sklearn:digits[0-2]@60", "tiny_network:create", "none", 32),
+        *(few_digits(), "tiny_network:create", "none", 32),
         trials=3,
         finals_seeds=1,
         candidates=1,
@@ -431,8 +433,14 @@ def empty(journal: Path) -> None:
     journal.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [tear, empty, Path.unlink])
-@pytest.mark.parametrize("command", ["sync", "resume"])
+@pytest.mark.parametrize(
+    ("damage", "command"),
+    [
+        *((tear, "sync"), (tear, "resume"), (empty, "sync"), (Path.unlink, "resume")),
+        pytest.param(empty, "resume", marks=pytest.mark.slow),
+        pytest.param(Path.unlink, "sync", marks=pytest.mark.slow),
+    ],
+)
 def test_what_a_power_failure_took_from_the_journal_is_logged_again_without_the_doctor(
     root: Path, damage: Callable[[Path], None], command: str
 ) -> None:
@@ -501,7 +509,7 @@ def tickets_where(root: Path, condition: str) -> int:
 def test_a_killed_search_is_put_right_by_the_doctor_and_by_a_resume(tmp_path: Path) -> None:
     space, root = tmp_path / "space.toml", tmp_path / "ws"
     space.write_text(SPACE.format(epochs=12))
-    asked = ("sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32")
+    asked = (few_digits(), "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32")
     more = ("--space", str(space), "--trials", "6", "--seeds", "1", "--candidates", "1", "--name", STUDY)
     cut_off(root, 1, "search", *asked, *more)
     left = [re.sub(r"\d+", "N", line).replace(str(root), "") for line in found(examine(root))]

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.backbones.model_sources import model_source
 
+from ...few_digits import few_digits
 from ...objectives import zoo
 
 STRATEGIES = ("feature_extraction", "full", "scratch")
@@ -45,7 +46,7 @@ def invoke(*args: str | Path) -> Any:
 def assert_searches(backbone: str, weights: str | Path, root: Path) -> None:
     (root / "space.toml").write_text(SPACE)
     result = invoke(
-        *("search", "sklearn:digits[0-2]@60", "--backbone", backbone, "--weights", weights, "--image-size", "32"),
+        *("search", few_digits(), "--backbone", backbone, "--weights", weights, "--image-size", "32"),
         *(
             "--space",
             root / "space.toml",
@@ -67,7 +68,6 @@ def assert_searches(backbone: str, weights: str | Path, root: Path) -> None:
     complete = {name: counts["complete"] for name, counts in described["strategies"].items()}
     assert complete == dict.fromkeys(STRATEGIES, 1)
     assert len(described["verdict"]["contenders"]) == len(STRATEGIES)
-    assert_loads_elsewhere(root / "models" / "s")
 
 
 # What a kept network brings is enough: neither Frostline nor the folder of the user's module is there.
@@ -114,12 +114,16 @@ def forget() -> None:
 def test_a_model_of_timm_runs_to_a_verdict(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "weights.pt")
     assert_searches("timm:test_resnet", tmp_path / "weights.pt", tmp_path)
+    assert_loads_elsewhere(tmp_path / "models" / "s")
 
 
+@pytest.mark.parametrize("loads", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "elsewhere"])
 def test_a_factory_runs_to_a_verdict_and_is_missed_elsewhere(
-    factory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    factory: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: bool
 ) -> None:
     assert_searches(factory, "DEFAULT", tmp_path)
+    if loads:
+        assert_loads_elsewhere(tmp_path / "models" / "s")
     monkeypatch.chdir(tmp_path / "elsewhere")
     forget()
     refused = invoke("resume", "s", "--workspace", tmp_path)

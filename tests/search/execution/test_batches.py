@@ -155,7 +155,7 @@ def test_the_trials_of_a_batch_differ(undisturbed: tuple[Study, Order]) -> None:
     assert len(set(drawn)) == TRIALS
 
 
-@pytest.mark.parametrize("stop", [(3, 2), (4, 0)])
+@pytest.mark.parametrize("stop", [(3, 2), pytest.param((4, 0), marks=pytest.mark.slow)])
 def test_ctrl_c_in_a_population_loses_and_doubles_nothing(
     workspace: Workspace, space: Path, undisturbed: tuple[Study, Order], stop: tuple[int, int]
 ) -> None:

@@ -29,6 +29,7 @@ from frostline.search.study.study import Study
 from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
 from ...servers import Server
 
 COMMAND = "import sys; from frostline.dashboards.cli import main; sys.argv[0] = 'frostline'; main()"
@@ -41,7 +42,7 @@ batch_size = 16
 [partial]
 freeze_depth = {depth}
 """
-DATA = ["sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32"]
+DATA = [few_digits(), "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32"]
 
 
 class Watch(Observer):

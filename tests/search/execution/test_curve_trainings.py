@@ -30,6 +30,8 @@ from frostline.search.tracking.training_runs import SCORE_CURVE
 from frostline.storage.database.control import STOP
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 pytestmark = pytest.mark.usefixtures("mlflow_records")
 
 SPACE = """
@@ -54,7 +56,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     space.write_text(SPACE)
     values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": "none", "image_size": 32, "space": space}
     values |= {"name": "tiny", "trials": 2, "finals_seeds": 2, "device": "cpu"}
-    run_search(Request(data="sklearn:digits[0-2]@60", **values), Workspace(root))
+    data = shutil.copytree(few_digits(), root / "digits")
+    # A fault of the data, for what is said of one.
+    first = min((data / "train" / "0").iterdir())
+    shutil.copy(first, first.with_name("copy.png"))
+    run_search(Request(data=str(data), **values), Workspace(root))
     return root
 
 

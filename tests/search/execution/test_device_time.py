@@ -30,6 +30,7 @@ from frostline.search.study.study import Study
 from frostline.storage.database import tickets
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
 from ..study.test_study import FACTS, make_settings
 
 EPOCHS = 8
@@ -275,7 +276,7 @@ def request(folder: Path, **more: object) -> Request:
     folder.mkdir(exist_ok=True)
     space = folder / "space.toml"
     space.write_text(SPACE.format(epochs=more.pop("epochs", 200)))
-    values = {"data": "sklearn:digits[0-2]@60", "backbone": "tiny_network:create", "weights": "none", "image_size": 32}
+    values = {"data": few_digits(), "backbone": "tiny_network:create", "weights": "none", "image_size": 32}
     values |= {"name": "tiny", "space": space, "device": "cpu", "finals_seeds": 1, "candidates": 1, "audit": False}
     return Request(**{**values, **more})  # pyright: ignore[reportArgumentType]
 

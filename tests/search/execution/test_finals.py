@@ -27,6 +27,8 @@ from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 # Only feature extraction cannot learn the digits with random weights; the others are alike.
 SPACE = """
 [shared]
@@ -52,7 +54,7 @@ def request(root: Path, **more: Any) -> Request:
     space.write_text(SPACE)
     values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": "none", "image_size": 32, "space": space}
     values |= {"name": "tiny", "trials": 3, "finals_seeds": 4, "indifference": 0.0, "device": "cpu"}
-    return Request(data="sklearn:digits[0-2]@120", **{**values, **more})
+    return Request(data=few_digits(120), **{**values, **more})
 
 
 def trained(study: Study) -> dict[tuple[str, int], list[list[float]]]:
@@ -97,6 +99,7 @@ def test_the_race_decides_which_seeds_are_trained(finished: Study) -> None:
     assert results.verdict == run_race(results.finals, list(seeds), "accuracy", rules).verdict
 
 
+@pytest.mark.slow
 def test_without_a_race_all_get_all_seeds_and_the_shared_ones_are_the_same(finished: Study, tmp_path: Path) -> None:
     study = run_search(request(tmp_path, racing=False), Workspace(tmp_path))
     every, raced = trained(study), trained(finished)
@@ -104,6 +107,7 @@ def test_without_a_race_all_get_all_seeds_and_the_shared_ones_are_the_same(finis
     assert every.items() >= raced.items()
 
 
+@pytest.mark.slow  # Slots that share finals are quick in the test of candidates.
 def test_two_workers_train_what_one_trains(finished: Study, tmp_path: Path, thread_engine: str) -> None:
     study = run_search(request(tmp_path, workers=2, engine=thread_engine), Workspace(tmp_path))
     assert trained(study).keys() == trained(finished).keys()
@@ -125,7 +129,7 @@ class Interrupting(Observer):
 
 
 # At the end of the first round, and after the last final.
-@pytest.mark.parametrize("after", [6, 10])
+@pytest.mark.parametrize("after", [6, pytest.param(10, marks=pytest.mark.slow)])
 def test_an_interrupted_race_goes_on_as_if_it_had_not_been(finished: Study, tmp_path: Path, after: int) -> None:
     with pytest.raises(SearchInterrupted):
         run_search(request(tmp_path), Workspace(tmp_path), Interrupting(after))

@@ -33,6 +33,8 @@ from frostline.search.study.study import Study
 from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 FOLDS = 3
 SPACE = """
 [shared]
@@ -54,9 +56,7 @@ def request(root: Path, **more: Any) -> Request:
     (root / "space.toml").write_text(SPACE)
     values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": "none", "image_size": 32}
     values |= {"space": root / "space.toml", "name": "tiny", "trials": 4, "finals_seeds": 2, "folds": FOLDS}
-    return Request(
-        data="sklearn:digits[0-2]@90", **{"device": "cpu", "racing": False, "candidates": 1, **values, **more}
-    )
+    return Request(data=few_digits(90), **{"device": "cpu", "racing": False, "candidates": 1, **values, **more})
 
 
 class Prefixes:

@@ -28,6 +28,8 @@ from frostline.search.study.study import Study
 from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 SPACE = """
 [shared]
 epochs = 1
@@ -80,7 +82,7 @@ def request(folder: Path) -> Request:
     space = folder / "space.toml"
     space.write_text(SPACE)
     return Request(
-        data="sklearn:digits[0-2]@60",
+        data=few_digits(),
         backbone="shufflenet_v2_x0_5",
         weights="none",
         image_size=32,

@@ -21,6 +21,8 @@ from frostline.search.study.study import Study
 from frostline.storage.tracking.mlflow_runs import find_runs
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 pytestmark = [pytest.mark.usefixtures("mlflow_records"), pytest.mark.slow]
 
 SPACE = "[shared]\nepochs = 2\nbatch_size = 16\n\n[feature_extraction]\nlearning_rate = 3e-3\n"
@@ -46,7 +48,7 @@ main()
 def search_args(root: Path) -> list[str]:
     (root / "space.toml").write_text(SPACE)
     return [
-        *("search", "sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none"),
+        *("search", few_digits(), "--backbone", "tiny_network:create", "--weights", "none"),
         *("--image-size", "32", "--space", str(root / "space.toml"), "--trials", "1", "--seeds", "2", "--no-race"),
         *("--device", "cpu", "--workers", "1", "--name", "tiny", "--workspace", str(root)),
     ]

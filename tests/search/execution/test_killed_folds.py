@@ -17,6 +17,8 @@ from frostline.search.study.study import Study
 from frostline.storage.tracking.mlflow_runs import find_runs
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 pytestmark = [pytest.mark.usefixtures("mlflow_records"), pytest.mark.slow]
 
 FOLDS = 3
@@ -43,7 +45,7 @@ main()
 def search_args(root: Path) -> list[str]:
     (root / "space.toml").write_text(SPACE)
     return [
-        *("search", "sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none"),
+        *("search", few_digits(), "--backbone", "tiny_network:create", "--weights", "none"),
         *("--image-size", "32", "--space", str(root / "space.toml"), "--trials", "1", "--seeds", "1", "--no-audit"),
         *("--folds", str(FOLDS), "--device", "cpu", "--name", "tiny", "--workspace", str(root)),
     ]

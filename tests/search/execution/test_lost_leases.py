@@ -26,6 +26,8 @@ from frostline.storage.timing import Timing
 from frostline.storage.tracking.tracker import StudyTracker
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 EPOCHS, CUT = 4, 2
 SPACE = f"""
 [full]
@@ -39,7 +41,7 @@ learning_rate = 3e-3
 def tiny(folder: Path) -> Request:
     (folder / "space.toml").write_text(SPACE)
     return Request(
-        *("sklearn:digits[0-2]@60", "tiny_network:create", "none", 32),
+        *(few_digits(), "tiny_network:create", "none", 32),
         trials=1,
         finals_seeds=1,
         candidates=1,

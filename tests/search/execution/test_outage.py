@@ -18,6 +18,7 @@ from frostline.search.study.study import Study
 from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
 from ...servers import MlflowServer, serving_mlflow
 
 STUDY = "tiny"
@@ -71,7 +72,7 @@ def invoke(*args: str | Path, views: TerminalViews | None = None) -> Any:
 def search(root: Path, uri: str, views: TerminalViews | None = None) -> Any:
     (root / "space.toml").write_text(SPACE)
     return invoke(
-        *("search", "sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none"),
+        *("search", few_digits(), "--backbone", "tiny_network:create", "--weights", "none"),
         *(
             "--image-size",
             "32",

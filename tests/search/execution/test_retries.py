@@ -33,6 +33,8 @@ from frostline.storage.errors import LeaseLostError, StorageError
 from frostline.storage.tracking.mlflow_runs import KEY
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 CPU = torch.device("cpu")
 SPACE = """
 [shared]
@@ -49,7 +51,7 @@ freeze_depth = -1
 def request(folder: Path, **more: Any) -> Request:
     space = folder / "space.toml"
     space.write_text(SPACE)
-    values = {"data": "sklearn:digits[0-2]@60", "backbone": "tiny_network:create", "weights": "none", "image_size": 32}
+    values = {"data": few_digits(), "backbone": "tiny_network:create", "weights": "none", "image_size": 32}
     values |= {"name": "tiny", "trials": 6, "finals_seeds": 1, "candidates": 1, "device": "cpu", "space": space}
     return Request(**{**values, **more})
 
@@ -252,6 +254,7 @@ def test_after_a_population_lost_the_device_only_the_trial_that_does_it_again_fa
     study.close()
 
 
+@pytest.mark.slow  # As a trial that loses its device, which is quick.
 @pytest.mark.usefixtures("dead_device")
 def test_a_final_that_loses_its_device_again_and_again_ends_with_the_reason(
     root: Path, monkeypatch: pytest.MonkeyPatch
@@ -290,7 +293,7 @@ def test_a_final_that_fails_in_two_processes_gives_its_place_to_the_next_best(
     study.close()
 
 
-@pytest.mark.parametrize("training", [1, "final partial"])
+@pytest.mark.parametrize("training", [1, pytest.param("final partial", marks=pytest.mark.slow)])
 def test_a_disk_that_refuses_stops_the_search_and_fails_no_training(
     training: int | str, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

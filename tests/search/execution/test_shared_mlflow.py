@@ -20,6 +20,8 @@ from frostline.search.study.study import Study
 from frostline.storage.tracking.mlflow_runs import find_runs
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 pytestmark = pytest.mark.usefixtures("mlflow_records")
 
 SPACE = "[shared]\nepochs = 1\nbatch_size = 16\n\n[feature_extraction]\nlearning_rate = 3e-3\n"
@@ -46,7 +48,7 @@ class Shared:
     def search(self, who: str, *options: str) -> Any:
         (self.root / "space.toml").write_text(SPACE)
         return invoke(
-            *("search", "sklearn:digits[0-2]@60", "--backbone", "tiny_network:create", "--weights", "none"),
+            *("search", few_digits(), "--backbone", "tiny_network:create", "--weights", "none"),
             *("--image-size", "32", "--space", self.root / "space.toml", "--trials", "1", "--seeds", "2"),
             *("--device", "cpu", "--workspace", self.root / who, "--tracking-uri", self.uri, *options),
         )

@@ -34,6 +34,7 @@ from frostline.storage.database.tickets import ActiveLease
 from frostline.storage.timing import Timing
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
 from ...servers import Server
 
 pytestmark = pytest.mark.usefixtures("mlflow_records")
@@ -89,7 +90,7 @@ def threads(tmp_path: Path, tracking_database: Path, thread_engine: str) -> Requ
     shutil.copy(tracking_database, tmp_path)
     space = tmp_path / "space.toml"
     space.write_text(SPACE.format(epochs=2))
-    quick = {"data": "sklearn:digits[0-2]@60", "backbone": "tiny_network:create", "engine": thread_engine}
+    quick = {"data": few_digits(), "backbone": "tiny_network:create", "engine": thread_engine}
     return request(space, **quick)
 
 
@@ -213,7 +214,7 @@ def test_pause_resume_and_stop_by_other_commands(tmp_path: Path, engine: str, mo
         def observer(self) -> Observer:
             return commanding
 
-    search = ["search", "sklearn:digits[0-2]@60", *search_arguments(tmp_path / "space.toml", 30)[2:]]
+    search = ["search", few_digits(), *search_arguments(tmp_path / "space.toml", 30)[2:]]
     search[search.index("squeezenet1_1")] = "tiny_network:create"
     assert invoke(*search, "--engine", engine, "--workspace", tmp_path, views=Views()) == 130
     assert commanding.codes == {"pause": 0, "resume": 0, "stop": 0}

@@ -22,6 +22,8 @@ from frostline.search.slots.resources import Resources
 from frostline.search.study import Request, Study
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 CPU = Resources("cpu")
 UNITS = 7
 SPACE = """
@@ -45,7 +47,7 @@ def search(root: Path, weights: str, **more: Any) -> Study:
     (root / "space.toml").write_text(SPACE)
     values: dict[str, Any] = {"backbone": "tiny_network:create", "weights": weights, "image_size": 32, "trials": 2}
     values |= {"space": root / "space.toml", "finals_seeds": 2, "device": "cpu", "name": "tiny", **more}
-    return run_search(Request(data="sklearn:digits[0-2]@60", **values), Workspace(root))
+    return run_search(Request(data=few_digits(), **values), Workspace(root))
 
 
 @pytest.fixture
@@ -64,15 +66,30 @@ def numbers(study: Study) -> list[Any]:
     return [*trials, *((final.identity, final.test_score) for final in study.final_records())]
 
 
-def test_the_command_shows_every_cut_in_terminal_report_and_json(place: Workspace) -> None:
-    result = invoke(place, "truncate", "tiny", "--device", "cpu")
+@pytest.fixture(scope="module")
+def truncated(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The finished study after the command, and what this printed; tests work on copies."""
+    root = tmp_path_factory.mktemp("truncated") / "copy"
+    shutil.copytree(finished, root)
+    result = invoke(Workspace(root), "truncate", "tiny", "--device", "cpu")
     assert result.exit_code == 0, result.output
-    assert f"probe {UNITS}/{UNITS}" in result.stdout
+    return root, result.stdout
+
+
+@pytest.fixture
+def cut(truncated: tuple[Path, str], tmp_path: Path) -> Workspace:
+    shutil.copytree(truncated[0], tmp_path / "cut")
+    return Workspace(tmp_path / "cut")
+
+
+def test_the_command_shows_every_cut_in_terminal_report_and_json(truncated: tuple[Path, str]) -> None:
+    place, printed = Workspace(truncated[0]), truncated[1]
+    assert f"probe {UNITS}/{UNITS}" in printed
     found = Study.load("tiny", place).results().truncation
     assert found is not None
     # The terminal folds lines.
-    assert found.sentence() in " ".join(result.stdout.split())
-    rows = [line.split()[:2] for line in result.stdout.splitlines() if re.match(r" *\d+ +(stem|blocks)", line)]
+    assert found.sentence() in " ".join(printed.split())
+    rows = [line.split()[:2] for line in printed.splitlines() if re.match(r" *\d+ +(stem|blocks)", line)]
     assert rows == [[str(cut.units), cut.unit] for cut in found.cuts]
     page = place.report("tiny").read_text()
     assert 'id="truncation-title">A smaller network' in page
@@ -91,19 +108,16 @@ def test_the_command_shows_every_cut_in_terminal_report_and_json(place: Workspac
     assert told == names | {"score"}
 
 
-def test_neither_trials_nor_finals_nor_the_verdict_see_it(place: Workspace, finished: Path, tmp_path: Path) -> None:
+def test_neither_trials_nor_finals_nor_the_verdict_see_it(place: Workspace, cut: Workspace) -> None:
     before = Study.load("tiny", place).results()
-    recorded = numbers(Study.load("tiny", place))
-    study = run_truncation("tiny", place, resources=CPU)
-    after = study.results()
-    assert numbers(study) == recorded
+    after = Study.load("tiny", cut).results()
+    assert numbers(Study.load("tiny", cut)) == numbers(Study.load("tiny", place))
     assert before.verdict is not None
     assert after.verdict is not None
     assert after.verdict.sentence() == before.verdict.sentence()
     # A search that goes on after it is the one that goes on without it.
-    shutil.copytree(finished, tmp_path / "without")
-    with_it = resume("tiny", place, trials=4, resources=CPU)
-    without = resume("tiny", Workspace(tmp_path / "without"), trials=4, resources=CPU)
+    with_it = resume("tiny", cut, trials=4, resources=CPU)
+    without = resume("tiny", place, trials=4, resources=CPU)
     assert numbers(with_it) == numbers(without)
     assert with_it.results().truncation == after.truncation
 
@@ -128,13 +142,13 @@ def test_with_folds_every_fold_validates_the_cuts(
         assert cut.val_score == pytest.approx(right.mean())
 
 
-def test_it_is_made_once_on_a_device(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run_truncation("tiny", place, resources=CPU).results().truncation
+def test_it_is_made_once_on_a_device(cut: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Study.load("tiny", cut).results().truncation
     with monkeypatch.context() as patch:
         patch.setattr(truncation, "probe_cuts", lambda *_: pytest.fail("probed again"))
-        assert run_truncation("tiny", place, resources=CPU).results().truncation == first
+        assert run_truncation("tiny", cut, resources=CPU).results().truncation == first
     monkeypatch.setattr(truncation, "describe_device", lambda device: "another")
-    other = run_truncation("tiny", place, resources=CPU).results().truncation
+    other = run_truncation("tiny", cut, resources=CPU).results().truncation
     assert first is not None
     assert other is not None
     assert other.device == "another"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,24 @@ from frostline.search.study import Request, Study, finished_neighbors
 from frostline.storage.errors import StorageError
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def place(tmp_path_factory: pytest.TempPathFactory, tracking_database: Path) -> Workspace:
     """Two finished studies with advice, one without, and one that has not begun."""
     root = tmp_path_factory.mktemp("workspace")
+    shutil.copy(tracking_database, root)
+    (root / "space.toml").write_text("[shared]\nepochs = 2\nbatch_size = 16\n\n[feature_extraction]\n\n[full]\n")
     model = BackbonePool(BackboneSpec("tiny_network:create", "none", 32)).pretrained.model
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, root / "tiny.safetensors")
     values: dict[str, Any] = {"backbone": "tiny_network:create", "image_size": 32, "trials": 1, "finals_seeds": 2}
-    values |= {"data": "sklearn:digits[0-2]@60", "device": "cpu", "strategies": ("feature_extraction",)}
+    values |= {
+        "data": few_digits(),
+        "space": root / "space.toml",
+        "device": "cpu",
+        "strategies": ("feature_extraction",),
+    }
     place = Workspace(root)
     for name, more in {"one": {}, "two": {"strategies": ("full",)}, "bare": {"audit": False}}.items():
         weights = str(root / "tiny.safetensors")

@@ -79,6 +79,7 @@ print(model.predict(pandas.DataFrame({"image": [open(sys.argv[2], "rb").read()]}
 """
 
 
+@pytest.mark.slow  # Three processes. What is copied, and that it is loaded elsewhere, is quick.
 @pytest.mark.usefixtures("mlflow_records", "models_loaded")
 def test_a_module_with_others_beside_it_and_a_preprocessing_is_served_elsewhere(folder: Path, tmp_path: Path) -> None:
     head = (
@@ -128,6 +129,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow  # Which networks cannot be loaded is quick, in one process for all reasons.
 @pytest.mark.usefixtures("mlflow_records", "models_loaded")
 def test_a_network_that_cannot_be_loaded_elsewhere_keeps_its_verdict_and_is_no_model(
     folder: Path, tmp_path: Path
