@@ -26,8 +26,9 @@ _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "f
 # to the strategies that train more than the head (full: 1.4 +- 1.2 points less, 13 pairs).
 _SOLVED_FIRST = {"choices": ["probe", "default"], "default": "probe", "when": {"head.hidden_layers": [0]}}
 # A head on the last eight units is better than one on the last unit on every dataset and network tried, by 6 points on
-# average (benchmarks/results/head_depths.md). Only heads on frozen networks take several.
-_SEVERAL_UNITS = {"choices": [1, 4, 8], "default": 8}
+# average (80 to 400 images; benchmarks/results/head_depths.md). Only heads on frozen networks take several. The seconds
+# and the memory of a solved head grow with images times features: so many units up to so many training images.
+_UNITS_SEEN = {8: 2_000, 4: 10_000, 1: None}
 _BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
 
 
@@ -44,6 +45,7 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
         >>> default_tables(train_images=100_000)["full"]["epochs"]
         5
     """
+    depths = _units_seen(train_images)
     epochs = min(EPOCHS_RANGE[1], max(EPOCHS_RANGE[0], round(IMAGES_PER_TRIAL / train_images)))
     # The defaults were found on parts of two datasets of photos and satellite tiles (200 to 600 images) with four
     # pretrained networks: 0.04 to 0.20 above a backbone at a tenth of 2e-3 in batches of 32 whose batch norms train.
@@ -62,7 +64,7 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
             # (four datasets, two networks at 64 px).
             "learning_rate": {"low": 3e-5, "high": 1e-1, "log": True, "default": 1e-4},
             "augmentation": {**_AUGMENTATION, "default": "none"},
-            "head": {"init": _SOLVED_FIRST, "depths": _SEVERAL_UNITS},
+            "head": {"init": _SOLVED_FIRST, "depths": depths},
             "views": VIEWS,
             "epochs": 3 * epochs,
         },
@@ -85,8 +87,17 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
             "epochs": epochs,
         },
         **_further(finetuning),
+        "linear_probe_exact": {
+            "head": {"pooling": {"choices": ["avg", "max", "avgmax"], "default": "avg"}, "depths": depths}
+        },
     }
     return tables | _of_plugins(tables, epochs)
+
+
+def _units_seen(train_images: int) -> dict[str, Any]:
+    """Domain of the number of last units that a head sees."""
+    fitting = [units for units, images in _UNITS_SEEN.items() if images is None or train_images <= images]
+    return {"choices": sorted(fitting), "default": max(fitting)}
 
 
 def _of_plugins(tables: dict[str, dict[str, Any]], epochs: int) -> dict[str, dict[str, Any]]:
@@ -128,9 +139,6 @@ def _further(finetuning: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "freeze_depth": depth,
             "l2_sp_alpha": {"low": 1e-4, "high": 1.0, "log": True, "default": 1e-2},
             "l2_sp_beta": {"low": 1e-4, "high": 1e-1, "log": True, "default": 1e-2},
-        },
-        "linear_probe_exact": {
-            "head": {"pooling": {"choices": ["avg", "max", "avgmax"], "default": "avg"}, "depths": _SEVERAL_UNITS}
         },
     }
 

@@ -51,6 +51,13 @@ def test_heads_on_frozen_networks_see_the_last_eight_units_or_as_many_as_there_a
     assert (depths.choices, depths.first) == (seen, seen[-1])
 
 
+@pytest.mark.parametrize(("images", "seen"), [(2_000, (1, 4, 8)), (10_000, (1, 4)), (10_001, (1,))])
+def test_heads_see_fewer_units_where_many_images_would_make_them_dear(images: int, seen: tuple[int, ...]) -> None:
+    for strategy in ("feature_extraction", "linear_probe_exact"):
+        depths = default_space(images, 18).strategies[strategy]["head.depths"]
+        assert (depths.choices, depths.first) == (seen, seen[-1])
+
+
 def test_a_range_of_units_ends_with_those_that_there_are() -> None:
     written = {"feature_extraction": {"head.depths": {"low": 2, "high": 9, "default": 6}}}
     depths = resolve_space(create_space(written), 5).strategies["feature_extraction"]["head.depths"]
