@@ -23,8 +23,11 @@ _SHOWN = 5
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder, or one of those below it, is a dataset in the cache of ``datasets``."""
-    return next(_cached(folder, _LEVELS), None) is not None
+    """Whether a folder, or one of those below it, is a dataset in the cache of ``datasets``.
+
+    Only the first folder of each level is looked into: class folders may be many.
+    """
+    return next(_cached(folder, _LEVELS, at_most=1), None) is not None
 
 
 def cached_shards(folder: Path) -> tuple[str, list[Shard]]:
@@ -56,8 +59,14 @@ def cached_shards(folder: Path) -> tuple[str, list[Shard]]:
     return str(info.get("dataset_name") or info.get("builder_name")), shards
 
 
-def _cached(folder: Path, levels: int) -> Iterator[Path]:
-    """Folders of cached datasets; folders of images, which may be large, are left at their first image."""
+def _cached(folder: Path, levels: int, at_most: int | None = None) -> Iterator[Path]:
+    """Folders of cached datasets; folders of images, which may be large, are left at their first image.
+
+    Args:
+        folder: Where to look.
+        levels: Number of levels below it.
+        at_most: Number of folders to look into on each level; all by default.
+    """
     below: list[str] = []
     try:
         with os.scandir(folder) as entries:
@@ -68,13 +77,17 @@ def _cached(folder: Path, levels: int) -> Iterator[Path]:
                     return
                 if has_image_suffix(entry.name):
                     return
-                # A download that broke off leaves HASH.incomplete.
-                if levels and not entry.name.endswith(".incomplete") and entry.is_dir():
+                if levels and not _is_helper(entry.name) and entry.is_dir():
                     below.append(entry.path)
     except OSError:
         return
-    for path in below:
-        yield from _cached(Path(path), levels - 1)
+    for path in below[:at_most]:
+        yield from _cached(Path(path), levels - 1, at_most)
+
+
+def _is_helper(name: str) -> bool:
+    """Whether a folder is no dataset's: a download that broke off leaves HASH.incomplete."""
+    return name == "downloads" or name.startswith(".") or name.endswith(".incomplete")
 
 
 def _is_described(folder: Path) -> bool:

@@ -203,7 +203,13 @@ def test_7_optunas_example_tunes_on_the_test_split():
     # A script of a trial names the files of each split.
     assert users["audited"] == {"objectives/fault_finder.py", "execution/data_audit.py", "export/trial_script.py"}
     writers, trackers = {"execution/data_audit.py", "study/study.py"}, {"tracking/verdict_run.py"}
-    readers = {"study/results.py", "cli/results_json.py", "terminal/rich_tables.py", "report/fault_lists.py"}
+    readers = {
+        "study/results.py",
+        "study/stored_results.py",
+        "cli/results_json.py",
+        "terminal/rich_tables.py",
+        "report/fault_lists.py",
+    }
     readers |= {"export/model_card.py"}
     assert users["data_faults"] == writers | trackers | readers
 

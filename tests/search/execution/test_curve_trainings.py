@@ -103,8 +103,10 @@ def assert_documented(described: dict[str, Any]) -> None:
         *("latency", "batch_latency", "parameters", "size_mb", "truncate"),
         # Of a study with a budget; see test_device_time.py.
         *("used", "left", "predicted_trials_left"),
-        # Of data with groups.
-        "group",
+        # Of a search that ended early; see test_early_end.py.
+        *("stop", "when", "sure", "ended", "chance", "chances"),
+        # Of data with groups, of folds, of images with other than three channels.
+        *("group", "folds", "fold", "channels"),
         # Of data with faults.
         *("share", "scores_without", "suggested", "probability", "label_probability"),
         *("json", "search", "resume", "status", "low", "high", "null", "frostline"),
