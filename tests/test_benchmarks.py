@@ -36,6 +36,7 @@ from benchmarks import (
     speed_ray_tune,
     speed_scaling,
     speed_suffix,
+    stock_gain,
     time_to_score,
 )
 from benchmarks.harness import Pairs, Report, Setting, at_least, at_most
@@ -184,6 +185,20 @@ def test_heads_on_more_units_see_the_features_of_fewer_too(tiny: Setting) -> Non
     (images, own), alone = head_depths.deep_features(tiny), exact_probe.all_features(tiny)
     assert list(own.values()) == widths == sorted(widths)
     np.testing.assert_allclose(images[0][:, -widths[0] :], alone[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_stock_of_one_network_three_times_is_that_network(tiny: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    finetune, predict, seen = stock_gain.finetune, stock_gain.predict, list[np.ndarray]()
+    monkeypatch.setattr(stock_gain, "CONFIG", {"strategy": "full", "epochs": 2, "batch_norm": "eval"})
+    monkeypatch.setattr(stock_gain, "finetune", lambda config, task, seed: finetune(config, task, seed=0))
+    monkeypatch.setattr(stock_gain, "predict", lambda *given: seen.append(predict(*given)) or seen[-1])
+    (row,) = stock_gain.measure([tiny], 2).tables["Test accuracy"].rows
+    assert list(row[4:]) == ["+0.00 ± 0.00", "+0.00 ± 0.00", "2"]
+    for start in (0, 4):
+        first, *others = seen[start : start + 4]
+        assert np.ptp(first, axis=0).min() > 1e-3
+        for other in others:
+            np.testing.assert_allclose(other, first, atol=1e-6)
 
 
 def test_precisions_are_compared_part_by_part_and_seed_by_seed(tiny: Setting) -> None:
