@@ -375,7 +375,7 @@ from frostline.objectives.data.dataset import prepare_dataset
 from frostline.objectives.preprocessing import Preprocessing
 
 _, source, cache, delay = sys.argv
-decode = module.decode_image
+decode = module.decode_canvas
 
 def slow(*arguments):
     import time
@@ -384,7 +384,7 @@ def slow(*arguments):
         log.write("x")
     return decode(*arguments)
 
-module.decode_image = slow
+module.decode_canvas = slow
 preprocessing = Preprocessing(16, 18, "bilinear", (0.5,) * 3, (0.2,) * 3)
 dataset = prepare_dataset(source, preprocessing, cache_dir=Path(cache), seed=0)
 print(dataset.split_fingerprint)
