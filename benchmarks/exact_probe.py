@@ -37,7 +37,7 @@ from benchmarks.paired_scores import interval
 from frostline.objectives.config import create_config
 from frostline.objectives.finetune import phase_data
 from frostline.objectives.metrics import score
-from frostline.objectives.networks import Network, create_head
+from frostline.objectives.networks import Network, head_for
 from frostline.objectives.strategies import plan_phases
 from frostline.objectives.training.logistic_regression import (
     choose_strength,
@@ -80,15 +80,29 @@ class Found(NamedTuple):
     optimism: float
 
 
-def all_features(setting: Setting) -> Images:
-    """Pooled pretrained features of every image of a dataset, and the labels."""
+def every_setting(chosen: Setting) -> list[Setting]:
+    """All datasets with all networks."""
+    return [
+        chosen.elsewhere(dataset, backbone, weights, pixels)
+        for backbone, (weights, pixels) in BACKBONES.items()
+        for dataset in DATASETS
+    ]
+
+
+def all_features(setting: Setting, depths: int = 1) -> Images:
+    """Pooled pretrained features of every image of a dataset, and the labels.
+
+    Args:
+        setting: Dataset and network.
+        depths: Number of last units whose features they are, the earliest first.
+    """
     with harness.scratch_folder() as folder:
         dataset = setting.dataset(folder)
         task = setting.task(dataset)
         splits = (*dataset.search_splits(), dataset.open_test())
-        config = create_config({"strategy": "linear_probe_exact"})
-        backbone = task.backbones.fresh(pretrained=True, seed=0)
-        head = create_head(config.head, backbone.units[-1].output_shape, len(task.train.classes))
+        config = create_config({"strategy": "linear_probe_exact", "head.depths": depths})
+        backbone = task.backbones.fresh(pretrained=True, seed=0).with_depths(depths)
+        head = head_for(backbone, config.head, len(task.train.classes))
         network = Network(backbone, plan_phases(config, len(backbone.units))[0], head)
         sources = [phase_data(network, config, replace(task, val=split), 0).val for split in splits]
         features = np.concatenate([pooled_features(network, source).numpy() for source in sources])
@@ -207,12 +221,7 @@ def main() -> None:
     options.set_defaults(data=str(SHARED / "data/flowers"), threads=1)
     arguments: argparse.Namespace = options.parse_args()
     chosen = harness.setting(arguments)
-    settings = [
-        chosen.elsewhere(dataset, backbone, weights, pixels)
-        for backbone, (weights, pixels) in BACKBONES.items()
-        for dataset in DATASETS
-    ]
-    harness.finish(measure(settings, SIZES, arguments.draws), arguments)
+    harness.finish(measure(every_setting(chosen), SIZES, arguments.draws), arguments)
 
 
 if __name__ == "__main__":

@@ -15,26 +15,22 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
-from benchmarks.exact_probe import BACKBONES, DATASETS, SIZES, Drawn, Images, draws, fits
+from benchmarks.exact_probe import SIZES, Drawn, Images, all_features, draws, every_setting, fits
 from benchmarks.harness import Report, Setting
 from benchmarks.paired_scores import interval
-from frostline.objectives.backbones import Backbone
-from frostline.objectives.config import TrialConfig, create_config
-from frostline.objectives.finetune import phase_data
+from frostline.objectives.backbones import create_backbone
+from frostline.objectives.config import HeadConfig
 from frostline.objectives.metrics import score
-from frostline.objectives.networks import Network, head_for
-from frostline.objectives.strategies import plan_phases
-from frostline.objectives.training.logistic_regression import pooled_features, solve_probe
+from frostline.objectives.networks import head_for
+from frostline.objectives.training.logistic_regression import solve_probe
 
 DEPTHS = (1, 2, 4, 8, 12, 16)
 COLUMNS = ("units", "features", "test accuracy, %", "gained on 1 unit, points", "log loss", "seconds", "draws")
@@ -51,29 +47,12 @@ class Found(NamedTuple):
 
 def deep_features(setting: Setting) -> tuple[Images, dict[int, int]]:
     """Pooled pretrained features of every image, earliest unit first, and how many of the last ones each head sees."""
-    with harness.scratch_folder() as folder:
-        dataset = setting.dataset(folder)
-        task = setting.task(dataset)
-        splits = (*dataset.search_splits(), dataset.open_test())
-        backbone = task.backbones.fresh(pretrained=True, seed=0)
-        # As many as there are, as in a search.
-        seen = [min(depths, len(backbone.units)) for depths in DEPTHS]
-        configs = [create_config({"strategy": "linear_probe_exact", "head.depths": depths}) for depths in seen]
-        networks = [_network(backbone, config, len(task.train.classes)) for config in configs]
-        # The last one sees most.
-        sources = [phase_data(networks[-1], configs[-1], replace(task, val=split), 0).val for split in splits]
-        features = np.concatenate([pooled_features(networks[-1], source).numpy() for source in sources])
-    widths = {
-        depths: network.head[-1].get_parameter("weight").shape[1]
-        for depths, network in zip(DEPTHS, networks, strict=True)
-    }
-    return (features, np.concatenate([split.labels for split in splits])), widths
-
-
-def _network(backbone: Backbone, config: TrialConfig, classes: int) -> Network:
-    deep = backbone.with_depths(config.head.depths)
-    head = head_for(deep, config.head, classes)
-    return Network(deep, plan_phases(config, len(backbone.units))[0], head)
+    backbone = create_backbone(setting.spec, pretrained=False)
+    # As many as there are, as in a search.
+    seen = {depths: min(depths, len(backbone.units)) for depths in DEPTHS}
+    heads = {depths: head_for(backbone.with_depths(units), HeadConfig(), 2) for depths, units in seen.items()}
+    widths = {depths: head[-1].get_parameter("weight").shape[1] for depths, head in heads.items()}
+    return all_features(setting, seen[DEPTHS[-1]]), widths
 
 
 def judge(drawn: Drawn, width: int) -> Found:
@@ -140,11 +119,7 @@ def main() -> None:
     options.set_defaults(threads=1)
     arguments: argparse.Namespace = options.parse_args()
     chosen = harness.setting(arguments)
-    settings = [
-        chosen.elsewhere(dataset, backbone, weights, pixels)
-        for backbone, (weights, pixels) in BACKBONES.items()
-        for dataset in DATASETS
-    ]
+    settings = every_setting(chosen)
     measured = (settings[:1], SIZES[:1], 2) if arguments.quick else (settings, SIZES, arguments.draws)
     harness.finish(measure(*measured), arguments)
 

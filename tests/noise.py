@@ -50,3 +50,16 @@ def in_splits(counts: Mapping[str, int], classes: Iterable[str]) -> dict[str, in
     """The counts of class folders below folders of splits, from those of each split."""
     classes = tuple(classes)
     return {f"{split}/{each}": count for split, count in counts.items() for each in classes}
+
+
+def write_look_alikes(root: Path, classes: tuple[str, ...]) -> Path:
+    """Photos of classes in splits, of which two each look alike: some are mistaken."""
+    return write_photos(
+        root,
+        in_splits({"train": 6, "val": 4, "test": 5}, classes),
+        size=lambda number: (40 + 5 * number, 50),
+        top=200,
+        tint=50,
+        channels={name: label // 2 for label, name in enumerate(classes)},
+        name=lambda number: f"{number}.jpg",
+    )

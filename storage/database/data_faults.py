@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import String, delete, select
+from sqlalchemy import String, delete
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from .engine import Database
+from .json_rows import read_json_row
 from .schema import LONG_BYTES, Table
 
 
@@ -49,9 +50,7 @@ class DataFaultsTable:
         Raises:
             UnreachableError: The database cannot be used.
         """
-        query = select(_FaultsRow.content).where(_FaultsRow.study == self._study)
-        content = self._database.run_with_retry(lambda session: session.scalar(query))
-        return None if content is None else json.loads(content)
+        return read_json_row(self._database, _FaultsRow.content, _FaultsRow.study == self._study)
 
     def set(self, faults: dict[str, Any]) -> None:
         """Keep the faults, in place of earlier ones.

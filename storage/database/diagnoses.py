@@ -6,10 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import String, delete, select
+from sqlalchemy import String, delete
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from .engine import Database
+from .json_rows import read_json_row
 from .schema import LONG_BYTES, Table
 
 
@@ -53,9 +54,8 @@ class DiagnosesTable:
         Raises:
             UnreachableError: The database cannot be used.
         """
-        query = select(_DiagnosisRow.content).where(_DiagnosisRow.study == self._study, _DiagnosisRow.kind == kind)
-        content = self._database.run_with_retry(lambda session: session.scalar(query))
-        return None if content is None else json.loads(content)
+        own = (_DiagnosisRow.study == self._study, _DiagnosisRow.kind == kind)
+        return read_json_row(self._database, _DiagnosisRow.content, *own)
 
     def set(self, kind: str, content: dict[str, Any]) -> None:
         """Keep a diagnosis and the present time, in place of an earlier one of its kind.

@@ -6,10 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import String, delete, select
+from sqlalchemy import String, delete
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from .engine import Database
+from .json_rows import read_json_row
 from .schema import LONG_BYTES, Table
 from .ticket_table import TICKETS
 
@@ -56,9 +57,7 @@ class EndingsTable:
         Raises:
             UnreachableError: The database cannot be used.
         """
-        query = select(_EndingRow.content).where(_EndingRow.study == self._study)
-        content = self._database.run_with_retry(lambda session: session.scalar(query))
-        return None if content is None else json.loads(content)
+        return read_json_row(self._database, _EndingRow.content, _EndingRow.study == self._study)
 
     def end(self, content: dict[str, Any]) -> None:
         """Record why the search ends, in place of an earlier reason, and withdraw the tickets that nobody has begun.

@@ -16,7 +16,7 @@ from frostline.search.study.request import Request
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
 
-from ...noise import in_splits, write_photos
+from ...noise import write_look_alikes
 
 CLASSES = ("blue", "green", "red")
 STRATEGIES = ("feature_extraction", "partial", "lora", "linear_probe_exact")
@@ -68,15 +68,7 @@ class Finished:
 
 def finish(root: Path) -> Finished:
     """Run the study in a folder."""
-    data = write_photos(
-        root / "photos",
-        in_splits({"train": 6, "val": 4, "test": 5}, CLASSES),
-        size=lambda number: (40 + 5 * number, 50),
-        top=200,
-        tint=50,
-        channels={name: label // 2 for label, name in enumerate(CLASSES)},
-        name=lambda number: f"{number}.jpg",
-    )
+    data = write_look_alikes(root / "photos", CLASSES)
     (root / "space.toml").write_text(SPACE)
     request = Request(
         *(str(data), "tiny_network:create", "none", 32),

@@ -46,7 +46,7 @@ from frostline.storage.tracking.study_mark import StudyMark
 from frostline.storage.tracking.tracker import ServedModel, TrackedRun
 from frostline.storage.workspace import Workspace
 
-from ...noise import in_splits, write_photos
+from ...noise import write_look_alikes
 
 pytestmark = pytest.mark.usefixtures("mlflow_records")
 
@@ -103,16 +103,7 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     root = tmp_path_factory.mktemp("models")
-    data = write_photos(
-        root / "photos",
-        in_splits({"train": 6, "val": 4, "test": 5}, CLASSES),
-        size=lambda number: (40 + 5 * number, 50),
-        top=200,
-        tint=50,
-        # Of two classes that look alike, some are mistaken.
-        channels={name: label // 2 for label, name in enumerate(CLASSES)},
-        name=lambda number: f"{number}.jpg",
-    )
+    data = write_look_alikes(root / "photos", CLASSES)
     (root / "space.toml").write_text(SPACE)
     request = Request(
         *(str(data), "tiny_network:create", "none", 32),
