@@ -18,6 +18,8 @@ from ..storage.errors import StorageError
 
 # The parameter that every trial has.
 STRATEGY = "strategy"
+# User attribute of trials that train together: the number of the first of them.
+BATCH = "frostline:batch"
 FINISHED = ("complete", "pruned", "failed")
 STATES = ("waiting", "running", *FINISHED)
 # What ended a trial that counts as pruned, other than the pruner.

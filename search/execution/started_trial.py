@@ -14,7 +14,7 @@ from ...objectives.errors import TrainingFailedError
 from ...objectives.finetune import FinetuneResult, Task
 from ...objectives.strategies import PlannedTrial, get_strategy, takes_parameter
 from ...storage.database import Lease
-from ..records import mean_score
+from ..records import BATCH, mean_score
 from ..study import FOLDS, STARTED, read_folds
 from ..tracking import log_certificate, start_trial_run, trial_key
 from .batches import AskedTrial
@@ -191,8 +191,14 @@ class StartedTrial:
         self.session.worker.write(self.lease)
 
 
-def start_trial(session: WorkerSession, asked: AskedTrial) -> StartedTrial:
+def start_trial(session: WorkerSession, asked: AskedTrial, batch: int | None = None) -> StartedTrial:
     """Record the start of a trial in the study and in MLflow.
+
+    Args:
+        session: Session of the process.
+        asked: The trial.
+        batch: Number of the first of the trials that train together; None for a trial that trains alone. One that is
+            interrupted trains alone and keeps its batch.
 
     Raises:
         LeaseLostError: Another worker has the trial now.
@@ -204,6 +210,8 @@ def start_trial(session: WorkerSession, asked: AskedTrial) -> StartedTrial:
     active = active_parameters(planned)
     steps = len(session.folds) or planned.epochs
     trial.set_user_attr(STARTED, {"config": active, "epochs": steps})
+    if batch is not None:
+        trial.set_user_attr(BATCH, batch)
     run = start_trial_run(session.tracker, number, active, session.study.settings.backbone)
     observer.trial_started(number, asked.strategy, steps)
     return StartedTrial(

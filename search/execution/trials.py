@@ -39,9 +39,10 @@ def _run_batch(session: WorkerSession, batch: Sequence[AskedTrial | RefusedTrial
     refused = [refused_trial(each) for each in batch if isinstance(each, RefusedTrial)]
     records = _tell(session, refused)
     able = [each for each in batch if isinstance(each, AskedTrial)]
-    started = _start(session, able)
     # Alone, an interrupted trial has checkpoints, and another interruption costs no other trial.
-    if len(able) > 1 and not any(_interrupted_before(session, asked) for asked in able):
+    together = len(able) > 1 and not any(_interrupted_before(session, asked) for asked in able)
+    started = _start(session, able, batch=able[0].trial.number if together else None)
+    if together:
         ended, started = _run_together(session, list(started))
         records += _tell(session, ended)
     for each in started:
@@ -54,11 +55,11 @@ def _interrupted_before(session: WorkerSession, asked: AskedTrial) -> bool:
     return retries_of(asked.trial) > 0 or session.worker.lapses(asked.trial) > 0
 
 
-def _start(session: WorkerSession, every: Iterable[AskedTrial]) -> Iterable[StartedTrial]:
+def _start(session: WorkerSession, every: Iterable[AskedTrial], batch: int | None) -> Iterable[StartedTrial]:
     """Start trials, each when it is asked for, except those that other workers have taken over."""
     for asked in every:
         try:
-            yield start_trial(session, asked)
+            yield start_trial(session, asked, batch)
         except LeaseLostError:
             _note_lost(session, asked.trial.number)
 

@@ -6,7 +6,7 @@ from optuna import Study
 from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import FrozenTrial
 
-from ..records import STRATEGY
+from ..records import BATCH, STRATEGY
 from .strategy_view import strategy_view
 
 # Trials needed before pruning starts, and trials needed at an epoch to compare with. Trials end early, except the
@@ -22,6 +22,9 @@ class StrategyPruner(BasePruner):
     Strategies learn at different speeds: a linear probe starts fast, fine-tuning slowly. One median for all would
     prune the slow strategies (contract C7).
 
+    Trials that train together are not compared with each other. So it does not matter whether they are interrupted and
+    then train one at a time, when the first of them have ended before the others begin.
+
     Args:
         warmup: Number of reports of a trial after which it may be pruned: of epochs, or of folds.
     """
@@ -30,4 +33,5 @@ class StrategyPruner(BasePruner):
         self._median = MedianPruner(n_startup_trials=MIN_COMPARED, n_warmup_steps=warmup, n_min_trials=MIN_COMPARED)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        return self._median.prune(strategy_view(study, trial.params[STRATEGY]), trial)
+        others = strategy_view(study, trial.params[STRATEGY], without=trial.user_attrs.get(BATCH))
+        return self._median.prune(others, trial)

@@ -12,13 +12,13 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ..records import STRATEGY
+from ..records import BATCH, STRATEGY
 
 # A sampler models at most so many trials of a strategy: the best, and the latest.
 MODELED, BEST = 250, 25
 
 
-def strategy_view(study: Study, strategy: str, *, most: int | None = None) -> Study:
+def strategy_view(study: Study, strategy: str, *, most: int | None = None, without: int | None = None) -> Study:
     """Return a study that has only the trials of one strategy, present and future.
 
     The storage behind it has no other trials. So no version of Optuna can mix strategies, however it reads them.
@@ -27,8 +27,9 @@ def strategy_view(study: Study, strategy: str, *, most: int | None = None) -> St
         study: Study of all strategies.
         strategy: Name of the strategy.
         most: Maximum number of trials, see :func:`modeled_trials`; None for all.
+        without: Batch of trials to leave out; None for none.
     """
-    storage = StrategyStorage(study, strategy, most)
+    storage = StrategyStorage(study, strategy, most, without)
     return optuna.load_study(study_name=study.study_name, storage=storage, sampler=study.sampler, pruner=study.pruner)
 
 
@@ -59,13 +60,15 @@ class StrategyStorage(BaseStorage):
         study: Study of all strategies.
         strategy: Name of the strategy.
         most: Maximum number of trials; None for all.
+        without: Batch of trials to leave out; None for none.
     """
 
-    def __init__(self, study: Study, strategy: str, most: int | None = None) -> None:
+    def __init__(self, study: Study, strategy: str, most: int | None = None, without: int | None = None) -> None:
         self._study = study
         self._all = study._storage
         self._strategy = strategy
         self._most = most
+        self._without = without
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -87,7 +90,8 @@ class StrategyStorage(BaseStorage):
         self._all.set_trial_system_attr(trial_id, key, value)
 
     def _owns(self, trial: FrozenTrial) -> bool:
-        return trial.params.get(STRATEGY) == self._strategy
+        left_out = self._without is not None and trial.user_attrs.get(BATCH) == self._without
+        return trial.params.get(STRATEGY) == self._strategy and not left_out
 
     def get_study_id_from_name(self, study_name: str) -> int:
         return self._study._study_id

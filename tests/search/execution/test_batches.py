@@ -25,6 +25,8 @@ from frostline.search.study.settings import MAX_POPULATION, POPULATION, default_
 from frostline.search.study.study import Study
 from frostline.storage.workspace import Workspace
 
+from ...few_digits import few_digits
+
 SPACE = """
 [shared]
 epochs = 4
@@ -86,7 +88,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def request(space: Path, **changes: Any) -> Request:
     values: dict[str, Any] = {
-        "data": "sklearn:digits[0-2]@60",
+        "data": few_digits(),
         "backbone": "shufflenet_v2_x0_5",
         "weights": "none",
         "image_size": 32,

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from frostline.search.records import STRATEGY
+from frostline.search.records import BATCH, STRATEGY
 from frostline.search.sampling.pruner import WARMUP_FOLDS, StrategyPruner
 
 EPOCHS = 6
@@ -20,11 +20,15 @@ def study() -> optuna.Study:
     )
 
 
-def train(study: optuna.Study, strategy: str, level: float, epochs: int = EPOCHS) -> int | None:
+def train(
+    study: optuna.Study, strategy: str, level: float, epochs: int = EPOCHS, batch: int | None = None
+) -> int | None:
     """Run a trial at a constant score; the epoch after which it was pruned, None if it was not."""
     study.enqueue_trial({STRATEGY: strategy})
     trial = study.ask()
     trial.suggest_categorical(STRATEGY, ["feature_extraction", "full"])
+    if batch is not None:
+        trial.set_user_attr(BATCH, batch)
     for epoch in range(epochs):
         trial.report(level, epoch)
         if trial.should_prune():
@@ -59,6 +63,17 @@ def test_the_first_trials_of_a_strategy_are_never_pruned(study: optuna.Study) ->
     assert train(study, "full", 0.8) is None
     assert train(study, "full", 0.1) is None
     assert train(study, "full", 0.05) == 2
+
+
+def test_trials_of_a_batch_are_not_compared_with_each_other(study: optuna.Study) -> None:
+    for level in (0.5, 0.6, 0.7):
+        train(study, "full", level)
+    # With those before, the median would be 0.8.
+    for level in (0.8, 0.85, 0.9, 0.95):
+        assert train(study, "full", level, batch=3) is None
+    assert train(study, "full", 0.65, batch=3) is None
+    assert train(study, "full", 0.55, batch=3) == 2
+    assert train(study, "full", 0.65, batch=9) == 2
 
 
 def test_pruned_trials_do_not_lower_the_bar(study: optuna.Study) -> None:
