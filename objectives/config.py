@@ -22,7 +22,11 @@ _TO_ANY_DEPTH = ("partial", "lp_ft", "gradual_unfreezing", "surgical", "l2_sp")
 FIXED_POOLINGS = ("avg", "max", "avgmax")
 # Augmentations with operations on colors, for images of red, green and blue alone.
 COLOR_AUGMENTATIONS = ("trivial", "randaugment")
-_ALL_FROZEN = ("feature_extraction", "linear_probe_exact")
+# Strategies whose head may see several units. Gradual unfreezing keeps no more than the output before its last units.
+_SEVERAL_UNITS = (
+    *("feature_extraction", "linear_probe_exact", "norm_bias", "lora"),
+    *(strategy for strategy in _FINETUNING if strategy != "gradual_unfreezing"),
+)
 
 
 class _Config(BaseModel):
@@ -62,8 +66,8 @@ class HeadConfig(_Config):
             Not used where the backbone's features are vectors, but by ``attention``: learned queries that attend to
             the map or the tokens (with the class token) from which the last unit makes its vectors.
         queries: Number of queries of ``attention``.
-        depths: Number of last units whose pooled features the head sees, side by side. In a space, more units than the
-            backbone has mean all of them.
+        depths: Number of last units whose pooled features the head sees, side by side: where units train, at most these
+            and the one before them. In a space, more than there are mean all of them.
         hidden_layers: Number of hidden layers between pooling and output, 0 to 2.
         width: Units of each hidden layer.
         activation: Activation after each hidden layer.
@@ -78,7 +82,7 @@ class HeadConfig(_Config):
 
     pooling: Annotated[Literal["avg", "max", "avgmax", "gem", "flatten", "attention"], Effect(on_features=True)] = "avg"
     queries: Annotated[int, Effect(when=("head.pooling", ("attention",)))] = Field(default=32, ge=1, le=1024)
-    depths: Annotated[int, Effect(strategies=_ALL_FROZEN, on_features=True)] = Field(default=1, ge=1)
+    depths: Annotated[int, Effect(strategies=_SEVERAL_UNITS, on_features=True)] = Field(default=1, ge=1)
     hidden_layers: int = Field(default=0, ge=0, le=2)
     width: Annotated[int, _WITH_HIDDEN_LAYERS] = Field(default=256, ge=1, le=8192)
     activation: Annotated[Literal["relu", "gelu", "silu", "tanh"], _WITH_HIDDEN_LAYERS] = "relu"
@@ -127,7 +131,8 @@ class TrialConfig(_Config):
         mixing_alpha: Parameter of the distribution Beta(alpha, alpha) of an image's share in ``mixup`` and ``cutmix``.
         batch_size: Images per optimizer step; of an odd number of images in batches of 2, one batch has 3.
         epochs: Maximum number of epochs of all phases together.
-        probe_epochs: Number of ``epochs`` that ``lp_ft`` spends on its linear probe.
+        probe_epochs: Number of ``epochs`` that ``lp_ft`` spends on its linear probe; by default half of them, and none
+            where ``head.init`` solves the probe.
         probe_learning_rate: Peak learning rate of the head in the linear probe of ``lp_ft``.
         batch_norm: Mode of trainable batch norms: ``train`` uses and updates batch statistics, ``eval`` keeps the
             pretrained ones. Batch norms of frozen units are always in ``eval``.

@@ -51,6 +51,8 @@ class Network(nn.Module):
         self.phase = phase
         self.undecayed = backbone.undecayed
         self.first_layer = backbone.first_layer
+        # Of the suffix's outputs, those that the head sees; where all units are frozen, the prefix has chosen them.
+        self._seen = 1 if depth == len(backbone.units) else backbone.depths
         rates = phase.unit_learning_rates
         for unit, rate in zip(self.suffix, rates, strict=True):
             _select(unit, phase, trains=rate > 0)
@@ -87,9 +89,11 @@ class Network(nn.Module):
         precision = self.precision.trained
         with autocast(features.device, precision):
             features = features.float() if precision == FLOAT32 else features
+            outputs = [features]
             for unit in self._units:
-                features = unit(features)
-        return self.pooled_head(features.float())
+                outputs.append(unit(outputs[-1]))
+        seen = [each.float() for each in outputs[-self._seen :]]
+        return self.pooled_head(seen[0] if self._seen == 1 else seen)
 
     def compute_in(self, precision: Precision) -> None:
         """Change the precision of the units; the weights stay as they are."""

@@ -86,16 +86,16 @@ def _full(config: TrialConfig, units: int) -> tuple[Phase, ...]:
 
 def _lp_ft(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     depth = freeze_depth(config, units, lowest=0)
-    probe_epochs = config.probe_epochs or max(1, config.epochs // 2)
+    # A solved head needs no steps to converge.
+    unless_given = 0 if config.head.init == "probe" else max(1, config.epochs // 2)
+    probe_epochs = config.probe_epochs or unless_given
     if probe_epochs >= config.epochs:
         raise InvalidInputError(
             f"probe_epochs must be below epochs, got probe_epochs={probe_epochs}, epochs={config.epochs}"
         )
     rate = config.probe_learning_rate or config.learning_rate
-    return (
-        head_phase("probe", units, probe_epochs, rate),
-        finetuning_phase(config, units, depth, config.epochs - probe_epochs),
-    )
+    probe = (head_phase("probe", units, probe_epochs, rate),) if probe_epochs else ()
+    return (*probe, finetuning_phase(config, units, depth, config.epochs - probe_epochs))
 
 
 def _scratch(config: TrialConfig, units: int) -> tuple[Phase, ...]:

@@ -32,8 +32,27 @@ class PlannedTrial:
 
 
 def plan_trial(config: TrialConfig, units: int) -> PlannedTrial:
-    """The plan of a configuration on a backbone; see :func:`plan_phases`."""
+    """The plan of a configuration on a backbone; see :func:`plan_phases`.
+
+    A head that may see more units than it can reach sees those that it can: in a space, the number of units and the
+    depth of the cut are drawn each by itself.
+
+    Example:
+        >>> from frostline.objectives.config import create_config
+        >>> from frostline.objectives.strategies import plan_trial
+        >>> config = create_config({"strategy": "partial", "freeze_depth": 6, "head.depths": 8})
+        >>> plan_trial(config, units=8).config.head.depths
+        3
+    """
+    if config.head.depths > 1:
+        alone = plan_phases(_with_depths(config, 1), units)
+        reach = head_reach(alone, units - config.truncate)
+        config = _with_depths(config, min(config.head.depths, reach))
     return PlannedTrial(config, plan_phases(config, units))
+
+
+def _with_depths(config: TrialConfig, depths: int) -> TrialConfig:
+    return config.model_copy(update={"head": config.head.model_copy(update={"depths": depths})})
 
 
 def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
@@ -113,9 +132,21 @@ def _head_faults(head: HeadConfig, phases: Sequence[Phase], units: int) -> list[
     if head.depths > 1 and head.pooling not in FIXED_POOLINGS:
         fixed = ", ".join(map(repr, FIXED_POOLINGS))
         faults.append(f"head.depths above 1 needs a head.pooling of {fixed}: set one of them, or head.depths = 1")
-    if head.depths > 1 and any(phase.freeze_depth < units for phase in phases):
-        faults.append("head.depths above 1 needs all units frozen in every phase: set head.depths = 1")
+    reach = head_reach(phases, units)
+    if reach < head.depths <= units:
+        faults.append(
+            f"head.depths must be at most {reach} here, the trained units and the one before them, got {head.depths}"
+        )
     return faults
+
+
+def head_reach(phases: Sequence[Phase], units: int) -> int:
+    """How many of the last units a head can see in every phase: those of the suffix, and the last frozen one.
+
+    Where all units are frozen, these are all: of those before a cut, only the last one's output is kept.
+    """
+    cuts = [phase.freeze_depth for phase in phases if phase.freeze_depth < units]
+    return min((units - cut + (cut > 0) for cut in cuts), default=units)
 
 
 def _phase_faults(phases: Sequence[Phase], units: int) -> list[str]:

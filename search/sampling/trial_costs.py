@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...objectives.config import create_config
-from ...objectives.strategies import STRATEGIES, plan_phases
+from ...objectives.strategies import STRATEGIES, plan_trial
 from ..space import Space
 from .budget import HEAD_EPOCH
 
@@ -29,7 +29,7 @@ def costs_by_strategy(space: Space, frozen_flops: Sequence[float]) -> dict[str, 
     costs = {}
     # A process that only reads a study does not import the plugins of its strategies.
     for strategy in STRATEGIES.keys() & set(space.strategies):
-        phases = plan_phases(create_config(space.default(strategy)), len(frozen_flops) - 1)
+        phases = plan_trial(create_config(space.default(strategy)), len(frozen_flops) - 1).phases
         shares = [max(1 - frozen_flops[phase.freeze_depth], HEAD_EPOCH) for phase in phases]
         costs[strategy] = sum(phase.epochs * share for phase, share in zip(phases, shares, strict=True))
     return costs

@@ -22,12 +22,13 @@ COMPETING = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 # Without mixing: it would compute the frozen prefix again at every step.
 _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "flip_crop"}
 # The head starts where logistic regression ends. That was worth 7.9 +- 3.4 points of test accuracy in 14 pairs of
-# trainings with the default configuration (six datasets of about 240 test images, two networks at 64 px), and nothing
-# to the strategies that train more than the head (full: 1.4 +- 1.2 points less, 13 pairs).
+# trainings of the head alone (six datasets of about 240 test images, two networks at 64 px), and nothing to `full`
+# (1.4 +- 1.2 points less, 13 pairs).
 _SOLVED_FIRST = {"choices": ["probe", "default"], "default": "probe", "when": {"head.hidden_layers": [0]}}
 # A head on the last eight units is better than one on the last unit on every dataset and network tried, by 6 points on
-# average (80 to 400 images; benchmarks/results/head_depths.md). Only heads on frozen networks take several. The seconds
-# and the memory of a solved head grow with images times features: so many units up to so many training images.
+# average (80 to 400 images; benchmarks/results/head_depths.md), and so is what is fine-tuned from there
+# (benchmarks/results/method_gains.md). The seconds and the memory of a solved head grow with images times features: so
+# many units up to so many training images.
 _UNITS_SEEN = {8: 2_000, 4: 10_000, 1: None}
 _BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
 
@@ -57,6 +58,15 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
         "batch_size": {**_BATCH_SIZE, "default": 16},
         "epochs": epochs,
     }
+    # From a head that is solved on several units, the backbone trains at the head's rate.
+    from_solved = {
+        **finetuning,
+        "learning_rate": {**finetuning["learning_rate"], "default": 3e-4},
+        "backbone_lr_ratio": {**finetuning["backbone_lr_ratio"], "default": 1.0},
+        "head": {"init": _SOLVED_FIRST, "depths": depths},
+        "views": VIEWS,
+    }
+    steps = {"when": {"head.init": ["default"]}}
     tables = {
         "shared": _shared(),
         "feature_extraction": {
@@ -68,18 +78,13 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
             "views": VIEWS,
             "epochs": 3 * epochs,
         },
-        "partial": {
-            **finetuning,
-            "freeze_depth": {"low": 1, "high": -1, "default": -6},
-            "views": VIEWS,
-        },
+        "partial": {**from_solved, "freeze_depth": {"low": 1, "high": -1, "default": -6}},
         "full": finetuning,
         "lp_ft": {
-            **finetuning,
+            **from_solved,
             "freeze_depth": {"low": 0, "high": -1, "default": 0},
-            "probe_epochs": {"low": 1, "high": epochs - 2, "default": epochs // 2},
-            "probe_learning_rate": {"low": 3e-4, "high": 3e-2, "log": True, "default": 3e-3},
-            "views": VIEWS,
+            "probe_epochs": {"low": 1, "high": epochs - 2, "default": epochs // 2, **steps},
+            "probe_learning_rate": {"low": 3e-4, "high": 3e-2, "log": True, "default": 3e-3, **steps},
         },
         "scratch": {
             "learning_rate": {"low": 2e-4, "high": 2e-2, "log": True, "default": 2e-3},

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ...objectives.config import COLOR_AUGMENTATIONS, create_config, parameter_names
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.preprocessing import RGB, plural_channels
-from ...objectives.strategies import STRATEGIES, get_strategy, plan_phases, takes_parameter
+from ...objectives.strategies import STRATEGIES, get_strategy, plan_trial, takes_parameter
 from .space import Domain, Scalar, Space
 
 
@@ -167,7 +167,7 @@ def _plan_faults(space: Space, strategy: str, units: int) -> list[str]:
     faults: list[str] = []
     for values in distinct.values():
         try:
-            plan_phases(create_config(values), units)
+            plan_trial(create_config(values), units)
         except InvalidInputError as error:
             faults += [f"{strategy}: {fault}" for fault in error.faults]
     return list(dict.fromkeys(faults))

@@ -106,7 +106,6 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
 def _plan(
     forecast: StrategyForecast, settings: StudySettings, backbones: BackbonePool, model: SecondsModel, listing: Listing
 ) -> StrategyPlan:
-    config = create_config(settings.space.default(forecast.strategy))
-    trained, parameters = count_trained(config, backbones, len(listing.classes))
-    planned = plan_trial(config, len(backbones.pretrained.units))
+    planned = plan_trial(create_config(settings.space.default(forecast.strategy)), len(backbones.pretrained.units))
+    trained, parameters = count_trained(planned.config, backbones, len(listing.classes))
     return StrategyPlan(forecast, trained, parameters, peak_memory(planned, model, parameters, trained))

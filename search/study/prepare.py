@@ -16,6 +16,7 @@ from ...objectives.metrics import default_metric
 from ...objectives.networks import BackbonePool
 from ...objectives.precision import PrecisionChoice
 from ...objectives.preprocessing import Preprocessing
+from ...objectives.strategies import plan_trial
 from ...storage.locks import exclusive
 from ...storage.tracking import name_in_use
 from ...storage.workspace import Workspace
@@ -235,13 +236,13 @@ def check_strategies(settings: StudySettings, backbones: BackbonePool) -> None:
     Raises:
         InvalidInputError: Some do not; the message names them.
     """
-    faults: list[str] = []
+    faults, units = list[str](), len(backbones.pretrained.units)
     for strategy in settings.strategies:
         default, pooling = settings.space.default(strategy), settings.space.strategies[strategy].get("head.pooling")
         tried = {"head.pooling": "attention"} if pooling and pooling.contains("attention") else {}
         for values in (default, *([settings.space.default_with(strategy, tried)] if tried else [])):
             try:
-                check_trainable(create_config(values), backbones)
+                check_trainable(plan_trial(create_config(values), units).config, backbones)
             except InvalidInputError as error:
                 faults += [f"{strategy}: {fault}. Leave it out, or take another backbone." for fault in error.faults]
     faults = list(dict.fromkeys(faults))

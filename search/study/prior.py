@@ -15,7 +15,7 @@ from typing import Any
 
 from ...objectives.config import create_config
 from ...objectives.errors import InvalidInputError
-from ...objectives.strategies import plan_phases
+from ...objectives.strategies import plan_trial
 from ...storage.workspace import Workspace
 from ..space import Domain, Space, is_integer
 from .neighbors import portfolio_of
@@ -170,7 +170,7 @@ def _carried_over(strategy: str, best: Best, past_units: int, units: int, space:
         if not _contains(space.strategies[strategy][name], name, value)
     ]:
         raise InvalidInputError(faults)
-    plan_phases(create_config(values), units)
+    plan_trial(create_config(values), units)
     return searched
 
 

@@ -204,7 +204,7 @@ SPACES = {
             ("of negative epochs", "[full]\nepochs = -1", "epochs"),
             ("of nan", "[full]\nlearning_rate = nan", "learning_rate"),
             ("of a list", "full = [1]", "full"),
-            ("of depths that train", "[full]\nhead.depths = 2", "takes no head.depths"),
+            ("of depths that it cannot see", "[gradual_unfreezing]\nhead.depths = 2", "takes no head.depths"),
             ("of no queries", "[full]\nhead.queries = 0", "head.queries"),
             ("of a study file", "[study]\ntrials = 3\n[full]\nepochs = 1", "study"),
         )

@@ -12,7 +12,7 @@ from frostline.objectives.config import CONDITIONS, EFFECTS, OWN_PARAMETERS, par
 from frostline.objectives.strategies import BUILT_IN, STRATEGIES, takes_parameter
 
 README = Path(__file__).parents[2] / "README.md"
-FINETUNING = {"backbone_lr_ratio", "batch_norm"}
+FINETUNING = {"backbone_lr_ratio", "batch_norm", "head.depths"}
 # Of the parameters that not all strategies take, those that each one takes.
 OWN = {
     "feature_extraction": {"head.depths"},
@@ -20,12 +20,12 @@ OWN = {
     "full": FINETUNING | {"freeze_embedding"},
     "lp_ft": FINETUNING | {"freeze_depth", "probe_epochs", "probe_learning_rate"},
     "scratch": set(),
-    "gradual_unfreezing": FINETUNING | {"freeze_depth", "unfreeze_every", "layer_decay"},
+    "gradual_unfreezing": FINETUNING - {"head.depths"} | {"freeze_depth", "unfreeze_every", "layer_decay"},
     "discriminative": FINETUNING | {"layer_decay"},
     "surgical": FINETUNING | {"freeze_depth", "trained_units"},
     "auto_rgn": FINETUNING,
-    "norm_bias": {"backbone_lr_ratio"},
-    "lora": {"backbone_lr_ratio", "lora_rank", "lora_alpha"},
+    "norm_bias": {"backbone_lr_ratio", "head.depths"},
+    "lora": {"backbone_lr_ratio", "head.depths", "lora_rank", "lora_alpha"},
     "l2_sp": FINETUNING | {"freeze_depth", "l2_sp_alpha", "l2_sp_beta"},
     "linear_probe_exact": {"head.depths"},
 }

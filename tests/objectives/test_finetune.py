@@ -39,6 +39,7 @@ CASES = [
     {"strategy": "partial", "freeze_depth": 6, "head.init": "probe", "class_weights": "balanced"},
     {"strategy": "feature_extraction", "head.pooling": "attention", "head.queries": 4, "head.init": "probe"},
     {"strategy": "feature_extraction", "head.depths": 4, "head.pooling": "avgmax", "views": 2, "augmentation": "crop"},
+    {"strategy": "lp_ft", "freeze_depth": 6, "head.depths": 3, "head.init": "probe", "views": 2},
 ]
 
 

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frostline.objectives.backbones.backbone import Backbone, create_backbone
-from frostline.objectives.config import BackboneSpec, HeadConfig, TrialConfig
+from frostline.objectives.config import BackboneSpec, HeadConfig, TrialConfig, create_config
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.finetune import finetune
 from frostline.objectives.networks.attention import AttentionPool
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.networks.heads import head_for, seen_by_head
-from frostline.objectives.strategies import plan_phases
+from frostline.objectives.networks.network import Network
+from frostline.objectives.strategies import plan_phases, plan_trial
 
 from ..tiny import own_task, task
 
@@ -173,10 +174,54 @@ def test_a_frozen_prefix_stores_several_depths_as_vectors():
     assert len(network.pooled_head) == 1
 
 
+@pytest.mark.parametrize(("cut", "depths"), [(2, 4), (2, 2), (0, 5), (4, 2)])
+def test_a_head_sees_several_units_that_train_and_the_frozen_one_before_them(cut: int, depths: int):
+    work = own_task(train=8, val=6)
+    values = {"strategy": "lp_ft", "freeze_depth": cut, "epochs": 2, "batch_norm": "train", "head.depths": depths}
+    network = finetune(create_config(values), work, seed=0).network.eval()
+    images = torch.randn(3, 3, 32, 32)
+    model = create_backbone(work.backbones.spec).model
+    model.load_state_dict(network.backbone_state(), strict=False)
+    parts = outputs(model.eval(), [*model.get_submodule("blocks").children()][-depths:], images)
+    pooled = torch.cat([each.mean(dim=(2, 3)) for each in parts], dim=1)
+    expected = F.linear(pooled, *(network.head[-1].get_parameter(name) for name in ("weight", "bias")))
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_reach_every_unit_that_the_head_sees_directly():
+    work = own_task(train=8, val=6)
+    backbone = seen_by_head(work.backbones.fresh(pretrained=True, seed=0), HeadConfig(depths=3))
+    (phase,) = plan_phases(create_config({"strategy": "full", "head.depths": 3}), len(backbone.units))
+    head = head_for(backbone, HeadConfig(depths=3), 2)
+    network, images = Network(backbone, phase, head), torch.randn(2, 3, 32, 32)
+    sizes = [unit.output_shape[0] for unit in backbone.units[-3:]]
+    with torch.no_grad():
+        # The head reads nothing of the last two units: they get no gradient, and those before do.
+        head[-1].get_parameter("weight")[:, sizes[0] :] = 0
+    network(images).sum().backward()
+    moved = [any(value.grad is not None and value.grad.any() for value in unit.parameters()) for unit in network.suffix]
+    assert moved == [True] * (len(backbone.units) - 2) + [False, False]
+
+
+def test_a_plan_lets_a_head_see_what_it_can_reach():
+    def seen(**values: object) -> int:
+        return plan_trial(create_config({"head.depths": 8, **values}), units=10).config.head.depths
+
+    assert seen(strategy="full") == seen(strategy="lp_ft", epochs=4) == seen(strategy="feature_extraction") == 8
+    assert [seen(strategy="partial", freeze_depth=cut) for cut in (1, 3, 4, 9)] == [8, 8, 7, 2]
+    assert seen(strategy="lp_ft", epochs=4, freeze_depth=7) == 4
+    assert seen(strategy="feature_extraction", truncate=5) == 5
+    assert seen(strategy="partial", freeze_depth=4, truncate=2) == 5
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"strategy": "partial", "freeze_depth": 2, "head": {"depths": 2}}, "partial takes no head.depths"),
+        ({"strategy": "gradual_unfreezing", "head": {"depths": 2}}, "gradual_unfreezing takes no head.depths"),
+        (
+            {"strategy": "partial", "freeze_depth": 3, "head": {"depths": 4}},
+            "at most 3 here, the trained units and .* 4",
+        ),
         ({"strategy": "feature_extraction", "head": {"depths": 2, "pooling": "gem"}}, "needs a head.pooling of 'avg'"),
         ({"strategy": "feature_extraction", "head": {"depths": 2, "pooling": "attention"}}, "or head.depths = 1"),
         ({"strategy": "feature_extraction", "head": {"depths": 4}, "truncate": 2}, "at most 3, .* got 4"),

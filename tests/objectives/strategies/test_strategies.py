@@ -90,6 +90,13 @@ def test_lp_ft_trains_the_head_alone_first_and_then_everything():
         assert moved(before, states["finetune"][0])[unit] == set(names)
 
 
+def test_a_solved_head_is_the_probe_of_lp_ft():
+    phases = plan_phases(config("lp_ft", epochs=4, **{"head.init": "probe"}), units=18)
+    assert [(phase.freeze_depth, phase.epochs, bool(phase.solve)) for phase in phases] == [(18, 1, True), (0, 4, False)]
+    steps = plan_phases(config("lp_ft", epochs=4, probe_epochs=1, **{"head.init": "probe"}), units=18)
+    assert [(phase.freeze_depth, phase.epochs) for phase in steps] == [(18, 1), (18, 1), (0, 3)]
+
+
 def test_lp_ft_may_keep_the_first_units_frozen():
     before, after, result = train(config("lp_ft", freeze_depth=9))
     changes = list(moved(before, after).values())

@@ -10,7 +10,7 @@ from optuna.study import create_study
 
 from frostline.objectives.config import create_config, without_effect
 from frostline.objectives.strategies import STRATEGIES
-from frostline.objectives.strategies.plans import plan_phases
+from frostline.objectives.strategies.plans import plan_trial
 from frostline.search.space.default_space import EPOCHS_RANGE, IMAGES_PER_TRIAL, default_tables
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.space.space import Space
@@ -29,7 +29,7 @@ def test_every_default_configuration_can_be_trained(images: int, depth: int) -> 
     space = default_space(images, depth)
     assert set(space.strategies) == set(STRATEGIES)
     for strategy in space.strategies:
-        phases = plan_phases(create_config(space.default(strategy)), depth)
+        phases = plan_trial(create_config(space.default(strategy)), depth).phases
         assert all(phase.epochs >= 1 for phase in phases)
 
 
@@ -41,9 +41,9 @@ def test_every_number_of_units_is_served() -> None:
         assert domain.contains(domain.first)
 
 
-@pytest.mark.parametrize(("units", "seen"), [(18, (1, 4, 8)), (7, (1, 4, 7)), (4, (1, 4)), (1, (1,))])
-@pytest.mark.parametrize("strategy", ["feature_extraction", "linear_probe_exact"])
-def test_heads_on_frozen_networks_see_the_last_eight_units_or_as_many_as_there_are(
+@pytest.mark.parametrize(("units", "seen"), [(18, (1, 4, 8)), (7, (1, 4, 7)), (4, (1, 4)), (2, (1, 2))])
+@pytest.mark.parametrize("strategy", ["feature_extraction", "linear_probe_exact", "partial", "lp_ft"])
+def test_heads_on_frozen_networks_and_those_that_start_from_them_see_the_last_eight_units_or_as_many_as_there_are(
     strategy: str, units: int, seen: tuple[int, ...]
 ) -> None:
     space = resolve_space(create_space(default_tables(1000)).only([strategy]), units)
@@ -53,7 +53,7 @@ def test_heads_on_frozen_networks_see_the_last_eight_units_or_as_many_as_there_a
 
 @pytest.mark.parametrize(("images", "seen"), [(2_000, (1, 4, 8)), (10_000, (1, 4)), (10_001, (1,))])
 def test_heads_see_fewer_units_where_many_images_would_make_them_dear(images: int, seen: tuple[int, ...]) -> None:
-    for strategy in ("feature_extraction", "linear_probe_exact"):
+    for strategy in ("feature_extraction", "linear_probe_exact", "partial", "lp_ft"):
         depths = default_space(images, 18).strategies[strategy]["head.depths"]
         assert (depths.choices, depths.first) == (seen, seen[-1])
 
@@ -83,14 +83,19 @@ def test_more_images_never_mean_more_epochs() -> None:
 
 
 def test_parameters_that_exist_for_some_values_only() -> None:
-    """The hidden layers' own; the other conditions name values that the default space does not search."""
+    """The hidden layers' own, and what comes before a solved head or instead of it; the other conditions name values
+    that the default space does not search.
+    """
     hidden = {"head.hidden_layers": (1,)}
     for strategy, domains in create_space(default_tables()).strategies.items():
         found = {name: domain.when for name, domain in domains.items() if domain.when}
         expected = {} if strategy == "linear_probe_exact" else {"head.width": hidden, "head.activation": hidden}
         # Logistic regression solves a linear head.
-        if strategy == "feature_extraction":
+        if strategy in ("feature_extraction", "partial", "lp_ft"):
             expected["head.init"] = {"head.hidden_layers": (0,)}
+        # A solved head is the probe.
+        if strategy == "lp_ft":
+            expected |= dict.fromkeys(("probe_epochs", "probe_learning_rate"), {"head.init": ("default",)})
         assert found == expected
 
 

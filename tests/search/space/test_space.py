@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from frostline.objectives.config import TrialConfig, create_config, flatten
 from frostline.objectives.errors import InvalidInputError
 from frostline.objectives.strategies import STRATEGIES
-from frostline.objectives.strategies.plans import plan_phases
+from frostline.objectives.strategies.plans import plan_trial
 from frostline.search.space.default_space import default_tables
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.space.space import Domain, Space, is_integer, optuna_name
@@ -52,7 +52,7 @@ def test_whatever_is_drawn_can_be_trained_and_is_within_its_domain(
     space = resolve_space(create_space(default_tables(images)).only([strategy]), units)
     config = draw(space, strategy, seed)
     assert config.strategy == strategy
-    assert plan_phases(config, units)
+    assert plan_trial(config, units).phases
     values = flatten(config)
     hidden = values["head.hidden_layers"] == 1
     for name, domain in space.strategies[strategy].items():
