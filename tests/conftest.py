@@ -116,11 +116,9 @@ def _images_resampled_once() -> Iterator[None]:
     draw, known = score_draws._resample, dict[tuple[bytes, int, str], tuple[Any, Any]]()
 
     def resample(labels: Any, size: int, rng: np.random.Generator) -> Any:
-        if len(labels) > 500:
-            return draw(labels, size, rng)
         key = labels.tobytes(), size, str(rng.bit_generator.state)
         if key not in known:
-            if len(known) == 60:  # 20 for each verdict.
+            if sum(counts.nbytes for counts, _ in known.values()) > 2**28:
                 known.clear()
             counts = draw(labels, size, rng)
             counts.flags.writeable = False

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from frostline.storage.database import ticket_repair
@@ -296,7 +297,27 @@ def test_tickets_are_read_and_put_right(database: Database, tickets: Tickets) ->
     assert tickets.counts() == (3, 1)
 
 
-@pytest.mark.slow  # A server takes its time to start. Lost connections are quick.
+def test_a_transaction_whose_connection_the_server_ends_is_run_again(request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue("postgres").create_database("ended")
+    database, other = Database(url), Database(url)
+    connections: list[int] = []
+
+    def work(session: Session) -> int | None:
+        connections.append(session.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        if len(connections) == 1:
+            with other.session() as ending:
+                # It waits for the end, up to so many milliseconds.
+                ended = text(f"SELECT pg_terminate_backend({connections[0]}, 60000)")
+                assert ending.execute(ended).scalar_one()
+        return session.execute(text("SELECT 7")).scalar_one()
+
+    assert database.run_with_retry(work) == 7
+    assert len({*connections}) == 2
+    for each in (database, other):
+        each.engine.dispose()
+
+
+@pytest.mark.slow  # A server takes its time to start. A connection that ends is quick.
 def test_a_server_that_is_restarted_is_waited_for(request: pytest.FixtureRequest) -> None:
     server = request.getfixturevalue("postgres")
     database = Database(server.create_database("restarted"))
