@@ -12,8 +12,10 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -21,8 +23,9 @@ from hypothesis import settings
 from sqlalchemy import Engine, event
 from typer.main import get_command
 
-from frostline.objectives import precision_probe
+from frostline.objectives import devices, precision_probe
 from frostline.objectives.networks import serving_costs
+from frostline.search.analysis import score_draws
 from frostline.search.execution import curve_trainings, held_study, run
 from frostline.search.slots.engines import ENGINES
 from frostline.search.tracking import registered_models
@@ -100,8 +103,31 @@ def _made_once() -> Iterator[None]:
         # The tests' process has frozen its libraries, of which each search would first count the objects.
         for module in (run, curve_trainings):
             patch.setattr(module, "libraries_frozen", contextlib.nullcontext)
+        # Each trial ends with a collection of all garbage, a tenth of a search here: of the young it is enough.
+        patch.setattr(devices, "gc", SimpleNamespace(collect=functools.partial(gc.collect, 1)))
         # Latencies themselves are looked at in test_serving_costs.py.
         patch.setattr(serving_costs, "_MOST", 7)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _images_resampled_once() -> Iterator[None]:
+    """Verdicts resample the images of their labels from the same seed: most tests of a file have the same labels."""
+    draw, known = score_draws._resample, dict[tuple[bytes, int, str], tuple[Any, Any]]()
+
+    def resample(labels: Any, size: int, rng: np.random.Generator) -> Any:
+        key = labels.tobytes(), size, str(rng.bit_generator.state)
+        if key not in known:
+            if sum(counts.nbytes for counts, _ in known.values()) > 2**28:
+                known.clear()
+            counts = draw(labels, size, rng)
+            counts.flags.writeable = False
+            known[key] = counts, rng.bit_generator.state
+        counts, rng.bit_generator.state = known[key]
+        return counts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score_draws, "_resample", resample)
         yield
 
 

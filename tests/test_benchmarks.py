@@ -175,6 +175,7 @@ def test_ways_to_solve_a_head_are_compared_on_new_images(tiny: Setting) -> None:
     assert all(row[-1] == "2" for row in rows.values())
 
 
+@pytest.mark.slow  # As the ways to solve a head, which are quick.
 def test_heads_on_more_units_see_the_features_of_fewer_too(tiny: Setting) -> None:
     report = head_depths.measure([tiny], [24], 2)
     rows = {row[0]: row for row in report.tables["All"].rows}
@@ -301,6 +302,7 @@ def test_scaling(tiny: Setting) -> None:
     assert headings(report) == {"Images", "Trials", "Units"}
 
 
+@pytest.mark.slow  # A network of its own size. What the rival trains is quick.
 def test_gpu_functions_run_on_the_cpu(tiny: Setting) -> None:
     report = gpu.measure(tiny, parts=("throughput", "bare"), network="shufflenet_v2_x0_5", network_size=32)
     assert headings(report) == {"Full fine-tuning", "speed_bare_optuna: Seconds a trial"}
@@ -329,6 +331,7 @@ def test_missing_data_are_named_with_what_to_type(tiny: Setting, restored_thread
     assert harness.setting(harness.parser("").parse_args(["--data", tiny.data, "--weights", "none", "--threads", "1"]))
 
 
+@pytest.mark.slow  # Copies of each kind are quick.
 def test_data_faults_measures_what_it_planted(tiny: Setting) -> None:
     report = data_faults.measure(tiny, (tiny.data,), limit=5)
     copies, labels = report.tables.values()

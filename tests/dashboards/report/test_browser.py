@@ -15,6 +15,8 @@ from frostline.search.study.results import StudyResults
 axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
 
 VIEWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+# The narrow one, where things stick out and overlap first. The other views are slow.
+QUICK = (390, "dark")
 SERIOUS = ("serious", "critical")
 
 # Boxes of text that is drawn, by chart or panel; and what sticks out of the page to the right or is cut in its box.
@@ -58,7 +60,11 @@ def file(several: StudyResults, gallery: Gallery, tmp_path_factory: pytest.TempP
     return write_report(several, tmp_path_factory.mktemp("reports") / "study.html", gallery)
 
 
-@pytest.fixture(scope="module", params=VIEWS, ids=lambda view: f"{view[0]} px {view[1]}")
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(view, marks=[] if view == QUICK else [pytest.mark.slow]) for view in VIEWS],
+    ids=lambda view: f"{view[0]} px {view[1]}",
+)
 def page(request: pytest.FixtureRequest, browser: Any, file: Path) -> Iterator[Page]:
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
@@ -125,6 +131,7 @@ def test_it_prints_light_and_whole(page: Page) -> None:
     page.page.emulate_media(media="screen", color_scheme="light")
 
 
+@pytest.mark.slow  # What a page of so many has in it is quick.
 def test_a_thousand_trials_are_drawn_too(browser: Any, thousand: StudyResults, tmp_path: Path) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 900}, offline=True)
     page = Page(context.new_page(), write_report(thousand, tmp_path / "thousand.html"))

@@ -81,8 +81,9 @@ def children(parent: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
+@pytest.mark.slow  # It starts MLflow's server. The ports, the pages and how its death is told are quick.
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ui_serves_this_machine_alone_and_leaves_nothing(
     store: str, free_port: int, tmp_path: Path, number: signal.Signals
 ) -> None:

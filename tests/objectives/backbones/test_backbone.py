@@ -3,11 +3,12 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torchvision.models import get_model
+from torchvision.models import VisionTransformer, get_model
 
 from frostline.objectives.backbones.backbone import Backbone, check_backbone, create_backbone
 from frostline.objectives.backbones.torchvision_models import backbone_names, backbone_table
@@ -106,8 +107,16 @@ def test_published_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch
     assert backbone.weights_report.missing == ()
 
 
-def test_position_embeddings_follow_the_image_size(tmp_path: Path) -> None:
+class Shallow(VisionTransformer):
+    """Of one layer instead of twelve."""
+
+    def __init__(self, *, num_layers: int, **given: Any) -> None:
+        super().__init__(num_layers=1, **given)
+
+
+def test_position_embeddings_follow_the_image_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "w.pt"
+    monkeypatch.setattr("torchvision.models.vision_transformer.VisionTransformer", Shallow)
     with no_initialization():
         source = get_model("vit_b_32", image_size=64).requires_grad_(requires_grad=False)
         source.get_parameter("encoder.pos_embedding").normal_()

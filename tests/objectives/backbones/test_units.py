@@ -44,7 +44,9 @@ def test_units_are_the_blocks_of_the_model(name: str) -> None:
     assert [unit.name for unit in backbone(name).units] == UNITS[name]
 
 
-@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "inception_v3" else []) for name in ENDS]
+)
 def test_the_backbone_ends_at_the_last_map_before_pooling(name: str) -> None:
     assert backbone(name).units[-1].output_shape == ENDS[name]
 

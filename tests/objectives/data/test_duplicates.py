@@ -40,6 +40,7 @@ def test_without_features_copies_that_agree_pixel_by_pixel_are_found() -> None:
     assert near_pairs(images).tolist() == [[number, COUNT + number] for number in range(PLANTED)]
 
 
+@pytest.mark.slow  # All 1,797 digits. Photos are quick.
 def test_handwritten_digits_are_no_copies_of_each_other_but_their_encodings_are() -> None:
     """Ones are so much alike that a fixed threshold takes different ones for copies."""
     digits: Any = load_digits()

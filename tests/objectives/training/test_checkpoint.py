@@ -143,7 +143,14 @@ def test_there_is_a_case_for_every_strategy():
     assert set(STRATEGIES) <= set(CASES)
 
 
-@pytest.mark.parametrize("case", CASES)
+# What the others do at a cut-off, these do.
+QUICK = {"feature_extraction", "partial", "lp_ft", "gradual_unfreezing", "lora", "linear_probe_exact", "ends early"}
+QUICK |= {"auto_rgn", "lora_then_full"}
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[] if case in QUICK else [pytest.mark.slow]) for case in CASES]
+)
 def test_whatever_epoch_it_was_cut_off_after_it_ends_as_if_it_had_not(case: str):
     config, kept = configuration(case), Kept()
     undisturbed, trained = go_on(config, own_task(), Kept())
@@ -159,7 +166,9 @@ def test_whatever_epoch_it_was_cut_off_after_it_ends_as_if_it_had_not(case: str)
 
 
 @pytest.mark.parametrize("precision", [HALF, Precision(BFLOAT16, FLOAT32)], ids=str)
-@pytest.mark.parametrize("case", ["full", "lp_ft", "norm_bias"])
+@pytest.mark.parametrize(
+    "case", ["lp_ft", *(pytest.param(case, marks=pytest.mark.slow) for case in ("full", "norm_bias"))]
+)
 def test_so_it_does_in_every_precision(case: str, precision: Precision):
     config, kept = configuration(case), Kept()
     undisturbed, _ = go_on(config, replace(task(), precision=precision), kept)

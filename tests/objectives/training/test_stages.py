@@ -168,7 +168,7 @@ def test_a_trial_that_finds_its_stage_ends_as_if_it_had_trained_it(case: str, tm
     assert tuple(told) == result.epochs
 
 
-@pytest.mark.parametrize("case", ["lp_ft", "head.init"])
+@pytest.mark.parametrize("case", ["lp_ft", pytest.param("head.init", marks=pytest.mark.slow)])
 def test_a_stage_is_shared_in_one_precision(case: str, tmp_path: Path):
     first, second, phases = CASES[case]
     half = replace(staged(tmp_path), precision=Precision(BFLOAT16))

@@ -59,6 +59,7 @@ def test_central_intervals_widen_with_the_number_of_comparisons() -> None:
         assert (low, high) == pytest.approx(scipy.stats.norm(0.1, 0.05).ppf([tail, 1 - tail]), abs=0.005)
 
 
+@pytest.mark.slow  # Simulated studies, as those below; the set itself is that of Tukey's test.
 def test_few_equal_strategies_are_rarely_told_apart() -> None:
     outcomes, _ = run(Cell(3, 2, 40, (4.0,)), 300)
     # Of 300 draws with a chance of 5 %, more than 25 happen in one of 250.

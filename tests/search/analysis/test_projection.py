@@ -82,10 +82,18 @@ def test_what_is_no_power_law_is_not_projected(errors: list[float], reason: str)
     assert projection.sentence() == f"No gain of more images is projected for full: {reason}."
 
 
-@pytest.mark.parametrize("images", [120, 1000])
+LAWS = [(0.0, 0.15, 0.15), (0.0, 0.15, 0.5), (0.1, 0.2, 0.15), (0.1, 0.2, 0.5), (0.19, 0.01, 1.0)]
+# Without an offset and with one, of few images and of many.
+QUICK = {(120, *LAWS[0]), (1000, *LAWS[3])}
+
+
 @pytest.mark.parametrize(
-    ("offset", "left", "exponent"),
-    [(0.0, 0.15, 0.15), (0.0, 0.15, 0.5), (0.1, 0.2, 0.15), (0.1, 0.2, 0.5), (0.19, 0.01, 1.0)],
+    ("images", "offset", "left", "exponent"),
+    [
+        pytest.param(images, *law, marks=[] if (images, *law) in QUICK else [pytest.mark.slow])
+        for images in (120, 1000)
+        for law in LAWS
+    ],
 )
 def test_intervals_of_95_percent_cover_the_true_gain(
     images: int, offset: float, left: float, exponent: float, capsys: pytest.CaptureFixture[str]

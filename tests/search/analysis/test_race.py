@@ -129,6 +129,7 @@ def test_a_strategy_that_left_stays_behind_and_ranks_last_even_if_the_leaders_fa
 UNDECIDED = {"full": spread(0.85, 0.03, 20), "partial": spread(0.845, 0.03, 20), "scratch": spread(0.3, 0.03, 20)}
 
 
+@pytest.mark.slow  # That raised seeds reopen a race, or not, is quick.
 def test_a_race_whose_seeds_are_raised_goes_on_from_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Look] = []
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
+from numpy.typing import NDArray
 
 from frostline.search.analysis.seed_spread import draw_spreads
 
@@ -13,16 +14,23 @@ from frostline.search.analysis.seed_spread import draw_spreads
 def integrated_mean(variance: float, freedom: int) -> float:
     """Mean of the logarithm of one strategy's spread, by quadrature of the model as it is documented."""
 
-    def joint(log_spread: float, log_common: float) -> float:
+    def joint(log_spread: NDArray[np.float64], log_common: float) -> NDArray[np.float64]:
         within = np.diff(scipy.stats.norm.cdf(np.log([0.001, 0.3]), log_common, 0.85))[0]
         prior = scipy.stats.norm.pdf(log_spread, log_common, 0.85) / within
         prior *= scipy.stats.norm.pdf(log_common, np.log(0.025), 0.8)
         spread = np.exp(2 * log_spread)
-        return float(prior * scipy.stats.chi2.pdf(freedom * variance / spread, freedom) / spread)
+        return prior * scipy.stats.chi2.pdf(freedom * variance / spread, freedom) / spread
 
-    ends = (np.log(0.003), np.log(0.1), np.log(0.001), np.log(0.3))
-    total = scipy.integrate.dblquad(joint, *ends)[0]
-    weighted = scipy.integrate.dblquad(lambda one, other: one * joint(one, other), *ends)[0]
+    def moments(log_common: float) -> NDArray[np.float64]:
+        """Integrals over the spread: of the density, and of the density times the logarithm."""
+        ends = np.log(0.001), np.log(0.3)
+        values = [
+            scipy.integrate.fixed_quad(lambda one, power=power: one**power * joint(one, log_common), *ends, n=100)[0]
+            for power in (0, 1)
+        ]
+        return np.array(values)
+
+    (total, weighted), _ = scipy.integrate.quad_vec(moments, np.log(0.003), np.log(0.1), epsrel=1e-8)
     return float(weighted / total)
 
 

@@ -268,7 +268,8 @@ def test_the_same_command_again_repeats_nothing(finished: Path, space: Path) -> 
     assert_exact(finished)
 
 
-@pytest.mark.parametrize("budget", ["5KB", pytest.param("0", marks=pytest.mark.slow)])
+@pytest.mark.slow  # Cached equals uncached is quick in a search of test_channels.py.
+@pytest.mark.parametrize("budget", ["5KB", "0"])
 def test_a_study_with_a_small_cache_or_none_ends_with_the_same_scores(
     root: Path, finished: Path, space: Path, budget: str
 ) -> None:
@@ -408,6 +409,7 @@ def timed_command(timing: Timing, at_the_end: str = "pass") -> str:
     )
 
 
+@pytest.mark.slow  # A process. Ctrl-C in a trial, and the same numbers after it, are quick.
 def test_a_killed_search_is_finished_by_resume(root: Path, finished: Path, space: Path) -> None:
     each_epoch = Timing(checkpoint=0.0, checkpoint_share=1e9)
     with subprocess.Popen(

@@ -61,8 +61,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_readers_load_no_torch(workspace: Path) -> None:
-    commands = (*NOTHING, *ONLY_MLFLOW)
+@pytest.mark.parametrize("commands", [NOTHING, pytest.param((*NOTHING, *ONLY_MLFLOW), marks=pytest.mark.slow)])
+def test_readers_load_no_torch(workspace: Path, commands: tuple[tuple[str, ...], ...]) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(commands)],
         capture_output=True,

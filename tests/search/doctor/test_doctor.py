@@ -345,7 +345,13 @@ def test_a_damage_is_found_alone_mended_and_gone(root: Path, damage: Callable[[P
     assert found(examine(root)) == []
 
 
-@pytest.mark.parametrize(("damage", "key"), [(delete_parent, f"study-{STUDY}"), (delete_strategy, "strategy-full")])
+@pytest.mark.parametrize(
+    ("damage", "key"),
+    [
+        (delete_parent, f"study-{STUDY}"),
+        pytest.param(delete_strategy, "strategy-full", marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_that_is_told_logs_the_numbers_again(root: Path, damage: Callable[[Path], None], key: str) -> None:
     def logged() -> dict[str, float]:
         return run(root, key).data.metrics
@@ -436,7 +442,8 @@ def empty(journal: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "command"),
     [
-        *((tear, "sync"), (tear, "resume"), (empty, "sync"), (Path.unlink, "resume")),
+        *((tear, "sync"), (empty, "sync"), (Path.unlink, "resume")),
+        pytest.param(tear, "resume", marks=pytest.mark.slow),
         pytest.param(empty, "resume", marks=pytest.mark.slow),
         pytest.param(Path.unlink, "sync", marks=pytest.mark.slow),
     ],

@@ -184,6 +184,7 @@ def test_onnx_and_torch_export_give_the_recorded_probabilities(finished: Finishe
     assert f"The first layer is {REPEATED}." in card
 
 
+@pytest.mark.slow  # Graphs of pixels are quick in color, and all else of an export here.
 def test_graphs_of_pixels_take_all_channels(finished: Finished, folder: Path, tmp_path: Path) -> None:
     export_study(finished.study, "full", tmp_path / "pixels", pixels=True, note=lambda line: None)
     session = onnxruntime.InferenceSession(tmp_path / "pixels" / "model.onnx")
@@ -222,6 +223,7 @@ def test_the_served_model_reads_the_same_files(finished: Finished) -> None:
     assert f"tifffile=={tifffile.__version__}" in needed.splitlines()
 
 
+@pytest.mark.slow  # A process. What cannot be loaded elsewhere is quick.
 def test_the_networks_are_tried_elsewhere_with_their_own_example(finished: Finished) -> None:
     folders = [file.parent for file in (finished.study.workspace.root / "models").rglob("example.npy")]
     assert len(folders) == 3

@@ -150,6 +150,7 @@ def test_an_interrupted_race_goes_on_as_if_it_had_not_been(finished: Study, tmp_
     assert told(study) == told(finished)
 
 
+@pytest.mark.slow  # That raised seeds reopen a race is quick.
 def test_more_seeds_reopen_an_ended_race_which_keeps_its_finals(finished: Study, tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     short = run_search(request(tmp_path, finals_seeds=2), place)

@@ -332,6 +332,7 @@ def test_trials_of_a_population_that_died_train_one_at_a_time(root: Path, monkey
     study.close()
 
 
+@pytest.mark.slow  # The attempts of a trial alone are quick.
 def test_a_member_of_a_population_has_its_attempts_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, watch = request(root, strategies=("feature_extraction",), trials=3, population=3), Watch()
     together = trials.finetune_together

@@ -106,6 +106,7 @@ def assert_one_run_each(workspace: Workspace, trials: int) -> None:
     assert {f"trial-{number}" for number in range(trials)} <= set(keys)
 
 
+@pytest.mark.slow  # A slot that dies and restarts, and two workers in the finals, are quick.
 def test_two_slots_run_a_study_to_its_verdict(tmp_path: Path, threads: Request) -> None:
     observer = Notes()
     study = run_search(threads, Workspace(tmp_path), observer)

@@ -122,6 +122,7 @@ def test_neither_trials_nor_finals_nor_the_verdict_see_it(place: Workspace, cut:
     assert with_it.results().truncation == after.truncation
 
 
+@pytest.mark.slow  # Each fold's probes are quick in tests/objectives.
 def test_with_folds_every_fold_validates_the_cuts(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

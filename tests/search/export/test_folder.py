@@ -77,7 +77,7 @@ print(json.dumps([logits.tolist(), predictor.predict(files).tolist(), sorted(net
 """
 
 
-@pytest.mark.parametrize("strategy", ["partial", "lora"])
+@pytest.mark.parametrize("strategy", ["partial", pytest.param("lora", marks=pytest.mark.slow)])
 def test_one_line_loads_a_plain_module_where_frostline_is_not(
     finished: Finished, folders: dict[str, Path], tmp_path: Path, strategy: str
 ) -> None:

@@ -19,7 +19,13 @@ from frostline.search.export.plain_network import feature_names, feature_nodes, 
 SIZE = 64
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "resnet18", "shufflenet_v2_x0_5", "densenet121", "timm:test_vit"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("squeezenet1_1", "resnet18", "timm:test_vit"),
+        *(pytest.param(large, marks=pytest.mark.slow) for large in ("shufflenet_v2_x0_5", "densenet121")),
+    ],
+)
 @pytest.mark.parametrize("depths", [1, 4])
 def test_there_is_a_node_for_every_unit_that_a_head_sees(name: str, depths: int) -> None:
     backbone = create_backbone(BackboneSpec(name, "none", SIZE), pretrained=False).with_depths(depths)

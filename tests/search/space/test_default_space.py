@@ -23,6 +23,7 @@ def default_space(images: int, depth: int) -> Space:
     return resolve_space(create_space(default_tables(images)), depth)
 
 
+@pytest.mark.slow  # All strategies, 30 times. That of 1,000 images and 6 units is quick.
 @settings(deadline=None, max_examples=30)
 @given(train_images, units)
 def test_every_default_configuration_can_be_trained(images: int, depth: int) -> None:

@@ -257,6 +257,7 @@ def invoke(*arguments: str) -> Any:
     return CliRunner().invoke(app, list(arguments), obj=TerminalViews(), prog_name="frostline")
 
 
+@pytest.mark.slow  # What a portfolio has, and a search from a file, are quick.
 def test_a_portfolio_is_carried_to_another_workspace(place: Workspace, tmp_path: Path) -> None:
     file = tmp_path / "p.json"
     written = invoke("portfolio", str(file), "--workspace", str(place.root))
@@ -314,6 +315,7 @@ def test_a_study_that_was_killed_goes_on_with_what_it_recorded(tmp_path: Path) -
         assert of_strategy(study, strategy)[1:3] == expected(strategy)
 
 
+@pytest.mark.slow  # Going on after the portfolio is gone is quick.
 def test_a_study_goes_on_after_the_earlier_one_was_deleted(tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     run_search(request(ONE, "one"), place).close()
@@ -326,6 +328,7 @@ def test_a_study_goes_on_after_the_earlier_one_was_deleted(tmp_path: Path) -> No
         assert start.values in of_strategy(study, start.strategy)
 
 
+@pytest.mark.slow  # Three workers. That each start is tried, and once, is quick with one.
 def test_workers_share_the_starts(tmp_path: Path, thread_engine: str) -> None:
     file = own_portfolio(tmp_path / "p.json")
     study = run_search(

@@ -306,7 +306,7 @@ def test_what_cannot_be_watched_is_refused_with_what_to_type(study: Study) -> No
     assert invoke("status", "flower", "--watch", "--workspace", place).exit_code == 2
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_the_view_in_a_terminal_and_leaves_it_as_it_was(study: Study, number: int) -> None:
     with open_worker(study) as worker:
         trial = begin(worker)

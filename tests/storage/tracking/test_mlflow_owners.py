@@ -199,6 +199,7 @@ def test_a_name_is_free_until_something_has_it(shared: Shared) -> None:
     assert not (shared.root / "new.db").exists()
 
 
+@pytest.mark.slow  # A process. What it answers is quick.
 @pytest.mark.usefixtures("names_asked_aside")
 def test_a_process_of_its_own_finds_who_has_a_name(shared: Shared) -> None:
     shared.client.create_registered_model("birds")

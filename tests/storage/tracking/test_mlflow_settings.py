@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_UV_AUTO_DETECT": "false"}
 OURS = ("MLFLOW_", "DO_NOT_TRACK")
 
@@ -51,6 +53,7 @@ print(json.dumps([{name: os.environ[name] for name in os.environ if name in sys.
 """
 
 
+@pytest.mark.slow  # A process that imports everything.
 def test_importing_frostline_changes_neither_the_environment_nor_optunas_verbosity() -> None:
     script = """
 import json, logging, os, sys

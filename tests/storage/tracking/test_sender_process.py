@@ -143,6 +143,7 @@ def test_no_process_shows_the_secret_and_the_sender_lets_training_go_first(place
         search.kill()
 
 
+@pytest.mark.slow  # A search that is killed, and its records sent once, are quick.
 def test_a_sender_that_is_killed_is_followed_by_another(place: Workspace) -> None:
     place, notes = replace(place, timing=Timing(send=0.1)), list[str]()
     with closing(StudyTracker(None, place, MARK, {}, notes.append)) as tracker:
@@ -169,6 +170,7 @@ def test_a_sender_that_cannot_be_started_costs_nothing(place: Workspace, monkeyp
     assert send_journal(None, place, MARK, notes.append) == 1
 
 
+@pytest.mark.slow  # A store that hangs takes its time.
 def test_a_store_that_hangs_is_given_up_with_its_sender(place: Workspace) -> None:
     place, notes = replace(place, timing=Timing(send_patience=4.0)), list[str]()
     with socket.create_server(("127.0.0.1", 0)) as silent:
