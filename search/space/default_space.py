@@ -61,12 +61,13 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
     # From a head that is solved on several units, the backbone trains at the head's rate.
     from_solved = {
         **finetuning,
-        "learning_rate": {**finetuning["learning_rate"], "default": 3e-4},
+        "learning_rate": {**finetuning["learning_rate"], "low": 3e-5, "default": 3e-4},
         "backbone_lr_ratio": {**finetuning["backbone_lr_ratio"], "default": 1.0},
         "head": {"init": _SOLVED_FIRST, "depths": depths},
         "views": VIEWS,
     }
-    steps = {"when": {"head.init": ["default"]}}
+    # A solved head has no epochs before: half of them are left, as after a probe of the other half.
+    half, steps = max(EPOCHS_RANGE[0], epochs // 2), {"when": {"head.init": ["default"]}}
     tables = {
         "shared": _shared(),
         "feature_extraction": {
@@ -83,7 +84,8 @@ def default_tables(train_images: int = 1000) -> dict[str, dict[str, Any]]:
         "lp_ft": {
             **from_solved,
             "freeze_depth": {"low": 0, "high": -1, "default": 0},
-            "probe_epochs": {"low": 1, "high": epochs - 2, "default": epochs // 2, **steps},
+            "epochs": half,
+            "probe_epochs": {"low": 1, "high": half - 2, "default": half // 2, **steps},
             "probe_learning_rate": {"low": 3e-4, "high": 3e-2, "log": True, "default": 3e-3, **steps},
         },
         "scratch": {

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from frostline.objectives.config import TrialConfig, flatten
+from frostline.objectives.config import FIXED_POOLINGS, TrialConfig, flatten
 from frostline.objectives.finetune import Task, finetune
 from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.strategies import STRATEGIES, Strategy, register_strategy, takes_parameter
@@ -126,6 +126,8 @@ def variations(start: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     names -= {"head.function"}  # without other parameters of the head; see below
     if start.get("head.init") == "probe":
         names -= {"head.hidden_layers", "head.output", "head.init"}  # refused, or no probe
+    if start.get("head.pooling", "avg") not in FIXED_POOLINGS:
+        names -= {"head.depths"}  # refused
     default, present = flatten(configure({"strategy": start["strategy"]})), flatten(configure(start))
     others = {name: default[name] if present[name] == OTHER[name] else OTHER[name] for name in names}
     return {name: {**start, name: value} for name, value in others.items()}

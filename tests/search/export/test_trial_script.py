@@ -62,8 +62,8 @@ SPACE: Mapping[str, Any] = {
     "linear_probe_exact": {"head.depths": 3, "head.pooling": "avgmax"},
     "gradual_unfreezing": {"layer_decay": 0.9, "ema_decay": 0.8, "gradient_clip": 1.0, "freeze_depth": 3},
     "lora": {"weight_decay": 0.1, "lora_rank": 2},
-    "norm_bias": {"head.init": "probe"},
-    "l2_sp": {"l2_sp_alpha": 0.1, "weight_decay": 0.1, "optimizer": "sgd"},
+    "norm_bias": {"head.init": "probe", "head.depths": 4},
+    "l2_sp": {"l2_sp_alpha": 0.1, "weight_decay": 0.1, "optimizer": "sgd", "head.depths": 3},
 }
 # Nothing is frozen, or only what is computed alike: bit for bit the recorded probabilities on a CPU.
 EXACT = ("full", "l2_sp")

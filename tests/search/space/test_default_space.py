@@ -96,7 +96,7 @@ def test_parameters_that_exist_for_some_values_only() -> None:
             expected["head.init"] = {"head.hidden_layers": (0,)}
         # A solved head is the probe.
         if strategy == "lp_ft":
-            expected |= dict.fromkeys(("probe_epochs", "probe_learning_rate"), {"head.init": ("default",)})
+            expected |= {name: {"head.init": ("default",)} for name in ("probe_epochs", "probe_learning_rate")}
         assert found == expected
 
 
