@@ -119,7 +119,7 @@ class FrozenPrefix(nn.Module):
         if count < CANONICAL_BATCH:
             images = torch.cat([images, images[-1:].expand(CANONICAL_BATCH - count, *images.shape[1:])])
         features = network(_channels_last(images))
-        return (self.pooling(_in_float32(features)) if len(self.pooling) else features)[:count]
+        return (self.pooling(in_float32(features)) if len(self.pooling) else features)[:count]
 
 
 def as_run(network: nn.Module, precision: str) -> nn.Module:
@@ -149,7 +149,7 @@ def folded_in(network: nn.Module, precision: str) -> nn.Module:
     return rounded
 
 
-def _in_float32(features: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+def in_float32(features: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
     return features.float() if isinstance(features, Tensor) else tuple(each.float() for each in features)
 
 

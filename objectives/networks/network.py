@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections import deque
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +17,7 @@ from ..errors import InvalidInputError
 from ..phases import Phase
 from ..precision import EXACT, FLOAT32, Precision
 from .batchnorm_folding import fold_in_training
-from .frozen_prefix import FrozenPrefix, state_hash
+from .frozen_prefix import FrozenPrefix, in_float32, state_hash
 from .heads import FixedPooling
 
 
@@ -32,6 +34,7 @@ class Network(nn.Module):
 
     Attributes:
         suffix: Trainable segments, one per unit.
+        seen: Number of the last outputs of the suffix that the head sees; the prefix's output counts as the first.
         undecayed: Names of the parameters that the backbone exempts from weight decay, as in the model.
         first_layer: What was done to the first layer for images of other than 3 channels; empty for color.
 
@@ -51,8 +54,8 @@ class Network(nn.Module):
         self.phase = phase
         self.undecayed = backbone.undecayed
         self.first_layer = backbone.first_layer
-        # Of the suffix's outputs, those that the head sees; where all units are frozen, the prefix has chosen them.
-        self._seen = 1 if depth == len(backbone.units) else backbone.depths
+        # Where all units are frozen, the prefix has chosen them.
+        self.seen = 1 if depth == len(backbone.units) else backbone.depths
         rates = phase.unit_learning_rates
         for unit, rate in zip(self.suffix, rates, strict=True):
             _select(unit, phase, trains=rate > 0)
@@ -89,11 +92,8 @@ class Network(nn.Module):
         precision = self.precision.trained
         with autocast(features.device, precision):
             features = features.float() if precision == FLOAT32 else features
-            outputs = [features]
-            for unit in self._units:
-                outputs.append(unit(outputs[-1]))
-        seen = [each.float() for each in outputs[-self._seen :]]
-        return self.pooled_head(seen[0] if self._seen == 1 else seen)
+            seen = last_outputs(self._units, features, self.seen)
+        return self.pooled_head(in_float32(seen))
 
     def compute_in(self, precision: Precision) -> None:
         """Change the precision of the units; the weights stay as they are."""
@@ -176,6 +176,14 @@ class Network(nn.Module):
         for unit, rate in zip(self.suffix, self.phase.unit_learning_rates, strict=True):
             digest.update(state_hash(_frozen_state(unit, whole=rate == 0, phase=self.phase)).encode())
         return digest.hexdigest()
+
+
+def last_outputs(units: Iterable[nn.Module], features: Tensor, count: int) -> Tensor | tuple[Tensor, ...]:
+    """Run units one after another; return the last output, or the last ``count`` of the features and all outputs."""
+    outputs = deque([features], maxlen=count)
+    for unit in units:
+        outputs.append(unit(outputs[-1]))
+    return outputs[0] if count == 1 else tuple(outputs)
 
 
 def _select(unit: nn.Module, phase: Phase, *, trains: bool) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..devices import autocast, usual_precision
 from ..preprocessing import RGB
 from .lora import remove_adapters
-from .network import Network
+from .network import Network, last_outputs
 
 # Passes of each network before any is timed, and then at least and at most; seconds after which no round starts.
 _WARM_UP, _LEAST, _MOST, _SECONDS = 2, 7, 30, 4.0
@@ -88,7 +88,18 @@ def size_in_bytes(network: nn.Module) -> int:
 
 def as_served(network: Network) -> nn.Module:
     """The whole of a trained network as one module, without the padding of its frozen prefix to a canonical batch."""
-    return nn.Sequential(network.prefix.prefix, *network.suffix, network.head)
+    return nn.Sequential(network.prefix.prefix, _Units(network.suffix, network.seen), network.head)
+
+
+class _Units(nn.Module):
+    """The units that trained, up to what the head sees of them."""
+
+    def __init__(self, units: nn.Sequential, seen: int) -> None:
+        super().__init__()
+        self.units, self._seen = units, seen
+
+    def forward(self, features: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return last_outputs(self.units, features, self._seen)
 
 
 def _forward(network: nn.Module, images: Tensor) -> None:

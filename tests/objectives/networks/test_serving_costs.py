@@ -49,7 +49,17 @@ def test_size_counts_parameters_and_buffers_once() -> None:
     assert size_in_bytes(nn.Sequential(network, network)) == expected
 
 
-@pytest.mark.parametrize("values", [{"strategy": "feature_extraction"}, {"strategy": "partial", "freeze_depth": 5}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"strategy": "feature_extraction"},
+        {"strategy": "feature_extraction", "head.depths": 3},
+        {"strategy": "partial", "freeze_depth": 5},
+        {"strategy": "partial", "freeze_depth": 5, "head.depths": 3},
+        {"strategy": "full", "head.depths": 4},
+    ],
+    ids=str,
+)
 def test_a_network_is_served_without_the_padding_of_its_prefix(values: dict[str, object]) -> None:
     task = own_task()
     network = finetune(create_config({**values, "epochs": 1}), task, seed=0).network
