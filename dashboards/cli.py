@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from ..search.cli import StorageOption, StudyArgument, WorkspaceOption, app, locate
+from ..search.collector import collection_paused
 from .views import TerminalViews, write_study_report
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ def report(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write a study's report as one HTML file, and log it to its MLflow run."""
-    from ..search.study import Study
+    with collection_paused():
+        from ..search.study import Study
 
-    typer.echo(write_study_report(Study.load(study, locate(workspace, storage)), output))
+        typer.echo(write_study_report(Study.load(study, locate(workspace, storage)), output))
 
 
 @app.command()
@@ -104,7 +106,7 @@ def _page(uri: str, study: Study) -> str | None:
 
 def _optuna_page(study: Study | None) -> str:
     """Return the path of a study's page in the Optuna dashboard."""
-    return "dashboard" if study is None else f"dashboard/studies/{study.inner._study_id}"
+    return "dashboard" if study is None else f"dashboard/studies/{study.optuna_id}"
 
 
 def print_anywhere() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -313,11 +314,14 @@ def _rank(trial: TrialRecord) -> tuple[float, float, int, int]:
 
 def summarize(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[StrategySummary]:
     """Return one summary per strategy, in the given order."""
-    return [_summary(name, [trial for trial in trials if trial.strategy == name]) for name in strategies]
+    own: dict[str | None, list[TrialRecord]] = {name: [] for name in strategies}
+    for trial in trials:
+        own.setdefault(trial.strategy, []).append(trial)
+    return [_summary(name, own[name]) for name in strategies]
 
 
 def _summary(strategy: str, trials: Sequence[TrialRecord]) -> StrategySummary:
-    count = {state: sum(trial.state == state for trial in trials) for state in STATES}
+    count = Counter(trial.state for trial in trials)
     return StrategySummary(
         strategy=strategy,
         complete=count["complete"],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from ...objectives.metrics import find_metric
 from ...search.formats import duration, percent, plural, value
@@ -110,6 +112,11 @@ def span(scores: Sequence[float]) -> list[float]:
     return [max(-2.0, low - air), min(102.0, high + air)]
 
 
+def numbers(values: Iterable[float | None]) -> NDArray[np.float32]:
+    """Return the numbers of a trace, NaN for gaps: of a list, Plotly checks and copies every element several times."""
+    return np.array(list(values), dtype=np.float32)
+
+
 def add_front(figure: go.Figure, front: Sequence[TrialRecord], costs: Sequence[float]) -> None:
     """Add the Pareto front as steps: the best score at each cost."""
     figure.add_scatter(
@@ -140,7 +147,8 @@ def marker(style: Look, size: int) -> dict[str, object]:
 
 def marker_each(style: Look, trials: Sequence[TrialRecord]) -> dict[str, object]:
     """Return the markers of a strategy's trials: filled for complete ones, hollow for pruned ones."""
-    symbols = [style.symbol + ("-open" if trial.state == "pruned" else "") for trial in trials]
+    each = [style.symbol + ("-open" if trial.state == "pruned" else "") for trial in trials]
+    symbols = each[0] if len(set(each)) == 1 else each
     crowded = len(trials) > _CROWD
     return {**marker(style, size=6 if crowded else 9), "symbol": symbols, "opacity": 0.5 if crowded else 0.9}
 

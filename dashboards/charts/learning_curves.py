@@ -10,7 +10,7 @@ from ...search.records import TrialRecord, best_trial
 from ...search.study import StudyResults
 from ..palette import look
 from ..tables import Column, TextTable
-from .drawing import Chart, by_strategy, layout, marker, sample, set_score_axis
+from .drawing import Chart, by_strategy, layout, marker, numbers, sample, set_score_axis
 
 _FAINT = 0.25
 
@@ -59,16 +59,16 @@ def _faint_curves(strategy: str, trials: Sequence[TrialRecord], unit: str) -> di
     """Return one trace for all curves, with gaps: a thousand traces would be slow."""
     x: list[int | None] = []
     y: list[float | None] = []
-    numbers: list[int | None] = []
+    own: list[int | None] = []
     for trial in trials:
         epochs, scores = _points(trial)
         x += [*epochs, None]
         y += [*scores, None]
-        numbers += [trial.number] * len(epochs) + [None]
+        own += [trial.number] * len(epochs) + [None]
     return {
-        "x": x,
-        "y": y,
-        "customdata": numbers,
+        "x": numbers(x),
+        "y": numbers(y),
+        "customdata": numbers(own),
         "mode": "lines",
         "opacity": _FAINT,
         "name": strategy,

@@ -13,7 +13,7 @@ from ...search.formats import duration, percent, plural
 from ...search.study import StudyResults
 from ..palette import look
 from ..tables import Column, TextTable
-from .drawing import Chart, layout, span, time_unit
+from .drawing import Chart, layout, numbers, span, time_unit
 
 
 def plot_progress(results: StudyResults) -> Chart:
@@ -36,9 +36,9 @@ def plot_progress(results: StudyResults) -> Chart:
 
 def _add_line(figure: go.Figure, row: int, strategy: str, own: Sequence[Step], x: Sequence[float], after: str) -> None:
     figure.add_scatter(
-        x=list(x),
-        y=[100 * step.best for step in own if step.best is not None],
-        customdata=[step.trial.number for step in own],
+        x=numbers(x),
+        y=numbers(100 * step.best for step in own if step.best is not None),
+        customdata=numbers(step.trial.number for step in own),
         mode="lines+markers" if len(own) <= 30 else "lines",
         name=strategy,
         legendgroup=strategy,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from ...search.analysis import pareto_front
@@ -21,6 +22,7 @@ from .drawing import (
     key_settings,
     layout,
     marker_each,
+    numbers,
     percentage,
     sample,
     scored_trials,
@@ -41,9 +43,9 @@ def plot_cost(results: StudyResults) -> Chart:
     front = pareto_front(scored, lambda trial: trial.seconds)
     for strategy, trials in by_strategy(results, scored):
         figure.add_scatter(
-            x=[trial.seconds for trial in trials],
-            y=[percentage(trial) for trial in trials],
-            customdata=[trial.number for trial in trials],
+            x=numbers(trial.seconds for trial in trials),
+            y=numbers(percentage(trial) for trial in trials),
+            customdata=numbers(trial.number for trial in trials),
             text=["<br>".join([describe_trial(trial), *key_settings(trial)]) for trial in trials],
             mode="markers",
             name=counted(strategy, trials),
@@ -123,9 +125,9 @@ def plot_depth(results: StudyResults) -> Chart:
         # Strategies share depths (full and scratch both freeze nothing), so they are shifted side by side.
         shift = 0.24 * margin * (place - (len(groups) - 1) / 2)
         figure.add_scatter(
-            x=[_depth(trial) + shift for trial in trials],
-            y=[percentage(trial) for trial in trials],
-            customdata=[(trial.number, trial.freeze_depth) for trial in trials],
+            x=numbers(_depth(trial) + shift for trial in trials),
+            y=numbers(percentage(trial) for trial in trials),
+            customdata=np.array([(trial.number, _depth(trial)) for trial in trials]),
             text=[f"{describe_trial(trial)}<br>{describe_depth(results, _depth(trial))}" for trial in trials],
             mode="markers",
             name=counted(strategy, trials),

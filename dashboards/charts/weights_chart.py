@@ -20,6 +20,7 @@ from .drawing import (
     describe_trial,
     layout,
     marker_each,
+    numbers,
     percentage,
     sample,
     scored_trials,
@@ -39,9 +40,9 @@ def plot_weights(results: StudyResults) -> Chart:
     front = pareto_front(trials, lambda trial: trial.trainable_parameters)
     for strategy, group in by_strategy(results, trials):
         figure.add_scatter(
-            x=[trial.trainable_parameters for trial in group],
-            y=[percentage(trial) for trial in group],
-            customdata=[trial.number for trial in group],
+            x=numbers(trial.trainable_parameters for trial in group),
+            y=numbers(percentage(trial) for trial in group),
+            customdata=numbers(trial.number for trial in group),
             text=[
                 f"{describe_trial(trial)}<br>{count(trial.trainable_parameters)} trainable weights" for trial in group
             ],

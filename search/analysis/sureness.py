@@ -24,8 +24,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+# Its submodules load when they are first used: readers of a study need none.
+import scipy
 from numpy.typing import NDArray
-from scipy.special import chdtri, ndtr, ndtri
 
 Floats = NDArray[np.float64]
 
@@ -95,17 +97,19 @@ class _Arm:
         """Return quantiles (R, G) of the highest score after so many further trials."""
         if further < 1:
             return np.full((len(self.scale), len(_SCORES)), self.best)
-        highest = self.center + self.scale[:, None] * ndtri(_SCORES ** (1 / further))
+        highest = self.center + self.scale[:, None] * scipy.special.ndtri(_SCORES ** (1 / further))
         return np.clip(highest, self.best, max(1.0, self.best))
 
     def true_now(self) -> Floats:
         """Return quantiles (R * G,) of the true score of the present best configuration."""
-        return (self.true(self.best) + self.error[:, None] * ndtri(_SCORES)).ravel()
+        return (self.true(self.best) + self.error[:, None] * scipy.special.ndtri(_SCORES)).ravel()
 
     def stays_below(self, bars: Floats, further: int) -> Floats:
         """Return the probabilities (Q,) that the best after so many further trials is truly below each of bars (Q,)."""
         reached = self.true(self.reached(further))
-        return ndtr((bars[:, None, None] - reached) / self.error[:, None]) @ _SCORE_WEIGHTS @ _SPREAD_WEIGHTS
+        return (
+            scipy.special.ndtr((bars[:, None, None] - reached) / self.error[:, None]) @ _SCORE_WEIGHTS @ _SPREAD_WEIGHTS
+        )
 
 
 def judge_sureness(
@@ -156,7 +160,7 @@ def _arms(scores: Mapping[str, Sequence[float]], images: float) -> dict[str, _Ar
         freedom = (count - 1) / 2 + _PRIOR_TRIALS
         squares = (count - 1) / 2 * spreads[name] + _PRIOR_TRIALS * max(usual, noise)
         # Scores differ at least by their noise, whatever few of them show.
-        spread = np.maximum(squares / chdtri(freedom, _SPREADS), noise)
+        spread = np.maximum(squares / scipy.special.chdtri(freedom, _SPREADS), noise)
         kept = 1 - noise / spread
         # The median of n normal values has the variance of one by pi / 2n.
         median = spread * math.pi / 2 / count

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..collector import collection_paused
 from .application import describe_results, locate
 from .options import JsonOption, PluginOption, StorageOption, WorkspaceOption, listing_options
 
@@ -30,12 +31,17 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the progress of one study, or of all in the workspace."""
-    from ..study import Study, progress_sentence, study_names
-
     place = locate(workspace, storage)
     if watched:
         _watch(ctx, study, place, as_json)
         return
+    with collection_paused():
+        _print_status(ctx, study, place, as_json)
+
+
+def _print_status(ctx: typer.Context, study: str | None, place: Workspace, as_json: bool) -> None:
+    from ..study import Study, progress_sentence, study_names
+
     names = [study] if study else study_names(place)
     every = [Study.load(name, place).results() for name in names]
     if as_json:

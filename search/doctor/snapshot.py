@@ -94,7 +94,7 @@ class StudySnapshot:
     @cached_property
     def tables(self) -> Tables:
         with self.study.database.snapshot() as session:
-            rows = read_states(session, self.study.inner._study_id)
+            rows = read_states(session, self.study.optuna_id)
             trials = [TrialRow(row.trial_id, row.number, row.state) for row in rows]
             tickets = read_tickets(session, self.study.settings.name)
             finals = self.study.finals.recorded(session)

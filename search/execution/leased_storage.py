@@ -8,7 +8,6 @@ import time
 from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
@@ -20,8 +19,9 @@ from sqlalchemy.orm import Session
 from ...storage.database import Database, Lease, LeaseKeeper, Tickets, release
 from ...storage.errors import LeaseLostError
 from ...storage.timing import Timing
-from ..study import STARTED, make_trial, read_trials, set_state, start_trials, write_changes
+from ..study import make_trial, read_trials, set_state, start_trials, write_changes
 from .held_trial import HeldTrial
+from .known_trials import KnownTrials
 
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
@@ -72,7 +72,7 @@ class LeasedStorage(BaseStorage):
         self._keeper = keeper
         self._database = database
         self._timing = timing
-        self._trials: dict[int, FrozenTrial] = {}
+        self._trials = KnownTrials()
         self._held: dict[int, HeldTrial] = {}
         self._distributions: dict[BaseDistribution, BaseDistribution] = {}
         self._flushed = time.monotonic()
@@ -89,7 +89,7 @@ class LeasedStorage(BaseStorage):
         leases, read = self._database.run_with_retry(lambda session: self._claim(session, limit, budget))
         self._keeper.add(leases.values(), asked)
         self._held |= {trial_id: HeldTrial(lease) for trial_id, lease in leases.items()}
-        self._take(read)
+        self._trials.take(read)
         return list(leases.items())
 
     def _claim(self, session: Session, limit: int, budget: float | None) -> tuple[dict[int, Lease], list[FrozenTrial]]:
@@ -124,12 +124,7 @@ class LeasedStorage(BaseStorage):
 
     def refresh(self) -> None:
         """Read what other workers did since the last time."""
-        self._take(self._database.run_with_retry(self._read))
-
-    def _take(self, read: list[FrozenTrial]) -> None:
-        every = [*(self._trials | {trial._trial_id: trial for trial in read}).values()]
-        # Readers expect them by number.
-        self._trials = {trial._trial_id: trial for trial in sorted(every, key=lambda trial: trial.number)}
+        self._trials.take(self._database.run_with_retry(self._read))
 
     def _read(self, session: Session, taken: Set[int] = frozenset()) -> list[FrozenTrial]:
         """Trials as they are in the database: those that are new here, and others' that began or ended meanwhile.
@@ -138,22 +133,8 @@ class LeasedStorage(BaseStorage):
             session: The transaction.
             taken: This worker's trials of which it does not know what others did.
         """
-        # Memory is right about trials that have finished, and ahead of the database about this worker's own.
-        own = self._held.keys() - taken
-        settled = {
-            trial.number: trial._trial_id
-            for trial in self._trials.values()
-            if trial._trial_id not in taken and (trial.state.is_finished() or trial._trial_id in own)
-        }
-        first = next(number for number in count() if number not in settled)
-        later = [trial_id for number, trial_id in settled.items() if number > first]
-        # With many workers most are under way: what they report meanwhile concerns nobody here before they end.
-        under_way = {
-            trial_id
-            for trial_id, trial in self._trials.items()
-            if trial.state == TrialState.RUNNING and STARTED in trial.user_attrs
-        }
-        return read_trials(session, self._study_id, first, later, under_way - taken)
+        unread = self._trials.unread(self._held.keys() - taken, taken)
+        return read_trials(session, self._study_id, unread.first, unread.but, unread.under_way)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -195,8 +176,9 @@ class LeasedStorage(BaseStorage):
             held.written()
         for trial_id in lost:
             # However it ended here: it is read when it ends where it is now, or comes back.
-            trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
+            trial = copy.copy(self._trials[trial_id])
             trial.state, trial.values, trial.datetime_complete = TrialState.RUNNING, None, None
+            self._trials.put(trial)
         if lost:
             raise LeaseLostError([self._trials[trial_id].number for trial_id in lost])
 
@@ -246,6 +228,7 @@ class LeasedStorage(BaseStorage):
         if state.is_finished():
             times["datetime_complete"] = trial.datetime_complete = datetime.now()
         trial.state = state
+        self._trials.put(trial)
         pending = self._held[trial_id].pending
         pending.change(state, times)
         if values is not None:
@@ -297,14 +280,17 @@ class LeasedStorage(BaseStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        trials = [trial for trial in self._trials.values() if states is None or trial.state in states]
+        trials = self._trials.all()
+        if states is not None:
+            trials = [trial for trial in trials if trial.state in states]
         return copy.deepcopy(trials) if deepcopy else trials
 
     def _changed(self, trial_id: int) -> FrozenTrial:
         """A trial to be changed: who read it before keeps what was read."""
         self.check_trial_is_updatable(trial_id, self._trials[trial_id].state)
         self.lease(trial_id)
-        trial = self._trials[trial_id] = copy.copy(self._trials[trial_id])
+        trial = copy.copy(self._trials[trial_id])
+        self._trials.put(trial)
         return trial
 
     def lease(self, trial_id: int) -> Lease:

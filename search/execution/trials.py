@@ -12,6 +12,7 @@ from ...storage.errors import LeaseLostError, StorageError
 from ..records import TrialRecord
 from .batches import AskedTrial, RefusedTrial, TrialBatches
 from .device_time import BudgetSpentError
+from .frozen_libraries import REFREEZE_TRIALS, freeze_kept
 from .internal_errors import InternalErrors
 from .retries import is_unexpected, reason, require_device, require_disk
 from .session import WorkerSession
@@ -27,11 +28,16 @@ def run_trials(session: WorkerSession) -> None:
         TrainingFailedError: A bug has failed several trials.
     """
     batches, internal = TrialBatches(session.worker), InternalErrors()
+    ended = 0
     for batch in session.claims(batches.next, session.study.search_ended):
         for record in _run_batch(session, batch):
             internal.note(record)
         internal.check()
         free_memory(session.task.device)
+        ended += len(batch)
+        if ended >= REFREEZE_TRIALS:
+            freeze_kept()
+            ended = 0
 
 
 def _run_batch(session: WorkerSession, batch: Sequence[AskedTrial | RefusedTrial]) -> list[TrialRecord]:

@@ -37,7 +37,7 @@ class Worker:
         self.study = study
         self._storage = LeasedStorage(
             open_storage(study.workspace),
-            study.inner._study_id,
+            study.optuna_id,
             study.tickets,
             keeper,
             study.database,

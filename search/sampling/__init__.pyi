@@ -1,6 +1,7 @@
 from .budget import HEAD_EPOCH, BudgetAllocation, score_margin, strategy_floor
 from .pruner import WARMUP_EPOCHS, WARMUP_FOLDS, StrategyPruner
 from .sampler import StrategySampler
+from .tally import Tally
 from .trial_costs import costs_by_strategy
 from .user_samplers import create_user_sampler
 
@@ -11,6 +12,7 @@ __all__ = [
     "BudgetAllocation",
     "StrategyPruner",
     "StrategySampler",
+    "Tally",
     "costs_by_strategy",
     "create_user_sampler",
     "score_margin",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from optuna.trial import FrozenTrial, TrialState
-
-from ..records import STRATEGY
+from .tally import Tally
 
 # Cost of an epoch of a head on cached features, as a share of an epoch of the whole network (benchmarks/results/).
 HEAD_EPOCH = 0.02
@@ -57,8 +54,8 @@ class BudgetAllocation:
             time shall judge all of them.
 
     Examples:
-        >>> from frostline.search.sampling import BudgetAllocation
-        >>> BudgetAllocation(budget=10, controls=["scratch"]).next_strategy([], 0, ["scratch", "full", "partial"])
+        >>> from frostline.search.sampling import BudgetAllocation, Tally
+        >>> BudgetAllocation(budget=10, controls=["scratch"]).next_strategy(Tally(), 0, ["scratch", "full", "partial"])
         'full'
     """
 
@@ -68,18 +65,17 @@ class BudgetAllocation:
     images: int | None = None
     one_each: bool = False
 
-    def next_strategy(self, trials: Sequence[FrozenTrial], number: int, strategies: Sequence[str]) -> str | None:
+    def next_strategy(self, tally: Tally, number: int, strategies: Sequence[str]) -> str | None:
         """Return the strategy whose floor a trial counts towards; None if the sampler chooses.
 
         If the budget is too small for all floors, no strategy exceeds an equal share before the others have theirs.
 
         Args:
-            trials: Trials of the study, of all workers.
+            tally: Tally of the study's trials, of all workers.
             number: Number of the trial.
             strategies: Names of all strategies of the study.
         """
-        others = [trial for trial in trials if trial.number != number]
-        count = Counter(trial.params.get(STRATEGY) for trial in others)
+        count = tally.count(number)
         floor, fair_share = strategy_floor(self.budget, len(strategies)), self.budget // len(strategies)
         below = [name for name in strategies if count[name] < floor]
         first = [name for name in below if not count[name]]
@@ -88,31 +84,19 @@ class BudgetAllocation:
             expected += [name for name in first if name in self.controls]
         if expected:
             # Workers that start at the same moment try different strategies.
-            choosing = sum(chooses(trial) and trial.number < number for trial in others)
-            return expected[min(choosing, len(expected) - 1)]
+            return expected[min(tally.choosing_before(number), len(expected) - 1)]
         due = [name for name in below if count[name] < fair_share] or below
-        behind = self._behind(others)
+        behind = self._behind(tally.best(number))
         owed = sum(floor - count[name] for name in below)
         in_turn = [name for name in due if count[name] and name not in behind] or first
-        if not in_turn and self.budget - len(others) > owed:
+        if not in_turn and self.budget - count.total() > owed:
             return None
         # The strategy with the lowest total cost after one more trial.
         return min(in_turn or due, key=lambda name: (count[name] + 1) * self.costs.get(name, 1.0), default=None)
 
-    def _behind(self, trials: Sequence[FrozenTrial]) -> set[str]:
+    def _behind(self, best: Mapping[str, float]) -> set[str]:
         """Return the strategies whose best score so far trails the leader's by more than chance."""
         if self.images is None:
             return set()
-        best: dict[str, float] = {}
-        for trial in trials:
-            # A complete trial's value is the best of its reports.
-            scores = trial.values or list(trial.intermediate_values.values())
-            if scores and (strategy := trial.params.get(STRATEGY)) is not None:
-                best[strategy] = max(*scores, best.get(strategy, -math.inf))
         leader = max(best.values(), default=0.0)
         return {name for name, score in best.items() if score < leader - score_margin(leader, self.images)}
-
-
-def chooses(trial: FrozenTrial) -> bool:
-    """Return whether a running trial has no strategy yet, as far as this process knows."""
-    return trial.state == TrialState.RUNNING and STRATEGY not in trial.params

@@ -22,8 +22,10 @@ from optuna.trial import FrozenTrial
 
 from ..records import STRATEGY
 from ..space import Domain
-from .budget import BudgetAllocation, chooses
-from .strategy_view import MODELED, strategy_view
+from .budget import BudgetAllocation
+from .strategy_trials import MODELED, StrategyTrials
+from .strategy_view import strategy_view
+from .tally import Tally
 from .user_samplers import create_user_sampler
 
 # Trials of a strategy before TPE models it; the first ones are the starts.
@@ -75,6 +77,8 @@ class StrategySampler(BaseSampler):
         self._seed = seed
         self._starts = starts or {}
         self._name = name
+        self._tally = Tally()
+        self._trials: dict[str, StrategyTrials] = {}
         # The number of the latest trial, and its values.
         self._draws: tuple[int, _Draws] | None = None
 
@@ -96,13 +100,14 @@ class StrategySampler(BaseSampler):
     ) -> Any:
         if param_name == STRATEGY:
             strategies = getattr(param_distribution, "choices", ())
-            due = self._allotment.next_strategy(study.get_trials(deepcopy=False), trial.number, strategies)
+            self._tally.update(study.get_trials(deepcopy=False))
+            due = self._allotment.next_strategy(self._tally, trial.number, strategies)
             if due is not None:
                 return due
+            # Of all trials: with the latest alone, it chooses the better of two strategies less often.
             return self._tpe(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
         if self._draws is None or self._draws[0] != trial.number:
-            most = None if self._name else MODELED
-            view = strategy_view(study, trial.params[STRATEGY], most=most)
+            view = self._view(study, trial.params[STRATEGY], most=None if self._name else MODELED)
             self._draws = trial.number, self._draw(study, view, trial)
         _, draws = self._draws
         if param_name in draws.together and _domain(param_distribution).contains(draws.together[param_name]):
@@ -133,8 +138,12 @@ class StrategySampler(BaseSampler):
         if not free or free[0] is starts[0]:
             return next(iter(free), None)
         # Workers that start at the same moment take different ones.
-        earlier = sum(each.number < trial.number and chooses(each) for each in study.get_trials(deepcopy=False))
-        return free[min(earlier, len(free) - 1)]
+        self._tally.update(study.get_trials(deepcopy=False))
+        return free[min(self._tally.choosing_before(trial.number), len(free) - 1)]
+
+    def _view(self, study: Study, strategy: str, most: int | None) -> Study:
+        """Return the view of a strategy's trials."""
+        return strategy_view(study, self._trials.setdefault(strategy, StrategyTrials(strategy)), most=most)
 
     def _tpe(self, trial: FrozenTrial, purpose: str) -> TPESampler:
         """Return a TPE sampler with its own random state for this trial and purpose."""

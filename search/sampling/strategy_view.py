@@ -12,45 +12,21 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ..records import BATCH, STRATEGY
-
-# A sampler models at most so many trials of a strategy: the best, and the latest.
-MODELED, BEST = 250, 25
+from .strategy_trials import StrategyTrials
 
 
-def strategy_view(study: Study, strategy: str, *, most: int | None = None, without: int | None = None) -> Study:
+def strategy_view(study: Study, own: StrategyTrials, *, most: int | None = None) -> Study:
     """Return a study that has only the trials of one strategy, present and future.
 
     The storage behind it has no other trials. So no version of Optuna can mix strategies, however it reads them.
 
     Args:
         study: Study of all strategies.
-        strategy: Name of the strategy.
-        most: Maximum number of trials, see :func:`modeled_trials`; None for all.
-        without: Batch of trials to leave out; None for none.
+        own: Trials of the strategy, which the view keeps up to date.
+        most: Maximum number of trials, see :meth:`.StrategyTrials.select`; None for all.
     """
-    storage = StrategyStorage(study, strategy, most, without)
+    storage = StrategyStorage(study, own, most)
     return optuna.load_study(study_name=study.study_name, storage=storage, sampler=study.sampler, pruner=study.pruner)
-
-
-def modeled_trials(trials: list[FrozenTrial], most: int = MODELED) -> list[FrozenTrial]:
-    """Return the trials that a sampler models: all, or of many the ``BEST`` best and the latest, by number.
-
-    TPE compares its best trials, at most 25 of any number, with all others. So leaving out old ones that are not among
-    the best keeps the good ones as they are, and a trial's cost flat: with all, it grows with every trial.
-
-    Args:
-        trials: Trials of one strategy, by number.
-        most: Maximum number of trials.
-    """
-    if len(trials) <= most:
-        return trials
-    complete = (trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values)
-    best = sorted(complete, key=lambda trial: (-trial.values[0], trial.number))[:BEST]
-    kept = {trial.number for trial in best}
-    latest = [trial.number for trial in trials if trial.number not in kept][len(best) - most :]
-    kept.update(latest)
-    return [trial for trial in trials if trial.number in kept]
 
 
 class StrategyStorage(BaseStorage):
@@ -58,40 +34,32 @@ class StrategyStorage(BaseStorage):
 
     Args:
         study: Study of all strategies.
-        strategy: Name of the strategy.
+        own: Trials of the strategy, which are brought up to date whenever they are read.
         most: Maximum number of trials; None for all.
-        without: Batch of trials to leave out; None for none.
     """
 
-    def __init__(self, study: Study, strategy: str, most: int | None = None, without: int | None = None) -> None:
+    def __init__(self, study: Study, own: StrategyTrials, most: int | None = None) -> None:
         self._study = study
         self._all = study._storage
-        self._strategy = strategy
+        self._own = own
         self._most = most
-        self._without = without
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        trials = self._all.get_all_trials(study_id, deepcopy=False, states=states)
-        own = [trial for trial in trials if self._owns(trial)]
-        if self._most is not None:
-            own = modeled_trials(own, self._most)
-        return copy.deepcopy(own) if deepcopy else own
+        self._own.update(self._all.get_all_trials(study_id, deepcopy=False))
+        found = self._own.select(states, self._most)
+        return copy.deepcopy(found) if deepcopy else found
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         trial = self._all.get_trial(trial_id)
-        if not self._owns(trial):
-            raise KeyError(f"trial {trial.number} is of another strategy than {self._strategy}")
+        if not self._own.owns(trial):
+            raise KeyError(f"trial {trial.number} is of another strategy than {self._own.strategy}")
         return trial
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self.get_trial(trial_id)
         self._all.set_trial_system_attr(trial_id, key, value)
-
-    def _owns(self, trial: FrozenTrial) -> bool:
-        left_out = self._without is not None and trial.user_attrs.get(BATCH) == self._without
-        return trial.params.get(STRATEGY) == self._strategy and not left_out
 
     def get_study_id_from_name(self, study_name: str) -> int:
         return self._study._study_id

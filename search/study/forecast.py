@@ -21,7 +21,7 @@ from ..durations import write_duration
 from ..formats import duration, plural
 from ..optuna_logging import quiet_optuna
 from ..records import FINISHED, STRATEGY, TrialRecord, finished
-from ..sampling import BudgetAllocation
+from ..sampling import BudgetAllocation, Tally
 from .facts import StudyFacts
 from .finalists import restore_config
 from .results import StudyResults
@@ -223,9 +223,11 @@ def _order(settings: StudySettings, costs: dict[str, float]) -> Iterator[str]:
     )
     choices = CategoricalDistribution(names)
     begun: list[FrozenTrial] = []
+    tally = Tally()
     for number in range(min(_MOST, settings.trials or _MOST)):
-        due = allocation.next_strategy(begun, number, names)
-        strategy = due or min(names, key=lambda name: sum(each.params[STRATEGY] == name for each in begun))
+        tally.update(begun)
+        due = allocation.next_strategy(tally, number, names)
+        strategy = due or min(names, key=tally.count(number).__getitem__)
         trial = create_trial(
             state=TrialState.COMPLETE, value=0.0, params={STRATEGY: strategy}, distributions={STRATEGY: choices}
         )

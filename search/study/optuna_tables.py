@@ -1,7 +1,7 @@
 """Optuna's tables of trials: creating, reading and changing rows in few statements.
 
 Optuna's own storage needs a transaction for every parameter, report and attribute. The tables are private to Optuna,
-so only this module knows them, and it refuses a version of Optuna with other tables.
+so only this module knows them, and a version of Optuna with other tables is refused (:mod:`.optuna_schema`).
 """
 
 from __future__ import annotations
@@ -12,72 +12,13 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import String, Table, delete, insert, select, type_coerce, update
+from sqlalchemy import Connection, String, delete, insert, select, type_coerce, update
 from sqlalchemy.orm import Session
 
-from ...storage.errors import SchemaError
-
-# The tested version of Optuna, with the number and the Alembic revision of its schema.
-TESTED_OPTUNA = "5.0.0"
-SCHEMA_VERSION = 12
-REVISION = "v3.2.0.a"
-COLUMNS = {
-    "trials": {"trial_id", "number", "study_id", "state", "datetime_start", "datetime_complete"},
-    "trial_values": {"trial_value_id", "trial_id", "objective", "value", "value_type"},
-    "trial_params": {"param_id", "trial_id", "param_name", "param_value", "distribution_json"},
-    "trial_intermediate_values": {
-        "trial_intermediate_value_id",
-        "trial_id",
-        "step",
-        "intermediate_value",
-        "intermediate_value_type",
-    },
-    "trial_user_attributes": {"trial_user_attribute_id", "trial_id", "key", "value_json"},
-    "trial_system_attributes": {"trial_system_attribute_id", "trial_id", "key", "value_json"},
-}
-
-
-def known_tables(tables: Mapping[str, Table], schema_version: int) -> Mapping[str, Any]:
-    """Return Optuna's tables of trials after checking that they are the known ones.
-
-    Args:
-        tables: Optuna's tables by name.
-        schema_version: Optuna's version of the schema.
-
-    Raises:
-        SchemaError: A column is missing or new, or the version differs: rows would be wrong, or have another meaning.
-    """
-    found = {name: {column.name for column in tables[name].columns} if name in tables else set() for name in COLUMNS}
-    faults = [f"{name} lacks {column}" for name in COLUMNS for column in sorted(COLUMNS[name] - found[name])]
-    faults += [f"{name} has a new {column}" for name in COLUMNS for column in sorted(found[name] - COLUMNS[name])]
-    if schema_version != SCHEMA_VERSION:
-        faults.append(f"the schema is version {schema_version}, not {SCHEMA_VERSION}")
-    if faults:
-        raise _unknown(", ".join(faults))
-    return tables
-
-
-def require_known_schema(storage: RDBStorage) -> None:
-    """Check that a database has the known tables.
-
-    Raises:
-        SchemaError: The tables belong to another version of Optuna.
-    """
-    if (revision := storage.get_current_version()) != REVISION:
-        raise _unknown(f"the database is at revision {revision}, not {REVISION}")
-
-
-def _unknown(what: str) -> SchemaError:
-    return SchemaError(
-        f"Optuna {optuna.__version__} has other tables than Frostline knows: {what}. Install the tested version: "
-        f"pip install optuna=={TESTED_OPTUNA}"
-    )
-
+from .optuna_schema import known_tables
 
 # Optuna's tables without its mapped classes, with which a statement costs several times as much.
 _OPTUNA = known_tables(models.BaseModel.metadata.tables, models.SCHEMA_VERSION)
@@ -184,6 +125,20 @@ def set_state(session: Session, trial_id: int, **changes: Any) -> None:
     """Change the row of a trial."""
     stored = {name: _utc(value) if isinstance(value, datetime) else value for name, value in changes.items()}
     session.execute(update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(stored))
+
+
+def read_studies(connection: Connection) -> dict[str, int]:
+    """Return the ids of all studies by name, the latest last."""
+    studies = _OPTUNA["studies"].c
+    rows = connection.execute(select(studies.study_name, studies.study_id).order_by(studies.study_id))
+    return {row.study_name: row.study_id for row in rows}
+
+
+def read_study_attributes(session: Session, study_id: int) -> dict[str, Any]:
+    """Return the user attributes of a study."""
+    attributes = _OPTUNA["study_user_attributes"].c
+    rows = session.execute(select(attributes.key, attributes.value_json).where(attributes.study_id == study_id))
+    return {row.key: json.loads(row.value_json) for row in rows}
 
 
 def read_states(session: Session, study_id: int) -> list[Any]:

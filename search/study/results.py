@@ -225,7 +225,7 @@ class StudyResults:
             return ""
         return self.ending.sentence(self.settings, finished(self.trials), self.used_seconds)
 
-    @property
+    @cached_property
     def decided(self) -> bool:
         """Return whether all finals are done; unlike the verdict, this needs no resampling."""
         return is_decided(self.settings, self.facts, self.trials, self._all_finals, self.race_ended)
@@ -238,7 +238,7 @@ class StudyResults:
         full = [CurveRecord(self.facts.counts["train"], final) for final in self.finals]
         return trace_curve([*self.trainings, *full], self.settings.metric, self.settings.strategies)
 
-    @property
+    @cached_property
     def summaries(self) -> list[StrategySummary]:
         """Return one summary per strategy."""
         return summarize(self.trials, self.settings.strategies)

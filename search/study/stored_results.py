@@ -24,7 +24,7 @@ def alive_leases(tickets: Tickets) -> list[ActiveLease]:
 
 def read_results(study: Study) -> StudyResults:
     """Return the results of a study as it stands."""
-    ran = study.inner.user_attrs.get(RAN, {"device": "", "versions": {}})
+    ran = study.attributes.get(RAN, {"device": "", "versions": {}})
     trials, trainings, finals = study.trials(), study.curve_records(), study.final_records()
     candidates = {each.identity for each in study.candidates(trials)}
     chosen = choose_finalists(study.settings, trials, study.facts.val_images, finals)

@@ -7,6 +7,7 @@ import platform
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -32,7 +33,8 @@ from .diagnoses import Diagnoses
 from .ending import Ending
 from .facts import StudyFacts
 from .finalists import Finalist, list_candidates
-from .optuna_storage import has_studies, open_storage
+from .optuna_storage import find_studies, open_storage
+from .optuna_tables import read_study_attributes
 from .results import StudyResults, has_ended, is_decided
 from .settings import StudySettings
 from .stored_records import FINAL_FAILED, OUTCOME, failed_finals, final_record_of, read_facts, record_of_row
@@ -62,10 +64,11 @@ class Study:
     """A study: its Optuna study, settings, facts, tickets and finals.
 
     Args:
-        inner: Optuna study.
+        optuna_id: Id of its Optuna study.
         workspace: Workspace of the study.
 
     Attributes:
+        optuna_id: The same.
         tickets: Tickets of the trials, one per trial.
         final_tickets: Tickets of the finals, one per finalist and seed.
         finals: Recorded finals.
@@ -76,13 +79,14 @@ class Study:
         endings: Why the search ended early, under whatever settings.
     """
 
-    def __init__(self, inner: optuna.Study, workspace: Workspace) -> None:
-        self.inner = inner
+    def __init__(self, optuna_id: int, workspace: Workspace) -> None:
+        self.optuna_id = optuna_id
         self.workspace = workspace
-        self.settings = StudySettings.model_validate_json(inner.user_attrs[_SETTINGS])
-        self.facts = read_facts(inner.user_attrs[_FACTS])
         self.database = Database(workspace.studies_url)
-        self._reader = TrialReader(inner._study_id, STRATEGY)
+        attributes = self.attributes
+        self.settings = StudySettings.model_validate_json(attributes[_SETTINGS])
+        self.facts = read_facts(attributes[_FACTS])
+        self._reader = TrialReader(optuna_id, STRATEGY)
         self.tickets = Tickets(self.database, self.settings.name, "trial")
         self.final_tickets = Tickets(self.database, self.settings.name, "final")
         self.finals = FinalsTable(self.database, self.settings.name)
@@ -104,7 +108,8 @@ class Study:
         inner.set_user_attr(_TRACKING, tracking_uri)
         inner.set_user_attr(_IDENTITY, {"id": secrets.token_hex(8), "earlier": False})
         inner.set_user_attr(_SETTINGS, settings.model_dump_json())
-        return cls(inner, workspace).ready()
+        storage.engine.dispose()
+        return cls(inner._study_id, workspace).ready()
 
     @classmethod
     def load(cls, name: str, workspace: Workspace) -> Study:
@@ -113,21 +118,26 @@ class Study:
         Raises:
             InvalidInputError: There is no study of this name, or its creation was interrupted.
         """
-        if not has_studies(workspace):
-            raise _no_study(name, workspace, [])
-        storage = open_storage(workspace)
+        found = find_studies(workspace)
+        if name not in found:
+            raise _no_study(name, workspace, list(found))
         try:
-            inner = optuna.load_study(study_name=name, storage=storage)
+            return cls(found[name], workspace)
         except KeyError:
-            names = optuna.get_all_study_names(storage)
-            storage.engine.dispose()
-            raise _no_study(name, workspace, names) from None
-        if _SETTINGS not in inner.user_attrs:
             raise InvalidInputError(
                 f"Study {name!r} is incomplete: its creation was interrupted. "
                 "Start another: frostline search DATA --name ANOTHER"
-            )
-        return cls(inner, workspace)
+            ) from None
+
+    @cached_property
+    def inner(self) -> optuna.Study:
+        """Return the Optuna study; readers do without, since opening Optuna's storage takes long."""
+        return optuna.load_study(study_name=self.settings.name, storage=open_storage(self.workspace))
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Return the attributes of the Optuna study."""
+        return self.database.run_with_retry(partial(read_study_attributes, study_id=self.optuna_id))
 
     def ready(self) -> Study:
         """Issue the missing tickets of the trials, and record the shared location of checkpoints.
@@ -160,19 +170,19 @@ class Study:
     def close(self) -> None:
         """Close the connections to the database; the next use opens new ones."""
         self.database.engine.dispose()
-        storage: Any = self.inner._storage
-        # Optuna puts a cache before a storage that is a database.
-        getattr(storage, "_backend", storage).engine.dispose()
+        if (inner := vars(self).pop("inner", None)) is not None:
+            # Optuna puts a cache before a storage that is a database.
+            getattr(inner._storage, "_backend", inner._storage).engine.dispose()
 
     @property
     def tracking_uri(self) -> str | None:
         """Return the URI of MLflow; None for the MLflow of the workspace."""
-        return self.inner.user_attrs[_TRACKING]
+        return self.attributes[_TRACKING]
 
     @property
     def mark(self) -> StudyMark:
         """Return the mark by which MLflow tells the study from others of its name."""
-        identity = self.inner.user_attrs.get(_IDENTITY, {"id": "", "earlier": True})
+        identity = self.attributes.get(_IDENTITY, {"id": "", "earlier": True})
         return StudyMark(
             self.settings.name, identity["id"], data=self.facts.fingerprint if identity["earlier"] else None
         )
@@ -191,7 +201,7 @@ class Study:
     @property
     def _shared(self) -> dict[str, str]:
         """Return the URL of the shared checkpoints on the leading machine, and the study's folder in it."""
-        return self.inner.user_attrs.get(_ARTIFACTS, {})
+        return self.attributes.get(_ARTIFACTS, {})
 
     def require_artifacts(self) -> None:
         """Check that this machine can write to the shared location of checkpoints.
@@ -230,7 +240,7 @@ class Study:
 
     def read_budget(self) -> None:
         """Read the budget again, which another process may have raised."""
-        self.settings = StudySettings.model_validate_json(self.inner.user_attrs[_SETTINGS])
+        self.settings = StudySettings.model_validate_json(self.attributes[_SETTINGS])
 
     def record_run(self, device: str) -> None:
         """Record the device and the versions with which the study runs."""
@@ -248,13 +258,13 @@ class Study:
     @property
     def race_ended(self) -> tuple[str, ...]:
         """Return the names of the candidates of the last race that ended; readers need not run it again."""
-        return tuple(self.inner.user_attrs.get(_RACE_ENDED, ()))
+        return tuple(self.attributes.get(_RACE_ENDED, ()))
 
     def trials(self) -> list[TrialRecord]:
         """Return all trials by number."""
         alive = {held.number for held in alive_leases(self.tickets)}
         records = [record_of_row(row, alive) for row in self._rows()]
-        failed = failed_finals(self.inner.user_attrs)
+        failed = failed_finals(self.attributes)
         return [replace(each, final_failed=failed.get(each.number)) for each in records] if failed else records
 
     def candidates(self, trials: Sequence[TrialRecord]) -> list[Finalist]:

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from .optuna_tables import local_time, read_parts, read_trial_rows
 
-# How Optuna stores numbers that databases do not take.
+# How Optuna marks numbers, and those that databases do not take.
+_FINITE = "FINITE"
 _NUMBERS = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
 
 
@@ -69,25 +70,23 @@ class TrialReader:
             if row.trial_id not in self._ended
         }
         for trial_id, value, kind in read_parts(session, self._study_id, first, "values"):
-            _set(new, trial_id, value=_number(value, kind))
+            if (row := new.get(trial_id)) is not None:
+                row.value = _number(value, kind)
         for trial_id, step, value, kind in read_parts(session, self._study_id, first, "steps"):
-            if trial_id in new:
-                new[trial_id].steps[step] = _number(value, kind)
-        for trial_id, key, text in read_parts(session, self._study_id, first, "user_attrs"):
-            if trial_id in new:
-                new[trial_id].attributes[key] = json.loads(text)
+            if (row := new.get(trial_id)) is not None:
+                row.steps[step] = value if kind == _FINITE else _number(value, kind)
+        noted = [each for each in read_parts(session, self._study_id, first, "user_attrs") if each[0] in new]
+        # Together: thousands of short texts take three times as long one by one.
+        decoded = json.loads(f"[{','.join(text for _, _, text in noted)}]")
+        for (trial_id, key, _), value in zip(noted, decoded, strict=True):
+            new[trial_id].attributes[key] = value
         choices: dict[str, list[Any]] = {}
         for trial_id, place, text in read_parts(session, self._study_id, first, "params", self._parameter):
             if text not in choices:
                 choices[text] = json.loads(text)["attributes"]["choices"]
-            _set(new, trial_id, strategy=choices[text][int(place)])
+            if (row := new.get(trial_id)) is not None:
+                row.strategy = choices[text][int(place)]
         return new
-
-
-def _set(rows: dict[int, TrialRow], trial_id: int, **values: Any) -> None:
-    if (row := rows.get(trial_id)) is not None:
-        for name, value in values.items():
-            setattr(row, name, value)
 
 
 def _number(value: float | None, kind: str) -> float:

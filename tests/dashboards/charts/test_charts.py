@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -39,7 +40,7 @@ def test_cost_shows_every_scored_trial_at_its_seconds_and_score(results: StudyRe
         for number, x, y in zip(trace.customdata, trace.x, trace.y, strict=True)
     }
     assert drawn == {
-        number: (trial.seconds, pytest.approx(100 * trial.score, abs=0.005))
+        number: (pytest.approx(trial.seconds), pytest.approx(100 * trial.score, abs=0.005))
         for number, trial in scored(results).items()
     }
 
@@ -69,7 +70,7 @@ def test_curves_hold_every_epoch_of_every_trial(results: StudyResults, charts: S
         (number, epoch): score
         for trace in figure_of(charts, "curves").data
         for number, epoch, score in zip(trace.customdata, trace.x, trace.y, strict=True)
-        if number is not None
+        if not math.isnan(number)
     }
     assert drawn == {
         (trial.number, epoch + 1): pytest.approx(100 * score, abs=0.005)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
-from optuna.samplers._tpe.sampler import default_gamma
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -16,7 +14,8 @@ from frostline.search.records import STRATEGY
 from frostline.search.sampling.budget import BudgetAllocation
 from frostline.search.sampling.pruner import StrategyPruner
 from frostline.search.sampling.sampler import STARTUP_TRIALS, StrategySampler
-from frostline.search.sampling.strategy_view import BEST, MODELED, modeled_trials, strategy_view
+from frostline.search.sampling.strategy_trials import StrategyTrials
+from frostline.search.sampling.strategy_view import strategy_view
 
 NAMES = ["full", "scratch"]
 
@@ -113,7 +112,7 @@ def test_all_that_a_study_tells_is_of_one_strategy(reader: str, strategy: str) -
     for place, name in enumerate(NAMES * 3):
         choices = optuna.distributions.CategoricalDistribution(NAMES)
         study.add_trial(create_trial(params={STRATEGY: name}, distributions={STRATEGY: choices}, value=float(place)))
-    found = READERS[reader](strategy_view(study, strategy))
+    found = READERS[reader](strategy_view(study, StrategyTrials(strategy)))
     assert found
     assert {trial.params[STRATEGY] for trial in found} == {strategy}
     numbers = [trial.number for trial in study.trials if trial.params[STRATEGY] == strategy]
@@ -121,7 +120,7 @@ def test_all_that_a_study_tells_is_of_one_strategy(reader: str, strategy: str) -
 
 
 def test_a_view_shows_what_comes_later(study: optuna.Study) -> None:
-    view = strategy_view(study, "full")
+    view = strategy_view(study, StrategyTrials("full"))
     before = len(view.trials)
     ask(study, "full")
     ask(study, "scratch")
@@ -130,12 +129,12 @@ def test_a_view_shows_what_comes_later(study: optuna.Study) -> None:
 
 def test_a_view_has_the_name_direction_and_notes_of_its_study(study: optuna.Study) -> None:
     study.set_user_attr("note", 1)
-    view = strategy_view(study, "full")
+    view = strategy_view(study, StrategyTrials("full"))
     assert (view.study_name, view.direction, view.user_attrs) == (study.study_name, study.direction, {"note": 1})
 
 
 def test_trials_of_another_strategy_can_be_neither_read_nor_changed_by_id(study: optuna.Study) -> None:
-    view = strategy_view(study, "full")._storage
+    view = strategy_view(study, StrategyTrials("full"))._storage
     own, other = (ask(study, name)._trial_id for name in NAMES)
     view.set_trial_system_attr(own, "drawn", 1)
     assert view.get_trial(own).system_attrs["drawn"] == 1
@@ -146,28 +145,8 @@ def test_trials_of_another_strategy_can_be_neither_read_nor_changed_by_id(study:
 
 
 def test_a_view_is_not_written_to(study: optuna.Study) -> None:
-    view = strategy_view(study, "full")
+    view = strategy_view(study, StrategyTrials("full"))
     with pytest.raises(NotImplementedError, match="study of all strategies"):
         view.ask()
     with pytest.raises(NotImplementedError, match="study of all strategies"):
         view.set_user_attr("note", 1)
-
-
-def test_of_many_trials_the_best_and_the_latest_are_modeled() -> None:
-    def trial(number: int, score: float) -> FrozenTrial:
-        made = create_trial(value=score, params={}, distributions={})
-        made.number = number
-        return made
-
-    rng = np.random.default_rng(0)
-    trials = [trial(number, float(rng.random())) for number in range(900)]
-    assert modeled_trials(trials[:MODELED]) == trials[:MODELED]
-    kept = modeled_trials(trials)
-    numbers = [each.number for each in kept]
-    assert numbers == sorted(numbers)
-    assert len(kept) == MODELED
-    best = sorted(trials, key=lambda each: -each.values[0])[:BEST]
-    assert {each.number for each in best} <= set(numbers)
-    assert set(range(900 - MODELED + BEST, 900)) <= set(numbers)
-    # The best of those that are modeled are the best of all: what TPE takes for good is the same.
-    assert default_gamma(len(kept)) == BEST

@@ -219,7 +219,7 @@ def test_a_fork_is_checked_before_it_is_made(study: Study, workspace: Workspace,
 
 def test_a_fork_keeps_its_checkpoints_where_the_study_does(study: Study, workspace: Workspace, tmp_path: Path) -> None:
     url = (tmp_path / "shared").as_uri()
-    Study(study.inner, replace(workspace, artifacts_url=url)).ready()
+    Study.load(study.settings.name, replace(workspace, artifacts_url=url)).ready()
     fork = prepare_fork("pets", "pets-2", workspace, Observer()).study
     assert Study.load("pets-2", workspace).artifacts_url == url
     fork.close()

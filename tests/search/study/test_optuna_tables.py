@@ -11,8 +11,8 @@ import pytest
 from optuna.storages._rdb import models
 from sqlalchemy import Column, Integer, MetaData, Table, text
 
+from frostline.search.study.optuna_schema import COLUMNS, REVISION, SCHEMA_VERSION, TESTED_OPTUNA, known_tables
 from frostline.search.study.optuna_storage import open_storage, study_names
-from frostline.search.study.optuna_tables import COLUMNS, REVISION, SCHEMA_VERSION, TESTED_OPTUNA, known_tables
 from frostline.storage.errors import SchemaError
 from frostline.storage.workspace import Workspace
 
@@ -59,7 +59,7 @@ def test_a_table_that_is_gone_and_another_version_are_refused() -> None:
 def test_a_database_of_another_revision_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path).create()
     open_storage(workspace).engine.dispose()
-    monkeypatch.setattr("frostline.search.study.optuna_tables.REVISION", "v3.0.0.d")
+    monkeypatch.setattr("frostline.search.study.optuna_schema.REVISION", "v3.0.0.d")
     with pytest.raises(SchemaError, match=rf"revision {re.escape(REVISION)}, not v3\.0\.0\.d.*{INSTALL}"):
         open_storage(workspace)
 
