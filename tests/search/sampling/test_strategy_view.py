@@ -171,3 +171,50 @@ def test_of_many_trials_the_best_and_the_latest_are_modeled() -> None:
     assert set(range(900 - MODELED + BEST, 900)) <= set(numbers)
     # The best of those that are modeled are the best of all: what TPE takes for good is the same.
     assert default_gamma(len(kept)) == BEST
+
+
+def numbered(number: int, score: float | None, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+    reports = {} if score is None else {0: score}
+    value = score if state == TrialState.COMPLETE else None
+    made = create_trial(state=state, value=value, params={}, distributions={}, intermediate_values=reports)
+    made.number = number
+    return made
+
+
+def test_all_but_the_best_25_give_way_to_the_latest_whatever_they_scored() -> None:
+    # The best are the first 25, of equals the earlier; then come pruned, failed and running ones.
+    good = [numbered(number, 0.9) for number in range(30)]
+    bad = [numbered(30 + place, 0.1) for place in range(10)]
+    states = (TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+    others = [numbered(40 + place, None, state) for place, state in enumerate(states)]
+    trials = [*good, *bad, *others]
+    assert modeled_trials(trials, 43) is trials
+    for most in (27, 30, 42):
+        numbers = [each.number for each in modeled_trials(trials, most)]
+        assert numbers == [*range(25), *range(43 - (most - 25), 43)]
+
+
+def test_fewer_complete_trials_than_25_all_stay() -> None:
+    running = [numbered(number, None, TrialState.RUNNING) for number in range(20)]
+    complete = [numbered(20 + number, 0.5) for number in range(3)]
+    later = [numbered(23 + number, None, TrialState.RUNNING) for number in range(5)]
+    numbers = [each.number for each in modeled_trials([*running, *complete, *later], 10)]
+    assert numbers == [18, 19, 20, 21, 22, 23, 24, 25, 26, 27]
+
+
+def test_a_view_hands_out_copies_where_they_are_asked_for_and_as_many_as_it_may(study: optuna.Study) -> None:
+    view = strategy_view(study, "full", most=26)
+    own = [trial for trial in study.get_trials(deepcopy=False) if trial.params[STRATEGY] == "full"]
+    for _ in range(40 - len(own)):
+        ask(study, "full")
+    assert len(view.trials) == 26
+    assert len(strategy_view(study, "full").trials) == 40
+    storage = view._storage
+    first, again = (storage.get_all_trials(view._study_id, deepcopy=False)[0] for _ in range(2))
+    assert first is again
+    assert storage.get_all_trials(view._study_id)[0] is not first
+    running = storage.get_all_trials(view._study_id, states=(TrialState.RUNNING,))
+    assert running
+    assert {trial.state for trial in running} == {TrialState.RUNNING}
+    assert (view._study_id, storage.get_study_name_from_id(0)) == (study._study_id, study.study_name)
+    assert storage.get_study_system_attrs(view._study_id) == study._storage.get_study_system_attrs(study._study_id)
