@@ -3,80 +3,34 @@
     pip install cosmic-ray
     python benchmarks/mutation.py --keep
 
-Cosmic Ray makes the mutants: one changed operator, number, comparison, constant, decorator, loop or exception each.
-A mutant is never written to the disk: it is imported in place of its module by a process that runs the tests. Such a
-process is forked from one that has imported the libraries, and ends at the first test that fails.
+`mutants.py` makes them, `mutant_tests.py` runs the tests of each.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import contextlib
 import datetime
-import gc
-import importlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import multiprocessing
 import os
 import platform
 import random
 import shlex
-import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-# Each process that runs a mutant imports this file, so Frostline and what is large are imported where they are used.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-ROOT = Path(__file__).parents[1]
+from benchmarks.mutant_tests import GRACE_SECONDS, LIBRARIES, PATIENCE, Part, Runner
+from benchmarks.mutants import ROOT, Mutant, mutate, places_of
+
 # Percent of the mutants that shall not survive.
 LEAST = 85
 # More mutants of a part are sampled.
 MOST = 120
-# A mutant may take so many times the time of the tests without one, and so many seconds more: the machine is shared.
-PATIENCE, GRACE_SECONDS = 5, 20
-LIBRARIES = (
-    *(
-        "alembic.config",
-        "hypothesis",
-        "mlflow",
-        "numpy",
-        "optuna",
-        "pandas",
-        "psutil",
-        "pyarrow",
-        "pytest",
-        "scipy.stats",
-    ),
-    *("sklearn.linear_model", "sqlalchemy.orm", "torch", "torchvision", "typer.testing", "pydantic", "rich.console"),
-)
-
-
-@dataclass(frozen=True)
-class Part:
-    """What is changed, and the tests that shall see it.
-
-    Attributes:
-        name: In the table.
-        files: Modules, from the root.
-        tests: Files of tests, from the root.
-        without: Names of tests that take too long, as pytest's ``-k`` takes them.
-        conftest: Folder from which on ``conftest.py`` files are read. That of all tests imports most of Frostline.
-    """
-
-    name: str
-    files: tuple[str, ...]
-    tests: tuple[str, ...]
-    without: tuple[str, ...] = ()
-    conftest: str = "tests/objectives"
 
 
 def _under(folder: str, *names: str) -> tuple[str, ...]:
@@ -102,7 +56,7 @@ PARTS = (
     Part(
         "sampler",
         _under("search/sampling", "sampler", "strategy_view", "user_samplers"),
-        _under("tests/search/sampling", "test_sampler", "test_strategy_view"),
+        _under("tests/search/sampling", "test_sampler", "test_strategy_view", "test_user_samplers"),
         without=(
             *("test_who_is_behind_has_its_floor", "test_what_is_cheap_comes_first"),
             "test_every_strategy_gets_its_floor",
@@ -145,212 +99,19 @@ PARTS = (
 
 
 @dataclass(frozen=True)
-class Mutant:
-    """A module with one change.
-
-    Attributes:
-        file: Of the module, from the root.
-        line: That is changed.
-        code: Of the whole changed module.
-        change: The line before and after.
-    """
-
-    file: str
-    line: int
-    code: str
-    change: str
-
-    def __str__(self) -> str:
-        return f"`{self.file}:{self.line}` {self.change}"
-
-
-def mutants_of(file: str, root: Path = ROOT) -> list[Mutant]:
-    """All mutants of a module that Cosmic Ray makes and Python compiles, except those that change annotations alone.
-
-    Annotations are not evaluated in these modules (``from __future__ import annotations``).
-
-    Raises:
-        SystemExit: Cosmic Ray is not installed; says how to.
-    """
-    try:
-        names = ("cosmic_ray.ast", "cosmic_ray.mutating", "cosmic_ray.plugins")
-        trees, mutating, plugins = (importlib.import_module(name) for name in names)
-    except ModuleNotFoundError as error:
-        raise SystemExit(f"{error.name} is missing. Install it with: pip install cosmic-ray") from None
-    source = (root / file).read_text(encoding="utf-8")
-    nodes, found, seen = list(trees.ast_nodes(trees.get_ast(source))), list[Mutant](), {_run_code(source)}
-    for name in plugins.operator_names():
-        kind = plugins.get_operator(name)
-        if kind.arguments():
-            continue
-        operator = kind()
-        places = [start for node in nodes for start, _ in operator.mutation_positions(node)]
-        for number, (line, _) in enumerate(places):
-            code = mutating.mutate_code(source, operator, number)
-            with contextlib.suppress(SyntaxError):
-                if (run := _run_code(code)) not in seen:
-                    seen.add(run)
-                    found.append(Mutant(file, line, code, _change(source, code)))
-    return found
-
-
-def _run_code(source: str) -> str:
-    """What of a module is run: its syntax tree without annotations."""
-    tree = ast.parse(source)
-    compile(source, "mutant", "exec", dont_inherit=True)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            node.returns = None
-        elif isinstance(node, ast.arg):
-            node.annotation = None
-        elif isinstance(node, ast.AnnAssign):
-            node.annotation = ast.Constant(None)
-    return ast.dump(tree)
-
-
-def _change(before: str, after: str) -> str:
-    old, new = before.splitlines(), after.splitlines()
-    first = next(place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other)
-    removed = len(old) - len(new)
-    return f"`{old[first].strip()}` → `{new[first].strip() if removed <= 0 else ''}`"
-
-
-class _Mutated(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
-    """Finds and loads one module, from other code than that of its file."""
-
-    def __init__(self, name: str, path: str, code: str) -> None:
-        super().__init__(name, path)
-        self.code = code
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        return (
-            importlib.util.spec_from_file_location(fullname, self.path, loader=self) if fullname == self.name else None
-        )
-
-    def get_code(self, fullname: str) -> Any:
-        return compile(self.code, self.path, "exec", dont_inherit=True)
-
-
-class _Order:
-    """The quickest tests first; by name, their seconds."""
-
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self.seconds = seconds
-        self.measured = dict[str, float]()
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        self.measured[report.nodeid] = self.measured.get(report.nodeid, 0.0) + report.duration
-
-
-def _test(
-    root: Path, tests: Sequence[str], mutated: tuple[str, str, str] | None, order: _Order, output: str, told: Any
-) -> None:
-    """Run tests in this process, and tell pytest's code and the seconds of each test."""
-    import hypothesis
-    import pytest
-
-    # The same examples for every mutant.
-    hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, database=None)
-    hypothesis.settings.load_profile("mutants")
-    # What was imported before the fork is no garbage.
-    gc.freeze()
-    os.setpgid(0, 0)
-    os.chdir(root)
-    # As `python -m pytest` does.
-    sys.path.insert(0, str(root))
-    # Modules are compiled once, not for each mutant.
-    sys.dont_write_bytecode = False
-    # Plugins would complain that they were imported before pytest.
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    for standard in (1, 2):
-        os.dup2(os.open(output, os.O_WRONLY | os.O_APPEND), standard)
-    if mutated is not None:
-        sys.meta_path.insert(0, _Mutated(*mutated))
-    code = pytest.main(["-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests], plugins=[order])
-    told.send((int(code), order.measured))
-    # Threads that a mutant does not end are not waited for.
-    os._exit(0)
-
-
-class Runner:
-    """Runs the tests of a part, with a mutant or without.
-
-    Args:
-        part: The part.
-        root: Folder of the sources.
-        package: That the modules are imported below.
-
-    Raises:
-        RuntimeError: The tests fail without a mutant.
-    """
-
-    def __init__(self, part: Part, root: Path = ROOT, package: str = "frostline") -> None:
-        self._root, self._package = root, package
-        left_out = ["-k", f"not ({' or '.join(part.without)})"] if part.without else []
-        self._tests = [f"--confcutdir={part.conftest}", *part.tests, *_doctests(part, root), *left_out]
-        self._order = _Order({})
-        self._limit = 600.0
-        started = time.perf_counter()
-        with tempfile.NamedTemporaryFile("r") as output:
-            code, measured = self._run(None, output.name)
-            if code != 0:
-                raise RuntimeError(f"the tests of {part.name} fail without a mutant:\n{output.read()}")
-        self.seconds = time.perf_counter() - started
-        self.tests = len(measured)
-        self._order = _Order(measured)
-        self._limit = GRACE_SECONDS + PATIENCE * self.seconds
-
-    def outcome(self, mutant: Mutant) -> str:
-        """``survived``, ``killed`` or ``timed out``."""
-        parts = Path(mutant.file).with_suffix("").parts
-        name = ".".join((self._package, *parts)).lstrip(".")
-        code, _ = self._run((name, str(self._root / mutant.file), mutant.code))
-        return "timed out" if code is None else "killed" if code else "survived"
-
-    def _run(
-        self, mutated: tuple[str, str, str] | None, output: str = os.devnull
-    ) -> tuple[int | None, dict[str, float]]:
-        """Pytest's code, None if it took too long; and the seconds of each test."""
-        context = multiprocessing.get_context("forkserver")
-        heard, told = context.Pipe(duplex=False)
-        process = context.Process(target=_test, args=(self._root, self._tests, mutated, self._order, output, told))
-        process.start()
-        told.close()
-        try:
-            return heard.recv() if heard.poll(self._limit) else (None, {})
-        except EOFError:
-            # The process crashed.
-            return 1, {}
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid or 0, signal.SIGKILL)
-            process.join()
-            heard.close()
-
-
-def _doctests(part: Part, root: Path) -> Iterator[str]:
-    for file in part.files:
-        if ">>>" in (root / file).read_text(encoding="utf-8") and (root / "tests/test_doctests.py").exists():
-            yield f"tests/test_doctests.py::test_examples_give_what_they_show[{file}]"
-
-
-@dataclass(frozen=True)
 class Found:
     """What became of the mutants of a part.
 
     Attributes:
         part: Name of the part.
-        made: Number of mutants there are.
-        outcomes: Of each that was run.
+        places: Number of places where something can be changed.
+        outcomes: Of each mutant that was run.
         tests: Number of tests.
         seconds: Of the tests without a mutant.
     """
 
     part: str
-    made: int
+    places: int
     outcomes: Sequence[tuple[Mutant, str]]
     tests: int
     seconds: float
@@ -366,28 +127,40 @@ class Found:
 
 def measure(part: Part, most: int = MOST, seed: int = 0, root: Path = ROOT, package: str = "frostline") -> Found:
     """Run the tests of a part on a sample of its mutants."""
-    made = [mutant for file in part.files for mutant in mutants_of(file, root)]
-    chosen = made if len(made) <= most else random.Random(seed).sample(made, most)
+    places = [place for file in part.files for place in places_of(file, root)]
+    random.Random(seed).shuffle(places)
+    chosen = mutate(places, most, root)
     runner = Runner(part, root, package)
     outcomes = list[tuple[Mutant, str]]()
     for mutant in sorted(chosen, key=lambda mutant: (mutant.file, mutant.line)):
         outcomes.append((mutant, runner.outcome(mutant)))
         if outcomes[-1][1] != "killed":
             print(f"{outcomes[-1][1]}: {mutant}", flush=True)
-    return Found(part.name, len(made), outcomes, runner.tests, runner.seconds)
+    return Found(part.name, len(places), outcomes, runner.tests, runner.seconds)
 
 
 def markdown(results: Sequence[Found], facts: Sequence[str] = ()) -> str:
     """The table, and the mutants that survived."""
+    # Each process that runs a mutant imports this file: what is large is imported here.
     from benchmarks.harness import Table, at_least
 
-    columns = ("part", "mutants", "run", "killed", "timed out", "survived", "not survived, %", f">= {LEAST}", "tests")
+    columns = (
+        "part",
+        "places",
+        "mutants run",
+        "killed",
+        "timed out",
+        "survived",
+        "not survived, %",
+        f">= {LEAST}",
+        "tests",
+    )
     table = Table(columns)
     for found in results:
         counts = (found.count(outcome) for outcome in ("killed", "timed out", "survived"))
         reached = at_least(LEAST).judge([100 * found.share])
         table.add(
-            found.part, found.made, len(found.outcomes), *counts, f"{100 * found.share:.1f}", reached, found.tests
+            found.part, found.places, len(found.outcomes), *counts, f"{100 * found.share:.1f}", reached, found.tests
         )
     lines = ["# mutation", "", "How many mutants of what must not be wrong the tests kill.", ""]
     for fact in facts:
@@ -405,9 +178,9 @@ def _facts(arguments: argparse.Namespace, commit: str) -> list[str]:
     return [
         f"`{command}`, {datetime.date.today()}, commit {commit}, Cosmic Ray {version('cosmic-ray')}, "
         f"Python {platform.python_version()}",
-        f"Of a part with more than {arguments.most} mutants, {arguments.most} are run, chosen at random with seed "
-        f"{arguments.seed}. Those that Python does not compile, and those that change annotations alone, which are not "
-        "evaluated, do not count. No other mutant was left out, also none that changes nothing.",
+        f"Of the places where Cosmic Ray can change a part, those of {arguments.most} mutants are chosen at random, "
+        f"with seed {arguments.seed}. Changes that Python does not compile, those of annotations alone, which are not "
+        "evaluated, and doubles do not count. No other mutant was left out, also none that changes nothing.",
         f"A mutant timed out if its tests took {GRACE_SECONDS} s and {PATIENCE} times their usual time. Tests that "
         "take long, and those on servers, are left out: `PARTS` in the script names them.",
     ]
@@ -424,7 +197,6 @@ def main() -> None:
     # Processes that are forked inherit it.
     os.environ["OMP_NUM_THREADS"] = "1"
     multiprocessing.set_forkserver_preload(list(LIBRARIES))
-    sys.path.insert(0, str(ROOT))
     from benchmarks import harness
 
     facts = _facts(arguments, harness.machine_facts()["commit"])

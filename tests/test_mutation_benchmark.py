@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import mutation
-from benchmarks.mutation import Found, Mutant, Part, Runner
+from benchmarks import mutants, mutation
+from benchmarks.mutant_tests import Part, Runner
+from benchmarks.mutants import Mutant
+from benchmarks.mutation import Found
 
 MODULE = """from __future__ import annotations
 
@@ -58,16 +60,17 @@ def test_tests_that_fail_without_a_mutant_say_nothing_of_mutants(root: Path) -> 
 
 def test_cosmic_ray_makes_the_mutants_but_for_those_of_annotations(root: Path) -> None:
     pytest.importorskip("cosmic_ray", reason="pip install cosmic-ray")
-    made = mutation.mutants_of("tiny.py", root)
+    places = mutants.places_of("tiny.py", root)
+    made = mutants.mutate(places, 999, root)
     assert {each.line for each in made} == {3, 7}
-    assert len({each.code for each in made}) == len(made)
+    assert len({each.code for each in made}) == len(made) < len(places)
     changes = [each.change for each in made]
     assert "`return (number or 0) + 1` → `return (number or 0) - 1`" in changes
     assert "`return (number or 0) + 1` → `return (number and 0) + 1`" in changes
-    found = mutation.measure(PART, most=4, root=root, package="")
-    assert (found.made, len(found.outcomes), found.tests) == (len(made), 4, 1)
-    again = mutation.measure(PART, most=4, root=root, package="")
+    found, again = (mutation.measure(PART, most=4, root=root, package="") for _ in range(2))
+    assert (found.places, len(found.outcomes), found.tests) == (len(places), 4, 1)
     assert found.outcomes == again.outcomes
+    assert {mutant.code for mutant, _ in found.outcomes} <= {mutant.code for mutant in made}
 
 
 def test_the_table_counts_outcomes_and_names_the_survivors() -> None:
@@ -90,6 +93,6 @@ def test_the_table_counts_outcomes_and_names_the_survivors() -> None:
 def test_all_files_of_the_parts_are_there_and_none_evaluates_its_annotations() -> None:
     for part in mutation.PARTS:
         for name in (*part.files, *part.tests):
-            assert "from __future__ import annotations" in (mutation.ROOT / name).read_text(encoding="utf-8")
-        known = "".join((mutation.ROOT / name).read_text(encoding="utf-8") for name in part.tests)
+            assert "from __future__ import annotations" in (mutants.ROOT / name).read_text(encoding="utf-8")
+        known = "".join((mutants.ROOT / name).read_text(encoding="utf-8") for name in part.tests)
         assert all(name in known for name in part.without if name not in ("postgres", "mariadb"))

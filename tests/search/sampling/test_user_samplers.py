@@ -110,3 +110,11 @@ def test_a_callable_without_a_signature_is_called_without_a_seed(own: ModuleType
 
     own.__dict__["odd"] = Odd()
     assert value(create_user_sampler("own_samplers:odd", 0)) == value(RandomSampler(seed=4))
+
+
+def test_a_copy_depends_on_the_samplers_own_seed(own: ModuleType) -> None:
+    values = set()
+    for seed in range(6):
+        own.__dict__["sampler"] = RandomSampler(seed=seed)
+        values.add(value(create_user_sampler("own_samplers:sampler", 1)))
+    assert len(values) == 6
