@@ -432,9 +432,15 @@ class Noting(RandomSampler):
         self.asked.append(f"together {', '.join(search_space)}")
         return {"full/x": 0.625}
 
-    def sample_independent(self, study: optuna.Study, trial: optuna.trial.FrozenTrial, *given: Any) -> Any:
-        self.asked.append(f"alone {given[0]} of {len(study.trials)}")
-        return super().sample_independent(study, trial, *given)
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        param_name: str,
+        param_distribution: optuna.distributions.BaseDistribution,
+    ) -> Any:
+        self.asked.append(f"alone {param_name} of {len(study.trials)}")
+        return super().sample_independent(study, trial, param_name, param_distribution)
 
 
 def test_a_users_sampler_sees_all_trials_of_the_strategy_and_samples_what_is_left(
