@@ -46,7 +46,7 @@ PARTS = (
             *("test_verdict", "test_comparison", "test_race", "test_score_draws", "test_seed_spread"),
         ),
         without=(
-            *("test_claims_hold_at_their_stated_rate", "test_few_equal_strategies_are_rarely", "quadrature"),
+            "quadrature",
             *("test_what_is_said_to_decide_it", "test_a_true_difference_is_found", "test_the_order_of_the_finals"),
             *("test_about_the_same_cost", "test_a_cheaper_one_that_is_as_good", "test_intervals_contain_the_observed"),
             *("test_a_race_whose_seeds_are_raised", "test_what_is_far_behind", "test_a_race_ends_where"),
