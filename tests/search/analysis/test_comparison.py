@@ -1,4 +1,4 @@
-"""The confidence set against Tukey's test, closed forms, and simulation with known truth."""
+"""The confidence set against Tukey's test and closed forms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmarks.verdict_calibration import QUICK, Cell, run
 from frostline.search.analysis.comparison import best_shares, central_interval, confidence_set
 
 
@@ -57,28 +56,3 @@ def test_central_intervals_widen_with_the_number_of_comparisons() -> None:
     for comparisons, (low, high) in zip((1, 2, 4, 8), intervals, strict=True):
         tail = 0.05 / (2 * comparisons)
         assert (low, high) == pytest.approx(scipy.stats.norm(0.1, 0.05).ppf([tail, 1 - tail]), abs=0.005)
-
-
-@pytest.mark.slow  # Simulated studies, as those below; the set itself is that of Tukey's test.
-def test_few_equal_strategies_are_rarely_told_apart() -> None:
-    outcomes, _ = run(Cell(3, 2, 40, (4.0,)), 300)
-    # Of 300 draws with a chance of 5 %, more than 25 happen in one of 250.
-    assert outcomes["all seeds"].false_claims <= 25 / 300
-    assert outcomes["all seeds"].coverage > 0.92
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", QUICK, ids=lambda cell: f"{cell.strategies}-{cell.seeds}-{cell.images}")
-def test_claims_hold_at_their_stated_rate_and_a_race_claims_no_more_and_trains_less(cell: Cell) -> None:
-    outcomes, known = run(cell, 300)
-    now = outcomes["all seeds"]
-    assert now.false_claims <= 25 / 300
-    assert 0.91 <= now.coverage <= 0.99
-    assert now.power >= 0.5 * known
-    race = outcomes["race"]
-    assert race.false_claims <= 25 / 300
-    # A strategy may leave or lead since its first seeds were unlucky or lucky: intervals are a little too short.
-    assert 0.88 <= race.coverage <= 0.99
-    # The gap is three standard errors with all seeds, of which the race trains a part.
-    assert race.power >= 0.5 * known * race.trainings
-    assert race.trainings < 0.97

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from numpy.typing import NDArray
 
-from frostline.search.analysis.comparison import Look, Outlook, compare_draws, confidence_set
+from frostline.search.analysis.comparison import Comparison, Gap, Look, Outlook, Ranked, compare_draws, confidence_set
 from frostline.search.analysis.race import Race, RaceCosts, RaceRules, run_race
 from frostline.search.analysis.score_draws import ScoreDraws, draw_scores
 from frostline.search.analysis.verdict import Verdict, reach_verdict
@@ -244,3 +244,141 @@ def test_a_race_ends_where_a_further_round_costs_too_much_unless_its_seeds_are_r
     assert ended.undecided
     # The further limit may be the same: then the race goes on to it.
     assert needed(0.0, RaceRules(8, indifference=0.0, earlier=(8,))) == {"full": 4, "partial": 4}
+
+
+# Round by round, whatever the comparisons say
+
+
+def follow(
+    rules: RaceRules,
+    *outlooks: Outlook,
+    seeds: int = 20,
+    decided_at: int = 99,
+    costs: RaceCosts | None = None,
+    strategies: tuple[str, ...] = ("full", "partial"),
+) -> tuple[Race, list[tuple[list[int], Look]]]:
+    """A race in which all tie until a look, with these outlooks in turn; and the seeds and look of each comparison."""
+    looks: list[tuple[list[int], Look]] = []
+
+    def comparing(ranked: Ranked, metric: str, seed: int, look: Look) -> Comparison:
+        looks.append(([len(group) for group in ranked], look))
+        gap = Gap((0.1, 0.2) if len(looks) > decided_at else (-0.1, 0.1), 0.1, 0.1, 1.0, len(looks) > decided_at)
+        others = len(ranked) - 1
+        outlook = outlooks[min(len(looks), len(outlooks)) - 1]
+        return Comparison(
+            tuple((0.0, 1.0) for _ in ranked), (gap,) * others, (0.5,) * (1 + others), 2.0 + len(looks), outlook
+        )
+
+    finals = [final(name, seed, 0.8 if name == "full" else 0.7) for name in strategies for seed in range(seeds)]
+    race = run_race(finals, strategies, "accuracy", rules, costs=costs, comparing=comparing)
+    return race, looks
+
+
+HOPE, NONE = Outlook(1.0, 0.0), Outlook(0.0, 0.0)
+
+
+def test_rounds_use_up_the_squares_of_their_shares_of_four_fifths() -> None:
+    race, looks = follow(RaceRules(8), HOPE)
+    assert [seeds for seeds, _ in looks] == [[2, 2], [4, 4], [8, 8]]
+    assert [look.confidence for _, look in looks] == pytest.approx([1 - 0.04 / 9, 1 - 0.04 * 4 / 9, 0.96])
+    assert [look.earlier for _, look in looks] == [(), ((2, 3.0),), ((2, 3.0), (4, 4.0))]
+    assert {look.max_seeds for _, look in looks} == {8}
+    assert {look.racing for _, look in looks} == {2}
+    assert race.verdict is not None
+    assert race.verdict.comparison.critical == 5.0
+
+
+def test_a_race_that_ends_early_uses_up_what_is_left() -> None:
+    for outlooks, confidences in (([NONE], [1 - 0.04 / 9, 0.96]), ([HOPE, NONE], [1 - 0.04 / 9, 1 - 0.16 / 9, 0.96])):
+        race, looks = follow(RaceRules(8), *outlooks)
+        assert [look.confidence for _, look in looks] == pytest.approx(confidences)
+        # The same seeds are looked at again.
+        assert looks[-1][0] == looks[-2][0]
+        assert race.verdict is not None
+        assert race.verdict.undecided
+    # The last round has used it up already.
+    assert len(follow(RaceRules(2), HOPE)[1]) == 1
+    assert len(follow(RaceRules(3), HOPE, NONE)[1]) == 2
+
+
+def test_a_race_decided_in_a_round_ends_there() -> None:
+    race, looks = follow(RaceRules(8), HOPE, decided_at=1)
+    assert [seeds for seeds, _ in looks] == [[2, 2], [4, 4], [4, 4]]
+    assert race.verdict is not None
+    assert not race.verdict.undecided
+    assert not race.needed
+
+
+def test_a_longer_race_goes_on_with_four_fifths_of_what_was_left() -> None:
+    _, looks = follow(RaceRules(12, earlier=(3,)), HOPE)
+    assert [seeds for seeds, _ in looks] == [[2, 2], [3, 3], [6, 6], [12, 12]]
+    # 4 % by the first race; four fifths of the fifth for the second.
+    assert [look.confidence for _, look in looks] == pytest.approx([0.99, 0.96, 0.96 - 0.008 / 4, 0.952])
+    assert [look.max_seeds for _, look in looks] == [3, 3, 12, 12]
+    _, thrice = follow(RaceRules(4, racing=False, earlier=(2, 3)), HOPE)
+    assert [look.confidence for _, look in thrice] == pytest.approx([0.96, 0.952, 0.9504])
+
+
+@pytest.mark.parametrize(
+    ("outlook", "goes_on"),
+    [
+        (Outlook(0.1, 0.0), False),
+        (Outlook(0.101, 0.0), True),
+        (Outlook(0.0, 0.005), False),
+        (Outlook(0.0, 0.0051), True),
+        (Outlook(0.05, 0.004), False),
+    ],
+)
+def test_seeds_are_worth_their_time_from_a_tenths_chance_or_half_of_what_matters(
+    outlook: Outlook, goes_on: bool
+) -> None:
+    race, _ = follow(RaceRules(8, indifference=0.01), outlook, seeds=2)
+    assert race.needed == ({"full": 4, "partial": 4} if goes_on else {})
+    assert (race.verdict is None) == goes_on
+
+
+def test_a_limit_of_cost_holds_for_the_first_race_only() -> None:
+    costs = RaceCosts(7.9, {"full": 1.0, "partial": 1.0})
+    _, looks = follow(RaceRules(8), HOPE, costs=costs)
+    assert [seeds for seeds, _ in looks] == [[2, 2], [2, 2]]
+    _, looks = follow(RaceRules(8), HOPE, costs=RaceCosts(8.0, {"full": 1.0, "partial": 1.0}))
+    assert [seeds for seeds, _ in looks] == [[2, 2], [4, 4], [4, 4]]
+    _, looks = follow(RaceRules(8, earlier=(2,)), HOPE, costs=RaceCosts(0.0, {"full": 1.0}))
+    assert [seeds for seeds, _ in looks] == [[2, 2], [4, 4], [8, 8]]
+
+
+def test_costs_are_those_of_all_trainings_and_of_what_was_spent_before() -> None:
+    costs = RaceCosts(10.0, {"full": 2.0, "lp_ft": 1.0}, spent=3.0)
+    assert costs.affords({"full": 2, "lp_ft": 3})
+    assert not costs.affords({"full": 2, "lp_ft": 4})
+    assert costs.affords({"full": 3, "unknown": 99})
+    assert not RaceCosts(2.9, {}, spent=3.0).affords({})
+
+
+@pytest.mark.parametrize(
+    ("rules", "own", "most", "foreseen"),
+    [
+        (RaceRules(8), 0, 0, 2),
+        (RaceRules(8), 1, 2, 2),
+        (RaceRules(8), 2, 2, 2),
+        (RaceRules(8), 2, 3, 2),
+        (RaceRules(8), 3, 3, 4),
+        (RaceRules(8), 3, 4, 4),
+        (RaceRules(8), 4, 5, 4),
+        (RaceRules(8), 5, 5, 8),
+        (RaceRules(8), 9, 9, 9),
+        (RaceRules(5, racing=False), 1, 2, 5),
+    ],
+)
+def test_of_those_that_race_the_seeds_of_the_round_are_foreseen(
+    rules: RaceRules, own: int, most: int, foreseen: int
+) -> None:
+    assert rules.foreseen(own, most) == foreseen
+
+
+def test_limits_that_were_raised_are_rounds_too() -> None:
+    assert RaceRules(20, earlier=(3,)).rounds == (2, 3, 6, 12, 20)
+    assert RaceRules(8, earlier=(8,)).rounds == (2, 4, 8)
+    assert RaceRules(1, earlier=(1,)).rounds == (1,)
+    assert RaceRules(4, racing=False, earlier=(2,)).rounds == (2, 4)
+    assert RaceRules(4, earlier=(1,)).rounds == (1, 2, 4)

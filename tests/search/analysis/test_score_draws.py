@@ -9,7 +9,8 @@ import pytest
 import scipy.stats
 
 from frostline.objectives.metrics import Weighted, one_hot, score, weighted
-from frostline.search.analysis.score_draws import bootstrap_scores, draw_scores
+from frostline.search.analysis import score_draws
+from frostline.search.analysis.score_draws import ScoreDraws, bootstrap_scores, draw_scores, draws_of
 
 
 def seeds(metric: str, labels: Any, correct: Any) -> list[Weighted]:
@@ -91,3 +92,92 @@ def test_what_new_images_change_between_seeds_is_no_spread_of_seeds() -> None:
     apart = np.sqrt(0.7 * 0.3 / 200)
     assert drawn.seeds.std() < 0.8 * apart / np.sqrt(30)
     assert drawn.images.std() == pytest.approx(apart / np.sqrt(30), rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "strata"),
+    [
+        ([5, 7], [5, 7]),
+        ([4, 7], [11]),
+        ([4, 5, 9], [9, 9]),
+        ([1, 1, 1, 9, 20], [12, 20]),
+        ([2, 3, 4, 6], [9, 6]),
+        ([3], [3]),
+        ([1, 1], [2]),
+        ([6, 5, 5], [5, 5, 6]),
+    ],
+)
+def test_classes_of_fewer_than_five_images_are_resampled_together(sizes: list[int], strata: list[int]) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    found = score_draws._strata(labels)
+    assert [len(members) for members in found] == strata
+    assert sorted(np.concatenate(found).tolist()) == list(range(sum(sizes)))
+    counts = score_draws._resample(labels, 300, np.random.default_rng(0))
+    assert counts.shape == (300, sum(sizes))
+    for members in found:
+        assert (counts[:, members].sum(axis=1) == len(members)).all()
+    assert counts.mean() == pytest.approx(1.0)
+    assert np.abs(counts.mean(axis=0) - 1).max() < 0.3
+
+
+def test_residuals_are_the_variance_between_seeds_over_resampled_images() -> None:
+    replicates = np.random.default_rng(0).normal(size=(400, 3))
+    centered = replicates - replicates.mean(axis=1, keepdims=True)
+    expected = np.mean([np.mean((seed - seed.mean()) ** 2) for seed in centered.T]) * 3 / 2
+    assert score_draws._residual(replicates) == pytest.approx(expected)
+    # Of one seed nothing is known; what all seeds share does not count.
+    assert score_draws._residual(replicates[:, :1]) == 0.0
+    assert score_draws._residual(np.repeat(replicates[:, :1], 4, axis=1)) == pytest.approx(0.0)
+
+
+def test_replicates_are_as_many_as_are_asked_for_and_the_same_images_for_all() -> None:
+    labels, seen = np.arange(20) % 2, list[np.ndarray]()
+
+    def share(weights: Any) -> Any:
+        seen.append(weights)
+        return weights[:, :10].sum(axis=1) / 20
+
+    one, other = bootstrap_scores([[share, share], [share]], labels, np.random.default_rng(0), 1200)
+    assert (one.shape, other.shape) == ((1200, 2), (1200, 1))
+    assert (one == other).all()
+    assert [len(weights) for weights in seen] == [500] * 3 + [500] * 3 + [200] * 3
+    assert len(np.unique(seen[0], axis=0)) > 400
+    assert not np.array_equal(seen[0], seen[3])
+
+
+def test_errors_are_those_of_images_and_seeds_and_scores_stay_shares() -> None:
+    means, images, seeds = (
+        np.array([0.9, 0.1]),
+        np.array([[0.2, -0.3], [0.0, 0.1]]),
+        np.array([[0.1, 0.05], [0.0, 0.2]]),
+    )
+    drawn = ScoreDraws(means, images, seeds, {2: 3 * seeds})
+    assert drawn.errors.tolist() == (images + seeds).tolist()
+    assert drawn.earlier_errors(2).tolist() == (images + 3 * seeds).tolist()
+    np.testing.assert_allclose(drawn.scores, [[1.0, 0.0], [0.9, 0.4]])
+
+
+def test_earlier_seeds_are_drawn_by_their_number_and_no_more_than_there_are() -> None:
+    labels = np.zeros(50, dtype=np.int64)
+    rng = np.random.default_rng(0)
+    two, four = (seeds("accuracy", labels, rng.random((count, 50)) < 0.7) for count in (2, 4))
+    drawn = draw_scores([four, two], labels, seed=0, draws=3000, earlier=[2, 3])
+    assert list(drawn.earlier_seeds) == [2, 3]
+    assert drawn.seeds.shape == drawn.images.shape == (3000, 2)
+    # A strategy of two seeds has no third.
+    assert (drawn.earlier_seeds[2][:, 1] == drawn.seeds[:, 1]).all()
+    assert (drawn.earlier_seeds[3][:, 1] == drawn.seeds[:, 1]).all()
+    assert drawn.earlier_seeds[2][:, 0].std() > drawn.earlier_seeds[3][:, 0].std() > drawn.seeds[:, 0].std()
+    again, other = (draw_scores([four, two], labels, seed=seed, draws=3000) for seed in (0, 1))
+    assert (again.images == drawn.images).all()
+    assert not np.array_equal(other.images, drawn.images)
+    assert (draws_of("accuracy"), draws_of("my_metrics:top_two")) == (10_000, 2_000)
+
+
+def test_classes_that_are_strata_enlarge_what_their_images_leave_open() -> None:
+    """Of n images in k strata, n - k vary freely; a share of a stratum of m images has the variance p (1 - p) / m."""
+    labels = np.repeat(np.arange(4), 6)
+    correct = np.tile([1, 1, 1, 1, 0, 0], 4)[None]
+    drawn = draw_scores([seeds("accuracy", labels, correct)], labels, seed=0, draws=40_000)
+    free = scipy.stats.t(23)
+    assert drawn.images.std() == pytest.approx(np.sqrt(2 / 9 / 24 * 24 / 20) * free.std(), rel=0.02)

@@ -8,7 +8,7 @@ import scipy.integrate
 import scipy.stats
 from numpy.typing import NDArray
 
-from frostline.search.analysis.seed_spread import draw_spreads
+from frostline.search.analysis.seed_spread import SPREADS, draw_spreads, spread_likelihood
 
 
 def integrated_mean(variance: float, freedom: int) -> float:
@@ -60,3 +60,51 @@ def test_strategies_inform_each_other_and_one_seed_says_nothing() -> None:
     unseen = draw_spreads([np.array([0.8])], np.zeros(1), 4000, np.random.default_rng(3))
     assert np.quantile(unseen, 0.05) < 0.02
     assert np.quantile(unseen, 0.95) > 0.1
+
+
+def summed_mean(scores: list[list[float]], residual: float = 0.0) -> float:
+    """Mean of the logarithm of the first strategy's spread, by sums over a finer grid of the model as documented."""
+    spreads, common = np.geomspace(0.001, 0.3, 600), np.geomspace(0.003, 0.1, 300)
+    prior = scipy.stats.norm.pdf(np.log(spreads), np.log(common)[:, None], 0.85)
+    prior /= prior.sum(axis=1, keepdims=True)
+    weight = scipy.stats.norm.pdf(np.log(common), np.log(0.025), 0.8)
+    first = np.zeros(0)
+    for each in scores:
+        freedom, variance = len(each) - 1, np.var(each, ddof=1)
+        total = residual + spreads**2
+        likelihood = scipy.stats.chi2.pdf(freedom * variance / total, freedom) / total
+        weight = weight * (prior @ likelihood)
+        first = likelihood if not len(first) else first
+    of_first = prior * first
+    means = (of_first @ np.log(spreads)) / of_first.sum(axis=1)
+    return float(weight @ means / weight.sum())
+
+
+@pytest.mark.parametrize(
+    ("scores", "residual"),
+    [
+        ([[0.80, 0.84, 0.86]], 0.0),
+        ([[0.7, 0.71]], 0.0),
+        ([[0.7, 0.71]], 0.0004),
+        ([[0.5, 0.52, 0.51, 0.5, 0.55], [0.3, 0.3, 0.301]], 0.0),
+        ([[0.5, 0.6], [0.3, 0.45, 0.4], [0.8, 0.9]], 0.001),
+    ],
+)
+def test_the_posterior_is_that_of_a_finer_grid(scores: list[list[float]], residual: float) -> None:
+    each = [np.array(seeds) for seeds in scores]
+    drawn = draw_spreads(each, np.full(len(each), residual), 4000, np.random.default_rng(0))
+    assert drawn.shape == (4000, len(each))
+    assert np.log(drawn[:, 0]).mean() == pytest.approx(summed_mean(scores, residual), abs=0.06)
+    assert ((drawn > 0.00099) & (drawn < 0.301)).all()
+
+
+def test_likelihoods_are_those_of_a_chi_squared_variable_at_most_1_and_never_0() -> None:
+    scores = np.array([0.80, 0.84, 0.86])
+    found = spread_likelihood(scores, 0.0001)
+    total = 0.0001 + SPREADS**2
+    expected = scipy.stats.chi2.pdf(2 * scores.var(ddof=1) / total, 2) / total
+    np.testing.assert_allclose(found, expected / expected.max(), rtol=1e-6)
+    assert found.max() == 1.0
+    # Spreads of a thousandth are all but impossible here.
+    assert spread_likelihood(np.array([0.1, 0.9]), 0.0).min() == 1e-30
+    assert (spread_likelihood(scores[:1], 0.0) == np.ones(len(SPREADS))).all()

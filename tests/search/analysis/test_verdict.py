@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from frostline.objectives.metrics import METRICS, Weighted, one_hot, score, weighted
-from frostline.search.analysis.comparison import CONFIDENCE
-from frostline.search.analysis.verdict import SAME_COST, Verdict, reach_verdict
+from frostline.search.analysis.comparison import CONFIDENCE, Comparison, Gap, Look, Ranked
+from frostline.search.analysis.leaks import Leaks
+from frostline.search.analysis.verdict import SAME_COST, Remedy, Verdict, reach_verdict
 from frostline.search.records import FinalRecord
 
 STRATEGIES = ("full", "partial", "feature_extraction", "lp_ft", "scratch")
@@ -305,3 +306,203 @@ def test_finals_of_different_test_images_are_refused() -> None:
 def test_no_finals_are_refused() -> None:
     with pytest.raises(ValueError, match="no finals"):
         reach_verdict([], "accuracy")
+
+
+# What is said of a comparison, whatever it is
+
+
+def told(
+    *gaps: Gap,
+    scores: Sequence[float] = (0.9, 0.8, 0.7),
+    seconds: Sequence[float] = (10.0, 10.0, 10.0),
+    shares: Sequence[float] = (0.5, 0.3, 0.2),
+    seeds: int = 2,
+    indifference: float = 0.01,
+    left: Sequence[str] = (),
+) -> Verdict:
+    """The verdict of full, partial and so on, with these scores, seconds and gaps."""
+    count = 1 + len(gaps)
+    labels = np.arange(10) % 2
+    finals = [
+        replace(
+            final(STRATEGIES[place], labels, first(5, of=10), seed=seed),
+            test_score=scores[place] + (0.01 if seed else -0.01) * (seeds > 1),
+            seconds=seconds[place] + seed,
+        )
+        for place in range(count)
+        for seed in range(seeds)
+    ]
+
+    def comparing(ranked: Ranked, metric: str, seed: int, look: Look) -> Comparison:
+        assert [len(group) for group in ranked] == [seeds] * count
+        assert look.racing == count - len(left)
+        return Comparison(tuple((0.1, 0.95) for _ in range(count)), gaps, tuple(shares[:count]))
+
+    return reach_verdict(finals, "accuracy", indifference=indifference, left=left, comparing=comparing)
+
+
+def gap(low: float, high: float, *, most: float = 1.0, images: float = 0.02, seeds: float = 0.03) -> Gap:
+    return Gap((low, high), images, seeds, most, behind=low > 0)
+
+
+def names(verdict: Verdict) -> list[str]:
+    return [contender.strategy for contender in verdict.contenders]
+
+
+def test_the_best_mean_leads_of_equals_the_cheaper_and_who_left_comes_last() -> None:
+    both = (gap(-0.1, 0.1), gap(-0.1, 0.1))
+    assert names(told(*both, scores=(0.7, 0.9, 0.8))) == ["partial", "feature_extraction", "full"]
+    equal = told(*both, scores=(0.8, 0.8, 0.8), seconds=(3.0, 1.0, 2.0))
+    assert names(equal) == ["partial", "feature_extraction", "full"]
+    assert names(told(*both, scores=(0.7, 0.9, 0.8), left=("partial",))) == ["feature_extraction", "full", "partial"]
+
+
+def test_a_contender_holds_the_numbers_of_its_finals() -> None:
+    verdict = told(gap(-0.05, 0.25, most=0.2), scores=(0.9, 0.8), seconds=(10.0, 20.0))
+    leader, other = verdict.contenders
+    assert (leader.gap, leader.interval, leader.gap_to_leader, leader.tied, leader.as_good) == (
+        None,
+        None,
+        0,
+        True,
+        True,
+    )
+    assert (other.interval, other.tied, other.as_good) == ((-0.05, 0.25), True, False)
+    assert other.gap_to_leader == pytest.approx(0.1)
+    assert other.scores == pytest.approx((0.79, 0.81))
+    assert (other.trial_number, other.trainable_parameters) == (1, 1000)
+    assert (other.seconds, leader.seconds) == (20.5, 10.5)
+    # Two scores that are 0.02 apart.
+    assert other.spread == pytest.approx(0.02 / np.sqrt(2))
+    assert other.mean == pytest.approx(0.8)
+    assert told(seeds=1).leader.spread == 0.0
+    assert (verdict.test_images, verdict.metric, verdict.confidence, verdict.leaks) == (10, "accuracy", 0.95, None)
+    assert verdict.best_shares == {"full": 0.5, "partial": 0.3}
+
+
+def test_temperatures_are_averaged_where_all_seeds_have_one() -> None:
+    verdict = told(seeds=3)
+    (contender,) = verdict.contenders
+    assert contender.temperature is None
+
+    def of(*temperatures: float | None) -> float | None:
+        finals = zip(contender.finals, temperatures, strict=True)
+        return replace(contender, finals=tuple(replace(each, temperature=value) for each, value in finals)).temperature
+
+    assert of(1.0, 2.0, 4.5) == 2.5
+    assert of(1.0, None, 4.5) is None
+
+
+@pytest.mark.parametrize(
+    ("most", "seconds", "winner"),
+    [
+        (0.011, (100.0, 1.0), "full"),
+        (0.01, (100.0, 1.0), "partial"),
+        (-0.5, (100.0, 1.0), "partial"),
+        # 1.5 times the cost of the cheapest is the same.
+        (0.0, (14.5, 9.5), "full"),
+        (0.0, (14.6, 9.5), "partial"),
+        (0.0, (9.5, 14.5), "full"),
+    ],
+)
+def test_a_cheaper_one_wins_if_the_leader_is_unlikely_to_be_better_by_what_matters(
+    most: float, seconds: tuple[float, float], winner: str
+) -> None:
+    # Of two seeds, the second takes a second more.
+    verdict = told(gap(-0.1, 0.1, most=most), seconds=seconds, scores=(0.901, 0.9))
+    assert verdict.leader.strategy == "full"
+    assert verdict.winner.strategy == winner
+    assert verdict.undecided == (winner == "full")
+
+
+def test_of_several_cheap_ones_the_best_wins_and_one_that_is_not_as_good_sets_no_price() -> None:
+    good, poor = gap(-0.1, 0.1, most=0.0), gap(0.1, 0.3, most=0.3)
+    assert told(good, good, seconds=(100.0, 10.0, 9.0)).winner.strategy == "partial"
+    assert told(good, good, seconds=(100.0, 10.0, 2.0)).winner.strategy == "feature_extraction"
+    assert told(good, poor, seconds=(10.0, 10.0, 0.1)).winner.strategy == "full"
+
+
+def test_a_word_for_each_standing() -> None:
+    def words(verdict: Verdict) -> list[str]:
+        return [verdict.standing(contender) for contender in verdict.contenders]
+
+    tie, behind = gap(-0.1, 0.3), gap(0.1, 0.3)
+    assert words(told(tie, behind)) == ["leads", "tie", ""]
+    assert words(told(behind, behind)) == ["winner", "", ""]
+    assert words(told(behind, tie)) == ["leads", "", "tie"]
+    assert words(told(gap(-0.1, 0.1, most=0.0), behind, seconds=(90.0, 1.0, 1.0))) == ["tie", "winner", ""]
+    assert words(told()) == ["winner"]
+
+
+def test_sentences_say_who_wins_by_what_or_what_is_left_open() -> None:
+    score = "90.0 % test accuracy (mean of 2 seeds, 95 % interval 10.0 to 95.0)"
+    assert told().sentence() == f"full wins: {score}, with no other to compare."
+    decided = told(gap(0.01, 0.3), gap(0.1, 0.3))
+    assert decided.sentence() == f"full wins: {score}, ahead of all others beyond chance (95 % confidence)."
+    undecided = told(gap(-0.01, 0.21), gap(0.1, 0.3), shares=(0.78, 0.22, 0.0))
+    assert undecided.undecided
+    assert undecided.sentence().startswith(
+        f"Undecided: full leads with {score}. The best may be: full 78 %, partial 22 %. About "
+    )
+    cheaper = told(gap(-0.1, 0.1, most=0.0), seconds=(79.5, 19.5), scores=(0.9, 0.89), indifference=0.02)
+    assert cheaper.sentence() == (
+        "partial wins: 89.0 % test accuracy (mean of 2 seeds, 95 % interval 10.0 to 95.0). "
+        "full scored 90.0 % and takes 4.0x the training time; it is unlikely to be better by more than 2 points."
+    )
+    assert "more than 1 point." in told(gap(-0.1, 0.1, most=0.0), seconds=(80.0, 1.0)).sentence()
+    assert "more than 0.5 points." in told(gap(-0.1, 0.1, most=0.0), seconds=(80.0, 1.0), indifference=0.005).sentence()
+
+
+def test_leaks_follow_the_verdict_and_grave_ones_come_first() -> None:
+    verdict = told()
+    few, many = (Leaks("accuracy", images, 100, {"full": 0.8}) for images in (2, 20))
+    assert replace(verdict, leaks=few).sentence() == f"{verdict.sentence()} {few.sentence('full')}"
+    assert replace(verdict, leaks=many).sentence().startswith(f"Not to be trusted: {verdict.sentence()} But 20 of 100")
+    assert replace(verdict, leaks=replace(few, images=1)).sentence() == verdict.sentence()
+
+
+@pytest.mark.parametrize(("images", "seeds"), [(0.02, 0.03), (0.005, 0.03), (0.03, 0.005), (0.0, 0.03), (0.03, 0.0)])
+def test_the_remedy_is_what_puts_zero_at_the_edge_of_the_interval(images: float, seeds: float) -> None:
+    observed, width = 0.051, 2.5
+    half = width * np.hypot(images, seeds)
+    verdict = told(gap(observed - half, observed + half, images=images, seeds=seeds), seeds=4)
+    # So many times the seeds divide their variance; the gap must be as wide as the half interval.
+    left = (observed / width) ** 2
+    by_seeds = seeds**2 / (left - images**2) if left > images**2 else np.inf
+    by_images = images**2 / (left - seeds**2) if left > seeds**2 else np.inf
+    expected = [
+        int(np.ceil(factor * number)) if factor <= 20 else None for factor, number in ((by_seeds, 4), (by_images, 10))
+    ]
+    assert verdict.undecided
+    assert [verdict.remedy.seeds, verdict.remedy.test_images] == expected
+
+
+def test_the_remedy_serves_the_closest_of_those_that_tie() -> None:
+    near, far, behind = gap(-0.05, 0.13, images=0.001), gap(-0.03, 0.15, images=0.001), gap(0.2, 0.3)
+    one, other = (told(each, seeds=4).remedy for each in (near, far))
+    assert (one.seeds, other.seeds) == (21, 10)
+    assert told(near, far, seeds=4).remedy == told(far, near, seeds=4).remedy == one
+    assert told(behind, far, seeds=4).remedy == other
+    assert told(behind, seeds=4).remedy == told(seeds=4).remedy == Remedy()
+    # One that is recommended though it ties is no doubt to remove.
+    assert told(gap(-0.1, 0.1, most=0.0), seconds=(90.0, 1.0)).remedy == Remedy()
+
+
+@pytest.mark.parametrize("interval", [(-0.1, 0.1), (-0.3, 0.1)])
+def test_nothing_decides_where_the_leader_does_not_lead(interval: tuple[float, float]) -> None:
+    verdict = told(gap(*interval))
+    assert verdict.remedy == Remedy()
+    assert verdict.sentence().endswith("Neither more seeds nor more test images alone would decide it.")
+
+
+def test_more_than_twenty_times_is_no_advice() -> None:
+    def seeds(observed: float) -> int | None:
+        half = 2 * 0.04
+        return told(gap(observed - half, observed + half, images=0.0, seeds=0.04), seeds=3).remedy.seeds
+
+    # The gap must be the half interval: (0.08 / gap)² times the seeds.
+    assert seeds(0.0799) == 4
+    assert seeds(0.08 / np.sqrt(19.99)) == 60
+    assert seeds(0.08 / np.sqrt(20.01)) is None
+    assert Remedy(1200, 4).sentence() == "About 1,200 seeds or 4 test images would decide it, if the lead is real."
+    assert Remedy(None, 4000).sentence() == "About 4,000 test images would decide it, if the lead is real."

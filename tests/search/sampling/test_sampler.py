@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
@@ -13,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution
+from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from frostline.search.records import STRATEGY
 from frostline.search.sampling.budget import FLOOR_SHARE, BudgetAllocation, score_margin, strategy_floor
 from frostline.search.sampling.sampler import StrategySampler
+from frostline.search.sampling.strategy_trials import MODELED
 
 STRATEGIES = ["feature_extraction", "partial", "full", "lp_ft", "scratch"]
 
@@ -383,3 +387,131 @@ def test_a_trial_that_comes_back_takes_a_start_that_nobody_has() -> None:
     study.tell(other := study.ask(), suggest(other, ["full"])[1])
     assert other.params["full/x"] == 0.125
     assert suggest(cut_off, ["full"]) == ("full", 0.5, 0.0)
+
+
+@pytest.mark.parametrize(("before", "modeled"), [(3, False), (4, True)])
+def test_tpe_models_a_strategy_from_its_fifth_trial_on(before: int, modeled: bool) -> None:
+    study = new_study(60)
+    for place in range(before):
+        add(study, "full", place / 4, place / 4)
+    for place in range(6):
+        add(study, "scratch", place / 6, place / 6)
+    study.enqueue_trial({STRATEGY: "full"})
+    trial = study.ask()
+    suggest(trial, ["full", "scratch"])
+    attributes = study._storage.get_trial(trial._trial_id).system_attrs
+    assert any(key.startswith("tpe:relative_params") for key in attributes) == modeled
+
+
+class Noting(RandomSampler):
+    """A sampler of a user's that notes what it is asked."""
+
+    made: ClassVar[list[tuple[int | None, list[str]]]] = []
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(seed)
+        self.asked: list[str] = []
+        self.made.append((seed, self.asked))
+
+    def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        self.asked.append(f"before {trial.number} of {len(study.trials)}")
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        self.asked.append("space")
+        uniform = optuna.distributions.FloatDistribution(0, 1)
+        return {STRATEGY: CategoricalDistribution(["full", "scratch"]), "full/x": uniform}
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        search_space: dict[str, optuna.distributions.BaseDistribution],
+    ) -> dict[str, Any]:
+        self.asked.append(f"together {', '.join(search_space)}")
+        return {"full/x": 0.625}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        param_name: str,
+        param_distribution: optuna.distributions.BaseDistribution,
+    ) -> Any:
+        self.asked.append(f"alone {param_name} of {len(study.trials)}")
+        return super().sample_independent(study, trial, param_name, param_distribution)
+
+
+def test_a_users_sampler_sees_all_trials_of_the_strategy_and_samples_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = ModuleType("noting_samplers")
+    module.__dict__["Noting"] = Noting
+    monkeypatch.setitem(sys.modules, "noting_samplers", module)
+    monkeypatch.setattr(Noting, "made", made := [])
+    starts = {"full": [{"full/x": 0.125, "full/hidden": 0}]}
+    sampler = StrategySampler(BudgetAllocation(60), seed=3, starts=starts, name="noting_samplers:Noting")
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for _ in range(2):
+        add(study, "scratch", 0.5, 0.5)
+    for _ in range(MODELED + 5):
+        add(study, "full", 0.25, 0.5)
+    study.enqueue_trial({STRATEGY: "full"})
+    trial = study.ask()
+    assert made == []
+    trial.suggest_categorical(STRATEGY, ["full", "scratch"])
+    assert made == []
+    # One of the start's is given to nobody yet, and the strategy has had trials enough.
+    assert trial.suggest_float("full/x", 0, 1) == 0.625
+    trial.suggest_int("full/hidden", 0, 1)
+    ((seed, asked),) = made
+    number, own = MODELED + 7, MODELED + 6
+    assert asked == [f"before {number} of {own}", "space", "together full/x", f"alone full/hidden of {own}"]
+    # Another trial, another seed.
+    for _ in range(2):
+        study.enqueue_trial({STRATEGY: "full"})
+        trial = study.ask()
+        trial.suggest_categorical(STRATEGY, ["full", "scratch"])
+        trial.suggest_float("full/x", 0, 1)
+    assert len({each for each, _ in made}) == 3
+    assert seed is not None
+
+
+def test_a_trial_that_asks_anew_is_drawn_anew() -> None:
+    """The starts are drawn once a trial; an interrupted trial returns with the same number."""
+    study = started(8, ["full"])
+    trial = study.ask()
+    assert suggest(trial, ["full"]) == ("full", 0.125, 0.75)
+    sampler = study.sampler
+    assert isinstance(sampler, StrategySampler)
+    drawn = sampler._draws
+    assert drawn is not None
+    assert drawn[0] == 0
+    sampler.before_trial(study, study.get_trials(deepcopy=False)[0])
+    assert sampler._draws is None
+    # Nothing is sampled before the strategy is known.
+    assert sampler.infer_relative_search_space(study, study.trials[0]) == {}
+    assert sampler.sample_relative(study, study.trials[0], {}) == {}
+
+
+def test_of_more_workers_than_starts_the_last_ones_take_the_last() -> None:
+    study = started(8, ["full"])
+    study.tell(first := study.ask(), suggest(first, ["full"])[1])
+    trials = [study.ask() for _ in range(4)]
+    strategies = [str(trial.suggest_categorical(STRATEGY, ["full"])) for trial in trials[2:]]
+    assert strategies == ["full", "full"]
+    # Two before it have not chosen, and two starts are left.
+    assert trials[2].suggest_float("full/x", 0, 1) == 0.25
+
+
+def test_parameters_that_some_trials_lack_are_modeled_too() -> None:
+    study = new_study(60)
+    for place in range(12):
+        study.enqueue_trial({STRATEGY: "full", "full/x": place / 12, "full/hidden": place % 2, "full/width": 0.5})
+        trial = study.ask()
+        study.tell(trial, suggest(trial, ["full", "scratch"])[1])
+    sampled(study)
+    assert isinstance(study.sampler, StrategySampler)
+    assert study.sampler._draws is not None
+    assert set(study.sampler._draws[1].together) == {"full/x", "full/hidden", "full/width"}

@@ -34,10 +34,10 @@ def make_trial(
 
 
 def looked_through(
-    trials: list[FrozenTrial], strategy: str | None, states: Container[TrialState] | None, most: int | None
+    trials: list[FrozenTrial], strategy: str, states: Container[TrialState] | None, most: int | None
 ) -> list[FrozenTrial]:
     """What is asked for, from all trials at once."""
-    own = [trial for trial in trials if strategy is None or trial.params[STRATEGY] == strategy]
+    own = [trial for trial in trials if trial.params[STRATEGY] == strategy]
     own = [trial for trial in own if states is None or trial.state in states]
     if most is None or len(own) <= most:
         return own
@@ -65,10 +65,35 @@ def test_of_many_trials_the_best_and_the_latest_are_modeled() -> None:
     assert default_gamma(len(kept)) == BEST
 
 
+def numbers_of(trials: list[FrozenTrial], most: int) -> list[int]:
+    own = StrategyTrials("full")
+    own.update(trials)
+    return [trial.number for trial in own.select(None, most)]
+
+
+def test_all_but_the_best_25_give_way_to_the_latest_whatever_they_scored() -> None:
+    # The best are the first 25, of equals the earlier; then come pruned, failed and running ones.
+    good = [make_trial(number, 0.9) for number in range(30)]
+    bad = [make_trial(30 + place, 0.1) for place in range(10)]
+    states = (TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
+    others = [make_trial(40 + place, 0.0, state) for place, state in enumerate(states)]
+    trials = [*good, *bad, *others]
+    assert numbers_of(trials, 43) == list(range(43))
+    for most in (27, 30, 42):
+        assert numbers_of(trials, most) == [*range(25), *range(43 - (most - 25), 43)]
+
+
+def test_fewer_complete_trials_than_25_all_stay() -> None:
+    running = [make_trial(number, 0.0, TrialState.RUNNING) for number in range(20)]
+    complete = [make_trial(20 + number, 0.5) for number in range(3)]
+    later = [make_trial(23 + number, 0.0, TrialState.RUNNING) for number in range(5)]
+    assert numbers_of([*running, *complete, *later], 10) == list(range(18, 28))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_after_any_changes_they_are_those_of_all_trials(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    kept = {name: StrategyTrials(name) for name in (None, *NAMES)}
+    kept = {name: StrategyTrials(name) for name in NAMES}
 
     def drawn(number: int) -> FrozenTrial:
         # Few scores: some are equal.

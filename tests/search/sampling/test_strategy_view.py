@@ -150,3 +150,21 @@ def test_a_view_is_not_written_to(study: optuna.Study) -> None:
         view.ask()
     with pytest.raises(NotImplementedError, match="study of all strategies"):
         view.set_user_attr("note", 1)
+
+
+def test_a_view_hands_out_copies_where_they_are_asked_for_and_as_many_as_it_may(study: optuna.Study) -> None:
+    view = strategy_view(study, StrategyTrials("full"), most=26)
+    own = [trial for trial in study.get_trials(deepcopy=False) if trial.params[STRATEGY] == "full"]
+    for _ in range(40 - len(own)):
+        ask(study, "full")
+    assert len(view.trials) == 26
+    assert len(strategy_view(study, StrategyTrials("full")).trials) == 40
+    storage = view._storage
+    first, again = (storage.get_all_trials(view._study_id, deepcopy=False)[0] for _ in range(2))
+    assert first is again
+    assert storage.get_all_trials(view._study_id)[0] is not first
+    running = storage.get_all_trials(view._study_id, states=(TrialState.RUNNING,))
+    assert running
+    assert {trial.state for trial in running} == {TrialState.RUNNING}
+    assert (view._study_id, storage.get_study_name_from_id(0)) == (study._study_id, study.study_name)
+    assert storage.get_study_system_attrs(view._study_id) == study._storage.get_study_system_attrs(study._study_id)

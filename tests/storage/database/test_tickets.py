@@ -9,10 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from frostline.storage.database import ticket_repair
@@ -26,7 +28,7 @@ from frostline.storage.database.leases import (
     worker_name,
 )
 from frostline.storage.database.tickets import Lease, Tickets
-from frostline.storage.errors import LeaseLostError
+from frostline.storage.errors import LeaseLostError, UnreachableError
 
 LONG = 60.0
 
@@ -383,7 +385,10 @@ def test_when_a_budget_is_spent_only_what_was_begun_is_leased(database: Database
     database.run_with_retry(lambda session: tickets_module.expire(session, "flowers", ["a"]))
     assert claimed(None) == [0, 1, 2]
     assert claimed(5.5) == [0, 1, 2]
-    assert claimed(5.0) == [0]
+    assert claimed(5.0) == claimed(0.0) == [0]
+    # Where nothing was used, nothing is left of a budget of nothing.
+    with database.session() as session:
+        assert Tickets(database, "birds", "trial").claim(session, "b", LONG, 3, 0.0) == []
     assert tickets.use().begun == 1
 
 
@@ -392,3 +397,203 @@ def test_seconds_of_older_versions_are_filled_in_where_none_are_known(database: 
     spend(database, lease, 5.0, "finish")
     tickets.fill_used_seconds({0: 99.0, 1: 2.0})
     assert tickets.use().seconds == 7.0
+
+
+# What each step leaves in the row
+
+
+def step(database: Database, name: str, lease: Lease, *given: float, **named: float) -> bool:
+    return database.run_with_retry(lambda session: getattr(tickets_module, name)(session, lease, *given, **named))
+
+
+def left(tickets: Tickets) -> list[float]:
+    return [held.seconds_left for held in tickets.held()]
+
+
+@pytest.mark.parametrize("name", ["prove", "credit_progress"])
+def test_a_proof_sets_the_expiry_anew(database: Database, tickets: Tickets, name: str) -> None:
+    [lease] = claim(database, tickets, "a", seconds=10.0)
+    assert left(tickets) == [pytest.approx(10.0, abs=5)]
+    assert step(database, name, lease, 500.0)
+    assert left(tickets) == [pytest.approx(500.0, abs=20)]
+    assert step(database, name, lease, -7.0)
+    assert left(tickets) == [pytest.approx(-7.0, abs=5)]
+
+
+def test_renewal_concerns_the_given_leases_that_are_valid(database: Database, tickets: Tickets) -> None:
+    first, second, third = claim(database, tickets, "a", seconds=10.0, limit=3)
+    assert finish(database, third)
+    stale = replace(second, token=second.token - 1)
+    for leases, good in (([first, stale, third], {first.ticket}), ([stale], set()), ([], set())):
+        assert database.run_with_retry(lambda session, each=leases: tickets_module.renew(session, each, 500.0)) == good
+    assert left(tickets) == [pytest.approx(500.0, abs=20), pytest.approx(10.0, abs=5)]
+
+
+def test_what_is_done_stays_done_and_belongs_to_nobody(database: Database, tickets: Tickets) -> None:
+    [lease] = claim(database, tickets, "a", seconds=-1)
+    assert finish(database, lease)
+    assert tickets.held() == []
+    assert not step(database, "release", lease)
+    assert not step(database, "release_crashed", lease)
+    database.run_with_retry(lambda session: tickets_module.expire(session, "flowers", ["a"]))
+    assert [each.number for each in claim(database, tickets, "b", limit=9)] == [1, 2]
+    assert tickets.counts() == (3, 1)
+    assert not tickets.exhausted()
+    for number in (1, 2):
+        held = next(each for each in tickets.held() if each.number == number)
+        assert held.owner == "b"
+    with database.session() as session:
+        assert tickets_module.owners(session, "flowers") == {"b"}
+        assert tickets_module.owners(session, "birds") == tickets_module.owners(session, "zebras") == set()
+
+
+def test_all_done_is_exhausted_and_so_are_no_tickets(database: Database, tickets: Tickets) -> None:
+    for lease in claim(database, tickets, "a", limit=3):
+        assert not tickets.exhausted()
+        assert finish(database, lease)
+    assert tickets.exhausted()
+    assert Tickets(database, "birds", "trial").exhausted()
+
+
+def test_a_lost_device_counts_as_a_crash_and_a_release_as_none(database: Database, tickets: Tickets) -> None:
+    [lease] = claim(database, tickets, "a")
+    for expected in (1, 2):
+        assert step(database, "release_crashed", lease)
+        assert tickets.held() == []
+        [lease] = claim(database, tickets, "a")
+        assert (lease.number, lease.lapses, lease.token) == (0, expected, 1 + expected)
+    assert step(database, "release", lease)
+    [lease] = claim(database, tickets, "b")
+    assert lease.lapses == 2
+    assert step(database, "prove", lease, LONG)
+    assert [held.lapses for held in tickets.held()] == [2]
+    assert step(database, "credit_progress", lease, LONG)
+    assert [held.lapses for held in tickets.held()] == [0]
+
+
+def test_an_old_token_changes_nothing(database: Database, tickets: Tickets) -> None:
+    [lease] = claim(database, tickets, "a")
+    for token in (lease.token - 1, lease.token + 1):
+        other = replace(lease, token=token)
+        for name in ("prove", "credit_progress"):
+            assert not step(database, name, other, 500.0)
+        for name in ("finish", "release"):
+            assert not step(database, name, other)
+        assert not step(database, "release_crashed", other)
+    assert left(tickets) == [pytest.approx(LONG, abs=20)]
+    assert tickets.counts() == (3, 0)
+
+
+def test_only_named_owners_of_the_study_lose_their_leases(database: Database, tickets: Tickets) -> None:
+    others = [Tickets(database, study, "trial") for study in ("birds", "zebras")]
+    for each in others:
+        each.issue(1)
+        claim(database, each, "a")
+    for owner in "abc":
+        claim(database, tickets, owner)
+    database.run_with_retry(lambda session: tickets_module.expire(session, "flowers", ["a", "c"]))
+    assert [seconds > 0 for seconds in left(tickets)] == [False, True, False]
+    assert all(left(each)[0] > 0 for each in others)
+    with database.session() as session:
+        assert tickets_module.owners(session, "flowers") == {"a", "b", "c"}
+
+
+def test_who_is_excused_is_expired_but_for_some_and_counts_no_crash(database: Database, tickets: Tickets) -> None:
+    first, second, _ = (claim(database, tickets, owner)[0] for owner in "aab")
+
+    def excused(study: str, owner: str, but: list[int]) -> list[int]:
+        return database.run_with_retry(
+            lambda session: tickets_module.expire_without_penalty(session, study, owner, but)
+        )
+
+    assert excused("flowers", "a", [first.ticket, second.ticket]) == []
+    assert excused("birds", "a", []) == excused("zebras", "a", []) == []
+    assert [seconds > 0 for seconds in left(tickets)] == [True, True, True]
+    assert excused("flowers", "a", [first.ticket]) == [second.ticket]
+    assert [seconds > 0 for seconds in left(tickets)] == [True, False, True]
+    [again] = claim(database, tickets, "c", limit=9)
+    assert (again.ticket, again.lapses) == (second.ticket, 0)
+    assert finish(database, again)
+    assert excused("flowers", "c", []) == []
+
+
+def test_readers_see_numbers_owners_crashes_and_subjects_in_order(database: Database) -> None:
+    finals = Tickets(database, "flowers", "final")
+    finals.issue_for(["full-3 1000", "lp_ft-7 1000"])
+    claim(database, finals, "a", seconds=-1)
+    [lease] = claim(database, finals, "b")
+    claim(database, finals, "c")
+    assert [(held.number, held.owner, held.lapses, held.subject) for held in finals.held()] == [
+        (0, "b", 1, "full-3 1000"),
+        (1, "c", 0, "lp_ft-7 1000"),
+    ]
+    assert (lease.number, lease.subject, lease.owner) == (0, "full-3 1000", "b")
+    assert Tickets(database, "flowers", "trial").held() == []
+
+
+def test_use_counts_what_was_begun_and_those_that_hold_some(database: Database, tickets: Tickets) -> None:
+    tickets.issue(6)
+    use = tickets.use()
+    assert (use.issued, use.done, use.begun, use.seconds, use.workers) == (6, 0, 0, 0.0, 0)
+    one, two, _ = claim(database, tickets, "a", limit=3)
+    [other] = claim(database, tickets, "b")
+    claim(database, tickets, "gone", seconds=-1)
+    assert spend(database, one, 1.5, "finish")
+    assert spend(database, two, 2.0, "release")
+    assert spend(database, other, 4.0, "prove")
+    use = tickets.use()
+    # Begun: two, which nobody holds now, the third of a, b's, and that of the one that has gone.
+    assert (use.issued, use.done, use.begun, use.seconds, use.workers) == (6, 1, 4, 7.5, 2)
+
+
+def test_seconds_are_filled_in_only_for_the_tickets_named(database: Database, tickets: Tickets) -> None:
+    finals = Tickets(database, "flowers", "final")
+    finals.issue(2)
+    tickets.fill_used_seconds({1: 2.0, 2: 3.0, 9: 50.0})
+    assert tickets.use().seconds == 5.0
+    assert finals.use().seconds == 0.0
+    tickets.fill_used_seconds({0: 1.0, 1: 99.0})
+    assert tickets.use().seconds == 6.0
+    assert [lease.used_seconds for lease in claim(database, tickets, "a", limit=3)] == [1.0, 2.0, 3.0]
+
+
+def test_a_claim_takes_as_many_as_it_may_and_makes_new_tokens(database: Database, tickets: Tickets) -> None:
+    leases = claim(database, tickets, "a", limit=2)
+    assert [(lease.number, lease.token, lease.lapses, lease.used_seconds) for lease in leases] == [
+        (0, 1, 0, 0.0),
+        (1, 1, 0, 0.0),
+    ]
+    assert len({lease.ticket for lease in leases}) == 2
+    assert [lease.number for lease in claim(database, tickets, "b")] == [2]
+    assert claim(database, tickets, "c", limit=5) == []
+
+
+class Contested:
+    """A database whose transactions meet another process's tickets some times."""
+
+    def __init__(self, error: BaseException, times: int) -> None:
+        self.error, self.left, self.asked = error, times, 0
+
+    def run_with_retry(self, work: object) -> None:
+        self.asked += 1
+        self.left -= 1
+        if self.left >= 0:
+            raise UnreachableError("no answer") from self.error
+
+
+def test_who_issues_while_others_do_tries_again_but_not_for_ever() -> None:
+    clash = IntegrityError("insert", {}, Exception("unique"))
+    for times, refused in ((20, False), (21, True)):
+        database = Contested(clash, times)
+        contested = Tickets(database, "flowers", "trial")  # pyright: ignore[reportArgumentType]
+        if refused:
+            with pytest.raises(UnreachableError):
+                contested.issue(1)
+        else:
+            contested.issue(1)
+        assert database.asked == 21
+    # Other errors are no contest.
+    database = Contested(OSError("gone"), 1)
+    with pytest.raises(UnreachableError):
+        Tickets(database, "flowers", "trial").issue(1)  # pyright: ignore[reportArgumentType]
+    assert database.asked == 1

@@ -283,3 +283,124 @@ def test_a_place_that_cannot_be_written_is_a_plain_error(tmp_path: Path) -> None
     (tmp_path / "journal").touch()
     with pytest.raises(StorageError, match=r"study\.jsonl cannot be used"):
         Journal(tmp_path / "journal" / "study.jsonl").append(STEP, "trial-0")
+
+
+def test_the_time_of_every_line_is_in_milliseconds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module.time, "time", lambda: 1_700_000_000.125)
+    journal = Journal(path)
+    steps(journal, 2)
+    batch = journal.unsent()
+    journal.mark_sent(batch, {1: "no"})
+    journal.readmit()
+    kinds = [(json.loads(line)["kind"], json.loads(line)["time"]) for line in path.read_text().splitlines()]
+    assert kinds == [(kind, 1_700_000_000_125) for kind in ("step", "step", "refused", "sent", "step", "readmitted")]
+
+
+def test_nothing_is_readmitted_where_nothing_was_refused(path: Path) -> None:
+    journal = Journal(path)
+    steps(journal, 1)
+    before = path.read_bytes()
+    journal.readmit()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", [STEP, "summary", "text", "file", "datasets", "model"])
+def test_only_a_finish_ends_a_run_and_only_a_start_begins_one(path: Path, kind: str) -> None:
+    journal = Journal(path)
+    journal.append(kind, "trial-1")
+    assert journal.open_keys() == []
+    journal.append(START, "trial-1", name="1")
+    journal.append(kind, "trial-1")
+    assert journal.open_keys() == ["trial-1"]
+    journal.append(FINISH, "trial-1", status="KILLED")
+    journal.append(kind, "trial-1")
+    assert (journal.open_keys(), journal.cut_off_keys()) == ([], ["trial-1"])
+    # A finish without a start is no interrupted run.
+    journal.append(FINISH, "trial-2", status="KILLED")
+    assert journal.cut_off_keys() == ["trial-1"]
+
+
+def test_models_are_sent_alone(path: Path) -> None:
+    journal = Journal(path)
+    for kind in (STEP, STEP, "model", "model", STEP):
+        journal.append(kind, "trial-0")
+    batches = []
+    while (batch := journal.unsent()).records:
+        batches.append([record.kind for record in batch.records])
+        journal.mark_sent(batch)
+    assert batches == [[STEP, STEP], ["model"], ["model"], [STEP]]
+
+
+def test_what_is_pending_is_what_was_appended_and_not_sent(path: Path) -> None:
+    journal = Journal(path)
+    assert journal.pending == 0
+    steps(journal, 3)
+    assert journal.pending == Journal(path).pending == 3
+    journal.mark_sent(journal.unsent())
+    assert journal.pending == Journal(path).pending == 0
+    steps(journal, 2)
+    assert journal.pending == Journal(path).pending == 2
+
+
+def test_a_file_is_rewritten_when_it_is_larger_than_a_mebibyte_and_all_is_sent(path: Path) -> None:
+    journal = Journal(path)
+    journal.append(STEP, "trial-0", padding="x" * (2**20 - 1000))
+    batch = journal.unsent()
+    journal.mark_sent(batch)
+    assert 2**20 - 1000 < path.stat().st_size <= 2**20
+    journal.append(STEP, "trial-0", padding="x" * 2000)
+    larger = journal.unsent()
+    steps(journal, 1)
+    journal.mark_sent(larger)
+    # One is left to send.
+    assert path.stat().st_size > 2**20
+    assert numbers(drain(journal)) == [0]
+    assert path.stat().st_size < 200
+
+
+def test_a_quarter_of_a_mebibyte_is_read_at_once(path: Path) -> None:
+    journal = Journal(path)
+    for step in range(6):
+        journal.append(STEP, "trial-0", step=step, padding="x" * 100_000)
+    # The third begins within 262,144 bytes.
+    assert numbers(journal.unsent().records) == [0, 1, 2]
+    assert numbers(drain(journal)) == list(range(6))
+
+
+def test_records_may_be_lacking_after_damage_a_torn_line_or_without_a_file_where_no_other_has_one(path: Path) -> None:
+    new = Journal(path)
+    assert new.may_lack_records(alone=True)
+    assert not new.may_lack_records(alone=False)
+    steps(new, 3)
+    assert not Journal(path).may_lack_records(alone=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert Journal(path).may_lack_records(alone=False)
+    path.write_bytes(whole.replace(b'"step":0', b'"step":7'))
+    damaged = Journal(path)
+    assert damaged.damaged == 1
+    assert damaged.may_lack_records(alone=False)
+
+
+def test_damage_counts_where_it_may_not_have_been_sent(path: Path) -> None:
+    journal = Journal(path)
+    steps(journal, 2)
+    drain(journal)
+    steps(journal, 2, first=2)
+    whole = path.read_bytes()
+    for step, damaged in ((0, 0), (1, 0), (2, 1), (3, 1)):
+        path.write_bytes(whole.replace(b'"step":%d' % step, b'"step":9'))
+        assert Journal(path).damaged == damaged
+
+
+def test_a_closed_journal_without_records_leaves_no_file(path: Path) -> None:
+    journal = Journal(path)
+    journal.close()
+    assert not path.exists()
+    kept = Journal(path)
+    steps(kept, 2)
+    before = path.read_bytes()
+    kept.close()
+    # What is not sent stays.
+    assert path.read_bytes() == before
+    assert numbers(drain(Journal(path))) == [0, 1]
