@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import harness, small_vit
 from benchmarks.harness import Report, Setting
 from benchmarks.paired_scores import half_width, interval, scored_settings, test_accuracy
-from frostline.objectives.backbones import create_backbone
 from frostline.objectives.heap import keep_freed_memory
 
 
@@ -57,26 +56,11 @@ _HEADS = (
     Method("attention pooling", _PROBED, {"head.pooling": "attention"}),
 )
 _TUNED = {"strategy": "full", "epochs": 6, "batch_norm": "eval"}
-# As the default space had them; from a solved head in half of the epochs, at the rates that suited it best in 3 pairs.
-_FROM_STEPS = {
-    **{"batch_norm": "eval", "batch_size": 16, "augmentation": "flip_crop", "head.dropout": 0.1, "warmup": 0.1},
-    **{"epochs": 12, "learning_rate": 1e-3, "backbone_lr_ratio": 0.3, "weight_decay": 1e-3},
-}
-_FROM_SOLVED = {"head.init": "probe", "epochs": 6, "learning_rate": 3e-4, "backbone_lr_ratio": 1.0}
-_LP_FT = {**_FROM_STEPS, "strategy": "lp_ft", "probe_learning_rate": 3e-3}
-_PARTIAL = {**_FROM_STEPS, "strategy": "partial", "freeze_depth": -6, "views": 4}
-_STARTS = (
-    Method("lp_ft, solved head", _LP_FT, _FROM_SOLVED),
-    Method("lp_ft, solved head on 8 units", _LP_FT, {**_FROM_SOLVED, "head.depths": 8}),
-    Method("partial, solved head", _PARTIAL, _FROM_SOLVED),
-    Method("partial, solved head on 7 units", _PARTIAL, {**_FROM_SOLVED, "head.depths": 7}),
-)
 _GRADUAL = {"strategy": "gradual_unfreezing", "epochs": 12, "patience": 2, "layer_decay": 0.8, "batch_norm": "eval"}
 _BY_SGD = {"strategy": "full", "optimizer": "sgd", "learning_rate": 3e-3, "backbone_lr_ratio": 0.3, "epochs": 10}
 # Of convolutional networks, with published weights, and of a transformer.
 METHODS = (
     *_HEADS,
-    *_STARTS,
     Method("auto_rgn", _TUNED, {"strategy": "auto_rgn"}),
     Method("auto_rgn, rate of the head", _TUNED, {"strategy": "auto_rgn", "backbone_lr_ratio": 1.0}),
     Method("gradual unfreezing by plateaus", _GRADUAL, {"unfreeze_every": 0}),
@@ -102,10 +86,7 @@ def add(report: Report, settings: Sequence[Setting], methods: Sequence[Method], 
             tasks = [(own.task(dataset), dataset.open_test()) for dataset in drawn]
         for method in methods:
             without, with_it = (
-                [
-                    test_accuracy(_on_units({**method.without, **more}, own), *task, seed)
-                    for seed, task in enumerate(tasks)
-                ]
+                [test_accuracy({**method.without, **more}, *task, seed) for seed, task in enumerate(tasks)]
                 for more in ({}, method.with_it)
             )
             gains = [ours - theirs for ours, theirs in zip(with_it, without, strict=True)]
@@ -125,13 +106,6 @@ def add_transformer(report: Report, folder: Path, methods: Sequence[Method], see
     spec = {"backbone": small_vit.NAME, "weights": str(file), "image_size": small_vit.SIZE}
     settings = [Setting(data=str(harness.SHARED / "data" / name), **spec) for name in FAR_FROM_SATELLITES]
     add(report, settings, methods, seeds)
-
-
-def _on_units(values: dict[str, Any], setting: Setting) -> dict[str, Any]:
-    """The configuration with a freeze depth that counts from the first unit."""
-    depth = values.get("freeze_depth", 0)
-    units = len(create_backbone(setting.spec, pretrained=False).units) if depth < 0 else 0
-    return {**values, "freeze_depth": max(1, units + depth)} if depth < 0 else values
 
 
 def _judge(gains: Sequence[float]) -> str:

@@ -36,6 +36,7 @@ from benchmarks import (
     speed_ray_tune,
     speed_scaling,
     speed_suffix,
+    starting_heads,
     stock_gain,
     time_to_score,
 )
@@ -225,6 +226,26 @@ def test_a_method_is_compared_with_the_same_training_without_it(tiny: Setting) -
     assert none[3] == none[4] == depths[3]
     assert none[5] == "+0.00 ± 0.00"
     assert float(depths[5].split()[0]) == pytest.approx(float(depths[4]) - float(depths[3]), abs=0.011)
+
+
+def test_starts_of_fine_tuning_are_those_of_the_search_and_compared_with_the_first(
+    tiny: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = list[dict[str, object]]()
+
+    def score(values: dict[str, object], task: object, test: object, seed: int) -> float:
+        trained.append(values)
+        return 50.0 + seed * len(trained)
+
+    monkeypatch.setattr(starting_heads, "test_accuracy", score)
+    report = starting_heads.measure([tiny], [1, 2])
+    # Of 7 units, partial trains six, and its head sees the one before them, too.
+    assert [values["head.depths"] for values in trained[:6]] == [1, 1, 7, 1, 1, 7]
+    rows = {row[:2]: row for row in report.tables["All pairs"].rows}
+    # In the order of the trainings: 51 and 64, 53 and 68 of the solved head on 8 units.
+    assert rows["lp_ft", "solved, 8 units"][2] == "60.5"
+    assert rows["lp_ft", "solved, 8 units"][3] == paired_scores.interval([2.0, 4.0])
+    assert rows["lp_ft", "steps, 1 unit"][3:5] == ("", "")
 
 
 @pytest.mark.slow

@@ -27,8 +27,8 @@ _AUGMENTATION = {"choices": ["none", "flip_crop", "resized_crop"], "default": "f
 _SOLVED_FIRST = {"choices": ["probe", "default"], "default": "probe", "when": {"head.hidden_layers": [0]}}
 # A head on the last eight units is better than one on the last unit on every dataset and network tried, by 6 points on
 # average (80 to 400 images; benchmarks/results/head_depths.md), and so is what is fine-tuned from there
-# (benchmarks/results/method_gains.md). The seconds and the memory of a solved head grow with images times features: so
-# many units up to so many training images.
+# (benchmarks/results/starting_heads.md). The seconds and the memory of a solved head grow with images times features:
+# so many units up to so many training images.
 _UNITS_SEEN = {8: 2_000, 4: 10_000, 1: None}
 _BATCH_SIZE = {"choices": [16, 32, 64], "default": 32}
 
