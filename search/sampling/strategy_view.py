@@ -47,8 +47,8 @@ def modeled_trials(trials: list[FrozenTrial], most: int = MODELED) -> list[Froze
     complete = (trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values)
     best = sorted(complete, key=lambda trial: (-trial.values[0], trial.number))[:BEST]
     kept = {trial.number for trial in best}
-    latest = [trial.number for trial in trials if trial.number not in kept][len(best) - most :]
-    kept.update(latest)
+    others = [trial.number for trial in trials if trial.number not in kept]
+    kept.update(others[len(others) + len(best) - most :])
     return [trial for trial in trials if trial.number in kept]
 
 

@@ -220,6 +220,7 @@ def test_what_contradicts_is_refused_with_what_to_change(strategy: str, values: 
         ("full", {"sampling": "balanced"}),
         ("full", {"truncate": 3}),
         ("full", {"head.function": "own_heads:average"}),
+        ("full", {"head.function": "own_heads:average", "head.dropout": float("0")}),
         ("lp_ft", {"probe_epochs": 5, "freeze_depth": 3}),
     ],
 )
@@ -233,6 +234,8 @@ def test_a_depth_is_checked_against_one_unit_too() -> None:
         freeze_depth(create_config({"strategy": "partial", "freeze_depth": 1}), 1, lowest=1)
     with pytest.raises(InvalidInputError, match="a unit to freeze"):
         freeze_depth(create_config({"strategy": "lp_ft"}), 0, lowest=0)
+    with pytest.raises(InvalidInputError, match="a unit to freeze"):
+        freeze_depth(create_config({"strategy": "partial", "freeze_depth": 1}), 0, lowest=1)
     assert freeze_depth(create_config({"strategy": "partial", "freeze_depth": 1}), 2, lowest=1) == 1
 
 

@@ -515,3 +515,12 @@ def test_parameters_that_some_trials_lack_are_modeled_too() -> None:
     assert isinstance(study.sampler, StrategySampler)
     assert study.sampler._draws is not None
     assert set(study.sampler._draws[1].together) == {"full/x", "full/hidden", "full/width"}
+
+
+def test_workers_that_began_later_leave_the_first_free_start() -> None:
+    study = started(8, ["full"])
+    study.tell(first := study.ask(), suggest(first, ["full"])[1])
+    trials = [study.ask() for _ in range(2)]
+    # The other has begun later, and not chosen yet.
+    assert suggest(trials[0], ["full"]) == ("full", 0.5, 0.0)
+    assert suggest(trials[1], ["full"]) == ("full", 0.25, 0.5)

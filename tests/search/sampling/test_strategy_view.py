@@ -218,3 +218,19 @@ def test_a_view_hands_out_copies_where_they_are_asked_for_and_as_many_as_it_may(
     assert {trial.state for trial in running} == {TrialState.RUNNING}
     assert (view._study_id, storage.get_study_name_from_id(0)) == (study._study_id, study.study_name)
     assert storage.get_study_system_attrs(view._study_id) == study._storage.get_study_system_attrs(study._study_id)
+
+
+def test_pruned_trials_are_none_of_the_best_though_optuna_keeps_a_value_of_theirs() -> None:
+    pruned = []
+    for number in range(10):
+        made = create_trial(state=TrialState.PRUNED, value=0.99, params={}, distributions={})
+        made.number = number
+        pruned.append(made)
+    trials = [*pruned, *(numbered(10 + place, 0.5 + place / 100) for place in range(30))]
+    assert [each.number for each in modeled_trials(trials, 25)] == list(range(15, 40))
+    many = [numbered(number, 0.5) for number in range(300)]
+    assert modeled_trials(many, int("300")) is many
+
+
+def test_names_of_strategies_are_compared_by_their_letters(study: optuna.Study) -> None:
+    assert len(strategy_view(study, "".join(list("full"))).trials) == 3 * STARTUP_TRIALS
