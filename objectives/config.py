@@ -290,6 +290,6 @@ def own_parameters(strategy: str) -> frozenset[str]:
 
     >>> from frostline.objectives.config import own_parameters
     >>> sorted(own_parameters("lora"))
-    ['backbone_lr_ratio', 'lora_alpha', 'lora_rank']
+    ['backbone_lr_ratio', 'head.depths', 'lora_alpha', 'lora_rank']
     """
     return frozenset(name for name, effect in EFFECTS.items() if strategy in (effect.strategies or ()))

@@ -12,6 +12,7 @@ import warnings
 import zlib
 from typing import Any
 
+import numpy as np
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler
 from optuna.samplers._lazy_random_state import LazyRandomState
@@ -67,4 +68,4 @@ def _start_anew(sampler: BaseSampler, seed: int) -> None:
         if isinstance(each, BaseSampler):
             _start_anew(each, seed)
         elif isinstance(each, LazyRandomState):
-            each.rng.seed(zlib.crc32(f"{each.rng.randint(2**31 - 1)}/{seed}".encode()))
+            each.rng.seed(zlib.crc32(f"{each.rng.randint(np.iinfo(np.int32).max)}/{seed}".encode()))

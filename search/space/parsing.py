@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...objectives.config import COLOR_AUGMENTATIONS, create_config, parameter_names
+from ...objectives.config import COLOR_AUGMENTATIONS, HeadConfig, create_config, parameter_names
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...objectives.preprocessing import RGB, plural_channels
 from ...objectives.strategies import STRATEGIES, get_strategy, plan_trial, takes_parameter
@@ -102,8 +102,8 @@ def with_head(space: Space, function: str) -> Space:
         space: Space.
         function: ``module:function`` of the head.
 
-    Raises:
-        InvalidInputError: Another parameter depends on one of the head that is replaced.
+    A parameter that depends on one of the head that is replaced, as those of a probe that trains do, stays where it has
+    an effect with the other's default.
 
     Examples:
         >>> from frostline.search.space import create_space, with_head
@@ -111,21 +111,18 @@ def with_head(space: Space, function: str) -> Space:
         >>> with_head(space, "my_objects:head").default("full")
         {'strategy': 'full', 'epochs': 5, 'head.function': 'my_objects:head'}
     """
-    replaced, faults = dict[str, dict[str, Domain]](), list[str]()
+    replaced, defaults = dict[str, dict[str, Domain]](), {f"head.{name}": value for name, value in HeadConfig()}
     for strategy, own in space.strategies.items():
         if not takes_parameter(get_strategy(strategy), "head.function"):
             replaced[strategy] = own
             continue
         left = {name: domain for name, domain in own.items() if not name.startswith("head.")}
-        replaced[strategy] = {**left, "head.function": Domain(choices=(function,))}
-        faults += [
-            f"[{strategy}] {name} depends on {other}, which {function} replaces: leave out one of them"
+        gone = own.keys() - left.keys()
+        replaced[strategy] = {
+            name: domain.model_copy(update={"when": {key: of for key, of in domain.when.items() if key not in gone}})
             for name, domain in left.items()
-            for other in domain.when
-            if other not in left
-        ]
-    if faults:
-        raise InvalidInputError(faults)
+            if all(defaults[key] in of for key, of in domain.when.items() if key in gone)
+        } | {"head.function": Domain(choices=(function,))}
     return Space(strategies=replaced)
 
 

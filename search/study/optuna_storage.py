@@ -102,8 +102,8 @@ def find_studies(workspace: Workspace) -> dict[str, int]:
 def _read_known(url: str) -> dict[str, int] | None:
     """Return the ids by name; None if Optuna must look at the database first, which takes longer than all else here."""
     try:
+        # As it is: sharing it would change a file that may be another program's.
         engine = create_engine(url, poolclass=NullPool)
-        share_sqlite(engine)
         if not has_known_schema(engine):
             return None
         with engine.connect() as connection:

@@ -9,7 +9,7 @@ dataset, which studies of different datasets do not have.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,7 @@ def _carried_over(strategy: str, best: Best, past_units: int, units: int, space:
     given: dict[str, Any] = dict(best.values)
     _rescale(given, "freeze_depth", past_units, units)
     _rescale(given, "probe_epochs", given.get("epochs"), space.default(strategy).get("epochs"))
+    _as_many_as_asked(given, "head.depths", space.strategies[strategy])
     values = space.default_with(strategy, space.searched(strategy, given))
     searched = space.searched(strategy, values)
     if faults := [
@@ -179,6 +180,13 @@ def _contains(domain: Domain, name: str, value: Any) -> bool:
     if domain.choices is None and (isinstance(value, bool) or (is_integer(name) and not isinstance(value, int))):
         return False
     return domain.contains(value)
+
+
+def _as_many_as_asked(values: dict[str, Any], name: str, domains: Mapping[str, Domain]) -> None:
+    """Replace a count that was limited to what there was by the choice above it."""
+    choices, value = domains[name].choices if name in domains else None, values.get(name)
+    if choices and isinstance(value, int):
+        values[name] = min((each for each in choices if isinstance(each, int) and each >= value), default=value)
 
 
 def _rescale(values: dict[str, Any], name: str, past: Any, present: Any) -> None:

@@ -314,3 +314,16 @@ def test_a_prefix_has_no_gradients_and_never_trains() -> None:
     frozen.train(False)
     assert not frozen.training
     assert not frozen(IMAGES.clone().requires_grad_()).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("phase", "itself"),
+    [
+        (MIXED, [False, True, True]),
+        (replace(MIXED, batch_norm="eval"), [False, False, False]),
+        (finetuning(4, (1.0, 1.0, 1.0)), [True, True, True]),
+    ],
+)
+def test_units_whose_norms_keep_their_statistics_compute_with_folded_ones(phase: Phase, itself: list[bool]) -> None:
+    net = network(phase)
+    assert [used is unit for used, unit in zip(net._units, net.suffix, strict=True)] == itself

@@ -194,7 +194,8 @@ def test_norms_and_biases_are_those_of_torch(module: nn.Module, name: str, train
             {"head.function": "own_heads:average", "head.width": 8},
             r"makes the whole head: leave out head\.width",
         ),
-        ("full", {"head.depths": 2}, r"full takes no head\.depths"),
+        ("gradual_unfreezing", {"head.depths": 2}, r"gradual_unfreezing takes no head\.depths"),
+        ("partial", {"freeze_depth": 3, "head.depths": 3}, "head.depths must be at most 2 here, the trained units"),
         ("feature_extraction", {"head.depths": 5}, "head.depths must be at most 4, the number of units left, got 5"),
         ("feature_extraction", {"head.depths": 4, "truncate": 1}, "must be at most 3, .* got 4"),
         ("feature_extraction", {"head.depths": 2, "head.pooling": "gem"}, "depths above 1 needs a head.pooling of"),
@@ -220,6 +221,7 @@ def test_what_contradicts_is_refused_with_what_to_change(strategy: str, values: 
         ("full", {"sampling": "balanced"}),
         ("full", {"truncate": 3}),
         ("full", {"head.function": "own_heads:average"}),
+        ("full", {"head.function": "own_heads:average", "head.dropout": float("0")}),
         ("lp_ft", {"probe_epochs": 5, "freeze_depth": 3}),
     ],
 )
@@ -233,18 +235,19 @@ def test_a_depth_is_checked_against_one_unit_too() -> None:
         freeze_depth(create_config({"strategy": "partial", "freeze_depth": 1}), 1, lowest=1)
     with pytest.raises(InvalidInputError, match="a unit to freeze"):
         freeze_depth(create_config({"strategy": "lp_ft"}), 0, lowest=0)
+    with pytest.raises(InvalidInputError, match="a unit to freeze"):
+        freeze_depth(create_config({"strategy": "partial", "freeze_depth": 1}), 0, lowest=1)
     assert freeze_depth(create_config({"strategy": "partial", "freeze_depth": 1}), 2, lowest=1) == 1
 
 
-@pytest.mark.parametrize(("frozen", "refused"), [(4, False), (3, True)])
-def test_heads_on_several_units_need_all_units_frozen_in_every_phase(frozen: int, refused: bool) -> None:
+@pytest.mark.parametrize(("frozen", "reach"), [(4, 4), (3, 2), (2, 3), (1, 4), (0, 4)])
+def test_heads_see_the_units_that_train_in_every_phase_and_the_one_before(frozen: int, reach: int) -> None:
     last = Phase("last", frozen, 1, 0.1, (0.1,) * (UNITS - frozen))
     phases = (Phase("first", UNITS, 1, 0.1), last)
     STRATEGIES.register(Strategy("deep", "", lambda config, units: phases, takes=frozenset({"head.depths"})))
-    if refused:
-        with pytest.raises(InvalidInputError, match="needs all units frozen in every phase"):
-            plan("deep", **{"head.depths": 2})
-    assert plan("deep", **{"head.depths": 1 if refused else 2}) == phases
+    assert plan("deep", **{"head.depths": reach}) == phases
+    with pytest.raises(InvalidInputError, match=f"head.depths must be at most {reach}"):
+        plan("deep", **{"head.depths": reach + 1})
 
 
 def test_a_head_in_a_function_or_with_queries_cannot_be_solved() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,3 +98,27 @@ def test_gradients_never_reach_what_is_frozen():
     network(torch.randn(4, 3, 32, 32)).sum().backward()
     trainable = {name for name, _ in network.trainable()}
     assert {name for name, parameter in network.named_parameters() if parameter.grad is not None} == trainable
+
+
+def test_faults_name_the_parameters_and_what_is_wrong_with_each():
+    sound = certify(*prepared(freeze_depth=9))
+    assert sound.groups is not None
+    head, *others = sound.groups
+    first = head.parameters[0]
+    assert sound.faults == []
+    for groups, faults in (
+        ((head, replace(head, name="again", parameters=(first,)), *others), [f"parameters are in two groups: {first}"]),
+        ((replace(head, parameters=head.parameters[1:]), *others), [f"parameters train but are in no group: {first}"]),
+        (
+            (replace(head, parameters=(*head.parameters, "stem")), *others),
+            ["parameters are frozen but in a group: stem"],
+        ),
+    ):
+        certificate = replace(sound, groups=groups)
+        assert (certificate.faults, certificate.passed) == (faults, False)
+    moved = replace(sound, after="other", frozen_in_train_mode=("stem.0", "stem.1"))
+    assert moved.faults == [
+        "frozen units changed during phase 'finetune' (depth 9)",
+        "frozen modules were in training mode: stem.0, stem.1",
+    ]
+    assert replace(sound, groups=None).passed

@@ -18,7 +18,7 @@ from frostline.dashboards.cli import app
 from frostline.objectives.errors import InvalidInputError
 from frostline.search import Domain, FrostlineError, run_search
 from frostline.search.api.objects import name_head
-from frostline.search.space import create_space, with_head
+from frostline.search.space import create_space, default_tables, with_head
 from frostline.search.study import Study
 from frostline.storage.workspace import Workspace
 
@@ -47,12 +47,16 @@ def test_it_replaces_the_heads_that_are_trained() -> None:
     space = with_head(create_space(tables), "a:b")
     assert space.default("full") == {"strategy": "full", "epochs": 3, "head.function": "a:b"}
     assert "head.function" not in space.default("linear_probe_exact")
+    # The parameters of a head that is gone are at their defaults: what depends on others goes, too.
     bound = {
         "head.hidden_layers": {"low": 0, "high": 1},
         "warmup": {"choices": [0.1], "when": {"head.hidden_layers": [1]}},
+        "weight_decay": {"choices": [0.1], "when": {"head.hidden_layers": [0]}},
     }
-    with pytest.raises(InvalidInputError, match=r"\[full\] warmup depends on head.hidden_layers, which a:b replaces"):
-        with_head(create_space({"full": bound}), "a:b")
+    space = with_head(create_space({"full": bound}), "a:b")
+    assert space.default("full") == {"strategy": "full", "weight_decay": 0.1, "head.function": "a:b"}
+    every = with_head(create_space(default_tables()), "a:b")
+    assert every.strategies["lp_ft"]["probe_epochs"].when == {}
 
 
 def test_it_has_an_importable_name() -> None:

@@ -505,13 +505,38 @@ def test_of_more_workers_than_starts_the_last_ones_take_the_last() -> None:
     assert trials[2].suggest_float("full/x", 0, 1) == 0.25
 
 
-def test_parameters_that_some_trials_lack_are_modeled_too() -> None:
-    study = new_study(60)
+@pytest.mark.parametrize("name", ["full", "surgical"])
+def test_parameters_that_some_trials_lack_are_modeled_too(name: str) -> None:
+    """Optuna orders them by name, and the strategy itself comes before or after them."""
+    study, names = new_study(60), [name, "scratch"]
     for place in range(12):
-        study.enqueue_trial({STRATEGY: "full", "full/x": place / 12, "full/hidden": place % 2, "full/width": 0.5})
+        study.enqueue_trial(
+            {STRATEGY: name, f"{name}/x": place / 12, f"{name}/hidden": place % 2, f"{name}/width": 0.5}
+        )
         trial = study.ask()
-        study.tell(trial, suggest(trial, ["full", "scratch"])[1])
+        study.tell(trial, suggest(trial, names)[1])
+    study.enqueue_trial({STRATEGY: name})
+    suggest(study.ask(), names)
+    assert isinstance(study.sampler, StrategySampler)
+    assert study.sampler._draws is not None
+    assert set(study.sampler._draws[1].together) == {f"{name}/x", f"{name}/hidden", f"{name}/width"}
+
+
+def test_workers_that_began_later_leave_the_first_free_start() -> None:
+    study = started(8, ["full"])
+    study.tell(first := study.ask(), suggest(first, ["full"])[1])
+    trials = [study.ask() for _ in range(2)]
+    # The other has begun later, and not chosen yet.
+    assert suggest(trials[0], ["full"]) == ("full", 0.5, 0.0)
+    assert suggest(trials[1], ["full"]) == ("full", 0.25, 0.5)
+
+
+def test_tpe_models_at_most_250_trials_of_a_strategy() -> None:
+    study = new_study(600)
+    for place in range(255):
+        add(study, "full", place / 255, place / 255)
     sampled(study)
     assert isinstance(study.sampler, StrategySampler)
     assert study.sampler._draws is not None
-    assert set(study.sampler._draws[1].together) == {"full/x", "full/hidden", "full/width"}
+    _, draws = study.sampler._draws
+    assert len(draws.view.get_trials(deepcopy=False)) == 250

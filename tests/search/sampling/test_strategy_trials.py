@@ -90,6 +90,14 @@ def test_fewer_complete_trials_than_25_all_stay() -> None:
     assert numbers_of([*running, *complete, *later], 10) == list(range(18, 28))
 
 
+def test_pruned_trials_are_none_of_the_best_though_optuna_keeps_a_value_of_theirs() -> None:
+    pruned = [make_trial(number, 0.0, TrialState.PRUNED) for number in range(10)]
+    for trial in pruned:
+        trial.values = [0.99]
+    trials = [*pruned, *(make_trial(10 + place, 0.5 + place / 100) for place in range(30))]
+    assert numbers_of(trials, 25) == list(range(15, 40))
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_after_any_changes_they_are_those_of_all_trials(seed: int) -> None:
     rng = np.random.default_rng(seed)

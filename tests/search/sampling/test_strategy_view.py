@@ -168,3 +168,7 @@ def test_a_view_hands_out_copies_where_they_are_asked_for_and_as_many_as_it_may(
     assert {trial.state for trial in running} == {TrialState.RUNNING}
     assert (view._study_id, storage.get_study_name_from_id(0)) == (study._study_id, study.study_name)
     assert storage.get_study_system_attrs(view._study_id) == study._storage.get_study_system_attrs(study._study_id)
+
+
+def test_names_of_strategies_are_compared_by_their_letters(study: optuna.Study) -> None:
+    assert len(strategy_view(study, StrategyTrials("".join(list("full")))).trials) == 3 * STARTUP_TRIALS

@@ -155,6 +155,13 @@ def test_probe_epochs_are_shares_of_the_epochs() -> None:
     assert taken([past("long", {"lp_ft": values})], searched)[1] == {"probe_epochs": 5, "learning_rate": 0.01}
 
 
+def test_a_head_that_saw_all_that_it_could_sees_as_many_as_it_was_asked_to() -> None:
+    depths = {"choices": [1, 4, 8], "default": 1}
+    searched = create_space({"full": {"epochs": 4, "head.depths": depths}})
+    for seen, asked in ((7, 8), (4, 4), (2, 4)):
+        assert taken([past("short", {"full": {"head.depths": seen}})], searched)[1] == {"head.depths": asked}
+
+
 def test_long_lists_are_cut() -> None:
     assert len(taken([past(f"s{number}", {"full": RATE}, metric="auroc") for number in range(100)])[2]) == 6
     starts = [Start(strategy="full", study=f"s{number}", score=0.5, values={}) for number in range(7)]

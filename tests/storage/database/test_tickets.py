@@ -597,3 +597,15 @@ def test_who_issues_while_others_do_tries_again_but_not_for_ever() -> None:
     with pytest.raises(UnreachableError):
         Tickets(database, "flowers", "trial").issue(1)  # pyright: ignore[reportArgumentType]
     assert database.asked == 1
+
+
+def test_a_ticket_that_is_opened_again_has_no_crashes_of_before(database: Database, tickets: Tickets) -> None:
+    [lease] = claim(database, tickets, "a", seconds=-1)
+    [lease] = claim(database, tickets, "b")
+    assert lease.lapses == 1
+    assert finish(database, lease)
+    database.run_with_retry(lambda session: ticket_repair.set_done(session, lease.ticket, done=False))
+    [again] = claim(database, tickets, "c")
+    assert (again.number, again.lapses) == (0, 0)
+    # Of what is not recorded, nothing is used.
+    assert Lease(1, 0, None, "a", token=1, lapses=0).used_seconds == 0.0
