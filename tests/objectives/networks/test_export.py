@@ -28,8 +28,9 @@ CONFIGS = [
     {"strategy": "partial", "freeze_depth": 2, "truncate": 1, "head.pooling": "gem"},
     {"strategy": "feature_extraction", "head.depths": 3, "truncate": 1},
     {"strategy": "lp_ft", "head.pooling": "attention", "head.queries": 5},
-    {"strategy": "lora", "head.output": "cosine"},
+    {"strategy": "lora", "head.output": "cosine", "head.depths": 2},
     {"strategy": "full", "head.dropout": 0.5, "ema_decay": 0.9},
+    {"strategy": "lp_ft", "freeze_depth": 2, "head.depths": 4, "head.init": "probe"},
 ]
 
 
