@@ -55,10 +55,14 @@ def test_whatever_is_drawn_can_be_trained_and_is_within_its_domain(
     assert plan_trial(config, units).phases
     values = flatten(config)
     hidden = values["head.hidden_layers"] == 1
-    for name, domain in space.strategies[strategy].items():
-        if domain.when and not hidden:
-            continue
-        assert domain.contains(values[name]), (name, values[name])
+    domains = space.strategies[strategy]
+
+    def drawn(name: str) -> bool:
+        conditions = domains[name].when.items() if name in domains else ()
+        return all(drawn(other) and values[other] in allowed for other, allowed in conditions)
+
+    for name, domain in domains.items():
+        assert not drawn(name) or domain.contains(values[name]), (name, values[name])
     if not hidden:
         assert not {"head.width", "head.activation"} & {f"head.{name}" for name in config.head.model_fields_set}
 
