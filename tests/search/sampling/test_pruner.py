@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import optuna
 import pytest
+from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 
 from frostline.search.records import BATCH, STRATEGY
-from frostline.search.sampling.pruner import WARMUP_FOLDS, StrategyPruner
+from frostline.search.sampling.pruner import MIN_COMPARED, WARMUP_EPOCHS, WARMUP_FOLDS, StrategyPruner
 
 EPOCHS = 6
 
@@ -74,6 +76,33 @@ def test_trials_of_a_batch_are_not_compared_with_each_other(study: optuna.Study)
     assert train(study, "full", 0.65, batch=3) is None
     assert train(study, "full", 0.55, batch=3) == 2
     assert train(study, "full", 0.65, batch=9) == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_within_a_strategy_it_decides_as_optunas_median_pruner(seed: int, study: optuna.Study) -> None:
+    """Curves that rise and fall, of few distinct scores; two strategies in turns, each also in a study of its own."""
+    rng = np.random.default_rng(seed)
+    median = MedianPruner(n_startup_trials=MIN_COMPARED, n_warmup_steps=WARMUP_EPOCHS, n_min_trials=MIN_COMPARED)
+    alone = {name: optuna.create_study(direction="maximize", pruner=median) for name in ("feature_extraction", "full")}
+    decided = []
+    for number in range(60):
+        strategy = ("feature_extraction", "full")[number % 2]
+        study.enqueue_trial({STRATEGY: strategy})
+        ours, theirs = study.ask(), alone[strategy].ask()
+        ours.suggest_categorical(STRATEGY, list(alone))
+        scores = np.round(rng.random(rng.integers(1, EPOCHS + 1)), 1)
+        ends = TrialState.COMPLETE if rng.random() < 0.8 else TrialState.FAIL
+        for epoch, score in enumerate(scores.tolist()):
+            ours.report(score, epoch)
+            theirs.report(score, epoch)
+            assert ours.should_prune() == theirs.should_prune()
+            decided.append(ours.should_prune())
+            if decided[-1]:
+                ends = TrialState.PRUNED
+                break
+        for own, trial in ((study, ours), (alone[strategy], theirs)):
+            own.tell(trial, float(scores.max()) if ends == TrialState.COMPLETE else None, state=ends)
+    assert 5 < sum(decided) < len(decided) - 5
 
 
 def test_pruned_trials_do_not_lower_the_bar(study: optuna.Study) -> None:
