@@ -118,8 +118,8 @@ def measure(settings: Sequence[Setting], seeds: Sequence[int]) -> Report:
         parts[part] = train(setting, seeds)
         for key, results in parts[part].items():
             whole[key] += results
-        print(part, *(f"{statistics.mean(each.accuracy for each in results):.1f}" for results in parts[part].values()))
-        sys.stdout.flush()
+        means = (statistics.mean(each.accuracy for each in results) for results in parts[part].values())
+        print(part, *(f"{mean:.1f}" for mean in means), flush=True)
     for heading, found in ({"All pairs": whole} | parts).items():
         add(report, heading, found)
     return report

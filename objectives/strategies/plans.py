@@ -44,15 +44,10 @@ def plan_trial(config: TrialConfig, units: int) -> PlannedTrial:
         >>> plan_trial(config, units=8).config.head.depths
         3
     """
-    if config.head.depths > 1:
-        alone = plan_phases(_with_depths(config, 1), units)
-        reach = head_reach(alone, units - config.truncate)
-        config = _with_depths(config, min(config.head.depths, reach))
-    return PlannedTrial(config, plan_phases(config, units))
-
-
-def _with_depths(config: TrialConfig, depths: int) -> TrialConfig:
-    return config.model_copy(update={"head": config.head.model_copy(update={"depths": depths})})
+    phases, left = _planned(config, units), units - config.truncate
+    if (reach := head_reach(phases, left)) < config.head.depths:
+        config = config.model_copy(update={"head": config.head.model_copy(update={"depths": reach})})
+    return PlannedTrial(config, _with_head(config.head, phases, left))
 
 
 def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
@@ -73,6 +68,11 @@ def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
         >>> [(phase.name, phase.freeze_depth, phase.epochs) for phase in plan_phases(config, units=8)]
         [('probe', 8, 4), ('finetune', 0, 6)]
     """
+    return _with_head(config.head, _planned(config, units), units - config.truncate)
+
+
+def _planned(config: TrialConfig, units: int) -> tuple[Phase, ...]:
+    """The strategy's own phases."""
     strategy = get_strategy(config.strategy)
     if faults := _faults(strategy, config, units):
         raise InvalidInputError(faults)
@@ -80,9 +80,14 @@ def plan_phases(config: TrialConfig, units: int) -> tuple[Phase, ...]:
     phases = tuple(strategy.plan(config, left))
     if faults := _phase_faults(phases, left):
         raise InvalidInputError([f"{strategy.name}: its plan {fault}" for fault in faults])
-    if faults := _head_faults(config.head, phases, left):
+    return phases
+
+
+def _with_head(head: HeadConfig, phases: tuple[Phase, ...], left: int) -> tuple[Phase, ...]:
+    """The phases of a head on so many units: a solution comes first if the head begins with one."""
+    if faults := _head_faults(head, phases, left):
         raise InvalidInputError(faults)
-    if config.head.init == "probe":
+    if head.init == "probe":
         # The solver needs torch, which reading a study must not load.
         from ..training import solve_logistic_regression
 

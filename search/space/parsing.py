@@ -98,12 +98,12 @@ def resolve_space(space: Space, units: int, *, embeds_patches: bool = False) -> 
 def with_head(space: Space, function: str) -> Space:
     """Replace the heads of all strategies that take one of the user's.
 
+    A parameter that depends on one of the head that is replaced, as those of a probe that trains do, stays where it has
+    an effect with the other's default.
+
     Args:
         space: Space.
         function: ``module:function`` of the head.
-
-    A parameter that depends on one of the head that is replaced, as those of a probe that trains do, stays where it has
-    an effect with the other's default.
 
     Examples:
         >>> from frostline.search.space import create_space, with_head
