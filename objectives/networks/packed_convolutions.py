@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ..devices import has_bfloat16
 from .graph_pairs import merge_pairs, replace_each
 
 # What oneDNN knows of activations that round nothing: its name and constants.
@@ -21,7 +22,6 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
     nn.Identity: ("none", []),
 }
-_TYPES = (torch.float32, torch.bfloat16)
 
 
 def pack(network: nn.Module) -> nn.Module:
@@ -76,4 +76,9 @@ def _available() -> bool:
 
 def _fits(convolution: nn.Conv2d) -> bool:
     plain = convolution.padding_mode == "zeros" and not isinstance(convolution.padding, str)
-    return plain and convolution.weight.dtype in _TYPES
+    return plain and _has_type(convolution.weight.dtype)
+
+
+def _has_type(kind: torch.dtype) -> bool:
+    """Whether oneDNN packs weights of this type here: bfloat16 only for a CPU with instructions for it."""
+    return kind == torch.float32 or (kind == torch.bfloat16 and has_bfloat16(torch.device("cpu")))

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from frostline.objectives.backbones.backbone import create_backbone
 from frostline.objectives.config import BackboneSpec
+from frostline.objectives.devices import has_bfloat16
 from frostline.objectives.networks import packed_convolutions
 from frostline.objectives.networks.frozen_prefix import folded_in
 from frostline.objectives.networks.packed_convolutions import PackedConvolution, pack
@@ -44,9 +45,21 @@ def test_features_are_the_same_up_to_rounding(name: str, precision: str) -> None
     backbone = create_backbone(BackboneSpec(name, "none", 32))
     plain = folded_in(backbone.segment(0, len(backbone.units)).eval(), precision)
     network = pack(plain)
-    assert packed(network)
+    assert bool(packed(network)) == (precision == FLOAT32 or has_bfloat16(torch.device("cpu")))
     for images in (random_images(), random_images(2), random_images()):
         assert_close(computed(network, images, precision), computed(plain, images, precision), precision)
+
+
+def test_a_cpu_without_bfloat16_computes_it_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There oneDNN raises: a CPU with AVX2 alone."""
+    monkeypatch.setattr(packed_convolutions, "has_bfloat16", lambda device: False)
+    backbone = create_backbone(BackboneSpec("squeezenet1_1", "none", 32))
+    plain = folded_in(backbone.segment(0, len(backbone.units)).eval(), BFLOAT16)
+    network = pack(plain)
+    assert not packed(network)
+    images = random_images()
+    assert torch.equal(computed(network, images, BFLOAT16), computed(plain, images, BFLOAT16))
+    assert packed(pack(folded_in(backbone.segment(0, len(backbone.units)).eval(), FLOAT32)))
 
 
 @pytest.mark.parametrize(
