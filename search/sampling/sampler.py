@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 from ..records import STRATEGY
 from ..space import Domain
 from .budget import BudgetAllocation
+from .strategy_choice import StrategyChoice
 from .strategy_trials import MODELED, StrategyTrials
 from .strategy_view import strategy_view
 from .tally import Tally
@@ -78,6 +79,7 @@ class StrategySampler(BaseSampler):
         self._starts = starts or {}
         self._name = name
         self._tally = Tally()
+        self._choice = StrategyChoice(STARTUP_TRIALS)
         self._trials: dict[str, StrategyTrials] = {}
         # The number of the latest trial, and its values.
         self._draws: tuple[int, _Draws] | None = None
@@ -99,13 +101,7 @@ class StrategySampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         if param_name == STRATEGY:
-            strategies = getattr(param_distribution, "choices", ())
-            self._tally.update(study.get_trials(deepcopy=False))
-            due = self._allotment.next_strategy(self._tally, trial.number, strategies)
-            if due is not None:
-                return due
-            # Of all trials: with the latest alone, it chooses the better of two strategies less often.
-            return self._tpe(trial, param_name).sample_independent(study, trial, param_name, param_distribution)
+            return self._strategy(study, trial, getattr(param_distribution, "choices", ()))
         if self._draws is None or self._draws[0] != trial.number:
             view = self._view(study, trial.params[STRATEGY], most=None if self._name else MODELED)
             self._draws = trial.number, self._draw(study, view, trial)
@@ -113,6 +109,15 @@ class StrategySampler(BaseSampler):
         if param_name in draws.together and _domain(param_distribution).contains(draws.together[param_name]):
             return draws.together[param_name]
         return draws.others.sample_independent(draws.view, trial, param_name, param_distribution)
+
+    def _strategy(self, study: Study, trial: FrozenTrial, strategies: Sequence[str]) -> str:
+        """Return the strategy that is due, or TPE's choice."""
+        trials = study.get_trials(deepcopy=False)
+        self._tally.update(trials)
+        if (due := self._allotment.next_strategy(self._tally, trial.number, strategies)) is not None:
+            return due
+        self._choice.update(trials)
+        return self._choice.choose(trial.number, strategies, self._seed_of(trial, STRATEGY))
 
     def _draw(self, study: Study, view: Study, trial: FrozenTrial) -> _Draws:
         """Sample the parameters of the trial's strategy jointly, when Optuna asks for the first of them."""

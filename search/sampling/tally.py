@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from ..records import STRATEGY
-from .strategy_trials import changes
+from .ended_trials import EndedTrials
 
 
-class Tally:
+class Tally(EndedTrials):
     """The number of trials and the best score by strategy, as of the last :meth:`update`.
 
     Trials that have ended are counted once, however often there is an update.
@@ -22,32 +22,17 @@ class Tally:
     """
 
     def __init__(self, trials: Sequence[FrozenTrial] = ()) -> None:
-        self._seen: Sequence[FrozenTrial] = ()
-        self._open: dict[int, FrozenTrial] = {}
-        self._count: Counter[str | None] = Counter()
-        self._best: dict[str, float] = {}
+        super().__init__()
+        self.forget()
         self.update(trials)
 
-    def update(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take over what has changed among the trials."""
-        gone, come = changes(self._seen, trials)
-        if any(trial.state.is_finished() for trial in gone):
-            # Another worker has taken a trial over that seemed to have ended.
-            gone, come = [], list(trials)
-            self._open, self._count, self._best = {}, Counter(), {}
-        self._seen = list(trials)
-        for trial in gone:
-            del self._open[trial.number]
-        for trial in come:
-            if trial.state.is_finished():
-                self._count[trial.params.get(STRATEGY)] += 1
-            else:
-                self._open[trial.number] = trial
-        _raise(self._best, (trial for trial in come if trial.state.is_finished()))
+    def forget(self) -> None:
+        self._count: Counter[str | None] = Counter()
+        self._best: dict[str, float] = {}
 
-    def others(self, number: int) -> list[FrozenTrial]:
-        """Return the trials but one that have not ended."""
-        return [trial for trial in self._open.values() if trial.number != number]
+    def take(self, trial: FrozenTrial) -> None:
+        self._count[trial.params.get(STRATEGY)] += 1
+        _raise(self._best, [trial])
 
     def count(self, number: int) -> Counter[str | None]:
         """Return the number of trials by strategy, without one that has not ended."""

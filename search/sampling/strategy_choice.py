@@ -1,0 +1,126 @@
+"""The choice of the strategy by TPE, in closed form: for one categorical parameter, its densities are weighted counts.
+
+Optuna's sampler goes through all trials in Python at each choice, which takes the longer the more there are.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from ..records import STRATEGY
+from .ended_trials import EndedTrials
+
+# Of TPE: the share and the most of the trials that are good, candidates to draw, latest trials of full weight.
+_GOOD_SHARE, _MOST_GOOD, _CANDIDATES, _RECENT = 0.1, 25, 24, 25
+# A trial's rank, the best first: those that are complete, by score; then pruned ones, by their last step and score.
+_Rank = tuple[bool, float, float, int]
+
+
+class StrategyChoice(EndedTrials):
+    """Chooses the strategy of a trial as Optuna's TPE does that takes running trials for bad ones.
+
+    TPE (Bergstra et al. 2011; Optuna 5, ``TPESampler``) models the strategies of the good trials and of the others,
+    and takes, of some that the good ones suggest, the one with the highest ratio. All trials count: from the latest
+    alone, the better of two near strategies is chosen less often.
+
+    Args:
+        startup: Number of trials with a score before TPE chooses; until then the draw is uniform.
+    """
+
+    def __init__(self, startup: int) -> None:
+        super().__init__()
+        self._startup = startup
+        self.forget()
+
+    def forget(self) -> None:
+        self._strategies: dict[int, str | None] = {}
+        self._ranks: list[_Rank] = []
+
+    def take(self, trial: FrozenTrial) -> None:
+        if trial.state == TrialState.FAIL:
+            return
+        self._strategies[trial.number] = trial.params.get(STRATEGY)
+        insort(self._ranks, _rank(trial))
+
+    def choose(self, number: int, strategies: Sequence[str], seed: int) -> str:
+        """Return the strategy of a trial.
+
+        Args:
+            number: Number of the trial.
+            strategies: Names of the strategies to choose from.
+            seed: Seed of the draws, of which the result is a function.
+        """
+        rng = np.random.RandomState(seed)
+        if len(self._ranks) < self._startup:
+            return strategies[rng.randint(len(strategies))]
+        good, bad = self._mixtures(number, strategies)
+        candidates = good.draw(rng)
+        return strategies[int(candidates[np.argmax(_log_ratios(good, bad)[candidates])])]
+
+    def log_ratios(self, number: int, strategies: Sequence[str]) -> dict[str, float]:
+        """Return the logarithm of the ratio of good to bad trials by strategy, for a trial."""
+        ratios = _log_ratios(*self._mixtures(number, strategies))
+        return dict(zip(strategies, ratios.tolist(), strict=True))
+
+    def _mixtures(self, number: int, strategies: Sequence[str]) -> tuple[_Mixture, _Mixture]:
+        """Return the models of the good trials and of the others."""
+        most = min(math.ceil(_GOOD_SHARE * len(self._ranks)), _MOST_GOOD)
+        best = {rank[-1] for rank in self._ranks[:most]}
+        running = {each.number: each.params.get(STRATEGY) for each in self.others(number) if _runs(each)}
+        every = sorted((self._strategies | running).items())
+        place = {name: at for at, name in enumerate(strategies)}
+        known = [(at in best, place[name]) for at, name in every if name in place]
+        good, bad = ([at for is_good, at in known if is_good is wanted] for wanted in (True, False))
+        return _Mixture(good, len(strategies)), _Mixture(bad, len(strategies))
+
+
+class _Mixture:
+    """A Parzen estimator of a categorical parameter: a kernel for each trial, old ones with less weight, and a prior.
+
+    Args:
+        places: The categories of the trials, in their order.
+        count: Number of categories.
+    """
+
+    def __init__(self, places: Sequence[int], count: int) -> None:
+        known = len(places)
+        ramp = np.linspace(1 / known, 1, max(0, known - _RECENT)) if known else np.ones(0)
+        weights = np.concatenate([ramp, np.ones(min(known, _RECENT) + 1)])
+        kernels = np.full((known + 1, count), 1 / (known + 1))
+        kernels[np.arange(known), places] += 1
+        self._weights = weights / weights.sum()
+        self._kernels = kernels / kernels.sum(axis=1, keepdims=True)
+
+    def density(self) -> NDArray[np.float64]:
+        """Return the probability of each category."""
+        return self._weights @ self._kernels
+
+    def draw(self, rng: np.random.RandomState) -> NDArray[np.int64]:
+        """Draw candidates (24,), as Optuna does: a kernel, then a category of it."""
+        chosen = self._kernels[rng.choice(len(self._weights), p=self._weights, size=_CANDIDATES)]
+        below = np.cumsum(chosen, axis=1)[:, :-1] < rng.rand(_CANDIDATES)[:, np.newaxis]
+        return below.sum(axis=1)
+
+
+def _log_ratios(good: _Mixture, bad: _Mixture) -> NDArray[np.float64]:
+    # Rounded: equal categories are the same on every machine.
+    return np.round(np.log(good.density()) - np.log(bad.density()), 9)
+
+
+def _runs(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.RUNNING
+
+
+def _rank(trial: FrozenTrial) -> _Rank:
+    if trial.state == TrialState.COMPLETE:
+        return False, -trial.values[0], 0.0, trial.number
+    if not trial.intermediate_values:
+        return True, 1.0, 0.0, trial.number
+    step, score = max(trial.intermediate_values.items())
+    return True, -step, math.inf if math.isnan(score) else -score, trial.number
