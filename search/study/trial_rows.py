@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from optuna.trial import TrialState
+from pydantic_core import from_json
 from sqlalchemy.orm import Session
 
 from .optuna_tables import local_time, read_parts, read_trial_rows
@@ -75,18 +76,25 @@ class TrialReader:
         for trial_id, step, value, kind in read_parts(session, self._study_id, first, "steps"):
             if (row := new.get(trial_id)) is not None:
                 row.steps[step] = value if kind == _FINITE else _number(value, kind)
-        noted = [each for each in read_parts(session, self._study_id, first, "user_attrs") if each[0] in new]
-        # Together: thousands of short texts take three times as long one by one.
-        decoded = json.loads(f"[{','.join(text for _, _, text in noted)}]")
-        for (trial_id, key, _), value in zip(noted, decoded, strict=True):
-            new[trial_id].attributes[key] = value
+        for trial_id, key, text in read_parts(session, self._study_id, first, "user_attrs"):
+            if (row := new.get(trial_id)) is not None:
+                row.attributes[key] = _decode(text)
         choices: dict[str, list[Any]] = {}
         for trial_id, place, text in read_parts(session, self._study_id, first, "params", self._parameter):
             if text not in choices:
-                choices[text] = json.loads(text)["attributes"]["choices"]
+                choices[text] = _decode(text)["attributes"]["choices"]
             if (row := new.get(trial_id)) is not None:
                 row.strategy = choices[text][int(place)]
         return new
+
+
+def _decode(text: str) -> Any:
+    """Return the value of a JSON text: in a third of the time that ``json`` takes."""
+    try:
+        return from_json(text)
+    except ValueError:
+        # It refuses halves of surrogate pairs, with which Python writes bytes of a file's name that are no UTF-8.
+        return json.loads(text)
 
 
 def _number(value: float | None, kind: str) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -10,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from frostline.search.records import STRATEGY
+from frostline.search.study import optuna_tables
 from frostline.search.study.optuna_storage import open_storage
 from frostline.search.study.stored_records import OUTCOME, STARTED, record_of_row, trial_record
 from frostline.search.study.trial_rows import TrialReader
@@ -29,7 +32,7 @@ def act(study: optuna.Study, number: int) -> None:
         trial.report(math.nan if number == 3 else math.inf if number == 4 else 0.1 * step, step)
     if number % 7 == 5:
         return
-    trial.set_user_attr(OUTCOME, {"seconds": 1.5, "reason": "é"})
+    trial.set_user_attr(OUTCOME, {"seconds": 1.5, "reason": "é" if number % 2 else "\udcff.png"})
     state = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)[number % 3]
     study.tell(trial, 0.1 * number if state == TrialState.COMPLETE else None, state=state)
 
@@ -54,3 +57,19 @@ def test_rows_say_what_optuna_says(tmp_path: Path, capsys: pytest.CaptureFixture
     ended = record_of_row(database.run_with_retry(reader.read)[running.number])
     assert (ended.state, ended.score) == ("complete", 0.7)
     database.engine.dispose()
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns", "Asia/Kathmandu"])
+def test_local_times_are_those_of_the_system_all_year(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    optuna_tables._offset.cache_clear()
+    try:
+        for half_hour in range(2 * 24 * 366):
+            stored = datetime(2026, 1, 1, 0, 0, 59, 999999) + timedelta(minutes=30 * half_hour)
+            expected = datetime.fromtimestamp(stored.replace(tzinfo=UTC).timestamp())
+            assert optuna_tables.local_time(stored) == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+        optuna_tables._offset.cache_clear()
