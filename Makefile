@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 # many processes that import the same modules. -rs: says what was skipped, and why.
 TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -rs -n 2 --dist loadfile
 
-.PHONY: demo test test-slow audit check lint format notebooks docs dist install clean
+.PHONY: demo test test-slow coverage audit check lint format notebooks docs dist install clean
 
 demo: $(INSTALLED)
 	$(BIN)/frostline demo
@@ -25,6 +25,15 @@ test: lint
 test-slow: $(INSTALLED)
 	# Few and long: the last ones are shared out one by one.
 	$(TEST) --dist worksteal -m slow
+
+# Of all tests, at about half of their speed. Branches count as lines do; nothing is left out but what no process can run.
+coverage: $(INSTALLED)
+	rm -rf build/coverage
+	$(TEST:python=python -m coverage run)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --include="search/*" --fail-under=95 --skip-covered --sort=miss
+	$(BIN)/coverage report --include="storage/*" --fail-under=95 --skip-covered --sort=miss
+	$(BIN)/coverage report --include="objectives/*" --fail-under=90 --skip-covered --sort=miss
 
 check: lint
 	$(BIN)/pyright
