@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TypeVar
 
 import psutil
@@ -46,6 +48,20 @@ def choose_device(name: str = "auto") -> torch.device:
             f"Device {name!r} cannot be used here ({str(error).splitlines()[0]}). Use --device auto."
         ) from None
     return device
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed the generators that a training on a device draws from.
+
+    Args:
+        seed: Seed of all of them.
+        device: Device of the training.
+    """
+    if device.type == "cpu":
+        # torch.manual_seed also seeds the devices that nobody uses: it formats the stack for CUDA each time.
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -186,4 +202,9 @@ class PeakMemory:
 
 def resident_bytes() -> int:
     """Resident memory of this process, in bytes."""
-    return psutil.Process().memory_info().rss
+    return _process(os.getpid()).memory_info().rss
+
+
+@lru_cache(maxsize=1)
+def _process(pid: int) -> psutil.Process:
+    return psutil.Process(pid)

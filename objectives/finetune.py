@@ -14,7 +14,7 @@ from torch import nn
 from .augmentation import AugmentedViews, random_ops
 from .config import TrialConfig, flatten
 from .data import ImageSplit
-from .devices import PeakMemory, is_out_of_memory, within_memory
+from .devices import PeakMemory, is_out_of_memory, seed_generators, within_memory
 from .epochs import EpochResult, OnEpoch
 from .errors import TrainingFailedError
 from .features import FeatureSource, FeatureStore, evaluation_source, source_of, whole_of
@@ -184,7 +184,7 @@ def _finetune(
     memory = PeakMemory(task.device)
     whole = task.backbones.fresh(pretrained=get_strategy(config.strategy).pretrained, seed=seed).to(task.device)
     backbone = seen_by_head(whole.truncated(config.truncate), config.head)
-    torch.manual_seed(seed)
+    seed_generators(seed, task.device)
     head = head_for(backbone, config.head, len(task.train.classes))
     head.to(task.device)
 

@@ -14,7 +14,7 @@ import torch
 
 from ..augmentation import random_ops
 from ..config import TrialConfig
-from ..devices import PeakMemory
+from ..devices import PeakMemory, seed_generators
 from ..epochs import OnEpoch
 from ..errors import TrainingFailedError
 from ..finetune import FinetuneResult, Task, phase_data
@@ -118,7 +118,7 @@ class _Population:
         backbone = seen_by_head(self._whole.truncated(config.truncate), config.head)
         (phase,) = plan_phases(config, len(self._whole.units))
         # As in a training alone: the head draws first from the seed.
-        torch.manual_seed(self._seed)
+        seed_generators(self._seed, self._task.device)
         classes = len(self._task.train.classes)
         head = head_for(backbone, config.head, classes)
         random_state = torch.get_rng_state()

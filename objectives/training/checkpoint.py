@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -86,8 +87,14 @@ def identity(phases: tuple[Phase, ...], **facts: Any) -> str:
         False
     """
     plan = [[phase.name, phase.freeze_depth, phase.epochs, phase.continues, *_rates(phase)] for phase in phases]
-    versions = [torch.__version__, version("frostline")]
+    versions = [torch.__version__, _own_version()]
     return hashlib.sha256(json.dumps([plan, versions, facts], sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _own_version() -> str:
+    # Reading it takes as long as an epoch of a small head.
+    return version("frostline")
 
 
 class TrialState:
