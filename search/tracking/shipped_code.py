@@ -8,6 +8,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -48,15 +49,16 @@ def _copy_modules(name: str, folder: Path) -> None:
     if root is None:
         return
     left, seen = [name.partition(".")[0]], set[str]()
+    # What is installed imports installed libraries: these are requirements, not files beside it.
+    alone = _is_installed(root)
     while left:
         module = left.pop()
         if module in seen:
             continue
         seen.add(module)
         sources = _copy_module(module, root, folder)
-        # What is installed imports installed libraries: these are requirements, not files beside it.
-        if not _is_installed(root):
-            left += {imported for source in sources for imported in _imports(source)}
+        if not alone:
+            left += set[str]().union(*map(_imports, sources))
 
 
 def _root(name: str) -> Path | None:
@@ -98,12 +100,22 @@ def _is_found_there(name: str, spec: ModuleSpec) -> bool:
     return here == there
 
 
-def _imports(source: Path) -> Iterator[str]:
-    """Yield the top-level modules that a source imports anywhere, in functions too; not those of its own package."""
+def _imports(source: Path) -> frozenset[str]:
+    """Return the top-level modules that a source imports anywhere, in functions too; not those of its own package."""
     try:
-        tree = ast.parse(source.read_bytes())
+        found = source.stat()
+        return _imports_of(source, found.st_mtime_ns, found.st_size)
     except (OSError, SyntaxError, ValueError):
-        return
+        return frozenset()
+
+
+@lru_cache(maxsize=4096)
+def _imports_of(source: Path, changed: int, size: int) -> frozenset[str]:
+    """Read the imports of a source of a time and size: once, as every final of a study asks for the same."""
+    return frozenset(_named(ast.parse(source.read_bytes())))
+
+
+def _named(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)

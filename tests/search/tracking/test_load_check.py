@@ -206,6 +206,14 @@ def test_only_what_python_finds_beside_the_module_is_copied(folder: Path, tmp_pa
     sys.modules.pop("photos_", None)
 
 
+def test_a_module_that_was_edited_brings_what_it_imports_now(folder: Path, tmp_path: Path) -> None:
+    (folder / "my_net.py").write_text(NET.format(head="", body="pass"))
+    (folder / "my_late.py").write_text("")
+    assert copied(folder, tmp_path / "code") == {"my_net.py"}
+    (folder / "my_net.py").write_text(NET.format(head="import my_late", body="pass"))
+    assert copied(folder, tmp_path / "again") == {"my_net.py", "my_late.py"}
+
+
 def test_a_module_of_a_package_brings_the_package_and_what_is_beside_it(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
