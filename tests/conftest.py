@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from frostline.objectives.networks import serving_costs
 from frostline.search.analysis import score_draws
 from frostline.search.execution import curve_trainings, held_study, run
 from frostline.search.slots.engines import ENGINES
+from frostline.search.study import optuna_tables
 from frostline.search.tracking import registered_models
 from frostline.search.tracking.load_check import load_faults
 from frostline.storage.tracking import mlflow_client, name_check
@@ -268,3 +270,20 @@ def thread_engine(monkeypatch: pytest.MonkeyPatch) -> str:
 def sender_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches of this test send to MLflow from a process of their own, as users' searches do."""
     monkeypatch.setattr(held_study, "StudyTracker", StudyTracker)
+
+
+@pytest.fixture
+def set_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the time zone of this process during a test."""
+
+    def take() -> None:
+        time.tzset()
+        optuna_tables._offset.cache_clear()
+
+    def change(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        take()
+
+    yield change
+    monkeypatch.undo()
+    take()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -135,19 +136,14 @@ def test_the_database_and_memory_say_the_same(url: str) -> None:
     assert seen(held(url, owner="another").trials) == seen(shared(url).trials)
 
 
-def test_times_are_as_optuna_reads_them_in_any_zone(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    try:
-        study = held(url)
-        work(study, 3)
-        expected = [(trial.datetime_start, trial.datetime_complete) for trial in shared(url).trials]
-        assert [(trial.datetime_start, trial.datetime_complete) for trial in study.trials] == expected
-        again = held(url, owner="another")
-        assert [(trial.datetime_start, trial.datetime_complete) for trial in again.trials] == expected
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+def test_times_are_as_optuna_reads_them_in_any_zone(url: str, set_zone: Callable[[str], None]) -> None:
+    set_zone("Asia/Tokyo")
+    study = held(url)
+    work(study, 3)
+    expected = [(trial.datetime_start, trial.datetime_complete) for trial in shared(url).trials]
+    assert [(trial.datetime_start, trial.datetime_complete) for trial in study.trials] == expected
+    again = held(url, owner="another")
+    assert [(trial.datetime_start, trial.datetime_complete) for trial in again.trials] == expected
 
 
 def test_a_study_goes_the_way_it_would_with_a_shared_storage(url: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -60,16 +60,9 @@ def test_rows_say_what_optuna_says(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns", "Asia/Kathmandu"])
-def test_local_times_are_those_of_the_system_all_year(zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TZ", zone)
-    time.tzset()
-    optuna_tables._offset.cache_clear()
-    try:
-        for half_hour in range(2 * 24 * 366):
-            stored = datetime(2026, 1, 1, 0, 0, 59, 999999) + timedelta(minutes=30 * half_hour)
-            expected = datetime.fromtimestamp(stored.replace(tzinfo=UTC).timestamp())
-            assert optuna_tables.local_time(stored) == expected
-    finally:
-        monkeypatch.undo()
-        time.tzset()
-        optuna_tables._offset.cache_clear()
+def test_local_times_are_those_of_the_system_all_year(zone: str, set_zone: Callable[[str], None]) -> None:
+    set_zone(zone)
+    for half_hour in range(2 * 24 * 366):
+        stored = datetime(2026, 1, 1, 0, 0, 59, 999999) + timedelta(minutes=30 * half_hour)
+        expected = datetime.fromtimestamp(stored.replace(tzinfo=UTC).timestamp())
+        assert optuna_tables.local_time(stored) == expected
