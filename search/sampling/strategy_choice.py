@@ -94,8 +94,8 @@ class _Mixture:
         weights = np.concatenate([ramp, np.ones(min(known, _RECENT) + 1)])
         kernels = np.full((known + 1, count), 1 / (known + 1))
         kernels[np.arange(known), places] += 1
-        self._weights = weights / weights.sum()
-        self._kernels = kernels / kernels.sum(axis=1, keepdims=True)
+        self._weights: NDArray[np.float64] = weights / weights.sum()
+        self._kernels: NDArray[np.float64] = kernels / kernels.sum(axis=1, keepdims=True)
 
     def density(self) -> NDArray[np.float64]:
         """Return the probability of each category."""
