@@ -99,7 +99,7 @@ class _Mixture:
 
     def density(self) -> NDArray[np.float64]:
         """Return the probability of each category."""
-        return self._weights @ self._kernels
+        return np.einsum("k,kc->c", self._weights, self._kernels)
 
     def draw(self, rng: np.random.RandomState) -> NDArray[np.int64]:
         """Draw candidates (24,), as Optuna does: a kernel, then a category of it."""
