@@ -94,12 +94,12 @@ class _Mixture:
         weights = np.concatenate([ramp, np.ones(min(known, _RECENT) + 1)])
         kernels = np.full((known + 1, count), 1 / (known + 1))
         kernels[np.arange(known), places] += 1
-        self._weights: NDArray[np.float64] = weights / weights.sum()
-        self._kernels: NDArray[np.float64] = kernels / kernels.sum(axis=1, keepdims=True)
+        self._weights = weights / weights.sum()
+        self._kernels = kernels / kernels.sum(axis=1, keepdims=True)
 
     def density(self) -> NDArray[np.float64]:
         """Return the probability of each category."""
-        return np.einsum("k,kc->c", self._weights, self._kernels)
+        return self._weights @ self._kernels
 
     def draw(self, rng: np.random.RandomState) -> NDArray[np.int64]:
         """Draw candidates (24,), as Optuna does: a kernel, then a category of it."""
@@ -110,7 +110,8 @@ class _Mixture:
 
 def _log_ratios(good: _Mixture, bad: _Mixture) -> NDArray[np.float64]:
     # Rounded: equal categories are the same on every machine.
-    return np.round(np.log(good.density()) - np.log(bad.density()), 9)
+    ratios: NDArray[np.float64] = np.log(good.density() / bad.density())
+    return ratios.round(9)
 
 
 def _runs(trial: FrozenTrial) -> bool:
