@@ -82,8 +82,8 @@ def usual_precision(device: torch.device) -> str:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether a device computes in bfloat16 with instructions of its own, which it needs to gain by it."""
     if device.type == "cpu":
-        # oneDNN's answer: AVX-512 with or without AMX, or Arm's.
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        # oneDNN's answer: AVX-512 with or without AMX, or Arm's. PyTorch is built without oneDNN on some systems.
+        return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return False

@@ -61,6 +61,8 @@ def find_object(kind: str, name: str, noun: str = "function") -> Any:
         InvalidInputError: The module does not exist, raises, or defines nothing of this name.
     """
     module_name, _, own = name.partition(":")
+    if not (module_name and own):
+        raise InvalidInputError(f"{kind} {name!r} is not module:{noun}, such as my_module:my_{noun}.")
     module = _import(f"{kind} {name!r}", module_name)
     found = getattr(module, own, None)
     if found is None:

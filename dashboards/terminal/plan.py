@@ -23,7 +23,8 @@ def print_plan(console: Console, plan: DryRun) -> None:
         "data": f"{settings.data}: {plan.classes} classes, {images} images",
         "backbone": f"{settings.backbone}, weights {settings.weights}, {settings.image_size} px{bands}",
         "search": f"{settings.extent}; metric {settings.metric}, seed {settings.seed}",
-        "finals": f"{plural(settings.candidates, 'candidate')} of each strategy, up to {settings.finals_seeds} seeds"
+        "finals": f"{plural(settings.candidates, 'candidate')} of each strategy, "
+        f"up to {plural(settings.finals_seeds, 'seed')}"
         + (", at most as long as the search" if settings.finals_limited else ""),
         "device": plan.device,
         "precision": plan.precision.sentence,

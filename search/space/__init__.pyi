@@ -2,7 +2,7 @@ from .default_space import COMPETING, default_tables
 from .parsing import channel_faults, create_space, resolve_space, with_head
 from .plugins import load_plugins
 from .space import Domain, Space, is_integer, optuna_name
-from .space_file import read_space, read_tables, space_of, tables_of, write_space
+from .space_file import domain_text, read_space, read_tables, space_of, tables_of, write_space
 
 __all__ = [
     "COMPETING",
@@ -11,6 +11,7 @@ __all__ = [
     "channel_faults",
     "create_space",
     "default_tables",
+    "domain_text",
     "is_integer",
     "load_plugins",
     "optuna_name",

@@ -92,6 +92,18 @@ def tables_of(space: Space) -> dict[str, dict[str, Any]]:
     }
 
 
+def domain_text(domain: Domain) -> str:
+    """Return a domain as the value of its parameter in a space file: ``{ low = 0, high = 6, default = 3 }``.
+
+    Example:
+        >>> from frostline.search.space import Domain
+        >>> from frostline.search.space.space_file import domain_text
+        >>> domain_text(Domain(choices=(8,), default=8)), domain_text(Domain(choices=("avg", "max"), default="avg"))
+        ('8', '{ choices = ["avg", "max"], default = "avg" }')
+    """
+    return _value(_written(domain))
+
+
 def _nested(table: Mapping[str, Any]) -> dict[str, Any]:
     head = {name.removeprefix("head."): value for name, value in table.items() if name.startswith("head.")}
     own = {name: value for name, value in table.items() if not name.startswith("head.")}

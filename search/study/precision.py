@@ -79,8 +79,8 @@ def precision_of(facts: StudyFacts, device: torch.device) -> Precision:
     precision = facts.precision.precision
     if BFLOAT16 in precision.names and (fault := _bfloat16_fault(device)):
         raise InvalidInputError(
-            f"This study computes {precision.sentence}, and {fault}. Work on it where there is such a device, or start "
-            f"another with --precision {FLOAT32}."
+            f"The precision of this study is {precision.sentence}, and {fault}. Work on it where there is such a "
+            f"device, or start another with --precision {FLOAT32}."
         )
     return precision
 

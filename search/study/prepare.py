@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from ...objectives.backbones import Backbone, preprocessing_for
 from ...objectives.config import BackboneSpec, create_config
@@ -24,6 +23,7 @@ from ..durations import write_duration
 from ..slots import create_engine
 from ..space import Space, create_space, default_tables, resolve_space, with_head
 from .checks import budget_of, check_request, chosen_strategies, train_counts
+from .differences import told_differences
 from .facts import StudyFacts
 from .fingerprints import code_fingerprints, require_unchanged
 from .forecast import fitted_model, forecast_search, require_budget
@@ -36,7 +36,6 @@ from .settings import SEEDS, TRIALS, StudySettings, default_population
 from .speed import measure_speed
 from .starts import starts_sentence
 from .study import Study
-from .study_file import option_of
 from .user_objects import try_heads, try_sampler
 
 
@@ -266,10 +265,6 @@ def _absolute(text: str) -> str:
     return os.path.realpath(path) if os.path.exists(path) else text
 
 
-def _shown(value: Any) -> str:
-    return "nothing" if value == "" else str(value)
-
-
 def existing_study(settings: StudySettings, workspace: Workspace) -> Study | None:
     """Return the study of this name; None if there is none.
 
@@ -279,8 +274,7 @@ def existing_study(settings: StudySettings, workspace: Workspace) -> Study | Non
     if settings.name not in study_names(workspace):
         return None
     study = Study.load(settings.name, workspace)
-    differences = study.settings.differences(settings)
-    if differences:
+    if study.settings.differences(settings):
         present = study.settings
         raised = (
             ("--trials", settings.trials, present.trials),
@@ -295,10 +289,7 @@ def existing_study(settings: StudySettings, workspace: Workspace) -> Study | Non
         raise InvalidInputError(
             [
                 f"Study {settings.name!r} exists with other settings:",
-                *[
-                    f"  {option_of(name)}: {_shown(old)} there, {_shown(new)} here"
-                    for name, (old, new) in differences.items()
-                ],
+                *told_differences(study.settings, settings),
                 f"Resume it: frostline resume {settings.name}{more}{workspace.option}. "
                 "Or start another: add --name ANOTHER",
             ]

@@ -122,11 +122,13 @@ WRONG_OPTIONS = {
     "--metric of no module": search("--metric", "nowhere:own", say=("Metric 'nowhere:own'", "no module 'nowhere'")),
     "--metric of no function": search("--metric", "json:own", say=("Unknown function in json 'own'",)),
     "--metric that is none": search("--metric", "math:factorial", say=("Metric 'math:factorial' fails: TypeError",)),
-    "--sampler of no module": search("--sampler", "TPESampler", say=("Sampler 'TPESampler'", "no module 'TPESampler'")),
+    "--sampler of no module": search("--sampler", "nowhere:own", say=("Sampler 'nowhere:own'", "no module 'nowhere'")),
+    "--sampler by its name alone": search("--sampler", "TPESampler", say=("'TPESampler' is not module:sampler",)),
     "--sampler that is none": search(
         "--sampler", "json:dumps", say=("Sampler 'json:dumps'", "optuna.samplers.BaseSampler")
     ),
     "--head of no module": search("--head", "nowhere:own", say=("Head 'nowhere:own'", "no module 'nowhere'")),
+    "--head of a module alone": search("--head", "json", say=("Head 'json' is not module:function",)),
     "--head of no function": search("--head", "json:own", say=("Unknown function in json 'own'",)),
     "--head that is none": search("--head", "math:hypot", say=("Head 'math:hypot'", "fails: TypeError")),
     "--metric empty": search("--metric", "", say=("accuracy",)),

@@ -93,6 +93,13 @@ def test_nor_is_a_device_without_bfloat16(monkeypatch: pytest.MonkeyPatch):
     assert choice.sentence == "float32: this device (cpu) has no arithmetic in bfloat16"
 
 
+def test_a_cpu_whose_pytorch_lacks_onednn_has_no_bfloat16(monkeypatch: pytest.MonkeyPatch):
+    # The operation that answers is part of oneDNN's: without it, asking would raise.
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    assert not has_bfloat16(CPU)
+
+
 def test_a_cpu_has_bfloat16_where_the_system_says_so():
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

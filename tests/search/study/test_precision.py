@@ -122,9 +122,20 @@ def test_a_device_without_bfloat16_is_told_what_auto_takes(tmp_path: Path):
 
 
 @pytest.mark.usefixtures("without_bfloat16")
-def test_a_worker_without_the_studys_precision_is_refused():
-    with pytest.raises(InvalidInputError, match=r"features in bfloat16.* another with --precision float32"):
-        precision_of(replace(FACTS, precision=MEASURED), CPU)
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        (MEASURED, "is features in bfloat16"),
+        (PrecisionChoice(Precision.both(BFLOAT16)), "is bfloat16, and this device"),
+    ],
+)
+def test_a_worker_without_the_studys_precision_is_refused(chosen: PrecisionChoice, said: str):
+    with pytest.raises(InvalidInputError, match=rf"precision of this study {said}.* another with --precision float32"):
+        precision_of(replace(FACTS, precision=chosen), CPU)
+
+
+@pytest.mark.usefixtures("without_bfloat16")
+def test_a_study_that_a_device_lacks_the_precision_of_still_has_its_faults_found():
     assert precision_of(replace(FACTS, precision=PrecisionChoice(EXACT)), CPU) == EXACT
     # The search for faults of the data goes on where the trials are elsewhere.
     assert precision_of_features(replace(FACTS, precision=MEASURED), CPU) == FLOAT32
