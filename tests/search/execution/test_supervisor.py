@@ -321,7 +321,7 @@ def test_a_worker_with_another_workspace_joins_and_completes_trials(tmp_path: Pa
     try:
         wait_for(lambda: finished(Workspace(here, shared_url)) >= 1)
         with start(there, "worker", "tiny", "--storage", shared_url, "--device", "cpu") as worker:
-            said, _ = worker.communicate(timeout=120)
+            said, _ = worker.communicate(timeout=300)
         assert worker.returncode == 0, said
         assert leader.wait(120) == 0
     finally:

@@ -37,6 +37,7 @@ from frostline.search.export.embedded_sources import embed
 from frostline.search.export.plain_phases import phase_faults
 from frostline.search.export.trial_script import _template, write_script
 from frostline.search.study import Request, Study
+from frostline.search.study import precision as study_precision
 from frostline.storage.workspace import Workspace
 
 from .conftest import Finished
@@ -192,7 +193,11 @@ def test_a_script_comes_to_the_recorded_numbers(study: Study, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_torchvisions_networks_and_random_weights_too(precision: str, tmp_path: Path) -> None:
+def test_torchvisions_networks_and_random_weights_too(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A CPU without instructions for bfloat16 computes the same, slowly.
+    monkeypatch.setattr(study_precision, "has_bfloat16", lambda device: True)
     make_photos(tmp_path / "photos")
     request = Request(
         *(str(tmp_path / "photos"), "shufflenet_v2_x0_5", "none", 32),
