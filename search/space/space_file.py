@@ -98,7 +98,7 @@ def domain_text(domain: Domain) -> str:
     Example:
         >>> from frostline.search.space import Domain
         >>> from frostline.search.space.space_file import domain_text
-        >>> domain_text(Domain(choices=(8,), default=8)), domain_text(Domain(choices=("avg", "max"), default="avg"))
+        >>> domain_text(Domain(choices=(8,))), domain_text(Domain(choices=("avg", "max"), default="avg"))
         ('8', '{ choices = ["avg", "max"], default = "avg" }')
     """
     return _value(_written(domain))

@@ -117,7 +117,8 @@ def test_objects_have_importable_names() -> None:
         ({"sampler": samplers.no_sampler}, "Sampler 'own_samplers:no_sampler' returns a int. Give an optuna.samplers"),
         ({"sampler": "own_samplers:number"}, "is of type int. Give an optuna.samplers.BaseSampler"),
         ({"sampler": samplers.FailingSampler}, "fails on the space of full: RuntimeError: no value"),
-        ({"sampler": "acuracy"}, "there is no module 'acuracy' here"),
+        ({"sampler": "acuracy"}, "'acuracy' is not module:sampler, such as my_module:my_sampler"),
+        ({"sampler": "acuracy:own"}, "there is no module 'acuracy' here"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
