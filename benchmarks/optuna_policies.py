@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -17,6 +16,7 @@ from benchmarks.policies import Clock, pulls
 from frostline.objectives.strategies import STRATEGIES
 from frostline.search.records import STRATEGY, TrialRecord
 from frostline.search.sampling import BudgetAllocation, StrategySampler
+from frostline.search.sampling.strategy_choice import choose_category
 from frostline.search.space import Domain, optuna_name
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -69,30 +69,23 @@ class CategoryTPE:
         seed: Seed of the draws.
     """
 
-    _STARTUP, _CANDIDATES, _RECENT = 10, 24, 25
+    _STARTUP = 10
 
     def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.RandomState(seed)
 
     def choose(self, history: Sequence[TrialRecord], strategies: Sequence[str], clock: Clock) -> str:
         ranked = sorted((trial for trial in history if trial.state != "failed"), key=_rank)
         if len(ranked) < self._STARTUP:
-            return strategies[int(self._rng.integers(len(strategies)))]
+            return strategies[self._rng.randint(len(strategies))]
         good = min(math.ceil(0.1 * len(ranked)), 25)
-        better, worse = (self._density(trials, strategies) for trials in (ranked[:good], ranked[good:]))
-        candidates = self._rng.choice(len(strategies), size=self._CANDIDATES, p=better)
-        return strategies[int(max(candidates, key=lambda place: better[place] / worse[place]))]
+        better, worse = (_places(trials, strategies) for trials in (ranked[:good], ranked[good:]))
+        return strategies[choose_category(better, worse, len(strategies), self._rng)]
 
-    def _density(self, trials: Sequence[TrialRecord], strategies: Sequence[str]) -> NDArray[np.float64]:
-        """Return a probability for each strategy: the kernels of the trials, old ones with less weight, and a prior."""
-        count = len(trials)
-        ramp = np.linspace(1 / count, 1, max(0, count - self._RECENT)) if count else np.ones(0)
-        weights = np.concatenate([ramp, np.ones(min(count, self._RECENT)), [1.0]])
-        kernels = np.full((count + 1, len(strategies)), 1 / (count + 1))
-        places = [strategies.index(str(trial.strategy)) for trial in sorted(trials, key=lambda trial: trial.number)]
-        kernels[np.arange(count), places] += 1
-        kernels /= kernels.sum(axis=1, keepdims=True)
-        return weights / weights.sum() @ kernels
+
+def _places(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[int]:
+    """Return the places of the trials' strategies, by number."""
+    return [strategies.index(str(trial.strategy)) for trial in sorted(trials, key=lambda trial: trial.number)]
 
 
 def _rank(trial: TrialRecord) -> tuple[int, float, float]:

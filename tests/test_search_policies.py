@@ -212,8 +212,8 @@ def test_tpe_chooses_the_strategies_that_optuna_chooses() -> None:
             pairs.append((CategoryTPE(seed).choose(history, STRATEGIES, Clock(0, 1)), theirs))
     assert len(pairs) > 40
     assert len(set(pairs)) >= 4
-    # Both draw 24 candidates, which may miss the best category: of 58 pairs 55 to 58 agree, by the CPU's rounding.
-    assert sum(ours == theirs for ours, theirs in pairs) >= 0.9 * len(pairs)
+    # Of strategies that are equally good, rounding chooses in Optuna.
+    assert sum(ours == theirs for ours, theirs in pairs) >= 0.95 * len(pairs)
 
 
 RULES: list[tuple[StoppingRule, optuna.pruners.BasePruner]] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial
@@ -9,7 +10,7 @@ from optuna.trial import FrozenTrial
 from .strategy_trials import changes
 
 
-class EndedTrials:
+class EndedTrials(ABC):
     """Takes over every trial of a study that has ended, once; the others are few, and looked at anew.
 
     A subclass says in :meth:`take` what it keeps of a trial, and in :meth:`forget` how it starts anew.
@@ -20,13 +21,13 @@ class EndedTrials:
         # Trials that have not ended, by number.
         self._open: dict[int, FrozenTrial] = {}
 
+    @abstractmethod
     def take(self, trial: FrozenTrial) -> None:
         """Take over a trial that has ended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self) -> None:
         """Forget all trials that have ended."""
-        raise NotImplementedError
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Take over what has changed among the trials of the study."""

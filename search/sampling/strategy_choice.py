@@ -59,25 +59,37 @@ class StrategyChoice(EndedTrials):
         rng = np.random.RandomState(seed)
         if len(self._ranks) < self._startup:
             return strategies[rng.randint(len(strategies))]
-        good, bad = self._mixtures(number, strategies)
-        candidates = good.draw(rng)
-        return strategies[int(candidates[np.argmax(_log_ratios(good, bad)[candidates])])]
+        return strategies[choose_category(*self._groups(number, strategies), len(strategies), rng)]
 
     def log_ratios(self, number: int, strategies: Sequence[str]) -> dict[str, float]:
         """Return the logarithm of the ratio of good to bad trials by strategy, for a trial."""
-        ratios = _log_ratios(*self._mixtures(number, strategies))
+        count = len(strategies)
+        ratios = _log_ratios(*(_Mixture(group, count) for group in self._groups(number, strategies)))
         return dict(zip(strategies, ratios.tolist(), strict=True))
 
-    def _mixtures(self, number: int, strategies: Sequence[str]) -> tuple[_Mixture, _Mixture]:
-        """Return the models of the good trials and of the others."""
+    def _groups(self, number: int, strategies: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Return the places of the strategies of the good trials and of the others, by number."""
         most = min(math.ceil(_GOOD_SHARE * len(self._ranks)), _MOST_GOOD)
         best = {rank[-1] for rank in self._ranks[:most]}
         running = {each.number: each.params.get(STRATEGY) for each in self.others(number) if _runs(each)}
         every = sorted((self._strategies | running).items())
         place = {name: at for at, name in enumerate(strategies)}
         known = [(at in best, place[name]) for at, name in every if name in place]
-        good, bad = ([at for is_good, at in known if is_good is wanted] for wanted in (True, False))
-        return _Mixture(good, len(strategies)), _Mixture(bad, len(strategies))
+        return [at for is_good, at in known if is_good], [at for is_good, at in known if not is_good]
+
+
+def choose_category(good: Sequence[int], bad: Sequence[int], count: int, rng: np.random.RandomState) -> int:
+    """Return the category that TPE chooses, draw by draw as Optuna does.
+
+    Args:
+        good: Categories of the good trials, in the order of the trials.
+        bad: Those of the others.
+        count: Number of categories.
+        rng: Draws the candidates.
+    """
+    models = _Mixture(good, count), _Mixture(bad, count)
+    candidates = models[0].draw(rng)
+    return int(candidates[np.argmax(_log_ratios(*models)[candidates])])
 
 
 class _Mixture:
