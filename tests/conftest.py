@@ -29,7 +29,7 @@ from frostline.objectives.networks import serving_costs
 from frostline.search.analysis import score_draws
 from frostline.search.execution import curve_trainings, held_study, run
 from frostline.search.slots.engines import ENGINES
-from frostline.search.study import optuna_tables
+from frostline.search.study import optuna_rows
 from frostline.search.tracking import registered_models
 from frostline.search.tracking.load_check import load_faults
 from frostline.storage.tracking import mlflow_client, name_check
@@ -278,7 +278,7 @@ def set_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]
 
     def take() -> None:
         time.tzset()
-        optuna_tables._offset.cache_clear()
+        optuna_rows._offset.cache_clear()
 
     def change(zone: str) -> None:
         monkeypatch.setenv("TZ", zone)

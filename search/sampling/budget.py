@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from .tally import Tally
+if TYPE_CHECKING:
+    from .tally import Tally
 
 # Cost of an epoch of a head on cached features, as a share of an epoch of the whole network (benchmarks/results/).
 HEAD_EPOCH = 0.02

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from optuna.trial import BaseTrial
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from ...objectives.config import HeadConfig, TrialConfig, create_config
 from ...objectives.errors import InvalidInputError, unknown_name
+
+if TYPE_CHECKING:
+    from optuna.trial import BaseTrial
 
 Scalar = bool | int | float | str
 

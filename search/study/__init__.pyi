@@ -18,7 +18,7 @@ from .forecast import trials_left
 from .given_values import check_given
 from .neighbors import finished_neighbors, portfolio_of, write_portfolio
 from .observer import LineProgress, Observer
-from .optuna_storage import open_storage, study_names
+from .optuna_storage import open_storage
 from .optuna_tables import (
     PendingChanges,
     make_trial,
@@ -38,6 +38,7 @@ from .resume import prepare_fork, prepare_resume, reopen
 from .settings import CANDIDATES, StudySettings
 from .speed import device_of_trials
 from .stored_records import FOLDS, OUTCOME, STARTED, read_folds, trial_record
+from .studies import study_names
 from .study import Study
 from .study_file import is_study_file
 from .trial_supply import issue_further

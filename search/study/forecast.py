@@ -7,10 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-
-import optuna
-from optuna.distributions import CategoricalDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from typing import TYPE_CHECKING
 
 from ...objectives.config import TrialConfig, create_config
 from ...objectives.errors import InvalidInputError
@@ -19,13 +16,15 @@ from ...objectives.strategies import STRATEGIES, PlannedTrial, plan_trial
 from ..analysis import MeasuredTrial, SecondsModel
 from ..durations import write_duration
 from ..formats import duration, plural
-from ..optuna_logging import quiet_optuna
 from ..records import FINISHED, STRATEGY, TrialRecord, finished
-from ..sampling import BudgetAllocation, Tally
+from ..sampling import BudgetAllocation
 from .facts import StudyFacts
 from .finalists import restore_config
 from .results import StudyResults
 from .settings import StudySettings
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 # Configurations drawn from the space of a strategy, whose mean is what its later trials take.
 _DRAWS = 16
@@ -203,6 +202,11 @@ def _mean_seconds(settings: StudySettings, strategy: str, units: int, model: Sec
 
 def _draws(settings: StudySettings, strategy: str, units: int) -> Iterator[PlannedTrial]:
     """Yield configurations from the space of a strategy, the same each time; of those that can be trained."""
+    # Optuna loads slowly, and most readers of a study need no forecast.
+    import optuna
+
+    from ..optuna_logging import quiet_optuna
+
     sampler = optuna.samplers.RandomSampler(seed=settings.seed)
     with quiet_optuna():
         study = optuna.create_study(sampler=sampler)
@@ -217,6 +221,11 @@ def _draws(settings: StudySettings, strategy: str, units: int) -> Iterator[Plann
 
 def _order(settings: StudySettings, costs: dict[str, float]) -> Iterator[str]:
     """Yield the strategies in the order in which one worker runs their trials; where TPE chooses, they take turns."""
+    from optuna.distributions import CategoricalDistribution
+    from optuna.trial import TrialState, create_trial
+
+    from ..sampling import Tally
+
     names = list(settings.strategies)
     allocation = BudgetAllocation(
         settings.planned_trials, costs, _controls(settings), one_each=settings.budget is not None

@@ -13,9 +13,9 @@ from ...objectives.errors import InvalidInputError
 from ...storage.errors import StorageError
 from ...storage.workspace import Workspace
 from .finalists import choose_finalists
-from .optuna_storage import study_names
 from .portfolio import Best, PastStudy, Portfolio, describe
 from .results import StudyResults
+from .studies import study_names
 from .study import Study
 
 # Largest number of studies that are read: each takes a moment.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-import optuna
-from optuna.storages import RDBStorage
-from sqlalchemy import Engine, Table, inspect, text
+from sqlalchemy import DateTime, Engine, Table, column, inspect, table, text
 
 from ...storage.errors import SchemaError
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 # The tested version of Optuna, with the number and the Alembic revision of its schema.
 TESTED_OPTUNA = "5.0.0"
@@ -30,6 +32,12 @@ COLUMNS = {
     },
     "trial_user_attributes": {"trial_user_attribute_id", "trial_id", "key", "value_json"},
     "trial_system_attributes": {"trial_system_attribute_id", "trial_id", "key", "value_json"},
+}
+_TYPES = {"datetime_start": DateTime, "datetime_complete": DateTime}
+# The same tables for readers; states and kinds of numbers are text.
+TABLES: Mapping[str, Any] = {
+    name: table(name, *(column(each, _TYPES.get(each)) for each in sorted(columns)))
+    for name, columns in COLUMNS.items()
 }
 
 
@@ -73,6 +81,6 @@ def require_known_schema(storage: RDBStorage) -> None:
 
 def _unknown(what: str) -> SchemaError:
     return SchemaError(
-        f"Optuna {optuna.__version__} has other tables than Frostline knows: {what}. Install the tested version: "
+        f"Optuna {version('optuna')} has other tables than Frostline knows: {what}. Install the tested version: "
         f"pip install optuna=={TESTED_OPTUNA}"
     )

@@ -1,8 +1,8 @@
-"""Optuna's storage of a workspace, and the studies in it."""
+"""Optuna's storage of a workspace: opened, and its studies created and loaded for writing."""
 
 from __future__ import annotations
 
-import os
+from typing import Any
 
 import optuna
 from filelock import FileLock
@@ -15,8 +15,8 @@ from ...storage.database import database_error, share_sqlite
 from ...storage.errors import SchemaError
 from ...storage.urls import safe_url
 from ...storage.workspace import Workspace
-from .optuna_schema import has_known_schema, require_known_schema
-from .optuna_tables import read_studies
+from ..optuna_logging import quiet_optuna
+from .optuna_schema import require_known_schema
 
 # Revision of the tables that a version of Optuna makes.
 _NEWEST: dict[str, str] = {}
@@ -75,44 +75,19 @@ def _refuse_foreign(url: str) -> None:
         )
 
 
-def has_studies(workspace: Workspace) -> bool:
-    """Return whether there is a database; opening one that is missing would create it."""
-    return workspace.storage is not None or os.path.exists(workspace.root / "studies.db")
+def create_optuna_study(name: str, workspace: Workspace) -> optuna.Study:
+    """Create an Optuna study, whose scores are the better the higher; errors as of :func:`open_storage`."""
+    with quiet_optuna():
+        return optuna.create_study(study_name=name, storage=open_storage(workspace), direction="maximize")
 
 
-def find_studies(workspace: Workspace) -> dict[str, int]:
-    """Return Optuna's ids of the studies in a workspace by name, the latest last; create no database.
-
-    Raises:
-        UnreachableError: See :func:`open_storage`.
-        SchemaError: See :func:`open_storage`.
-    """
-    if not has_studies(workspace):
-        return {}
-    if (found := _read_known(workspace.studies_url)) is not None:
-        return found
-    storage = open_storage(workspace)
-    try:
-        with storage.engine.connect() as connection:
-            return read_studies(connection)
-    finally:
-        storage.engine.dispose()
+def load_optuna_study(name: str, workspace: Workspace) -> optuna.Study:
+    """Load an Optuna study; errors as of :func:`open_storage`."""
+    return optuna.load_study(study_name=name, storage=open_storage(workspace))
 
 
-def _read_known(url: str) -> dict[str, int] | None:
-    """Return the ids by name; None if Optuna must look at the database first, which takes longer than all else here."""
-    try:
-        # As it is: sharing it would change a file that may be another program's.
-        engine = create_engine(url, poolclass=NullPool)
-        if not has_known_schema(engine):
-            return None
-        with engine.connect() as connection:
-            return read_studies(connection)
-    except (SQLAlchemyError, ModuleNotFoundError):
-        # Opening it says what is wrong.
-        return None
-
-
-def study_names(workspace: Workspace) -> list[str]:
-    """Return the names of the studies in a workspace, the latest last; create no database."""
-    return list(find_studies(workspace))
+def close_optuna_study(study: optuna.Study) -> None:
+    """Close the connections of a study to its database; the next use opens new ones."""
+    # Optuna puts a cache before a storage that is a database.
+    storage: Any = getattr(study._storage, "_backend", study._storage)
+    storage.engine.dispose()

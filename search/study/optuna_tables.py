@@ -1,23 +1,25 @@
 """Optuna's tables of trials: creating, reading and changing rows in few statements.
 
 Optuna's own storage needs a transaction for every parameter, report and attribute. The tables are private to Optuna,
-so only this module knows them, and a version of Optuna with other tables is refused (:mod:`.optuna_schema`).
+so only this module and those of its readers (:mod:`.optuna_rows`)
+know them, and a version of Optuna with other tables is refused (:mod:`.optuna_schema`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Container, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Container, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, String, delete, insert, select, type_coerce, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from .optuna_rows import local_time
 from .optuna_schema import known_tables
 
 # Optuna's tables without its mapped classes, with which a statement costs several times as much.
@@ -30,13 +32,6 @@ _TABLES: dict[str, tuple[Any, str]] = {
     "steps": (_OPTUNA["trial_intermediate_values"], "step"),
     "user_attrs": (_OPTUNA["trial_user_attributes"], "key"),
     "system_attrs": (_OPTUNA["trial_system_attributes"], "key"),
-}
-# What readers need of each part.
-_READ = {
-    "values": ("value", "value_type"),
-    "params": ("param_value", "distribution_json"),
-    "steps": ("step", "intermediate_value", "intermediate_value_type"),
-    "user_attrs": ("key", "value_json"),
 }
 # Number of trials whose rows one statement reads.
 _AT_ONCE = 500
@@ -127,50 +122,10 @@ def set_state(session: Session, trial_id: int, **changes: Any) -> None:
     session.execute(update(_TRIALS).where(_TRIALS.c.trial_id == trial_id).values(stored))
 
 
-def read_studies(connection: Connection) -> dict[str, int]:
-    """Return the ids of all studies by name, the latest last."""
-    studies = _OPTUNA["studies"].c
-    rows = connection.execute(select(studies.study_name, studies.study_id).order_by(studies.study_id))
-    return {row.study_name: row.study_id for row in rows}
-
-
-def read_study_attributes(session: Session, study_id: int) -> dict[str, Any]:
-    """Return the user attributes of a study."""
-    attributes = _OPTUNA["study_user_attributes"].c
-    rows = session.execute(select(attributes.key, attributes.value_json).where(attributes.study_id == study_id))
-    return {row.key: json.loads(row.value_json) for row in rows}
-
-
 def read_states(session: Session, study_id: int) -> list[Any]:
     """Return rows (trial_id, number, state) of a study's trials, by number, then by id."""
     columns = _TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state
     return list(session.execute(select(*columns).where(_TRIALS.c.study_id == study_id).order_by(*columns[1::-1])))
-
-
-def read_trial_rows(session: Session, study_id: int) -> list[Any]:
-    """Return rows (trial_id, number, state, datetime_complete) of a study's trials, by number."""
-    columns = _TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state, _TRIALS.c.datetime_complete
-    return list(session.execute(select(*columns).where(_TRIALS.c.study_id == study_id).order_by(*columns[1::-1])))
-
-
-def read_parts(session: Session, study_id: int, first: int, part: str, name: str | None = None) -> Sequence[Any]:
-    """Return the values of one part of the trials from a number on, trial_id first, in any order.
-
-    Args:
-        session: Transaction.
-        study_id: Id of the study.
-        first: Lowest number.
-        part: ``values``, ``steps``, ``user_attrs`` or ``params``.
-        name: Name of the parameter, for ``params``.
-    """
-    table = _TABLES[part][0]
-    # Kinds of numbers as text: making an object of each takes longer than reading it.
-    columns = [type_coerce(table.c[each], String) if each.endswith("_type") else table.c[each] for each in _READ[part]]
-    query = select(table.c.trial_id, *columns).join(_TRIALS, _TRIALS.c.trial_id == table.c.trial_id)
-    query = query.where(_TRIALS.c.study_id == study_id, _TRIALS.c.number >= first)
-    if name is not None:
-        query = query.where(table.c.param_name == name)
-    return session.connection().execute(query).all()
 
 
 def remove_trial(session: Session, trial_id: int) -> None:
@@ -181,18 +136,6 @@ def remove_trial(session: Session, trial_id: int) -> None:
 def _utc(local: datetime) -> datetime:
     """Return a time as Optuna stores it."""
     return local.astimezone(UTC).replace(tzinfo=None)
-
-
-def local_time(stored: datetime | None) -> datetime | None:
-    """Return a stored time as Optuna's objects have it."""
-    # Clocks change at full quarters of an hour: asking the system for each of thousands of times takes long.
-    return stored and stored + _offset(stored.replace(minute=stored.minute // 15 * 15, second=0, microsecond=0))
-
-
-@lru_cache(maxsize=4096)
-def _offset(stored: datetime) -> timedelta:
-    """Return how far local time is ahead of UTC."""
-    return stored.replace(tzinfo=UTC).astimezone().utcoffset() or timedelta(0)
 
 
 def start_trials(session: Session, study_id: int, numbers: Collection[int]) -> list[int]:

@@ -28,13 +28,13 @@ from .facts import StudyFacts
 from .fingerprints import code_fingerprints, require_unchanged
 from .forecast import fitted_model, forecast_search, require_budget
 from .observer import Observer
-from .optuna_storage import study_names
 from .precision import study_precision
 from .prior import located_prior, with_starts
 from .request import Request
 from .settings import SEEDS, TRIALS, StudySettings, default_population
 from .speed import measure_speed
 from .starts import starts_sentence
+from .studies import study_names
 from .study import Study
 from .user_objects import try_heads, try_sampler
 

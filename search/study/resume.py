@@ -16,8 +16,8 @@ from .checks import list_data, name_fault, trials_faults
 from .extension import NO_EXTENSION, Extension
 from .fingerprints import require_unchanged
 from .observer import Observer
-from .optuna_storage import study_names
 from .prepare import Prepared, decode, gather_facts, require_free_name
+from .studies import study_names
 from .study import Study
 from .user_objects import head_functions, import_objects
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Mapping
-from typing import Any
-
-from optuna.trial import FrozenTrial, TrialState
+from typing import TYPE_CHECKING, Any
 
 from ...objectives.metrics import one_hot
 from ...objectives.precision import PrecisionChoice
 from ...storage.database import StoredFinal
-from ..records import STRATEGY, FinalRecord, FinalScores, FoldRecord, TrialRecord, read_finalist
+from ..records import FINISHED, STRATEGY, FinalRecord, FinalScores, FoldRecord, TrialRecord, read_finalist
 from .facts import StudyFacts
-from .trial_rows import TrialRow
+from .trial_rows import STATES, TrialRow
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 # User attributes that a trial stores when it starts (config) and ends (seconds, reason, ...).
 STARTED, OUTCOME = "frostline:started", "frostline:outcome"
@@ -21,13 +22,6 @@ STARTED, OUTCOME = "frostline:started", "frostline:outcome"
 FOLDS = "frostline:folds"
 # Attributes of a study that name a finalist which could not be trained again begin so.
 FINAL_FAILED = "frostline:final_failed:"
-_STATES = {
-    TrialState.WAITING: "waiting",
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-}
 
 
 def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
@@ -39,7 +33,7 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
     """
     row = TrialRow(
         trial.number,
-        trial.state,
+        STATES[trial.state.name],
         trial.datetime_complete,
         trial.value,
         trial.params.get(STRATEGY),
@@ -54,11 +48,11 @@ def record_of_row(row: TrialRow, alive: Container[int] = ()) -> TrialRecord:
     known: dict[str, Any] = row.attributes.get(STARTED, {}) | row.attributes.get(OUTCOME, {})
     curve = dict(sorted(row.steps.items()))
     folds = read_folds(row.attributes)
-    score = row.value if row.state.is_finished() else None
-    cut_off = row.state == TrialState.RUNNING and row.number not in alive
+    score = row.value if row.state in FINISHED else None
+    cut_off = row.state == "running" and row.number not in alive
     return TrialRecord(
         number=row.number,
-        state="waiting" if cut_off else _STATES[row.state],
+        state="waiting" if cut_off else row.state,
         strategy=row.strategy,
         config=known.get("config", {}),
         # Optuna keeps the last report of a pruned trial; the budget prunes also what leads. Over folds, it is the mean.

@@ -9,9 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from ...objectives.errors import InvalidInputError, unknown_name
 from ...storage.database import (
@@ -27,20 +25,22 @@ from ...storage.files import CheckpointPlace, artifacts_fault, checkpoint_place
 from ...storage.tracking import StudyMark
 from ...storage.workspace import Workspace
 from ..analysis import CurveRecord
-from ..optuna_logging import quiet_optuna
-from ..records import STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, read_finalist
+from ..records import FINISHED, STRATEGY, FinalRecord, FinalScores, TrialRecord, finalist_name, read_finalist
 from .diagnoses import Diagnoses
 from .ending import Ending
 from .facts import StudyFacts
 from .finalists import Finalist, list_candidates
-from .optuna_storage import find_studies, open_storage
-from .optuna_tables import read_study_attributes
+from .optuna_rows import read_study_attributes
 from .results import StudyResults, has_ended, is_decided
 from .settings import StudySettings
 from .stored_records import FINAL_FAILED, OUTCOME, failed_finals, final_record_of, read_facts, record_of_row
 from .stored_results import RAN, alive_leases, read_results
+from .studies import find_studies
 from .trial_rows import TrialReader, TrialRow
 from .trial_supply import issue_trials, search_ended
+
+if TYPE_CHECKING:
+    import optuna
 
 _SETTINGS, _FACTS = "frostline:settings", "frostline:facts"
 _RACE_ENDED = "frostline:race_ended"
@@ -101,14 +101,14 @@ class Study:
         cls, settings: StudySettings, facts: StudyFacts, workspace: Workspace, tracking_uri: str | None
     ) -> Study:
         """Create a study, with tickets for its trials."""
-        storage = open_storage(workspace.create())
-        with quiet_optuna():
-            inner = optuna.create_study(study_name=settings.name, storage=storage, direction="maximize")
+        from .optuna_storage import close_optuna_study, create_optuna_study
+
+        inner = create_optuna_study(settings.name, workspace.create())
         inner.set_user_attr(_FACTS, json.dumps(asdict(facts)))
         inner.set_user_attr(_TRACKING, tracking_uri)
         inner.set_user_attr(_IDENTITY, {"id": secrets.token_hex(8), "earlier": False})
         inner.set_user_attr(_SETTINGS, settings.model_dump_json())
-        storage.engine.dispose()
+        close_optuna_study(inner)
         return cls(inner._study_id, workspace).ready()
 
     @classmethod
@@ -131,8 +131,10 @@ class Study:
 
     @cached_property
     def inner(self) -> optuna.Study:
-        """Return the Optuna study; readers do without, since opening Optuna's storage takes long."""
-        return optuna.load_study(study_name=self.settings.name, storage=open_storage(self.workspace))
+        """Return the Optuna study; readers do without, since loading Optuna and opening its storage takes long."""
+        from .optuna_storage import load_optuna_study
+
+        return load_optuna_study(self.settings.name, self.workspace)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -148,7 +150,7 @@ class Study:
             # Studies of other databases may have the same name.
             folder = self._shared.get("folder", f"{self.settings.name}-{secrets.token_hex(4)}")
             self.inner.set_user_attr(_ARTIFACTS, {"url": url, "folder": folder})
-        done = {row.number for row in self._rows() if row.state.is_finished()}
+        done = {row.number for row in self._rows() if row.state in FINISHED}
         if self.ending() is None:
             issue_trials(self.tickets, self.settings, done)
         return self
@@ -171,8 +173,9 @@ class Study:
         """Close the connections to the database; the next use opens new ones."""
         self.database.engine.dispose()
         if (inner := vars(self).pop("inner", None)) is not None:
-            # Optuna puts a cache before a storage that is a database.
-            getattr(inner._storage, "_backend", inner._storage).engine.dispose()
+            from .optuna_storage import close_optuna_study
+
+            close_optuna_study(inner)
 
     @property
     def tracking_uri(self) -> str | None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from optuna.trial import TrialState
 from pydantic_core import from_json
 from sqlalchemy.orm import Session
 
-from .optuna_tables import local_time, read_parts, read_trial_rows
+from ..records import FINISHED
+from .optuna_rows import local_time, read_parts, read_trial_rows
 
+# The states of Optuna's trials in the words of records.
+STATES = {
+    "WAITING": "waiting",
+    "RUNNING": "running",
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
 # How Optuna marks numbers, and those that databases do not take.
 _FINITE = "FINITE"
 _NUMBERS = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
@@ -25,7 +34,7 @@ class TrialRow:
 
     Attributes:
         number: Number of the trial.
-        state: State in Optuna.
+        state: State, as records have it; whether a worker runs it is not asked.
         value: Score; None without one.
         ended: Local time of its end.
         strategy: Name of the strategy.
@@ -34,7 +43,7 @@ class TrialRow:
     """
 
     number: int
-    state: TrialState
+    state: str
     ended: datetime | None
     value: float | None = None
     strategy: str | None = None
@@ -60,13 +69,13 @@ class TrialReader:
         every = read_trial_rows(session, self._study_id)
         first = next((row.number for row in every if row.trial_id not in self._ended), None)
         new = {} if first is None else self._read_new(session, every, first)
-        self._ended |= {trial_id: row for trial_id, row in new.items() if row.state.is_finished()}
+        self._ended |= {trial_id: row for trial_id, row in new.items() if row.state in FINISHED}
         return [new.get(row.trial_id) or self._ended[row.trial_id] for row in every]
 
-    def _read_new(self, session: Session, every: list[Any], first: int) -> dict[int, TrialRow]:
+    def _read_new(self, session: Session, every: Sequence[Any], first: int) -> dict[int, TrialRow]:
         """Return the rows of the trials that are not kept, by id."""
         new = {
-            row.trial_id: TrialRow(row.number, row.state, local_time(row.datetime_complete))
+            row.trial_id: TrialRow(row.number, STATES[row.state], local_time(row.datetime_complete))
             for row in every
             if row.trial_id not in self._ended
         }

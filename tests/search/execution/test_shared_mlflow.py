@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
-from frostline.search.study.optuna_storage import study_names
+from frostline.search.study.studies import study_names
 from frostline.search.study.study import Study
 from frostline.storage.tracking.mlflow_runs import find_runs
 from frostline.storage.workspace import Workspace

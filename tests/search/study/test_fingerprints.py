@@ -20,10 +20,10 @@ from frostline.search.slots.resources import Resources
 from frostline.search.study import fingerprints
 from frostline.search.study.extension import Extension
 from frostline.search.study.observer import Observer
-from frostline.search.study.optuna_storage import study_names
 from frostline.search.study.prepare import prepare_search
 from frostline.search.study.request import Request
 from frostline.search.study.resume import prepare_fork, prepare_resume, reopen
+from frostline.search.study.studies import study_names
 from frostline.search.study.study import Study
 from frostline.search.tracking.provenance import parent_tags
 from frostline.storage.workspace import Workspace

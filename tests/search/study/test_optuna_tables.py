@@ -12,7 +12,8 @@ from optuna.storages._rdb import models
 from sqlalchemy import Column, Integer, MetaData, Table, text
 
 from frostline.search.study.optuna_schema import COLUMNS, REVISION, SCHEMA_VERSION, TESTED_OPTUNA, known_tables
-from frostline.search.study.optuna_storage import open_storage, study_names
+from frostline.search.study.optuna_storage import open_storage
+from frostline.search.study.studies import study_names
 from frostline.storage.errors import SchemaError
 from frostline.storage.workspace import Workspace
 
@@ -84,7 +85,7 @@ def test_the_command_line_refuses_it_in_words(tmp_path: Path) -> None:
         "from frostline.dashboards.cli import main\n"
         "main()\n"
     )
-    command = [sys.executable, "-c", code, "status", "--workspace", str(tmp_path)]
+    command = [sys.executable, "-c", code, "search", "sklearn:digits", "--workspace", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 2
     assert re.search(INSTALL, " ".join(ended.stderr.split()))

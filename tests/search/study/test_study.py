@@ -22,10 +22,10 @@ from frostline.search.execution.worker import Worker, open_worker
 from frostline.search.records import STRATEGY, FinalRecord, FinalScores, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
 from frostline.search.study.facts import StudyFacts
-from frostline.search.study.optuna_storage import study_names
 from frostline.search.study.progress import progress_sentence
 from frostline.search.study.settings import StudySettings
 from frostline.search.study.stored_records import OUTCOME, STARTED
+from frostline.search.study.studies import study_names
 from frostline.search.study.study import Study
 from frostline.storage.database import tickets
 from frostline.storage.database.control import PAUSE, RUN, STOP

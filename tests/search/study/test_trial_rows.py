@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from frostline.search.records import STRATEGY
-from frostline.search.study import optuna_tables
+from frostline.search.study import optuna_rows
 from frostline.search.study.optuna_storage import open_storage
 from frostline.search.study.stored_records import OUTCOME, STARTED, record_of_row, trial_record
 from frostline.search.study.trial_rows import TrialReader
@@ -65,4 +65,4 @@ def test_local_times_are_those_of_the_system_all_year(zone: str, set_zone: Calla
     for half_hour in range(2 * 24 * 366):
         stored = datetime(2026, 1, 1, 0, 0, 59, 999999) + timedelta(minutes=30 * half_hour)
         expected = datetime.fromtimestamp(stored.replace(tzinfo=UTC).timestamp())
-        assert optuna_tables.local_time(stored) == expected
+        assert optuna_rows.local_time(stored) == expected
