@@ -9,8 +9,8 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from frostline.objectives.config import flatten
 from frostline.search.execution.batches import AskedTrial, TrialBatches
+from frostline.search.execution.started_trial import active_parameters
 from frostline.search.execution.worker import open_worker
 from frostline.search.records import FinalRecord
 from frostline.search.space import COMPETING, create_space, default_tables, resolve_space
@@ -82,7 +82,7 @@ def _run_trials(study: Study, rng: np.random.Generator) -> None:
                 top = 0.9 - abs(rng.normal(0, 0.1))
                 for epoch in range(EPOCHS):
                     each.trial.report(float(top * (1 - 0.5 * np.exp(-epoch))), epoch)
-                config = flatten(each.planned.config)
+                config = active_parameters(each.planned)
                 each.trial.set_user_attr(STARTED, {"config": config, "epochs": EPOCHS})
                 outcome: dict[str, Any] = {"seconds": float(rng.uniform(5, 50)), "trainable_parameters": 1000}
                 each.trial.set_user_attr(OUTCOME, outcome | {"freeze_depth": each.planned.phases[-1].freeze_depth})
