@@ -103,10 +103,8 @@ def decode_bands(source: EncodedImage, channels: int, whites: Whites = PixelScal
         raise UndecodableImageError(reason_of(error)) from error
     found = bands.shape[2]
     if found != channels:
-        other = "leave out --channels" if found == RGB else f"type --channels {found}"
-        raise UndecodableImageError(
-            f"has {plural_channels(found)}, and --channels {channels} was asked for: {other}, or take the image out"
-        )
+        other = "without --channels" if found == RGB else f"with --channels {found}"
+        raise UndecodableImageError(f"has {plural_channels(found)}, not {channels}: take it out, or search {other}")
     return bands
 
 

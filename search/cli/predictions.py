@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from ..formats import plural
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -112,7 +114,7 @@ class Progress:
     def end(self) -> int:
         """Return how many images were skipped, and say it."""
         if self._skipped:
-            self._say(f"{self._skipped:,} of {self._images:,} images were skipped.")
+            self._say(f"Skipped {self._skipped:,} of {plural(self._images, 'image')}.")
         return self._skipped
 
     def _say(self, line: str) -> None:

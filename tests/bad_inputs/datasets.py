@@ -92,7 +92,7 @@ DATA = {
     ),
     "images of another number of channels": Row(
         ("search", "bad", *GOOD, "--channels", "13"),
-        ("8 of 8", "cat/0.tif: has 5 channels, and --channels 13 was asked for: type --channels 5"),
+        ("8 of 8", "cat/0.tif: has 5 channels, not 13: take it out, or search with --channels 5"),
         bands(5),
         cached=True,
     ),

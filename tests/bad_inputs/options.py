@@ -54,7 +54,7 @@ WRONG_OPTIONS = {
         ("search", "photos", *GOOD, "--channels", "5"),
         (
             "8 of 8 images of photos do not decode",
-            "has 3 channels, and --channels 5 was asked for: leave out --channels",
+            "has 3 channels, not 5: take it out, or search without --channels",
         ),
         cached=True,
     ),

@@ -175,8 +175,12 @@ def test_floats_have_a_scale_too() -> None:
 @pytest.mark.parametrize(
     ("content", "channels", "words"),
     [
-        (tiff(PLANES[:4]), 13, "has 4 channels, and --channels 13 was asked for: type --channels 4"),
-        (encoded(Image.fromarray(noise(9, 9, 3)), "JPEG"), 5, "has 3 channels, .*: leave out --channels"),
+        (tiff(PLANES[:4]), 13, "has 4 channels, not 13: take it out, or search with --channels 4"),
+        (
+            encoded(Image.fromarray(noise(9, 9, 3)), "JPEG"),
+            5,
+            "has 3 channels, .*: take it out, or search without --channels",
+        ),
         (encoded(Image.new("CMYK", (9, 9)), "JPEG"), 4, "has 3 channels"),
         (saved(noise(5, 40, 5)), 5, r"shape \(5, 40, 5\) may have its channels first or last"),
         (saved(noise(9, 40, 7)), 5, r"shape \(9, 40, 7\) is no image of 5 channels"),
@@ -284,11 +288,11 @@ def test_a_few_files_of_another_number_are_left_out_by_name(tmp_path: Path) -> N
     tifffile.imwrite(tiffs / "field" / "3.tif", noise(4, 30, 33), photometric="minisblack")
     dataset = prepared(tiffs, tmp_path / "a")
     assert list(dataset.skipped) == ["field/3.tif"]
-    assert "has 4 channels, and --channels 5" in dataset.skipped["field/3.tif"]
+    assert "has 4 channels, not 5: " in dataset.skipped["field/3.tif"]
     with pytest.raises(InvalidInputError) as refused:
         prepared(tiffs, tmp_path / "b", channels=6)
     assert "24 of 24 images of tiffs do not decode" in str(refused.value)
-    assert "field/0.tif: has 5 channels, and --channels 6 was asked for: type --channels 5" in str(refused.value)
+    assert "field/0.tif: has 5 channels, not 6: take it out, or search with --channels 5" in str(refused.value)
 
 
 def test_a_fourth_channel_that_is_taken_for_transparency_is_told(tmp_path: Path) -> None:
@@ -348,7 +352,7 @@ def test_no_file_that_another_names_is_opened(
         f'SizeZ="1" Type="uint8"><Channel ID="Channel:0:0"/>{planes}</Pixels></Image></OME>'
     )
     content = tiff(noise(40, 60), description=described, metadata=None)
-    with pytest.raises(UndecodableImageError, match="has 1 channel, and --channels 5"):
+    with pytest.raises(UndecodableImageError, match="has 1 channel, not 5: "):
         decode_bands(content, 5)
     assert "secret" not in caplog.text
     with tifffile.TiffFile(io.BytesIO(content)) as file:

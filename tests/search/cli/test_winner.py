@@ -113,7 +113,7 @@ def test_images_that_cannot_be_used_are_reported_and_skipped(finished: Finished,
     assert [each["image"] for each in document["skipped"]] == [str(names[place]) for place in (0, 2, 3, 4)]
     assert f"skipped {tmp_path / 'text.jpg'}: not an image of a known format" in ended.stderr
     assert f"skipped {tmp_path / 'gone.jpg'}: No such file or directory" in ended.stderr
-    assert "4 of 6 images were skipped." in ended.stderr
+    assert "Skipped 4 of 6 images." in ended.stderr
     only = run("predict", folder, tmp_path / "text.jpg", "--csv")
     assert only.exit_code == 1
     assert only.stdout.splitlines() == [f"image,{','.join(f'class_{n},probability_{n}' for n in (1, 2, 3))}"]
@@ -283,7 +283,7 @@ def test_rows_whose_images_cannot_be_used_stay(finished: Finished, folder: Path,
     assert "--allow-outside" in run("predict", folder, tmp_path / "x.csv", *options).stderr
     ended = run("predict", folder, tmp_path / "x.csv", *options, "--allow-outside", "--csv")
     assert ended.exit_code == 1
-    assert "1 of 15 images were skipped" in ended.stderr
+    assert "Skipped 1 of 15 images" in ended.stderr
     rows = list(csv.DictReader(io.StringIO(ended.stdout)))
     assert [row["scan"] for row in rows] == list(table["scan"])
     assert [row["class_1"] == "" for row in rows] == [place == 3 for place in range(15)]

@@ -202,7 +202,7 @@ def test_files_bytes_and_arrays_are_predicted_alike(finished: Finished, folder: 
         assert np.abs(model.predict(given) - expected).max() < 1e-4
     photo = io.BytesIO()
     Image.new("RGB", (40, 40)).save(photo, "JPEG")
-    with pytest.raises(InvalidInputError, match="image 1 cannot be used: has 3 channels, and --channels 5"):
+    with pytest.raises(InvalidInputError, match="image 1 cannot be used: has 3 channels, not 5: take it out, or"):
         model.predict([values[0], photo.getvalue()])
 
 
