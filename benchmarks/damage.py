@@ -68,7 +68,9 @@ def judge(name: str, workspace: Workspace, budget: int) -> Damage:
         again = predict(result.network, prepared.dataset.open_test(), task)
         finals += not np.array_equal(again, final.probabilities)
     curves = {f"trial-{trial.number}": trial.curve for trial in trials}
-    runs, steps, unended = _judge_runs(study, curves, len(study.final_records()))
+    # A configuration that failed when it was trained again has a run, and no final.
+    failed = sum(trial.final_failed is not None for trial in trials)
+    runs, steps, unended = _judge_runs(study, curves, len(study.final_records()) + failed)
     damage = Damage(
         lost=budget - sum(trial.state in FINISHED for trial in trials),
         doubled=max(0, len(trials) - budget) + sum(count - 1 for count in numbers.values()),

@@ -130,7 +130,7 @@ def _machines() -> Iterator[Fault]:
     yield Fault("deleted", "current folder", EITHER, machines.no_current_folder)
     yield Fault("missing", "temporary folder", GOES_ON, machines.no_temporary_folder)
     yield Fault("device lost", "a trial, always", EITHER, machines.device_lost("trial", 3), {"failed": 1})
-    yield Fault("device lost", "a final, always", STOPS, machines.device_lost("final", 5), {"runs": 1})
+    yield Fault("device lost", "a final, always", STOPS, machines.device_lost("final", 5))
     yield Fault("moved", "workspace, while it is stopped", STOPS, machines.moved)
     yield Fault("spaces and quotes in the path", "workspace", STOPS, machines.named("my work space's é"))
     yield Fault("a link", "workspace", STOPS, machines.linked)

@@ -111,14 +111,22 @@ def _fail_or_raise(session: WorkerSession, finalist: Finalist, lease: Lease, err
 
 def _fail(session: WorkerSession, finalist: Finalist, lease: Lease, error: Exception) -> None:
     """Record that a candidate cannot be trained again, so that the next best takes its place."""
-    session.study.fail_final(finalist.identity, reason(error))
+    why = _why_failed(error)
+    session.study.fail_final(finalist.identity, why)
     session.tracker.known(final_key(finalist.strategy, finalist.trial.number, finalist.seed)).finish("FAILED")
     session.worker.drop_final(lease)
     session.observer.final_cut_off(finalist.identity, finalist.seed)
     session.observer.note(
-        f"final {finalist.identity} seed {finalist.seed} failed: {reason(error)}. The next best configuration of "
-        f"{finalist.strategy} takes its place."
+        f"final {finalist.identity} seed {finalist.seed} failed: {why.rstrip('.')}. The next best configuration "
+        f"of {finalist.strategy} takes its place."
     )
+
+
+def _why_failed(error: Exception) -> str:
+    """Return the reason of a failure; of a lost device its error alone, since a new process has been tried."""
+    if isinstance(error, DeviceLostError) and isinstance(error.__cause__, Exception):
+        return f"the device was lost each time: {reason(error.__cause__)}"
+    return reason(error)
 
 
 @dataclass(frozen=True)

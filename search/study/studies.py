@@ -8,6 +8,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from ...storage.database import database_error
 from ...storage.workspace import Workspace
 from .optuna_rows import read_studies
 from .optuna_schema import has_known_schema
@@ -35,6 +36,8 @@ def find_studies(workspace: Workspace) -> dict[str, int]:
     try:
         with storage.engine.connect() as connection:
             return read_studies(connection)
+    except SQLAlchemyError as error:
+        raise database_error(workspace.studies_url, error) from error
     finally:
         storage.engine.dispose()
 

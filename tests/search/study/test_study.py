@@ -7,7 +7,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +222,14 @@ def test_who_lost_a_trial_writes_nothing_of_it(study: Study, workspace: Workspac
         taken = begin(quick)
         assert (taken.number, taken.params) == (mine.number, mine.params)
         assert quick.lease(taken).lapses == 1
-        mine.report(0.9, 0)
-        with pytest.raises(LeaseLostError):
+
+        def end() -> None:
+            # A report is written with the end, or by itself if the last one was long ago.
+            mine.report(0.9, 0)
             slow.tell(mine, 0.9, TrialState.COMPLETE)
+
+        with pytest.raises(LeaseLostError):
+            end()
         taken.report(0.4, 0)
         quick.tell(taken, 0.4, TrialState.COMPLETE)
         following = begin(slow)
@@ -361,6 +366,30 @@ def test_finals_from_before_probabilities_were_kept_are_read_by_their_classes(st
     assert [contender.mean for contender in verdict.contenders] == [0.5, 0.5]
     add_final(old, "full", 0, seed=1001)
     assert [final.classes_only for final in old.final_records()] == [True, True, False]
+
+
+def test_a_damaged_page_of_the_database_is_said_or_does_no_harm(workspace: Workspace, study: Study) -> None:
+    study.close()
+    file = workspace.root / "studies.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    good, page = file.read_bytes(), 4096
+    said: list[str] = []
+    for start in range(0, len(good), page):
+        file.write_bytes(good[:start] + b"\xa5" * page + good[start + page :])
+        try:
+            # Whatever is wrong, it is no other error.
+            opened = Study.load("flowers", workspace)
+            opened.results()
+            opened.close()
+        except StorageError as error:
+            said.append(str(error))
+        for beside in workspace.root.glob("studies.db-*"):
+            beside.unlink()
+    assert len(said) > 3
+    assert all(str(file) in each for each in said)
+    file.write_bytes(good)
+    assert Study.load("flowers", workspace).settings == study.settings
 
 
 def test_finals_are_known_by_strategy_trial_and_seed(study: Study) -> None:
