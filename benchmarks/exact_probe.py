@@ -36,15 +36,15 @@ from benchmarks.harness import SHARED, Report, Setting
 from benchmarks.paired_scores import interval
 from frostline.objectives.config import create_config
 from frostline.objectives.finetune import phase_data
-from frostline.objectives.metrics import score
-from frostline.objectives.networks import Network, head_for
-from frostline.objectives.strategies import plan_phases
-from frostline.objectives.training.logistic_regression import (
+from frostline.objectives.logistic_regression import (
     choose_strength,
-    pooled_features,
     regularization_path,
     standardization,
 )
+from frostline.objectives.metrics import score
+from frostline.objectives.networks import Network, head_for
+from frostline.objectives.strategies import plan_phases
+from frostline.objectives.training.solved_heads import pooled_features
 
 DATASETS = ("garments_small", "flowers", "blood_cells", "clothing", "eurosat")
 # Backbones with their weights and image sizes.

@@ -28,9 +28,9 @@ from benchmarks.harness import Report, Setting
 from benchmarks.paired_scores import interval
 from frostline.objectives.backbones import create_backbone
 from frostline.objectives.config import HeadConfig
+from frostline.objectives.logistic_regression import solve_probe
 from frostline.objectives.metrics import score
 from frostline.objectives.networks import head_for
-from frostline.objectives.training.logistic_regression import solve_probe
 
 DEPTHS = (1, 2, 4, 8, 12, 16)
 COLUMNS = ("units", "features", "test accuracy, %", "gained on 1 unit, points", "log loss", "seconds", "draws")

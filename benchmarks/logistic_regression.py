@@ -33,13 +33,13 @@ from benchmarks import harness
 from benchmarks.harness import Report, Setting, at_least
 from frostline.objectives.config import create_config
 from frostline.objectives.finetune import phase_data
-from frostline.objectives.networks import Network, create_head
-from frostline.objectives.strategies import plan_phases
-from frostline.objectives.training.logistic_regression import (
+from frostline.objectives.logistic_regression import (
     INVERSE_STRENGTHS,
-    pooled_features,
     regularization_path,
 )
+from frostline.objectives.networks import Network, create_head
+from frostline.objectives.strategies import plan_phases
+from frostline.objectives.training.solved_heads import pooled_features
 
 MODULE = "objectives/training/logistic_regression.py"
 NOW, BEFORE, EXACT = "now", "before", "exact"

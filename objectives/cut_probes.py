@@ -22,8 +22,8 @@ from .data import ImageSplit
 from .devices import free_memory
 from .errors import TrainingFailedError
 from .features import FeatureStore, evaluation_source
+from .logistic_regression import solve_probe
 from .networks import BackbonePool, FixedPooling, FrozenPrefix, measure_latency, size_in_bytes
-from .training import solve_probe
 
 # Number of images in the larger of the two batches whose latency is measured.
 LATENCY_BATCH = 32

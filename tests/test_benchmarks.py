@@ -45,8 +45,8 @@ from benchmarks.known_answers import write_images
 from benchmarks.procedural import shaped
 from frostline.objectives.augmentation.views import AugmentedViews
 from frostline.objectives.config import TrialConfig
+from frostline.objectives.logistic_regression import fit_logistic_regression
 from frostline.objectives.networks.backbone_pool import BackbonePool
-from frostline.objectives.training.logistic_regression import fit_logistic_regression
 from frostline.search.space.default_space import default_tables
 
 

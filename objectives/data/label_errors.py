@@ -10,7 +10,6 @@ recall.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,18 +52,22 @@ def out_of_fold(features: NDArray[np.floating], labels: NDArray[np.int64], seed:
         Probabilities (N, K).
     """
     # Slow to import, and readers of faults do without.
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
+    import torch
+    from sklearn.model_selection import StratifiedKFold
     from sklearn.preprocessing import StandardScaler
 
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=200, tol=1e-3))
+    from ..logistic_regression import fit_logistic_regression, within_span
+
+    classes = int(labels.max()) + 1
+    probabilities = np.empty((len(labels), classes))
     folds = StratifiedKFold(min(_FOLDS, int(np.bincount(labels).min())), shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        # After 200 steps the probabilities hardly change any more.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return np.asarray(cross_val_predict(probe, features, labels, cv=folds, method="predict_proba"))
+    for fitted, held in folds.split(features, labels):
+        standard = torch.from_numpy(StandardScaler().fit(features[fitted]).transform(features)).double()
+        own, whole = within_span(standard[fitted])
+        start = own.new_zeros(classes, own.shape[1]), own.new_zeros(classes)
+        weight, bias = fit_logistic_regression(own, torch.from_numpy(labels[fitted]), _STRENGTH, start)
+        probabilities[held] = (standard[held] @ whole(weight).T + bias).softmax(dim=1).numpy()
+    return probabilities
 
 
 def doubtful_labels(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[DoubtfulLabel]:

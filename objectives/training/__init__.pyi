@@ -1,7 +1,6 @@
 from .certificate import Certificate, certify, certify_with_head
 from .checkpoint import CheckpointStore, NoCheckpoints, TrialState, identity
 from .ema import WeightAverage
-from .logistic_regression import solve_logistic_regression, solve_probe
 from .loop import (
     CPU_EVALUATION_BATCH,
     EVALUATION_BATCH,
@@ -18,6 +17,7 @@ from .loop import (
 )
 from .optimizers import OPTIMIZERS, Optimization, decays, rate_factor
 from .penalties import l2_sp
+from .solved_heads import solve_logistic_regression
 from .stages import Stages, stage_key
 
 __all__ = [
@@ -46,7 +46,6 @@ __all__ = [
     "require_finite",
     "score_logits",
     "solve_logistic_regression",
-    "solve_probe",
     "stage_key",
     "to_probabilities",
     "train_phase",

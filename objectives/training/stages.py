@@ -24,9 +24,9 @@ from ..phases import Phase, chains
 from ..user_metrics import metric_source
 from .certificate import Certificate
 from .checkpoint import CheckpointRecord, identity, pack, part_of, random_states, set_random_states, unpack
-from .logistic_regression import solve_logistic_regression
 from .loop import PhaseData, PhaseRun
 from .optimizers import Optimization
+from .solved_heads import solve_logistic_regression
 
 # Part of every key: increase it when a phase gives other numbers than before, or the stored state changes.
 _FORMAT = 3

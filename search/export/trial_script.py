@@ -17,6 +17,7 @@ from ...objectives.backbones import Backbone
 from ...objectives.config import BackboneSpec, TrialConfig, flatten
 from ...objectives.data import ImageDataset, to_canvas, to_rgb, upright
 from ...objectives.errors import InvalidInputError
+from ...objectives.logistic_regression import solve_probe
 from ...objectives.networks import LowRank, seen_by_head
 from ...objectives.phases import Phase, every_parameter
 from ...objectives.precision import BFLOAT16, EXACT
@@ -32,7 +33,6 @@ from ...objectives.training import (
     epoch_batches,
     l2_sp,
     rate_factor,
-    solve_probe,
 )
 from ...objectives.user_metrics import is_users
 from ..study import ChosenTrial, Observer, Study, choose_trial, reopen, restore_config

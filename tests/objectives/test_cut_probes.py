@@ -17,9 +17,8 @@ from frostline.objectives.data.image_split import subset_of
 from frostline.objectives.errors import TrainingFailedError
 from frostline.objectives.features import FeatureStore
 from frostline.objectives.finetune import finetune
+from frostline.objectives.logistic_regression import INVERSE_STRENGTHS, choose_strength, solve_probe, standardization
 from frostline.objectives.networks import BackbonePool
-from frostline.objectives.training import solve_probe
-from frostline.objectives.training.logistic_regression import INVERSE_STRENGTHS, choose_strength, standardization
 
 from .tiny import SPEC, split, task
 

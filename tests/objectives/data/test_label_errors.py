@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from frostline.objectives.data import doubtful_labels, never_right, out_of_fold
-from frostline.objectives.data.label_errors import CLEARLY
+from frostline.objectives.data.label_errors import _FOLDS, _STRENGTH, CLEARLY
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
@@ -31,6 +35,17 @@ def test_planted_label_errors_are_found(share: float) -> None:
 def test_clean_labels_are_hardly_doubted() -> None:
     digits: Any = load_digits()
     assert len(doubtful_labels(out_of_fold(digits.data, digits.target), digits.target)) <= 0.005 * len(digits.target)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_predictions_are_those_of_scikit_learns_cross_validation(classes: int) -> None:
+    digits: Any = load_digits()
+    chosen = digits.target < classes
+    features, labels = digits.data[chosen][:500], digits.target[chosen][:500]
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, max_iter=10_000, tol=1e-8))
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+    expected = cross_val_predict(probe, features, labels, cv=folds, method="predict_proba")
+    assert out_of_fold(features, labels) == pytest.approx(expected, abs=0.005)
 
 
 def test_each_prediction_is_out_of_fold() -> None:

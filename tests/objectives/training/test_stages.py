@@ -30,8 +30,8 @@ from frostline.objectives.strategies import (
     register_strategy,
 )
 from frostline.objectives.training.checkpoint import CheckpointRecord, pack, part_of, unpack
-from frostline.objectives.training.logistic_regression import solve_logistic_regression
 from frostline.objectives.training.penalties import l2_sp
+from frostline.objectives.training.solved_heads import solve_logistic_regression
 from frostline.objectives.training.stages import Stages
 from frostline.storage.files.feature_files import FeatureFiles
 

@@ -1,8 +1,7 @@
-"""Multinomial logistic regression on frozen features: heads that are solved instead of trained."""
+"""Multinomial logistic regression: probes on frozen features, and heads that are solved instead of trained."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -10,14 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
-
-from ..config import TrialConfig
-from ..epochs import EpochResult, OnEpoch
-from ..errors import TrainingFailedError
-from ..features import FeatureSource
-from ..networks import Network
-from .loop import PhaseData, validate
+from torch import Tensor
 
 # Inverse strengths of the regularization, as scikit-learn's C, from strong to weak, as Kumar et al. 2022 try them.
 INVERSE_STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-14, 5))
@@ -31,46 +23,6 @@ USUAL = INVERSE_STRENGTHS.index(1e-2)
 TOLERANCE = 1e-5
 # ... or if an iteration lowers the objective by less.
 LEAST_GAIN = 1e-9
-
-
-def solve_logistic_regression(
-    network: Network,
-    config: TrialConfig,
-    data: PhaseData,
-    first_epoch: int,
-    on_epoch: OnEpoch,
-) -> list[EpochResult]:
-    """Solve the head, and write the solution into its linear layer. Validation images choose nothing.
-
-    Args:
-        network: Network with a linear head; all units are frozen.
-        config: Configuration of the trial.
-        data: Inputs of the phase.
-        first_epoch: Number of the phase's epoch within the trial.
-        on_epoch: Called with the result of the phase.
-
-    Returns:
-        The result of the phase's only epoch.
-
-    Raises:
-        TrainingFailedError: A feature is not finite.
-    """
-    started = time.perf_counter()
-    output = network.head[-1]
-    assert isinstance(output, nn.Linear)
-    train = pooled_features(network, data.train)
-    labels = data.train.labels.to(train.device)
-    weight, bias = solve_probe(train, labels, output.out_features, data.seed)
-    train_loss = float(F.cross_entropy(train @ weight.T + bias, labels))
-    with torch.no_grad():
-        output.weight.copy_(weight)
-        output.bias.copy_(bias)
-    val_loss, val_score = validate(network, data)
-    result = EpochResult(
-        first_epoch, network.phase.name, train_loss, val_loss, val_score, {}, time.perf_counter() - started
-    )
-    on_epoch(result)
-    return [result]
 
 
 def solve_probe(features: Tensor, labels: Tensor, classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -158,22 +110,6 @@ def _log_loss(solution: tuple[Tensor, Tensor], features: Tensor, labels: Tensor)
     return float(F.cross_entropy(features @ weight.T + bias, labels, reduction="sum"))
 
 
-@torch.no_grad()
-def pooled_features(network: Network, source: FeatureSource) -> Tensor:
-    """Inputs of the head's linear layer for a split, float64 (N, D); on the CPU where the device has no float64.
-
-    Raises:
-        TrainingFailedError: A feature is not finite.
-    """
-    network.eval()
-    before_output = network.pooled_head[:-1]
-    chunks = (source.batch(positions, 0) for positions in torch.arange(len(source)).split(256))
-    features = torch.cat([before_output(chunk.float()) for chunk in chunks])
-    if not features.isfinite().all():
-        raise TrainingFailedError("the frozen units give features that are not finite: check the backbone's weights")
-    return (features.cpu() if features.device.type == "mps" else features).double()
-
-
 def regularization_path(features: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Solutions for all of :data:`INVERSE_STRENGTHS`, from strong to weak regularization.
 
@@ -215,7 +151,7 @@ def fit_logistic_regression(
 
     Example:
         >>> import torch
-        >>> from frostline.objectives.training.logistic_regression import fit_logistic_regression
+        >>> from frostline.objectives.logistic_regression import fit_logistic_regression
         >>> features, labels = torch.tensor([[-1.0], [1.0]]).double(), torch.tensor([0, 1])
         >>> start = torch.zeros(2, 1).double(), torch.zeros(2).double()
         >>> weight, bias = fit_logistic_regression(features, labels, 1.0, start)

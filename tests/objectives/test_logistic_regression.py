@@ -1,4 +1,4 @@
-"""Solved heads: scikit-learn's minimum at every strength, the choice among strengths, the solution in the network."""
+"""Logistic regression: scikit-learn's minimum at every strength, and the choice among strengths."""
 
 from __future__ import annotations
 
@@ -11,27 +11,19 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
-from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import StandardScaler
 
-from frostline.objectives.config import create_config
-from frostline.objectives.errors import TrainingFailedError
-from frostline.objectives.features import FeatureSource
-from frostline.objectives.finetune import FinetuneResult, Task, finetune, phase_data
-from frostline.objectives.training import logistic_regression
-from frostline.objectives.training.logistic_regression import (
+from frostline.objectives import logistic_regression
+from frostline.objectives.logistic_regression import (
     FOLDS,
     INVERSE_STRENGTHS,
     _folds,
     choose_strength,
     fit_logistic_regression,
-    pooled_features,
     regularization_path,
     solve_probe,
     standardization,
 )
-
-from ..tiny import own_task, task
 
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -187,15 +179,6 @@ def test_the_same_problem_has_the_same_solution_bit_for_bit():
 # The choice -----------------------------------------------------------------------------------------------------------
 
 
-def sources(result: FinetuneResult, work: Task) -> tuple[FeatureSource, FeatureSource]:
-    data = phase_data(result.network, create_config({"strategy": "linear_probe_exact"}), work, 0)
-    return data.train, data.val
-
-
-def solve(work: Task, seed: int = 0) -> FinetuneResult:
-    return finetune(create_config({"strategy": "linear_probe_exact"}), work, seed=seed)
-
-
 def choose(features: Features, labels: Labels, seed: int = 0) -> int:
     return choose_strength(torch.tensor(features), torch.tensor(labels), int(labels.max()) + 1, seed)
 
@@ -263,21 +246,6 @@ def test_noise_is_fitted_with_a_strong_penalty_and_what_is_clear_with_a_weak_one
     assert INVERSE_STRENGTHS[choose(StandardScaler().fit_transform(clear), labels)] >= 10
 
 
-def test_the_solution_is_scikit_learns_with_the_chosen_strength_and_validation_images_choose_nothing():
-    work = task(train=60, val=30)
-    result = solve(work)
-    train, val = (pooled_features(result.network, source).numpy() for source in sources(result, work))
-    mean, deviation = (each.numpy() for each in standardization(torch.tensor(train)))
-    standard = (train - mean) / deviation
-    strength = INVERSE_STRENGTHS[choose(standard, work.train.labels)]
-    model = LogisticRegression(C=strength, tol=1e-8, max_iter=10_000).fit(standard, work.train.labels)
-    probabilities = model.predict_proba((val - mean) / deviation)
-    assert result.score == accuracy_score(work.val.labels, probabilities.argmax(axis=1))
-    assert result.epochs[0].val_loss == pytest.approx(log_loss(work.val.labels, probabilities), abs=1e-3)
-    train_loss = log_loss(work.train.labels, model.predict_proba(standard))
-    assert result.epochs[0].train_loss == pytest.approx(train_loss, abs=1e-3)
-
-
 def test_variances_are_averaged_with_the_mean_variance():
     features = np.random.default_rng(0).normal(2.0, [0.0, 1.0, 5.0], size=(50, 3))
     variances = features.var(axis=0)
@@ -296,28 +264,3 @@ def test_a_feature_that_is_nearly_constant_in_training_does_not_decide_about_a_n
     weight, bias = solve_probe(torch.tensor(features), torch.tensor(labels), 2)
     new = torch.tensor([[4.0, 0.0, 0.0, 0.0, each] for each in (-1.0, 0.0, 1.0)]).double()
     assert (new @ weight.T + bias).argmax(dim=1).tolist() == [1, 1, 1]
-
-
-# The network ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_solution_is_folded_into_the_linear_layer_and_no_unit_moves():
-    work = own_task(train=60)
-    before = {name: value.clone() for name, value in work.backbones.pretrained.model.state_dict().items()}
-    result = solve(work)
-    assert len(result.epochs) == 1
-    after = result.network.backbone_state()
-    assert after
-    assert all(torch.equal(value, before[name]) for name, value in after.items())
-    train, _ = (pooled_features(result.network, source) for source in sources(result, work))
-    output = result.network.head[-1]
-    folded = train.float() @ output.weight.T + output.bias  # type: ignore[operator]
-    losses = torch.nn.functional.cross_entropy(folded, torch.tensor(work.train.labels))
-    assert losses.item() == pytest.approx(result.epochs[0].train_loss, abs=1e-5)
-
-
-def test_features_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch):
-    computed = FeatureSource.batch
-    monkeypatch.setattr(FeatureSource, "batch", lambda *arguments: computed(*arguments) / 0)
-    with pytest.raises(TrainingFailedError, match="not finite: check the backbone's weights"):
-        solve(task())
