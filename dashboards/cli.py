@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import sys
 from pathlib import Path
@@ -125,8 +124,4 @@ def main() -> None:
     configure_mlflow()
     keep_freed_memory()
     print_anywhere()
-    try:
-        app(obj=TerminalViews())
-    finally:
-        # The process ends: looking through all that it leaves takes a tenth of a short command's time.
-        gc.freeze()
+    app(obj=TerminalViews())

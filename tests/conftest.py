@@ -178,11 +178,11 @@ def tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _new_tracking_databases_are_copies(request: pytest.FixtureRequest) -> Iterator[None]:
     """A workspace's new database is made by a process of its own, of seconds, where tests start the command itself."""
 
-    def copy(uri: str, _lock: Path) -> None:
-        shutil.copy(request.getfixturevalue("tracking_database"), uri.removeprefix("sqlite:///"))
+    def copy(file: Path, _lock: Path) -> None:
+        shutil.copy(request.getfixturevalue("tracking_database"), file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mlflow_client, "_prepare_aside", copy)
+        patch.setattr(mlflow_client, "create_aside", copy)
         yield
 
 

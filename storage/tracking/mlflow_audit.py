@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mlflow.entities import Run
 
 from .mlflow_client import open_client, reachable
+from .mlflow_database import file_of, lacks_schema
 from .mlflow_owners import find_experiment
 from .mlflow_runs import KEY, PARENT, search_experiment
 from .study_mark import StudyMark
@@ -64,7 +64,7 @@ class TrackedStudy:
         self._uri = uri
         self.runs: list[KnownRun] = []
         # A query would create the missing database.
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        if lacks_schema(file_of(uri)):
             return
         with reachable(uri):
             self._client = open_client(uri)

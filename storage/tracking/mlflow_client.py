@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,6 +12,7 @@ from mlflow import MlflowClient
 
 from ..errors import RefusedError, StorageError, UnreachableError
 from ..urls import hide_secrets, safe_url
+from .mlflow_database import create, create_aside, file_of, lacks_schema, let_readers_in
 
 # Error codes for which a retry does not help.
 _REFUSALS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
@@ -32,9 +29,13 @@ def connect(uri: str, lock: Path) -> MlflowClient:
         UnreachableError: The store does not answer.
         RefusedError: The store rejects the request.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
-        _prepare_aside(uri, lock)
+    file = file_of(uri)
+    if file and lacks_schema(file):
+        create_aside(file, lock)
     with reachable(uri):
+        if file:
+            # Unless the other process has: its error is said here.
+            create(file, lock)
         prepare_store(uri, lock)
         return open_client(uri)
 
@@ -45,37 +46,11 @@ def open_client(uri: str) -> MlflowClient:
 
 
 def prepare_store(uri: str, lock: Path) -> None:
-    """Create a database's schema if it has none, under a lock: two processes at once would corrupt a SQLite file."""
+    """Create the schema of a server's database if it has none, under a lock; let readers into a SQLite file."""
     with FileLock(lock):
         open_client(uri).search_experiments(max_results=1)
-        _let_readers_in(uri)
-
-
-def _prepare_aside(uri: str, lock: Path) -> None:
-    """Create the schema in a detached process: an interrupted creation would corrupt the file."""
-    code = (
-        "import sys, json, pathlib; "
-        "from frostline.storage.tracking.mlflow_settings import configure_mlflow; configure_mlflow(); "
-        "from frostline.storage.tracking.mlflow_client import prepare_store; "
-        "uri, lock = json.load(sys.stdin); prepare_store(uri, pathlib.Path(lock))"
-    )
-    # If it fails, the caller creates the schema and reports the error. No arguments: every user can see them.
-    subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        input=json.dumps([uri, str(lock)]),
-        text=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        check=False,
-    )
-
-
-def _let_readers_in(uri: str) -> None:
-    """Switch a SQLite file to WAL, permanently, so that the UI can read while a search writes."""
-    if uri.startswith("sqlite:///"):
-        with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+        if file := file_of(uri):
+            let_readers_in(file)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 
 from ..errors import RefusedError
 from .mlflow_client import MlflowClient, open_client, reachable
+from .mlflow_database import file_of, lacks_schema
 from .mlflow_owners import find_experiment, model_name, own_model
 from .study_mark import StudyMark
 
@@ -81,7 +82,7 @@ def download_model(uri: str, mark: StudyMark, alias: str, folder: Path) -> Path:
         UnreachableError: The store does not answer.
     """
     # A query would create the missing database.
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if lacks_schema(file_of(uri)):
         raise RefusedError("there is no MLflow database")
     with reachable(uri):
         client = open_client(uri)

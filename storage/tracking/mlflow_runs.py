@@ -35,6 +35,7 @@ from .journal_records import (
     parent_key,
 )
 from .mlflow_client import MlflowClient, connect, open_client, reachable
+from .mlflow_database import file_of
 from .mlflow_models import log_model
 from .mlflow_owners import find_experiment, model_name, own_experiment
 from .mlflow_views import NOTE, describe_experiment, view_tag
@@ -234,8 +235,8 @@ class StudyRuns:
 
     def close(self) -> None:
         """Move a SQLite store's WAL into its main file, unless another process is reading."""
-        if self._uri.startswith("sqlite:///"):
-            with suppress(sqlite3.Error), closing(sqlite3.connect(self._uri.removeprefix("sqlite:///"))) as connection:
+        if file := file_of(self._uri):
+            with suppress(sqlite3.Error), closing(sqlite3.connect(file)) as connection:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _place(self, folder: Path) -> str | None:

@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 
 from ..urls import safe_url
 from .mlflow_client import reachable
+from .mlflow_database import file_of, lacks_schema
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -65,9 +66,7 @@ def schema_fault(uri: str) -> SchemaFault | None:
 def _stored(uri: str) -> str | None:
     """Return the revision of a database; None if there is none."""
     kind = uri.partition("://")[0].partition("+")[0]
-    # Opening a missing file would create it.
-    missing = kind == "sqlite" and not Path(uri.removeprefix("sqlite:///")).exists()
-    if kind not in _DATABASES or missing:
+    if kind not in _DATABASES or lacks_schema(file_of(uri)):
         return None
     with reachable(uri), create_engine(uri, poolclass=NullPool).connect() as connection:
         return next(iter(MigrationContext.configure(connection).get_current_heads()), None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 from ..errors import StorageError
 from ..urls import safe_url
+from .mlflow_database import file_of, lacks_schema
 from .mlflow_settings import configure_mlflow
 
 _SECONDS = 60.0
@@ -22,7 +22,7 @@ def name_in_use(uri: str, name: str) -> str:
         name: Name for an experiment and a registered model.
     """
     # A question would create the database.
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    if lacks_schema(file_of(uri)):
         return ""
     found = ask_process(uri, name)
     return found and f"MLflow at {safe_url(uri)} has {found}"
