@@ -55,9 +55,22 @@ PARTS = (
     ),
     Part(
         "sampler",
-        _under("search/sampling", "sampler", "strategy_trials", "strategy_view", "user_samplers"),
         _under(
-            "tests/search/sampling", "test_sampler", "test_strategy_trials", "test_strategy_view", "test_user_samplers"
+            "search/sampling",
+            *(
+                "sampler",
+                "strategy_choice",
+                "strategy_trials",
+                "strategy_view",
+                "ended_trials",
+                "tally",
+                "user_samplers",
+            ),
+        ),
+        _under(
+            "tests/search/sampling",
+            *("test_sampler", "test_strategy_choice", "test_strategy_trials", "test_strategy_view", "test_tally"),
+            "test_user_samplers",
         ),
         without=(
             *("test_who_is_behind_has_its_floor", "test_what_is_cheap_comes_first"),

@@ -62,7 +62,7 @@ def out_of_fold(features: NDArray[np.floating], labels: NDArray[np.int64], seed:
     probabilities = np.empty((len(labels), classes))
     folds = StratifiedKFold(min(_FOLDS, int(np.bincount(labels).min())), shuffle=True, random_state=seed)
     for fitted, held in folds.split(features, labels):
-        standard = torch.from_numpy(StandardScaler().fit(features[fitted]).transform(features)).double()
+        standard = torch.from_numpy(StandardScaler().fit(features[fitted]).transform(features)).float()
         own, whole = within_span(standard[fitted])
         start = own.new_zeros(classes, own.shape[1]), own.new_zeros(classes)
         weight, bias = fit_logistic_regression(own, torch.from_numpy(labels[fitted]), _STRENGTH, start)
