@@ -57,19 +57,11 @@ PARTS = (
         "sampler",
         _under(
             "search/sampling",
-            *(
-                "sampler",
-                "strategy_choice",
-                "strategy_trials",
-                "strategy_view",
-                "ended_trials",
-                "tally",
-                "user_samplers",
-            ),
+            *("sampler", "strategy_choice", "strategy_trials", "strategy_view", "ended_trials", "user_samplers"),
         ),
         _under(
             "tests/search/sampling",
-            *("test_sampler", "test_strategy_choice", "test_strategy_trials", "test_strategy_view", "test_tally"),
+            *("test_sampler", "test_strategy_choice", "test_strategy_trials", "test_strategy_view"),
             "test_user_samplers",
         ),
         without=(
