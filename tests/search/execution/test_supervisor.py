@@ -215,9 +215,12 @@ def test_pause_resume_and_stop_by_other_commands(tmp_path: Path, engine: str, mo
         def observer(self) -> Observer:
             return commanding
 
-    search = ["search", few_digits(), *search_arguments(tmp_path / "space.toml", 30)[2:]]
-    search[search.index("squeezenet1_1")] = "tiny_network:create"
-    assert invoke(*search, "--engine", engine, "--workspace", tmp_path, views=Views()) == 130
+    assert (
+        invoke(
+            *search_arguments(tmp_path / "space.toml", 30), "--engine", engine, "--workspace", tmp_path, views=Views()
+        )
+        == 130
+    )
     assert commanding.codes == {"pause": 0, "resume": 0, "stop": 0}
     assert commanding.held == []
     paused, later, continued = commanding.done
@@ -253,7 +256,7 @@ def wait_for(condition: Any, seconds: float = 120.0) -> None:
 
 def search_arguments(space: Path, trials: int) -> list[str]:
     return [
-        *("search", "sklearn:digits", "--backbone", "squeezenet1_1", "--weights", "none", "--image-size", "32"),
+        *("search", few_digits(), "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32"),
         *(
             "--device",
             "cpu",
@@ -285,7 +288,7 @@ def finished(workspace: Workspace) -> int:
 @pytest.mark.slow
 def test_when_the_supervisor_is_killed_its_slots_end_and_a_resume_finishes_the_budget(tmp_path: Path) -> None:
     space = tmp_path / "space.toml"
-    space.write_text(SPACE.format(epochs=6))
+    space.write_text(SPACE.format(epochs=60))
     workspace = Workspace(tmp_path / "workspace")
     with start(workspace.root, *search_arguments(space, 8), "--workers", "2") as process:
         wait_for(lambda: finished(workspace) >= 2)
@@ -312,7 +315,8 @@ def shared_url(postgres: Server) -> str:
 @pytest.mark.slow
 def test_a_worker_with_another_workspace_joins_and_completes_trials(tmp_path: Path, shared_url: str) -> None:
     space = tmp_path / "space.toml"
-    space.write_text(SPACE.format(epochs=6))
+    # The leader's trials last longer than a worker takes to start.
+    space.write_text(SPACE.format(epochs=200))
     tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
     here, there = tmp_path / "here", tmp_path / "there"
     leader = start(
