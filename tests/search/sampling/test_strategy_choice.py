@@ -15,12 +15,12 @@ from frostline.search.sampling.strategy_choice import StrategyChoice
 STRATEGIES = ("feature_extraction", "partial", "full", "lp_ft", "scratch")
 STARTUP = 4
 DISTRIBUTION = CategoricalDistribution(STRATEGIES)
-# What happens to trials, and how often.
-STATES = {TrialState.COMPLETE: 0.6, TrialState.PRUNED: 0.2, TrialState.FAIL: 0.1, TrialState.RUNNING: 0.1}
+STATES = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)
 
 
-def make_trial(rng: np.random.Generator) -> FrozenTrial:
-    state = list(STATES)[rng.choice(len(STATES), p=list(STATES.values()))]
+def make_trial(rng: np.random.Generator, complete: float = 0.6) -> FrozenTrial:
+    """A trial of any strategy and state, complete with that probability."""
+    state = STATES[rng.choice(len(STATES), p=[complete, 0.8 - complete, 0.1, 0.1])]
     # Few different scores, so that there are ties; a pruned trial may have no report, or one that is no number.
     scores = rng.choice([0.5, 0.6, 0.7, 0.8, 0.9], size=int(rng.integers(0, 4))).tolist()
     if scores and state == TrialState.PRUNED and rng.random() < 0.2:
@@ -43,14 +43,16 @@ def their_choice(study: optuna.Study, trial: FrozenTrial, seed: int) -> str:
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("complete", [0.6, 0.02])
 @pytest.mark.parametrize("count", [8, 24, 40, 300])
-def test_it_chooses_what_optuna_chooses(count: int) -> None:
+def test_it_chooses_what_optuna_chooses(count: int, complete: float) -> None:
+    """Where few trials are complete, pruned ones are among the good."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     same, seen = [], set[str]()
     for seed in range(25):
         rng = np.random.default_rng([seed, count])
         study = optuna.create_study(direction="maximize")
-        study.add_trials([make_trial(rng) for _ in range(count)])
+        study.add_trials([make_trial(rng, complete) for _ in range(count)])
         trial = study._storage.get_trial(study._storage.create_new_trial(study._study_id))
         if len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))) < STARTUP:
             continue
