@@ -8,6 +8,7 @@ from torch import nn
 
 from frostline.objectives.config import HeadConfig
 from frostline.objectives.errors import TrainingFailedError
+from frostline.objectives.networks import frozen_prefix
 from frostline.objectives.networks.frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
 from frostline.objectives.networks.heads import create_head
 from frostline.objectives.networks.network import Network
@@ -78,6 +79,16 @@ def test_features_are_bit_identical_in_any_batch(count: int):
     assert whole.shape[0] == 80
     picked = torch.randperm(80, generator=torch.Generator().manual_seed(1))[:count]
     assert torch.equal(frozen(images[picked]), whole[picked])
+
+
+@pytest.mark.parametrize(("precision", "packed"), [("float32", 0), ("bfloat16", 1)])
+def test_convolutions_are_packed_in_bfloat16_alone(
+    precision: str, packed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[nn.Module] = []
+    monkeypatch.setattr(frozen_prefix, "pack", lambda module: seen.append(module) or module)
+    frozen_prefix.as_run(pool().fresh(pretrained=True, seed=0).segment(0, 1), precision)
+    assert len(seen) == packed
 
 
 def test_depth_zero_passes_images_through():

@@ -16,7 +16,7 @@ from frostline.objectives.networks.backbone_pool import BackbonePool
 from frostline.objectives.networks.frozen_prefix import CANONICAL_BATCH, FrozenPrefix, state_hash
 from frostline.objectives.networks.heads import FixedPooling, create_head
 from frostline.objectives.networks.lora import add_lora
-from frostline.objectives.networks.network import Network
+from frostline.objectives.networks.network import Network, last_outputs
 from frostline.objectives.phases import Phase, norms_and_biases
 from frostline.objectives.precision import BFLOAT16, EXACT, FLOAT32, Precision
 
@@ -203,6 +203,19 @@ def test_logits_are_the_models_features_through_the_head() -> None:
     with torch.no_grad():
         features = backbone.segment(0, UNITS).eval()(IMAGES)
         torch.testing.assert_close(net(IMAGES), net.head(features), rtol=1e-5, atol=1e-6)
+
+
+def test_of_units_that_run_one_after_another_the_last_outputs_are_returned() -> None:
+    units = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    features = torch.ones(1, 2)
+    first = units[0](features)
+    last = units[1](first)
+    assert torch.equal(last_outputs(units, features, 1), last)  # pyright: ignore[reportArgumentType]
+    for count, expected in ((2, [first, last]), (3, [features, first, last]), (4, [features, first, last])):
+        found = last_outputs(units, features, count)
+        assert isinstance(found, tuple)
+        assert len(found) == len(expected)
+        assert all(map(torch.equal, found, expected))
 
 
 @pytest.mark.parametrize("pooling", ["avg", "max", "avgmax", "gem"])

@@ -240,6 +240,12 @@ def test_a_depth_is_checked_against_one_unit_too() -> None:
     assert freeze_depth(create_config({"strategy": "partial", "freeze_depth": 1}), 2, lowest=1) == 1
 
 
+@pytest.mark.parametrize("values", [{}, {"freeze_depth": 2}])
+def test_after_a_solved_head_all_epochs_are_of_the_units(values: dict[str, Any]) -> None:
+    *_, last = plan("lp_ft", **{"head.init": "probe", **values})
+    assert (last.name, last.epochs, last.freeze_depth) == ("finetune", 6, values.get("freeze_depth", 0))
+
+
 @pytest.mark.parametrize(("frozen", "reach"), [(4, 4), (3, 2), (2, 3), (1, 4), (0, 4)])
 def test_heads_see_the_units_that_train_in_every_phase_and_the_one_before(frozen: int, reach: int) -> None:
     last = Phase("last", frozen, 1, 0.1, (0.1,) * (UNITS - frozen))
