@@ -30,6 +30,7 @@ def find_studies(workspace: Workspace) -> dict[str, int]:
         return {}
     if (found := _read_known(workspace.studies_url)) is not None:
         return found
+    # It loads Optuna, which alone can say what is wrong with other tables.
     from .optuna_storage import open_storage
 
     storage = open_storage(workspace)
