@@ -11,7 +11,7 @@ from ...objectives.precision import PrecisionChoice
 from ...storage.database import StoredFinal
 from ..records import FINISHED, STRATEGY, FinalRecord, FinalScores, FoldRecord, TrialRecord, read_finalist
 from .facts import StudyFacts
-from .trial_rows import STATES, TrialRow
+from .trial_rows import STATE_WORDS, TrialRow
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -33,7 +33,7 @@ def trial_record(trial: FrozenTrial, alive: Container[int] = ()) -> TrialRecord:
     """
     row = TrialRow(
         trial.number,
-        STATES[trial.state.name],
+        STATE_WORDS[trial.state.name],
         trial.datetime_complete,
         trial.value,
         trial.params.get(STRATEGY),

@@ -16,7 +16,7 @@ from ..records import FINISHED
 from .optuna_rows import local_time, read_parts, read_trial_rows
 
 # The states of Optuna's trials in the words of records.
-STATES = {
+STATE_WORDS = {
     "WAITING": "waiting",
     "RUNNING": "running",
     "COMPLETE": "complete",
@@ -75,7 +75,7 @@ class TrialReader:
     def _read_new(self, session: Session, every: Sequence[Any], first: int) -> dict[int, TrialRow]:
         """Return the rows of the trials that are not kept, by id."""
         new = {
-            row.trial_id: TrialRow(row.number, STATES[row.state], local_time(row.datetime_complete))
+            row.trial_id: TrialRow(row.number, STATE_WORDS[row.state], local_time(row.datetime_complete))
             for row in every
             if row.trial_id not in self._ended
         }

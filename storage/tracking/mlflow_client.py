@@ -30,11 +30,10 @@ def connect(uri: str, lock: Path) -> MlflowClient:
         RefusedError: The store rejects the request.
     """
     file = file_of(uri)
-    if file and lacks_schema(file):
-        create_aside(file, lock)
     with reachable(uri):
-        if file:
-            # Unless the other process has: its error is said here.
+        if file and lacks_schema(file):
+            create_aside(file, lock)
+            # Again if that failed: the error is said here.
             create(file, lock)
         prepare_store(uri, lock)
         return open_client(uri)

@@ -215,12 +215,8 @@ def test_pause_resume_and_stop_by_other_commands(tmp_path: Path, engine: str, mo
         def observer(self) -> Observer:
             return commanding
 
-    assert (
-        invoke(
-            *search_arguments(tmp_path / "space.toml", 30), "--engine", engine, "--workspace", tmp_path, views=Views()
-        )
-        == 130
-    )
+    search = search_arguments(tmp_path / "space.toml", 30)
+    assert invoke(*search, "--engine", engine, "--workspace", tmp_path, views=Views()) == 130
     assert commanding.codes == {"pause": 0, "resume": 0, "stop": 0}
     assert commanding.held == []
     paused, later, continued = commanding.done
