@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -83,9 +84,10 @@ class CategoryTPE:
         return strategies[choose_category(better, worse, len(strategies), self._rng)]
 
 
-def _places(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> list[int]:
-    """Return the places of the trials' strategies, by number."""
-    return [strategies.index(str(trial.strategy)) for trial in sorted(trials, key=lambda trial: trial.number)]
+def _places(trials: Sequence[TrialRecord], strategies: Sequence[str]) -> NDArray[np.int64]:
+    """Return the places of the trials' strategies (N,), by number."""
+    ordered = sorted(trials, key=lambda trial: trial.number)
+    return np.array([strategies.index(str(trial.strategy)) for trial in ordered], np.int64)
 
 
 def _rank(trial: TrialRecord) -> tuple[int, float, float]:

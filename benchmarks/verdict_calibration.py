@@ -1,6 +1,7 @@
 """How often the verdict claims what is not so, and how often it finds what is: finals with known truth, simulated.
 
     python benchmarks/verdict_calibration.py --keep                  # about two hours on one core
+    python benchmarks/verdict_calibration.py --outcomes FILE --keep  # goes on after the cells in the file
     python benchmarks/verdict_calibration.py --simulations 200
     python benchmarks/verdict_calibration.py --simulations 400 --extended   # only of races whose seeds are raised
 
@@ -19,11 +20,14 @@ and, as "before", the rule up to 2026-11: percentiles of resampled images and se
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import scipy.stats
@@ -33,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks is no installed
 
 from benchmarks import harness
 from frostline.objectives.metrics import score, weighted
-from frostline.search.analysis import RaceRules, run_race
+from frostline.search.analysis import RaceRules, run_race, score_draws
 from frostline.search.analysis.comparison import CONFIDENCE, Comparison, Look, Ranked, central_interval, compare
 from frostline.search.analysis.score_draws import bootstrap_scores
 from frostline.search.records import FinalRecord
@@ -166,6 +170,28 @@ class Decision(NamedTuple):
 Rule = Callable[[list[FinalRecord], Cell, int], Decision]
 
 
+@contextmanager
+def same_images() -> Iterator[None]:
+    """Resample images once for the same state of the generator: all rules and looks begin with the same seed."""
+    draw, known = score_draws._resample, dict[tuple[int, int, str], tuple[Floats, Any]]()
+
+    def resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> Floats:
+        key = len(labels), size, str(rng.bit_generator.state)
+        if key not in known:
+            known[key] = draw(labels, size, rng), rng.bit_generator.state
+        counts, rng.bit_generator.state = known[key]
+        return counts
+
+    with mock.patch.object(score_draws, "_resample", resample):
+        yield
+
+
+def decide(finals: list[FinalRecord], cell: Cell, seed: int) -> dict[str, Decision]:
+    """Decide by each rule."""
+    with same_images():
+        return {name: rule(finals, cell, seed) for name, rule in RULES.items()}
+
+
 def all_seeds(finals: list[FinalRecord], cell: Cell, seed: int) -> Decision:
     """Decide by the verdict on all seeds."""
     return _race(finals, cell, RaceRules(cell.seeds, racing=False), seed)
@@ -253,8 +279,8 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
     for number in range(simulations):
         finals = equal.draw()
         observed.append(list(observed_means(finals, cell).values()))
-        for name, rule in RULES.items():
-            found[name].append(rule(finals, cell, number))
+        for name, decision in decide(finals, cell, number).items():
+            found[name].append(decision)
     means = np.array(observed)
     # The mean over all simulations is the true score, which metrics other than accuracy have no formula for.
     true = means.mean(axis=0)
@@ -268,8 +294,8 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
         finals = worse.draw()
         reached = observed_means(finals, cell)
         known += (max(reached.values()) - reached[last]) / error > critical
-        for name, rule in RULES.items():
-            claimed[name].append(rule(finals, cell, number))
+        for name, decision in decide(finals, cell, number).items():
+            claimed[name].append(decision)
     outcomes = {}
     for name in RULES:
         intervals = np.array([[decision.intervals[each] for each in cell.names] for decision in found[name]])
@@ -282,6 +308,30 @@ def run(cell: Cell, simulations: int, seed: int = 0) -> tuple[dict[str, Outcome]
             / (cell.strategies * cell.seeds),
         )
     return outcomes, known / simulations
+
+
+def read_outcomes(path: Path | None) -> dict[str, tuple[dict[str, Outcome], float]]:
+    """Return what :func:`run` returned for each cell in a file, by its name and the number of simulations."""
+    if path is None or not path.exists():
+        return {}
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return {
+        line["cell"]: ({name: Outcome(**each) for name, each in line["outcomes"].items()}, line["known"])
+        for line in lines
+    }
+
+
+def run_or_read(cell: Cell, simulations: int, path: Path | None) -> tuple[dict[str, Outcome], float]:
+    """Simulate a cell, unless the file has its outcomes already."""
+    name = f"{cell}, {simulations}"
+    if (found := read_outcomes(path).get(name)) is not None:
+        return found
+    outcomes, known = run(cell, simulations)
+    if path is not None:
+        line = {"cell": name, "outcomes": {rule: asdict(each) for rule, each in outcomes.items()}, "known": known}
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    return outcomes, known
 
 
 def extend(cell: Cell, simulations: int) -> tuple[float, float, float]:
@@ -317,6 +367,9 @@ def report_extended(report: harness.Report, simulations: int) -> None:
 def main() -> None:
     options = harness.parser(__doc__)
     options.add_argument("--simulations", type=int, default=2000, help="of each cell")
+    options.add_argument(
+        "--outcomes", type=Path, metavar="FILE", help="where outcomes are kept; these are not run again"
+    )
     options.add_argument("--extended", action="store_true", help="only the races whose seeds are raised")
     options.set_defaults(data="simulated", backbone="none", weights="none", image_size=1)
     arguments: argparse.Namespace = options.parse_args()
@@ -333,7 +386,7 @@ def main() -> None:
         *("variances known", "trainings of the race"),
     )
     for cell in GRID:
-        outcomes, known = run(cell, arguments.simulations)
+        outcomes, known = run_or_read(cell, arguments.simulations, arguments.outcomes)
         each = [outcomes[name] for name in RULES]
         table.add(
             *(cell.metric, cell.strategies, cell.seeds, cell.images, ", ".join(map(str, dict.fromkeys(cell.spreads)))),

@@ -141,8 +141,15 @@ def _resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) ->
     # The draws of an image are contiguous in memory, which the metrics need.
     counts = np.zeros((len(labels), size)).T
     for members in _strata(labels):
-        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=size)
+        counts[:, members] = _multinomial(len(members), size, rng)
     return counts
+
+
+def _multinomial(images: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return how often each of n images is drawn in n draws (B, n): counted, which is faster than NumPy's multinomial."""
+    picks = rng.integers(images, size=(size, images))
+    rows = images * np.arange(size)[:, None]
+    return np.bincount((rows + picks).ravel(), minlength=size * images).reshape(size, images)
 
 
 def _strata(labels: NDArray[np.int64]) -> list[NDArray[np.int64]]:

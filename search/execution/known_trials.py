@@ -33,6 +33,8 @@ class KnownTrials:
 
     def __init__(self) -> None:
         self._trials: dict[int, FrozenTrial] = {}
+        # The same by number, until one of them changes.
+        self._listed: list[FrozenTrial] | None = None
         # Ids of those that have not ended.
         self._open: set[int] = set()
         # Numbers of all, and the lowest that is not among them.
@@ -45,6 +47,7 @@ class KnownTrials:
     def put(self, trial: FrozenTrial) -> None:
         """Put a trial in the place of an earlier state of it."""
         self._trials[trial._trial_id] = trial
+        self._listed = None
         if trial.state.is_finished():
             self._open.discard(trial._trial_id)
         else:
@@ -64,8 +67,10 @@ class KnownTrials:
             self._missing += 1
 
     def all(self) -> list[FrozenTrial]:
-        """Return all trials by number."""
-        return list(self._trials.values())
+        """Return all trials by number: the same list until one of them changes, which nobody else may change."""
+        if self._listed is None:
+            self._listed = list(self._trials.values())
+        return self._listed
 
     def unread(self, own: Set[int], taken: Set[int]) -> Unread:
         """Return which trials to read: those that are new here, and others' that began or ended meanwhile.

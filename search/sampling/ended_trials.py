@@ -30,13 +30,13 @@ class EndedTrials(ABC):
         """Forget all trials that have ended."""
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take over what has changed among the trials of the study."""
+        """Take over what has changed among the trials of the study, which nobody changes in place."""
         gone, come = changes(self._seen, trials)
         if any(trial.state.is_finished() for trial in gone):
             # Another worker has taken a trial over that seemed to have ended.
             gone, come, self._open = [], list(trials), {}
             self.forget()
-        self._seen = list(trials)
+        self._seen = trials
         for trial in gone:
             del self._open[trial.number]
         for trial in come:

@@ -136,9 +136,11 @@ class StrategySampler(BaseSampler):
     def _start(self, study: Study, view: Study, trial: FrozenTrial) -> Mapping[str, Any] | None:
         """Return the first start of the trial's strategy that no other trial has; None if all are taken."""
         starts = self._starts.get(trial.params[STRATEGY]) or [{}]
-        others = [each.params for each in view.get_trials(deepcopy=False) if each.number != trial.number]
-        if len(others) >= len(starts):
+        trials = view.get_trials(deepcopy=False)
+        # The trial itself is one of them.
+        if len(trials) > len(starts):
             return None
+        others = [each.params for each in trials if each.number != trial.number]
         free = [start for start in starts if not any(start.items() <= params.items() for params in others)]
         if not free or free[0] is starts[0]:
             return next(iter(free), None)

@@ -28,9 +28,9 @@ class StepScores:
         self._batches: defaultdict[int | None, dict[int, FrozenTrial]] = defaultdict(dict)
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take over what has changed among all trials of the study."""
+        """Take over what has changed among all trials of the study, which nobody changes in place."""
         gone, come = changes(self._seen, trials)
-        self._seen = list(trials)
+        self._seen = trials
         for trial in filter(self._counts, gone):
             del self._batches[trial.user_attrs.get(BATCH)][trial.number]
             for step, score in _reports(trial):

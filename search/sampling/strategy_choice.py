@@ -20,6 +20,8 @@ from .ended_trials import EndedTrials
 _GOOD_SHARE, _MOST_GOOD, _CANDIDATES, _RECENT = 0.1, 25, 24, 25
 # A trial's rank, the best first: those that are complete, by score; then pruned ones, by their last step and score.
 _Rank = tuple[bool, float, float, int]
+# Places of categories (N,), by trial.
+_Places = NDArray[np.int64]
 
 
 class StrategyChoice(EndedTrials):
@@ -39,14 +41,18 @@ class StrategyChoice(EndedTrials):
         self.forget()
 
     def forget(self) -> None:
-        self._strategies: dict[int, str | None] = {}
         self._ranks: list[_Rank] = []
+        # By the number of a trial, one more than the place of its strategy's name; 0 where none has ended.
+        self._names: list[str] = []
+        self._ended = np.zeros(0, np.int64)
 
     def take(self, trial: FrozenTrial) -> None:
         if trial.state == TrialState.FAIL:
             return
-        self._strategies[trial.number] = trial.params.get(STRATEGY)
         insort(self._ranks, _rank(trial))
+        if trial.number >= len(self._ended):
+            self._ended = _enlarged(self._ended, 2 * trial.number + 1)
+        self._ended[trial.number] = self._code(trial)
 
     def choose(self, number: int, strategies: Sequence[str], seed: int) -> str:
         """Return the strategy of a trial.
@@ -67,22 +73,35 @@ class StrategyChoice(EndedTrials):
         ratios = _log_ratios(*(_Mixture(group, count) for group in self._groups(number, strategies)))
         return dict(zip(strategies, ratios.tolist(), strict=True))
 
-    def _groups(self, number: int, strategies: Sequence[str]) -> tuple[list[int], list[int]]:
+    def _groups(self, number: int, strategies: Sequence[str]) -> tuple[_Places, _Places]:
         """Return the places of the strategies of the good trials and of the others, by number."""
-        most = min(math.ceil(_GOOD_SHARE * len(self._ranks)), _MOST_GOOD)
-        best = {rank[-1] for rank in self._ranks[:most]}
-        running = {each.number: each.params.get(STRATEGY) for each in self.others(number) if _runs(each)}
-        every = sorted((self._strategies | running).items())
+        running = [each for each in self.others(number) if _runs(each)]
+        last = max((each.number for each in running), default=0)
+        codes = _enlarged(self._ended, max(len(self._ended), last + 1))
+        for each in running:
+            codes[each.number] = self._code(each)
         place = {name: at for at, name in enumerate(strategies)}
-        known = [(at in best, place[name]) for at, name in every if name in place]
-        return [at for is_good, at in known if is_good], [at for is_good, at in known if not is_good]
+        places = np.array([-1, *(place.get(name, -1) for name in self._names)])[codes]
+        most = min(math.ceil(_GOOD_SHARE * len(self._ranks)), _MOST_GOOD)
+        good = np.zeros(len(codes), np.bool_)
+        good[[rank[-1] for rank in self._ranks[:most]]] = True
+        return places[(places >= 0) & good], places[(places >= 0) & ~good]
+
+    def _code(self, trial: FrozenTrial) -> int:
+        """Return one more than the place of the name of a trial's strategy, or 0 where it has none."""
+        name = trial.params.get(STRATEGY)
+        if name is None:
+            return 0
+        if name not in self._names:
+            self._names.append(name)
+        return self._names.index(name) + 1
 
 
-def choose_category(good: Sequence[int], bad: Sequence[int], count: int, rng: np.random.RandomState) -> int:
+def choose_category(good: _Places, bad: _Places, count: int, rng: np.random.RandomState) -> int:
     """Return the category that TPE chooses, draw by draw as Optuna does.
 
     Args:
-        good: Categories of the good trials, in the order of the trials.
+        good: Categories of the good trials (N,), in the order of the trials.
         bad: Those of the others.
         count: Number of categories.
         rng: Draws the candidates.
@@ -100,22 +119,23 @@ class _Mixture:
         count: Number of categories.
     """
 
-    def __init__(self, places: Sequence[int], count: int) -> None:
+    def __init__(self, places: _Places, count: int) -> None:
         known = len(places)
         ramp = np.linspace(1 / known, 1, max(0, known - _RECENT)) if known else np.ones(0)
         weights = np.concatenate([ramp, np.ones(min(known, _RECENT) + 1)])
-        kernels = np.full((known + 1, count), 1 / (known + 1))
-        kernels[np.arange(known), places] += 1
         self._weights = weights / weights.sum()
+        # Of each trial the number of its kernel: those of one category are equal. The last kernel is the prior.
+        self._kinds = np.append(places, count)
+        kernels = np.full((count + 1, count), 1 / (known + 1)) + np.eye(count + 1, count)
         self._kernels = kernels / kernels.sum(axis=1, keepdims=True)
 
     def density(self) -> NDArray[np.float64]:
         """Return the probability of each category."""
-        return self._weights @ self._kernels
+        return np.bincount(self._kinds, self._weights, len(self._kernels)) @ self._kernels
 
     def draw(self, rng: np.random.RandomState) -> NDArray[np.int64]:
         """Draw candidates (24,), as Optuna does: a kernel, then a category of it."""
-        chosen = self._kernels[rng.choice(len(self._weights), p=self._weights, size=_CANDIDATES)]
+        chosen = self._kernels[self._kinds[rng.choice(len(self._weights), p=self._weights, size=_CANDIDATES)]]
         below = np.cumsum(chosen, axis=1)[:, :-1] < rng.rand(_CANDIDATES)[:, np.newaxis]
         return below.sum(axis=1)
 
@@ -124,6 +144,11 @@ def _log_ratios(good: _Mixture, bad: _Mixture) -> NDArray[np.float64]:
     # Rounded: equal categories are the same on every machine.
     ratios: NDArray[np.float64] = np.log(good.density() / bad.density())
     return ratios.round(9)
+
+
+def _enlarged(values: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return a copy with zeros behind it."""
+    return np.concatenate([values, np.zeros(size - len(values), np.int64)])
 
 
 def _runs(trial: FrozenTrial) -> bool:

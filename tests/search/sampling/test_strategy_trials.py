@@ -120,7 +120,7 @@ def test_after_any_changes_they_are_those_of_all_trials(seed: int) -> None:
         for name, own in kept.items():
             # One that is not asked for some time catches up.
             if rng.random() < 0.6:
-                own.update(trials)
+                own.update(list(trials))
                 for states in ASKED:
                     for most in (None, 30, 60):
                         expected = looked_through(trials, name, states, most)
