@@ -146,7 +146,7 @@ def _resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) ->
 
 
 def _multinomial(images: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return how often each of n images is drawn in n draws (B, n): counted, which is faster than NumPy's multinomial."""
+    """Return how often each of n images is drawn in n draws (B, n): counting is faster than NumPy's multinomial."""
     picks = rng.integers(images, size=(size, images))
     rows = images * np.arange(size)[:, None]
     return np.bincount((rows + picks).ravel(), minlength=size * images).reshape(size, images)
