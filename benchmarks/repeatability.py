@@ -15,8 +15,8 @@ import argparse
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Outcome:
         recommended: Name of the strategy.
         tied: Names of the strategies that lead or may be as good as the leader.
         scores: Mean test score of each strategy's finals.
+        trials: Number of trials of each strategy.
         finals: Number of trainings of the finals, those of candidates included.
         search_seconds: Wall time of all trials, summed.
         finals_seconds: Wall time of all finals, summed.
@@ -47,6 +48,7 @@ class Outcome:
     recommended: str
     tied: frozenset[str]
     scores: dict[str, float]
+    trials: Mapping[str, int] = field(default_factory=dict)
     finals: int = 0
     search_seconds: float = 0.0
     finals_seconds: float = 0.0
@@ -68,10 +70,16 @@ def regrets(outcomes: Sequence[Outcome]) -> list[float]:
     return [max(means.values()) - means[outcome.recommended] for outcome in outcomes]
 
 
-def search(setting: Setting, workspace: Path, seed: int, trials: int) -> Outcome:
-    """Run a search, or finish it; one that is finished is read."""
-    name = f"{Path(setting.data).name}-{seed}"
-    request = setting.request(name=name, trials=trials, seed=seed)
+def search(setting: Setting, workspace: Path, name: str, **more: object) -> Outcome:
+    """Run a search, or finish it; one that is finished is read.
+
+    Args:
+        setting: What is searched.
+        workspace: Folder of the studies.
+        name: Of the study.
+        more: Other fields of its request.
+    """
+    request = setting.request(name=name, **more)
     results = run_search(request, Workspace(workspace), LineProgress(lambda line: None)).results()
     verdict = results.verdict
     assert verdict is not None
@@ -80,6 +88,7 @@ def search(setting: Setting, workspace: Path, seed: int, trials: int) -> Outcome
         recommended=verdict.winner.strategy,
         tied=frozenset(contender.strategy for contender in verdict.contenders if contender.tied),
         scores={contender.strategy: contender.mean for contender in verdict.contenders},
+        trials=Counter(trial.strategy for trial in results.trials if trial.strategy),
         finals=len(finals),
         search_seconds=sum(trial.seconds or 0.0 for trial in results.trials),
         finals_seconds=sum(final.seconds for final in finals),
@@ -137,7 +146,8 @@ def main() -> None:
         own = Setting(**{**vars(chosen), "data": str(SHARED / "data" / dataset)})
         outcomes = []
         for seed in range(arguments.seeds):
-            outcomes.append(search(own, arguments.workspace, seed, arguments.trials))
+            name = f"{dataset}-{seed}"
+            outcomes.append(search(own, arguments.workspace, name, trials=arguments.trials, seed=seed))
             print(dataset, seed, outcomes[-1], flush=True)
         report_dataset(report, dataset, outcomes)
     harness.finish(report, arguments)

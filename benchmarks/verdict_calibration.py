@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks is no installed package
 
 from benchmarks import harness
-from frostline.objectives.metrics import score, weighted
-from frostline.search.analysis import RaceRules, run_race, score_draws
+from frostline.objectives.metrics import Weighted, score, weighted
+from frostline.search.analysis import RaceRules, comparison, run_race, score_draws
 from frostline.search.analysis.comparison import CONFIDENCE, Comparison, Look, Ranked, central_interval, compare
 from frostline.search.analysis.score_draws import bootstrap_scores
 from frostline.search.records import FinalRecord
@@ -171,9 +171,10 @@ Rule = Callable[[list[FinalRecord], Cell, int], Decision]
 
 
 @contextmanager
-def same_images() -> Iterator[None]:
-    """Resample images once for the same state of the generator: all rules and looks begin with the same seed."""
+def resampled_once() -> Iterator[None]:
+    """Resample images, and the score of each final, once: all rules and looks begin with the same seed."""
     draw, known = score_draws._resample, dict[tuple[int, int, str], tuple[Floats, Any]]()
+    weigh, scores = weighted, dict[tuple[int, int], Floats]()
 
     def resample(labels: NDArray[np.int64], size: int, rng: np.random.Generator) -> Floats:
         key = len(labels), size, str(rng.bit_generator.state)
@@ -182,13 +183,31 @@ def same_images() -> Iterator[None]:
         counts, rng.bit_generator.state = known[key]
         return counts
 
-    with mock.patch.object(score_draws, "_resample", resample):
+    def weigh_once(metric: str, probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> Weighted:
+        weigher = weigh(metric, probabilities, labels)
+
+        def value(weights: Floats) -> Floats:
+            # The arrays that are kept live as long as the block: nothing else has their ids.
+            if not any(weights is counts for counts, _ in known.values()):
+                return weigher(weights)
+            key = id(probabilities), id(weights)
+            if key not in scores:
+                scores[key] = weigher(weights)
+            return scores[key]
+
+        return value
+
+    with (
+        mock.patch.object(score_draws, "_resample", resample),
+        mock.patch.object(comparison, "weighted", weigh_once),
+        mock.patch(f"{__name__}.weighted", weigh_once),
+    ):
         yield
 
 
 def decide(finals: list[FinalRecord], cell: Cell, seed: int) -> dict[str, Decision]:
     """Decide by each rule."""
-    with same_images():
+    with resampled_once():
         return {name: rule(finals, cell, seed) for name, rule in RULES.items()}
 
 
