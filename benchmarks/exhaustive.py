@@ -32,13 +32,7 @@ TRIALS, TIMES, FINALS_SEEDS = 15, 10, 10
 
 
 def judge(usual: Outcome, exhaustive: Outcome) -> str:
-    """Return how a usual verdict relates to the exhaustive one.
-
-    >>> full = Outcome("full", frozenset({"full", "partial"}), {"full": 0.8, "partial": 0.79, "scratch": 0.3})
-    >>> scratch = Outcome("scratch", frozenset({"scratch"}), {"full": 0.8, "partial": 0.79, "scratch": 0.9})
-    >>> judge(full, full), judge(scratch, full), judge(full, scratch)
-    ('the same', 'NO', 'NO')
-    """
+    """Return how a usual verdict relates to the exhaustive one."""
     if usual.recommended == exhaustive.recommended:
         return "the same"
     if usual.recommended in exhaustive.tied:

@@ -19,6 +19,7 @@ from benchmarks import (
     cache_budget,
     data_faults,
     exact_probe,
+    exhaustive,
     gpu,
     harness,
     head_depths,
@@ -374,3 +375,13 @@ def test_searches_agree_if_they_recommend_the_same_or_call_each_other_a_tie() ->
     # Means over all three: both 2.5 thirds; over the first two: 0.9 and 0.8.
     assert repeatability.regrets([full, partial, sure]) == pytest.approx([0, 0, 0])
     assert repeatability.regrets([full, partial]) == pytest.approx([0, 0.1])
+
+
+def test_a_usual_verdict_is_right_if_it_or_the_exhaustive_one_calls_the_others_leader_a_tie() -> None:
+    full = repeatability.Outcome("full", frozenset({"full", "partial"}), {})
+    partial = repeatability.Outcome("partial", frozenset({"partial"}), {})
+    unsure = repeatability.Outcome("lp_ft", frozenset({"lp_ft", "full"}), {})
+    assert exhaustive.judge(full, full) == "the same"
+    assert exhaustive.judge(partial, full) == "a tie there"
+    assert exhaustive.judge(unsure, full) == "a tie here"
+    assert exhaustive.judge(unsure, partial) == "NO"
