@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from ...objectives.metrics import find_metric
-from ..formats import percent, plural
+from ..formats import percent
 from ..records import FinalRecord
 from .comparison import CONFIDENCE, ONLY_LOOK, Comparing, Comparison, Gap, Interval, Look, compare
 from .costs import Costs, costs_of
@@ -67,6 +67,11 @@ class Contender:
     def calibrated_metrics(self) -> dict[str, float]:
         """Return the mean over seeds of what calibration changes; see :attr:`FinalRecord.calibrated_metrics`."""
         return _means([final.calibrated_metrics for final in self.finals])
+
+    @property
+    def average(self) -> str:
+        """Return in words what the mean score is of."""
+        return "one seed" if len(self.scores) == 1 else f"mean of {len(self.scores)} seeds"
 
     @property
     def temperature(self) -> float | None:
@@ -184,7 +189,7 @@ class Verdict:
         won, leader = self.winner, self.leader
         low, high = won.score_interval
         score = (
-            f"{percent(won.mean)} test {find_metric(self.metric).title} (mean of {plural(len(won.scores), 'seed')}, "
+            f"{percent(won.mean)} test {find_metric(self.metric).title} ({won.average}, "
             f"{100 * self.confidence:.0f} % interval {100 * low:.1f} to {100 * high:.1f})"
         )
         if won is not leader:

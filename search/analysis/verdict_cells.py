@@ -9,10 +9,11 @@ from .verdict import Contender, Verdict
 
 def verdict_titles(verdict: Verdict) -> tuple[str, ...]:
     """Return the titles of the columns; the first two hold no numbers."""
+    how = "mean ± sd (seeds)" if _has_means(verdict) else "one seed"
     return (
         "strategy",
         "",
-        f"test {find_metric(verdict.metric).title} %, mean ± sd (seeds)",
+        f"test {find_metric(verdict.metric).title} %, {how}",
         f"behind leader, points [{100 * verdict.confidence:.0f} % interval]",
         "training",
         "trainable weights",
@@ -23,14 +24,20 @@ def verdict_cells(contender: Contender, verdict: Verdict) -> tuple[str, ...]:
     """Return the cells of a strategy. One seed has no standard deviation."""
     seeds = len(contender.scores)
     spread = f" ± {points(contender.spread)}" if seeds > 1 else ""
+    of = f" ({seeds})" if _has_means(verdict) else ""
     return (
         contender.strategy,
         verdict.standing(contender),
-        f"{points(contender.mean)}{spread} ({seeds})",
+        f"{points(contender.mean)}{spread}{of}",
         _gap(contender),
         duration(contender.seconds),
         count(contender.trainable_parameters),
     )
+
+
+def _has_means(verdict: Verdict) -> bool:
+    """Return whether a strategy has more than one seed."""
+    return any(len(contender.scores) > 1 for contender in verdict.contenders)
 
 
 def _gap(contender: Contender) -> str:

@@ -175,7 +175,7 @@ def _scores(contender: Contender, verdict: Verdict, kept: KeptNetwork) -> list[s
     ]
     return [
         f"On {verdict.test_images:,} test images, which no trial saw: {100 * contender.mean:.1f} % {title}, "
-        f"mean of {len(contender.scores)} seeds ({verdict.confidence:.0%} interval {100 * low:.1f} to "
+        f"{contender.average} ({verdict.confidence:.0%} interval {100 * low:.1f} to "
         f"{100 * high:.1f}). "
         f"This network alone: {100 * kept.final.test_score:.1f} %; {_chosen(kept)}",
         "",

@@ -126,7 +126,7 @@ def test_a_clear_winner_wins_whatever_it_costs() -> None:
     sentence = verdict.sentence()
     low, high = (100 * edge for edge in verdict.winner.score_interval)
     assert sentence.startswith(
-        f"full wins: 95.0 % test accuracy (mean of 1 seed, 95 % interval {low:.1f} to {high:.1f})"
+        f"full wins: 95.0 % test accuracy (one seed, 95 % interval {low:.1f} to {high:.1f})"
     )
     assert "95 % confidence" in sentence
 
