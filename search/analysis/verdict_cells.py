@@ -9,11 +9,11 @@ from .verdict import Contender, Verdict
 
 def verdict_titles(verdict: Verdict) -> tuple[str, ...]:
     """Return the titles of the columns; the first two hold no numbers."""
-    how = "mean ± sd (seeds)" if _has_means(verdict) else "one seed"
+    how = ", mean ± sd (seeds)" if _has_means(verdict) else ""
     return (
         "strategy",
         "",
-        f"test {find_metric(verdict.metric).title} %, {how}",
+        f"test {find_metric(verdict.metric).title} %{how}",
         f"behind leader, points [{100 * verdict.confidence:.0f} % interval]",
         "training",
         "trainable weights",

@@ -86,7 +86,7 @@ def dry_run(request: Request, workspace: Workspace) -> DryRun:
     check_strategies(settings, backbones)
     try_sampler(settings)
     try_heads(settings, backbones, len(listing.classes))
-    existing = existing_study(settings, workspace)
+    existing = existing_study(request, settings, workspace)
     images, classes = split_counts(listing, settings.seed, settings.folds), len(listing.classes)
     notes: list[str] = []
     if existing is None:

@@ -66,7 +66,7 @@ def prepare_search(request: Request, workspace: Workspace, observer: Observer) -
     check_strategies(settings, backbones)
     try_sampler(settings)
     try_heads(settings, backbones, len(listing.classes))
-    existing = existing_study(settings, workspace)
+    existing = existing_study(request, settings, workspace)
     if existing is None:
         require_free_name(request.tracking_uri, settings.name, "--name")
     dataset = decode(listing, settings, preprocessing, workspace, observer)
@@ -265,8 +265,13 @@ def _absolute(text: str) -> str:
     return os.path.realpath(path) if os.path.exists(path) else text
 
 
-def existing_study(settings: StudySettings, workspace: Workspace) -> Study | None:
+def existing_study(request: Request, settings: StudySettings, workspace: Workspace) -> Study | None:
     """Return the study of this name; None if there is none.
+
+    Args:
+        request: What was asked for.
+        settings: The same with what was left open.
+        workspace: Where the study is.
 
     Raises:
         InvalidInputError: The study has other settings; the message names them.
@@ -277,14 +282,14 @@ def existing_study(settings: StudySettings, workspace: Workspace) -> Study | Non
     if study.settings.differences(settings):
         present = study.settings
         raised = (
-            ("--trials", settings.trials, present.trials),
-            ("--budget", settings.budget, present.budget),
-            ("--seeds", settings.finals_seeds, present.finals_seeds),
+            ("--trials", request.trials, settings.trials, present.trials),
+            ("--budget", request.budget, settings.budget, present.budget),
+            ("--seeds", request.finals_seeds, settings.finals_seeds, present.finals_seeds),
         )
         more = "".join(
             f" {option} {write_duration(new) if option == '--budget' else new}"
-            for option, new, old in raised
-            if new is not None and old is not None and new > old
+            for option, asked, new, old in raised
+            if asked is not None and new is not None and old is not None and new > old
         )
         raise InvalidInputError(
             [

@@ -125,9 +125,7 @@ def test_a_clear_winner_wins_whatever_it_costs() -> None:
     assert verdict.contenders[1].gap_to_leader == pytest.approx(0.45)
     sentence = verdict.sentence()
     low, high = (100 * edge for edge in verdict.winner.score_interval)
-    assert sentence.startswith(
-        f"full wins: 95.0 % test accuracy (one seed, 95 % interval {low:.1f} to {high:.1f})"
-    )
+    assert sentence.startswith(f"full wins: 95.0 % test accuracy (one seed, 95 % interval {low:.1f} to {high:.1f})")
     assert "95 % confidence" in sentence
 
 

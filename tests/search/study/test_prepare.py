@@ -295,3 +295,17 @@ def test_a_study_does_not_go_on_with_other_weights(tmp_path: Path) -> None:
     save_file({**weights, "conv1.0.weight": weights["conv1.0.weight"] + 1e-3}, file)
     with pytest.raises(InvalidInputError, match=r"(?s)weights: \w{12} then, \w{12} now.*Restore them"):
         prepare_resume("drift", workspace, Observer())
+
+
+def test_a_resume_is_proposed_with_what_was_typed_alone(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    asked = Request(DIGITS, "shufflenet_v2_x0_5", "none", 32, trials=6, finals_seeds=2, name="here")
+    prepare_search(asked, workspace, Observer()).study.close()
+    for more, proposed in (
+        ({"metric": "macro_f1", "trials": None, "finals_seeds": None}, "frostline resume here --workspace"),
+        ({"trials": 9}, "frostline resume here --trials 9 --workspace"),
+        ({"trials": 9, "finals_seeds": 3}, "frostline resume here --trials 9 --seeds 3 --workspace"),
+    ):
+        with pytest.raises(InvalidInputError) as refusal:
+            prepare_search(replace(asked, **more), workspace, Observer())
+        assert proposed in str(refusal.value)
