@@ -34,9 +34,18 @@ def freeze_depth(config: TrialConfig, units: int, *, lowest: int) -> int:
     depth = config.freeze_depth if config.freeze_depth is not None else (0 if lowest == 0 else None)
     if depth is None or not lowest <= depth < units:
         raise InvalidInputError(
-            f"freeze_depth must be between {lowest} and {units - 1} ({_left(config, units)}), got {config.freeze_depth}"
+            f"freeze_depth must be between {lowest} and {units - 1} ({_left(config, units)}), "
+            f"got {config.freeze_depth}{_from_the_end(config, units)}"
         )
     return depth
+
+
+def _from_the_end(config: TrialConfig, units: int) -> str:
+    """Return how a depth that truncation made too large may have been written."""
+    if config.freeze_depth is None or not units <= config.freeze_depth < units + config.truncate:
+        return ""
+    every = units + config.truncate
+    return f" (or {config.freeze_depth - every}: a negative depth counts from all {every} units)"
 
 
 def _left(config: TrialConfig, units: int) -> str:

@@ -154,6 +154,7 @@ def test_a_depth_that_the_backbone_does_not_have_is_refused(tmp_path: Path) -> N
     [
         ("[full]\ntruncate = 18", ["truncate must be below 18", "got 18"]),
         ("[partial]\ntruncate = { low = 0, high = 4 }\nfreeze_depth = 15", ["between 1 and 13", "truncate drops 4"]),
+        ("[partial]\ntruncate = 4\nfreeze_depth = -1", ["got 17 (or -1: a negative depth counts from all 18 units)"]),
         ("[scratch]\nhead = { init = 'probe' }", ["scratch has none", "set another init"]),
         (
             "[full]\nhead = { init = 'probe', hidden_layers = { low = 0, high = 1 } }",
