@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...objectives.backbones import Backbone, preprocessing_for
@@ -37,6 +38,9 @@ from .starts import starts_sentence
 from .studies import study_names
 from .study import Study
 from .user_objects import try_heads, try_sampler
+
+# From so many on, an image is at most a point of a score.
+_MANY_VAL_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -162,9 +166,12 @@ def gather_facts(
     notes += [f"the first layer is {backbones.first_layer}"] if backbones.first_layer else []
     if backbones.spec.weights == "none":
         notes.append("weights are none: every strategy starts from random weights, so none benefits from pretraining")
+    counts = {split: sum(classes.values()) for split, classes in dataset.counts.items()}
+    if not dataset.fold_sizes and counts["val"] < _MANY_VAL_IMAGES:
+        notes.append(few_images_sentence(counts))
     return StudyFacts(
         classes=dataset.classes,
-        counts={split: sum(classes.values()) for split, classes in dataset.counts.items()},
+        counts=counts,
         fingerprint=dataset.fingerprint,
         skipped=tuple(dataset.skipped.items()),
         units=tuple(unit.name for unit in backbone.units),
@@ -180,6 +187,20 @@ def gather_facts(
         precision=precision,
         folds=dataset.fold_sizes,
         first_layer=backbones.first_layer,
+    )
+
+
+def few_images_sentence(counts: Mapping[str, int]) -> str:
+    """Return what few validation images mean for the scores of trials, and what helps.
+
+    >>> from frostline.search.study.prepare import few_images_sentence
+    >>> few_images_sentence({"train": 240, "val": 40, "test": 120}).partition(": ")[0]
+    '40 validation images are few'
+    """
+    val, every = counts["val"], counts["train"] + counts["val"]
+    return (
+        f"{val} validation images are few: one of them is {100 / val:.1f} points of a trial's score, and the best score "
+        f"is partly luck. --folds 5 validates each trial on all {every}, in five trainings"
     )
 
 

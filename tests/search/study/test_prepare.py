@@ -15,7 +15,7 @@ from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.study.checks import train_images
 from frostline.search.study.observer import Observer
-from frostline.search.study.prepare import default_name, prepare_search
+from frostline.search.study.prepare import default_name, few_images_sentence, prepare_search
 from frostline.search.study.request import Request
 from frostline.search.study.resume import prepare_resume
 from frostline.storage.workspace import Workspace
@@ -207,7 +207,8 @@ def test_a_network_that_cannot_follow_its_mode_is_told_at_the_start(
             said.append(message)
 
     study = prepare_search(request, Workspace(tmp_path / "w"), Listening()).study
-    (note,) = study.facts.notes
+    note, few = study.facts.notes
+    assert few == few_images_sentence(study.facts.counts)
     assert "branching_network:Branching: Its own forward does in training what it does in evaluation" in note
     assert note in said
 
