@@ -199,7 +199,7 @@ def few_images_sentence(counts: Mapping[str, int]) -> str:
     """
     val, every = counts["val"], counts["train"] + counts["val"]
     return (
-        f"{val} validation images are few: one of them is {100 / val:.1f} points of a trial's score, and the best score "
+        f"{val} validation images are few: one is {100 / val:.1f} points of a trial's score, and the best score "
         f"is partly luck. --folds 5 validates each trial on all {every}, in five trainings"
     )
 
