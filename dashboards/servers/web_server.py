@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sysconfig
 import tempfile
 import time
 import urllib.request
@@ -21,6 +22,8 @@ STOP_SECONDS = 10.0
 _LOG_LINES = 15
 # Marks our part of a page.
 MARK = "data-frostline"
+# No file in the current folder stands in for a library: neither for Python nor for uvicorn, which MLflow runs.
+_FROM_LIBRARIES_ALONE = {"PYTHONSAFEPATH": "1", "UVICORN_APP_DIR": sysconfig.get_path("purelib")}
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -115,7 +118,7 @@ class RunningServer:
         # A new session, so that Ctrl-C reaches only this process and the whole group can be stopped.
         self._process = subprocess.Popen(
             server.command,
-            env={**os.environ, **server.environment},
+            env={**os.environ, **_FROM_LIBRARIES_ALONE, **server.environment},
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -21,6 +21,7 @@ import pytest
 from frostline.dashboards import cli
 from frostline.dashboards.servers.mlflow_ui import UiError, serve_ui, study_page
 from frostline.dashboards.servers.ports import is_taken, port_owner
+from frostline.dashboards.servers.web_server import RunningServer, WebServer
 
 from ...servers import find_free_port
 
@@ -87,7 +88,10 @@ def children(parent: int) -> list[int]:
 def test_ui_serves_this_machine_alone_and_leaves_nothing(
     store: str, free_port: int, tmp_path: Path, number: signal.Signals
 ) -> None:
-    command = [sys.executable, "-c", _SERVE, store, str(tmp_path / "artifacts"), str(free_port)]
+    # Photos lie in the current folder, and files that somebody put beside them.
+    for library in ("mlflow", "uvicorn", "fastapi", "flask", "sqlalchemy", "json"):
+        (tmp_path / f"{library}.py").write_text("raise SystemExit('it ran')")
+    command = [sys.executable, "-P", "-c", _SERVE, store, str(tmp_path / "artifacts"), str(free_port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stdout is not None
         said = [next(process.stdout) for _ in range(3)]
@@ -182,6 +186,21 @@ def test_taken_port_names_its_owner_and_the_option(listener: socket.socket) -> N
 def test_free_port_has_no_owner(free_port: int) -> None:
     assert not is_taken("127.0.0.1", free_port)
     assert port_owner(free_port) is None
+
+
+def test_no_file_of_the_current_folder_stands_in_for_a_library(
+    free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    server = WebServer("x", [sys.executable, "-c", "import json; print(json.dumps)"], "127.0.0.1", free_port, "", "/")
+    running = RunningServer(server)
+    try:
+        # It ends at once, and the end of its log is told.
+        with pytest.raises(UiError, match="<function dumps"):
+            running.await_answer()
+    finally:
+        running.stop()
 
 
 def test_death_is_reported_without_the_password(free_port: int) -> None:
