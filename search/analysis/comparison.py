@@ -12,7 +12,7 @@ left it before.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -25,6 +25,8 @@ from .seed_spread import Floats
 CONFIDENCE = 0.95
 # Largest probability of something unlikely.
 UNLIKELY = 0.1
+# With fewer test images, an interval of an accuracy of 80 % is wider than 28 points, and resampling says too little.
+MIN_TEST_IMAGES = 30
 
 # Of normal errors, the middle 68 % are within one standard error.
 _MIDDLE = (NormalDist().cdf(-1), NormalDist().cdf(1))
@@ -123,7 +125,12 @@ def compare(ranked: Ranked, metric: str, seed: int, look: Look = ONLY_LOOK, *, d
     scores = [[weighted(metric, final.probabilities, labels) for final in group] for group in ranked]
     number, earlier = draws or draws_of(metric), [seeds for seeds, _ in look.earlier]
     drawn = draw_scores(scores, labels, seed=seed, draws=number, earlier=earlier)
-    return compare_draws(drawn, look, len(ranked[0]))
+    compared = compare_draws(drawn, look, len(ranked[0]))
+    if len(labels) >= MIN_TEST_IMAGES:
+        return compared
+    pairs = zip(compared.score_intervals, drawn.means, strict=True)
+    widened = tuple(widest(interval, exact_interval(mean, len(labels))) for interval, mean in pairs)
+    return replace(compared, score_intervals=widened)
 
 
 def compare_draws(drawn: ScoreDraws, look: Look, seeds: int) -> Comparison:
@@ -266,6 +273,33 @@ def best_shares(scores: Floats) -> list[float]:
         [0.875, 0.125]"""
     highest = scores == scores.max(axis=1, keepdims=True)
     return (highest / highest.sum(axis=1, keepdims=True)).mean(axis=0).tolist()
+
+
+def exact_interval(mean: float, images: int) -> Interval:
+    """Return the interval of a share of right answers by the binomial distribution (Clopper & Pearson 1934).
+
+    Resampling a few images that were all answered rightly would find no doubt at all.
+
+    Args:
+        mean: Observed share, over all seeds.
+        images: Number of test images.
+
+    Examples:
+        >>> from frostline.search.analysis.comparison import exact_interval
+        >>> [round(each, 3) for each in exact_interval(1.0, 6)]
+        [0.541, 1.0]
+    """
+    from scipy.special import betaincinv  # slow to import, and rarely needed
+
+    right, tail = mean * images, (1 - CONFIDENCE) / 2
+    low = betaincinv(right, images - right + 1, tail) if right > 0 else 0.0
+    high = betaincinv(right + 1, images - right, 1 - tail) if right < images else 1.0
+    return float(low), float(high)
+
+
+def widest(one: Interval, other: Interval) -> Interval:
+    """Return the interval from the lower low end to the higher high end."""
+    return min(one[0], other[0]), max(one[1], other[1])
 
 
 def central_interval(draws: Floats, comparisons: int) -> Interval:

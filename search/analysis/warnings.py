@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..records import BUDGET, TrialRecord
+from .comparison import MIN_TEST_IMAGES
 from .verdict import Verdict
-
-# With fewer test images, an interval of an accuracy of 80 % is wider than 28 points.
-MIN_TEST_IMAGES = 30
 
 
 def find_warnings(verdict: Verdict, trials: Sequence[TrialRecord], strategies: Sequence[str]) -> tuple[str, ...]:

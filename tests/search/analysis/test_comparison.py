@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from frostline.search.analysis.comparison import best_shares, central_interval, confidence_set
+from benchmarks.verdict_calibration import Cell, run
+from frostline.search.analysis.comparison import best_shares, central_interval, confidence_set, exact_interval
 
 
 @pytest.mark.parametrize("strategies", [2, 3, 6])
@@ -56,3 +57,17 @@ def test_central_intervals_widen_with_the_number_of_comparisons() -> None:
     for comparisons, (low, high) in zip((1, 2, 4, 8), intervals, strict=True):
         tail = 0.05 / (2 * comparisons)
         assert (low, high) == pytest.approx(scipy.stats.norm(0.1, 0.05).ppf([tail, 1 - tail]), abs=0.005)
+
+
+@pytest.mark.parametrize(("right", "images"), [(0, 2), (2, 2), (5, 6), (6, 6), (11, 29)])
+def test_the_exact_interval_is_scipys(right: int, images: int) -> None:
+    found = scipy.stats.binomtest(right, images).proportion_ci(0.95, method="exact")
+    assert exact_interval(right / images, images) == pytest.approx((found.low, found.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("images", [4, 10])
+def test_intervals_of_a_handful_of_test_images_cover_the_true_score(images: int) -> None:
+    # By resampling alone, 6 and 9 of 10 did.
+    outcomes, _ = run(Cell(2, 2, images, (2.0,)), simulations=100)
+    assert outcomes["all seeds"].coverage >= 0.93
+    assert outcomes["before"].coverage < 0.93
