@@ -234,7 +234,7 @@ def _order(settings: StudySettings, costs: dict[str, float]) -> Iterator[str]:
     begun: list[FrozenTrial] = []
     tally = Tally()
     for number in range(min(_MOST, settings.trials or _MOST)):
-        tally.update(begun)
+        tally.update(tuple(begun))
         due = allocation.next_strategy(tally, number, names)
         strategy = due or min(names, key=tally.count(number).__getitem__)
         trial = create_trial(
