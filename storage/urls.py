@@ -44,6 +44,18 @@ def safe_url(url: str) -> str:
     return f"{scheme}://{shown}{options}"
 
 
+def holds_secret(url: str) -> bool:
+    """Return whether a URL of a server or a store, other than a database, has a user name or a query.
+
+    Examples:
+        >>> from frostline.storage.urls import holds_secret
+        >>> [holds_secret(url) for url in ("https://me:hunter2@mlflow.example", "s3://bucket/frostline", "/mnt/shared")]
+        [True, False, False]
+    """
+    scheme, separator, _ = url.partition("://")
+    return bool(separator) and not _is_database(scheme) and safe_url(url) != url
+
+
 def hide_secrets(text: str, url: str) -> str:
     """Return a text, such as an error message that quotes a URL, without the URL's secrets.
 

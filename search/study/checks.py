@@ -17,6 +17,7 @@ from ...objectives.preprocessing import DEFAULT_SIZE
 from ...objectives.sizes import parse_size
 from ...storage.files import artifacts_fault
 from ...storage.tracking import uri_fault
+from ...storage.urls import holds_secret, safe_url
 from ...storage.workspace import Workspace
 from ..durations import parse_duration
 from ..limits import number_faults, sureness_faults
@@ -80,13 +81,32 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
         if request.folds and not number_faults({"--folds": request.folds}):
             faults += fold_faults(*_divided(listing, request.seed), request.folds, listing.groups)
     faults += sureness_faults(request.stop_when_sure, counted, off="Leave it out to run all trials.")
-    if request.tracking_uri and (fault := uri_fault(request.tracking_uri)):
-        faults.append(fault)
-    if workspace.artifacts_url and (fault := artifacts_fault(workspace.artifacts_url)):
-        faults.append(fault)
+    faults += _address_faults(request.tracking_uri or "", workspace.artifacts_url or "")
     if faults or listing is None:
         raise InvalidInputError(faults)
     return listing, space
+
+
+def _address_faults(tracking: str, artifacts: str) -> list[str]:
+    """Return what is wrong with the addresses that a study keeps, so that workers and later commands find them."""
+    faults = []
+    if holds_secret(tracking):
+        shown = safe_url(tracking)
+        faults.append(
+            f"--tracking-uri {shown}: a study keeps this address, so it may hold no password. Set "
+            f"MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, then type --tracking-uri {shown}"
+        )
+    elif tracking and (fault := uri_fault(tracking)):
+        faults.append(fault)
+    if holds_secret(artifacts):
+        shown = safe_url(artifacts)
+        faults.append(
+            f"--artifacts {shown}: a study keeps this address, so it may hold no password and no token. Give these in "
+            f"the environment or in the store's own configuration, then type --artifacts {shown}"
+        )
+    elif artifacts and (fault := artifacts_fault(artifacts)):
+        faults.append(fault)
+    return faults
 
 
 def chosen_strategies(request: Request, written: Space | None) -> tuple[str, ...]:

@@ -311,3 +311,19 @@ def test_a_resume_is_proposed_with_what_was_typed_alone(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError) as refusal:
             prepare_search(replace(asked, **more), workspace, Observer())
         assert proposed in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://anna:hunter2@127.0.0.1:9", "https://hunter2@mlflow.example/base?token=hunter2"]
+)
+def test_no_password_of_an_mlflow_is_kept(tmp_path: Path, uri: str) -> None:
+    message = refused(tmp_path, *with_option("--tracking-uri", uri))
+    assert "MLFLOW_TRACKING_PASSWORD" in message
+    assert "hunter2" not in message
+
+
+def test_no_password_of_a_store_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROSTLINE_ARTIFACTS", "memory://anna:hunter2@host/bucket?token=hunter2")
+    message = refused(tmp_path, DIGITS, *GOOD)
+    assert "--artifacts memory://host/bucket" in message
+    assert "hunter2" not in message
