@@ -29,6 +29,8 @@ from .request import Request
 from .user_objects import import_objects, try_metric
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# Of a final, for each test image and class: the studies' database keeps them, and each verdict reads all.
+MAX_PROBABILITIES = 2**26
 
 
 def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Space | None]:
@@ -80,11 +82,28 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
             try_metric(request.metric, listing, request.seed)
         if request.folds and not number_faults({"--folds": request.folds}):
             faults += fold_faults(*_divided(listing, request.seed), request.folds, listing.groups)
+        faults += size_faults(split_counts(listing, request.seed)["test"], len(listing.classes))
     faults += sureness_faults(request.stop_when_sure, counted, off="Leave it out to run all trials.")
     faults += _address_faults(request.tracking_uri or "", workspace.artifacts_url or "")
     if faults or listing is None:
         raise InvalidInputError(faults)
     return listing, space
+
+
+def size_faults(test_images: int, classes: int) -> list[str]:
+    """Return whether a final would predict more than the studies' database should hold.
+
+    >>> from frostline.search.study.checks import size_faults
+    >>> size_faults(test_images=50_000, classes=1_000)
+    []
+    """
+    if test_images * classes <= MAX_PROBABILITIES:
+        return []
+    return [
+        f"{test_images:,} test images and {classes:,} classes: each final would keep "
+        f"{4 * test_images * classes / 2**20:,.0f} MiB of probabilities, and at most "
+        f"{4 * MAX_PROBABILITIES / 2**20:,.0f} are kept. Merge classes, or give fewer test images"
+    ]
 
 
 def _address_faults(tracking: str, artifacts: str) -> list[str]:

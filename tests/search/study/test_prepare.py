@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from frostline.dashboards.cli import TerminalViews, app
 from frostline.objectives.errors import InvalidInputError
+from frostline.search.study import checks
 from frostline.search.study.checks import train_images
 from frostline.search.study.observer import Observer
 from frostline.search.study.prepare import default_name, few_images_sentence, prepare_search
@@ -327,3 +328,14 @@ def test_no_password_of_a_store_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     message = refused(tmp_path, DIGITS, *GOOD)
     assert "--artifacts memory://host/bucket" in message
     assert "hunter2" not in message
+
+
+def test_more_probabilities_than_the_database_should_hold_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 477 test images and 3 classes.
+    monkeypatch.setattr(checks, "MAX_PROBABILITIES", 3 * 477 - 1)
+    assert "477 test images and 3 classes: each final" in refused(tmp_path, DIGITS, *GOOD)
+    monkeypatch.undo()
+    assert "10,000 test images and 10,000 classes" in checks.size_faults(10_000, 10_000)[0]
+    assert "at most 256 are kept" in checks.size_faults(10_000, 10_000)[0]
