@@ -73,7 +73,7 @@ def write_script(study: Study, name: str | None = None) -> str:
         splits = _splits(prepared.dataset, study)
     except InvalidInputError as error:
         what = f"Trial {chosen.trial.number} cannot be written as a script"
-        instead = f"The trained network itself goes elsewhere without a script: frostline export {study.settings.name}"
+        instead = f"The trained network itself needs no script: frostline export {study.settings.name} --to FOLDER"
         raise InvalidInputError([*(f"{what}: {fault}" for fault in error.faults), instead]) from None
     values = {
         **_about(study, chosen, spec),

@@ -39,61 +39,25 @@ def cut_off(here: Path) -> None:
     file.write_bytes(file.read_bytes()[:1000])
 
 
+# Commands that take the name of a study.
+OF_A_STUDY = (
+    *("resume", "worker", "pause", "stop", "status", "verdict", "curve", "truncate"),
+    *("report", "show", "doctor", "ui", "sync"),
+)
+
 COMMANDS = {
     "portfolio without a finished study": command("portfolio p.json", "no finished study", "frostline search DATA"),
     "portfolio without a file": command("portfolio", "Missing argument 'file'"),
-    **{
-        f"{name} of an unknown study": command(f"{name} knwn", "knwn", "known")
-        for name in (
-            "resume",
-            "worker",
-            "pause",
-            "stop",
-            "status",
-            "verdict",
-            "curve",
-            "report",
-            "doctor",
-            "ui",
-            "sync",
-        )
-    },
+    **{f"{name} of an unknown study": command(f"{name} knwn", "knwn", "known") for name in OF_A_STUDY},
     **{
         f"{name} without a study": command(name, "Missing argument")
-        for name in ("resume", "worker", "pause", "stop", "verdict", "curve", "report")
+        for name in ("resume", "worker", "pause", "stop", "verdict", "curve", "truncate", "report", "show", "export")
     },
     **{
         f"{name} in a workspace that is a file": command(f"{name} known -w file", "is a file", make=text("file"))
-        for name in (
-            "resume",
-            "worker",
-            "pause",
-            "stop",
-            "status",
-            "verdict",
-            "curve",
-            "report",
-            "doctor",
-            "ui",
-            "sync",
-        )
+        for name in OF_A_STUDY
     },
-    **{
-        f"{name} in a workspace that is none": command(f"{name} known -w nowhere", "known")
-        for name in (
-            "resume",
-            "worker",
-            "pause",
-            "stop",
-            "status",
-            "verdict",
-            "curve",
-            "report",
-            "doctor",
-            "ui",
-            "sync",
-        )
-    },
+    **{f"{name} in a workspace that is none": command(f"{name} known -w nowhere", "known") for name in OF_A_STUDY},
     "search without data": command("search", "Missing argument"),
     "unknown command": command("serach photos", "serach"),
     "resume --trials of a word": command("resume known --trials x", "--trials"),
@@ -130,6 +94,28 @@ COMMANDS = {
     "demo --device unknown": command("demo --device tpu", "tpu"),
     "report into a folder": command("report known -o photos", "photos"),
     "report below a file": command("report known -o file/x.html", "file/x.html", "another file", make=text("file")),
+    "resume --seeds of a word": command("resume known --seeds x", "--seeds"),
+    "resume --seeds 0": command("resume known --seeds 0", "--seeds"),
+    "resume --workers 0": command("resume known --workers 0", "--workers"),
+    "resume --retries negative": command("resume known --retries -1", "--retries"),
+    "worker --device unknown": command("worker known --device tpu --data photos", "tpu"),
+    "verdict --indifference": command("verdict known --indifference x", "--indifference"),
+    "curve --device unknown": command("curve known --device tpu", "tpu"),
+    "truncate of a study without trials": command("truncate known", "known"),
+    "truncate --device unknown": command("truncate known --device tpu", "tpu"),
+    "truncate --workers 0": command("truncate known --workers 0", "--workers"),
+    "show of an unknown trial": command("show known 7", "'7'"),
+    "show of an unknown form": command("show known --as pyhton", "Did you mean 'python'?"),
+    "export without a folder": command("export known", "--to"),
+    "export of an unknown study": command("export knwn --to out", "knwn", "known"),
+    "export of a study without finals": command("export known --to out", "known"),
+    "export into a folder with files": command("export known --to photos", "photos"),
+    "predict without images": command("predict known", "Missing argument"),
+    "predict of an unknown study": command("predict knwn photos", "knwn"),
+    "predict of a study without finals": command("predict known photos", "known"),
+    "predict --top 0": command("predict known photos --top 0", "--top"),
+    "predict --batch-size 0": command("predict known photos --batch-size 0", "--batch-size"),
+    "predict by a folder that is no export": command("predict photos photos", "photos"),
     "ui --port of a word": command("ui known --port x", "--port"),
     "ui --port too large": command("ui known --port 99999", "--port", "65535"),
     "ui --port negative": command("ui known --port -1", "--port"),
