@@ -149,7 +149,10 @@ def _rank(place: tuple[str, str]) -> int:
 
 def _differ(one: Mapping[str, Tensor], other: Mapping[str, Tensor], names: Iterable[str]) -> bool:
     pairs = ((one[name], other[name]) for name in names if name in one and name in other)
-    return any(first.dtype != second.dtype or not torch.equal(first, second) for first, second in pairs)
+    return any(
+        bool(_unusable(first) or _unusable(second)) or first.dtype != second.dtype or not torch.equal(first, second)
+        for first, second in pairs
+    )
 
 
 def _in_words(place: tuple[str, str]) -> str:
@@ -188,10 +191,13 @@ def fit_weights(
         channels: Number of channels of the images that the model takes.
 
     Raises:
-        InvalidInputError: Any other tensor is missing, unexpected or has another shape; the model is then unchanged.
+        InvalidInputError: Any other tensor is missing, unexpected or has another shape, or a tensor has no numbers that
+            a network can use; the model is then unchanged.
     """
-    state, adapted = fit_first_layers(model, _resize_positions(model, state), channels)
     target = model.state_dict()
+    if faults := [f"{name} {fault}" for name in state if name in target and (fault := _unusable(state[name]))]:
+        raise InvalidInputError(faults[0])
+    state, adapted = fit_first_layers(model, _resize_positions(model, state), channels)
     roots = tuple(f"{prefix}." for prefix in classifier_prefixes)
     classifier = {name for name in state | target if f"{name}.".startswith(roots)}
     fits = all(name in state and name in target and state[name].shape == target[name].shape for name in classifier)
@@ -204,6 +210,13 @@ def fit_weights(
     faults = _faults(state, target, offered, set() if absent else lost)
     if faults:
         raise InvalidInputError(faults)
+    # As the model will hold them: what fits a larger type may be infinite in its own.
+    for name in (name for name in state if name in offered):
+        if not bool(state[name].to(target[name].dtype).isfinite().all()):
+            raise InvalidInputError(
+                f"{name} has NaN or infinite values, from which no training starts. Name another file, such as an "
+                "earlier checkpoint."
+            )
     with torch.no_grad():
         for name in offered:
             target[name].copy_(state[name])
@@ -232,6 +245,15 @@ def rename(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = old.sub(new, name)
         renamed[name] = tensor
     return renamed
+
+
+def _unusable(tensor: Tensor) -> str | None:
+    """What to say of a tensor that is not stored as plain numbers; None of others."""
+    if tensor.is_meta:
+        return "has no values: it is a meta tensor. Write the file again from the network whose weights are loaded."
+    if tensor.layout != torch.strided:
+        return "is a sparse tensor. Save it dense: tensor.to_dense()"
+    return "is a quantized tensor. Save it as plain numbers: tensor.dequantize()" if tensor.is_quantized else None
 
 
 def _top(name: str) -> str:

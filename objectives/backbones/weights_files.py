@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
 _TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02")
 
 # Depth to which mappings in mappings are searched for weights.
-_DEEPEST = 3
+_DEEPEST = 6
 _NAMES_SHOWN = 8
 
 _ADVICE = "Write the weights alone: torch.save(model.state_dict(), ...), or safetensors."
@@ -117,7 +118,11 @@ def read_mappings(path: Path) -> dict[str, dict[str, Tensor]]:
         raise InvalidInputError(
             f"Weights file {str(path)!r} cannot be read as tensors: {reason.rstrip('.')}. {_ADVICE}"
         ) from error
-    found = dict(_mappings(content, ""))
+    found = {
+        where: tensors
+        for where, held in _mappings(content)
+        if (tensors := {name: value for name, value in held.items() if isinstance(value, Tensor)})
+    }
     if not found:
         raise InvalidInputError(
             f"Weights file {str(path)!r} holds no state dict (names to tensors){_held(content)}. {_ADVICE}"
@@ -148,23 +153,32 @@ def _load(path: Path) -> Any:
         foreign = torch.serialization.get_unsafe_globals_in_checkpoint(file) if zipped else []
         file.seek(0)
         inert: list[Any] = [(_Dict if name in _DICTS else _Inert, name) for name in foreign]
-        with torch.serialization.safe_globals(inert):
+        # torch warns of how it reads sparse and quantized tensors, which is nothing to act on.
+        with torch.serialization.safe_globals(inert), warnings.catch_warnings(action="ignore"):
             return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _mappings(content: Any, where: str, depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def _mappings(content: Any, where: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What is under names in a file, and in each mapping of it, by where the mapping is."""
     if not isinstance(content, Mapping) or depth > _DEEPEST:
         return
     named = {name: value for name, value in content.items() if isinstance(name, str)}
-    if tensors := {name: value for name, value in named.items() if isinstance(value, Tensor)}:
-        yield where, tensors
+    yield where, named
     for name, value in named.items():
-        yield from _mappings(value, f"{where}.{name}" if where else name, depth + 1)
+        yield from _mappings(value, _inside(where, name), depth + 1)
+
+
+def _inside(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
 
 
 def _held(content: Any) -> str:
+    """What a file holds instead of tensors by name; of mappings in mappings, the names on the way to it."""
     if isinstance(content, Mapping) and content:
-        return f" but {listed(map(str, content))}"
+        searched = dict(_mappings(content))
+        every = (_inside(where, name) for where, named in searched.items() for name in named)
+        names = [name for name in every if not searched.get(name)]
+        return f" but {listed(names or map(str, content))}"
     return " but a whole object" if isinstance(content, _Inert) else ""
 
 

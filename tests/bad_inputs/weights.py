@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +32,16 @@ def _other_first_layer() -> dict[str, torch.Tensor]:
     tensors = _tiny()
     first = next(name for name, value in tensors.items() if value.ndim == 4)
     return tensors | {first: tensors[first][:, :1]}
+
+
+def _changed(change: Callable[[torch.Tensor], torch.Tensor]) -> Make:
+    """A file of the network whose last tensor is not as the others are."""
+
+    def make(here: Path) -> None:
+        name, tensor = list(_tiny().items())[-1]
+        torch.save(_tiny() | {name: change(tensor)}, here / "w.pt")
+
+    return make
 
 
 def _two_networks() -> dict[str, Any]:
@@ -72,6 +84,9 @@ WEIGHTS = {
             "several networks",
             "'one'",
         ),
+        ("of a sparse tensor", "w.pt", _changed(torch.Tensor.to_sparse), "tensor.to_dense()"),
+        ("of a meta tensor", "w.pt", _changed(lambda tensor: tensor.to("meta")), "has no values"),
+        ("of NaN", "w.pt", _changed(lambda tensor: tensor * torch.nan), "NaN or infinite values"),
         (
             "of another safetensors",
             "w.safetensors",

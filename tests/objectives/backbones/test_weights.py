@@ -139,7 +139,9 @@ PREFIXES = [
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize("wrapper", ["", "state_dict", "model", "model_state_dict", "net", "checkpoint.model_weights"])
+@pytest.mark.parametrize(
+    "wrapper", ["", "state_dict", "model", "model_state_dict", "net", "checkpoint.model_weights", "a.b.c.d"]
+)
 def test_the_weights_are_found_wherever_they_are(tmp_path: Path, wrapper: str, prefix: str) -> None:
     content: dict[str, Any] = prefixed(prefix, state())
     for name in reversed(wrapper.split(".") if wrapper else []):
@@ -248,6 +250,48 @@ def test_where_tensors_were_found_is_told_if_none_fit(tmp_path: Path) -> None:
         load_weights(Net(), tmp_path / "w.pt", ["fc"], UNITS)
     assert "has no tensor of this backbone" in caught.value.faults[0]
     assert caught.value.faults[1] == "It holds tensors at 'decoder', 'encoder' (2 in all)."
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (r"is a sparse tensor. Save it dense: tensor.to_dense\(\)", Tensor.to_sparse),
+        ("has no values: it is a meta tensor. Write the file again", lambda tensor: tensor.to("meta")),
+        (
+            r"is a quantized tensor. Save it as plain numbers: tensor.dequantize\(\)",
+            lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8),
+        ),
+        ("has NaN or infinite values", lambda tensor: tensor * torch.nan),
+        ("has NaN or infinite values", lambda tensor: tensor / 0),
+        ("has NaN or infinite values", lambda tensor: tensor.double() * 1e300),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.parametrize("beside", [{}, {"model": state()}])
+def test_tensors_that_no_network_can_use_are_named(
+    tmp_path: Path, kind: str, change: Callable[[Tensor], Tensor], beside: dict[str, Any]
+) -> None:
+    tensors = state()
+    torch.save({"state_dict": tensors | {"b.weight": change(tensors["b.weight"])}, **beside}, tmp_path / "w.pt")
+    model = Net()
+    before = model.a.weight.clone()
+    with pytest.raises(InvalidInputError, match=f"w.pt': b.weight {kind}"):
+        load_weights(model, tmp_path / "w.pt", ["fc"], UNITS)
+    assert torch.equal(model.a.weight, before)
+
+
+def test_a_classifier_that_is_left_out_may_hold_anything(tmp_path: Path) -> None:
+    torch.save(state() | {"fc.weight": torch.full((5, 2), torch.nan)}, tmp_path / "w.pt")
+    assert "fc.weight" in load_weights(Net(), tmp_path / "w.pt", ["fc"], UNITS).left_out
+
+
+def test_names_on_the_way_to_weights_that_are_too_deep_are_told(tmp_path: Path) -> None:
+    content: dict[str, Any] = state()
+    for name in "hgfedcba":
+        content = {name: content}
+    torch.save({**content, "epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(InvalidInputError, match=r"but a.b.c.d.e.f.g, epoch \(2 in all\)"):
+        read_mappings(tmp_path / "w.pt")
 
 
 def test_a_real_network_from_a_lightning_module(tmp_path: Path) -> None:
