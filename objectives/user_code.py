@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,8 +126,13 @@ def library_note(module: ModuleType) -> str:
 
     Args:
         module: Module that was imported under the name.
+
+    Raises:
+        InvalidInputError: The user has a folder of the name that cannot be read, which Python takes for an empty one.
     """
     below = Path.cwd() / module.__name__.replace(".", "/")
+    if os.path.isdir(below) and not os.access(below, os.R_OK | os.X_OK):
+        raise InvalidInputError(f"Cannot read the folder {below}. Give yourself access to it.")
     own = next((file for file in (below.with_suffix(".py"), below / "__init__.py") if file.is_file()), None)
     file = getattr(module, "__file__", None)
     if own is None or (file and own.samefile(file)):

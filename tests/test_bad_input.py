@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -23,7 +27,7 @@ from .bad_inputs.commands import COMMANDS, DATABASES, ENVIRONMENT
 from .bad_inputs.datasets import DATA
 from .bad_inputs.manifests import MANIFESTS
 from .bad_inputs.options import SPACES, STUDY_FILES, WRONG_OPTIONS
-from .bad_inputs.rows import STUDY, pictures
+from .bad_inputs.rows import GOOD, STUDY, pictures
 from .bad_inputs.weights import WEIGHTS
 
 ROWS = {
@@ -98,6 +102,50 @@ def test_bad_input(name: str, template: Path, tmp_path: Path, monkeypatch: pytes
     for word in row.words:
         assert word in said
     assert state_of(here, cached=row.cached) == before
+
+
+def without_access(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the system refuse to look into a folder, as it does not refuse the user root."""
+
+    def refusing(name: str, refused: Callable[[Path], bool]) -> None:
+        whole = getattr(os, name)
+
+        def call(path: Any = ".", *args: Any, **options: Any) -> Any:
+            if isinstance(path, str | Path) and refused(Path(path).absolute()):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return whole(path, *args, **options)
+
+        monkeypatch.setattr(os, name, call)
+
+    refusing("stat", lambda path: folder in path.parents)
+    for name in ("scandir", "listdir"):
+        refusing(name, lambda path: path == folder)
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder and allowed(path, mode))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("nolook",), "Cannot read the folder nolook: Permission denied. Give yourself access to it"),
+        (("photos", "--plugin", "nolook"), "Give yourself access to it."),
+        (("photos", "--metric", "nolook:own"), "Give yourself access to it."),
+    ],
+)
+def test_a_folder_that_the_user_may_not_read(
+    args: tuple[str, ...], said: str, template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "nolook").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FROSTLINE_WORKSPACE", "ws")
+    without_access(tmp_path / "nolook", monkeypatch)
+    result = CliRunner().invoke(app, ["search", *args, *GOOD], obj=TerminalViews(), prog_name="frostline")
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert "nolook" in result.stderr
+    assert "json" not in result.stderr
+    assert "__init__" not in result.stderr
 
 
 def test_the_table_is_long() -> None:

@@ -110,7 +110,7 @@ def metadata_notes(folder: Path, items: Sequence[Item], also: frozenset[str]) ->
 
 def _files(folder: Path) -> Iterator[Path]:
     for each in dataset_folders(folder):
-        yield from (each / name for name in _NAMES if (each / name).is_file())
+        yield from (each / name for name in _NAMES if os.path.isfile(each / name))
 
 
 def _names_files(column: str) -> bool:

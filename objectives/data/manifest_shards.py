@@ -7,6 +7,7 @@ Two layouts of folders are known: what ``Dataset.save_to_disk`` and ``DatasetDic
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class Shard:
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    """Whether a folder is a dataset of ``datasets``, not one of image files."""
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+    """Whether a folder is a dataset of ``datasets``, not one of image files; one that cannot be read is none."""
+    if any(os.path.isfile(folder / name) for name in ("dataset_dict.json", "state.json")):
         return True
     first = next(_parquet_files(folder), None)
     return first is not None and _holds_images(first)
@@ -104,7 +105,7 @@ def dataset_folders(folder: Path) -> Iterator[Path]:
     except OSError:
         return
     for entry in entries:
-        if (entry.name.casefold() in _HUB_FOLDERS or split_named(entry.name)) and entry.is_dir():
+        if (entry.name.casefold() in _HUB_FOLDERS or split_named(entry.name)) and os.path.isdir(entry):
             yield from dataset_folders(entry)
 
 
@@ -114,7 +115,7 @@ def _parquet_files(folder: Path) -> Iterator[Path]:
             entries = sorted(each.iterdir())
         except OSError:
             continue
-        yield from (entry for entry in entries if entry.suffix.lower() in PARQUET_SUFFIXES and entry.is_file())
+        yield from (entry for entry in entries if entry.suffix.lower() in PARQUET_SUFFIXES and os.path.isfile(entry))
 
 
 def _holds_images(file: Path) -> bool:
