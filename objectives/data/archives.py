@@ -26,7 +26,7 @@ from ..errors import InvalidInputError
 from .folders import list_scanned
 from .layouts import split_named
 from .listing import Embedded, Listing
-from .scan import Folder, has_image_suffix, is_helper, kind_of_file, nearest_beside, readable
+from .scan import Folder, has_image_suffix, kind_of_file, nearest_beside, readable, unwanted_folder
 
 _GZIP = (".tar.gz", ".tgz")
 ARCHIVE_SUFFIXES = (".zip", ".tar", *_GZIP)
@@ -228,10 +228,18 @@ def _arrange(path: Path, names: Sequence[Parts], also: frozenset[str]) -> Folder
             images.append(path / first)
         elif not first.startswith("."):
             passed_over[kind_of_file(first)] += 1
-    unwanted = [name for name in below if is_helper(name)]
-    passed_over.update(f"folder{{s}} {readable(name)}" for name in unwanted)
-    folders = tuple(_arrange(path / name, inside, also) for name, inside in below.items() if name not in unwanted)
-    return Folder(path, tuple(images), folders, passed_over)
+    folders: list[Folder] = []
+    for name, inside in below.items():
+        if kind := unwanted_folder(name, partial(_holds, inside)):
+            passed_over[kind] += 1
+        else:
+            folders.append(_arrange(path / name, inside, also))
+    return Folder(path, tuple(images), tuple(folders), passed_over)
+
+
+def _holds(names: Sequence[Parts], path: str) -> bool:
+    parts = tuple(path.split("/"))
+    return any(name[: len(parts)] == parts for name in names)
 
 
 def _below_wrapper(folder: Folder) -> Folder:

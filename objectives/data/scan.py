@@ -6,9 +6,9 @@ import difflib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from ..errors import InvalidInputError
@@ -84,7 +84,7 @@ def scan_folder(path: Path, also: frozenset[str] = frozenset(), above: frozenset
     passed_over: Counter[str] = Counter()
     for entry in _entries(path):
         if entry.is_dir():
-            if kind := _unwanted_folder(entry):
+            if kind := unwanted_folder(entry.name, partial(_holds, entry.path)):
                 passed_over[kind] += 1
             elif os.path.realpath(entry.path) not in inside:
                 folders.append(scan_folder(Path(entry.path), also, inside))
@@ -145,6 +145,23 @@ def is_helper(name: str) -> bool:
     return name.startswith(".") or name.lower() in _HELPERS
 
 
+def unwanted_folder(name: str, holds: Callable[[str], bool]) -> str | None:
+    """The kind of a folder that holds no images of the user's: hidden, of a program, or a workspace; else None.
+
+    Args:
+        name: Name of the folder.
+        holds: Whether a path is in it.
+
+    Example:
+        >>> from frostline.objectives.data.scan import unwanted_folder
+        >>> unwanted_folder("runs", {"studies.db", "models"}.__contains__)
+        'workspace{s} runs'
+    """
+    if is_helper(name):
+        return f"folder{{s}} {readable(name)}"
+    return f"workspace{{s}} {readable(name)}" if any(map(holds, _WORKSPACE_MARKS)) else None
+
+
 def has_image_suffix(name: str, also: frozenset[str] = frozenset()) -> bool:
     """Whether a file is an image by its name, or has one of other suffixes."""
     return _suffix(name) in IMAGE_SUFFIXES | also
@@ -165,13 +182,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from None
 
 
-def _unwanted_folder(entry: os.DirEntry[str]) -> str | None:
-    """The kind of a folder that holds no images of the user's: hidden, of a program, or a workspace; else None."""
-    if is_helper(entry.name):
-        return f"folder{{s}} {readable(entry.name)}"
-    if any(os.path.exists(os.path.join(entry.path, mark)) for mark in _WORKSPACE_MARKS):
-        return f"workspace{{s}} {readable(entry.name)}"
-    return None
+def _holds(folder: str, name: str) -> bool:
+    return os.path.exists(os.path.join(folder, name))
 
 
 def _is_image(entry: os.DirEntry[str], also: frozenset[str]) -> bool:

@@ -122,6 +122,18 @@ def test_the_folder_that_was_packed_may_be_in_the_archive(tmp_path: Path, wrappe
     assert "only the class 'cat'" in fault_of(one)
 
 
+@pytest.mark.parametrize("mark", ["studies.db", "images/hashes/x.json"])
+@pytest.mark.parametrize("name", ["frostline-workspace", "runs", "cat/runs"])
+@pytest.mark.parametrize("wrapper", ["", "pets/"])
+def test_a_workspace_in_an_archive_is_no_class(tmp_path: Path, wrapper: str, name: str, mark: str) -> None:
+    names = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(3)]
+    own = [f"{name}/{file}" for file in (mark, "models/1/example.png", "reports/worst_mistakes.png")]
+    listing = listed(zipped(tmp_path / "x.zip", *(f"{wrapper}{each}" for each in names + own)), tmp_path)
+    assert listing.classes == ("cat", "dog")
+    assert [item.name for item in listing.items] == names
+    assert f"not taken as images: 1 workspace {name.split('/')[-1]}" in listing.notes
+
+
 @pytest.mark.parametrize("name", ["../cat/0.png", "/cat/0.png", "cat/../../0.png", "..\\cat\\0.png"])
 def test_names_that_lead_outside_are_refused(tmp_path: Path, name: str) -> None:
     assert "leads outside" in fault_of(zipped(tmp_path / "x.zip", "cat/1.png", name))
