@@ -132,8 +132,12 @@ def space(
     listing: dict[str, Any],
 ) -> None:
     """Print the default search space as a TOML file to edit."""
+    from ...objectives.errors import InvalidInputError
+    from ..limits import number_faults
     from ..space import COMPETING, create_space, default_tables, load_plugins, write_space
 
+    if faults := number_faults({"--channels": listing["channels"]}):
+        raise InvalidInputError(faults)
     brought = load_plugins(plugin or ())
     tables = default_tables(_train_images(data, listing, locate(workspace))) if data else default_tables()
     chosen = create_space(tables).only(strategy or (*COMPETING, *brought)).strategies

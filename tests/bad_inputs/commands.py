@@ -121,6 +121,11 @@ COMMANDS = {
     "backbones of a word": command("backbones resnet18 --image-size x", "--image-size"),
     "backbones too small": command("backbones resnet18 --image-size 1", "16"),
     "space of missing data": command("space nowhere", "nowhere"),
+    **{
+        f"{name} of {channels} channels": command(f"{name} --channels {channels}", "--channels must be at", channels)
+        for name in ("space", "space photos")
+        for channels in ("0", "-1", "1001")
+    },
     "space of an unknown strategy": command("space -s ful", "full"),
     "demo --device unknown": command("demo --device tpu", "tpu"),
     "report into a folder": command("report known -o photos", "photos"),
