@@ -90,7 +90,8 @@ def test_pretrained_off_ignores_the_file(tmp_path: Path) -> None:
 
 def test_published_weights_come_from_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     with no_initialization():
-        source = get_model("googlenet", aux_logits=False, init_weights=False).state_dict()
+        built = get_model("googlenet", aux_logits=False, init_weights=False)
+    source = {name: torch.zeros_like(value) for name, value in built.state_dict().items()}
     source["aux1.conv.conv.weight"] = torch.zeros(1)
     asked = {}
 
@@ -119,6 +120,8 @@ def test_position_embeddings_follow_the_image_size(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("torchvision.models.vision_transformer.VisionTransformer", Shallow)
     with no_initialization():
         source = get_model("vit_b_32", image_size=64).requires_grad_(requires_grad=False)
+        for parameter in source.parameters():
+            parameter.zero_()
         source.get_parameter("encoder.pos_embedding").normal_()
         torch.save(source.state_dict(), file)
         backbone = create_backbone(BackboneSpec("vit_b_32", str(file), 96))
