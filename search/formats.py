@@ -1,10 +1,14 @@
-"""Numbers formatted for people."""
+"""Numbers and names formatted for people."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 NOTHING = "–"
+# An underscore within a word is no markup. Entities show in tables, too, and where other characters follow.
+_MARKUP = re.compile(r"[&<>`|*~$\\\[\]]|(?<![^\W_])_|_(?![^\W_])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def percent(share: float | None) -> str:
@@ -132,3 +136,27 @@ def plural(number: int, noun: str) -> str:
         ('1 trial', '2,000 trials')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_markdown(name: str) -> str:
+    """Return a name from the data so that Markdown shows it as text: no HTML, no markup.
+
+    Examples:
+        >>> from frostline.search.formats import in_markdown
+        >>> in_markdown("night-heron_2.v1"), in_markdown("<b> | [a](b)")
+        ('night-heron_2.v1', '&lt;b&gt; &#124; &#91;a&#93;(b)')
+    """
+    return _MARKUP.sub(lambda found: _ENTITIES.get(found[0], f"&#{ord(found[0])};"), name)
+
+
+def markdown_code(name: str) -> str:
+    """Return a name from the data as code in Markdown.
+
+    Examples:
+        >>> from frostline.search.formats import markdown_code
+        >>> markdown_code("heron"), markdown_code("a`b")
+        ('`heron`', '<code>a&#96;b</code>')
+    """
+    shown = in_markdown(name)
+    # Between backticks, entities would show as they are written.
+    return f"`{name}`" if shown == name else f"<code>{shown}</code>"

@@ -15,6 +15,7 @@ from .listing_options import ListingOptions, option_name
 from .manifests import UnlabeledRow, holds_table, list_rows
 from .nearness import Nearness, class_separation
 from .pixel_scale import Levels, PixelScale
+from .scan import readable
 from .splits import resolve_splits
 from .subsets import take_subset
 from .threads import in_threads
@@ -62,6 +63,7 @@ __all__ = [
     "prepare_dataset",
     "quiet_decoding",
     "read_json",
+    "readable",
     "resolve_splits",
     "take_subset",
     "to_canvas",

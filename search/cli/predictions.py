@@ -108,7 +108,9 @@ class Progress:
     def skipped(self, name: str, reason: str) -> None:
         """Count an image that cannot be used, and say why."""
         self._skipped += 1
-        self._say(f"skipped {name}: {reason}")
+        from ...objectives.data import readable
+
+        self._say(readable(f"skipped {name}: {reason}"))
         self.predicted()
 
     def end(self) -> int:
@@ -153,9 +155,11 @@ class _Lines:
         self._classes, self._top, self._out = classes, top, out
 
     def write(self, image: Given, probabilities: NDArray[np.float32]) -> None:
+        from ...objectives.data import readable
+
         ranked = _ranked(self._classes, probabilities, self._top)
         told = ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in ranked)
-        print(f"{image.name}: {told}", file=self._out, flush=True)
+        print(readable(f"{image.name}: {told}"), file=self._out, flush=True)
 
     def skip(self, image: Given, reason: str) -> None:
         pass

@@ -14,6 +14,7 @@ from ...objectives.networks import OPSET, ModelCard
 from ...objectives.preprocessing import RGB, plural_channels
 from ...objectives.strategies import STRATEGIES
 from ..analysis import STOCK, Contender, Verdict
+from ..formats import in_markdown, markdown_code
 from ..study import Study, StudyResults, place_of_final
 from ..tracking import chosen_network
 from .kept import KeptNetwork
@@ -137,7 +138,7 @@ def _contract(card: ModelCard) -> list[str]:
         "",
         f"Output: **logits**, already divided by the temperature {card.temperature:.4g}. Their softmax gives "
         f"{'calibrated ' if card.temperature != 1 else ''}probabilities of the classes, in this order: "
-        f"{', '.join(f'`{name}`' for name in card.classes)}.",
+        f"{', '.join(map(markdown_code, card.classes))}.",
     ]
 
 
@@ -154,10 +155,13 @@ def _channels(card: ModelCard) -> str:
 def _data(study: Study, results: StudyResults) -> list[str]:
     facts = results.facts
     counts = ", ".join(f"{count:,} {split}" for split, count in facts.counts.items())
-    lines = [f"`{_unlocated(study.settings.data)}`: {counts} images. SHA-256 of the contents: `{facts.fingerprint}`."]
+    data = markdown_code(_unlocated(study.settings.data))
+    lines = [f"{data}: {counts} images. SHA-256 of the contents: `{facts.fingerprint}`."]
     if facts.class_counts and len(facts.classes) <= _MOST_CLASSES:
         splits = list(facts.class_counts)
-        rows = [[name, *(facts.class_counts[split].get(name, 0) for split in splits)] for name in facts.classes]
+        rows = [
+            [in_markdown(name), *(facts.class_counts[split].get(name, 0) for split in splits)] for name in facts.classes
+        ]
         lines += ["", *_table(["class", *splits], rows)]
     return lines
 
@@ -218,8 +222,9 @@ def _calibration(contender: Contender, kept: KeptNetwork) -> str:
 
 
 def _limits(results: StudyResults, verdict: Verdict, kept: KeptNetwork) -> list[str]:
-    faults = describe_faults(results.data_faults, results.facts.classes) if results.data_faults else ""
-    never = results.never_right if _recommended(kept) else []
+    classes = [in_markdown(name) for name in results.facts.classes]
+    faults = describe_faults(results.data_faults, classes) if results.data_faults else ""
+    never = [in_markdown(name) for name in results.never_right] if _recommended(kept) else []
     said = [
         "The scores hold for images like those of the test split. Images of another source, camera or time may be "
         "harder, and an image of none of the classes still gets one of them.",
@@ -233,13 +238,13 @@ def _limits(results: StudyResults, verdict: Verdict, kept: KeptNetwork) -> list[
 
 def _training(study: Study, kept: KeptNetwork, results: StudyResults) -> list[str]:
     trial = next(each for each in results.trials if each.number == kept.final.trial_number)
-    weights = _unlocated(study.settings.weights)
+    weights = markdown_code(_unlocated(study.settings.weights))
     versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
     strategy = STRATEGIES.get(kept.final.strategy)
     adapted = results.facts.first_layer if strategy is None or strategy.pretrained else ""
     return [
         *([f"The first layer is {adapted}.", ""] if adapted else []),
-        f"`{study.settings.backbone}`, weights `{weights}`; {kept.final.trainable_parameters:,} trained weights, "
+        f"`{study.settings.backbone}`, weights {weights}; {kept.final.trainable_parameters:,} trained weights, "
         f"{kept.final.seconds:.1f} s on {results.device} ({versions}). Adapters are merged into the weights.",
         *_code("json", json.dumps(trial.config, indent=1)),
     ]

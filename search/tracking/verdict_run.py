@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ...objectives.data import DataFaults, describe_faults
 from ...storage.tracking import StudyTracker, Tracker
 from ..analysis import Contender, Errors, Verdict, errors_of, verdict_cells, verdict_titles
+from ..formats import in_markdown
 from ..records import STRATEGY
 from ..study import Study, StudyResults
 from .keys import final_key, strategy_key, trial_key
@@ -70,7 +71,8 @@ def verdict_note(study: Study, verdict: Verdict, results: StudyResults, models: 
     settings, facts = study.settings, study.facts
     name = settings.name
     counts = ", ".join(f"{images:,} {split}" for split, images in facts.counts.items())
-    said = describe_faults(results.data_faults, facts.classes) if results.data_faults else ""
+    classes = [in_markdown(each) for each in facts.classes]
+    said = describe_faults(results.data_faults, classes) if results.data_faults else ""
     return "\n".join(
         [
             *_decision(verdict.sentence()),
@@ -80,8 +82,9 @@ def verdict_note(study: Study, verdict: Verdict, results: StudyResults, models: 
             "|---" * (len(verdict_titles(verdict)) + 2) + "|",
             *[_note_row(contender, verdict) for contender in verdict.contenders],
             "",
-            f"{settings.backbone} on {settings.data} ({counts} images, {len(facts.classes)} classes). Every finalist "
-            "was trained with fresh seeds (their number in parentheses); the test split was opened once for each.",
+            f"{settings.backbone} on {in_markdown(settings.data)} ({counts} images, {len(facts.classes)} classes). "
+            "Every finalist was trained with fresh seeds (their number in parentheses); the test split was opened once "
+            "for each.",
             "",
             *([results.textbook.sentence(), ""] if results.textbook else []),
             *([f"Faults in the data, which the report lists: {said}", ""] if said else []),

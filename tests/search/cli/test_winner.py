@@ -119,6 +119,24 @@ def test_images_that_cannot_be_used_are_reported_and_skipped(finished: Finished,
     assert only.stdout.splitlines() == [f"image,{','.join(f'class_{n},probability_{n}' for n in (1, 2, 3))}"]
 
 
+def test_control_characters_of_file_names_do_not_reach_the_terminal(
+    finished: Finished, folder: Path, tmp_path: Path
+) -> None:
+    good, bad = tmp_path / "a\x1b]0;x\x07\nb.png", tmp_path / "c\x1b[2J\r.png"
+    good.write_bytes(finished.test_files[0].read_bytes())
+    bad.write_text("no picture")
+    ended = run("predict", folder, good, bad)
+    assert ended.exit_code == 1
+    assert ended.stdout.startswith(f"{tmp_path}/a\\x1b]0;x\\x07\\nb.png: ")
+    assert f"skipped {tmp_path}/c\\x1b[2J\\r.png: " in ended.stderr
+    assert (ended.stdout + ended.stderr).replace("\n", "").isprintable()
+    # Files for programs have the names as they are.
+    document = json.loads(run("predict", folder, good, bad, "--json").stdout)
+    assert [document[part][0]["image"] for part in ("predictions", "skipped")] == [str(good), str(bad)]
+    (row,) = csv.DictReader(io.StringIO(run("predict", folder, good, "--csv").stdout))
+    assert row["image"] == str(good)
+
+
 def test_progress_on_long_lists_goes_to_standard_error(
     finished: Finished, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

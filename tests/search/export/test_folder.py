@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from torchvision.transforms import v2
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.export import folder as folder_module
 from frostline.search.export.folder import Exported, export_study
+from frostline.search.export.kept import KeptNetwork, open_kept
+from frostline.search.export.model_card import Graphs, describe_network
 from frostline.storage.errors import StorageError
 
 from .conftest import CLASSES, STRATEGIES, Finished
@@ -161,6 +164,27 @@ def test_the_model_card_says_what_the_verdict_says(finished: Finished, folders: 
         assert recommended == (contender is verdict.winner)
         # Of this machine's folders it says nothing.
         assert str(finished.data.parent) not in card
+
+
+def test_class_names_are_no_markup_in_the_model_card(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    hostile, shown = '<img src=x onerror=alert(1)>"`|', '&lt;img src=x onerror=alert(1)&gt;"&#96;&#124;'
+    classes = (hostile, "night_heron-2", "[red](javascript:1)")
+    study = finished.study
+    with open_kept(study, "lora") as kept:
+        facts = kept.results.facts
+        counts = {split: dict.fromkeys(classes, 5) for split in facts.class_counts}
+        results = replace(kept.results, facts=replace(facts, classes=classes, class_counts=counts))
+        monkeypatch.setattr(KeptNetwork, "card", kept.card.model_copy(update={"classes": classes}))
+        monkeypatch.setattr(
+            study, "settings", study.settings.model_copy(update={"data": "a`b", "weights": "/w/<b>.pt"})
+        )
+        card = describe_network(study, replace(kept, results=results), Graphs(pixels=False, files=(), checked=""))
+    assert hostile not in card
+    assert f"| {shown} | 5 | 5 | 5 |" in card
+    assert "| night_heron-2 | 5 | 5 | 5 |" in card
+    assert f"<code>{shown}</code>, `night_heron-2`, <code>&#91;red&#93;(javascript:1)</code>." in card
+    assert "<code>a&#96;b</code>: " in card
+    assert "weights <code>&lt;b&gt;.pt</code>;" in card
 
 
 def test_without_a_strategy_the_recommended_one_is_exported(finished: Finished, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from mlflow.entities import Experiment, Run
 from frostline.search.analysis import Verdict
 from frostline.search.execution import run_search
 from frostline.search.study import Request, Study
+from frostline.search.tracking.verdict_run import verdict_note
 from frostline.storage.workspace import Workspace
 
 from ...noise import in_splits, write_photos
@@ -97,3 +98,17 @@ def test_by_strategy_and_standing_runs_are_grouped_as_the_verdict_compares_them(
 def test_the_decision_describes_the_experiment(leaky: Decided) -> None:
     first = leaky.verdict.sentence().partition(". ")[0]
     assert leaky.experiment.tags["mlflow.note.content"].startswith(f"**{first}.** [Report](#/experiments/")
+
+
+def test_names_from_the_data_are_no_markup_in_the_note(leaky: Decided, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, results = leaky.study, leaky.study.results()
+    assert results.data_faults is not None
+    data = "p`x <img src=x onerror=alert(1)> [a](javascript:1)"
+    # The probe is never right on the first class.
+    results = replace(results, data_faults=replace(results.data_faults, never_right=(0,)))
+    monkeypatch.setattr(study, "settings", study.settings.model_copy(update={"data": data}))
+    monkeypatch.setattr(study, "facts", replace(study.facts, classes=("<b>*red*", "blue")))
+    note = verdict_note(study, leaky.verdict, results, [])
+    assert "on p&#96;x &lt;img src=x onerror=alert(1)&gt; &#91;a&#93;(javascript:1) (" in note
+    assert "A linear probe is never right on &lt;b&gt;&#42;red&#42;." in note
+    assert "| `full`&ensp;" in note
