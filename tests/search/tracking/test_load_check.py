@@ -158,7 +158,7 @@ def test_a_network_that_cannot_be_loaded_elsewhere_keeps_its_verdict_and_is_no_m
     assert "@champion" not in note
     # One seed has no standard deviation.
     (row,) = [line for line in note.splitlines() if line.startswith("| `")]
-    assert re.search(r"\| \d+\.\d \|", row)
+    assert re.search(r"\| \d+\.\d&ensp; \|", row)
     assert "±" not in row
     assert client.search_logged_models([experiment.experiment_id]) == []
 
