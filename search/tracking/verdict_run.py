@@ -83,8 +83,7 @@ def verdict_note(study: Study, verdict: Verdict, results: StudyResults, models: 
             *[_note_row(contender, verdict) for contender in verdict.contenders],
             "",
             f"{settings.backbone} on {in_markdown(settings.data)} ({counts} images, {len(facts.classes)} classes). "
-            "Every finalist was trained with fresh seeds (their number in parentheses); the test split was opened once "
-            "for each.",
+            "Every finalist was trained with fresh seeds; the test split was opened once for each.",
             "",
             *([results.textbook.sentence(), ""] if results.textbook else []),
             *([f"Faults in the data, which the report lists: {said}", ""] if said else []),
