@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.harness import SHARED, Report
-from benchmarks.repeatability import Outcome, search
+from benchmarks.repeatability import Outcome, parser, search
 
 # Of scikit-learn's digits, as many images as garments_small has.
 DATASETS = {
@@ -41,16 +41,8 @@ def judge(usual: Outcome, exhaustive: Outcome) -> str:
 
 
 def main() -> None:
-    options = harness.parser(__doc__)
-    options.add_argument("--workspace", type=Path, required=True, help="folder of the studies")
+    options = parser(__doc__)
     options.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=DATASETS)
-    options.add_argument("--seeds", type=int, default=6, help="usual searches of each dataset (%(default)s)")
-    options.set_defaults(
-        data=DATASETS["garments_small"],
-        backbone="squeezenet1_1",
-        weights=str(SHARED / "weights/squeezenet1_1_imagenet.safetensors"),
-        image_size=64,
-    )
     arguments: argparse.Namespace = options.parse_args()
     chosen = harness.setting(arguments)
     report = Report("exhaustive", "Usual verdicts beside those of ten times the trials, with ten seeds.", chosen)

@@ -123,18 +123,24 @@ def report_dataset(report: Report, dataset: str, outcomes: Sequence[Outcome]) ->
         each.add(seed, outcome.recommended, ", ".join(sorted(outcome.tied - {outcome.recommended})) or "none", shown)
 
 
-def main() -> None:
-    options = harness.parser(__doc__)
+def parser(document: str | None) -> argparse.ArgumentParser:
+    """Options of benchmarks that search each dataset several times."""
+    options = harness.parser(document)
     options.add_argument("--workspace", type=Path, required=True, help="folder of the studies")
-    options.add_argument("--datasets", nargs="+", default=DATASETS)
     options.add_argument("--seeds", type=int, default=6, help="searches of each dataset (%(default)s)")
-    options.add_argument("--trials", type=int, default=15, help="of each search (%(default)s)")
     options.set_defaults(
         data=str(SHARED / "data" / DATASETS[0]),
         backbone="squeezenet1_1",
         weights=str(SHARED / "weights/squeezenet1_1_imagenet.safetensors"),
         image_size=64,
     )
+    return options
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--datasets", nargs="+", default=DATASETS)
+    options.add_argument("--trials", type=int, default=15, help="of each search (%(default)s)")
     arguments: argparse.Namespace = options.parse_args()
     chosen = harness.setting(arguments)
     report = Report("repeatability", "Whether independent searches of one dataset recommend the same strategy.", chosen)

@@ -42,8 +42,8 @@ class StrategyChoice(EndedTrials):
 
     def forget(self) -> None:
         self._ranks: list[_Rank] = []
-        # By the number of a trial, one more than the place of its strategy's name; 0 where none has ended.
         self._names: list[str] = []
+        # By the number of a trial, one more than the place of its strategy's name; 0 where none has ended.
         self._ended = np.zeros(0, np.int64)
 
     def take(self, trial: FrozenTrial) -> None:

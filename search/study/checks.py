@@ -82,8 +82,9 @@ def check_request(request: Request, workspace: Workspace) -> tuple[Listing, Spac
             try_metric(request.metric, listing, request.seed)
         if request.folds and not number_faults({"--folds": request.folds}):
             faults += fold_faults(*_divided(listing, request.seed), request.folds, listing.groups)
-        # Of any seed there are as many.
-        faults += size_faults(split_counts(listing, seed=0)["test"], len(listing.classes))
+        if len(listing.labels) * len(listing.classes) > MAX_PROBABILITIES:
+            # Of any seed there are as many test images.
+            faults += size_faults(split_counts(listing, seed=0)["test"], len(listing.classes))
     faults += sureness_faults(request.stop_when_sure, counted, off="Leave it out to run all trials.")
     faults += _address_faults(request.tracking_uri or "", workspace.artifacts_url or "")
     if faults or listing is None:
@@ -109,23 +110,18 @@ def size_faults(test_images: int, classes: int) -> list[str]:
 
 def _address_faults(tracking: str, artifacts: str) -> list[str]:
     """Return what is wrong with the addresses that a study keeps, so that workers and later commands find them."""
+    from_mlflow = "no password. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    from_store = "no password and no token. Give these in the environment or in the store's own configuration"
     faults = []
-    if holds_secret(tracking):
-        shown = safe_url(tracking)
-        faults.append(
-            f"--tracking-uri {shown}: a study keeps this address, so it may hold no password. Set "
-            f"MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, then type --tracking-uri {shown}"
-        )
-    elif tracking and (fault := uri_fault(tracking)):
-        faults.append(fault)
-    if holds_secret(artifacts):
-        shown = safe_url(artifacts)
-        faults.append(
-            f"--artifacts {shown}: a study keeps this address, so it may hold no password and no token. Give these in "
-            f"the environment or in the store's own configuration, then type --artifacts {shown}"
-        )
-    elif artifacts and (fault := artifacts_fault(artifacts)):
-        faults.append(fault)
+    for option, url, fault_of, secrets in (
+        ("--tracking-uri", tracking, uri_fault, from_mlflow),
+        ("--artifacts", artifacts, artifacts_fault, from_store),
+    ):
+        if holds_secret(url):
+            typed = f"{option} {safe_url(url)}"
+            faults.append(f"{typed}: a study keeps this address, so it may hold {secrets}, then type {typed}")
+        elif url and (fault := fault_of(url)):
+            faults.append(fault)
     return faults
 
 
