@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.verdict_calibration import QUICK, Cell, run
+from benchmarks.simulated_finals import Cell
+from benchmarks.verdict_calibration import QUICK, run
 
 
 @pytest.mark.slow  # Simulated studies, as those below; the set itself is that of Tukey's test.

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from benchmarks.verdict_calibration import Cell, run
+from benchmarks.simulated_finals import Cell
+from benchmarks.verdict_calibration import run
 from frostline.search.analysis.comparison import best_shares, central_interval, confidence_set, exact_interval
 
 
