@@ -52,17 +52,17 @@ class Finals:
 
     Args:
         cell: What to simulate.
-        gap: By how much the last strategy's share of right answers is smaller.
+        gaps: By how much each strategy's share of right answers is smaller than the best (K,), or 0 for equal ones.
         rng: Source of randomness.
     """
 
-    def __init__(self, cell: Cell, gap: float, rng: np.random.Generator) -> None:
+    def __init__(self, cell: Cell, gaps: Floats | float, rng: np.random.Generator) -> None:
         self._cell, self._rng = cell, rng
         counts = np.maximum(1, np.round(np.array(cell.classes) * cell.images).astype(int))
         counts[0] += cell.images - counts.sum()
         self.labels = np.repeat(np.arange(len(counts)), counts).astype(np.int64)
         total = np.sqrt(1 + SHARED**2 + OWN**2)
-        self._level = scipy.stats.norm.ppf(SKILL - gap * (np.arange(cell.strategies) == cell.strategies - 1)) * total
+        self._level = scipy.stats.norm.ppf(SKILL - np.broadcast_to(gaps, cell.strategies)) * total
         # Points of score to units of the noise, where the skill is.
         self._spread = (
             np.resize(cell.spreads, cell.strategies) / 100 * total / scipy.stats.norm.pdf(self._level / total)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 
 import numpy as np
 
 from ...objectives.metrics import weighted
 from ..records import FinalRecord
+from .outlook import Outlook, foresee
 from .score_draws import ScoreDraws, draw_scores, draws_of
 from .seed_spread import Floats
 
@@ -27,9 +27,6 @@ CONFIDENCE = 0.95
 UNLIKELY = 0.1
 # With fewer test images, an interval of an accuracy of 80 % is wider than 28 points, and resampling says too little.
 MIN_TEST_IMAGES = 30
-
-# Of normal errors, the middle 68 % are within one standard error.
-_MIDDLE = (NormalDist().cdf(-1), NormalDist().cdf(1))
 
 Interval = tuple[float, float]
 # Finals by strategy and seed, highest mean test score first.
@@ -54,6 +51,7 @@ class Look:
 
 
 ONLY_LOOK = Look()
+NO_OUTLOOK = Outlook()
 
 
 @dataclass(frozen=True)
@@ -76,20 +74,6 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What more seeds promise, up to the largest number.
-
-    Attributes:
-        decides: Probability that the leader is then ahead of all others beyond chance.
-        gain: By how much the true score of the strategy that leads then is higher on average than that of the one that
-            leads now (the expected value of sample information; Raiffa & Schlaifer 1961).
-    """
-
-    decides: float = 0.0
-    gain: float = 0.0
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What the finals of several strategies say of them, the leader first.
 
@@ -105,7 +89,7 @@ class Comparison:
     gaps: tuple[Gap, ...]
     best_shares: tuple[float, ...]
     critical: float = 0.0
-    outlook: Outlook = Outlook()
+    outlook: Outlook = NO_OUTLOOK
 
 
 Comparing = Callable[[Ranked, str, int, Look], Comparison]
@@ -138,6 +122,7 @@ def compare_draws(drawn: ScoreDraws, look: Look, seeds: int) -> Comparison:
     earlier = [(drawn.earlier_errors(number), critical) for number, critical in look.earlier]
     found = confidence_set(drawn.means, drawn.errors, look.confidence, earlier=earlier, racing=look.racing)
     of_images, of_seeds = ((each[:, :1] - each[:, 1:]).std(axis=0) for each in (drawn.images, drawn.seeds))
+    tied = [0, *(place for place, behind in enumerate(found.behind, 1) if not behind)]
     at_most = np.quantile(drawn.scores[:, :1] - drawn.scores[:, 1:], 1 - UNLIKELY, axis=0)
     parts = zip(found.intervals, of_images, of_seeds, at_most, found.behind, strict=True)
     return Comparison(
@@ -145,7 +130,7 @@ def compare_draws(drawn: ScoreDraws, look: Look, seeds: int) -> Comparison:
         gaps=tuple(Gap(interval, float(i), float(s), float(most), behind) for interval, i, s, most, behind in parts),
         best_shares=tuple(best_shares(drawn.scores)),
         critical=found.critical,
-        outlook=_outlook(drawn, found, seeds, look.max_seeds or seeds),
+        outlook=foresee(drawn, tied, seeds, look.max_seeds or seeds, CONFIDENCE),
     )
 
 
@@ -233,28 +218,6 @@ def _largest(errors: Floats) -> Floats:
             if scale[one, other] > 0:
                 np.maximum(largest, np.abs(errors[:, one] - errors[:, other]) / scale[one, other], out=largest)
     return largest
-
-
-def _outlook(drawn: ScoreDraws, found: ConfidenceSet, seeds: int, most: int) -> Outlook:
-    """Foresee the means with the largest number of seeds, by draws of what the seeds to come may change.
-
-    How much seeds vary will be known better by then: the standard errors are those of the middle of the draws, and the
-    critical value is that of normal errors (Bonferroni).
-    """
-    tied = [0, *(place for place, behind in enumerate(found.behind, 1) if not behind)]
-    if most <= seeds or len(tied) == 1:
-        return Outlook()
-    left = seeds / most
-    means = drawn.means[tied] + drawn.seeds[:, tied] * np.sqrt(1 - left)
-    gain = float(means.max(axis=1).mean() - drawn.means[tied].max())
-    errors = drawn.images[:, tied] + drawn.seeds[:, tied] * np.sqrt(left)
-    low, high = np.quantile(errors[:, :, None] - errors[:, None, :], _MIDDLE, axis=0)
-    critical = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (len(tied) * (len(tied) - 1)))
-    order = np.argsort(-means, axis=1)
-    leader, others = order[:, :1], order[:, 1:]
-    ahead = np.take_along_axis(means, leader, axis=1) - np.take_along_axis(means, others, axis=1)
-    decided = (ahead > critical * ((high - low) / 2)[leader, others]).all(axis=1)
-    return Outlook(float(decided.mean()), gain)
 
 
 def _standardized(gap: float, scale: float) -> float:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from ...objectives import metrics, user_metrics
 from ...objectives.data import read_json, write_json
 from . import comparison as comparing
-from . import score_draws, seed_spread
+from . import outlook, score_draws, seed_spread
 from .comparison import ONLY_LOOK, Comparison, Look, Ranked, compare
 
 _COMPARISON = TypeAdapter(Comparison)
@@ -47,7 +47,7 @@ class KeptComparisons:
 
 def _digest(ranked: Ranked, metric: str, seed: int, look: Look) -> str:
     digest = hashlib.sha256(f"{metric} {seed} {look} {[len(group) for group in ranked]}".encode())
-    for module in (comparing, score_draws, seed_spread, metrics, user_metrics):
+    for module in (comparing, outlook, score_draws, seed_spread, metrics, user_metrics):
         digest.update(Path(str(module.__file__)).read_bytes())
     # What a metric of the user's computes shows in the scores, which need no import of it.
     digest.update(repr([final.test_score for group in ranked for final in group]).encode())

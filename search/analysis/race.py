@@ -24,8 +24,6 @@ from .verdict import INDIFFERENCE, Verdict, reach_verdict
 _SPENDING = 2
 # A race that ends leaves this share of its chance of a false claim to one that goes on from it.
 _KEPT = 0.2
-# Further seeds are worth their time if they gain more than this share of what does not matter.
-_WORTH = 0.5
 
 
 @dataclass(frozen=True)
@@ -127,6 +125,7 @@ def run_race(
     rules: RaceRules,
     *,
     costs: RaceCosts | None = None,
+    ended: bool = False,
     seed: int = 0,
     comparing: Comparing = compare,
 ) -> Race:
@@ -138,6 +137,8 @@ def run_race(
         metric: Name of a metric that a study can maximize.
         rules: How many seeds the finals have.
         costs: Ends the race where a further round would cost too much, until its seeds are raised; None for no limit.
+        ended: Whether the race is known to have ended. It then ends where its finals do, though another version of
+            these rules may have gone on.
         seed: Seed of the draws.
         comparing: Gives a comparison, as :func:`~frostline.search.analysis.comparison.compare` does.
 
@@ -154,12 +155,12 @@ def run_race(
     size = 0
     verdict: Verdict | None = None
     for times, limit in enumerate(rules.limits):
-        before, after = ((1 - CONFIDENCE) * (1 - _KEPT**ended) for ended in (times, times + 1))
+        before, after = ((1 - CONFIDENCE) * (1 - _KEPT**races) for races in (times, times + 1))
         rounds = [each for each in rules.rounds if size < each <= limit]
         for place, size in enumerate(rounds, 1):
             racing = [strategy for strategy in known if strategy not in left]
             if needed := {strategy: size for strategy in racing if len(known[strategy]) < size}:
-                return Race(None, needed)
+                return Race(verdict) if ended and verdict is not None else Race(None, needed)
             counted = [final for strategy in known for final in known[strategy][: None if strategy in left else size]]
             decide = partial(
                 reach_verdict,
@@ -174,6 +175,8 @@ def run_race(
             verdict = decide(look=Look(1 - spent, earlier, max_seeds=limit))
             behind = {contender.strategy for contender in verdict.contenders if not contender.tied}
             goes_on = place < len(rounds) and verdict.undecided and _promises(verdict)
+            if goes_on and ended:
+                goes_on = all(len(of) >= rounds[place] for name, of in known.items() if name not in left | behind)
             if goes_on and costs is not None and not times:
                 counts = {
                     name: min(len(of), size) if name in left | behind else rounds[place] for name, of in known.items()
@@ -198,4 +201,4 @@ def _of(strategy: str, finals: Sequence[FinalRecord]) -> list[FinalRecord]:
 def _promises(verdict: Verdict) -> bool:
     """Return whether further seeds may decide, or gain something."""
     outlook = verdict.comparison.outlook
-    return outlook.decides > UNLIKELY or outlook.gain > _WORTH * verdict.indifference
+    return outlook.decides > UNLIKELY or outlook.gain > verdict.indifference

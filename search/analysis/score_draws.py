@@ -36,12 +36,17 @@ class ScoreDraws:
         means: Observed mean scores (K,).
         images: Deviations (B, K) that new test images would make.
         seeds: Deviations (B, K) that new seeds would make.
+        spreads: Standard deviations (B, K) of a score over seeds.
+        residuals: Variances (K,) of one seed's score by its own answers: a part of the images' deviations that more
+            seeds lower.
         earlier_seeds: The same when only the first seeds had been trained, by the number of seeds.
     """
 
     means: Floats
     images: Floats
     seeds: Floats
+    spreads: Floats
+    residuals: Floats
     earlier_seeds: Mapping[int, Floats] = field(default_factory=dict)
 
     @property
@@ -99,7 +104,7 @@ def draw_scores(
     counts = np.array([len(scores) for scores in observed])
     spreads = draw_spreads(observed, residuals, draws, rng)
     *before, now = _mean_deviations(spreads, [np.minimum(counts, number) for number in earlier] + [counts], rng)
-    return ScoreDraws(means, images, now, dict(zip(earlier, before, strict=True)))
+    return ScoreDraws(means, images, now, spreads, residuals, dict(zip(earlier, before, strict=True)))
 
 
 def _mean_deviations(spreads: Floats, counts: Sequence[NDArray[np.int64]], rng: np.random.Generator) -> list[Floats]:

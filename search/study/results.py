@@ -139,6 +139,7 @@ class StudyResults:
             settings.metric,
             settings.race_rules,
             costs=self._race_costs() if settings.finals_limited else None,
+            ended=self.decided,
             comparing=self.comparing,
         )
 

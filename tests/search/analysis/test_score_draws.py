@@ -151,7 +151,7 @@ def test_errors_are_those_of_images_and_seeds_and_scores_stay_shares() -> None:
         np.array([[0.2, -0.3], [0.0, 0.1]]),
         np.array([[0.1, 0.05], [0.0, 0.2]]),
     )
-    drawn = ScoreDraws(means, images, seeds, {2: 3 * seeds})
+    drawn = ScoreDraws(means, images, seeds, np.zeros_like(seeds), np.zeros(2), {2: 3 * seeds})
     assert drawn.errors.tolist() == (images + seeds).tolist()
     assert drawn.earlier_errors(2).tolist() == (images + 3 * seeds).tolist()
     np.testing.assert_allclose(drawn.scores, [[1.0, 0.0], [0.9, 0.4]])
