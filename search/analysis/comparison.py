@@ -62,6 +62,8 @@ class Gap:
         interval: Confidence interval; all of them hold at once.
         image_error: Standard error of the gap that is due to the number of test images.
         seed_error: Standard error of the gap that is due to the number of seeds.
+        answer_error: Standard error of the gap that is due to each training's own answers: more test images and more
+            seeds both lower it.
         likely_at_most: What the true gap exceeds with a probability of :data:`UNLIKELY`.
         behind: Whether the strategy is behind the leader beyond chance.
     """
@@ -69,6 +71,7 @@ class Gap:
     interval: Interval
     image_error: float
     seed_error: float
+    answer_error: float
     likely_at_most: float
     behind: bool
 
@@ -121,13 +124,18 @@ def compare_draws(drawn: ScoreDraws, look: Look, seeds: int) -> Comparison:
     """Compare strategies by the draws of their true scores; ``seeds`` is the number of seeds of those in the race."""
     earlier = [(drawn.earlier_errors(number), critical) for number, critical in look.earlier]
     found = confidence_set(drawn.means, drawn.errors, look.confidence, earlier=earlier, racing=look.racing)
-    of_images, of_seeds = ((each[:, :1] - each[:, 1:]).std(axis=0) for each in (drawn.images, drawn.seeds))
+    of_images, of_seeds = ((each[:, :1] - each[:, 1:]).var(axis=0) for each in (drawn.images, drawn.seeds))
+    of_answers = np.minimum(drawn.answers[0] + drawn.answers[1:], of_images)
+    errors = (np.sqrt(each).tolist() for each in (of_images - of_answers, of_seeds, of_answers))
     tied = [0, *(place for place, behind in enumerate(found.behind, 1) if not behind)]
     at_most = np.quantile(drawn.scores[:, :1] - drawn.scores[:, 1:], 1 - UNLIKELY, axis=0)
-    parts = zip(found.intervals, of_images, of_seeds, at_most, found.behind, strict=True)
+    parts = zip(found.intervals, zip(*errors, strict=True), at_most, found.behind, strict=True)
     return Comparison(
         score_intervals=tuple(central_interval(each, 1) for each in drawn.scores.T),
-        gaps=tuple(Gap(interval, float(i), float(s), float(most), behind) for interval, i, s, most, behind in parts),
+        gaps=tuple(
+            Gap(interval, images, seed, answer, float(most), behind)
+            for interval, (images, seed, answer), most, behind in parts
+        ),
         best_shares=tuple(best_shares(drawn.scores)),
         critical=found.critical,
         outlook=foresee(drawn, tied, seeds, look.max_seeds or seeds, CONFIDENCE),

@@ -55,11 +55,12 @@ def foresee(drawn: ScoreDraws, tied: Sequence[int], seeds: int, most: int, confi
     if most <= seeds or len(tied) == 1:
         return Outlook()
     places = np.asarray(tied)
-    part = 1 / seeds - 1 / most
-    own = drawn.residuals[places] * part
+    # The part of the seeds' errors that further seeds take away.
+    part = 1 - seeds / most
+    own = drawn.answers[places] * part
     # By how much further seeds change the means: by their spread, and by what each answers of its own.
     noise = np.random.default_rng(0).normal(size=(len(drawn.seeds), len(places)))
-    means = drawn.means[places] + drawn.seeds[:, places] * np.sqrt(seeds * part) + noise * np.sqrt(own)
+    means = drawn.means[places] + drawn.seeds[:, places] * np.sqrt(part) + noise * np.sqrt(own)
     gain = float(means.max(axis=1).mean() - drawn.means[places].max())
     order = np.argsort(-means, axis=1)
     leader, others = order[:, :1], order[:, 1:]

@@ -37,8 +37,8 @@ class ScoreDraws:
         images: Deviations (B, K) that new test images would make.
         seeds: Deviations (B, K) that new seeds would make.
         spreads: Standard deviations (B, K) of a score over seeds.
-        residuals: Variances (K,) of one seed's score by its own answers: a part of the images' deviations that more
-            seeds lower.
+        answers: Variances (K,) of the means that are due to each training's own answers: a part of the images'
+            deviations, which more seeds lower, too.
         earlier_seeds: The same when only the first seeds had been trained, by the number of seeds.
     """
 
@@ -46,7 +46,7 @@ class ScoreDraws:
     images: Floats
     seeds: Floats
     spreads: Floats
-    residuals: Floats
+    answers: Floats
     earlier_seeds: Mapping[int, Floats] = field(default_factory=dict)
 
     @property
@@ -104,7 +104,8 @@ def draw_scores(
     counts = np.array([len(scores) for scores in observed])
     spreads = draw_spreads(observed, residuals, draws, rng)
     *before, now = _mean_deviations(spreads, [np.minimum(counts, number) for number in earlier] + [counts], rng)
-    return ScoreDraws(means, images, now, spreads, residuals, dict(zip(earlier, before, strict=True)))
+    earlier_seeds = dict(zip(earlier, before, strict=True))
+    return ScoreDraws(means, images, now, spreads, residuals / counts, earlier_seeds)
 
 
 def _mean_deviations(spreads: Floats, counts: Sequence[NDArray[np.int64]], rng: np.random.Generator) -> list[Floats]:

@@ -217,8 +217,8 @@ class Verdict:
         gaps = [each.gap for each in self.contenders if each.gap is not None and each.tied]
         if not (self.undecided and gaps):
             return Remedy()
-        seeds = max(_factor(gap, gap.seed_error, gap.image_error) for gap in gaps)
-        images = max(_factor(gap, gap.image_error, gap.seed_error) for gap in gaps)
+        seeds = max(_factor(gap, math.hypot(gap.seed_error, gap.answer_error), gap.image_error) for gap in gaps)
+        images = max(_factor(gap, math.hypot(gap.image_error, gap.answer_error), gap.seed_error) for gap in gaps)
         return Remedy(_times(seeds, len(self.leader.scores)), _times(images, self.test_images))
 
 

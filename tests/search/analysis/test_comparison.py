@@ -7,10 +7,20 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
+from numpy.typing import NDArray
 
 from benchmarks.simulated_finals import Cell
 from benchmarks.verdict_calibration import run
-from frostline.search.analysis.comparison import best_shares, central_interval, confidence_set, exact_interval
+from frostline.objectives.metrics import Weighted
+from frostline.search.analysis.comparison import (
+    ONLY_LOOK,
+    best_shares,
+    central_interval,
+    compare_draws,
+    confidence_set,
+    exact_interval,
+)
+from frostline.search.analysis.score_draws import draw_scores
 
 
 @pytest.mark.parametrize("strategies", [2, 3, 6])
@@ -72,3 +82,29 @@ def test_intervals_of_a_handful_of_test_images_cover_the_true_score(images: int)
     outcomes = run(Cell(2, 2, images, (2.0,)), simulations=100)
     assert outcomes["all seeds"].coverage >= 0.93
     assert outcomes["before"].coverage < 0.93
+
+
+@pytest.mark.parametrize(("own", "seeds"), [(True, 4), (True, 8), (False, 4)])
+def test_the_error_of_images_is_told_from_that_of_each_trainings_answers(own: bool, seeds: int) -> None:
+    draw, images = np.random.default_rng(0), 2000
+    chance = draw.uniform(0.3, 1.0, (2, images))
+    # Each training answers of its own, or all of a strategy alike.
+    right = draw.random((2, seeds if own else 1, images)) < chance[:, None]
+    labels = np.zeros(images, dtype=np.int64)
+    groups = [
+        [share(of_seed) for of_seed in (strategy if own else np.repeat(strategy, seeds, axis=0))] for strategy in right
+    ]
+    drawn = draw_scores(groups, labels, seed=0, draws=4000)
+    [gap] = compare_draws(drawn, ONLY_LOOK, seeds).gaps
+    of_answers = (chance * (1 - chance)).mean(axis=1).sum() / images
+    of_chances = (chance[0] - chance[1]).var() / images
+    if own:
+        assert gap.answer_error == pytest.approx(np.sqrt(of_answers / seeds), rel=0.05)
+        assert gap.image_error == pytest.approx(np.sqrt(of_chances), rel=0.1)
+    else:
+        assert gap.answer_error == 0.0
+        assert gap.image_error == pytest.approx(np.sqrt(of_answers + of_chances), rel=0.05)
+
+
+def share(right: NDArray[np.bool_]) -> Weighted:
+    return lambda weights: weights @ right / len(right)

@@ -21,7 +21,7 @@ def normal_draws(
     of_images = draw.normal(0, np.sqrt(image_error**2 + residual**2 / seeds), shape)
     of_seeds = draw.normal(0, spread / np.sqrt(seeds), shape)
     return ScoreDraws(
-        np.array(means), of_images, of_seeds, np.full(shape, spread), np.full(len(means), residual**2), {}
+        np.array(means), of_images, of_seeds, np.full(shape, spread), np.full(len(means), residual**2 / seeds)
     )
 
 

@@ -263,7 +263,7 @@ def follow(
 
     def comparing(ranked: Ranked, metric: str, seed: int, look: Look) -> Comparison:
         looks.append(([len(group) for group in ranked], look))
-        gap = Gap((0.1, 0.2) if len(looks) > decided_at else (-0.1, 0.1), 0.1, 0.1, 1.0, len(looks) > decided_at)
+        gap = Gap((0.1, 0.2) if len(looks) > decided_at else (-0.1, 0.1), 0.1, 0.1, 0.1, 1.0, len(looks) > decided_at)
         others = len(ranked) - 1
         outlook = outlooks[min(len(looks), len(outlooks)) - 1]
         return Comparison(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -339,8 +340,10 @@ def told(
     return reach_verdict(finals, "accuracy", indifference=indifference, left=left, comparing=comparing)
 
 
-def gap(low: float, high: float, *, most: float = 1.0, images: float = 0.02, seeds: float = 0.03) -> Gap:
-    return Gap((low, high), images, seeds, most, behind=low > 0)
+def gap(
+    low: float, high: float, *, most: float = 1.0, images: float = 0.02, seeds: float = 0.03, answers: float = 0.0
+) -> Gap:
+    return Gap((low, high), images, seeds, answers, most, behind=low > 0)
 
 
 def names(verdict: Verdict) -> list[str]:
@@ -459,15 +462,23 @@ def test_leaks_follow_the_verdict_and_grave_ones_come_first() -> None:
     assert replace(verdict, leaks=replace(few, images=1)).sentence() == verdict.sentence()
 
 
-@pytest.mark.parametrize(("images", "seeds"), [(0.02, 0.03), (0.005, 0.03), (0.03, 0.005), (0.0, 0.03), (0.03, 0.0)])
-def test_the_remedy_is_what_puts_zero_at_the_edge_of_the_interval(images: float, seeds: float) -> None:
+@pytest.mark.parametrize(
+    ("images", "seeds", "answers"),
+    [
+        *((0.02, 0.03, 0.0), (0.005, 0.03, 0.0), (0.03, 0.005, 0.0), (0.0, 0.03, 0.0), (0.03, 0.0, 0.0)),
+        *((0.01, 0.01, 0.03), (0.0, 0.0, 0.03), (0.03, 0.01, 0.01)),
+    ],
+)
+def test_the_remedy_is_what_puts_zero_at_the_edge_of_the_interval(images: float, seeds: float, answers: float) -> None:
     observed, width = 0.051, 2.5
-    half = width * np.hypot(images, seeds)
-    verdict = told(gap(observed - half, observed + half, images=images, seeds=seeds), seeds=4)
-    # So many times the seeds divide their variance; the gap must be as wide as the half interval.
+    half = width * math.hypot(images, seeds, answers)
+    of_errors = {"images": images, "seeds": seeds, "answers": answers}
+    verdict = told(gap(observed - half, observed + half, **of_errors), seeds=4)
+    # So many times the seeds divide their variance and that of the answers; so do images. The gap must be as wide as
+    # the half interval.
     left = (observed / width) ** 2
-    by_seeds = seeds**2 / (left - images**2) if left > images**2 else np.inf
-    by_images = images**2 / (left - seeds**2) if left > seeds**2 else np.inf
+    by_seeds = (seeds**2 + answers**2) / (left - images**2) if left > images**2 else np.inf
+    by_images = (images**2 + answers**2) / (left - seeds**2) if left > seeds**2 else np.inf
     expected = [
         int(np.ceil(factor * number)) if factor <= 20 else None for factor, number in ((by_seeds, 4), (by_images, 10))
     ]
