@@ -206,8 +206,9 @@ class LiveState(Observer):
             candidates = {each.trial.number: each.trial for each in self._candidates(settings, strategy)}
             if finalist is None and not candidates:
                 left += [] if unknown is None else [unknown] * settings.race_rules.foreseen(0, most)
-            # The first seed of each candidate; then those of the race.
-            left += [trial.seconds or 0.0 for number, trial in candidates.items() if not begun[number]]
+            # The first seed of each candidate, while the finalist is not chosen; then those of the race.
+            due = candidates if finalist is None else {finalist.number: finalist}
+            left += [trial.seconds or 0.0 for number, trial in due.items() if not begun[number]]
             racing = finalist or next(iter(candidates.values()), None)
             if racing is not None:
                 own = max(1, begun[racing.number])

@@ -34,7 +34,7 @@ from ..records import FinalRecord, FinalScores, StrategySummary, TrialRecord, fi
 from ..sampling import HEAD_EPOCH
 from .ending import Ending
 from .facts import StudyFacts
-from .finalists import Finalist, choose_finalists, find_default, is_finalist, list_candidates
+from .finalists import Finalist, choose_finalists, due_candidates, find_default, is_finalist, list_candidates
 from .settings import StudySettings
 from .starts import starts_sentence
 
@@ -104,11 +104,11 @@ class StudyResults:
     @cached_property
     def due(self) -> tuple[Finalist, ...]:
         """Return the finals that are missing now: first those that choose the finalists, then those of the race."""
+        choosing = due_candidates(self.settings, self.trials, self.facts.val_images, self._all_finals)
+        if choosing:
+            return tuple(each for each in self._listed if each.place == 0 and each.trial.number in choosing)
         recorded = {final.identity for final in self._all_finals}
         left = [each for each in self._listed if (each.strategy, each.trial.number, each.seed) not in recorded]
-        candidates = Counter(each.strategy for each in self._listed if each.place == 0)
-        if choosing := tuple(each for each in left if each.place == 0 and candidates[each.strategy] > 1):
-            return choosing
         chosen, needed = self.finalists, self.race.needed
         return tuple(
             each for each in left if each.trial is chosen[each.strategy] and each.place < needed.get(each.strategy, 0)
@@ -145,14 +145,14 @@ class StudyResults:
 
     def _race_costs(self) -> RaceCosts:
         """Return what the finals cost, in epochs of the whole network: each what a training of its trial did."""
-        chosen = {trial.number for trial in self.finalists.values()}
+        trained = {final.trial_number for final in self.candidate_finals}
         return RaceCosts(
             limit=sum(map(self._cost, self.trials)),
             each={strategy: self._cost_of_final(trial) for strategy, trial in self.finalists.items()},
             spent=sum(
                 self._cost_of_final(each.trial)
                 for each in self._listed
-                if not each.place and each.trial.number not in chosen
+                if not each.place and each.trial.number in trained
             ),
         )
 

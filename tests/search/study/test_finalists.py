@@ -9,7 +9,13 @@ import pytest
 
 from frostline.search.records import FinalScores, FoldRecord, TrialRecord
 from frostline.search.space.parsing import create_space, resolve_space
-from frostline.search.study.finalists import choose_finalists, find_default, list_candidates, place_of_final
+from frostline.search.study.finalists import (
+    choose_finalists,
+    due_candidates,
+    find_default,
+    list_candidates,
+    place_of_final,
+)
 from frostline.search.study.settings import StudySettings
 
 SPACE = {
@@ -78,6 +84,42 @@ def test_the_finalist_has_the_best_mean_of_both_validation_scores() -> None:
     # Of equals, the best of the search.
     equal = [fresh(3, 0.7), fresh(2, 0.8), fresh(0, 0.9)]
     assert choose_finalists(settings, TRIALS, None, equal) == {"full": TRIALS[3]}
+
+
+def test_the_best_and_the_default_are_trained_again_then_what_may_still_lead_one_at_a_time() -> None:
+    settings = make_settings(9)
+
+    def due(*finals: FinalScores) -> set[int]:
+        numbers = due_candidates(settings, TRIALS, None, finals)
+        # Nobody is the finalist while somebody is due.
+        assert (choose_finalists(settings, TRIALS, None, finals) == {}) == bool(numbers)
+        return numbers
+
+    assert due() == {3, 0}
+    assert due(fresh(3, 0.9)) == {0}
+    assert due(fresh(0, 0.7), fresh(2, 0.9)) == {3}
+    # The best has a mean of 0.90, for which trial 2 (0.80) would need a fresh 1.0; with 0.815 a fresh 0.83 is enough.
+    assert due(fresh(3, 0.9), fresh(0, 0.7)) == set()
+    assert due(fresh(3, 0.73), fresh(0, 0.7)) == {2}
+    assert due(fresh(3, 0.73), fresh(0, 0.7), fresh(2, 0.4)) == set()
+    # From a mean of 0.82 on, it would have to score more than 4 points higher than in the search.
+    assert due(fresh(3, 0.739), fresh(0, 0.7)) == {2}
+    assert due(fresh(3, 0.741), fresh(0, 0.7)) == set()
+    # Then trial 1 (0.60), whose chance is to reach 0.64.
+    assert due(fresh(3, 0.33), fresh(0, 0.5), fresh(2, 0.4)) == {1}
+    assert due(fresh(3, 0.35), fresh(0, 0.5), fresh(2, 0.4)) == set()
+    # No score is above 1, which 0.98 would have to exceed to reach a mean of 0.995.
+    high = [replace(each, score=0.98 if each.number else 0.99) for each in TRIALS]
+    assert due_candidates(settings, high, None, [fresh(0, 1.0)]) == set()
+    assert due_candidates(settings, high, None, [fresh(0, 0.99)]) == {1}
+    assert choose_finalists(settings, TRIALS, None, [fresh(3, 0.9), fresh(0, 0.7)]) == {"full": TRIALS[3]}
+
+
+def test_over_folds_a_fresh_score_moves_the_mean_less() -> None:
+    ranked = [replace(each, folds=(FoldRecord(0.0, epochs=9),) * 4) for each in TRIALS]
+    # The best: (4 x 0.90 + 0.4) / 5 = 0.80; trial 2 needs a fresh 0.80. At 0.81 it would need 0.85.
+    assert due_candidates(make_settings(3), ranked, None, [fresh(3, 0.4), fresh(0, 0.5)]) == {2}
+    assert due_candidates(make_settings(3), ranked, None, [fresh(3, 0.45), fresh(0, 0.5)]) == set()
 
 
 def test_a_single_candidate_needs_no_choice() -> None:
