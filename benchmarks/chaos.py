@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -37,7 +38,9 @@ from benchmarks import harness
 from benchmarks.damage import Damage, judge
 from benchmarks.harness import Report, Setting
 from benchmarks.procedural import shaped
+from frostline.objectives.errors import InvalidInputError
 from frostline.search.study import Study
+from frostline.storage.errors import StorageError
 from frostline.storage.workspace import Workspace
 
 NAME = "chaos"
@@ -57,6 +60,7 @@ probe_epochs = 4
 """
 # How often each kind of incident is chosen.
 WEIGHTS = {"SIGKILL": 5, "SIGTERM": 3, "SIGSTOP": 2, "supervisor": 1, "connections": 1, "full disk": 0.5}
+TRAINING_SHARE = 0.4
 DISK_BYTES, FULL_SECONDS = 400 * 10**6, 3.0
 
 
@@ -130,6 +134,17 @@ class Search:
         rows = (line.split(None, 2) for line in listed.splitlines())
         return [int(row[0]) for row in rows if "frostline.search.execution.slot" in row[2] and row[1][0] not in "TZ"]
 
+    def training(self) -> list[int]:
+        """Those of them that have a trial."""
+        # Its database may not be there yet, or have lost its connections.
+        try:
+            study = Study.load(NAME, self.workspace)
+            held = {int(each.owner.split("/")[2]) for each in study.tickets.held()}
+            study.close()
+        except (InvalidInputError, StorageError, SQLAlchemyError):
+            return []
+        return [pid for pid in self.slots() if pid in held]
+
     def finish(self, seconds: float) -> None:
         """Let the study end; whatever cut it off, it is resumed.
 
@@ -183,13 +198,22 @@ class Monkey:
         self._weights = {kind: weight for kind, weight in weights.items() if kind not in elsewhere}
         self._others = others
         self.done: Counter[str] = Counter()
+        self.hits: Counter[str] = Counter()
+        self._next = self._draw()
+
+    def _draw(self) -> tuple[str, bool, float]:
+        """A kind, whether it waits for a training, as a slot may start for most of its life, and which slot it hits."""
+        [kind] = self._rng.choices(list(self._weights), list(self._weights.values()))
+        return kind, self._rng.random() < TRAINING_SHARE, self._rng.random()
 
     def act(self) -> bool:
-        """One incident; False if there was nothing that it could happen to."""
-        [kind] = self._rng.choices(list(self._weights), list(self._weights.values()))
-        slots = self._search.slots()
+        """The next incident; False if there was nothing that it could happen to, and it stays the next."""
+        kind, waits, place = self._next
+        trains = self._search.training()
+        slots = trains if waits else self._search.slots()
         if not slots:
             return False
+        self.hits[kind] += bool(trains)
         if kind == "supervisor":
             os.kill(self._search.process.pid, signal.SIGKILL)
             self._search.process.wait()
@@ -197,8 +221,9 @@ class Monkey:
         elif kind in self._others:
             self._others[kind]()
         else:
-            self._signal(self._rng.choice(slots), kind)
+            self._signal(slots[int(place * len(slots))], kind)
         self.done[kind] += 1
+        self._next = self._draw()
         return True
 
     @staticmethod
@@ -266,7 +291,7 @@ def disturb(
         others["connections"] = connections_of(storage)
     rng = random.Random(options.seed)
     weights = {options.only: 1.0} if options.only else WEIGHTS
-    monkey = Monkey(search, rng, weights, others)
+    monkey = Monkey(search, random.Random(options.seed), weights, others)
     while sum(monkey.done.values()) < options.kills:
         time.sleep(rng.uniform(0.3, 1.8))
         status = search.process.poll()
@@ -303,9 +328,9 @@ def measure(options: argparse.Namespace) -> tuple[Report, Damage]:
         study = Study.load(NAME, search.workspace)
         failed = [f"Trial {trial.number} failed: {trial.reason}" for trial in study.trials() if trial.state == "failed"]
         study.close()
-    incidents = report.table("Incidents", "kind", "times")
+    incidents = report.table("Incidents", "kind", "times", "while a trial trained")
     for kind, count in sorted(monkey.done.items()):
-        incidents.add(kind, count)
+        incidents.add(kind, count, monkey.hits[kind])
     table = report.table("Damage", "what", "count")
     for field in dataclasses.fields(damage):
         table.add(field.name, getattr(damage, field.name))

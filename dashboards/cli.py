@@ -12,6 +12,7 @@ import typer
 
 from ..search.cli import StorageOption, StudyArgument, WorkspaceOption, app, locate
 from ..search.collector import collection_paused
+from ..storage.program import run_program
 from .views import TerminalViews, write_study_report
 
 if TYPE_CHECKING:
@@ -117,7 +118,11 @@ def print_anywhere() -> None:
 
 
 def main() -> None:
-    """Run the command ``frostline``."""
+    """Run the command ``frostline``, which ends the process."""
+    run_program(_run_command)
+
+
+def _run_command() -> None:
     from ..objectives.heap import keep_freed_memory
     from ..storage.tracking import configure_mlflow
 

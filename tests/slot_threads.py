@@ -101,4 +101,4 @@ class ThreadEngine(LocalEngine):
     def start(
         self, program: str, place: SlotSpec, work: str, log: Path, hear: Callable[[str | None], None]
     ) -> RunningSlot:
-        return SlotThread(import_module(program).run_slot, work, log, hear)
+        return SlotThread(import_module(program.removesuffix("_process")).run_slot, work, log, hear)

@@ -35,8 +35,8 @@ from .slot_protocol import SlotJob
 from .supervisor import SlotSupervisor
 from .trials import run_trials
 
-# The module of a slot, by name, because it imports this module.
-SLOT = f"{__package__}.slot"
+# The program of a slot, by name, because it imports this module.
+SLOT = f"{__package__}.slot_process"
 
 
 def run_search(request: Request, workspace: Workspace | None = None, observer: Observer | None = None) -> Study:

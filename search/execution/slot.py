@@ -67,7 +67,3 @@ def _end_with_supervisor() -> None:
     """Stop when the supervisor is gone: no other process keeps the log records."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    main()

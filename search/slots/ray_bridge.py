@@ -169,15 +169,19 @@ def main() -> None:
     sys.exit(bridge.run(f"{options.gpus:g} GPU" if options.gpus else f"{options.cpus:g} CPU"))
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str, patience: float = _CONNECT_SECONDS) -> Any:
     """Connect to a cluster without output, and return Ray's module.
+
+    Args:
+        address: Address of the cluster.
+        patience: Time for which its head may not answer, as one that restarts, seconds.
 
     Raises:
         SystemExit: The cluster does not answer, or refuses the connection.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = importlib.import_module("ray")
-    deadline = time.monotonic() + _CONNECT_SECONDS
+    deadline = time.monotonic() + patience
     while address != "auto" and not _answers(address):
         if time.monotonic() > deadline:
             raise SystemExit(_gone(address))
@@ -200,7 +204,8 @@ def _silence(address: str) -> None:
 
 def _survey(address: str) -> dict[str, Any]:
     """The cluster's address and nodes, as plain values."""
-    ray = _connect(address)
+    # Whoever types a wrong address waits for the answer.
+    ray = _connect(address, patience=0.0)
     nodes = [(node["NodeManagerAddress"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
     found = [
         {"host": host, "cpus": int(has.get("CPU", 0)), "gpus": int(has.get("GPU", 0)), "memory": int(has["memory"])}

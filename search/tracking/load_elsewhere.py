@@ -7,9 +7,11 @@ empty text.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,4 +54,7 @@ def _importable(code: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    # Collections while torch is imported, and Python's cleanup of it, would be half of the time.
+    gc.set_threshold(50_000)
     main()
+    os._exit(0)

@@ -17,6 +17,9 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
+from ..program import run_program
+from .mlflow_settings import configure_mlflow
+
 _BESIDE = ("-journal", "-wal", "-shm")
 
 
@@ -57,15 +60,9 @@ def lacks_schema(file: Path | None) -> bool:
 
 def create_aside(file: Path, lock: Path) -> None:
     """Create a database in a detached process, which goes on if this one is killed; if it fails, there is none."""
-    code = (
-        "import sys, json, pathlib; "
-        "from frostline.storage.tracking.mlflow_settings import configure_mlflow; configure_mlflow(); "
-        f"from {__name__} import create; "
-        "create(*map(pathlib.Path, json.load(sys.stdin)))"
-    )
     # No arguments: every user can see them.
     subprocess.run(
-        [sys.executable, "-P", "-c", code],
+        [sys.executable, "-P", "-m", __name__],
         input=json.dumps([str(file), str(lock)]),
         text=True,
         stdout=subprocess.DEVNULL,
@@ -107,3 +104,13 @@ def let_readers_in(file: Path) -> None:
 def _remove(file: Path) -> None:
     for each in (file, *(file.with_name(f"{file.name}{suffix}") for suffix in _BESIDE)):
         each.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Create the database that standard input names."""
+    configure_mlflow()
+    create(*map(Path, json.load(sys.stdin)))
+
+
+if __name__ == "__main__":
+    run_program(main)

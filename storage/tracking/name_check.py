@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from ..errors import StorageError
+from ..program import run_program
 from ..urls import safe_url
 from .mlflow_database import file_of, lacks_schema
 from .mlflow_settings import configure_mlflow
@@ -65,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from ..errors import StorageError, UnreachableError
+from ..program import run_program
 from ..workspace import Workspace
 from .delivery import Delivery, Receipt
 from .journal_records import JournalRecord
@@ -168,6 +169,5 @@ def _write(pipe: TextIO, message: Any) -> None:
 
 
 if __name__ == "__main__":
-    main()
-    # Skip Python's cleanup of MLflow's modules: it takes a second, and the search waits.
-    os._exit(0)
+    # The search waits for its end.
+    run_program(main)

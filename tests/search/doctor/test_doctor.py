@@ -513,8 +513,10 @@ def tickets_where(root: Path, condition: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_killed_search_is_put_right_by_the_doctor_and_by_a_resume(tmp_path: Path) -> None:
+def test_a_killed_search_is_put_right_by_the_doctor_and_by_a_resume(tmp_path: Path, tracking_database: Path) -> None:
     space, root = tmp_path / "space.toml", tmp_path / "ws"
+    root.mkdir()
+    shutil.copy(tracking_database, root)
     space.write_text(SPACE.format(epochs=12))
     asked = (few_digits(), "--backbone", "tiny_network:create", "--weights", "none", "--image-size", "32")
     more = ("--space", str(space), "--trials", "6", "--seeds", "1", "--candidates", "1", "--name", STUDY)

@@ -16,6 +16,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from frostline.objectives.epochs import EpochResult
@@ -193,13 +194,17 @@ def shared_url(postgres: Server) -> str:
 # Of connections that end with the process.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
-def test_the_trial_of_a_killed_worker_is_ended_from_another_workspace(tmp_path: Path, shared_url: str) -> None:
+def test_the_trial_of_a_killed_worker_is_ended_from_another_workspace(machines: Path, shared_url: str) -> None:
+    tmp_path, asked = machines, request(machines, name="undisturbed")
+    # It is the file that the request names, too.
     space, shared = write_space(tmp_path, 40, 4), tmp_path / "shared"
     search = ["search", *DATA, "--trials", "2", "--seeds", "1", "--candidates", "1", "--space", str(space)]
     tracking = ["--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"]
-    alone = start(tmp_path / "alone", *search, "--name", "undisturbed", *tracking)
-    said, _ = alone.communicate(timeout=300)
-    assert alone.returncode == 0, said
+    threads = torch.get_num_threads()
+    # As the processes have.
+    torch.set_num_threads(1)
+    undisturbed = run_search(asked, Workspace(tmp_path / "alone"))
+    torch.set_num_threads(threads)
 
     common = ["--name", "tiny", "--storage", shared_url, "--artifacts", f"file://{shared}"]
     with start(tmp_path / "here", *search, *common, *tracking) as leader:
@@ -216,7 +221,6 @@ def test_the_trial_of_a_killed_worker_is_ended_from_another_workspace(tmp_path: 
     assert [file for file in shared.rglob("*") if file.is_file()] == []
 
     moved = Study.load("tiny", Workspace(tmp_path / "here", shared_url))
-    undisturbed = Study.load("undisturbed", Workspace(tmp_path / "alone"))
     ours, theirs = moved.trial(1), undisturbed.trial(1)
     assert (ours.state, ours.curve, ours.score) == ("complete", theirs.curve, theirs.score)
     assert [list(final.probabilities.flat) for final in moved.final_records()] == [

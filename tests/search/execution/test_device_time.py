@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -326,7 +327,9 @@ def test_a_trial_in_which_the_budget_ends_can_be_the_finalist(tmp_path: Path, mo
 
 
 @pytest.mark.slow
-def test_a_killed_search_resumes_within_its_budget(tmp_path: Path) -> None:
+def test_a_killed_search_resumes_within_its_budget(tmp_path: Path, tracking_database: Path) -> None:
+    (tmp_path / "ws").mkdir()
+    shutil.copy(tracking_database, tmp_path / "ws")
     asked = request(tmp_path)
     options = ["-b", asked.backbone, "--weights", "none", "--image-size", "32", "--space", str(asked.space)]
     options += ["--name", "tiny", "--device", "cpu", "--seeds", "1", "--candidates", "1", "--no-audit"]

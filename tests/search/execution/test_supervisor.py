@@ -282,10 +282,14 @@ def finished(workspace: Workspace) -> int:
 
 
 @pytest.mark.slow
-def test_when_the_supervisor_is_killed_its_slots_end_and_a_resume_finishes_the_budget(tmp_path: Path) -> None:
+def test_when_the_supervisor_is_killed_its_slots_end_and_a_resume_finishes_the_budget(
+    tmp_path: Path, tracking_database: Path
+) -> None:
     space = tmp_path / "space.toml"
     space.write_text(SPACE.format(epochs=60))
     workspace = Workspace(tmp_path / "workspace")
+    workspace.root.mkdir()
+    shutil.copy(tracking_database, workspace.root)
     with start(workspace.root, *search_arguments(space, 8), "--workers", "2") as process:
         wait_for(lambda: finished(workspace) >= 2)
         slots = subprocess.run(
@@ -309,11 +313,13 @@ def shared_url(postgres: Server) -> str:
 # Of connections that end with the process.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
-def test_a_worker_with_another_workspace_joins_and_completes_trials(tmp_path: Path, shared_url: str) -> None:
+def test_a_worker_with_another_workspace_joins_and_completes_trials(
+    tmp_path: Path, shared_url: str, tracking_database: Path
+) -> None:
     space = tmp_path / "space.toml"
     # The leader's trials last longer than a worker takes to start.
     space.write_text(SPACE.format(epochs=200))
-    tracking = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracking = f"sqlite:///{shutil.copy(tracking_database, tmp_path)}"
     here, there = tmp_path / "here", tmp_path / "there"
     leader = start(
         here, *search_arguments(space, 10), "--storage", shared_url, "--tracking-uri", tracking, "--population", "1"

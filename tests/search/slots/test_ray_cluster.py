@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -163,9 +164,13 @@ def at_work(workspace: Workspace) -> list[tuple[int, int]]:
     "ignore::ResourceWarning",
 )
 @pytest.mark.slow
-def test_a_trial_whose_node_is_lost_is_finished_on_another_as_if_nothing_had_been(tmp_path: Path, cluster: Any) -> None:
+def test_a_trial_whose_node_is_lost_is_finished_on_another_as_if_nothing_had_been(
+    tmp_path: Path, cluster: Any, tracking_database: Path
+) -> None:
     ray = ("--engine", "ray", "--address", cluster.address)
-    search = chaos.Search(tmp_path, None, workers=2, trials=8, epochs=60, more=ray)
+    (tmp_path / "workspace").mkdir()
+    shutil.copy(tracking_database, tmp_path / "workspace")
+    search = chaos.Search(tmp_path, None, workers=2, trials=5, epochs=60, more=ray)
     try:
         number, pid = wait_for(lambda: at_work(search.workspace), search)[0]
         line = parents(pid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -281,7 +282,11 @@ PLACE = ("--device", "cpu", "--workspace", "ws")
 
 
 @pytest.mark.slow
-def test_resume_needs_no_more_than_the_name_of_the_study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_needs_no_more_than_the_name_of_the_study(
+    folder: Path, tracking_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "ws").mkdir()
+    shutil.copy(tracking_database, folder / "ws")
     (folder / f"{EXAMPLE}.py").write_text((EXAMPLES / f"{EXAMPLE}.py").read_text())
     (folder / "space.toml").write_text(f"[{EXAMPLE}]\nepochs = 3\n\n[linear_probe_exact]\n")
     stopped = invoke(
