@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import harness
 from benchmarks.recordings import RecordedTrial, read_recording
-from frostline.search.study.finalists import RARE_RISE
+from frostline.search.study.finalists import may_lead
 
 SEEDS = 3
 # From the scores of the search and of a fresh training of each configuration, the default first: the one that is
@@ -56,7 +56,7 @@ def while_it_may_lead(search: np.ndarray, fresh: np.ndarray) -> tuple[int, float
     best, *others = candidates = _candidates(search)
     trained = [each for each in candidates if each in (best, 0)]
     top = max((search[each] + fresh[each]) / 2 for each in trained)
-    trained += [each for each in others if each and 2 * top - search[each] <= min(search[each] + RARE_RISE, 1.0)]
+    trained += [each for each in others if each and may_lead(search[each], top)]
     return max(trained, key=lambda each: search[each] + fresh[each]), len(trained) / len(candidates)
 
 

@@ -1,6 +1,8 @@
 """How often a race that ends undecided, and goes on when its seeds are raised, claims what is not so: simulated finals.
 
-python benchmarks/verdict_extended.py --keep
+    python benchmarks/verdict_extended.py --keep    # 15 minutes on one core
+
+The finals and the race are those of `verdict_calibration.py`.
 """
 
 from __future__ import annotations

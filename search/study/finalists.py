@@ -22,7 +22,7 @@ from .settings import StudySettings
 # Finals use other seeds than the search: the best score of the search was selected for being high.
 SEED_OFFSET = 1000
 # A fresh seed rarely (10 %) scores higher than the search did by more: recorded trainings vary by some 3 points.
-RARE_RISE = 0.04
+_RARE_RISE = 0.04
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def choose_finalists(
     fresh = _fresh_scores(settings, finals)
     chosen: dict[str, TrialRecord] = {}
     for strategy, candidates in _candidates(settings, trials, val_images).items():
-        if not _due(candidates, find_default(settings, candidates, strategy), fresh):
+        if not _due(settings, strategy, candidates, fresh):
             # The first of equals: the best of the search.
             known = [trial for trial in candidates if trial.number in fresh]
             chosen[strategy] = max(known, key=lambda each: _mean_of_all(each, fresh), default=candidates[0])
@@ -109,20 +109,10 @@ def choose_finalists(
 def due_candidates(
     settings: StudySettings, trials: Sequence[TrialRecord], val_images: int | None, finals: Iterable[FinalScores]
 ) -> set[int]:
-    """Return the numbers of the trials that shall be trained with the first seed next, to choose the finalists.
-
-    Args:
-        settings: Settings of the study.
-        trials: Trials of the study.
-        val_images: See :func:`list_candidates`.
-        finals: Finals of the study, of former candidates too.
-    """
+    """Return the numbers of the trials to train with the first seed next; arguments as of :func:`choose_finalists`."""
     fresh = _fresh_scores(settings, finals)
-    return {
-        trial.number
-        for strategy, candidates in _candidates(settings, trials, val_images).items()
-        for trial in _due(candidates, find_default(settings, candidates, strategy), fresh)
-    }
+    every = _candidates(settings, trials, val_images)
+    return {trial.number for strategy, own in every.items() for trial in _due(settings, strategy, own, fresh)}
 
 
 def _fresh_scores(settings: StudySettings, finals: Iterable[FinalScores]) -> dict[int, float]:
@@ -132,22 +122,36 @@ def _fresh_scores(settings: StudySettings, finals: Iterable[FinalScores]) -> dic
 
 
 def _due(
-    candidates: Sequence[TrialRecord], default: TrialRecord | None, fresh: Mapping[int, float]
+    settings: StudySettings, strategy: str, candidates: Sequence[TrialRecord], fresh: Mapping[int, float]
 ) -> Sequence[TrialRecord]:
     """Return the candidates of a strategy that shall be trained next: the best and the default, then one at a time."""
     if len(candidates) == 1:
         return ()
     best, *others = candidates
+    default = find_default(settings, candidates, strategy)
     if missing := [trial for trial in candidates if trial in (best, default) and trial.number not in fresh]:
         return missing
     top = max(_mean_of_all(trial, fresh) for trial in candidates if trial.number in fresh)
-    return [trial for trial in others if trial.number not in fresh and _may_lead(trial, top)][:1]
+    return [
+        trial for trial in others if trial.number not in fresh and may_lead(trial.score or 0.0, top, trial.trainings)
+    ][:1]
 
 
-def _may_lead(trial: TrialRecord, top: float) -> bool:
-    """Return whether a fresh score may lift the mean of a trial's trainings above another mean."""
-    needed = (trial.trainings + 1) * top - trial.trainings * (trial.score or 0.0)
-    return needed <= min((trial.score or 0.0) + RARE_RISE, 1.0)
+def may_lead(score: float, top: float, trainings: int = 1) -> bool:
+    """Return whether a fresh score may lift the mean of a trial's trainings to another mean.
+
+    Args:
+        score: Mean validation score of its trainings in the search.
+        top: The other mean.
+        trainings: Number of these trainings.
+
+    Examples:
+        >>> from frostline.search.study.finalists import may_lead
+        >>> may_lead(0.80, top=0.81), may_lead(0.80, top=0.83)
+        (True, False)
+    """
+    needed = (trainings + 1) * top - trainings * score
+    return needed <= min(score + _RARE_RISE, 1.0)
 
 
 def _mean_of_all(trial: TrialRecord, fresh: Mapping[int, float]) -> float:
