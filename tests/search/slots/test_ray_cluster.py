@@ -18,8 +18,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from benchmarks import chaos
 from benchmarks.damage import judge
+from benchmarks.resumed_search import NAME, Search
 from frostline.objectives.errors import InvalidInputError
 from frostline.search.slots import Resources, ray_cluster
 from frostline.search.slots.engines import check_resources
@@ -129,7 +129,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         nodes.shutdown()
 
 
-def wait_for(condition: Callable[[], Any], search: chaos.Search, seconds: float = 120.0) -> Any:
+def wait_for(condition: Callable[[], Any], search: Search, seconds: float = 120.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, search.output.read_text()
@@ -150,7 +150,7 @@ def parents(pid: int) -> list[int]:
 def at_work(workspace: Workspace) -> list[tuple[int, int]]:
     """Trials that workers have, and their processes, once some were done."""
     try:
-        study = Study.load(chaos.NAME, workspace)
+        study = Study.load(NAME, workspace)
     except InvalidInputError:
         return []
     held, done = study.tickets.held(), study.tickets.counts()[1]
@@ -170,7 +170,7 @@ def test_a_trial_whose_node_is_lost_is_finished_on_another_as_if_nothing_had_bee
     ray = ("--engine", "ray", "--address", cluster.address)
     (tmp_path / "workspace").mkdir()
     shutil.copy(tracking_database, tmp_path / "workspace")
-    search = chaos.Search(tmp_path, None, workers=2, trials=5, epochs=60, more=ray)
+    search = Search(tmp_path, None, workers=2, trials=5, epochs=60, more=ray)
     try:
         number, pid = wait_for(lambda: at_work(search.workspace), search)[0]
         line = parents(pid)
@@ -185,5 +185,5 @@ def test_a_trial_whose_node_is_lost_is_finished_on_another_as_if_nothing_had_bee
     # Whether Ray or the slot's process is heard of first.
     assert re.search(r"slot \d ended \((Ray lost it|killed by SIGKILL).*\) and restarts", said)
     assert f"trial {number} was interrupted and resumes" in said
-    damage = judge(chaos.NAME, search.workspace, search.trials)
+    damage = judge(NAME, search.workspace, search.trials)
     assert dataclasses.asdict(damage) == dict.fromkeys(dataclasses.asdict(damage), 0)
